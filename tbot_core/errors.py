@@ -1,0 +1,97 @@
+"""Every error that tbot raises on purpose.
+
+The tree::
+
+    TbotError                     message and remedy; exit code 1 unless a branch says otherwise
+    ├── UsageError           2    a command's words, dates or options are wrong
+    ├── SettingsError        3    configuration: missing, unreadable or invalid
+    ├── VaultError           3    a key or an encrypted file
+    ├── PluginError          3    a plugin that is absent, broken, duplicate or incompatible
+    ├── BrokerError          4    a broker or the way to it
+    │   ├── Rejected              the broker refused, with its own words
+    │   ├── Unavailable           nothing was sent
+    │   └── OutcomeUnknown        sent, and no answer: look it up, never retry blindly
+    ├── RiskError            5    refused by a risk rule or for want of arming
+    ├── DataError            1    bars and facts: missing or corrupt
+    ├── JournalError         1    the journal: damaged, or written by a newer tbot
+    └── AccessError          1    a folder or file that cannot be used, or a second instance
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class TbotError(Exception):
+    """A failure said in one sentence (`message`), with what to do about it (`remedy`)."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message, remedy)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        """The message, followed by the remedy where there is one."""
+        return f"{self.message} {self.remedy}".rstrip()
+
+
+class UsageError(TbotError):
+    """A command was called with words, dates or options that do not fit."""
+
+    exit_code = 2
+
+
+class SettingsError(TbotError):
+    """The configuration is missing, unreadable or invalid; the message holds one line a fault."""
+
+    exit_code = 3
+
+
+class VaultError(TbotError):
+    """A key or an encrypted file is missing, loose, foreign or wrong."""
+
+    exit_code = 3
+
+
+class PluginError(TbotError):
+    """A plugin that is needed is absent, broken, duplicate or incompatible."""
+
+    exit_code = 3
+
+
+class BrokerError(TbotError):
+    """A broker, or the way to it, failed."""
+
+    exit_code = 4
+
+
+class Rejected(BrokerError):
+    """The broker refused the request; the message quotes its own words."""
+
+
+class Unavailable(BrokerError):
+    """The broker could not be reached, and nothing was sent."""
+
+
+class OutcomeUnknown(BrokerError):
+    """A request left and no answer came: the order stays in flight until it is looked up."""
+
+
+class RiskError(TbotError):
+    """A risk rule refused, or live trading is not armed."""
+
+    exit_code = 5
+
+
+class DataError(TbotError):
+    """Bars or facts are missing or corrupt."""
+
+
+class JournalError(TbotError):
+    """The journal is damaged, or was written by a newer version."""
+
+
+class AccessError(TbotError):
+    """A folder or file cannot be used, or another process holds the instance."""
