@@ -1,0 +1,40 @@
+"""A strategy's part of a session."""
+
+from __future__ import annotations
+
+import attrs
+
+_whole = attrs.validators.instance_of(int)
+
+
+@attrs.frozen(kw_only=True)
+class Window:
+    """When one strategy looks, enters and leaves, in whole minutes after the opening bell.
+
+    Analysis bars start in [start, entry), trigger bars in [entry, entry_end). A window never begins before the
+    bell and has at least one trigger bar and one minute of monitoring; anything else raises ValueError.
+    """
+
+    start: int = attrs.field(validator=[_whole, attrs.validators.ge(0)])
+    analysis: int = attrs.field(validator=[_whole, attrs.validators.ge(0)])
+    breakout: int = attrs.field(validator=[_whole, attrs.validators.ge(1)])
+    monitoring: int = attrs.field(validator=[_whole, attrs.validators.ge(1)])
+
+    @property
+    def entry(self) -> int:
+        """The first minute whose bar may trigger an entry."""
+        return self.start + self.analysis
+
+    @property
+    def entry_end(self) -> int:
+        """The minute after the last trigger bar."""
+        return self.entry + self.breakout
+
+    @property
+    def leave(self) -> int:
+        """The minute at which the window ends: bar `leave - 1` has closed."""
+        return self.entry_end + self.monitoring
+
+    def outside(self, session_minutes: int, flatten_before_close: int) -> bool:
+        """Whether a session of this length has no room: flattening starts before the entry phase has ended."""
+        return self.entry_end > session_minutes - flatten_before_close
