@@ -1,0 +1,212 @@
+"""The values that every floor speaks of: sides, reasons, orders, fills, trades, and exact money.
+
+Inside decisions a price is an integer number of ticks (1e-4 USD), a quantity an integer number of
+units (1e-6 share), and money an integer number of atoms (1e-10 USD = tick x unit), so that sums are
+exact and do not depend on their order. At the edge they become `Decimal`.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import IntEnum, StrEnum
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+if TYPE_CHECKING:
+    from datetime import date, datetime
+
+TICKS_PER_DOLLAR: Final = 10_000
+UNITS_PER_SHARE: Final = 1_000_000
+ATOMS_PER_DOLLAR: Final = TICKS_PER_DOLLAR * UNITS_PER_SHARE
+ATOMS_PER_CENT: Final = ATOMS_PER_DOLLAR // 100
+
+
+def ticks_of(price: float) -> int:
+    """The nearest whole number of ticks to a price in dollars; raises ValueError for NaN or infinity."""
+    return round(price * TICKS_PER_DOLLAR)
+
+
+def price_of(ticks: int) -> Decimal:
+    """A price in dollars with four decimals."""
+    return Decimal(ticks).scaleb(-4)
+
+
+def units_of(quantity: Decimal) -> int:
+    """A quantity in units, rounded towards zero."""
+    return int(quantity * UNITS_PER_SHARE)
+
+
+def quantity_of(units: int) -> Decimal:
+    """A quantity in shares, without trailing zeros."""
+    whole, part = divmod(units, UNITS_PER_SHARE)
+    return Decimal(whole) if part == 0 else Decimal(units).scaleb(-6).normalize()
+
+
+def atoms_of(dollars: Decimal) -> int:
+    """Money in atoms, rounded towards zero."""
+    return int(dollars * ATOMS_PER_DOLLAR)
+
+
+def dollars_of(atoms: int) -> Decimal:
+    """Money in dollars, exact, with at least two decimals."""
+    exact = Decimal(atoms).scaleb(-10)
+    return exact.quantize(Decimal("0.01")) if atoms % ATOMS_PER_CENT == 0 else exact.normalize()
+
+
+class Side(IntEnum):
+    """The direction of a signal, position or trade; the value is the sign of its profit in the price."""
+
+    LONG = 1
+    SHORT = -1
+
+    @property
+    def opposite(self) -> Side:
+        """The other direction."""
+        return Side(-self)
+
+    @property
+    def word(self) -> str:
+        """`long` or `short`."""
+        return self.name.lower()
+
+
+class Leg(StrEnum):
+    """The part that an order plays in its trade; the value enters the client order id."""
+
+    ENTRY = "entry"
+    STOP = "stop"
+    TARGET = "target"
+    EXIT = "exit"
+
+
+class OrderType(StrEnum):
+    """How an order meets the market."""
+
+    MARKET = "market"
+    LIMIT = "limit"
+    STOP = "stop"
+
+
+class OrderState(StrEnum):
+    """The life of an order; which event leads where is `tbot_core.orders.TRANSITIONS`."""
+
+    INTENDED = "intended"
+    DROPPED = "dropped"
+    SENDING = "sending"
+    NEW = "new"
+    PARTIALLY_FILLED = "partially filled"
+    FILLED = "filled"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    UNKNOWN = "unknown"
+    LOST = "lost"
+
+
+class ExitReason(StrEnum):
+    """Why a position was closed."""
+
+    STOP = "STOP"
+    TRAILING_STOP = "TRAILING_STOP"
+    TARGET = "TARGET"
+    TIME = "TIME"
+    SESSION_END = "SESSION_END"
+    DAILY_LOSS = "DAILY_LOSS"
+    STOPPED = "STOPPED"
+    NO_MARKET = "NO_MARKET"
+
+
+class RiskState(IntEnum):
+    """What the bot may do; a higher value permits less."""
+
+    NORMAL = 0
+    DEFENSE = 1
+    EXIT_ONLY = 2
+    HALTED = 3
+
+    @property
+    def word(self) -> str:
+        """`normal`, `defense`, `exit-only` or `halted`."""
+        return self.name.lower().replace("_", "-")
+
+
+@attrs.frozen(kw_only=True)
+class SignalId:
+    """What makes a signal the same signal after a restart: strategy, symbol, minute of the bar, rule."""
+
+    session: date
+    strategy: str
+    symbol: str
+    minute: int
+    rule: str
+
+    @property
+    def text(self) -> str:
+        """The one spelling that enters client order ids and the keyed slippage draw."""
+        return f"{self.session.isoformat()}/{self.strategy}/{self.symbol}/{self.minute}/{self.rule}"
+
+
+@attrs.frozen(kw_only=True)
+class Order:
+    """An order as it is written down before it is sent; an entry carries the protection that follows its fill.
+
+    `stop_price` and `target_price` of an entry are those of its bracket; of a `Leg.STOP` order
+    `stop_price` is where it triggers. Prices lie on the instrument's tick grid.
+    """
+
+    client_order_id: str
+    signal: SignalId
+    leg: Leg
+    symbol: str
+    buy: bool
+    quantity: Decimal
+    type: OrderType
+    limit_price: Decimal | None = None
+    stop_price: Decimal | None = None
+    target_price: Decimal | None = None
+    time_in_force: str = "day"
+    tag: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Fill:
+    """A quantity of an order done at a price; `execution_id` is unique within broker and account."""
+
+    execution_id: str
+    client_order_id: str
+    symbol: str
+    buy: bool
+    quantity: Decimal
+    price: Decimal
+    fees: Decimal
+    time: datetime
+
+
+@attrs.frozen(kw_only=True)
+class Account:
+    """What a broker says of an account; None where it does not say."""
+
+    account_id: str
+    equity: Decimal
+    cash: Decimal
+    buying_power: Decimal | None = None
+    currency: str = "USD"
+    margin: bool = True
+
+
+@attrs.frozen(kw_only=True)
+class Trade:
+    """A position from its entry to its exit; prices are averages weighted by quantity, to 1e-4 USD."""
+
+    strategy: str
+    symbol: str
+    side: Side
+    quantity: Decimal
+    entry_time: datetime
+    entry_price: Decimal
+    exit_time: datetime
+    exit_price: Decimal
+    fees: Decimal
+    pnl: Decimal
+    exit_reason: ExitReason

@@ -1,0 +1,81 @@
+"""The reason codes: every candidate and every signal ends in exactly one of them."""
+
+from __future__ import annotations
+
+from enum import IntEnum, unique
+
+
+@unique
+class Reason(IntEnum):
+    """Why a candidate or a signal was allowed or denied; `sentence` says it in words.
+
+    Values are stable: they stand in journals. 1 to 29 are known before the bell, 30 to 59 at the
+    signal, 60 to 69 come from sizing, 70 and up from the risk gate.
+    """
+
+    sentence: str
+
+    def __new__(cls, value: int, sentence: str) -> Reason:
+        """A member with its explanation."""
+        member = int.__new__(cls, value)
+        member._value_ = value
+        member.sentence = sentence
+        return member
+
+    ALLOWED = 0, "Every check passed; an order was written down."
+
+    NO_TRIGGER = 1, "The window ended without the strategy's trigger."
+    WINDOW_OUTSIDE_SESSION = 2, "The window's entry phase does not end before flattening starts, so it is skipped."
+    BLOCKLISTED = 3, "The symbol stands on BLOCKLIST."
+    UNIVERSE_TRUNCATED = 4, "The universe was cut to UNIVERSE_MAX by 20-day dollar volume."
+    VOLUME_LOW = 5, "Mean daily volume lies under MIN_VOLUME_THRESHOLD."
+    VOLUME_UNKNOWN = 6, "Fewer than 5 complete previous sessions are known, so mean daily volume is unknown."
+    MARKET_CAP_LOW = 7, "Market capitalisation lies under MIN_MARKET_CAP of the strategy."
+    MARKET_CAP_HIGH = 8, "Market capitalisation lies above MAX_MARKET_CAP of the strategy."
+    MARKET_CAP_UNKNOWN = 9, "Market capitalisation is unknown."
+    VIX_LOW = 10, "The previous session's VIX close lies under the strategy's threshold."
+    VIX_UNKNOWN = 11, "The previous session's VIX close is unknown."
+    SCREEN_DENIED = 12, "A filter plugin denied the symbol before the bell, in its own words."
+    SCREEN_UNKNOWN = 13, "A filter plugin lacks data on the symbol before the bell."
+
+    PRICE_LOW = 30, "The signal bar's close lies under MIN_PRICE."
+    PRICE_HIGH = 31, "The signal bar's close lies above MAX_PRICE."
+    GAP_LARGE = 32, "The gap is larger than MAX_GAP_PCT of the strategy."
+    GAP_UNKNOWN = 33, "The gap's reference price is unknown."
+    NO_QUOTE = 34, "No fresh two-sided quote stands for the symbol."
+    SPREAD_WIDE = 35, "The spread is wider than MAX_SPREAD_PCT."
+    REL_VOLUME_LOW = 36, "Volume so far, relative to the same minutes of previous sessions, lies under MIN_REL_VOLUME."
+    REL_VOLUME_UNKNOWN = 37, "Volume of the same minutes of previous sessions is unknown."
+    FILTER_DENIED = 38, "A filter plugin denied the signal, in its own words."
+    FILTER_UNKNOWN = 39, "A filter plugin lacks data on the signal."
+    ANALYSIS_INCOMPLETE = 40, "The feed lost a minute of the analysis phase."
+    SIGNAL_TOO_LATE = 41, "The signal's bar is no longer the latest closed one."
+    SHORT_DISABLED = 42, "SHORT_TYPE of the strategy is disabled."
+    SHORT_RESTRICTED = 43, "A low at or under 0.9 x previous close, today or yesterday, restricts short sales."
+    SHORT_BY_FUND_UNAVAILABLE = 44, "SHORT_TYPE InverseETF needs a table of inverse funds, which is not installed."
+    SHORT_BY_PUT_UNAVAILABLE = 45, "SHORT_TYPE LongPut needs an options filter, which is not installed."
+
+    QUANTITY_TOO_SMALL = 60, "The budget buys less than the smallest quantity."
+    NO_WEIGHT = 61, "WEIGHTS gives this order of the window no budget."
+
+    TRADING_DISABLED = 70, "DISABLE_ALL_TRADES is true."
+    HALTED = 71, "The bot is halted."
+    EXIT_ONLY = 72, "The bot only exits."
+    DAILY_LOSS = 73, "The session's loss reached DAILY_LOSS_LIMIT; no entries to the session's end."
+    WINDOW_LOSS = 74, "The window's loss reached WINDOW_LOSS_LIMIT."
+    CONSECUTIVE_LOSSES = 75, "MAX_CONSECUTIVE_LOSSES losing trades came in a row; no entries to the session's end."
+    FLATTENING = 76, "Flattening before the close has started."
+    ALREADY_HELD = 77, "The symbol is held or being worked."
+    SYMBOL_TRADED = 78, "The symbol has been traded today, and ONE_TRADE_PER_SYMBOL_PER_DAY is true."
+    OPPOSITE_EXPOSURE = 79, "The symbol is held the other way through a fund or a put."
+    MAX_TRADES = 80, "MAX_TRADES orders of the window have been sent."
+    MAX_OPEN_POSITIONS = 81, "MAX_OPEN_POSITIONS positions are held or being worked."
+    PRICE_BAND = 82, "The limit lies further from the last trade than PRICE_BAND_PCT."
+    TRADE_NOTIONAL = 83, "The order's worst case is above MAX_RISK_PER_TRADE of equity."
+    ORDER_NOTIONAL = 84, "The order's worst case is above MAX_ORDER_NOTIONAL."
+    SYMBOL_EXPOSURE = 85, "The symbol's worst case is above MAX_SYMBOL_EXPOSURE of equity."
+    INDEX_EXPOSURE = 86, "The index's net worst case is above MAX_INDEX_EXPOSURE of equity."
+    GROSS_EXPOSURE = 87, "The worst case of all positions and orders is above MAX_GROSS_EXPOSURE of equity."
+    ORDER_RATE = 88, "MAX_ORDERS_PER_MINUTE entries were sent in this minute."
+    BUYING_POWER = 89, "The worst case of all working entries is above the buying power."
+    RISK_CHECK_DENIED = 90, "A plugin's risk check denied the order, in its own words."
