@@ -18,7 +18,10 @@ def test_the_phases_follow_one_another() -> None:
 
 
 @given(
-    start=st.integers(0, 400), analysis=st.integers(0, 400), breakout=st.integers(1, 400), monitoring=st.integers(1, 400)
+    start=st.integers(0, 400),
+    analysis=st.integers(0, 400),
+    breakout=st.integers(1, 400),
+    monitoring=st.integers(1, 400),
 )
 def test_the_phases_never_overlap(start: int, analysis: int, breakout: int, monitoring: int) -> None:
     """Whatever the lengths, the phases are ordered and keep their lengths."""

@@ -1,0 +1,160 @@
+"""Time: the clocks, the only ones that are read, and exchange time beside UTC."""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import time
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+
+from tbot_core.errors import DataError
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
+EXCHANGE_ZONE: Final = "America/New_York"
+_LONGEST_NAP_S: Final = 1.0
+
+
+@runtime_checkable
+class Clock(Protocol):
+    """What tells time and waits. Records use `now`, time-outs use `monotonic`."""
+
+    def now(self) -> dt.datetime:
+        """The present moment, aware, in UTC; it may jump when the machine's clock is set."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds since an arbitrary moment; never goes back."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait this many seconds; zero or less lets other tasks run once."""
+        ...
+
+    async def sleep_until(self, moment: dt.datetime) -> None:
+        """Wait until `now` reaches the moment; at once if it has passed. Raises ValueError for a naive moment."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> dt.datetime:
+        """The present moment in UTC."""
+        return dt.datetime.now(dt.UTC)
+
+    def monotonic(self) -> float:
+        """Seconds of the machine's monotonic clock."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait without blocking the event loop."""
+        import asyncio
+
+        await asyncio.sleep(max(seconds, 0.0))
+
+    async def sleep_until(self, moment: dt.datetime) -> None:
+        """Wait until the moment, also across a suspended machine or a clock that is set meanwhile."""
+        aware(moment)
+        # Naps, because the event loop waits on the monotonic clock, which knows nothing of either.
+        while (rest_s := (moment - self.now()).total_seconds()) > 0:
+            await self.sleep(min(rest_s, _LONGEST_NAP_S))
+
+
+class ManualClock:
+    """Virtual time that stands still until it is moved; whoever waits on it moves it at once.
+
+    Replay and tests run on it: hours pass in no time, and the same run reads the same times again. It never goes
+    back. Not for several threads.
+    """
+
+    def __init__(self, start: dt.datetime) -> None:
+        """Start at an aware moment; raises ValueError for a naive one."""
+        self._start = aware(start).astimezone(dt.UTC)
+        self._now = self._start
+
+    def __repr__(self) -> str:
+        """The present virtual moment."""
+        return f"ManualClock({self._now.isoformat()})"
+
+    def now(self) -> dt.datetime:
+        """The present virtual moment in UTC."""
+        return self._now
+
+    def monotonic(self) -> float:
+        """Virtual seconds since the start."""
+        return (self._now - self._start).total_seconds()
+
+    def advance(self, seconds: float) -> None:
+        """Move on by this many seconds; raises ValueError when negative or not finite."""
+        if not 0 <= seconds < float("inf"):
+            message = f"A clock cannot be advanced by {seconds} s: it goes forward, by a finite time."
+            raise ValueError(message)
+        self._now += dt.timedelta(seconds=seconds)
+
+    def advance_to(self, moment: dt.datetime) -> None:
+        """Move on to the moment; one that has passed changes nothing. Raises ValueError for a naive moment."""
+        self._now = max(self._now, aware(moment).astimezone(dt.UTC))
+
+    async def sleep(self, seconds: float) -> None:
+        """Move on by this many seconds, then let other tasks run once."""
+        self.advance(max(seconds, 0.0))
+        await _let_others_run()
+
+    async def sleep_until(self, moment: dt.datetime) -> None:
+        """Move on to the moment, then let other tasks run once."""
+        self.advance_to(moment)
+        await _let_others_run()
+
+
+def aware(moment: dt.datetime) -> dt.datetime:
+    """The same moment, proved to carry a zone; raises ValueError when it does not."""
+    if moment.utcoffset() is None:
+        message = f"{moment.isoformat()} has no time zone: give an aware UTC datetime."
+        raise ValueError(message)
+    return moment
+
+
+@functools.cache
+def exchange_zone(name: str = EXCHANGE_ZONE) -> ZoneInfo:
+    """The exchange's time zone; raises DataError where the machine has no time zone database."""
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    try:
+        return ZoneInfo(name)
+    except ZoneInfoNotFoundError as error:
+        message = f"The time zone {name} is not known to this machine."
+        raise DataError(message, "Install the operating system's tzdata or the Python package tzdata.") from error
+
+
+def exchange_time(moment: dt.datetime) -> dt.datetime:
+    """The moment on the exchange's wall clock; raises ValueError for a naive moment."""
+    return aware(moment).astimezone(exchange_zone())
+
+
+def exchange_moment(day: dt.date, wall: dt.time) -> dt.datetime:
+    """The UTC moment at which the exchange's wall clock shows this time on this day.
+
+    Twice an hour passes in autumn: the first one counts. In spring one is left out: the moment is counted from
+    before the change.
+    """
+    return dt.datetime.combine(day, wall.replace(tzinfo=None), tzinfo=exchange_zone()).astimezone(dt.UTC)
+
+
+def both_times(moment: dt.datetime) -> str:
+    """The moment for people, as in "14:30 UTC (09:30 New York)"; seconds only where there are some.
+
+    Raises ValueError for a naive moment.
+    """
+    in_utc = aware(moment).astimezone(dt.UTC)
+    there = exchange_time(moment)
+    style = "%H:%M:%S" if in_utc.second else "%H:%M"
+    eve = ", the day before" if there.date() < in_utc.date() else ""
+    return f"{in_utc.strftime(style)} UTC ({there.strftime(style)} New York{eve})"
+
+
+async def _let_others_run() -> None:
+    import asyncio
+
+    await asyncio.sleep(0)
