@@ -12,7 +12,7 @@ from tbot_core import clock
 from tbot_core.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 EXCHANGE: Final = "XNYS"
 FIRST_DAY: Final = dt.date(2008, 1, 1)
@@ -96,6 +96,14 @@ class ClosesEarly:
 Override: TypeAlias = Closed | ClosesEarly
 
 
+def _own_table(overrides: Mapping[dt.date, Override]) -> Mapping[dt.date, Override]:
+    return dict(overrides)
+
+
+def _own_days(days: Iterable[int]) -> frozenset[int]:
+    return frozenset(days)
+
+
 def _only_weekdays_that_trade(
     _instance: object, _attribute: attrs.Attribute[frozenset[int]], days: frozenset[int]
 ) -> None:
@@ -113,15 +121,15 @@ class ExchangeCalendar:
     DataError outside 2008 to 2060.
     """
 
-    overrides: Mapping[dt.date, Override] = attrs.field(factory=dict, converter=dict)
+    overrides: Mapping[dt.date, Override] = attrs.field(factory=dict, converter=_own_table)
     weekdays: frozenset[int] = attrs.field(
-        default=EXCHANGE_WEEKDAYS, converter=frozenset, validator=_only_weekdays_that_trade
+        default=EXCHANGE_WEEKDAYS, converter=_own_days, validator=_only_weekdays_that_trade
     )
 
     @property
     def every_weekday(self) -> ExchangeCalendar:
         """The same calendar without the owner's weekdays: for facts of the previous session, traded by us or not."""
-        return attrs.evolve(self, weekdays=EXCHANGE_WEEKDAYS)
+        return ExchangeCalendar(overrides=self.overrides)
 
     def session(self, day: dt.date) -> Session | None:
         """The day's session, or None where `closed_reason` says why there is none."""

@@ -22,19 +22,15 @@ class Clock(Protocol):
 
     def now(self) -> dt.datetime:
         """The present moment, aware, in UTC; it may jump when the machine's clock is set."""
-        ...
 
     def monotonic(self) -> float:
         """Seconds since an arbitrary moment; never goes back."""
-        ...
 
     async def sleep(self, seconds: float) -> None:
         """Wait this many seconds; zero or less lets other tasks run once."""
-        ...
 
     async def sleep_until(self, moment: dt.datetime) -> None:
         """Wait until `now` reaches the moment; at once if it has passed. Raises ValueError for a naive moment."""
-        ...
 
 
 class SystemClock:
