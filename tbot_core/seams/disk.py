@@ -1,0 +1,161 @@
+"""The one way to files and folders. Every refusal of the system becomes an AccessError that names the path."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from tbot_core.errors import AccessError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_REMEDIES: Final = {
+    errno.ENOENT: "Check the path.",
+    errno.EACCES: "Give the user who runs tbot the right to it.",
+    errno.EPERM: "Give the user who runs tbot the right to it.",
+    errno.EROFS: "The file system is read-only: choose another folder, or mount it for writing.",
+    errno.ENOSPC: "The disk is full: make room.",
+    errno.EDQUOT: "The disk quota is used up: make room.",
+    errno.EISDIR: "It is a folder: name a file.",
+    errno.ENOTDIR: "A part of the path is a file: name a folder.",
+    errno.ELOOP: "The path is a circle of links.",
+}
+
+
+@contextmanager
+def faults(deed: str, path: Path) -> Iterator[None]:
+    """Turn an OSError raised inside into an AccessError: "cannot `deed` `path`", the system's reason, a remedy."""
+    try:
+        yield
+    except OSError as fault:
+        reason = fault.strerror or type(fault).__name__
+        remedy = _REMEDIES.get(fault.errno or 0, "Check the path and the disk.")
+        raise AccessError(f"Cannot {deed} {path}: {reason}.", remedy) from fault
+
+
+def exists(path: Path) -> bool:
+    """Whether a file, folder or link's target stands at the path."""
+    with faults("look at", path):
+        return path.exists()
+
+
+def is_folder(path: Path) -> bool:
+    """Whether the path is a folder."""
+    with faults("look at", path):
+        return path.is_dir()
+
+
+def size(path: Path) -> int:
+    """The size of a file in bytes."""
+    with faults("look at", path):
+        return path.stat().st_size
+
+
+def read_bytes(path: Path, *, limit: int | None = None) -> bytes:
+    """The whole file; AccessError when it holds more than `limit` bytes."""
+    with faults("read", path), path.open("rb") as file:
+        data = file.read() if limit is None else file.read(limit + 1)
+    if limit is not None and len(data) > limit:
+        raise AccessError(f"Cannot read {path}: it holds more than {limit} bytes.", "Check that it is the right file.")
+    return data
+
+
+def read_text(path: Path) -> str:
+    """The whole file as UTF-8 text, without a byte order mark; AccessError when it is not UTF-8."""
+    try:
+        return read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as fault:
+        message = f"Cannot read {path}: byte {fault.start} is not UTF-8 text."
+        raise AccessError(message, "Save the file as UTF-8.") from fault
+
+
+def write_atomic(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Replace the file by `data`, durably: after a crash the path holds the old content or the new, never a part."""
+    with faults("write", path):
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fchmod(file.fileno(), mode)
+                os.fsync(file.fileno())
+            os.replace(name, path)
+        except BaseException:
+            os.unlink(name)
+            raise
+        _settle(path.parent)
+
+
+def append(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Add `data` at the file's end, which is made when absent, and return once it is on the disk."""
+    with faults("write", path):
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, mode)
+        with os.fdopen(handle, "ab") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def make_folder(path: Path, *, mode: int = 0o700) -> None:
+    """Make the folder and those above it; one that stands already is left as it is."""
+    with faults("make the folder", path):
+        path.mkdir(mode=mode, parents=True, exist_ok=True)
+
+
+def entries(folder: Path) -> list[Path]:
+    """What stands in the folder, sorted by name."""
+    with faults("list", folder):
+        return sorted(folder.iterdir())
+
+
+def remove(path: Path) -> None:
+    """Remove the file; nothing happens when it is not there."""
+    with faults("remove", path):
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def hold(path: Path) -> Iterator[None]:
+    """Hold the lock file at `path`, once; the kernel frees it when the process dies, however it dies.
+
+    A missing folder is made. The holder's process id is written beside, to `path` + ".pid". Raises AccessError, naming the holder, at once when
+    another has it.
+    """
+    from filelock import FileLock, Timeout  # noqa: PLC0415  -- costly, and not every command holds an instance
+
+    lock = FileLock(path, timeout=0, mode=0o600)
+    owner = path.with_name(f"{path.name}.pid")
+    with faults("lock", path):
+        try:
+            lock.acquire()
+        except Timeout as fault:
+            message = f"{path.parent} is in use by another tbot{_holder(owner)}."
+            raise AccessError(message, "Stop that one, or choose another --home.") from fault
+    try:
+        write_atomic(owner, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        remove(owner)
+        lock.release()
+
+
+def _holder(owner: Path) -> str:
+    """The holder writes its id after it has the lock, so for a moment there may be none."""
+    try:
+        return f", process {int(read_bytes(owner, limit=20))}"
+    except (AccessError, ValueError):
+        return ""
+
+
+def _settle(folder: Path) -> None:
+    """A rename is durable only once its folder is."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

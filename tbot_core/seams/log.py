@@ -1,0 +1,237 @@
+"""The one gate that every log line passes: levels, json or csv lines, rotated files, and redaction."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from tbot_core.seams import disk
+from tbot_core.seams.redaction import redact
+
+Level = Literal["quiet", "info", "verbose"]
+Format = Literal["json", "csv"]
+
+FILE_NAME: Final = "tbot.log"
+FILE_BYTES: Final = 10_000_000
+"""A log file of this size is moved into the backups folder, and a new one is begun."""
+FILES_KEPT: Final = 10
+
+_LEVELS: Final[Mapping[Level, int]] = {"quiet": logging.WARNING, "info": logging.INFO, "verbose": logging.DEBUG}
+_COLUMNS: Final = ("timestamp", "level", "logger", "event")
+
+
+class Logger:
+    """A logger by module: an event name, then fields. Nothing is imported or opened until a line is written."""
+
+    __slots__ = ("_bound", "_name")
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._bound: Any = None
+
+    def debug(self, event: str, **fields: object) -> None:
+        """Write what only a person who hunts a fault wants to see."""
+        self._structlog().debug(event, **fields)
+
+    def info(self, event: str, **fields: object) -> None:
+        """Write what a person wants to know today."""
+        self._structlog().info(event, **fields)
+
+    def warning(self, event: str, **fields: object) -> None:
+        """Write what went wrong and was mended or set aside."""
+        self._structlog().warning(event, **fields)
+
+    def error(self, event: str, **fields: object) -> None:
+        """Write what went wrong and was not mended."""
+        self._structlog().error(event, **fields)
+
+    def exception(self, event: str, **fields: object) -> None:
+        """Write an error with the traceback of the exception that is being handled."""
+        self._structlog().exception(event, **fields)
+
+    def _structlog(self) -> Any:
+        if self._bound is None:
+            self._bound = _bind(self._name)
+        return self._bound
+
+
+def logger(name: str) -> Logger:
+    """The logger of a module; cheap, so it may be made at import."""
+    return Logger(name)
+
+
+def configure(level: Level, format: Format, folder: Path | None, *, backups: Path | None = None) -> None:  # noqa: A002  -- the setting is called so
+    """Open the gate: lines to standard error, and to `folder`/tbot.log unless that is None.
+
+    A full file is moved into `backups` (default: the folder `backups` beside `folder`). Called again, it closes what
+    was open. Records of other libraries and Python's warnings pass the same gate. Raises AccessError when a folder or
+    the file cannot be made.
+    """
+    close()
+    handlers: list[logging.Handler] = [_Screen()]
+    if folder is not None:
+        handlers.append(_file(format, folder, folder.parent / "backups" if backups is None else backups))
+    lines = _Lines(format)
+    root = logging.getLogger()
+    for handler in handlers:
+        handler.setFormatter(lines)
+        root.addHandler(handler)
+    root.setLevel(_LEVELS[level])
+    logging.captureWarnings(capture=True)
+
+
+def close() -> None:
+    """Close the gate and its file; does nothing when it is not open."""
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if isinstance(handler, _Screen | _File)]:
+        root.removeHandler(handler)
+        handler.close()
+    logging.captureWarnings(capture=False)
+
+
+class _Screen(logging.StreamHandler[Any]):
+    """Standard error as it is at the moment of writing."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> Any:  # type: ignore[override]  # the parent keeps the stream of its making
+        return sys.stderr
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  -- the standard library's name
+        _lost(record)
+
+
+class _File(RotatingFileHandler):
+    """A file readable by its owner alone; a csv file begins with its column names."""
+
+    def __init__(self, path: Path, header: str) -> None:
+        self._header = header
+        super().__init__(path, maxBytes=FILE_BYTES, backupCount=FILES_KEPT, encoding="utf-8")
+
+    def _open(self) -> Any:
+        stream = open(self.baseFilename, "a", encoding="utf-8", opener=_private)  # noqa: SIM115  -- the handler closes it
+        if self._header and stream.tell() == 0:
+            stream.write(self._header)
+        return stream
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  -- the standard library's name
+        _lost(record)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _lost(record: logging.LogRecord) -> None:
+    """The standard library would print the record unredacted here."""
+    failure = sys.exc_info()[1]
+    sys.stderr.write(f"tbot: a log line of {record.name} could not be written: {type(failure).__name__}\n")
+
+
+def _file(form: Format, folder: Path, backups: Path) -> logging.Handler:
+    disk.make_folder(folder)
+    disk.make_folder(backups)
+    with disk.faults("open the log file", folder / FILE_NAME):
+        handler = _File(folder / FILE_NAME, _row((*_COLUMNS, "fields")) if form == "csv" else "")
+    handler.namer = lambda name: str(backups / Path(name).name)
+    handler.rotator = shutil.move
+    return handler
+
+
+class _Lines(logging.Formatter):
+    """The last step before a line leaves: rendered as a whole, then redacted as a whole."""
+
+    def __init__(self, form: Format) -> None:
+        super().__init__()
+        from structlog.stdlib import ProcessorFormatter  # noqa: PLC0415  -- costly, and not every command logs
+
+        render = _render_csv if form == "csv" else _render_json
+        self._inner = ProcessorFormatter(
+            processors=[_stamp, ProcessorFormatter.remove_processors_meta, _clean, render],
+            foreign_pre_chain=_shared(),
+        )
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(self._inner.format(record))
+
+
+def _bind(name: str) -> Any:
+    import structlog  # noqa: PLC0415  -- costly, and not every command logs
+
+    return structlog.wrap_logger(
+        logging.getLogger(name),
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *_shared(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+
+
+def _shared() -> list[Any]:
+    import structlog  # noqa: PLC0415  -- costly, and not every command logs
+
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.format_exc_info,
+    ]
+
+
+def _stamp(_logger: object, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    """The record's own time, so that every handler writes the same."""
+    moment = datetime.fromtimestamp(event["_record"].created, UTC)
+    return event | {"timestamp": moment.isoformat(timespec="microseconds").replace("+00:00", "Z")}
+
+
+def _clean(_logger: object, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Redact each value by itself, so that what is replaced in a line leaves it well formed."""
+    return {redact(str(key)): _plain(value) for key, value in event.items()}
+
+
+def _plain(value: object) -> object:
+    match value:
+        case None | bool():
+            return value
+        case int() | float():
+            text = redact(repr(value))
+            return value if text == repr(value) else text
+        case Mapping():
+            return {redact(str(key)): _plain(part) for key, part in value.items()}
+        case Sequence() if not isinstance(value, str | bytes | bytearray):
+            return [_plain(part) for part in value]
+        case bytes() | bytearray():
+            return redact(value.decode(errors="backslashreplace"))
+        case _:
+            return redact(str(value))
+
+
+def _render_json(_logger: object, _method: str, event: dict[str, Any]) -> str:
+    front = {name: event.pop(name) for name in _COLUMNS if name in event}
+    return json.dumps(front | dict(sorted(event.items())), ensure_ascii=False)
+
+
+def _render_csv(_logger: object, _method: str, event: dict[str, Any]) -> str:
+    front = [str(event.pop(name, "")) for name in _COLUMNS]
+    return _row((*front, json.dumps(event, ensure_ascii=False, sort_keys=True) if event else "")).rstrip("\r\n")
+
+
+def _row(cells: Sequence[str]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue()

@@ -1,0 +1,94 @@
+"""The one way to child processes: bounded in time and in output, with the environment that is given and no more."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from typing import IO, TYPE_CHECKING, Final
+
+import attrs
+
+from tbot_core.errors import AccessError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+OUTPUT_BYTES: Final = 1_000_000
+"""What is kept of each stream of a child; the rest is read and dropped, so that the child never waits."""
+
+_CHUNK: Final = 65_536
+_GRACE_S: Final = 0.2
+
+
+@attrs.frozen(kw_only=True)
+class Finished:
+    """How a child ended: its exit code (negative: the signal), the first megabyte of each stream as text."""
+
+    code: int
+    output: str
+    errors: str
+    timed_out: bool
+
+
+def run(args: Sequence[str], *, timeout_s: float, environment: Mapping[str, str]) -> Finished:
+    """Run a program to its end, or kill it and its descendants after `timeout_s` seconds; blocks until then.
+
+    The child gets no input, no open file of ours, and `environment` alone (`environ.minimal` gives what a program
+    needs). Raises AccessError when the program cannot be started.
+    """
+    try:
+        child = subprocess.Popen(
+            args,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=dict(environment),
+            start_new_session=True,
+        )
+    except OSError as fault:
+        raise AccessError(f"Cannot start {args[0]}: {fault.strerror}.", "Check that the program is there.") from fault
+    with child:
+        kept, in_time = _drain(child, time.monotonic() + timeout_s)
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        code = child.wait()
+    output, errors = (bytes(part).decode(errors="replace") for part in kept)
+    return Finished(code=code, output=output, errors=errors, timed_out=not in_time)
+
+
+def _drain(child: subprocess.Popen[bytes], deadline: float) -> tuple[tuple[bytearray, bytearray], bool]:
+    """Read both streams until the child has ended (True) or the deadline has passed (False)."""
+    kept = bytearray(), bytearray()
+    streams: dict[IO[bytes] | None, bytearray] = dict(zip((child.stdout, child.stderr), kept, strict=True))
+    with selectors.DefaultSelector() as selector:
+        for stream, buffer in streams.items():
+            if stream is not None:
+                selector.register(stream, selectors.EVENT_READ, buffer)
+        while True:
+            left = max(deadline - time.monotonic(), 0)
+            ended = _has_ended(child, 0 if selector.get_map() else min(left, _GRACE_S))
+            ready = selector.select(0 if ended else min(left, _GRACE_S)) if selector.get_map() else []
+            for key, _ in ready:
+                _take(selector, key)
+            if not left or (ended and not ready):
+                return kept, ended
+
+
+def _has_ended(child: subprocess.Popen[bytes], wait_s: float) -> bool:
+    try:
+        child.wait(wait_s)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _take(selector: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
+    chunk = os.read(key.fd, _CHUNK)
+    if chunk:
+        key.data.extend(chunk[: OUTPUT_BYTES - len(key.data)])
+    else:
+        selector.unregister(key.fileobj)

@@ -1,0 +1,142 @@
+"""The disk seam: durable writes, clear refusals, one holder of an instance."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from tbot_core.errors import AccessError
+from tbot_core.seams import disk, environ, spawn
+
+
+def test_a_file_written_is_read_back_private_and_alone(tmp_path: Path) -> None:
+    """`write_atomic` leaves the content, the mode asked for, and no temporary file."""
+    path = tmp_path / "a.txt"
+    disk.write_atomic(path, b"one")
+    disk.write_atomic(path, b"two", mode=0o640)
+    assert disk.read_bytes(path) == b"two"
+    assert disk.size(path) == 3
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert disk.entries(tmp_path) == [path]
+
+
+def test_a_failed_write_keeps_the_old_content(tmp_path: Path) -> None:
+    """When the target cannot be replaced nothing is lost and no temporary file stays."""
+    target = tmp_path / "folder"
+    (target / "inside").mkdir(parents=True)
+    with pytest.raises(AccessError, match="Cannot write"):
+        disk.write_atomic(target, b"x")
+    assert disk.entries(tmp_path) == [target]
+
+
+def test_a_byte_order_mark_is_dropped_and_foreign_text_refused(tmp_path: Path) -> None:
+    """`read_text` gives UTF-8 without its mark, and names the first byte that is none."""
+    path = tmp_path / "a.env"
+    path.write_bytes(b"\xef\xbb\xbfKEY=\xc3\xa4")
+    assert disk.read_text(path) == "KEY=ä"
+    path.write_bytes(b"ab\xff")
+    with pytest.raises(AccessError, match="byte 2 is not UTF-8"):
+        disk.read_text(path)
+
+
+def test_a_file_over_the_limit_is_refused(tmp_path: Path) -> None:
+    """`limit` counts bytes: as many are read, one more is refused."""
+    path = tmp_path / "a"
+    path.write_bytes(b"12345")
+    assert disk.read_bytes(path, limit=5) == b"12345"
+    with pytest.raises(AccessError, match="more than 4 bytes"):
+        disk.read_bytes(path, limit=4)
+
+
+def test_append_adds_and_remove_takes_away(tmp_path: Path) -> None:
+    """`append` makes the file and keeps what it held; `remove` is content when there is nothing."""
+    path = tmp_path / "log"
+    disk.append(path, b"a")
+    disk.append(path, b"b")
+    assert disk.read_bytes(path) == b"ab"
+    assert disk.exists(path)
+    assert disk.is_folder(tmp_path)
+    assert not disk.is_folder(path)
+    disk.remove(path)
+    disk.remove(path)
+    assert not disk.exists(path)
+
+
+def test_folders_are_made_with_those_above_them(tmp_path: Path) -> None:
+    """`make_folder` makes the way, privately, and accepts one that stands."""
+    path = tmp_path / "a" / "b"
+    disk.make_folder(path)
+    disk.make_folder(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("deed", [disk.read_bytes, disk.read_text, disk.entries, disk.size])
+def test_what_is_missing_is_named_with_a_remedy(tmp_path: Path, deed: object) -> None:
+    """Every OSError becomes an AccessError with the path and what to do."""
+    assert callable(deed)
+    with pytest.raises(AccessError) as caught:
+        deed(tmp_path / "absent")
+    assert str(tmp_path / "absent") in caught.value.message
+    assert caught.value.remedy == "Check the path."
+
+
+def test_a_file_in_the_way_of_a_folder_is_named(tmp_path: Path) -> None:
+    """A refusal that has no remedy of its own still gets one."""
+    (tmp_path / "a").write_bytes(b"")
+    with pytest.raises(AccessError, match="Cannot make the folder") as caught:
+        disk.make_folder(tmp_path / "a")
+    assert caught.value.remedy == "Check the path and the disk."
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from tbot_core.errors import AccessError
+from tbot_core.seams import disk
+try:
+    with disk.hold(Path(sys.argv[1])):
+        print("held")
+except AccessError as fault:
+    print(fault)
+"""
+
+
+def test_a_second_process_is_refused_and_told_who_holds(tmp_path: Path) -> None:
+    """The lock is for one process; the other hears the holder's id, and gets it once it is free."""
+    path = tmp_path / "instance.lock"
+    other = [sys.executable, "-c", HOLDER, str(path)]
+    with disk.hold(path):
+        refused = spawn.run(other, timeout_s=30, environment=environ.minimal())
+    admitted = spawn.run(other, timeout_s=30, environment=environ.minimal())
+    assert f"{tmp_path} is in use by another tbot, process {os.getpid()}." in refused.output
+    assert admitted.output == "held\n"
+    assert not (tmp_path / "instance.lock.pid").exists()
+
+
+def test_a_holder_that_has_not_written_its_id_is_refused_without_one(tmp_path: Path) -> None:
+    """A missing or damaged id file never hides that the instance is held."""
+    path = tmp_path / "instance.lock"
+    with disk.hold(path):
+        (tmp_path / "instance.lock.pid").write_bytes(b"?")
+        with pytest.raises(AccessError, match=r"in use by another tbot\."), disk.hold(path):
+            pass
+
+
+def test_a_lock_that_cannot_be_made_is_an_access_error(tmp_path: Path) -> None:
+    """`hold` says why the lock file cannot be there instead of waiting for it."""
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(AccessError, match="Cannot lock"), disk.hold(tmp_path / "file" / "instance.lock"):
+        pass
+
+
+def test_a_lock_is_free_again_after_a_failure_inside(tmp_path: Path) -> None:
+    """An exception under the lock releases it and removes the holder's id."""
+    path = tmp_path / "instance.lock"
+    with pytest.raises(KeyError), disk.hold(path):
+        raise KeyError
+    with disk.hold(path):
+        assert disk.read_text(tmp_path / "instance.lock.pid") == f"{os.getpid()}\n"
