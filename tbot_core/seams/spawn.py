@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final, cast
 
 import attrs
 
@@ -63,11 +63,10 @@ def run(args: Sequence[str], *, timeout_s: float, environment: Mapping[str, str]
 def _drain(child: subprocess.Popen[bytes], deadline: float) -> tuple[tuple[bytearray, bytearray], bool]:
     """Read both streams until the child has ended (True) or the deadline has passed (False)."""
     kept = bytearray(), bytearray()
-    streams: dict[IO[bytes] | None, bytearray] = dict(zip((child.stdout, child.stderr), kept, strict=True))
+    streams = cast("tuple[IO[bytes], IO[bytes]]", (child.stdout, child.stderr))
     with selectors.DefaultSelector() as selector:
-        for stream, buffer in streams.items():
-            if stream is not None:
-                selector.register(stream, selectors.EVENT_READ, buffer)
+        for stream, buffer in zip(streams, kept, strict=True):
+            selector.register(stream, selectors.EVENT_READ, buffer)
         while True:
             left = max(deadline - time.monotonic(), 0)
             ended = _has_ended(child, 0 if selector.get_map() else min(left, _GRACE_S))
