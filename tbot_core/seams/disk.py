@@ -6,13 +6,13 @@ import errno
 import os
 import tempfile
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.errors import AccessError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 _REMEDIES: Final = {
     errno.ENOENT: "Check the path.",
@@ -84,9 +84,9 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o600) -> None:
                 file.flush()
                 os.fchmod(file.fileno(), mode)
                 os.fsync(file.fileno())
-            os.replace(name, path)
+            Path(name).replace(path)
         except BaseException:
-            os.unlink(name)
+            Path(name).unlink()
             raise
         _settle(path.parent)
 
@@ -123,10 +123,10 @@ def remove(path: Path) -> None:
 def hold(path: Path) -> Iterator[None]:
     """Hold the lock file at `path`, once; the kernel frees it when the process dies, however it dies.
 
-    A missing folder is made. The holder's process id is written beside, to `path` + ".pid". Raises AccessError, naming the holder, at once when
-    another has it.
+    A missing folder is made. The holder's process id is written beside, to `path` + ".pid". Raises AccessError, naming
+    the holder, at once when another has it.
     """
-    from filelock import FileLock, Timeout  # noqa: PLC0415  -- costly, and not every command holds an instance
+    from filelock import FileLock, Timeout
 
     lock = FileLock(path, timeout=0, mode=0o600)
     owner = path.with_name(f"{path.name}.pid")

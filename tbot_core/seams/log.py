@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -106,7 +106,7 @@ class _Screen(logging.StreamHandler[Any]):
         logging.Handler.__init__(self)
 
     @property
-    def stream(self) -> Any:  # type: ignore[override]  # the parent keeps the stream of its making
+    def stream(self) -> Any:
         return sys.stderr
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  -- the standard library's name
@@ -146,8 +146,14 @@ def _file(form: Format, folder: Path, backups: Path) -> logging.Handler:
     with disk.faults("open the log file", folder / FILE_NAME):
         handler = _File(folder / FILE_NAME, _row((*_COLUMNS, "fields")) if form == "csv" else "")
     handler.namer = lambda name: str(backups / Path(name).name)
-    handler.rotator = shutil.move
+    handler.rotator = _move
     return handler
+
+
+def _move(source: str, target: str) -> None:
+    """A rename fails where the two folders lie on different file systems."""
+    if Path(source).exists():
+        shutil.move(source, target)
 
 
 class _Lines(logging.Formatter):
@@ -155,7 +161,7 @@ class _Lines(logging.Formatter):
 
     def __init__(self, form: Format) -> None:
         super().__init__()
-        from structlog.stdlib import ProcessorFormatter  # noqa: PLC0415  -- costly, and not every command logs
+        from structlog.stdlib import ProcessorFormatter
 
         render = _render_csv if form == "csv" else _render_json
         self._inner = ProcessorFormatter(
@@ -168,7 +174,7 @@ class _Lines(logging.Formatter):
 
 
 def _bind(name: str) -> Any:
-    import structlog  # noqa: PLC0415  -- costly, and not every command logs
+    import structlog
 
     return structlog.wrap_logger(
         logging.getLogger(name),
@@ -183,7 +189,7 @@ def _bind(name: str) -> Any:
 
 
 def _shared() -> list[Any]:
-    import structlog  # noqa: PLC0415  -- costly, and not every command logs
+    import structlog
 
     return [
         structlog.contextvars.merge_contextvars,
@@ -193,13 +199,14 @@ def _shared() -> list[Any]:
     ]
 
 
-def _stamp(_logger: object, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+def _stamp(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """The record's own time, so that every handler writes the same."""
     moment = datetime.fromtimestamp(event["_record"].created, UTC)
-    return event | {"timestamp": moment.isoformat(timespec="microseconds").replace("+00:00", "Z")}
+    event["timestamp"] = moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return event
 
 
-def _clean(_logger: object, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+def _clean(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Redact each value by itself, so that what is replaced in a line leaves it well formed."""
     return {redact(str(key)): _plain(value) for key, value in event.items()}
 
@@ -221,12 +228,12 @@ def _plain(value: object) -> object:
             return redact(str(value))
 
 
-def _render_json(_logger: object, _method: str, event: dict[str, Any]) -> str:
+def _render_json(_logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
     front = {name: event.pop(name) for name in _COLUMNS if name in event}
     return json.dumps(front | dict(sorted(event.items())), ensure_ascii=False)
 
 
-def _render_csv(_logger: object, _method: str, event: dict[str, Any]) -> str:
+def _render_csv(_logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
     front = [str(event.pop(name, "")) for name in _COLUMNS]
     return _row((*front, json.dumps(event, ensure_ascii=False, sort_keys=True) if event else "")).rstrip("\r\n")
 

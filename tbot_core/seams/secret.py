@@ -22,8 +22,8 @@ def _refuse(deed: str) -> NoReturn:
 class Secret:
     """A secret value that redacts itself wherever it is shown and refuses to be carried away.
 
-    The bytes lie in one buffer that `wipe` clears; an empty value raises VaultError. While the object lives, the log gate removes its value, and its
-    usual encodings, from every line.
+    The bytes lie in one buffer that `wipe` clears; an empty value raises VaultError. While the object lives, the log
+    gate removes its value, and its usual encodings, from every line.
     """
 
     __slots__ = ("__weakref__", "_buffer")
@@ -70,7 +70,7 @@ class Secret:
         """Refused with TypeError: comparing leaks by time and by accident."""
         _refuse("compared")
 
-    def __hash__(self) -> int:
+    def __hash__(self) -> NoReturn:  # noqa: PLE0309  -- it never returns
         """Refused with TypeError: a hash is a fingerprint of the value."""
         _refuse("hashed")
 

@@ -41,7 +41,7 @@ def run(args: Sequence[str], *, timeout_s: float, environment: Mapping[str, str]
     needs). Raises AccessError when the program cannot be started.
     """
     try:
-        child = subprocess.Popen(
+        child = subprocess.Popen(  # noqa: S603  -- no shell, and callers choose the program
             args,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tbot_core.errors import AccessError
 from tbot_core.seams import disk, environ, spawn
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_a_file_written_is_read_back_private_and_alone(tmp_path: Path) -> None:

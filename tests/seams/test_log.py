@@ -42,7 +42,9 @@ def test_an_event_is_one_json_line_on_screen_and_in_the_file(
 ) -> None:
     """Both hold time, level, logger, event and the fields, plain values as they are."""
     log.configure("info", "json", tmp_path / "logs")
-    log.logger("tbot_core.runner").info("order.submitted", quantity=3, price=Decimal("1.50"), legs=[{"a": None}], ok=True)
+    log.logger("tbot_core.runner").info(
+        "order.submitted", quantity=3, price=Decimal("1.50"), legs=[{"a": None}], ok=True
+    )
     (line,) = lines(tmp_path / "logs")
     assert json.loads(capsys.readouterr().err) == line
     assert line.pop("timestamp").endswith("Z")
@@ -58,7 +60,7 @@ def test_an_event_is_one_json_line_on_screen_and_in_the_file(
     [("quiet", ["warning", "error"]), ("info", ["info", "warning", "error"]), ("verbose", None)],
 )
 def test_the_level_decides_what_passes(tmp_path: Path, level: log.Level, passed: list[str] | None) -> None:
-    """quiet lets warnings through, info also what a person wants to know, verbose everything."""
+    """Quiet lets warnings through, info also what a person wants to know, verbose everything."""
     log.configure(level, "json", tmp_path)
     logger = log.logger("tbot_core.level")
     for name in ("debug", "info", "warning", "error"):
@@ -102,7 +104,8 @@ def test_a_secret_leaves_by_no_door(tmp_path: Path, capsys: pytest.CaptureFixtur
     log.configure("verbose", form, tmp_path)
     logger = log.logger("a")
     fields: dict[str, Any] = {"a": {CANARY: [CANARY, secrets[0]]}, "b": CANARY.encode(), "c": 73917391, CANARY: 1.5}
-    logger.info(f"event {CANARY}", **fields)
+    event = f"event {CANARY}"
+    logger.info(event, **fields)
     try:
         _raise()
     except KeyError:
@@ -129,6 +132,16 @@ def test_a_full_file_moves_into_the_backups(tmp_path: Path, monkeypatch: pytest.
         log.logger("a").info("said", number=number, filler="x" * 100)
     assert [path.name for path in sorted((tmp_path / "backups").iterdir())] == ["tbot.log.1", "tbot.log.2"]
     assert [line["number"] for line in lines(tmp_path / "logs")] == [2]
+
+
+def test_a_file_that_somebody_removed_is_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rotation goes on when the file it would move is gone."""
+    monkeypatch.setattr(log, "FILE_BYTES", 300)
+    log.configure("info", "json", tmp_path)
+    log.logger("a").info("first", filler="x" * 150)
+    (tmp_path / "tbot.log").unlink()
+    log.logger("a").info("second", filler="x" * 150)
+    assert [line["event"] for line in lines(tmp_path)] == ["second"]
 
 
 def test_a_folder_that_cannot_be_used_is_refused(tmp_path: Path) -> None:

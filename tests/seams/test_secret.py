@@ -69,7 +69,7 @@ def test_an_empty_secret_is_refused() -> None:
         lambda text: text.encode().hex(),
         lambda text: text.encode().hex().upper(),
         lambda text: quote(text, safe=""),
-        lambda text: json.dumps(text),
+        json.dumps,
         lambda text: json.dumps(text, ensure_ascii=False),
         repr,
         lambda text: text[: len(text) // 2],
