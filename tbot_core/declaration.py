@@ -29,6 +29,7 @@ _COUNT = re.compile(r"([0-9]{1,9})[ \t]*([a-z]*)", re.IGNORECASE)
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)[ \t]*(ms|s|m|h)?", re.IGNORECASE)
 _CLOCK = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
 _NAME = re.compile(r"[A-Za-z0-9^][A-Za-z0-9_.:/^-]{0,63}")
+_PLUGIN_NAME = r"[A-Za-z][A-Za-z0-9_]{0,63}"
 _SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
 _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
@@ -140,6 +141,13 @@ def text(*, pattern: str = r"[^\x00-\x1f\x7f]{1,200}", allowed: str = "one line 
         return written
 
     return Kind(name="text", allowed=allowed, parse=parse, show=str, empty=compiled.fullmatch("") is not None)
+
+
+def plugin_name(example: str, *, empty: bool = False) -> Kind[str]:
+    """The name of one plugin, read in any case and kept in lower case; `empty` allows none."""
+    pattern = _PLUGIN_NAME if not empty else f"(?:{_PLUGIN_NAME})?"
+    written = text(pattern=pattern, allowed=f"a plugin's name, such as {example}" + (", or empty" if empty else ""))
+    return attrs.evolve(written, name="plugin_name", parse=lambda name: written.parse(name).lower())
 
 
 def path() -> Kind[str]:

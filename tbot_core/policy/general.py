@@ -14,11 +14,10 @@ from tbot_core.declaration import (
     names,
     optional,
     percent,
+    plugin_name,
     setting,
     text,
 )
-
-_NAME_PATTERN = r"[A-Za-z][A-Za-z0-9_]{0,31}"
 
 
 @attrs.frozen(kw_only=True)
@@ -126,7 +125,7 @@ class Failover:
     )
     failover_log_tag: str = setting(
         "FAILOVER_LOG_TAG",
-        text(pattern=_NAME_PATTERN, allowed="a word of letters, digits and _, at most 32 long"),
+        text(pattern=r"[A-Za-z][A-Za-z0-9_]{0,31}", allowed="a word of letters, digits and _, at most 32 long"),
         default="FAILOVER_ACTIVE",
         doc="Tag of trades that another broker took over.",
         changes_trades=False,
@@ -171,7 +170,7 @@ class Notifications:
     )
     critical_alert_channel: str = setting(
         "CRITICAL_ALERT_CHANNEL",
-        text(pattern=_NAME_PATTERN, allowed="the name of an alert plugin, such as pagerduty"),
+        plugin_name("pagerduty"),
         default="console",
         doc="Alert plugin that critical events go to.",
         changes_trades=False,
@@ -179,7 +178,7 @@ class Notifications:
     )
     routine_alert_channel: str = setting(
         "ROUTINE_ALERT_CHANNEL",
-        text(pattern=_NAME_PATTERN, allowed="the name of an alert plugin, such as email"),
+        plugin_name("email"),
         default="console",
         doc="Alert plugin that routine events go to.",
         changes_trades=False,

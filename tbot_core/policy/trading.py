@@ -18,16 +18,10 @@ from tbot_core.declaration import (
     money,
     names,
     optional,
+    plugin_name,
     setting,
-    text,
     weekdays,
 )
-
-_PLUGIN_PATTERN = r"[A-Za-z][A-Za-z0-9_]{0,63}"
-
-
-def _plugin_name(written: str) -> str:
-    return written.lower()
 
 
 @attrs.frozen(kw_only=True)
@@ -36,18 +30,13 @@ class Trading:
 
     broker_name: str = setting(
         "BROKER_NAME",
-        attrs.evolve(
-            text(pattern=_PLUGIN_PATTERN, allowed="the name of a broker plugin, such as paper"), parse=_plugin_name
-        ),
+        plugin_name("paper"),
         default="paper",
         doc="The broker plugin that orders go to, in any case; replay, demo and backtest use the simulator instead.",
     )
     data_source: str = setting(
         "DATA_SOURCE",
-        attrs.evolve(
-            text(pattern=rf"(?:{_PLUGIN_PATTERN})?", allowed="the name of a plugin that serves bars, or empty"),
-            parse=_plugin_name,
-        ),
+        plugin_name("alpaca", empty=True),
         default="",
         doc="The plugin whose bars and quotes are used; empty is the one of BROKER_NAME.",
     )
@@ -59,7 +48,7 @@ class Trading:
     )
     strategy_override: str = setting(
         "STRATEGY_OVERRIDE",
-        text(pattern=rf"(?:{_PLUGIN_PATTERN})?", allowed="the name of one strategy, or empty"),
+        plugin_name("open", empty=True),
         default="",
         doc="The one strategy that runs alone; empty runs STRATEGY_SEQUENCE.",
     )
