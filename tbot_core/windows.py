@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias, get_args
 
 import attrs
 
@@ -25,15 +25,58 @@ _STANDARD_BELL_MINUTE: Final = 14 * 60 + 30
 _DAYLIGHT_MINUTES: Final = 60
 
 
+class Times(Protocol):
+    """What a strategy's settings say about its window; `tbot_core.policy.Frame` does."""
+
+    @property
+    def start_time(self) -> dt.time:
+        """UTC of a standard-time day: 14:30 is 09:30 in New York."""
+
+    @property
+    def analysis_minutes(self) -> int:
+        """Minutes from the start that are only watched."""
+
+    @property
+    def breakout_minutes(self) -> int:
+        """Minutes after the analysis in which a bar may trigger an entry."""
+
+    @property
+    def monitoring_minutes(self) -> int:
+        """Minutes in which a position is managed."""
+
+
 @attrs.frozen(kw_only=True)
 class NamedWindow:
-    """A strategy's window as its settings give it: the start in UTC of a standard-time day, the phases in minutes."""
+    """A strategy's window as its settings give it: the start in UTC of a standard-time day, the phases in minutes.
+
+    The name is the strategy's as it stands in variables, in upper case.
+    """
 
     name: str
     start_time: dt.time
     analysis_minutes: int
     breakout_minutes: int
     monitoring_minutes: int
+
+
+def named_window(name: str, times: Times) -> NamedWindow:
+    """The window of the strategy with this name, in whatever case it is written."""
+    return NamedWindow(
+        name=name.upper(),
+        start_time=times.start_time,
+        analysis_minutes=times.analysis_minutes,
+        breakout_minutes=times.breakout_minutes,
+        monitoring_minutes=times.monitoring_minutes,
+    )
+
+
+def anchor_named(written: str) -> Anchor:
+    """The anchor that TIME_ANCHOR names; raises SettingsError for any other word."""
+    for anchor in ANCHORS:
+        if anchor == written:
+            return anchor
+    message = f"TIME_ANCHOR={written} is not known."
+    raise SettingsError(message, f"Choose one of {', '.join(ANCHORS)}.")
 
 
 def place(named: NamedWindow, session: Session, anchor: Anchor) -> Window | None:

@@ -32,7 +32,7 @@ def bells(session: Session) -> Bells:
 @pytest.fixture(scope="module")
 def oracle() -> list[Bells]:
     """Every session that exchange-calendars foresees for the whole range."""
-    import exchange_calendars
+    import exchange_calendars  # type: ignore[import-untyped]  # it has no stubs
 
     schedule = exchange_calendars.get_calendar(
         "XNYS", start=str(calendar.FIRST_DAY), end=str(calendar.LAST_DAY)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tbot_core import windows
 from tbot_core.calendar import ExchangeCalendar, Session
 from tbot_core.errors import SettingsError
+from tbot_core.policy import Frame
 from tbot_core.windows import NamedWindow
 
 
@@ -155,3 +156,22 @@ def test_anchors_agree_in_standard_time_and_differ_by_an_hour_in_summer(minute: 
     assert kept is not None
     assert literal is not None
     assert literal.start - kept.start == (60 if session.open.hour == 13 else 0)
+
+
+def test_a_window_is_read_from_any_settings_that_hold_its_times() -> None:
+    """The core's own frame fits, and the name is the one that stands in variables."""
+    frame = Frame(start_time=dt.time(15, 30), analysis_minutes=15)
+    assert windows.named_window("mid", frame) == NamedWindow(
+        name="MID",
+        start_time=dt.time(15, 30),
+        analysis_minutes=15,
+        breakout_minutes=frame.breakout_minutes,
+        monitoring_minutes=frame.monitoring_minutes,
+    )
+
+
+def test_anchors_are_named_as_in_settings() -> None:
+    """Both words are known, and any other is a settings fault."""
+    assert [windows.anchor_named(word) for word in ("exchange", "utc")] == ["exchange", "utc"]
+    with pytest.raises(SettingsError, match="TIME_ANCHOR=local"):
+        windows.anchor_named("local")
