@@ -8,7 +8,7 @@ notice the difference. NaN = no bar in that minute. Prices lie on the grid of 1e
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import attrs
 import numpy as np
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Array: TypeAlias = npt.NDArray[np.float64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
 Index: TypeAlias = npt.NDArray[np.intp]
+Running: TypeAlias = Literal["high", "low", "vwap", "volume"]
 
 FIELDS = ("open", "high", "low", "close", "volume")
 BAD_PRINT = 0.03
@@ -59,59 +60,70 @@ class Bars:
     @property
     def open(self) -> Array:
         """Opening prices, dollars, (..., symbols, minutes)."""
-        return self._view("open")
+        return _view(self._fields["open"])
 
     @property
     def high(self) -> Array:
         """Highest prices, dollars."""
-        return self._view("high")
+        return _view(self._fields["high"])
 
     @property
     def low(self) -> Array:
         """Lowest prices, dollars."""
-        return self._view("low")
+        return _view(self._fields["low"])
 
     @property
     def close(self) -> Array:
         """Closing prices, dollars."""
-        return self._view("close")
+        return _view(self._fields["close"])
 
     @property
     def volume(self) -> Array:
         """Shares traded."""
-        return self._view("volume")
+        return _view(self._fields["volume"])
 
     @property
     def high_so_far(self) -> Array:
         """Highest price from the bell to the end of each minute."""
-        return self._running("high_so_far")
+        return self.so_far("high", 0, self.minutes)
 
     @property
     def low_so_far(self) -> Array:
         """Lowest price from the bell to the end of each minute."""
-        return self._running("low_so_far")
+        return self.so_far("low", 0, self.minutes)
 
     @property
     def vwap(self) -> Array:
         """Volume-weighted mean price from the bell to the end of each minute; NaN while nothing has traded."""
-        return self._running("vwap_so_far")
+        return self.so_far("vwap", 0, self.minutes)
+
+    def so_far(self, name: Running, start: int, stop: int) -> Array:
+        """A running column in minutes [start, stop), as far as they have closed; (..., symbols, minutes).
+
+        `high`, `low` and `vwap` are the columns of `high_so_far`, `low_so_far` and `vwap`, worked out no further than
+        asked; `volume`: shares since the bell. Bit-equal however the session was cut.
+        """
+        column = self._fields.get(f"{name}_so_far")
+        if column is None:
+            column = self._run(name, min(stop, self.minutes))
+        return _view(column[start : min(stop, self.minutes)])
 
     @property
     def first_open(self) -> Array:
         """The open of each row's first bar so far; NaN before it. Shape (..., symbols)."""
-        opens = self._fields["open"]
-        if not self.minutes:
-            return np.full(opens.shape[1:], np.nan)
-        first: Array = np.take_along_axis(opens, np.argmax(~np.isnan(opens), axis=0)[None], axis=0)[0]
-        return first
+        return self._at_first("open")
 
     @property
     def bad_print(self) -> Flags:
-        """Rows whose bar of minute 0 opens more than 3 % from its VWAP, else its typical price."""
-        if not self.minutes:
-            return np.zeros(self._fields["open"].shape[1:], dtype=np.bool_)
-        away: Flags = np.abs(self._fields["open"][0] / _bar_price(self._fields, slice(0, 1))[0] - 1) > BAD_PRINT
+        """Rows whose first bar so far opens more than 3 % from its VWAP, else from its typical price."""
+        bar = {name: self._at_first(name) for name in ("open", "high", "low", "close", "vwap")}
+        away: Flags = np.abs(bar["open"] / _bar_price(bar) - 1) > BAD_PRINT
         return away
+
+    def range(self, start: int, stop: int) -> tuple[Array, Array]:
+        """The highest and the lowest price of minutes [start, stop) per row, a bad first print left out."""
+        both = self.once(("range", start, stop), stop, lambda: self._range(start, stop))
+        return both[0], both[1]
 
     def highest(self, start: int, stop: int) -> Array:
         """The highest price of minutes [start, stop) per row; NaN where no bar exists yet. Remembered once closed."""
@@ -130,6 +142,7 @@ class Bars:
             return make()
         if key not in self._memo:
             self._memo[key] = make()
+            self._memo[key].flags.writeable = False
         found: Array = self._memo[key]
         return found
 
@@ -145,15 +158,38 @@ class Bars:
         """A field in its memory layout (minutes, ..., symbols)."""
         return self._fields[name]
 
-    def _view(self, name: str) -> Array:
-        view = np.moveaxis(self._fields[name], 0, -1)
-        view.flags.writeable = False
-        return view
+    def _run(self, name: Running, stop: int) -> Array:
+        # Only as far as somebody asks: the mean price of whole sessions costs more than the rest of a scan.
+        done = self._memo.get(("so_far", name))
+        if done is None or len(done) < stop:
+            done = self._memo["so_far", name] = _RUNNING[name](self._fields, stop)
+        column: Array = done
+        return column
 
-    def _running(self, name: str) -> Array:
-        if name not in self._fields:
-            self._fields = {**self._fields, **_running_columns(self._fields)}
-        return self._view(name)
+    def _first(self) -> Index:
+        opens = self._fields["open"]
+        first = np.zeros(opens.shape[1:], dtype=np.intp)
+        late = np.isnan(opens[0])
+        if late.any():
+            first[late] = np.argmax(~np.isnan(opens[:, late]), axis=0)
+        return first
+
+    def _at_first(self, name: str) -> Array:
+        column = self._fields[name]
+        if not self.minutes:
+            return np.full(column.shape[1:], np.nan)
+        found: Array = np.take_along_axis(column, self._first()[None], axis=0)[0]
+        return found
+
+    def _range(self, start: int, stop: int) -> Array:
+        high, low = self._fields["high"][start:stop], self._fields["low"][start:stop]
+        both = np.stack((_reduce(np.fmax, high), _reduce(np.fmin, low)))
+        bad = self.bad_print
+        if bad.any():
+            left_out = np.arange(start, start + len(high))[:, None] == self._first()[bad]
+            both[0, bad] = _reduce(np.fmax, np.where(left_out, np.nan, high[:, bad]))
+            both[1, bad] = _reduce(np.fmin, np.where(left_out, np.nan, low[:, bad]))
+        return both
 
 
 class Tape:
@@ -165,7 +201,7 @@ class Tape:
     def __init__(self, symbols: tuple[str, ...], minutes: int) -> None:
         self.symbols = symbols
         self.closed = 0
-        names = (*FIELDS, "vwap", "high_so_far", "low_so_far", "vwap_so_far")
+        names = (*FIELDS, "vwap", "high_so_far", "low_so_far", "vwap_so_far", "volume_so_far")
         self._fields = {name: np.full((minutes, len(symbols)), np.nan) for name in names}
         self._sums = np.zeros((2, len(symbols)))
         self._memo: dict[Hashable, Any] = {}
@@ -185,8 +221,11 @@ class Tape:
         for name, source, keep in (("high_so_far", "high", np.fmax), ("low_so_far", "low", np.fmin)):
             column = self._fields[name]
             column[now] = self._fields[source][now] if now == 0 else keep(column[now - 1], self._fields[source][now])
-        self._sums += _traded(self._fields, slice(now, now + 1))[:, 0]
-        self._fields["vwap_so_far"][now] = _ratio(self._sums[0], self._sums[1])
+        dollars, shares = self._sums
+        dollars += _dollars(self._fields, slice(now, now + 1))[0]
+        shares += _known(self._fields["volume"][now])
+        self._fields["vwap_so_far"][now] = _ratio(dollars, shares)
+        self._fields["volume_so_far"][now] = shares
         self.closed = now + 1
 
 
@@ -236,17 +275,24 @@ def _reduce(keep: np.ufunc, rows: Array) -> Array:
     return reduced
 
 
-def _bar_price(fields: Mapping[str, Array], at: slice) -> Array:
-    typical = (fields["high"][at] + fields["low"][at] + fields["close"][at]) / 3
-    own = fields["vwap"][at]
-    return np.where(np.isnan(own), typical, own)
+def _view(column: Array) -> Array:
+    view = np.moveaxis(column, 0, -1)
+    view.flags.writeable = False
+    return view
 
 
-def _traded(fields: Mapping[str, Array], at: slice) -> Array:
-    """Dollars and shares of each bar, 0 where there is none; shape (2, minutes, ..., symbols)."""
-    shares = fields["volume"][at]
-    both = np.stack((_bar_price(fields, at) * shares, shares))
-    return np.where(np.isnan(both), 0.0, both)
+def _bar_price(bar: Mapping[str, Array]) -> Array:
+    typical = (bar["high"] + bar["low"] + bar["close"]) / 3
+    return np.where(np.isnan(bar["vwap"]), typical, bar["vwap"])
+
+
+def _known(values: Array) -> Array:
+    return np.where(np.isnan(values), 0.0, values)
+
+
+def _dollars(fields: Mapping[str, Array], at: slice) -> Array:
+    bar = {name: fields[name][at] for name in ("high", "low", "close", "vwap", "volume")}
+    return _known(_bar_price(bar) * bar["volume"])
 
 
 def _ratio(dollars: Array, shares: Array) -> Array:
@@ -254,11 +300,20 @@ def _ratio(dollars: Array, shares: Array) -> Array:
     return ratio
 
 
-def _running_columns(fields: Mapping[str, Array]) -> dict[str, Array]:
-    # `accumulate` adds left to right in every layout, so the columns equal those that a tape carries.
-    dollars, shares = np.add.accumulate(_traded(fields, slice(None)), axis=1)
-    return {
-        "high_so_far": np.fmax.accumulate(fields["high"], axis=0),
-        "low_so_far": np.fmin.accumulate(fields["low"], axis=0),
-        "vwap_so_far": _ratio(dollars, shares),
-    }
+# `accumulate` adds left to right in every layout, so these columns equal those that a tape carries.
+def _run_volume(fields: Mapping[str, Array], stop: int) -> Array:
+    shares: Array = np.add.accumulate(_known(fields["volume"][:stop]), axis=0)
+    return shares
+
+
+def _run_vwap(fields: Mapping[str, Array], stop: int) -> Array:
+    dollars = _dollars(fields, slice(stop))
+    return _ratio(np.add.accumulate(dollars, axis=0, out=dollars), _run_volume(fields, stop))
+
+
+_RUNNING: Mapping[Running, Callable[[Mapping[str, Array], int], Array]] = {
+    "high": lambda fields, stop: np.fmax.accumulate(fields["high"][:stop], axis=0),
+    "low": lambda fields, stop: np.fmin.accumulate(fields["low"][:stop], axis=0),
+    "vwap": _run_vwap,
+    "volume": _run_volume,
+}

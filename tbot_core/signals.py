@@ -6,13 +6,16 @@ in which one fires. The same triggers explain a minute (`tbot why`) and measure 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from functools import reduce
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 import numpy as np
 
 from tbot_core.bars import Array, Flags, Index
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @attrs.frozen(kw_only=True)
@@ -30,13 +33,40 @@ class Exits:
     hold: int | None = None
 
 
+def level(price: Array, factor: float | Array) -> Array:
+    """`price` x `factor` on a grid of 1e-8 dollars, so that equal is what pencil and paper call equal.
+
+    Prices of 4 decimals times factors of 4 decimals are exact on it; a bare float product misses by its last bit.
+    """
+    product: Array = np.round(price * factor, 8)
+    return product
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Condition:
+    """A comparison by name: `value` above `level`, else below it; `inclusive`: also when equal.
+
+    `value` and `level` broadcast to (..., symbols, minutes of the phase so far).
+    """
+
+    name: str
+    value: Array
+    level: Array
+    above: bool
+    inclusive: bool = False
+
+    def holds(self) -> Flags:
+        """The cells in which it holds; never where something is unknown."""
+        return _compare(self)
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class Trigger:
-    """One condition that gives a signal: `value` at or beyond `level` in a minute of the entry phase.
+    """A rule that gives a signal: `value` at or beyond `level` in a minute of the entry phase, and all of `when`.
 
     `value` and `level` broadcast to (..., symbols, minutes of the phase so far). `above`: fires above the level,
-    else below it; `inclusive`: also when equal. `where` limits it to some cells. `scale` turns the distance
-    beyond the level into the relative strength that orders signals of one minute; None: the level itself.
+    else below it; `inclusive`: also when equal. `scale` turns the distance beyond the level into the relative strength
+    that orders signals of one minute; None: the level itself.
     """
 
     rule: str
@@ -45,21 +75,15 @@ class Trigger:
     level: Array
     above: bool
     inclusive: bool = False
-    where: Flags | None = None
+    when: tuple[Condition, ...] = ()
     scale: Array | None = None
 
     def fires(self) -> Flags:
-        """The cells in which the condition holds; never where something is unknown."""
-        match self.above, self.inclusive:
-            case True, False:
-                held = self.value > self.level
-            case True, True:
-                held = self.value >= self.level
-            case False, False:
-                held = self.value < self.level
-            case _:
-                held = self.value <= self.level
-        return held if self.where is None else held & self.where
+        """The cells in which the rule holds; never where something is unknown."""
+        held = _compare(self)
+        for condition in self.when:
+            held = held & condition.holds()
+        return held
 
     def beyond(self) -> Array:
         """The relative distance of the value beyond the level, negative while short of it; same shape as `fires`."""
@@ -131,7 +155,9 @@ class Hits:
         """The stop of the two (per hit) that lies nearer to the price; an unknown one gives way to the other."""
         return np.where(self.side > 0, np.fmax(one, other), np.fmin(one, other))
 
-    def signals(self, price: Array, exits: Exits, *, stop: Array, target: Array | None = None, since: int = 0) -> Signals:
+    def signals(
+        self, price: Array, exits: Exits, *, stop: Array, target: Array | None = None, since: int = 0
+    ) -> Signals:
         """The signals of minutes from `since` on; prices per hit, in dollars."""
         whole = Signals(
             cells=self.cells,
@@ -154,7 +180,7 @@ def first(triggers: Sequence[Trigger], entry: int) -> Hits:
     `entry` is the minute after the bell of the phase's first column. An empty phase gives no hits.
     """
     fired = [trigger.fires() for trigger in triggers]
-    somewhere = np.logical_or.reduce(fired)
+    somewhere = reduce(np.logical_or, fired)
     cells: tuple[Index, ...] = ()
     if somewhere.shape[-1]:
         cells = np.nonzero(somewhere.any(axis=-1))
@@ -182,10 +208,22 @@ def first(triggers: Sequence[Trigger], entry: int) -> Hits:
     )
 
 
+def _compare(one: Condition | Trigger) -> Flags:
+    match one.above, one.inclusive:
+        case True, False:
+            return one.value > one.level
+        case True, True:
+            return one.value >= one.level
+        case False, False:
+            return one.value < one.level
+        case _:
+            return one.value <= one.level
+
+
 def _beyond_at(trigger: Trigger, at: tuple[Index, ...], shape: tuple[int, ...]) -> Array:
     def cell(values: Array) -> Array:
         found: Array = np.broadcast_to(values, shape)[at]
         return found
 
     scale = None if trigger.scale is None else cell(trigger.scale)
-    return attrs.evolve(trigger, value=cell(trigger.value), level=cell(trigger.level), scale=scale, where=None).beyond()
+    return attrs.evolve(trigger, value=cell(trigger.value), level=cell(trigger.level), scale=scale, when=()).beyond()
