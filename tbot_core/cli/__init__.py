@@ -1,0 +1,134 @@
+"""The command line's door: `tbot`, a group whose sub-commands are imported only when they are called."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from tbot_core.errors import TbotError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tbot_core.plugins.catalogue import Listing
+
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "run": ("tbot_core.cli.run:command", "Trade: simulated sessions, stored days, or the running market."),
+    "status": ("tbot_core.cli.status:command", "Show what is running, held and ordered."),
+    "why": ("tbot_core.cli.why:command", "Explain what was decided on a symbol, and why."),
+    "calendar": ("tbot_core.cli.calendar:command", "Show a day's session and its windows."),
+    "backtest": ("tbot_core.cli.backtest:command", "Trade a range of stored sessions at once."),
+    "data": ("tbot_core.cli.data:command", "Import, list and verify stored bars."),
+    "config": ("tbot_core.cli.config:command", "Check, show and explain the settings."),
+    "plugins": ("tbot_core.cli.plugins:command", "List plugins and what they offer."),
+    "audit": ("tbot_core.cli.audit:command", "Verify the journal's chain of events."),
+}
+"""Each command of the core: "module:object", and its line in `tbot --help`."""
+
+INTERRUPTED: Final = 130
+
+
+class LazyGroup(click.Group):
+    """The core's commands from the table, then those of plugins from their metadata."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  -- click's signature
+        """The names in the order of the help: the core's, then the plugins'."""
+        return [*COMMANDS, *self._offered()]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  -- likewise
+        """Import the named command; None when nobody offers it."""
+        if cmd_name in COMMANDS:
+            module, _, name = COMMANDS[cmd_name][0].partition(":")
+            command: click.Command = getattr(_import(module), name)
+            return command
+        listing = self._offered().get(cmd_name)
+        if listing is None:
+            return None
+        from tbot_core.plugins.loader import load_command
+
+        return load_command(listing.entry)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with the nearest names of a group that holds no loaded command."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.NoSuchCommand as fault:
+            names = self.list_commands(ctx)
+            raise click.NoSuchCommand(fault.command_name, possibilities=names, ctx=ctx) from None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  -- likewise
+        """Write the help's list from the table and the metadata, importing no command."""
+        offered = self._offered(aloud=True)
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+        if offered:
+            with formatter.section("Commands of plugins"):
+                formatter.write_dl(
+                    [(name, f"From {it.entry.dist} {it.entry.version}.") for name, it in offered.items()]
+                )
+
+    def _offered(self, *, aloud: bool = False) -> dict[str, Listing]:
+        """The plugins' commands by name; `aloud` also says which are refused."""
+        from tbot_core.plugins.catalogue import commands
+
+        usable, refused = {}, []
+        for listing in commands(reserved=COMMANDS):
+            if listing.state == "available":
+                usable[listing.entry.name] = listing
+            else:
+                refused.append(listing)
+        if aloud:
+            for listing in refused:
+                click.echo(f"tbot: the command {listing.entry.name} is refused: {listing.reason}", err=True)
+        return usable
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(package_name="tbot-core", message="tbot %(version)s")
+def group() -> None:
+    """An intraday trading bot for US equities that explains every decision.
+
+    Look without settings of your own: `tbot run --demo`.
+    """
+
+
+def run(args: Sequence[str], *, state: object = None) -> int:
+    """Run one command line and return its exit code; a failure is said in a sentence on standard error."""
+    try:
+        outcome = group.main(args=args, prog_name="tbot", standalone_mode=False, obj=state)
+    except TbotError as fault:
+        _say(fault.message, fault.remedy)
+        return fault.exit_code
+    except click.Abort as fault:
+        interrupted = isinstance(fault.__cause__ or fault.__context__, KeyboardInterrupt)
+        _say("Stopped." if interrupted else "Nothing was done.")
+        return INTERRUPTED if interrupted else 1
+    except click.ClickException as fault:
+        fault.show()
+        return fault.exit_code
+    return outcome if isinstance(outcome, int) else 0
+
+
+def main() -> int:
+    """The console script `tbot`."""
+    from tbot_core.cli.failures import Unforeseen
+
+    unforeseen = Unforeseen()
+    sys.excepthook = unforeseen.report
+    return run(sys.argv[1:], state=unforeseen)
+
+
+def _say(message: str, remedy: str = "") -> None:
+    click.echo(f"tbot: {message}", err=True)
+    if remedy:
+        click.echo(f"      {remedy}", err=True)
+
+
+def _import(module: str) -> Any:
+    from importlib import import_module
+
+    return import_module(module)

@@ -1,0 +1,62 @@
+"""What the commands share: `--home`, `--json`, and how a document is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from tbot_core.seams import environ
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def _told(ctx: click.Context, _parameter: click.Parameter, value: Path | None) -> Path | None:
+    """Whoever reports an unforeseen failure must know the instance."""
+    from tbot_core.cli.failures import Unforeseen
+
+    unforeseen = ctx.find_object(Unforeseen)
+    if unforeseen is not None:
+        unforeseen.home = resolve_home(value)
+    return value
+
+
+home_option: Final = click.option(
+    "--home",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    callback=_told,
+    help="The instance's folder. Default: $TBOT_HOME, else the working directory.",
+)
+"""Decorator: `--home DIR`, passed on as `home: Path | None`; `resolve_home` makes a folder of it."""
+
+json_option: Final = click.option("--json", "as_json", is_flag=True, help="Write one JSON document to standard output.")
+"""Decorator: `--json`, passed on as `as_json: bool`."""
+
+
+def resolve_home(home: Path | None) -> Path:
+    """The instance's folder: the option, else $TBOT_HOME, else the working directory."""
+    return home or Path(environ.variable("TBOT_HOME") or ".")
+
+
+def emit(document: object, *, as_json: bool, lines: Iterable[str] = ()) -> None:
+    """Write the document as JSON (keys sorted, two blanks of indent) if `as_json`, else the lines for a person.
+
+    Decimals, dates, paths and enums become strings, times ISO 8601, sets sorted lists; NaN is refused by ValueError.
+    """
+    if as_json:
+        import json
+
+        text = json.dumps(document, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
+        click.echo(text)
+    else:
+        for line in lines:
+            click.echo(line)
+
+
+def _plain(value: Any) -> object:
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)

@@ -1,0 +1,207 @@
+"""What is installed, by metadata alone: no plugin is imported to be listed."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections import defaultdict
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Final, Literal
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable, Iterator, Mapping
+
+    from importlib_metadata import Distribution
+
+CORE: Final = "tbot-core"
+
+GROUPS: Final[dict[str, str]] = {
+    "alert": "tbot.alerts",
+    "broker": "tbot.brokers",
+    "extension": "tbot.extensions",
+    "filter": "tbot.filters",
+    "strategy": "tbot.strategies",
+}
+"""The kinds of plugins, each with its group of entry points."""
+
+COMMANDS: Final = {"command": "tbot.commands"}
+
+State = Literal["active", "available", "duplicate", "incompatible", "broken"]
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_COMMAND_NAME = re.compile(r"[a-z][a-z0-9-]{0,63}")
+_TARGET = re.compile(r"[A-Za-z_][\w.]*(:[A-Za-z_][\w.]*)?")
+_NAMES_CORE = re.compile(r"tbot[-_.]core\b(?![-_.])", re.IGNORECASE)
+_RELEASE = re.compile(r"[0-9]+(\.[0-9]+)*")
+_CLAUSE = re.compile(r"(>=|<=|==|!=|>|<)\s*([0-9]+(?:\.[0-9]+)*)")
+
+
+_COMPARISONS: Final = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    "==": operator.eq,
+    "!=": operator.ne,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+
+
+@attrs.frozen(kw_only=True, order=True)
+class Entry:
+    """One entry point of a distribution; `kind` is command for those of group tbot.commands.
+
+    `target` is "module:object". `requires` holds its requirements of the core, as written.
+    """
+
+    kind: str
+    name: str
+    dist: str
+    version: str
+    target: str
+    requires: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Listing:
+    """An entry with its state, and the reason of a state that keeps it from being used.
+
+    `enabled`: the settings name it. `seen`: when a recorded fault was last seen, ISO 8601 in UTC, else empty.
+    """
+
+    entry: Entry
+    state: State = "available"
+    reason: str = ""
+    enabled: bool = False
+    seen: str = ""
+
+
+def plugins(*, path: list[str] | None = None) -> tuple[Listing, ...]:
+    """Every plugin that is installed, sorted by (kind, name): available, duplicate, incompatible, or broken in itself.
+
+    `path` is searched instead of sys.path where it is given. Of a distribution that is found twice the first counts,
+    as it does for imports.
+    """
+    return _judged(_entries(GROUPS, path), _NAME)
+
+
+def commands(*, reserved: Container[str], path: list[str] | None = None) -> tuple[Listing, ...]:
+    """Every command that plugins offer, sorted by name; one whose name is reserved is a duplicate."""
+    listings = _judged(_entries(COMMANDS, path), _COMMAND_NAME)
+    return tuple(
+        attrs.evolve(it, state="duplicate", reason=f"{_offer(it.entry)} uses the name of a command of tbot.")
+        if it.entry.name in reserved
+        else it
+        for it in listings
+    )
+
+
+def mark(listings: Iterable[Listing], enabled: Container[tuple[str, str]]) -> tuple[Listing, ...]:
+    """The listings with `enabled` set, and available ones that are enabled made active.
+
+    `("extension", "*")` enables every extension.
+    """
+    marked = []
+    for listing in listings:
+        kind, name = listing.entry.kind, listing.entry.name
+        wanted = (kind, name) in enabled or (kind == "extension" and (kind, "*") in enabled)
+        state: State = "active" if wanted and listing.state == "available" else listing.state
+        marked.append(attrs.evolve(listing, enabled=wanted, state=state))
+    return tuple(marked)
+
+
+def fits(requirement: str, version: str) -> bool:
+    """Whether a version of the core satisfies a requirement ("tbot-core>=1,<2"); ValueError if it is malformed."""
+    clauses = [_CLAUSE.fullmatch(part.strip()) for part in requirement[len(CORE) :].split(",")]
+    if _RELEASE.fullmatch(version) and all(clauses):
+        return all(_holds(clause[1], version, clause[2]) for clause in clauses if clause)
+    # Rare forms (~=, ==1.*, markers, pre-releases) are worth the 30 ms that this import costs.
+    from packaging.requirements import Requirement
+
+    parsed = Requirement(requirement)
+    applies = parsed.marker is None or parsed.marker.evaluate({"extra": ""})
+    return not applies or parsed.specifier.contains(version, prereleases=True)
+
+
+def _holds(comparison: str, version: str, other: str) -> bool:
+    pairs = list(zip_longest(map(int, version.split(".")), map(int, other.split(".")), fillvalue=0))
+    return bool(_COMPARISONS[comparison]([left for left, _ in pairs], [right for _, right in pairs]))
+
+
+def _entries(groups: Mapping[str, str], path: list[str] | None) -> Iterator[Entry | Listing]:
+    kinds = {group: kind for kind, group in groups.items()}
+    for dist in _distributions(path):
+        requires = tuple(line for line in dist.requires or () if _NAMES_CORE.match(line))
+        entry = Entry(
+            kind="distribution", name=dist.name, dist=dist.name, version=dist.version, target="", requires=requires
+        )
+        try:
+            points = [point for point in dist.entry_points if point.group in kinds]
+        except ValueError as fault:
+            yield Listing(entry=entry, state="broken", reason=f"Its entry_points.txt cannot be read: {fault}.")
+        else:
+            for point in points:
+                yield attrs.evolve(entry, kind=kinds[point.group], name=point.name, target=point.value)
+
+
+def _distributions(path: list[str] | None) -> Iterator[Distribution]:
+    """The distributions that offer anything to tbot, each as the first on the path has it."""
+    from importlib_metadata import Distribution
+
+    where = {} if path is None else {"path": path}
+    names = {dist.name for dist in Distribution.discover(**where) if _offers(dist)}
+    for name in sorted(names):
+        yield next(iter(Distribution.discover(name=name, **where)))
+
+
+def _offers(dist: Distribution) -> bool:
+    """Other people's damaged metadata, such as an uninstall left behind, is not ours to report."""
+    try:
+        return "[tbot." in (dist.read_text("entry_points.txt") or "") and bool(dist.name and dist.version)
+    except (FileNotFoundError, KeyError, ValueError):
+        return False
+
+
+def _judged(found: Iterable[Entry | Listing], names: re.Pattern[str]) -> tuple[Listing, ...]:
+    """Each entry with what its metadata says of it; what could not even be read comes as a listing already."""
+    offers: dict[tuple[str, str], list[Entry]] = defaultdict(list)
+    listings = []
+    for item in found:
+        if isinstance(item, Listing):
+            listings.append(item)
+        else:
+            offers[item.kind, item.name].append(item)
+    core = _core_version()
+    for rivals in offers.values():
+        listings += [_judge(entry, rivals, names, core) for entry in rivals]
+    return tuple(sorted(listings, key=lambda it: it.entry))
+
+
+def _judge(entry: Entry, rivals: list[Entry], names: re.Pattern[str], core: str) -> Listing:
+    if len(rivals) > 1:
+        every = " and ".join(_offer(rival) for rival in sorted(rivals))
+        return Listing(entry=entry, state="duplicate", reason=f"Offered by {every}: uninstall all but one.")
+    if names.fullmatch(entry.name) is None:
+        reason = f"Its name {entry.name!r} must match {names.pattern}."
+        return Listing(entry=entry, state="broken", reason=reason)
+    if _TARGET.fullmatch(entry.target) is None:
+        return Listing(entry=entry, state="broken", reason=f"Its entry point {entry.target!r} is not module:object.")
+    try:
+        wrong = [line for line in entry.requires if not fits(line, core)]
+    except ValueError as fault:
+        return Listing(entry=entry, state="broken", reason=f"What it requires of tbot-core cannot be read: {fault}.")
+    if wrong:
+        reason = f"It requires {' and '.join(wrong)}, and {CORE} {core} is installed."
+        return Listing(entry=entry, state="incompatible", reason=reason)
+    return Listing(entry=entry)
+
+
+def _offer(entry: Entry) -> str:
+    return f"{entry.dist} {entry.version}"
+
+
+def _core_version() -> str:
+    from importlib_metadata import version
+
+    return version(CORE)
