@@ -1,0 +1,36 @@
+"""The instance's settings: files, checks, and the typed values that everything else is given."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tbot_core.settings.instance import Instance
+    from tbot_core.settings.loading import Examined, examine, load
+    from tbot_core.settings.switches import enabled, raw
+    from tbot_core.settings.values import Effective, Finding, Mode, Settings
+
+# Each name is imported when it is asked for: listing plugins needs the switches alone.
+_HOMES = {
+    "Instance": "instance",
+    "Examined": "loading",
+    "examine": "loading",
+    "load": "loading",
+    "enabled": "switches",
+    "raw": "switches",
+    "Effective": "values",
+    "Finding": "values",
+    "Mode": "values",
+    "Settings": "values",
+}
+
+__all__ = ["Effective", "Examined", "Finding", "Instance", "Mode", "Settings", "enabled", "examine", "load", "raw"]
+
+
+def __getattr__(name: str) -> object:
+    """The public name, imported from its module."""
+    if name not in _HOMES:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

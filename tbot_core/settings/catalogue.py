@@ -1,0 +1,103 @@
+"""Every variable that is known: the core's, the standard ones of each strategy, and those of plugins."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from tbot_core import policy
+from tbot_core.declaration import Declaration, Kind, declarations
+from tbot_core.settings.owned import OWNED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from tbot_core.declaration import Declared
+
+CORE: Final = "core"
+GROUPS: Final[dict[str, type[Any]]] = {
+    "deployment": policy.Deployment,
+    "general": policy.General,
+    "trading": policy.Trading,
+    "risk": policy.Risk,
+    "entries": policy.Entries,
+    "exits": policy.Exits,
+    "simulation": policy.Simulation,
+    "rebalance": policy.Rebalance,
+    "failover": policy.Failover,
+    "notifications": policy.Notifications,
+    "ledger": policy.Ledger,
+}
+
+
+@attrs.frozen(kw_only=True)
+class Known:
+    """A variable with its owner: `core`, or a plugin's kind and name (`strategy open`).
+
+    `others` are kinds of further plugins that read it too: its text must be allowed by each.
+    """
+
+    declaration: Declaration
+    owner: str
+    others: tuple[Kind[Any], ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Catalogue:
+    """The known variables by name, in the order in which people are shown them, and the names of the aliases."""
+
+    known: dict[str, Known]
+    aliases: dict[str, str]
+
+    def name(self, key: str) -> str | None:
+        """The variable that a key of a file means, or None."""
+        return key if key in self.known else self.aliases.get(key)
+
+    def nearest(self, key: str) -> str | None:
+        """The known name that looks most like the key, if any does."""
+        from difflib import get_close_matches
+
+        found = get_close_matches(key.upper()[:80], [*self.known, *self.aliases], n=1, cutoff=0.7)
+        return found[0] if found else None
+
+
+def catalogue(strategies: Iterable[str], declared: Sequence[Declared] = ()) -> Catalogue:
+    """The variables known to a run with these strategies and these plugins' own declarations."""
+    known: dict[str, Known] = {}
+    for group in GROUPS.values():
+        for declaration in declarations(group).values():
+            known[declaration.name] = Known(declaration=declaration, owner=CORE)
+    for name in frame_names(strategies, declared):
+        for declaration in framed(name).values():
+            known[declaration.name] = Known(declaration=declaration, owner=CORE)
+    _add(known, declared)
+    ours = {(plugin.kind, plugin.name) for plugin in declared}
+    _add(known, [plugin for plugin in OWNED if (plugin.kind, plugin.name) not in ours])
+    aliases = {alias: name for name, one in known.items() for alias in one.declaration.aliases}
+    return Catalogue(known=known, aliases=aliases)
+
+
+def frame_names(strategies: Iterable[str], declared: Sequence[Declared] = ()) -> tuple[str, ...]:
+    """The strategies whose standard variables are known: those asked for, those declared, those of the core's table."""
+    plugins = [plugin.name for plugin in (*OWNED, *declared) if plugin.kind == "strategy"]
+    return tuple(dict.fromkeys((*plugins, *strategies)))
+
+
+def framed(strategy: str) -> dict[str, Declaration]:
+    """The standard variables of a strategy by field of `policy.Frame`."""
+    return {
+        field: attrs.evolve(declaration, name=declaration.name.replace("{NAME}", strategy.upper()))
+        for field, declaration in declarations(policy.Frame).items()
+    }
+
+
+def _add(known: dict[str, Known], plugins: Sequence[Declared]) -> None:
+    for plugin in plugins:
+        for declaration in declarations(plugin.config).values():
+            name = declaration.name.replace("{NAME}", plugin.name.upper())
+            if name in known:
+                known[name] = attrs.evolve(known[name], others=(*known[name].others, declaration.kind))
+            else:
+                named = attrs.evolve(declaration, name=name)
+                known[name] = Known(declaration=named, owner=f"{plugin.kind} {plugin.name}")

@@ -1,0 +1,83 @@
+"""The instance: one folder, and where everything lies in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+
+from tbot_core.seams import environ
+
+ENV_FILE = ".env"
+ENCRYPTED_SUFFIX = ".enc"
+
+
+@attrs.frozen
+class Instance:
+    """The folder that holds one bot's settings, data, logs and requests; nothing outside it is written.
+
+    Paths are resolved, none is made.
+    """
+
+    home: Path
+
+    @classmethod
+    def at(cls, home: Path | str | None = None) -> Instance:
+        """The instance of `--home`, else of the variable TBOT_HOME, else of the working directory."""
+        return cls(Path(home or environ.variable("TBOT_HOME") or ".").absolute())
+
+    def path(self, setting: str) -> Path:
+        """The path that a setting names: relative to the instance unless it is absolute."""
+        return self.home / setting
+
+    def outside(self, setting: str) -> bool:
+        """Whether the path that a setting names leaves the instance's folder."""
+        parts: list[str] = []
+        for part in Path(setting).parts:
+            if part == "..":
+                if not parts:
+                    return True
+                parts.pop()
+            else:
+                parts.append(part)
+        return Path(setting).is_absolute() and not Path(*parts).is_relative_to(self.home)
+
+    @property
+    def env(self) -> Path:
+        """The global configuration."""
+        return self.home / ENV_FILE
+
+    @property
+    def data(self) -> Path:
+        """Everything that is recorded."""
+        return self.home / "data"
+
+    @property
+    def journal(self) -> Path:
+        """The journal of live and paper trading."""
+        return self.data / "tbot.sqlite"
+
+    @property
+    def runs(self) -> Path:
+        """The journals of replays, demos and backtests."""
+        return self.data / "runs"
+
+    @property
+    def bars(self) -> Path:
+        """Stored bars."""
+        return self.data / "bars"
+
+    @property
+    def logs(self) -> Path:
+        """Log files."""
+        return self.home / "logs"
+
+    @property
+    def reports(self) -> Path:
+        """Reports for people."""
+        return self.home / "reports"
+
+    @property
+    def lock(self) -> Path:
+        """The lock of the one process that may trade here."""
+        return self.data / "tbot.lock"

@@ -1,0 +1,275 @@
+"""From files and options to checked, typed settings; every fault is found before anything is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from tbot_core import policy
+from tbot_core.declaration import declarations
+from tbot_core.errors import AccessError, SettingsError
+from tbot_core.seams import disk
+from tbot_core.settings import rules
+from tbot_core.settings.catalogue import CORE, GROUPS, Catalogue, catalogue, framed
+from tbot_core.settings.files import LIMIT_BYTES, Entry, Parsed, parse
+from tbot_core.settings.instance import ENCRYPTED_SUFFIX, ENV_FILE, Instance
+from tbot_core.settings.switches import applied, running
+from tbot_core.settings.values import Effective, Finding, Origin, Settings, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tbot_core.declaration import Declared
+    from tbot_core.settings.values import Mode
+
+_VERSION_FILE = Path(__file__).parents[1] / "VERSION.md"
+_ENV_BOT = ".env_bot"
+# A file of nothing but unknown keys is no settings file, and comparing each would take a minute.
+_COMPARED = 50
+_LINES = 200
+_OPTION = Origin(file="option")
+# What replaces them in the fingerprint says the same in fewer spellings, or does not bear on a simulation.
+_RESOLVED = frozenset({"STRATEGY_SEQUENCE", "STRATEGY_OVERRIDE", "FILTERS"})
+_BROKER_KEYS = frozenset({"BROKER_NAME"})
+
+
+@attrs.frozen(kw_only=True)
+class Examined:
+    """What an examination found; `settings` is None when a finding fails."""
+
+    settings: Settings | None
+    findings: tuple[Finding, ...]
+    values: Mapping[str, Effective]
+
+
+def load(
+    home: Path | str | None = None,
+    *,
+    mode: Mode,
+    declared: Sequence[Declared] = (),
+    overrides: Mapping[str, str] | None = None,
+) -> Settings:
+    """The settings of the instance for a run in this mode.
+
+    `declared` are the settings classes of the plugins that the run uses; `overrides` are texts by variable that
+    options of the command line give. Raises SettingsError with one line a fault.
+    """
+    examined = examine(home, mode=mode, declared=declared, overrides=overrides)
+    if examined.settings is None:
+        faults = [str(finding) for finding in examined.findings if finding.level == "fail"]
+        more = [f"and {len(faults) - _LINES} more faults."] if len(faults) > _LINES else []
+        raise SettingsError("\n".join([*faults[:_LINES], *more]), _remedy(faults))
+    return examined.settings
+
+
+def examine(
+    home: Path | str | None = None,
+    *,
+    mode: Mode,
+    declared: Sequence[Declared] = (),
+    overrides: Mapping[str, str] | None = None,
+) -> Examined:
+    """Everything that can be said about the instance's settings, without refusing them."""
+    instance = Instance.at(home)
+    options = {key: Entry(key=key, value=value, file="", line=0) for key, value in (overrides or {}).items()}
+    files = _files(instance, mode)
+    texts = {entry.key: entry.value for entry in files.entries}
+    texts |= {key: entry.value for key, entry in options.items()}
+    known = catalogue(_mentioned(texts), declared)
+    entries, found = _assigned(known, [*files.entries, *options.values()])
+    values, refused = _values(known, entries)
+    findings = [*files.findings, *found, *refused]
+    bad = {key for finding in refused for key in finding.keys}
+    draft = _draft(mode, values)
+    findings += [finding for finding in rules.findings(draft) if not bad & set(finding.keys)]
+    findings += _outside(instance, values)
+    if any(finding.level == "fail" for finding in findings):
+        return Examined(settings=None, findings=tuple(findings), values=values)
+    settings = _settings(instance, draft, texts, tuple(findings))
+    return Examined(settings=settings, findings=tuple(findings), values=values)
+
+
+def version() -> str:
+    """The version that VERSION.md of the package states."""
+    return disk.read_text(_VERSION_FILE).split()[0]
+
+
+def _remedy(faults: Sequence[str]) -> str:
+    if len(faults) == 1 and "tbot run --demo" in faults[0]:
+        return ""
+    return "\nCorrect it; `tbot config check` lists every finding, `tbot config explain KEY` says what is allowed."
+
+
+def _files(instance: Instance, mode: Mode) -> Parsed:
+    env = _file(instance.env, ENV_FILE)
+    named = {entry.key: entry.value for entry in env.entries}.get("ENV_BOT_PATH") or _ENV_BOT
+    trading = instance.path(named)
+    findings = [*_encrypted(instance.env, ENV_FILE), *_encrypted(trading, named)]
+    if mode == "live" and not findings:
+        sentence = "live trading refuses a plaintext trading configuration: it must be encrypted."
+        findings.append(Finding(level="fail", message=sentence, where=named))
+    bot = _file(trading, named)
+    if bot == Parsed() and mode != "demo" and not findings and not _stands(trading):
+        sentence = (
+            f"{instance.home} holds no trading configuration {named}: write one, or name an instance with --home; "
+            "`tbot run --demo` shows a simulated day without one."
+        )
+        findings.append(Finding(level="fail", message=sentence))
+    return Parsed(entries=(*env.entries, *bot.entries), findings=(*env.findings, *bot.findings, *findings))
+
+
+def _file(path: Path, name: str) -> Parsed:
+    try:
+        return parse(name, disk.read_bytes(path, limit=LIMIT_BYTES)) if disk.exists(path) else Parsed()
+    except AccessError as error:
+        return Parsed(findings=(Finding(level="fail", message=str(error), where=name),))
+
+
+def _stands(path: Path) -> bool:
+    try:
+        return disk.exists(path)
+    except AccessError:
+        return True
+
+
+def _encrypted(path: Path, name: str) -> Iterator[Finding]:
+    if _stands(path.with_name(path.name + ENCRYPTED_SUFFIX)):
+        sentence = f"{name}{ENCRYPTED_SUFFIX} stands there and takes precedence; this version reads plaintext only."
+        yield Finding(level="fail", message=sentence, where=name)
+
+
+def _mentioned(texts: Mapping[str, str]) -> tuple[str, ...]:
+    """Strategies that the texts name: in the sequence, as override, or by a switch of their own."""
+    listed = f"{texts.get('STRATEGY_SEQUENCE', '')},{texts.get('STRATEGY_OVERRIDE', '')}"
+    names = [part.strip().lower() for part in listed.split(",") if part.strip()]
+    names += [key[6:-8].lower() for key in texts if key.startswith("STRAT_") and key.endswith("_ENABLED")]
+    return tuple(dict.fromkeys(name for name in names if name.isidentifier() and name.isascii()))
+
+
+def _assigned(known: Catalogue, entries: Sequence[Entry]) -> tuple[dict[str, Entry], list[Finding]]:
+    """The entry of each known variable, and findings about keys that are none or stand in the wrong file."""
+    assigned: dict[str, Entry] = {}
+    found: list[Finding] = []
+    for entry in entries:
+        name = known.name(entry.key)
+        if name is None:
+            found.append(_unknown(known, entry, compare=len(found) < _COMPARED))
+            continue
+        wanted = known.known[name].declaration.file
+        if entry.line and (entry.file == ENV_FILE) != (wanted == ENV_FILE):
+            sentence = f"{entry.key} belongs into {wanted} and is not read here."
+            found.append(Finding(level="warn", message=sentence, keys=(name,), where=entry.where))
+            continue
+        if name in assigned and assigned[name].key != entry.key:
+            sentence = f"{entry.key} means {assigned[name].key} of line {assigned[name].line}; this line counts."
+            found.append(Finding(level="warn", message=sentence, keys=(name,), where=entry.where))
+        assigned[name] = entry
+    return assigned, found
+
+
+def _unknown(known: Catalogue, entry: Entry, *, compare: bool) -> Finding:
+    nearest = known.nearest(entry.key) if compare else None
+    meant = f"; the nearest name is {nearest}" if nearest else ""
+    sentence = f"{shown(entry.key)} is no setting that is known{meant}."
+    return Finding(level="warn", message=sentence, keys=(entry.key,), where=entry.where if entry.line else "option")
+
+
+def _values(known: Catalogue, entries: Mapping[str, Entry]) -> tuple[dict[str, Effective], list[Finding]]:
+    values: dict[str, Effective] = {}
+    refused: list[Finding] = []
+    for name, one in known.known.items():
+        declaration = one.declaration
+        value, text, origin = declaration.default, declaration.default_text, Origin()
+        entry = entries.get(name)
+        if entry is not None:
+            given = Origin(file=entry.file, line=entry.line) if entry.line else _OPTION
+            try:
+                parsed = [kind.parse(entry.value.strip()) for kind in (declaration.kind, *one.others)]
+            except ValueError:
+                allowed = declaration.kind.allowed
+                sentence = f"{entry.key}={shown(entry.value)}: allowed is {allowed}."
+                refused.append(Finding(level="fail", message=sentence, keys=(name,), where=str(given)))
+            else:
+                value, text, origin = parsed[0], declaration.kind.show(parsed[0]), given
+        values[name] = Effective(declaration=declaration, owner=one.owner, value=value, text=text, origin=origin)
+    return values, refused
+
+
+def _draft(mode: Mode, values: Mapping[str, Effective]) -> rules.Draft:
+    texts = {name: effective.text for name, effective in values.items()}
+    trading = _group(policy.Trading, values)
+    override = (trading.strategy_override,) if trading.strategy_override else ()
+    names = [name for name in (*trading.strategy_sequence, *override) if f"STRAT_{name.upper()}_ENABLED" in values]
+    return rules.Draft(
+        mode=mode,
+        version=version(),
+        groups={group: _group(config, values) for group, config in GROUPS.items()},
+        frames={
+            name: policy.Frame(**{field: values[one.name].value for field, one in framed(name).items()})
+            for name in names
+        },
+        strategies=running(texts),
+        filters=applied(trading.filters, texts),
+        values=values,
+    )
+
+
+def _group(config: type[Any], values: Mapping[str, Effective]) -> Any:
+    return config(**{field: values[one.name].value for field, one in declarations(config).items()})
+
+
+def _outside(instance: Instance, values: Mapping[str, Effective]) -> Iterator[Finding]:
+    for name, effective in values.items():
+        if effective.declaration.kind.name == "path" and instance.outside(effective.text):
+            sentence = f"{name}={shown(effective.text)} lies outside the instance."
+            yield Finding(level="warn", message=sentence, keys=(name,), where=str(effective.origin))
+
+
+def _settings(
+    instance: Instance, draft: rules.Draft, texts: Mapping[str, str], findings: tuple[Finding, ...]
+) -> Settings:
+    return Settings(
+        mode=draft.mode,
+        instance=instance,
+        frames=draft.frames,
+        strategies=draft.strategies,
+        filters=draft.filters,
+        values=draft.values,
+        texts=texts,
+        warnings=findings,
+        fingerprint=_fingerprint(draft),
+        **draft.groups,
+    )
+
+
+def _fingerprint(draft: rules.Draft) -> str:
+    """SHA-256 over the canonical JSON of what decisions depend on, every value in its one spelling."""
+    left_out = _RESOLVED | (_BROKER_KEYS if draft.mode in {"replay", "demo", "backtest"} else frozenset())
+    idle = {one.name for name in _idle(draft) for one in framed(name).values()}
+    active = {CORE, *(f"strategy {name}" for name in draft.strategies), *(f"filter {name}" for name in draft.filters)}
+    content: dict[str, object] = {"STRATEGIES": draft.strategies, "FILTERS": draft.filters}
+    for name, effective in draft.values.items():
+        one = effective.declaration
+        plugin = effective.owner.split(" ")[0] in {"strategy", "filter"}
+        if (
+            one.changes_trades
+            and one.acted_on
+            and name not in left_out | idle
+            and (not plugin or effective.owner in active)
+        ):
+            content[name] = effective.text
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _idle(draft: rules.Draft) -> Iterator[str]:
+    """Strategies with standard variables that do not run."""
+    for name in draft.values:
+        if name.startswith("STRAT_") and name.endswith("_ENABLED"):
+            strategy = name[6:-8].lower()
+            if strategy not in draft.strategies:
+                yield strategy

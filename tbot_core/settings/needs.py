@@ -1,0 +1,94 @@
+"""Which installed plugins the settings need: unknown strategies and brokers, filters that are not there, owners."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tbot_core.errors import SettingsError
+from tbot_core.settings.catalogue import CORE
+from tbot_core.settings.switches import applied, running, split
+from tbot_core.settings.values import Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+    from tbot_core.settings.values import Effective, Level, Mode
+
+_MARKET_MODES = frozenset({"paper", "live"})
+
+
+def needs(values: Mapping[str, Effective], mode: Mode, installed: Collection[tuple[str, str]]) -> tuple[Finding, ...]:
+    """What the settings name and is not installed, by (kind, name).
+
+    An unknown strategy always fails. Paper and live fail for every enabled plugin; elsewhere the broker and the data
+    source are not asked for, and a filter that is absent is warned of. Variables whose owner is absent are warned of.
+    """
+    names = {kind: sorted(name for other, name in installed if other == kind) for kind, _ in installed}
+    found = [*_strategies(values, names.get("strategy", [])), *_filters(values, mode, names.get("filter", []))]
+    if mode in _MARKET_MODES:
+        found += _named(values, "broker", ("BROKER_NAME", "DATA_SOURCE"), names.get("broker", []))
+        found += _named(values, "alert", ("CRITICAL_ALERT_CHANNEL", "ROUTINE_ALERT_CHANNEL"), names.get("alert", []))
+    return (*found, *_owners(values, installed))
+
+
+def require(values: Mapping[str, Effective], mode: Mode, installed: Collection[tuple[str, str]]) -> None:
+    """Raise SettingsError, one line a fault, where `needs` finds one that fails."""
+    faults = [str(finding) for finding in needs(values, mode, installed) if finding.level == "fail"]
+    if faults:
+        raise SettingsError("\n".join(faults), "\nInstall it, or correct the setting; see `tbot plugins list`.")
+
+
+def _strategies(values: Mapping[str, Effective], installed: list[str]) -> Iterator[Finding]:
+    texts = _texts(values)
+    key = "STRATEGY_OVERRIDE" if texts["STRATEGY_OVERRIDE"] else "STRATEGY_SEQUENCE"
+    for name in running(texts):
+        if name not in installed:
+            yield _absent(values[key], "fail", "strategy", name, installed)
+
+
+def _filters(values: Mapping[str, Effective], mode: Mode, installed: list[str]) -> Iterator[Finding]:
+    texts = _texts(values)
+    for name in applied(split(texts["FILTERS"]), texts):
+        if name not in installed:
+            switch = {"finnhub": "ENABLE_FUNNHUB_FUNDAMENTALS_FILTER", "black_scholes": "ENABLE_BSM_FILTER"}.get(name)
+            effective = values["FILTERS"] if texts["FILTERS"] or switch is None else values[switch]
+            if mode in _MARKET_MODES:
+                yield _absent(effective, "fail", "filter", name, installed)
+            else:
+                sentence = f"The filter {name} is not installed: it is not applied."
+                yield Finding(level="warn", message=sentence, keys=(effective.declaration.name,))
+
+
+def _named(
+    values: Mapping[str, Effective], kind: str, keys: tuple[str, ...], installed: list[str]
+) -> Iterator[Finding]:
+    for key in keys:
+        effective = values[key]
+        if effective.text and effective.text not in installed:
+            level: Level = "fail" if effective.declaration.acted_on else "warn"
+            yield _absent(effective, level, kind, effective.text, installed)
+
+
+def _absent(effective: Effective, level: Level, kind: str, name: str, installed: list[str]) -> Finding:
+    key = effective.declaration.name
+    there = f"installed: {', '.join(installed)}" if installed else "none is installed"
+    said = f"{key}={effective.text}" if effective.text else key
+    sentence = f"{said}: no {kind} {name} is installed ({there})."
+    return Finding(level=level, message=sentence, keys=(key,), where=str(effective.origin) if effective.given else "")
+
+
+def _owners(values: Mapping[str, Effective], installed: Collection[tuple[str, str]]) -> Iterator[Finding]:
+    waiting: dict[str, list[str]] = {}
+    for key, effective in values.items():
+        kind, _, name = effective.owner.partition(" ")
+        if effective.given and effective.owner != CORE and (kind, name) not in installed:
+            waiting.setdefault(effective.owner, []).append(key)
+    for owner, keys in waiting.items():
+        kind, _, name = owner.partition(" ")
+        where = str(values[keys[0]].origin)
+        sentence = f"{', '.join(keys)}: read and checked; needs plugin {name} ({kind}), which is not installed."
+        yield Finding(level="warn", message=sentence, keys=tuple(keys), where=where)
+
+
+def _texts(values: Mapping[str, Effective]) -> dict[str, str]:
+    return {key: effective.text for key, effective in values.items()}

@@ -1,0 +1,131 @@
+"""What loading the settings gives: findings, effective values, and the typed groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+
+import attrs
+
+from tbot_core import policy
+from tbot_core.declaration import Declaration, declarations
+from tbot_core.errors import SettingsError
+from tbot_core.settings.instance import Instance
+
+if TYPE_CHECKING:
+    from tbot_core.window import Window
+
+Mode: TypeAlias = Literal["replay", "demo", "backtest", "paper", "live"]
+Level: TypeAlias = Literal["ok", "warn", "fail"]
+C = TypeVar("C")
+
+NOT_ACTED_ON = "read and checked; not acted on by this version"
+
+
+@attrs.frozen(kw_only=True)
+class Origin:
+    """Where a value comes from: a file's line, an option of the command line, or the default."""
+
+    file: str = ""
+    line: int = 0
+
+    def __str__(self) -> str:
+        """`.env_bot:12`, `option` or `default`."""
+        return f"{self.file}:{self.line}" if self.line else self.file or "default"
+
+
+@attrs.frozen(kw_only=True)
+class Finding:
+    """One thing that was found about the settings.
+
+    `keys` are the variables that it is about, `where` the file and line if there is one, `message` one sentence.
+    """
+
+    level: Level
+    message: str
+    keys: tuple[str, ...] = ()
+    where: str = ""
+
+    def __str__(self) -> str:
+        """The sentence, behind file and line where they are known."""
+        return f"{self.where}: {self.message}" if self.where else self.message
+
+
+@attrs.frozen(kw_only=True)
+class Effective:
+    """A variable as it holds: its declaration, owner (`core`, or `strategy open`), value, text and origin."""
+
+    declaration: Declaration
+    owner: str
+    value: Any
+    text: str
+    origin: Origin
+
+    @property
+    def given(self) -> bool:
+        """Whether a file or an option says it."""
+        return self.origin != Origin()
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """The settings of one run, checked as a whole.
+
+    `strategies` run, in this order; `frames` has an entry for each of these and for the disabled ones of the sequence.
+    `filters` are those that apply, in order. `fingerprint` is the SHA-256 over everything that a decision depends on.
+    """
+
+    mode: Mode
+    instance: Instance
+    deployment: policy.Deployment
+    general: policy.General
+    trading: policy.Trading
+    risk: policy.Risk
+    entries: policy.Entries
+    exits: policy.Exits
+    simulation: policy.Simulation
+    rebalance: policy.Rebalance
+    failover: policy.Failover
+    notifications: policy.Notifications
+    ledger: policy.Ledger
+    frames: Mapping[str, policy.Frame]
+    strategies: tuple[str, ...]
+    filters: tuple[str, ...]
+    values: Mapping[str, Effective]
+    texts: Mapping[str, str]
+    warnings: tuple[Finding, ...]
+    fingerprint: str
+
+    def window(self, strategy: str) -> Window:
+        """The strategy's window as its distance to the bell on a standard-time day."""
+        from tbot_core.settings.rules import standard_window
+
+        return standard_window(strategy, self.frames[strategy])
+
+    def plugin_config(self, config: type[C], strategy: str | None = None, *, window: Window | None = None) -> C:
+        """An instance of a plugin's config class, its fields filled from the settings.
+
+        A strategy's field `window` that is no setting gets `window`, else the strategy's window of a standard-time
+        day. Raises SettingsError, one line a fault, for values that the class does not allow.
+        """
+        given: dict[str, Any] = {}
+        faults: list[str] = []
+        for field, declaration in declarations(config).items():
+            name = declaration.name.replace("{NAME}", (strategy or "").upper())
+            known = self.values.get(name)
+            text = self.texts.get(name, declaration.default_text) if known is None else known.text
+            try:
+                given[field] = declaration.kind.parse(text)
+            except ValueError:
+                faults.append(f"{name}={shown(text)}: allowed is {declaration.kind.allowed}.")
+        if faults:
+            raise SettingsError("\n".join(faults), f"They are settings of {config.__module__}.{config.__qualname__}.")
+        if strategy is not None and "window" in {field.name for field in attrs.fields(config)} - given.keys():  # type: ignore[arg-type]  # any attrs class
+            given["window"] = window or self.window(strategy)
+        return config(**given)
+
+
+def shown(text: str) -> str:
+    """A value for a message: whole while it is short and printable, else cut and escaped."""
+    cut = text if len(text) <= 80 else f"{text[:77]}..."
+    return cut if cut.isprintable() else ascii(cut)
