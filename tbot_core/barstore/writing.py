@@ -1,0 +1,91 @@
+"""Changes to the store: symbols' months are staged with their files, and committed month by month."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+import polars as pl
+
+from tbot_core.barstore import layout
+from tbot_core.barstore.grid import Grid
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from tbot_core.calendar import Session
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Part:
+    """One symbol's bars of one month as they are to be stored: regular hours only, sorted, checked."""
+
+    month: str
+    symbol: str
+    bars: pl.DataFrame
+    adjustment: str
+    volume: str
+    sources: tuple[str, ...]
+
+
+class Changes:
+    """Parts that are to replace what is stored. Their files are written at once; `commit` makes them count."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._months: dict[str, layout.Month | None] = {}
+        self._staged: dict[str, dict[str, tuple[layout.Entry, pl.DataFrame]]] = {}
+        self._bars: dict[tuple[str, str], pl.DataFrame] = {}
+
+    def stored(self, month: str, symbol: str) -> layout.Entry | None:
+        """What is staged, else stored, of a symbol's month; None where there is nothing."""
+        staged = self._staged.get(month, {}).get(symbol)
+        if staged is not None:
+            return staged[0]
+        known = self._month(month)
+        return None if known is None else known.entries.get(symbol)
+
+    def bars(self, month: str, symbol: str) -> pl.DataFrame:
+        """The bars of a symbol's month that `stored` knows; raises DataError for a damaged file."""
+        staged = self._bars.get((month, symbol))
+        if staged is not None:
+            return staged
+        known = self._month(month)
+        if known is None:
+            return pl.DataFrame(schema=layout.BAR_SCHEMA)
+        return layout.read_bars(self._folder, known, symbol)
+
+    def put(self, part: Part, sessions: Sequence[Session]) -> None:
+        """Stage a part, whose bars all lie in `sessions`."""
+        grid = Grid(sessions)
+        rows, _, _ = grid.place(part.bars["ts"].to_physical().to_numpy())
+        daily = layout.daily_rows(part.symbol, part.bars, grid.dates[rows])
+        file, sha256 = layout.write_frame(self._folder, part.month, part.symbol, part.bars)
+        entry = layout.Entry(
+            file=file, sha256=sha256, adjustment=part.adjustment, volume=part.volume, sources=part.sources
+        )
+        self._staged.setdefault(part.month, {})[part.symbol] = entry, daily
+        self._bars[part.month, part.symbol] = part.bars
+
+    def commit(self) -> None:
+        """Make everything that is staged count, one month after the other."""
+        for name, staged in sorted(self._staged.items()):
+            known = self._month(name)
+            kept = pl.DataFrame(schema=layout.DAILY_SCHEMA)
+            entries: dict[str, layout.Entry] = {}
+            if known is not None:
+                kept = layout.read_daily(self._folder, known).filter(~pl.col("symbol").is_in(list(staged)))
+                entries.update(known.entries)
+            entries.update({symbol: entry for symbol, (entry, _) in staged.items()})
+            daily = pl.concat([kept, *(rows for _, rows in staged.values())]).sort("symbol", "date")
+            file, sha256 = layout.write_frame(self._folder, name, "daily", daily)
+            layout.write_month(self._folder, layout.Month(name=name, daily=file, daily_sha256=sha256, entries=entries))
+        self._months.clear()
+        self._staged.clear()
+        self._bars.clear()
+
+    def _month(self, name: str) -> layout.Month | None:
+        if name not in self._months:
+            self._months[name] = layout.read_month(self._folder, name)
+        return self._months[name]
