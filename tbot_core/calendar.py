@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
@@ -12,7 +13,7 @@ from tbot_core import clock
 from tbot_core.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
 EXCHANGE: Final = "XNYS"
 FIRST_DAY: Final = dt.date(2008, 1, 1)

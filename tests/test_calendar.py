@@ -222,7 +222,7 @@ def test_a_moment_is_not_a_day() -> None:
 
 
 def test_an_override_closes_or_shortens_and_never_lengthens() -> None:
-    """The shorter session wins: closures and early closes cut, a late early close or a holiday's override does not add."""
+    """The shorter session wins: an override cuts a day and never adds trading time."""
     known = ExchangeCalendar(
         overrides={
             dt.date(2026, 3, 4): Closed(reason="Power failure"),
@@ -282,4 +282,4 @@ def test_a_calendar_keeps_what_it_was_given() -> None:
     made = ExchangeCalendar(overrides=table)
     table[dt.date(2026, 3, 4)] = Closed(reason="Power failure")
     assert made.session(dt.date(2026, 3, 4)) is not None
-    assert pickle.loads(pickle.dumps(made)) == made  # noqa: S301  our own bytes
+    assert pickle.loads(pickle.dumps(made)) == made
