@@ -1,0 +1,24 @@
+"""Strategy `close`: late-day momentum, and the fade of a large move that turns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tbot_core.contracts import Plugin
+from tbot_core.hookspecs import hookimpl
+from tbot_strategy_close.strategy import Close
+
+if TYPE_CHECKING:
+    from tbot_core.contracts import Context
+
+__all__ = ["Close"]
+
+
+@hookimpl
+def tbot_strategy() -> Plugin:
+    """The plugin's offer."""
+    return Plugin(name="close", summary="Late-day momentum and fade", config=Close, create=_create)
+
+
+def _create(config: Close, context: Context) -> Close:  # noqa: ARG001 - a pure strategy needs nothing from outside
+    return config

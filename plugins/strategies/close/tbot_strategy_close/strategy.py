@@ -1,0 +1,131 @@
+"""Late-day momentum and fade."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import attrs
+import numpy as np
+
+from tbot_core.contracts import Check
+from tbot_core.declaration import fraction, number, setting
+from tbot_core.reasons import Reason
+from tbot_core.signals import Condition, Exits, Signals, Trigger, first, level
+from tbot_core.window import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tbot_core.bars import Array, Bars, Day
+
+
+@attrs.frozen(kw_only=True)
+class Close:
+    """Momentum: a close beyond the session's extreme as of the end of analysis. Fade: a large move that turns.
+
+    Nothing on days of a low or unknown VIX, nor in a session that has hardly moved. The stop trails at STOP_LOSS_PCT;
+    each position is held for the monitoring minutes.
+    """
+
+    window: Window
+    vix_threshold: float = setting(
+        "STRAT_CLOSE_VIX_THRESHOLD",
+        number(least=0, most=1000),
+        default="15",
+        doc="Smallest close of the VIX in the previous session, in points, for entries on a day; equal passes.",
+    )
+    buffer: float = setting(
+        "CLOSE_BUFFER",
+        fraction(of=float),
+        default="0",
+        doc="Distance beyond the session's extreme that momentum needs, as a fraction of the extreme.",
+    )
+    min_range_pct: float = setting(
+        "CLOSE_MIN_RANGE_PCT",
+        fraction(of=float),
+        default="0.01",
+        doc="Smallest range of the session so far for an entry, as a fraction of its open.",
+    )
+    fade_pct: float = setting(
+        "CLOSE_FADE_PCT",
+        fraction(of=float),
+        default="0.05",
+        doc="Return of the session from its open, as a fraction, beyond which a move that turns is faded.",
+    )
+    stop_loss_pct: float = setting(
+        "STOP_LOSS_PCT",
+        fraction(of=float),
+        default="0.02",
+        doc="Distance of the protective stop from the signal bar's close, as a fraction of that.",
+    )
+
+    def screen(self, day: Day) -> Sequence[Check]:
+        """The previous session's VIX close against the threshold; unknown denies whatever FILTER_MISSING_DATA says."""
+        vix = Check(
+            name="vix",
+            value=np.broadcast_to(day.vix, day.previous_close.shape),
+            low=self.vix_threshold,
+            below=Reason.VIX_LOW,
+            above=Reason.VIX_LOW,
+            unknown=Reason.VIX_UNKNOWN,
+            required=True,
+        )
+        return (vix,)
+
+    def scan(self, bars: Bars, day: Day, since: int = 0) -> Signals:
+        """The first momentum or fade of each row, momentum first within a minute, from minute `since` on."""
+        hits = first(self.triggers(bars, day), self.window.entry)
+        price = hits.at(bars.close)
+        return hits.signals(
+            price,
+            Exits(trailing=True, hold=self.window.monitoring),
+            stop=level(price, 1 - hits.side * self.stop_loss_pct),
+            since=since,
+        )
+
+    def triggers(self, bars: Bars, day: Day) -> Sequence[Trigger]:  # noqa: ARG002 - the VIX is screened before the bell
+        """Momentum long and short, then fade of a rise and of a fall, each in a session of enough range."""
+        entry, entry_end = self.window.entry, self.window.entry_end
+        high, low = bars.so_far("high", entry, entry_end), bars.so_far("low", entry, entry_end)
+        opened = bars.first_open[..., None]
+        ranged = Condition(
+            name="range so far",
+            value=level(high - low, 1),
+            level=level(opened, self.min_range_pct),
+            above=True,
+            inclusive=True,
+        )
+        return (
+            self._momentum(1, bars, ranged, high - low),
+            self._momentum(-1, bars, ranged, high - low),
+            self._fade(-1, bars, ranged, opened),
+            self._fade(1, bars, ranged, opened),
+        )
+
+    def _momentum(self, side: Literal[1, -1], bars: Bars, ranged: Condition, scale: Array) -> Trigger:
+        entry = self.window.entry
+        extreme = bars.highest(0, entry) if side > 0 else bars.lowest(0, entry)
+        return Trigger(
+            rule="momentum",
+            side=side,
+            value=bars.close[..., entry : self.window.entry_end],
+            level=level(extreme, 1 + side * self.buffer)[..., None],
+            above=side > 0,
+            when=(ranged,),
+            scale=scale,
+        )
+
+    def _fade(self, side: Literal[1, -1], bars: Bars, ranged: Condition, opened: Array) -> Trigger:
+        # As prices, so that `return beyond the limit` is exact: close against open x (1 + limit), distance by the open.
+        close = bars.close[..., self.window.entry : self.window.entry_end]
+        before = bars.close[..., self.window.start : self.window.start + close.shape[-1]]
+        turned = Condition(name=f"{self.window.analysis} minutes before", value=close, level=before, above=side > 0)
+        return Trigger(
+            rule="fade",
+            side=side,
+            value=close,
+            level=level(opened, 1 - side * self.fade_pct),
+            above=side < 0,
+            when=(ranged, turned),
+            scale=opened,
+        )

@@ -1,0 +1,62 @@
+"""The reversion to the session's VWAP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from tbot_core.declaration import fraction, setting
+from tbot_core.signals import Exits, Signals, Trigger, first, level
+from tbot_core.window import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tbot_core.bars import Array, Bars, Day
+
+
+@attrs.frozen(kw_only=True)
+class Mid:
+    """Long at or below the session's VWAP x (1 - threshold), short at or above VWAP x (1 + threshold).
+
+    The target is the VWAP as of the signal, the stop STOP_LOSS_PCT; each position is held for the monitoring minutes.
+    """
+
+    window: Window
+    threshold: float = setting(
+        "STRAT_MID_VWAP_THRESHOLD",
+        fraction(of=float),
+        default="0.02",
+        doc="Distance of a close from the session's VWAP that gives a signal, as a fraction of the VWAP.",
+    )
+    stop_loss_pct: float = setting(
+        "STOP_LOSS_PCT",
+        fraction(of=float),
+        default="0.02",
+        doc="Distance of the protective stop from the signal bar's close, as a fraction of that.",
+    )
+
+    def scan(self, bars: Bars, day: Day, since: int = 0) -> Signals:
+        """The first close of each row that far from the VWAP, from minute `since` on."""
+        hits = first(self.triggers(bars, day), self.window.entry)
+        price = hits.at(bars.close)
+        return hits.signals(
+            price,
+            Exits(hold=self.window.monitoring),
+            stop=level(price, 1 - hits.side * self.stop_loss_pct),
+            target=self._vwap(bars)[(*hits.cells, hits.minute - self.window.entry)],
+            since=since,
+        )
+
+    def triggers(self, bars: Bars, day: Day) -> Sequence[Trigger]:  # noqa: ARG002 - the VWAP is all it looks at
+        """A close at or below VWAP x (1 - threshold), and one at or above VWAP x (1 + threshold)."""
+        vwap, close = self._vwap(bars), bars.close[..., self.window.entry : self.window.entry_end]
+        lower, upper = level(vwap, 1 - self.threshold), level(vwap, 1 + self.threshold)
+        return (
+            Trigger(rule="reversion", side=1, value=close, level=lower, above=False, inclusive=True),
+            Trigger(rule="reversion", side=-1, value=close, level=upper, above=True, inclusive=True),
+        )
+
+    def _vwap(self, bars: Bars) -> Array:
+        return bars.so_far("vwap", self.window.entry, self.window.entry_end)

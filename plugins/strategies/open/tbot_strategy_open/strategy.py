@@ -1,0 +1,61 @@
+"""The opening-range breakout."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from tbot_core.declaration import fraction, setting
+from tbot_core.signals import Exits, Signals, Trigger, first, level
+from tbot_core.window import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tbot_core.bars import Bars, Day
+
+
+@attrs.frozen(kw_only=True)
+class Open:
+    """Long above the range of the analysis bars, short below it.
+
+    The stop is the nearer of the range's other side and STOP_LOSS_PCT; positions are left when the window ends.
+    """
+
+    window: Window
+    buffer: float = setting(
+        "STRAT_OPEN_BUFFER",
+        fraction(of=float),
+        default="0.02",
+        doc="Distance beyond the opening range that a close must exceed, as a fraction of the range's side.",
+    )
+    stop_loss_pct: float = setting(
+        "STOP_LOSS_PCT",
+        fraction(of=float),
+        default="0.02",
+        doc="Distance of the protective stop from the signal bar's close, as a fraction of that.",
+    )
+
+    def scan(self, bars: Bars, day: Day, since: int = 0) -> Signals:
+        """The first close of each row beyond the range, from minute `since` on."""
+        hits = first(self.triggers(bars, day), self.window.entry)
+        high, low = bars.range(self.window.start, self.window.entry)
+        price = hits.at(bars.close)
+        cap = level(price, 1 - hits.side * self.stop_loss_pct)
+        return hits.signals(
+            price,
+            Exits(leave=self.window.leave),
+            stop=hits.nearer(hits.pick(low, high), cap),
+            since=since,
+        )
+
+    def triggers(self, bars: Bars, day: Day) -> Sequence[Trigger]:  # noqa: ARG002 - the range is all it looks at
+        """A close above the range's high x (1 + buffer), and one below its low x (1 - buffer)."""
+        high, low = bars.range(self.window.start, self.window.entry)
+        close = bars.close[..., self.window.entry : self.window.entry_end]
+        upper, lower = level(high, 1 + self.buffer), level(low, 1 - self.buffer)
+        return (
+            Trigger(rule="breakout", side=1, value=close, level=upper[..., None], above=True),
+            Trigger(rule="breakout", side=-1, value=close, level=lower[..., None], above=False),
+        )
