@@ -6,10 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tbot_core.settings.findings import Finding, Mode
     from tbot_core.settings.instance import Instance
     from tbot_core.settings.loading import Examined, examine, load
     from tbot_core.settings.switches import enabled, raw
-    from tbot_core.settings.values import Effective, Finding, Mode, Settings
+    from tbot_core.settings.values import Effective, Settings
 
 # Each name is imported when it is asked for: listing plugins needs the switches alone.
 _HOMES = {
@@ -20,8 +21,8 @@ _HOMES = {
     "enabled": "switches",
     "raw": "switches",
     "Effective": "values",
-    "Finding": "values",
-    "Mode": "values",
+    "Finding": "findings",
+    "Mode": "findings",
     "Settings": "values",
 }
 

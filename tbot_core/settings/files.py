@@ -7,7 +7,7 @@ import io
 import attrs
 from dotenv.parser import Binding, parse_stream
 
-from tbot_core.settings.values import Finding, shown
+from tbot_core.settings.findings import Finding, shown
 
 LIMIT_BYTES = 256 * 1024
 

@@ -17,15 +17,16 @@ from tbot_core.seams import disk
 from tbot_core.settings import rules
 from tbot_core.settings.catalogue import CORE, GROUPS, Catalogue, catalogue, framed
 from tbot_core.settings.files import LIMIT_BYTES, Entry, Parsed, parse
+from tbot_core.settings.findings import Finding, Origin, shown
 from tbot_core.settings.instance import ENCRYPTED_SUFFIX, ENV_FILE, Instance
 from tbot_core.settings.switches import applied, running
-from tbot_core.settings.values import Effective, Finding, Origin, Settings, shown
+from tbot_core.settings.values import Effective, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from tbot_core.declaration import Declared
-    from tbot_core.settings.values import Mode
+    from tbot_core.settings.findings import Mode
 
 _VERSION_FILE = Path(__file__).parents[1] / "VERSION.md"
 _ENV_BOT = ".env_bot"
@@ -102,7 +103,7 @@ def version() -> str:
 def _remedy(faults: Sequence[str]) -> str:
     if len(faults) == 1 and "tbot run --demo" in faults[0]:
         return ""
-    return "\nCorrect it; `tbot config check` lists every finding, `tbot config explain KEY` says what is allowed."
+    return "Correct it; `tbot config check` lists every finding, `tbot config explain KEY` says what is allowed."
 
 
 def _files(instance: Instance, mode: Mode) -> Parsed:

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from tbot_core.errors import SettingsError
 from tbot_core.settings.catalogue import CORE
+from tbot_core.settings.findings import Finding
 from tbot_core.settings.switches import applied, running, split
-from tbot_core.settings.values import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-    from tbot_core.settings.values import Effective, Level, Mode
+    from tbot_core.settings.findings import Mode
+    from tbot_core.settings.values import Effective
 
 _MARKET_MODES = frozenset({"paper", "live"})
 
@@ -35,7 +36,7 @@ def require(values: Mapping[str, Effective], mode: Mode, installed: Collection[t
     """Raise SettingsError, one line a fault, where `needs` finds one that fails."""
     faults = [str(finding) for finding in needs(values, mode, installed) if finding.level == "fail"]
     if faults:
-        raise SettingsError("\n".join(faults), "\nInstall it, or correct the setting; see `tbot plugins list`.")
+        raise SettingsError("\n".join(faults), "Install it, or correct the setting; see `tbot plugins list`.")
 
 
 def _strategies(values: Mapping[str, Effective], installed: list[str]) -> Iterator[Finding]:
@@ -43,7 +44,7 @@ def _strategies(values: Mapping[str, Effective], installed: list[str]) -> Iterat
     key = "STRATEGY_OVERRIDE" if texts["STRATEGY_OVERRIDE"] else "STRATEGY_SEQUENCE"
     for name in running(texts):
         if name not in installed:
-            yield _absent(values[key], "fail", "strategy", name, installed)
+            yield _absent(values[key], "strategy", name, installed)
 
 
 def _filters(values: Mapping[str, Effective], mode: Mode, installed: list[str]) -> Iterator[Finding]:
@@ -53,7 +54,7 @@ def _filters(values: Mapping[str, Effective], mode: Mode, installed: list[str]) 
             switch = {"finnhub": "ENABLE_FUNNHUB_FUNDAMENTALS_FILTER", "black_scholes": "ENABLE_BSM_FILTER"}.get(name)
             effective = values["FILTERS"] if texts["FILTERS"] or switch is None else values[switch]
             if mode in _MARKET_MODES:
-                yield _absent(effective, "fail", "filter", name, installed)
+                yield _absent(effective, "filter", name, installed)
             else:
                 sentence = f"The filter {name} is not installed: it is not applied."
                 yield Finding(level="warn", message=sentence, keys=(effective.declaration.name,))
@@ -64,17 +65,16 @@ def _named(
 ) -> Iterator[Finding]:
     for key in keys:
         effective = values[key]
-        if effective.text and effective.text not in installed:
-            level: Level = "fail" if effective.declaration.acted_on else "warn"
-            yield _absent(effective, level, kind, effective.text, installed)
+        if effective.declaration.acted_on and effective.text and effective.text not in installed:
+            yield _absent(effective, kind, effective.text, installed)
 
 
-def _absent(effective: Effective, level: Level, kind: str, name: str, installed: list[str]) -> Finding:
+def _absent(effective: Effective, kind: str, name: str, installed: list[str]) -> Finding:
     key = effective.declaration.name
     there = f"installed: {', '.join(installed)}" if installed else "none is installed"
     said = f"{key}={effective.text}" if effective.text else key
     sentence = f"{said}: no {kind} {name} is installed ({there})."
-    return Finding(level=level, message=sentence, keys=(key,), where=str(effective.origin) if effective.given else "")
+    return Finding(level="fail", message=sentence, keys=(key,), where=str(effective.origin) if effective.given else "")
 
 
 def _owners(values: Mapping[str, Effective], installed: Collection[tuple[str, str]]) -> Iterator[Finding]:

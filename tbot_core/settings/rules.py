@@ -12,14 +12,15 @@ from tbot_core import policy
 from tbot_core.calendar import FULL_SESSION_MINUTES
 from tbot_core.declaration import plain
 from tbot_core.errors import SettingsError
-from tbot_core.settings.values import Effective, Finding, Mode
+from tbot_core.settings.findings import Finding, Mode
+from tbot_core.settings.values import Effective
 from tbot_core.window import Window
 from tbot_core.windows import check, named_window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tbot_core.settings.values import Level
+    from tbot_core.settings.findings import Level
 
 _BELL_MINUTE = 14 * 60 + 30
 _STRATEGY_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")

@@ -19,7 +19,8 @@ _ON = frozenset({"true", "yes", "on", "1"})
 def raw(home: Path | str | None = None) -> dict[str, str]:
     """The text of every key of `.env` and of the trading configuration; what cannot be parsed is left out.
 
-    A key of both counts as in the trading configuration, but for EXTENSIONS. Empty where there is no instance. Raises AccessError for a file that stands there and cannot be read.
+    A key of both counts as in the trading configuration, but for EXTENSIONS. Empty where there is no instance.
+    Raises AccessError for a file that stands there and cannot be read.
     """
     from tbot_core.settings.files import LIMIT_BYTES, parse
 

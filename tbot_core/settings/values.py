@@ -1,54 +1,22 @@
-"""What loading the settings gives: findings, effective values, and the typed groups."""
+"""What loading the settings gives: effective values and the typed groups."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
 from tbot_core import policy
 from tbot_core.declaration import Declaration, declarations
 from tbot_core.errors import SettingsError
+from tbot_core.settings.findings import Finding, Mode, Origin, shown
 from tbot_core.settings.instance import Instance
 
 if TYPE_CHECKING:
     from tbot_core.window import Window
 
-Mode: TypeAlias = Literal["replay", "demo", "backtest", "paper", "live"]
-Level: TypeAlias = Literal["ok", "warn", "fail"]
 C = TypeVar("C")
-
-NOT_ACTED_ON = "read and checked; not acted on by this version"
-
-
-@attrs.frozen(kw_only=True)
-class Origin:
-    """Where a value comes from: a file's line, an option of the command line, or the default."""
-
-    file: str = ""
-    line: int = 0
-
-    def __str__(self) -> str:
-        """`.env_bot:12`, `option` or `default`."""
-        return f"{self.file}:{self.line}" if self.line else self.file or "default"
-
-
-@attrs.frozen(kw_only=True)
-class Finding:
-    """One thing that was found about the settings.
-
-    `keys` are the variables that it is about, `where` the file and line if there is one, `message` one sentence.
-    """
-
-    level: Level
-    message: str
-    keys: tuple[str, ...] = ()
-    where: str = ""
-
-    def __str__(self) -> str:
-        """The sentence, behind file and line where they are known."""
-        return f"{self.where}: {self.message}" if self.where else self.message
 
 
 @attrs.frozen(kw_only=True)
@@ -123,9 +91,3 @@ class Settings:
         if strategy is not None and "window" in {field.name for field in attrs.fields(config)} - given.keys():  # type: ignore[arg-type]  # any attrs class
             given["window"] = window or self.window(strategy)
         return config(**given)
-
-
-def shown(text: str) -> str:
-    """A value for a message: whole while it is short and printable, else cut and escaped."""
-    cut = text if len(text) <= 80 else f"{text[:77]}..."
-    return cut if cut.isprintable() else ascii(cut)

@@ -1,0 +1,172 @@
+"""`tbot config`: check, show and explain the settings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, cast, get_args
+
+import click
+
+from tbot_core.cli.options import emit, home_option, json_option
+from tbot_core.errors import UsageError
+from tbot_core.settings.findings import Finding, Mode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from tbot_core.declaration import Declared
+    from tbot_core.settings.values import Effective, Settings
+
+_REFUSED: Final = 3
+
+_mode_option = click.option(
+    "--mode",
+    type=click.Choice(get_args(Mode)),
+    default="paper",
+    show_default=True,
+    help="The kind of run that the settings are checked for.",
+)
+
+
+@click.group()
+def command() -> None:
+    """Check, show and explain the settings."""
+
+
+@command.command("check")
+@home_option
+@_mode_option
+@click.option("--strict", is_flag=True, help="Let warnings fail too.")
+@json_option
+def check_command(*, home: Path | None, mode: str, strict: bool, as_json: bool) -> int:
+    """Say everything that is wrong or worth knowing about the settings; exit 3 when something fails."""
+    findings = check(home, cast("Mode", mode))
+    failed = any(finding.level == "fail" or (strict and finding.level == "warn") for finding in findings)
+    document = {"mode": mode, "passed": not failed, "findings": [_row(finding) for finding in findings]}
+    emit(document, as_json=as_json, lines=(f"{finding.level:<5} {finding}" for finding in findings))
+    return _REFUSED if failed else 0
+
+
+@command.command("show")
+@home_option
+@_mode_option
+@json_option
+def show_command(*, home: Path | None, mode: str, as_json: bool) -> None:
+    """Show every setting as it holds, and where it comes from."""
+    settings = show(home, cast("Mode", mode))
+    document = {
+        "mode": mode,
+        "settings": {name: _value(effective) for name, effective in settings.values.items()},
+        "settings_hash": settings.fingerprint,
+        "strategies": list(settings.strategies),
+        "filters": list(settings.filters),
+    }
+    emit(document, as_json=as_json, lines=_listing(settings))
+
+
+@command.command("explain")
+@click.argument("key")
+@home_option
+@json_option
+def explain_command(*, key: str, home: Path | None, as_json: bool) -> None:
+    """Say what a setting means, what is allowed, and what it holds."""
+    document = explain(home, key)
+    emit(document, as_json=as_json, lines=_sheet(document))
+
+
+def check(home: Path | None, mode: Mode) -> tuple[Finding, ...]:
+    """Every finding about the instance's settings for a run in this mode, failing ones first."""
+    from tbot_core.plugins import catalogue
+    from tbot_core.settings.report import report
+
+    installed = {(it.entry.kind, it.entry.name) for it in catalogue.plugins() if it.state == "available"}
+    return report(home, mode=mode, declared=_declared(home), installed=installed)
+
+
+def show(home: Path | None, mode: Mode) -> Settings:
+    """The settings as they hold; SettingsError when they are not valid."""
+    from tbot_core.settings.loading import load
+
+    return load(home, mode=mode, declared=_declared(home))
+
+
+def explain(home: Path | None, key: str) -> dict[str, Any]:
+    """Everything about one variable, by its name or alias in any case; UsageError when there is none.
+
+    Works without an instance, with the default then.
+    """
+    from tbot_core.settings.loading import examine
+    from tbot_core.settings.report import NOT_ACTED_ON
+
+    examined = examine(home, mode="demo", declared=_declared(home))
+    effective = _find(examined.values, key)
+    one = effective.declaration
+    return {
+        "name": one.name,
+        "meaning": one.doc,
+        "kind": one.kind.name,
+        "allowed": one.kind.allowed,
+        "default": one.default_text,
+        "owner": effective.owner,
+        "file": one.file,
+        "since": one.since,
+        "aliases": list(one.aliases),
+        "changes_trades": one.changes_trades,
+        "acted_on": one.acted_on,
+        "note": "" if one.acted_on else f"{NOT_ACTED_ON.capitalize()}.",
+        "value": effective.text,
+        "origin": str(effective.origin),
+        "findings": [str(finding) for finding in examined.findings if one.name in finding.keys],
+    }
+
+
+def _declared(home: Path | None) -> Sequence[Declared]:
+    return ()
+
+
+def _find(values: Any, key: str) -> Effective:
+    wanted = key.upper()
+    found: Effective | None = values.get(wanted)
+    if found is not None:
+        return found
+    spellings = {alias: effective for effective in values.values() for alias in effective.declaration.aliases}
+    if wanted in spellings:
+        return cast("Effective", spellings[wanted])
+    from difflib import get_close_matches
+
+    near = get_close_matches(wanted[:80], [*values, *spellings], n=3)
+    remedy = f"The nearest names: {', '.join(near)}." if near else "`tbot config show` lists every setting."
+    raise UsageError(f"{key} is no setting that is known.", remedy)
+
+
+def _row(finding: Finding) -> dict[str, object]:
+    return {
+        "level": finding.level,
+        "keys": list(finding.keys),
+        "where": finding.where,
+        "message": finding.message,
+    }
+
+
+def _value(effective: Effective) -> dict[str, str]:
+    return {"value": effective.text, "origin": str(effective.origin), "owner": effective.owner}
+
+
+def _listing(settings: Settings) -> Iterator[str]:
+    width = max(len(name) for name in settings.values)
+    for name, effective in settings.values.items():
+        yield f"{name:<{width}}  {effective.text or '(empty)':<48}  {effective.origin}"
+    yield f"settings_hash {settings.fingerprint}"
+
+
+def _sheet(document: dict[str, Any]) -> Iterator[str]:
+    yield f"{document['name']}={document['value']}    ({document['origin']})"
+    yield f"  {document['meaning']}"
+    yield f"  Allowed: {document['allowed']}. Default: {document['default'] or 'empty'}. Stands in {document['file']}."
+    yield f"  Owner: {document['owner']}. Since {document['since']}."
+    if document["aliases"]:
+        yield f"  Also spelt {', '.join(document['aliases'])}."
+    if document["note"]:
+        yield f"  {document['note']}"
+    for finding in document["findings"]:
+        yield f"  {finding}"

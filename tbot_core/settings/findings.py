@@ -1,0 +1,45 @@
+"""What is found about settings, and where."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import attrs
+
+Mode: TypeAlias = Literal["replay", "demo", "backtest", "paper", "live"]
+Level: TypeAlias = Literal["ok", "warn", "fail"]
+
+
+@attrs.frozen(kw_only=True)
+class Origin:
+    """Where a value comes from: a file's line, an option of the command line, or the default."""
+
+    file: str = ""
+    line: int = 0
+
+    def __str__(self) -> str:
+        """`.env_bot:12`, `option` or `default`."""
+        return f"{self.file}:{self.line}" if self.line else self.file or "default"
+
+
+@attrs.frozen(kw_only=True)
+class Finding:
+    """One thing that was found about the settings.
+
+    `keys` are the variables that it is about, `where` the file and line if there is one, `message` one sentence.
+    """
+
+    level: Level
+    message: str
+    keys: tuple[str, ...] = ()
+    where: str = ""
+
+    def __str__(self) -> str:
+        """The sentence, behind file and line where they are known."""
+        return f"{self.where}: {self.message}" if self.where else self.message
+
+
+def shown(text: str) -> str:
+    """A value for a message: whole while it is short and printable, else cut and escaped."""
+    cut = text if len(text) <= 80 else f"{text[:77]}..."
+    return cut if cut.isprintable() else ascii(cut)

@@ -1,0 +1,62 @@
+"""What `tbot config check` tells: every finding about an instance's settings, and what its limits add up to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tbot_core.declaration import plain
+from tbot_core.settings.findings import Finding
+from tbot_core.settings.loading import examine
+from tbot_core.settings.needs import needs
+from tbot_core.settings.plan import plan
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from decimal import Decimal
+    from pathlib import Path
+
+    from tbot_core.declaration import Declared
+    from tbot_core.settings.findings import Mode
+    from tbot_core.settings.values import Effective, Settings
+
+NOT_ACTED_ON = "read and checked; not acted on by this version"
+
+
+def report(
+    home: Path | str | None, *, mode: Mode, declared: Sequence[Declared], installed: Collection[tuple[str, str]]
+) -> tuple[Finding, ...]:
+    """Every finding about the settings for a run in this mode with these installed plugins; failing ones first."""
+    examined = examine(home, mode=mode, declared=declared)
+    found = [*examined.findings, *needs(examined.values, mode, installed), *_idle(examined.values)]
+    if examined.settings is not None:
+        found += _limits(examined.settings)
+    order = ("fail", "warn", "ok")
+    return tuple(sorted(found, key=lambda finding: order.index(finding.level)))
+
+
+def _idle(values: Mapping[str, Effective]) -> Iterator[Finding]:
+    """Settings that a file changes and that nothing acts on."""
+    for key, effective in values.items():
+        if not effective.declaration.acted_on and effective.text != effective.declaration.default_text:
+            sentence = f"{key}={effective.text}: {NOT_ACTED_ON}."
+            yield Finding(level="warn", message=sentence, keys=(key,), where=str(effective.origin))
+
+
+def _limits(settings: Settings) -> Iterator[Finding]:
+    planned = plan(settings)
+    count = len({effective.origin.file for effective in settings.values.values() if effective.given})
+    strategies = ", ".join(settings.strategies) or "no strategy"
+    given = sum(effective.given for effective in settings.values.values())
+    sentence = f"{given} settings of {count} files hold, the rest has its default; {strategies} would run."
+    yield Finding(level="ok", message=sentence)
+    sentence = (
+        f"Planned worst day: {_share(planned.worst_day)} of equity, before slippage and fees; "
+        f"largest gross exposure: {_share(planned.gross)} of equity."
+    )
+    yield Finding(level="ok", message=sentence)
+    for note in planned.notes:
+        yield Finding(level="ok", message=note, keys=(note.split(" ")[0],))
+
+
+def _share(fraction: Decimal) -> str:
+    return f"{plain(round(fraction * 100, 3))} %"
