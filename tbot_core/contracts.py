@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_che
 
 import attrs
 
+from tbot_core.bars import Array
+from tbot_core.clock import Clock
+from tbot_core.model import Fill
+from tbot_core.reasons import Reason
+
 if TYPE_CHECKING:
-    from tbot_core.bars import Array, Bars, Day, Market, Minute
+    from tbot_core.bars import Bars, Day, Market, Minute
     from tbot_core.calendar import Session
-    from tbot_core.clock import Clock
-    from tbot_core.model import Account, Fill, Order
+    from tbot_core.model import Account, Order
     from tbot_core.policy import Frame
-    from tbot_core.reasons import Reason
     from tbot_core.signals import Signals, Trigger
     from tbot_core.window import Window
 
@@ -131,8 +134,8 @@ RiskCheck: TypeAlias = "Callable[[Order], str | None]"
 class VenueRules:
     """What a broker can do; the core never guesses it.
 
-    `simulated`: the core shows it every closed minute before deciding on it. `brackets`: an entry's stop and target rest
-    there from its fill on. `quantity_step`: the smallest quantity in shares, of entries of a type in `fractional_types`.
+    `simulated`: the core shows it every closed minute before deciding on it. `brackets`: an entry's stop and target
+    rest there from its fill on. `quantity_step`: the smallest quantity in shares, for types in `fractional_types`.
     """
 
     simulated: bool = False
@@ -168,7 +171,10 @@ class BrokerEvent:
 
 @runtime_checkable
 class Broker(Protocol):
-    """An account at a venue. Every call may raise `BrokerError`; a submit that may have arrived raises `OutcomeUnknown`."""
+    """An account at a venue.
+
+    Every call may raise `BrokerError`; a submit that may have arrived raises `OutcomeUnknown`.
+    """
 
     @property
     def rules(self) -> VenueRules:
@@ -228,7 +234,7 @@ class FeedRequest:
 
 @attrs.frozen(kw_only=True)
 class FeedLabel:
-    """What a person must know of a source: `name` for the banner, whether its prices are real, notes on what it lacks."""
+    """What a person must know of a source: its name, whether its prices are simulated, notes on what it lacks."""
 
     name: str
     simulated: bool
@@ -285,5 +291,3 @@ class RunInfo:
     mode: str
     label: FeedLabel | None = None
     summary: Mapping[str, object] = attrs.field(factory=dict)
-
-

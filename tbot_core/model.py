@@ -7,14 +7,12 @@ exact and do not depend on their order. At the edge they become `Decimal`.
 
 from __future__ import annotations
 
+from datetime import date, datetime
 from decimal import Decimal
 from enum import IntEnum, StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
-
-if TYPE_CHECKING:
-    from datetime import date, datetime
 
 TICKS_PER_DOLLAR: Final = 10_000
 UNITS_PER_SHARE: Final = 1_000_000
@@ -149,10 +147,9 @@ class SignalId:
 
 @attrs.frozen(kw_only=True)
 class Order:
-    """An order as it is written down before it is sent; an entry carries the protection that follows its fill.
+    """An order as it is written down before it is sent; prices lie on the instrument's tick grid.
 
-    `stop_price` and `target_price` of an entry are those of its bracket; of a `Leg.STOP` order
-    `stop_price` is where it triggers. Prices lie on the instrument's tick grid.
+    `protection` of an entry holds the stop and the target that rest from its fill on, sized to what was filled.
     """
 
     client_order_id: str
@@ -164,7 +161,7 @@ class Order:
     type: OrderType
     limit_price: Decimal | None = None
     stop_price: Decimal | None = None
-    target_price: Decimal | None = None
+    protection: tuple[Order, ...] = ()
     time_in_force: str = "day"
     tag: str = ""
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from enum import IntEnum, unique
+from typing import TYPE_CHECKING, Final, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @unique
@@ -15,7 +19,7 @@ class Reason(IntEnum):
 
     sentence: str
 
-    def __new__(cls, value: int, sentence: str) -> Reason:
+    def __new__(cls, value: int, sentence: str) -> Self:
         """A member with its explanation."""
         member = int.__new__(cls, value)
         member._value_ = value
@@ -79,3 +83,7 @@ class Reason(IntEnum):
     ORDER_RATE = 88, "MAX_ORDERS_PER_MINUTE entries were sent in this minute."
     BUYING_POWER = 89, "The worst case of all working entries is above the buying power."
     RISK_CHECK_DENIED = 90, "A plugin's risk check denied the order, in its own words."
+
+
+BY_CODE: Final[Mapping[int, Reason]] = {int(reason): reason for reason in Reason}
+"""Each reason by its stable number."""

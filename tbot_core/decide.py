@@ -1,0 +1,287 @@
+"""From facts and signals to proposals: screening before the bell, judgement at the signal, and their order.
+
+Vectorised over sessions and symbols alike, so that the same lines serve one live minute and a block of sessions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import attrs
+import numpy as np
+
+from tbot_core.bars import Index
+from tbot_core.contracts import Check, Filter, Screens, Strategy, VenueRules
+from tbot_core.errors import PluginError
+from tbot_core.model import Side, SignalId
+from tbot_core.policy import Entries, Frame, Risk
+from tbot_core.policy import Exits as ExitPolicy
+from tbot_core.reasons import BY_CODE, Reason
+from tbot_core.signals import Exits, Signals
+
+if TYPE_CHECKING:
+    from tbot_core.bars import Array, Bars, Day, Flags, Market
+    from tbot_core.window import Window
+
+SHORT_RESTRICTION = 0.9
+"""A low at or under this share of the previous close restricts short sales (Rule 201 of Regulation SHO)."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Entrant:
+    """A strategy as it takes part in a run: `rank` is its place in STRATEGY_SEQUENCE."""
+
+    name: str
+    rank: int
+    strategy: Strategy
+    frame: Frame
+
+    @property
+    def window(self) -> Window:
+        """The strategy's part of a session."""
+        return self.strategy.window
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Rules:
+    """Everything that decisions depend on besides the market: settings, filters, venue and shipped tables."""
+
+    risk: Risk
+    entries: Entries
+    exits: ExitPolicy
+    venue: VenueRules
+    filters: Mapping[str, Filter]
+    missing_rejects: bool
+    blocklist: frozenset[str] = frozenset()
+    universe_max: int = 500
+    fixed_units: int = 0
+    indices: Mapping[str, Mapping[str, Decimal]] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class Finding:
+    """What one check compared for one row, and whether it passed."""
+
+    check: str
+    value: float
+    low: float | None
+    high: float | None
+    reason: Reason
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Judged:
+    """The outcome of many checks over many rows: the first reason that denies each, and the checks for explanations."""
+
+    reasons: Index
+    checks: tuple[Check, ...]
+    missing_rejects: bool
+
+    def findings(self, row: int) -> list[Finding]:
+        """Every comparison made for one row (flat position), in order."""
+        shape = self.reasons.shape
+        return [_finding(check, row, shape, missing_rejects=self.missing_rejects) for check in self.checks]
+
+
+@attrs.frozen(kw_only=True)
+class Proposal:
+    """A signal with its verdict so far; `reason` is ALLOWED or what a filter or the short rule said."""
+
+    signal: SignalId
+    side: Side
+    row: int
+    rank: int
+    price: float
+    strength: float
+    stop: float
+    target: float
+    exits: Exits
+    reason: Reason
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def order(self) -> tuple[int, float, int, str]:
+        """The key that sorts signals: minute, strongest first, STRATEGY_SEQUENCE, symbol."""
+        return self.signal.minute, -self.strength, self.rank, self.signal.symbol
+
+
+def screen(entrant: Entrant, rules: Rules, day: Day, symbols: tuple[str, ...], minutes: int) -> Judged:
+    """Which symbols are candidates of a strategy: reasons of shape (..., symbols), ALLOWED = candidate.
+
+    `minutes` is the sessions' length.
+    """
+    shape = day.previous_close.shape
+    reasons = np.zeros(shape, dtype=np.intp)
+    if entrant.window.outside(minutes, rules.exits.flatten_before_close):
+        reasons[:] = Reason.WINDOW_OUTSIDE_SESSION
+    blocked = np.array([symbol in rules.blocklist for symbol in symbols])
+    _deny(reasons, np.broadcast_to(blocked, shape), Reason.BLOCKLISTED)
+    if len(symbols) > rules.universe_max:
+        _deny(reasons, _beyond(day, rules.universe_max), Reason.UNIVERSE_TRUNCATED)
+    checks: list[Check] = []
+    if isinstance(entrant.strategy, Screens):
+        checks += entrant.strategy.screen(day)
+    for one in rules.filters.values():
+        checks += one.screen(day, symbols, entrant.frame)
+    return _judge(reasons, checks, missing_rejects=rules.missing_rejects)
+
+
+def judge(entrant: Entrant, rules: Rules, signals: Signals, market: Market) -> Judged:
+    """What filters and the short rule say of each signal."""
+    checks: list[Check] = []
+    for one in rules.filters.values():
+        checks += one.judge(signals, market, entrant.frame)
+    judged = _judge(np.zeros(len(signals), dtype=np.intp), checks, missing_rejects=rules.missing_rejects)
+    short = signals.side < 0
+    match entrant.frame.short_type.lower():
+        case "shortsell":
+            _deny(
+                judged.reasons,
+                short & _restricted(signals, market, unknown=rules.missing_rejects),
+                Reason.SHORT_RESTRICTED,
+            )
+        case "inverseetf":
+            _deny(judged.reasons, short, Reason.SHORT_BY_FUND_UNAVAILABLE)
+        case "longput":
+            _deny(judged.reasons, short, Reason.SHORT_BY_PUT_UNAVAILABLE)
+        case _:
+            _deny(judged.reasons, short, Reason.SHORT_DISABLED)
+    return judged
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Scan:
+    """A strategy's signals with what was known before the bell; `dates` has an entry for each session scanned."""
+
+    signals: Signals
+    screened: Judged
+    dates: Sequence[date]
+
+
+def propose(entrant: Entrant, rules: Rules, scan: Scan, market: Market) -> list[list[Proposal]]:
+    """The proposals of each session scanned, unsorted.
+
+    Symbols that screening denied have no proposals: they were decided before the bell.
+    """
+    dates = scan.dates
+    signals = _checked(entrant, scan.signals, market.bars)
+    signals = signals.take(scan.screened.reasons[signals.cells] == Reason.ALLOWED)
+    judged = judge(entrant, rules, signals, market)
+    found: list[list[Proposal]] = [[] for _ in dates]
+    session_of = signals.cells[0].tolist() if len(signals.cells) > 1 else [0] * len(signals)
+    columns = zip(
+        session_of,
+        signals.cells[-1].tolist(),
+        signals.minute.tolist(),
+        signals.side.tolist(),
+        signals.price.tolist(),
+        signals.strength.tolist(),
+        signals.stop.tolist(),
+        signals.target.tolist(),
+        signals.rule.tolist(),
+        judged.reasons.tolist(),
+        strict=True,
+    )
+    symbols = market.bars.symbols
+    for number, (session, row, minute, side, price, strength, stop, target, rule, reason) in enumerate(columns):
+        identity = SignalId(
+            session=dates[session], strategy=entrant.name, symbol=symbols[row], minute=minute, rule=signals.rules[rule]
+        )
+        found[session].append(
+            Proposal(
+                signal=identity,
+                side=Side(side),
+                row=row,
+                rank=entrant.rank,
+                price=price,
+                strength=strength,
+                stop=stop,
+                target=target,
+                exits=signals.exits,
+                reason=BY_CODE[reason],
+                findings=tuple(judged.findings(number)) if reason else (),
+            )
+        )
+    return found
+
+
+def _judge(reasons: Index, checks: list[Check], *, missing_rejects: bool) -> Judged:
+    for check in checks:
+        unknown, below, above = _outcome(check, missing_rejects=missing_rejects)
+        _deny(reasons, unknown, check.unknown)
+        _deny(reasons, below, check.below)
+        _deny(reasons, above, check.above)
+    return Judged(reasons=reasons, checks=tuple(checks), missing_rejects=missing_rejects)
+
+
+def _outcome(check: Check, *, missing_rejects: bool) -> tuple[Flags, Flags, Flags]:
+    nothing = np.zeros(check.value.shape, dtype=np.bool_)
+    unknown = np.isnan(check.value) if check.required or missing_rejects else nothing
+    below = nothing if check.low is None else check.value < check.low
+    above = nothing if check.high is None else check.value > check.high
+    return unknown, below, above
+
+
+def _deny(reasons: Index, denied: Flags, reason: Reason) -> None:
+    """Give a reason to the rows that have none yet; arrays broadcast towards `reasons`."""
+    reasons[np.broadcast_to(denied, reasons.shape) & (reasons == Reason.ALLOWED)] = reason
+
+
+def _finding(check: Check, row: int, shape: tuple[int, ...], *, missing_rejects: bool) -> Finding:
+    def cell(values: Array | float | None) -> float | None:
+        return None if values is None else float(np.broadcast_to(np.asarray(values, dtype=float), shape).flat[row])
+
+    reason = Reason.ALLOWED
+    for flags, says in zip(
+        _outcome(check, missing_rejects=missing_rejects), (check.unknown, check.below, check.above), strict=True
+    ):
+        if reason is Reason.ALLOWED and bool(np.broadcast_to(flags, shape).flat[row]):
+            reason = says
+    value = cell(check.value)
+    return Finding(
+        check=check.name,
+        value=np.nan if value is None else value,
+        low=cell(check.low),
+        high=cell(check.high),
+        reason=reason,
+    )
+
+
+def _beyond(day: Day, most: int) -> Flags:
+    """Symbols beyond the `most` with the largest 20-day dollar volume; unknown volume comes last, ties by symbol."""
+    dollars = np.nan_to_num(day.average_volume * day.previous_close, nan=-1.0)
+    order = np.argsort(-dollars, axis=-1, kind="stable")
+    place = np.argsort(order, axis=-1, kind="stable")
+    beyond: Flags = place >= most
+    return beyond
+
+
+def _restricted(signals: Signals, market: Market, *, unknown: bool) -> Flags:
+    """Short-sale restriction at each signal; an unknown previous close counts as `unknown`."""
+    previous = market.day.previous_close[signals.cells]
+    lowest = market.bars.low_so_far[(*signals.cells, signals.minute)]
+    today = lowest <= SHORT_RESTRICTION * previous
+    restricted: Flags = today | market.day.restricted[signals.cells] | (np.isnan(previous) & unknown)
+    return restricted
+
+
+def _checked(entrant: Entrant, signals: Signals, bars: Bars) -> Signals:
+    """The signals, if they are sane: a strategy that returns others is a broken plugin."""
+    window = entrant.window
+    faults = {
+        "a side other than 1 and -1": np.abs(signals.side) != 1,
+        "a minute outside the entry phase": (signals.minute < window.entry) | (signals.minute >= window.entry_end),
+        "a minute that has not closed": signals.minute >= bars.minutes,
+        "a price that is not positive": ~(signals.price > 0),
+        "a strength that is not finite": ~np.isfinite(signals.strength),
+    }
+    for fault, rows in faults.items():
+        if rows.any():
+            raise PluginError(
+                f"Strategy {entrant.name} returned {int(rows.sum())} signal(s) with {fault}.",
+                f"Run `tbot plugins check {entrant.name}`, or take it off STRATEGY_SEQUENCE.",
+            )
+    return signals

@@ -1,0 +1,350 @@
+"""The desk of one session: a state machine that says what to do after each closed minute.
+
+It waits for nothing and sends nothing. Whoever drives it, live or in a backtest, keeps to one order: broker events are
+booked, then the minute is marked, then positions are managed, then signals are decided. What it returns is written down
+before it is done.
+"""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+from typing import TYPE_CHECKING, TypeAlias
+
+import attrs
+
+from tbot_core import exits
+from tbot_core.decide import Proposal
+from tbot_core.model import (
+    ExitReason,
+    Leg,
+    Order,
+    OrderType,
+    RiskState,
+    Side,
+    SignalId,
+    Trade,
+    price_of,
+    quantity_of,
+    ticks_of,
+)
+from tbot_core.portfolio import Portfolio, Position
+from tbot_core.reasons import Reason
+from tbot_core.risk import Gate, Limits, Refusal, RiskChange, Standing, Working, review
+from tbot_core.sizing import Planned, Sizer, share
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tbot_core.bars import Bars
+    from tbot_core.calendar import Session
+    from tbot_core.contracts import BrokerEvent, RiskCheck
+    from tbot_core.decide import Rules
+
+Name: TypeAlias = "Callable[[SignalId, Leg, int], str]"
+
+
+@attrs.frozen(kw_only=True)
+class Decision:
+    """A proposal's end: an order written down, or the reason against it with what was compared."""
+
+    proposal: Proposal
+    reason: Reason
+    order: Order | None = None
+    value: object = None
+    limit: object = None
+    words: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Place:
+    """Send an order that closes a position, wholly or in part."""
+
+    order: Order
+    reason: ExitReason
+
+
+@attrs.frozen(kw_only=True)
+class Cancel:
+    """Ask for a cancel of an order that rests."""
+
+    client_order_id: str
+
+
+@attrs.frozen(kw_only=True)
+class Replace:
+    """Move a resting stop."""
+
+    client_order_id: str
+    stop_price: Decimal
+
+
+Action: TypeAlias = Place | Cancel | Replace
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """What a broker event meant: a fill booked, an entry given up, a trade done."""
+
+    signal: SignalId
+    leg: Leg
+    filled: bool = False
+    not_filled: bool = False
+    trade: Trade | None = None
+
+
+@attrs.define(kw_only=True)
+class _Held:
+    """A position being managed: its plan, its row in the bars, and the ids of what rests for it."""
+
+    plan: exits.Plan
+    row: int
+    position: Position
+    resting: dict[Leg, str]
+    exiting: ExitReason | None = None
+    attempts: int = 0
+
+
+@attrs.define(kw_only=True)
+class _Known:
+    """An order of the session and what it belongs to."""
+
+    order: Order
+    plan: exits.Plan
+    row: int
+
+
+class Desk:
+    """Decisions of one session. `name` makes client order ids; `checks` are plugins' further limits."""
+
+    def __init__(
+        self,
+        rules: Rules,
+        session: Session,
+        opening_atoms: int,
+        name: Name,
+        checks: Sequence[tuple[str, RiskCheck]] = (),
+    ) -> None:
+        self.session = session
+        self.standing = Standing(portfolio=Portfolio(opening_atoms=opening_atoms))
+        if rules.risk.defense_mode_active:
+            self.standing.state = RiskState.DEFENSE
+        self._rules = rules
+        self._name = name
+        self._checks = checks
+        self._gate = Gate(risk=rules.risk, once_a_day=rules.entries.one_trade_per_symbol_per_day, indices=rules.indices)
+        self._sizer = Sizer(entries=rules.entries, rules=rules.venue, fixed_units=rules.fixed_units)
+        self._held: dict[str, _Held] = {}
+        self._known: dict[str, _Known] = {}
+        self._limits = {defense: Limits.of(rules.risk, opening_atoms, defense=defense) for defense in (False, True)}
+
+    @property
+    def portfolio(self) -> Portfolio:
+        """Cash, positions and closed trades."""
+        return self.standing.portfolio
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of the present risk state."""
+        return self._limits[self.standing.state >= RiskState.DEFENSE]
+
+    @property
+    def flatten_from(self) -> int:
+        """The minute from which every position is closed."""
+        return self.session.minutes - self._rules.exits.flatten_before_close
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is held or worked: without a signal the next minute cannot matter."""
+        return not self._held and not self.standing.working
+
+    def booked(self, event: BrokerEvent) -> Outcome | None:
+        """Take in what a broker said of one of our orders; None when it changes nothing here."""
+        known = self._known.get(event.client_order_id)
+        if known is None:
+            return None
+        signal, leg = known.order.signal, known.order.leg
+        if event.fill is not None:
+            return self._fill(event, known)
+        if event.kind not in {"expired", "cancelled", "rejected"}:
+            return None
+        held = self._held.get(known.order.symbol)
+        if leg is not Leg.ENTRY:
+            if held is not None and held.resting.get(leg) == event.client_order_id:
+                del held.resting[leg]
+            return None
+        working = self.standing.working.pop(event.client_order_id, None)
+        filled = held is not None and held.position.signal == signal
+        done = any(position.signal == signal for position in self.portfolio.closed)
+        missed = working is not None and not filled and not done
+        return Outcome(signal=signal, leg=leg, not_filled=True) if missed else None
+
+    def mark(self, bars: Bars, minute: int) -> list[RiskChange]:
+        """Value positions at the minute's closes, else at the last known, and compare losses with their limits."""
+        closes = bars.field("close")[minute]
+        for symbol, held in self._held.items():
+            close = closes[held.row]
+            if not math.isnan(close):
+                self.portfolio.mark(symbol, ticks_of(close))
+        return review(self.standing, self._limits[False])
+
+    def manage(self, bars: Bars, minute: int) -> list[Action]:
+        """What positions and working entries need after a minute: exits that are due, stops that follow."""
+        actions: list[Action] = []
+        if self.standing.daily_loss or minute + 1 >= self.flatten_from:
+            actions += [Cancel(client_order_id=one) for one in self.standing.working]
+        for symbol in sorted(self._held):
+            held = self._held[symbol]
+            if held.exiting is None:
+                actions += self._manage_one(held, bars, minute)
+        return actions
+
+    def decide(self, proposals: Sequence[Proposal]) -> list[Decision]:
+        """Decide a minute's signals in their order; each allowed one counts for those after it."""
+        return [self._decide_one(proposal) for proposal in sorted(proposals, key=lambda one: one.order)]
+
+    def _fill(self, event: BrokerEvent, known: _Known) -> Outcome:
+        fill, order = event.fill, known.order
+        if fill is None:
+            raise ValueError(f"event {event.event_id} has no fill")
+        held = self._held.get(order.symbol)
+        reason = None if order.leg is Leg.ENTRY else self._reason(event, known, held)
+        position = self.portfolio.apply(fill, order.signal, order.leg, reason)
+        if order.leg is Leg.ENTRY:
+            self.standing.traded.add(order.symbol)
+            if held is None:
+                known.plan.filled(self.session.minute(fill.time))
+                resting = {one.leg: one.client_order_id for one in order.protection}
+                self._held[order.symbol] = _Held(plan=known.plan, row=known.row, position=position, resting=resting)
+            if position.entry_units >= order.quantity * 1_000_000:
+                self.standing.working.pop(order.client_order_id, None)
+        trade = None
+        if order.leg is not Leg.ENTRY and not position.units:
+            trade = position.trade()
+            del self._held[order.symbol]
+            self.standing.losses_in_row = self.standing.losses_in_row + 1 if position.pnl_atoms < 0 else 0
+        return Outcome(signal=order.signal, leg=order.leg, filled=True, trade=trade)
+
+    def _reason(self, event: BrokerEvent, known: _Known, held: _Held | None) -> ExitReason:
+        if event.words == ExitReason.NO_MARKET:
+            return ExitReason.NO_MARKET
+        match known.order.leg:
+            case Leg.STOP:
+                return known.plan.stop_reason
+            case Leg.TARGET:
+                return ExitReason.TARGET
+            case _:
+                return held.exiting if held is not None and held.exiting is not None else ExitReason.STOPPED
+
+    def _manage_one(self, held: _Held, bars: Bars, minute: int) -> list[Action]:
+        close = float(bars.field("close")[minute, held.row])
+        reason = (
+            ExitReason.DAILY_LOSS
+            if self.standing.daily_loss
+            else exits.due(held.plan, minute, close, self.flatten_from)
+        )
+        if reason is not None:
+            return self._leave(held, reason)
+        high, low = (float(bars.field(name)[minute, held.row]) for name in ("high", "low"))
+        if math.isnan(close) or not held.plan.follow(high, low) or Leg.STOP not in held.resting:
+            return []
+        return [Replace(client_order_id=held.resting[Leg.STOP], stop_price=price_of(held.plan.stop))]
+
+    def _leave(self, held: _Held, reason: ExitReason) -> list[Action]:
+        """Take away the protection and close the position at the market."""
+        held.exiting = reason
+        held.attempts += 1
+        position = held.position
+        order = Order(
+            client_order_id=self._name(position.signal, Leg.EXIT, held.attempts),
+            signal=position.signal,
+            leg=Leg.EXIT,
+            symbol=position.signal.symbol,
+            buy=position.side is Side.SHORT,
+            quantity=quantity_of(position.units),
+            type=OrderType.MARKET,
+        )
+        self._known[order.client_order_id] = _Known(order=order, plan=held.plan, row=held.row)
+        cancels = [Cancel(client_order_id=one) for one in held.resting.values()]
+        return [*cancels, Place(order=order, reason=reason)]
+
+    def _decide_one(self, proposal: Proposal) -> Decision:
+        if proposal.reason is not Reason.ALLOWED:
+            return Decision(proposal=proposal, reason=proposal.reason)
+        signal, limits = proposal.signal, self.limits
+        if signal.minute + 1 >= self.flatten_from:
+            return Decision(proposal=proposal, reason=Reason.FLATTENING)
+        refusal = self._gate.before_sizing(self.standing, limits, signal)
+        if (
+            refusal is None
+            and not self._rules.fixed_units
+            and self.standing.sent.get(signal.strategy, 0) >= len(limits.weights)
+        ):
+            refusal = Refusal(reason=Reason.NO_WEIGHT)
+        if refusal is not None:
+            return _denied(proposal, refusal)
+        planned = self._sizer.plan(ticks_of(proposal.price), proposal.side, self._budget(signal.strategy))
+        refusal = self._gate.after_sizing(self.standing, limits, signal, proposal.side, planned)
+        if refusal is not None:
+            return _denied(proposal, refusal)
+        plan = self._plan(proposal)
+        order = self._entry(proposal, planned, plan)
+        for name, check in self._checks:
+            words = check(order)
+            if words is not None:
+                return Decision(proposal=proposal, reason=Reason.RISK_CHECK_DENIED, words=f"{name}: {words}")
+        self._write_down(order, proposal, planned, plan)
+        return Decision(proposal=proposal, reason=Reason.ALLOWED, order=order)
+
+    def _budget(self, strategy: str) -> int:
+        weights, sent = self.limits.weights, self.standing.sent.get(strategy, 0)
+        weighted = share(self.limits.budget, weights[sent]) if sent < len(weights) else 0
+        return min(weighted, self.limits.per_trade)
+
+    def _plan(self, proposal: Proposal) -> exits.Plan:
+        levels = (proposal.price, proposal.stop, proposal.target)
+        return exits.plan(proposal.side, levels, proposal.exits, self._rules.exits)
+
+    def _entry(self, proposal: Proposal, planned: Planned, plan: exits.Plan) -> Order:
+        """The entry with the protection that rests from its fill on."""
+        signal, buy, quantity = proposal.signal, proposal.side is Side.LONG, quantity_of(planned.units)
+
+        def order(
+            leg: Leg, kind: OrderType, *, buys: bool, ticks: int | None, protection: tuple[Order, ...] = ()
+        ) -> Order:
+            price = None if ticks is None else price_of(ticks)
+            return Order(
+                client_order_id=self._name(signal, leg, 1),
+                signal=signal,
+                leg=leg,
+                symbol=signal.symbol,
+                buy=buys,
+                quantity=quantity,
+                type=kind,
+                limit_price=price if kind is OrderType.LIMIT else None,
+                stop_price=price if kind is OrderType.STOP else None,
+                protection=protection,
+            )
+
+        protection = []
+        if not plan.on_close:
+            protection.append(order(Leg.STOP, OrderType.STOP, buys=not buy, ticks=plan.stop))
+        if plan.target is not None:
+            protection.append(order(Leg.TARGET, OrderType.LIMIT, buys=not buy, ticks=plan.target))
+        limit = planned.limit if planned.type is OrderType.LIMIT else None
+        return order(Leg.ENTRY, planned.type, buys=buy, ticks=limit, protection=tuple(protection))
+
+    def _write_down(self, order: Order, proposal: Proposal, planned: Planned, plan: exits.Plan) -> None:
+        self.standing.count_sent(proposal.signal.strategy, proposal.signal.minute)
+        self.standing.working[order.client_order_id] = Working(
+            signal=proposal.signal,
+            side=proposal.side,
+            worst_atoms=planned.worst_atoms,
+            power_atoms=planned.power_atoms(proposal.side),
+        )
+        for one in (order, *order.protection):
+            self._known[one.client_order_id] = _Known(order=one, plan=plan, row=proposal.row)
+
+
+def _denied(proposal: Proposal, refusal: Refusal) -> Decision:
+    return Decision(proposal=proposal, reason=refusal.reason, value=refusal.value, limit=refusal.limit)

@@ -1,0 +1,118 @@
+"""When and where a position ends: the levels of a trade, its trail, and what is due after a minute has closed.
+
+Levels hang on market prices (the signal bar's close and completed bars), never on a slipped fill, so that every
+clock sees the same ones. Protective levels are rounded towards the price: never more risk than was said.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import attrs
+
+from tbot_core.fills import tick_of
+from tbot_core.model import TICKS_PER_DOLLAR, ExitReason, Side, ticks_of
+
+if TYPE_CHECKING:
+    from tbot_core.policy import Exits as ExitPolicy
+    from tbot_core.signals import Exits
+
+TRAIL_STEP = 1001
+"""A trailing stop moves by at least 0.1 %: to 1001/1000 of where it is (a short's to 999/1000)."""
+
+
+@attrs.define(kw_only=True)
+class Plan:
+    """The levels of one trade in ticks; `stop` and `extreme` move while a trailing stop follows.
+
+    `price` is the signal bar's close, `stop_at_first` the stop as planned: their ratio is the trail's distance.
+    `leave`: the minute from which the exit order goes; with `hold` it is set when the entry fills.
+    """
+
+    side: Side
+    price: int
+    stop: int
+    target: int | None
+    trailing: bool
+    on_close: bool
+    leave: int | None
+    hold: int | None
+    extreme: int = attrs.field(init=False)
+    stop_at_first: int = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.extreme = self.price
+        self.stop_at_first = self.stop
+
+    def filled(self, minute: int) -> None:
+        """Start the holding time at the entry's first fill bar."""
+        if self.hold is not None:
+            due = minute + self.hold
+            self.leave = due if self.leave is None else min(self.leave, due)
+            self.hold = None
+
+    def follow(self, high: float, low: float) -> bool:
+        """Take in a completed bar's extremes; whether the stop has moved."""
+        if not self.trailing:
+            return False
+        long = self.side is Side.LONG
+        seen = ticks_of(high if long else low)
+        self.extreme = max(self.extreme, seen) if long else min(self.extreme, seen)
+        level = on_grid(self.extreme * self.stop_at_first / self.price, up=long)
+        moved = level * 1000 >= self.stop * TRAIL_STEP if long else level * 1000 <= self.stop * (2000 - TRAIL_STEP)
+        if moved:
+            self.stop = level
+        return moved
+
+    @property
+    def stop_reason(self) -> ExitReason:
+        """What a fill of the stop is called."""
+        return ExitReason.TRAILING_STOP if self.stop != self.stop_at_first else ExitReason.STOP
+
+
+def plan(side: Side, levels: tuple[float, float, float], shape: Exits, policy: ExitPolicy) -> Plan:
+    """The plan of a signal; `levels` = its price, stop and target in dollars, NaN = none.
+
+    A signal without a stop gets STOP_LOSS_PCT: no position is without protection. TARGET_R and TRAILING_STOP
+    override the strategy's own.
+    """
+    price, stop, target = levels
+    long = side is Side.LONG
+    close = ticks_of(price)
+    if math.isnan(stop):
+        stop = price * (1 - side * float(policy.stop_loss_pct))
+    stop_ticks = on_grid(stop * TICKS_PER_DOLLAR, up=long)
+    if policy.target_r:
+        target = price + side * policy.target_r * abs(price - stop)
+    return Plan(
+        side=side,
+        price=close,
+        stop=stop_ticks,
+        target=None if math.isnan(target) else on_grid(target * TICKS_PER_DOLLAR, up=long),
+        trailing=shape.trailing or policy.trailing_stop,
+        on_close=shape.trigger == "close",
+        leave=shape.leave,
+        hold=shape.hold,
+    )
+
+
+def due(plan: Plan, minute: int, close: float, flatten_from: int) -> ExitReason | None:
+    """What ends a position after `minute` has closed: the session's end, its time, or a close beyond its stop.
+
+    `close` is the minute's close, NaN = no bar; `flatten_from` the minute from which the session is flattened.
+    """
+    if minute + 1 >= flatten_from:
+        return ExitReason.SESSION_END
+    if plan.leave is not None and minute + 1 >= plan.leave:
+        return ExitReason.TIME
+    if plan.on_close and not math.isnan(close) and plan.side * (ticks_of(close) - plan.stop) <= 0:
+        return plan.stop_reason
+    return None
+
+
+def on_grid(ticks: float, *, up: bool) -> int:
+    """A price in fractional ticks on the instrument's grid, rounded up or down; at least one grid step."""
+    step = tick_of(int(ticks))
+    steps = round(ticks / step, 6)  # six decimals of a step absorb the binary tail of a price that lies on the grid
+    return max(1, math.ceil(steps) if up else math.floor(steps)) * step

@@ -1,0 +1,212 @@
+"""The life of an order as data, and the names under which brokers know our orders.
+
+`TRANSITIONS` is the only place that says which event leads where. An order's outcome is never guessed: a time-out
+makes it UNKNOWN, and only evidence from the broker leads out of that.
+"""
+
+from __future__ import annotations
+
+import base64
+from decimal import Decimal
+from enum import StrEnum
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from tbot_core.model import Leg, Order, OrderState, SignalId
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from tbot_core.model import Fill
+
+
+class OrderEvent(StrEnum):
+    """What can happen to an order."""
+
+    SEND = "send"
+    DROP = "drop"
+    ACKNOWLEDGE = "acknowledge"
+    REJECT = "reject"
+    NO_ANSWER = "no answer"
+    FILL = "fill"
+    CANCEL = "cancel"
+    CANCEL_REFUSED = "cancel refused"
+    REPLACE = "replace"
+    EXPIRE = "expire"
+    NOT_FOUND = "not found"
+    GIVE_UP = "give up"
+
+
+class Effect(StrEnum):
+    """What a transition asks of whoever runs the order."""
+
+    NONE = "none"
+    IGNORE = "ignore"
+    QUERY = "query"
+    ALARM = "alarm"
+
+
+@attrs.frozen
+class Arrow:
+    """Where an event leads, and what it asks for."""
+
+    to: OrderState
+    effect: Effect = Effect.NONE
+
+
+_S = OrderState
+_E = OrderEvent
+TERMINAL: Final = frozenset({_S.DROPPED, _S.FILLED, _S.CANCELLED, _S.REJECTED, _S.EXPIRED})
+_WORKING: Final = (_S.NEW, _S.PARTIALLY_FILLED)
+_IN_DOUBT: Final = (_S.UNKNOWN, _S.LOST)
+
+
+def _arrows() -> dict[tuple[OrderState, OrderEvent], Arrow]:
+    """Security rules, section on states and transitions; a pair that is absent is a protocol error."""
+    table: dict[tuple[OrderState, OrderEvent], Arrow] = {
+        (_S.INTENDED, _E.SEND): Arrow(_S.SENDING),
+        (_S.INTENDED, _E.DROP): Arrow(_S.DROPPED),
+        (_S.INTENDED, _E.FILL): Arrow(_S.PARTIALLY_FILLED, Effect.ALARM),
+        (_S.INTENDED, _E.NO_ANSWER): Arrow(_S.INTENDED),
+        (_S.SENDING, _E.ACKNOWLEDGE): Arrow(_S.NEW),
+        (_S.SENDING, _E.REJECT): Arrow(_S.REJECTED),
+        (_S.SENDING, _E.NO_ANSWER): Arrow(_S.UNKNOWN, Effect.QUERY),
+        (_S.SENDING, _E.FILL): Arrow(_S.PARTIALLY_FILLED),
+        (_S.SENDING, _E.EXPIRE): Arrow(_S.EXPIRED),
+        (_S.SENDING, _E.CANCEL): Arrow(_S.CANCELLED),
+        (_S.SENDING, _E.CANCEL_REFUSED): Arrow(_S.SENDING, Effect.QUERY),
+        (_S.SENDING, _E.NOT_FOUND): Arrow(_S.UNKNOWN, Effect.QUERY),
+    }
+    for state in _WORKING:
+        table |= {
+            (state, _E.ACKNOWLEDGE): Arrow(state, Effect.IGNORE),
+            (state, _E.REPLACE): Arrow(state),
+            (state, _E.REJECT): Arrow(state, Effect.QUERY),
+            (state, _E.NO_ANSWER): Arrow(state, Effect.QUERY),
+            (state, _E.FILL): Arrow(_S.PARTIALLY_FILLED),
+            (state, _E.EXPIRE): Arrow(_S.EXPIRED),
+            (state, _E.CANCEL): Arrow(_S.CANCELLED),
+            (state, _E.CANCEL_REFUSED): Arrow(state, Effect.QUERY),
+            (state, _E.NOT_FOUND): Arrow(_S.UNKNOWN, Effect.QUERY),
+        }
+    for state in _IN_DOUBT:
+        table |= {
+            (state, _E.ACKNOWLEDGE): Arrow(_S.NEW),
+            (state, _E.REJECT): Arrow(_S.REJECTED),
+            (state, _E.NO_ANSWER): Arrow(state),
+            (state, _E.FILL): Arrow(_S.PARTIALLY_FILLED),
+            (state, _E.EXPIRE): Arrow(_S.EXPIRED),
+            (state, _E.CANCEL): Arrow(_S.CANCELLED),
+            (state, _E.CANCEL_REFUSED): Arrow(state),
+            (state, _E.NOT_FOUND): Arrow(state, Effect.QUERY),
+            (state, _E.GIVE_UP): Arrow(_S.LOST, Effect.ALARM),
+        }
+    for state in TERMINAL:
+        table |= {
+            (state, _E.ACKNOWLEDGE): Arrow(state, Effect.QUERY),
+            (state, _E.REJECT): Arrow(state, Effect.IGNORE),
+            (state, _E.NO_ANSWER): Arrow(state),
+            (state, _E.FILL): Arrow(state, Effect.ALARM),
+            (state, _E.EXPIRE): Arrow(state, Effect.IGNORE),
+            (state, _E.CANCEL): Arrow(state, Effect.IGNORE),
+            (state, _E.CANCEL_REFUSED): Arrow(state, Effect.IGNORE),
+        }
+    return table
+
+
+TRANSITIONS: Final[Mapping[tuple[OrderState, OrderEvent], Arrow]] = _arrows()
+
+BROKER_WORDS: Final[Mapping[str, OrderEvent]] = {
+    "acknowledged": OrderEvent.ACKNOWLEDGE,
+    "rejected": OrderEvent.REJECT,
+    "fill": OrderEvent.FILL,
+    "cancelled": OrderEvent.CANCEL,
+    "cancel_refused": OrderEvent.CANCEL_REFUSED,
+    "replaced": OrderEvent.REPLACE,
+    "expired": OrderEvent.EXPIRE,
+    "not_found": OrderEvent.NOT_FOUND,
+}
+"""The kinds of `contracts.BrokerEvent` as events of an order."""
+
+
+@attrs.frozen(kw_only=True)
+class OrderRecord:
+    """An order and what has become of it; `overfilled` is the quantity beyond the ordered one."""
+
+    order: Order
+    state: OrderState = OrderState.INTENDED
+    filled: Decimal = Decimal(0)
+    executions: frozenset[str] = frozenset()
+
+    @property
+    def terminal(self) -> bool:
+        """Whether nothing but a late fill can still happen."""
+        return self.state in TERMINAL
+
+    @property
+    def open_quantity(self) -> Decimal:
+        """What may still fill: the worst case counts it in full."""
+        return Decimal(0) if self.terminal else max(Decimal(0), self.order.quantity - self.filled)
+
+    @property
+    def overfilled(self) -> Decimal:
+        """The quantity filled beyond the ordered one."""
+        return max(Decimal(0), self.filled - self.order.quantity)
+
+
+def advance(record: OrderRecord, event: OrderEvent, fill: Fill | None = None) -> tuple[OrderRecord, Effect]:
+    """The record after an event, and what the event asks for.
+
+    A fill that was booked before changes nothing. A late fill of an order that has ended is booked, the state stays.
+    Raises ValueError for an event that the table does not know in this state.
+    """
+    arrow = TRANSITIONS.get((record.state, event))
+    if arrow is None:
+        raise ValueError(f"order {record.order.client_order_id}: no {event.value} in state {record.state.value}")
+    if fill is None:
+        return attrs.evolve(record, state=arrow.to), arrow.effect
+    if fill.execution_id in record.executions:
+        return record, Effect.IGNORE
+    filled = record.filled + fill.quantity
+    complete = filled >= record.order.quantity and not record.terminal
+    booked = attrs.evolve(
+        record,
+        state=OrderState.FILLED if complete else arrow.to,
+        filled=filled,
+        executions=record.executions | {fill.execution_id},
+    )
+    return booked, Effect.ALARM if filled > record.order.quantity else arrow.effect
+
+
+@attrs.frozen(kw_only=True)
+class Naming:
+    """Makes client order ids: the same install, identity, account, signal, leg and attempt give the same id."""
+
+    install_id: str
+    identity: str
+    account_id: str
+    length: int = 48
+
+    def client_order_id(self, signal: SignalId, leg: Leg, attempt: int = 1) -> str:
+        """`tb`, six characters that mark the install, and a digest, cut to the broker's length."""
+        digest = sha256("\n".join((self._head, signal.text, leg.value, str(attempt))).encode()).digest()
+        return f"tb{_letters(sha256(self.install_id.encode()).digest())[:6]}{_letters(digest)}"[: self.length]
+
+    @property
+    def _head(self) -> str:
+        return f"{self.install_id}\n{self.identity}\n{self.account_id}"
+
+
+def transition_table(arrows: Iterable[tuple[tuple[OrderState, OrderEvent], Arrow]] = TRANSITIONS.items()) -> str:
+    """The table in Markdown, one row an arrow, for the reference."""
+    rows = [
+        f"| {state.value} | {event.value} | {arrow.to.value} | {arrow.effect.value} |"
+        for (state, event), arrow in arrows
+    ]
+    return "\n".join(("| state | event | next state | asks for |", "|---|---|---|---|", *rows))
+
+
+def _letters(digest: bytes) -> str:
+    return base64.b32encode(digest).decode().rstrip("=").lower()

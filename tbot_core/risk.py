@@ -1,0 +1,244 @@
+"""The risk gate: every limit of a session, checked on the worst case before an entry is written down.
+
+Exposure is what positions cost plus what working entries would cost filled at their limits. All amounts are
+integers of 1e-10 USD; equity in every limit is the session's opening equity. Pure: nothing here sends or waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import attrs
+
+from tbot_core.model import RiskState, Side, SignalId, dollars_of
+from tbot_core.policy import Risk
+from tbot_core.portfolio import Portfolio
+from tbot_core.reasons import Reason
+from tbot_core.sizing import share
+
+if TYPE_CHECKING:
+    from tbot_core.sizing import Planned
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """The settings' fractions as amounts of one session and one risk state; 0 = off where the setting says so."""
+
+    budget: int
+    per_trade: int
+    per_symbol: int
+    per_index: int
+    gross: int
+    leverage: int
+    order_notional: int
+    daily_loss: int
+    window_loss: int
+    weights: tuple[Decimal, ...]
+    max_trades: int
+    max_positions: int
+    max_orders_per_minute: int
+    max_consecutive_losses: int
+    price_band: Decimal
+
+    @classmethod
+    def of(cls, risk: Risk, equity_atoms: int, *, defense: bool) -> Limits:
+        """The limits of a session that opened with `equity_atoms`; in defense budget, trades and positions shrink."""
+        allocation = risk.defense_mode_total_allocation if defense else risk.total_allocation
+        budget = share(equity_atoms, min(allocation, risk.total_allocation))
+
+        def count(limit: int) -> int:
+            return int(limit * risk.defense_mode_trade_limit_pct // 100) if defense else limit
+
+        symbol = risk.max_risk_per_trade if risk.max_symbol_exposure is None else risk.max_symbol_exposure
+        return cls(
+            budget=budget,
+            per_trade=share(equity_atoms, risk.max_risk_per_trade),
+            per_symbol=share(equity_atoms, symbol),
+            per_index=share(equity_atoms, risk.max_index_exposure),
+            gross=share(equity_atoms, risk.max_gross_exposure),
+            leverage=share(equity_atoms, risk.max_leverage),
+            order_notional=share(10**10, risk.max_order_notional),
+            daily_loss=share(equity_atoms, risk.daily_loss_limit),
+            window_loss=share(share(equity_atoms, risk.total_allocation), risk.window_loss_limit),
+            weights=risk.weights,
+            max_trades=count(risk.max_trades),
+            max_positions=count(risk.max_open_positions),
+            max_orders_per_minute=risk.max_orders_per_minute,
+            max_consecutive_losses=risk.max_consecutive_losses,
+            price_band=risk.price_band_pct,
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Working:
+    """An entry that has been written down and is not terminal, at its worst case."""
+
+    signal: SignalId
+    side: Side
+    worst_atoms: int
+    power_atoms: int
+
+
+@attrs.frozen(kw_only=True)
+class RiskChange:
+    """The risk state, or a latch, changed: what, why, and the figures compared (dollars)."""
+
+    what: str
+    cause: str
+    value: Decimal
+    limit: Decimal
+
+
+@attrs.define(kw_only=True)
+class Standing:
+    """All that the gate looks at: what is held, worked, sent and lost in the session so far."""
+
+    portfolio: Portfolio
+    state: RiskState = RiskState.NORMAL
+    working: dict[str, Working] = attrs.field(factory=dict)
+    sent: dict[str, int] = attrs.field(factory=dict)
+    sent_at: tuple[int, int] = (-1, 0)
+    traded: set[str] = attrs.field(factory=set)
+    daily_loss: bool = False
+    window_loss: set[str] = attrs.field(factory=set)
+    losses_in_row: int = 0
+
+    def busy(self, symbol: str) -> bool:
+        """Whether the symbol is held or being worked."""
+        return symbol in self.portfolio.positions or any(one.signal.symbol == symbol for one in self.working.values())
+
+    def gross(self) -> int:
+        """The worst case of all positions and working entries, long and short alike."""
+        return self.portfolio.cost_atoms + sum(entry.worst_atoms for entry in self.working.values())
+
+    def net_of(self, exposures: Mapping[str, Decimal]) -> int:
+        """The signed worst case over the symbols of `exposures`, each times its factor."""
+        held = sum(
+            int(one.side * one.cost_atoms * exposures[symbol])
+            for symbol, one in self.portfolio.positions.items()
+            if symbol in exposures
+        )
+        worked = sum(
+            int(one.side * one.worst_atoms * exposures[one.signal.symbol])
+            for one in self.working.values()
+            if one.signal.symbol in exposures
+        )
+        return held + worked
+
+    def count_sent(self, strategy: str, minute: int) -> None:
+        """An entry was written down: it counts towards MAX_TRADES and the rate, whatever becomes of it."""
+        self.sent[strategy] = self.sent.get(strategy, 0) + 1
+        self.sent_at = (minute, self.sent_at[1] + 1 if self.sent_at[0] == minute else 1)
+
+
+@attrs.frozen(kw_only=True)
+class Refusal:
+    """A denial by the gate with the figures it compared, in dollars or as counts."""
+
+    reason: Reason
+    value: object = None
+    limit: object = None
+
+
+@attrs.frozen(kw_only=True)
+class Gate:
+    """The checks in their order; `indices` maps each index to its instruments' signed leverage."""
+
+    risk: Risk
+    once_a_day: bool
+    indices: Mapping[str, Mapping[str, Decimal]] = attrs.field(factory=dict)
+
+    def before_sizing(self, standing: Standing, limits: Limits, signal: SignalId) -> Refusal | None:
+        """States, latches, what is held, and counts."""
+        sent = standing.sent.get(signal.strategy, 0)
+        held = len(standing.portfolio.positions) + len(standing.working)
+        rate = standing.sent_at[1] if standing.sent_at[0] == signal.minute else 0
+        checks = (
+            (self.risk.disable_all_trades, Reason.TRADING_DISABLED, None, None),
+            (standing.state is RiskState.HALTED, Reason.HALTED, None, None),
+            (standing.daily_loss, Reason.DAILY_LOSS, None, None),
+            (standing.state is RiskState.EXIT_ONLY, Reason.EXIT_ONLY, None, None),
+            (
+                bool(limits.max_consecutive_losses) and standing.losses_in_row >= limits.max_consecutive_losses,
+                Reason.CONSECUTIVE_LOSSES,
+                standing.losses_in_row,
+                limits.max_consecutive_losses,
+            ),
+            (signal.strategy in standing.window_loss, Reason.WINDOW_LOSS, None, None),
+            (standing.busy(signal.symbol), Reason.ALREADY_HELD, None, None),
+            (self.once_a_day and signal.symbol in standing.traded, Reason.SYMBOL_TRADED, None, None),
+            (sent >= limits.max_trades, Reason.MAX_TRADES, sent, limits.max_trades),
+            (held >= limits.max_positions, Reason.MAX_OPEN_POSITIONS, held, limits.max_positions),
+            (rate >= limits.max_orders_per_minute, Reason.ORDER_RATE, rate, limits.max_orders_per_minute),
+        )
+        for denied, reason, value, limit in checks:
+            if denied:
+                return Refusal(reason=reason, value=value, limit=limit)
+        return None
+
+    def after_sizing(
+        self, standing: Standing, limits: Limits, signal: SignalId, side: Side, planned: Planned
+    ) -> Refusal | None:
+        """Worst cases of the planned entry: by itself, with its symbol, its index, and everything else."""
+        if not planned.units:
+            return Refusal(reason=Reason.QUANTITY_TOO_SMALL)
+        if abs(planned.limit - planned.reference) > planned.reference * limits.price_band:
+            return Refusal(reason=Reason.PRICE_BAND, value=planned.limit / 1e4, limit=str(limits.price_band))
+        worst = planned.worst_atoms
+        power = sum(entry.power_atoms for entry in standing.working.values()) + planned.power_atoms(side)
+        checks = [
+            (worst, limits.per_trade, Reason.TRADE_NOTIONAL),
+            (worst, limits.order_notional or worst, Reason.ORDER_NOTIONAL),
+            (worst, limits.per_symbol, Reason.SYMBOL_EXPOSURE),
+            *self._index_checks(standing, limits, signal.symbol, side * worst),
+            (standing.gross() + worst, limits.gross, Reason.GROSS_EXPOSURE),
+            (power, limits.leverage - standing.portfolio.cost_atoms, Reason.BUYING_POWER),
+        ]
+        for amount, limit, reason in checks:
+            if amount > limit:
+                return Refusal(reason=reason, value=dollars_of(amount), limit=dollars_of(limit))
+        return None
+
+    def _index_checks(
+        self, standing: Standing, limits: Limits, symbol: str, signed: int
+    ) -> list[tuple[int, int, Reason]]:
+        return [
+            (abs(standing.net_of(members) + int(signed * members[symbol])), limits.per_index, Reason.INDEX_EXPOSURE)
+            for members in self.indices.values()
+            if symbol in members
+        ]
+
+
+def review(standing: Standing, limits: Limits) -> list[RiskChange]:
+    """Compare the profit of session and windows with their limits; latches are set here and never cleared.
+
+    Half of the daily limit used is a cause of defense to the session's end; the whole of it is the daily loss latch.
+    """
+    changes: list[RiskChange] = []
+    pnl = standing.portfolio.pnl_atoms
+    if not standing.daily_loss and pnl <= -limits.daily_loss:
+        standing.daily_loss = True
+        changes.append(_change("daily loss latch", "DAILY_LOSS_LIMIT reached", pnl, -limits.daily_loss))
+    if standing.state is RiskState.NORMAL and 2 * pnl <= -limits.daily_loss:
+        standing.state = RiskState.DEFENSE
+        changes.append(_change("defense", "half of DAILY_LOSS_LIMIT used", pnl, -limits.daily_loss // 2))
+    for strategy in sorted(standing.sent.keys() - standing.window_loss):
+        lost = window_pnl(standing.portfolio, strategy)
+        if lost <= -limits.window_loss:
+            standing.window_loss.add(strategy)
+            changes.append(
+                _change(f"window loss latch of {strategy}", "WINDOW_LOSS_LIMIT reached", lost, -limits.window_loss)
+            )
+    return changes
+
+
+def window_pnl(portfolio: Portfolio, strategy: str) -> int:
+    """The profit of a strategy's window at the marks, in atoms."""
+    mine = (*portfolio.positions.values(), *portfolio.closed)
+    return sum(position.pnl_atoms for position in mine if position.signal.strategy == strategy)
+
+
+def _change(what: str, cause: str, value: int, limit: int) -> RiskChange:
+    return RiskChange(what=what, cause=cause, value=dollars_of(value), limit=dollars_of(limit))
