@@ -44,11 +44,7 @@ class LazyGroup(click.Group):
             command: click.Command = getattr(_import(module), name)
             return command
         listing = self._offered().get(cmd_name)
-        if listing is None:
-            return None
-        from tbot_core.plugins.loader import load_command
-
-        return load_command(listing.entry)
+        return None if listing is None else _of_plugin(listing)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -120,6 +116,19 @@ def main() -> int:
     unforeseen = Unforeseen()
     sys.excepthook = unforeseen.report
     return run(sys.argv[1:], state=unforeseen)
+
+
+def _of_plugin(listing: Listing) -> click.Command:
+    from tbot_core.plugins.failure import PluginFailure, refusal
+    from tbot_core.plugins.loader import load_object
+
+    found = load_object(listing.entry)
+    if not isinstance(found, click.Command | PluginFailure):
+        words = f"{listing.entry.target} is no click command."
+        found = PluginFailure.said(listing.entry, "validate", words)
+    if isinstance(found, PluginFailure):
+        raise refusal((found,))
+    return found
 
 
 def _say(message: str, remedy: str = "") -> None:

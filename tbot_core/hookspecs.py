@@ -1,0 +1,125 @@
+"""The hooks: what plugins offer, and what they are told. `docs/reference/hooks.md` shows each with an example.
+
+A plugin marks its functions with `hookimpl`; it may leave out arguments that it does not use. Every hook is called for
+one plugin at a time, in the order of (kind, name), and never before all enabled plugins are registered.
+"""
+
+# A specification has no body, also where implementations return something.
+# mypy: disable-error-code="empty-body"
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import pluggy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tbot_core.contracts import Plugin, RiskCheck, RunInfo
+
+PROJECT: Final = "tbot"
+
+hookspec: Final = pluggy.HookspecMarker(PROJECT)
+"""Marks a specification below."""
+
+hookimpl: Final = pluggy.HookimplMarker(PROJECT)
+"""Marks a plugin's implementation of one of them."""
+
+
+@hookspec
+def tbot_broker() -> Plugin:
+    """Offer a broker.
+
+    Arguments: none. Moment: once, when the plugin is loaded. Caller: the loader, for an entry point in group
+    tbot.brokers. Returned value: one `Plugin` whose `create` returns a `Broker`; anything else is a failure of the
+    plugin.
+    """
+
+
+@hookspec
+def tbot_strategy() -> Plugin:
+    """Offer a strategy.
+
+    Arguments: none. Moment: once, when the plugin is loaded. Caller: the loader, for an entry point in group
+    tbot.strategies. Returned value: one `Plugin` whose `create` returns a `Strategy`; anything else is a failure of
+    the plugin.
+    """
+
+
+@hookspec
+def tbot_filter() -> Plugin:
+    """Offer a filter.
+
+    Arguments: none. Moment: once, when the plugin is loaded. Caller: the loader, for an entry point in group
+    tbot.filters. Returned value: one `Plugin` whose `create` returns a `Filter`; anything else is a failure of the
+    plugin.
+    """
+
+
+@hookspec
+def tbot_alert() -> Plugin:
+    """Offer an alert channel.
+
+    Arguments: none. Moment: once, when the plugin is loaded. Caller: the loader, for an entry point in group
+    tbot.alerts. Returned value: one `Plugin` whose `create` returns the channel; anything else is a failure of the
+    plugin.
+    """
+
+
+@hookspec
+def tbot_extension() -> Plugin:
+    """Offer an extension, which is everything beyond trading itself.
+
+    Arguments: none. Moment: once, when the plugin is loaded. Caller: the loader, for an entry point in group
+    tbot.extensions. Returned value: one `Plugin`, so that an extension declares settings like any other; `create`
+    returns what the extension keeps alive during a run.
+    """
+
+
+@hookspec
+def tbot_risk_checks() -> RiskCheck:
+    """Add a limit to those of the core.
+
+    Arguments: none. Moment: once for each run, before its first order. Caller: the risk gate's set-up, for every
+    enabled plugin. Returned value: a function of one `Order`, called after the core's own limits have let an entry
+    pass; None lets it pass, a sentence denies it with reason code RISK_CHECK_DENIED. It can deny only; one that raises or
+    returns anything else denies too.
+    """
+
+
+@hookspec
+def tbot_started(run: RunInfo) -> None:
+    """Observe that a run has started.
+
+    Arguments: `run` names the run, its mode and its source of prices. Moment: once, when everything is loaded and
+    before the first session. Caller: the runner. Returned value: ignored.
+    """
+
+
+@hookspec
+def tbot_event(event: Mapping[str, object]) -> None:
+    """Observe one event.
+
+    Arguments: `event` holds what the journal wrote: `kind`, `time` and the fields of its kind; it is read-only.
+    Moment: after the event is on the disk, in the journal's order. Caller: the runner. Returned value: ignored.
+    """
+
+
+@hookspec
+def tbot_stopped(run: RunInfo) -> None:
+    """Observe that a run has stopped.
+
+    Arguments: `run` as for `tbot_started`, with `summary` filled. Moment: once, after the last event, also when the
+    run was interrupted. Caller: the runner. Returned value: ignored.
+    """
+
+
+OFFERS: Final[dict[str, str]] = {
+    "alert": "tbot_alert",
+    "broker": "tbot_broker",
+    "extension": "tbot_extension",
+    "filter": "tbot_filter",
+    "strategy": "tbot_strategy",
+}
+"""The offer hook of each kind of plugin."""

@@ -1,0 +1,81 @@
+"""A plugin that failed, as a value."""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING, Final, Literal
+
+import attrs
+
+from tbot_core.errors import PluginError, TbotError
+
+if TYPE_CHECKING:
+    from tbot_core.plugins.catalogue import Entry
+
+Phase = Literal[
+    "find", "import", "register", "offer", "validate", "config", "create", "risk_checks", "observe", "probe"
+]
+
+_WORDS: Final[dict[Phase, str]] = {
+    "find": "it cannot be used",
+    "import": "it cannot be imported",
+    "register": "its hooks do not fit",
+    "offer": "its offer failed",
+    "validate": "what it offers is wrong",
+    "config": "its default configuration cannot be made",
+    "create": "it could not be created",
+    "risk_checks": "its risk check cannot be had",
+    "observe": "it failed as an observer",
+    "probe": "it could not be tried",
+}
+_LONGEST: Final = 500
+
+
+@attrs.frozen(kw_only=True)
+class PluginFailure:
+    """What failed, in which phase of its life, with the error in words; `trace` is the traceback for the log."""
+
+    kind: str
+    name: str
+    dist: str
+    version: str
+    phase: Phase
+    error: str
+    trace: str = attrs.field(default="", eq=False, repr=False)
+
+    @classmethod
+    def of(cls, entry: Entry, phase: Phase, fault: BaseException) -> PluginFailure:
+        """The failure that an exception of this phase means; a `TbotError` speaks in its own words."""
+        words = str(fault) if isinstance(fault, TbotError) else f"{type(fault).__name__}: {fault}"
+        return cls.said(entry, phase, words, trace="".join(traceback.format_exception(fault)))
+
+    @classmethod
+    def said(cls, entry: Entry, phase: Phase, error: str, *, trace: str = "") -> PluginFailure:
+        """A failure in words, cut to one line of at most 500 characters."""
+        line = " ".join(error.split())
+        return cls(
+            kind=entry.kind,
+            name=entry.name,
+            dist=entry.dist,
+            version=entry.version,
+            phase=phase,
+            error=line if len(line) <= _LONGEST else f"{line[:_LONGEST]}...",
+            trace=trace,
+        )
+
+    @property
+    def reason(self) -> str:
+        """What is wrong, without the plugin's name."""
+        return f"{_WORDS[self.phase]}: {self.error}"
+
+    @property
+    def sentence(self) -> str:
+        """The plugin, its distribution, and what is wrong."""
+        origin = f" ({self.dist} {self.version})" if self.dist else ""
+        return f"The {self.kind} {self.name}{origin} failed: {self.reason}"
+
+
+def refusal(failures: tuple[PluginFailure, ...]) -> PluginError:
+    """The error of a run that needs plugins which failed: one line each, and what to do."""
+    message = "\n".join(failure.sentence for failure in failures)
+    return PluginError(message, "Mend or uninstall it, or take it out of the settings; tbot plugins list shows all.")

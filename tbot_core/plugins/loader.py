@@ -1,0 +1,202 @@
+"""Loads the plugins that are wanted, one by one: a broken one is a value, and the others load all the same."""
+
+from __future__ import annotations
+
+import inspect
+from difflib import get_close_matches
+from functools import reduce
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import pluggy
+
+from tbot_core import hookspecs
+from tbot_core.contracts import Broker, Filter, Plugin, Strategy
+from tbot_core.errors import PluginError
+from tbot_core.plugins.catalogue import Entry
+from tbot_core.plugins.failure import PluginFailure
+from tbot_core.seams import log
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tbot_core.contracts import Context
+    from tbot_core.plugins.catalogue import Listing
+    from tbot_core.plugins.failure import Phase
+
+_PROTOCOLS: Final[dict[str, type[Any]]] = {"broker": Broker, "filter": Filter, "strategy": Strategy}
+EVERY_EXTENSION: Final = ("extension", "*")
+_log = log.logger(__name__)
+
+
+@attrs.frozen(kw_only=True)
+class Loaded:
+    """A plugin that was imported and whose offer is sound; `subject` is the registered object of its entry point."""
+
+    entry: Entry
+    plugin: Plugin
+    subject: object = attrs.field(eq=False, repr=False)
+
+
+class Loader:
+    """The one pluggy manager and what is registered with it.
+
+    Two steps, because a plugin's config is read from the settings only when its declarations are known: `offers`, then
+    `build` for each.
+    """
+
+    def __init__(self) -> None:
+        self.manager = pluggy.PluginManager(hookspecs.PROJECT)
+        self.manager.add_hookspecs(hookspecs)
+
+    def offers(
+        self, wanted: Iterable[tuple[str, str]], listings: Iterable[Listing]
+    ) -> tuple[tuple[Loaded, ...], tuple[PluginFailure, ...]]:
+        """Import and register the wanted (kind, name) pairs in order; `("extension", "*")` wants all that are usable.
+
+        What is absent, duplicate or incompatible is a failure of phase find. Failures are logged.
+        """
+        known = {(it.entry.kind, it.entry.name): it for it in listings}
+        loaded, failures = [], []
+        for kind, name in sorted(_spelt_out(wanted, known)):
+            outcome = self._usable(known[kind, name]) if (kind, name) in known else _absent(kind, name, known)
+            if isinstance(outcome, Loaded):
+                loaded.append(outcome)
+            else:
+                failures.append(outcome)
+                _report(outcome)
+        return tuple(loaded), tuple(failures)
+
+    def load(self, entry: Entry) -> Loaded | PluginFailure:
+        """Import one entry, register it, call its offer hook and check what it returns."""
+        phase: Phase = "import"
+        subject: object = None
+        known = False
+        try:
+            subject = _resolve(entry)
+            phase = "register"
+            known = self.manager.is_registered(subject)
+            if not known:
+                self.manager.register(subject, f"{entry.kind}/{entry.name}")
+            self.manager.check_pending()
+            phase = "offer"
+            results = self.ask(subject, hookspecs.OFFERS[entry.kind])
+            phase = "validate"
+            return Loaded(entry=entry, plugin=_sound(entry, results), subject=subject)
+        except (Exception, SystemExit) as fault:  # noqa: BLE001  -- the border of plugin load
+            if not known and self.manager.is_registered(subject):
+                self.manager.unregister(subject)
+            return PluginFailure.of(entry, phase, fault)
+
+    def ask(self, subject: object, hook: str, **arguments: object) -> list[Any]:
+        """Call one hook of one registered object; an empty list when it does not implement it."""
+        others = [it for it in self.manager.get_plugins() if it is not subject]
+        answers: list[Any] = self.manager.subset_hook_caller(hook, remove_plugins=others)(**arguments)
+        return answers
+
+    def _usable(self, listing: Listing) -> Loaded | PluginFailure:
+        # A recorded fault may be mended meanwhile, so only what metadata says keeps a plugin from being tried.
+        if listing.state in {"duplicate", "incompatible"} or (listing.state == "broken" and not listing.seen):
+            return PluginFailure.said(listing.entry, "find", f"{listing.state}: {listing.reason}")
+        return self.load(listing.entry)
+
+
+def load_object(entry: Entry) -> object | PluginFailure:
+    """Import what the entry point names, such as a command."""
+    try:
+        return _resolve(entry)
+    except (Exception, SystemExit) as fault:  # noqa: BLE001  -- the border of plugin load
+        return PluginFailure.of(entry, "import", fault)
+
+
+def build(loaded: Loaded, config: object, context: Context) -> object | PluginFailure:
+    """Create the plugin's object and check that it has what its kind promises; a failure is logged."""
+    try:
+        made = loaded.plugin.create(config, context)
+        _check_made(loaded.entry.kind, made)
+    except (Exception, SystemExit) as fault:  # noqa: BLE001  -- the border of plugin load
+        failure = PluginFailure.of(loaded.entry, "create", fault)
+        _report(failure)
+        return failure
+    return made
+
+
+def _report(failure: PluginFailure) -> None:
+    _log.error(
+        "plugin.failed",
+        plugin=f"{failure.kind}/{failure.name}",
+        distribution=f"{failure.dist} {failure.version}".strip(),
+        phase=failure.phase,
+        error=failure.error,
+        traceback=failure.trace,
+    )
+
+
+def _spelt_out(wanted: Iterable[tuple[str, str]], known: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+    pairs = set(wanted)
+    if EVERY_EXTENSION in pairs:
+        pairs = (pairs - {EVERY_EXTENSION}) | {pair for pair in known if pair[0] == "extension"}
+    return pairs
+
+
+def _absent(kind: str, name: str, known: Iterable[tuple[str, str]]) -> PluginFailure:
+    near = get_close_matches(name, [other for its_kind, other in known if its_kind == kind], n=1)
+    hint = f"; did you mean {near[0]}?" if near else "."
+    error = f"no installed distribution offers it{hint}"
+    return PluginFailure(kind=kind, name=name, dist="", version="", phase="find", error=error)
+
+
+def _resolve(entry: Entry) -> object:
+    module, _, path = entry.target.partition(":")
+    subject: object = reduce(getattr, filter(None, path.split(".")), import_module(module))
+    if subject is None:
+        raise PluginError(f"{entry.target} is None.", "Let the entry point name a module or an object with hooks.")
+    return subject
+
+
+def _sound(entry: Entry, results: list[Any]) -> Plugin:
+    """The one offer among the results; PluginError when there is none or it is not what `Plugin` promises."""
+    hook = hookspecs.OFFERS[entry.kind]
+    if len(results) != 1:
+        raise PluginError(f"{entry.target} offers nothing.", f"Let it return a Plugin from {hook}, marked by hookimpl.")
+    plugin = results[0]
+    if not isinstance(plugin, Plugin):
+        raise PluginError(f"{hook} returned {_named(plugin)}.", "Let it return a tbot_core.contracts.Plugin.")
+    if plugin.name != entry.name:
+        raise PluginError(f"It calls itself {plugin.name!r}.", f"Use the entry point's name, {entry.name!r}.")
+    if not _is_frozen(plugin.config):
+        raise PluginError(f"Its config is {_named(plugin.config)}.", "Give a class made by attrs.frozen.")
+    try:
+        inspect.signature(plugin.create).bind(None, None)
+    except TypeError as fault:
+        raise PluginError("Its create does not take (config, context).", "Give it these two parameters.") from fault
+    return plugin
+
+
+def _is_frozen(config: object) -> bool:
+    if not isinstance(config, type) or not attrs.has(config):
+        return False
+    try:
+        object.__new__(config).tbot_probe = None  # type: ignore[attr-defined]  # whether it refuses is the question
+    except attrs.exceptions.FrozenInstanceError:
+        return True
+    except AttributeError:
+        return False
+    return False
+
+
+def _check_made(kind: str, made: object) -> None:
+    protocol = _PROTOCOLS.get(kind)
+    if protocol is None:
+        return
+    promised = [name for name in vars(protocol) if not name.startswith("_")]
+    lacking = promised if isinstance(made, type) else [name for name in promised if not hasattr(made, name)]
+    if lacking:
+        message = f"create returned {_named(made)}, which is no {protocol.__name__}."
+        raise PluginError(message, f"It lacks {', '.join(sorted(lacking))}.")
+
+
+def _named(thing: object) -> str:
+    """A foreign object's repr may be long, secret or broken, so only its type is named."""
+    return f"the class {thing.__qualname__}" if isinstance(thing, type) else f"an object of type {type(thing).__name__}"
