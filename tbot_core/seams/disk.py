@@ -120,6 +120,15 @@ def remove(path: Path) -> None:
 
 
 @contextmanager
+def scratch() -> Iterator[Path]:
+    """A new folder outside the instance, for the owner alone; it is removed with all that lies in it."""
+    with faults("make a scratch folder in", Path(tempfile.gettempdir())):
+        folder = tempfile.TemporaryDirectory(prefix="tbot-", ignore_cleanup_errors=True)
+    with folder as name:
+        yield Path(name)
+
+
+@contextmanager
 def hold(path: Path) -> Iterator[None]:
     """Hold the lock file at `path`, once; the kernel frees it when the process dies, however it dies.
 

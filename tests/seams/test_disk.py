@@ -143,3 +143,12 @@ def test_a_lock_is_free_again_after_a_failure_inside(tmp_path: Path) -> None:
         raise KeyError
     with disk.hold(path):
         assert disk.read_text(tmp_path / "instance.lock.pid") == f"{os.getpid()}\n"
+
+
+def test_a_scratch_folder_is_private_and_leaves_nothing_behind() -> None:
+    """`scratch` gives an empty folder of the owner's alone, and removes it with what was put there."""
+    with disk.scratch() as folder:
+        assert disk.entries(folder) == []
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        disk.write_atomic(folder / "left.txt", b"x")
+    assert not disk.exists(folder)
