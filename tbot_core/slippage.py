@@ -45,8 +45,8 @@ class Slippage:
     def fraction(self, signal: SignalId, leg: Leg, market: tuple[Bars, int], shares: float) -> float:
         """The share of the price lost, 0 or more; `market` is the bars and the symbol's row in them.
 
-        rule_based: mean x (0.5 + relative range of the signal bar / median of 20 bars before) x (1 + participation), from
-        bars up to the signal; participation = `shares` / the signal bar's volume, at most 1.
+        rule_based: mean x (0.5 + relative range of the signal bar / median of 20 bars before) x (1 + participation),
+        from bars up to the signal; participation = `shares` / the signal bar's volume, at most 1.
         """
         if self.kind == "none":
             return 0.0

@@ -1,0 +1,300 @@
+"""The journal: one append-only, hash-chained table of events, of which everything else is a projection.
+
+SQLite in WAL mode with synchronous=FULL: an append that has returned survives a crash. One process writes, under the
+instance's lock; everyone else opens it read-only. Amounts are text, never floats.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from tbot_core.errors import JournalError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCHEMA_VERSION: Final = 1
+APPLICATION_ID: Final = 0x7462_6F74
+GENESIS: Final = "0" * 64
+
+_SCHEMA: Final = """
+CREATE TABLE events (
+  seq INTEGER PRIMARY KEY,
+  kind TEXT NOT NULL,
+  cid TEXT,
+  broker TEXT,
+  account TEXT,
+  broker_event_id TEXT,
+  payload TEXT NOT NULL,
+  received TEXT NOT NULL,
+  applied TEXT NOT NULL,
+  previous_hash TEXT NOT NULL,
+  hash TEXT NOT NULL,
+  UNIQUE (broker, account, broker_event_id)
+) STRICT;
+CREATE INDEX events_by_kind ON events (kind);
+"""
+_COLUMNS: Final = "seq, kind, cid, broker, account, broker_event_id, payload, received, applied, previous_hash, hash"
+
+
+@attrs.frozen(kw_only=True)
+class Entry:
+    """An event to be written: its kind, what it says, when it was received and applied (UTC).
+
+    `cid` is the client order id it speaks of; `source` = (broker, account, broker's event id) where a broker said it.
+    """
+
+    kind: str
+    payload: Mapping[str, Any]
+    time: datetime
+    cid: str | None = None
+    source: tuple[str, str, str] | None = None
+    received: datetime | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Event:
+    """An event as it stands in the journal."""
+
+    seq: int
+    kind: str
+    cid: str | None
+    source: tuple[str, str, str] | None
+    payload: Mapping[str, Any]
+    received: datetime
+    applied: datetime
+    hash: str
+
+
+class Journal:
+    """A journal file; use `open_journal` or `read_journal`.
+
+    While events of a killed run are `expected`, an append compares with them instead of writing: a run that is repeated
+    from its last closed session must say again what it said before, and then goes on.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._connection = connection
+        self._expected: deque[Event] = deque()
+        self._seq, self._hash = self._head()
+
+    @property
+    def head(self) -> tuple[int, str]:
+        """Sequence number and hash of the last event; (0, zeros) when there is none."""
+        return self._seq, self._hash
+
+    @property
+    def repeating(self) -> bool:
+        """Whether events of an interrupted run are still expected."""
+        return bool(self._expected)
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Write events durably, in one transaction.
+
+        Raises JournalError when they could not be written, or when a repeated run says something else than before.
+        """
+        entries = self._repeat(entries)
+        if not entries:
+            return
+        rows, seq, previous = [], self._seq, self._hash
+        for entry in entries:
+            seq += 1
+            row = _row(seq, entry, previous)
+            previous = row[-1]
+            rows.append(row)
+        try:
+            with _transaction(self._connection):
+                self._connection.executemany(
+                    f"INSERT INTO events ({_COLUMNS}) VALUES ({', '.join('?' * 11)})",  # noqa: S608  # constants
+                    rows,
+                )
+        except sqlite3.Error as error:
+            raise JournalError(
+                f"The journal {self.path} could not be written: {error}.",
+                "Nothing was sent. Check the disk, then start again.",
+            ) from error
+        self._seq, self._hash = seq, previous
+
+    def knows(self, source: tuple[str, str, str]) -> bool:
+        """Whether this event of a broker has been written before."""
+        found = self._connection.execute(
+            "SELECT seq FROM events WHERE broker = ? AND account = ? AND broker_event_id = ?", source
+        ).fetchone()
+        return found is not None and not (self._expected and found[0] >= self._expected[0].seq)
+
+    def events(self, after: int = 0, *, kind: str | None = None) -> Iterator[Event]:
+        """The events behind a sequence number, in order; of one kind, or of all."""
+        where, values = ("", ()) if kind is None else (" AND kind = ?", (kind,))
+        query = f"SELECT {_COLUMNS} FROM events WHERE seq > ?{where} ORDER BY seq"  # noqa: S608  # constants
+        with self._reading():
+            for row in self._connection.execute(query, (after, *values)):
+                yield _event(row)
+
+    def last(self, kind: str) -> Event | None:
+        """The newest event of a kind."""
+        query = f"SELECT {_COLUMNS} FROM events WHERE kind = ? ORDER BY seq DESC LIMIT 1"  # noqa: S608  # constants
+        with self._reading():
+            row = self._connection.execute(query, (kind,)).fetchone()
+        return None if row is None else _event(row)
+
+    def expect(self, after: int) -> None:
+        """Repeat a killed run: the next appends must equal the events behind this sequence number."""
+        self._expected = deque(self.events(after))
+
+    def verify(self) -> tuple[int, str]:
+        """Walk the whole chain and return its head; raises JournalError naming the first event that does not fit."""
+        seq, previous = 0, GENESIS
+        query = f"SELECT {_COLUMNS} FROM events ORDER BY seq"  # noqa: S608  # constants
+        with self._reading():
+            for row in self._connection.execute(query):
+                if row[0] != seq + 1 or row[-2] != previous or _digest(row[:-1]) != row[-1]:
+                    raise JournalError(
+                        f"The journal {self.path} was changed: event {row[0]} does not fit the chain after {seq}.",
+                        "Restore it from a backup; what follows the last good event cannot be trusted.",
+                    )
+                seq, previous = row[0], row[-1]
+        return seq, previous
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def _head(self) -> tuple[int, str]:
+        row = self._connection.execute("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1").fetchone()
+        return (0, GENESIS) if row is None else (row[0], row[1])
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            raise _damaged(self.path, error) from error
+
+    def _repeat(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        for position, entry in enumerate(entries):
+            if not self._expected:
+                return entries[position:]
+            known = self._expected.popleft()
+            if _said(entry) != (known.kind, known.cid, known.source, _text(known.payload)):
+                raise JournalError(
+                    f"The repeated run says {entry.kind} {entry.cid or ''} where event {known.seq} of {self.path} "
+                    f"says {known.kind} {known.cid or ''}.",
+                    "Settings, plugins or data have changed since; remove the run's file to begin anew.",
+                )
+        return ()
+
+
+def open_journal(path: Path) -> Journal:
+    """The journal at a path, made when it is not there, open for writing; the caller holds the instance's lock.
+
+    Raises JournalError for a file that is damaged, is no journal, or was written by a newer version.
+    """
+    try:
+        connection = sqlite3.connect(path, isolation_level=None)
+        if connection.execute("PRAGMA application_id").fetchone()[0] == 0 and not _tables(connection):
+            connection.executescript(
+                f"PRAGMA journal_mode = WAL; PRAGMA application_id = {APPLICATION_ID};"
+                f"PRAGMA user_version = {SCHEMA_VERSION}; BEGIN; {_SCHEMA} COMMIT;"
+            )
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        return _checked(path, connection)
+    except sqlite3.DatabaseError as error:
+        raise _damaged(path, error) from error
+
+
+def read_journal(path: Path) -> Journal:
+    """The journal at a path, read-only; it never checkpoints.
+
+    Raises JournalError as `open_journal` does, or when there is none.
+    """
+    if not path.exists():
+        raise JournalError(f"There is no journal at {path}.", "Run `tbot run` first.")
+    try:
+        return _checked(path, sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None))
+    except sqlite3.DatabaseError as error:
+        raise _damaged(path, error) from error
+
+
+def _checked(path: Path, connection: sqlite3.Connection) -> Journal:
+    application, version = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
+    )
+    if application != APPLICATION_ID:
+        raise JournalError(f"{path} is no journal of tbot.", "Name another file, or move this one away.")
+    if version > SCHEMA_VERSION:
+        raise JournalError(
+            f"The journal {path} has schema {version}; this version knows {SCHEMA_VERSION}.", "Install the newer tbot."
+        )
+    return Journal(path, connection)
+
+
+def _tables(connection: sqlite3.Connection) -> int:
+    count: int = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    return count
+
+
+def _damaged(path: Path, error: Exception) -> JournalError:
+    return JournalError(f"The journal {path} is damaged: {error}.", "Restore it from a backup.")
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def _row(seq: int, entry: Entry, previous: str) -> tuple[Any, ...]:
+    kind, cid, source, payload = _said(entry)
+    received = entry.received or entry.time
+    body = (
+        seq,
+        kind,
+        cid,
+        *(source or (None, None, None)),
+        payload,
+        received.isoformat(),
+        entry.time.isoformat(),
+        previous,
+    )
+    return (*body, _digest(body))
+
+
+def _digest(body: Sequence[Any]) -> str:
+    return sha256(json.dumps(list(body), separators=(",", ":")).encode()).hexdigest()
+
+
+def _said(entry: Entry) -> tuple[str, str | None, tuple[str, str, str] | None, str]:
+    return entry.kind, entry.cid, entry.source, _text(entry.payload)
+
+
+def _text(payload: Mapping[str, Any]) -> str:
+    return json.dumps(payload, separators=(",", ":"), sort_keys=True)
+
+
+def _event(row: Sequence[Any]) -> Event:
+    return Event(
+        seq=row[0],
+        kind=row[1],
+        cid=row[2],
+        source=None if row[3] is None else (row[3], row[4], row[5]),
+        payload=json.loads(row[6]),
+        received=datetime.fromisoformat(row[7]),
+        applied=datetime.fromisoformat(row[8]),
+        hash=row[10],
+    )

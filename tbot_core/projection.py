@@ -1,0 +1,140 @@
+"""What the journal's events add up to: orders, positions, trades, denials and equity.
+
+A fold without memory of its own: the same events give the same book, live, after a crash and for whoever reads along.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from tbot_core import records
+from tbot_core.model import ExitReason, Leg, Trade, atoms_of, dollars_of
+from tbot_core.orders import BROKER_WORDS, OrderEvent, OrderRecord, advance
+from tbot_core.portfolio import Portfolio
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+_OUR_WORDS = {
+    records.SENDING: OrderEvent.SEND,
+    records.NO_ANSWER: OrderEvent.NO_ANSWER,
+}
+
+
+@attrs.define(kw_only=True)
+class Book:
+    """Everything a run has come to so far; `apply` takes one event in."""
+
+    run: Mapping[str, Any] = attrs.field(factory=dict)
+    session: Mapping[str, Any] = attrs.field(factory=dict)
+    sessions: int = 0
+    in_session: bool = False
+    finished: bool = False
+    time: datetime | None = None
+    equity_start: Decimal = Decimal(0)
+    portfolio: Portfolio = attrs.field(factory=lambda: Portfolio(opening_atoms=0))
+    orders: dict[str, OrderRecord] = attrs.field(factory=dict)
+    trades: list[Trade] = attrs.field(factory=list)
+    denials: Counter[str] = attrs.field(factory=Counter)
+    allowed: int = 0
+    risk: list[Mapping[str, Any]] = attrs.field(factory=list)
+    windows: list[Mapping[str, Any]] = attrs.field(factory=list)
+    equity_curve: list[tuple[str, Decimal]] = attrs.field(factory=list)
+    _reasons: dict[str, str] = attrs.field(factory=dict)
+    _moved: set[str] = attrs.field(factory=set)
+
+    @property
+    def equity(self) -> Decimal:
+        """Cash and positions at their last marks (their last fills, where nothing marked them since)."""
+        return dollars_of(self.portfolio.equity_atoms)
+
+    def apply(self, kind: str, cid: str | None, payload: Mapping[str, Any], time: datetime) -> None:
+        """Take an event in; kinds that only inform change nothing but the time."""
+        self.time = time
+        match kind:
+            case records.RUN_STARTED:
+                self.run = payload
+                self.equity_start = Decimal(payload["equity"])
+                self.portfolio = Portfolio(opening_atoms=atoms_of(self.equity_start))
+            case records.SESSION_OPENED:
+                self._open(payload)
+            case records.SESSION_CLOSED:
+                self._close(payload)
+            case records.RUN_FINISHED:
+                self.finished = True
+            case records.SCREENED | records.DECISION | records.NOT_FILLED:
+                self._count(kind, payload)
+            case records.RISK:
+                self.risk.append(payload)
+            case records.WINDOW_CLOSED:
+                self.windows.append(payload)
+            case _ if cid is not None:
+                self._order(kind, cid, payload)
+
+    def _count(self, kind: str, payload: Mapping[str, Any]) -> None:
+        if kind == records.SCREENED:
+            self.denials.update(Counter(payload["reasons"]))
+        elif kind == records.NOT_FILLED:
+            self.denials["ENTRY_NOT_FILLED"] += 1
+        elif payload["reason"] == "ALLOWED":
+            self.allowed += 1
+        else:
+            self.denials[payload["reason"]] += 1
+
+    def _open(self, payload: Mapping[str, Any]) -> None:
+        self.session, self.in_session = payload, True
+        self.orders, self._reasons, self._moved = {}, {}, set()
+        self.risk, self.windows = [], []
+        self.portfolio = Portfolio(opening_atoms=atoms_of(Decimal(payload["equity"])))
+
+    def _close(self, payload: Mapping[str, Any]) -> None:
+        self.in_session = False
+        self.sessions += 1
+        self.equity_curve.append((self.session["date"], Decimal(payload["equity"])))
+
+    def _order(self, kind: str, cid: str, payload: Mapping[str, Any]) -> None:
+        if kind == records.INTENDED:
+            self.orders[cid] = OrderRecord(order=records.order_of(cid, payload))
+            self._reasons[cid] = payload["reason"]
+            return
+        event = _OUR_WORDS.get(kind) or BROKER_WORDS.get(kind)
+        if event is None:
+            return
+        if event is OrderEvent.REPLACE:
+            self._moved.add(cid)
+        fill = records.fill_of(cid, payload)
+        record = self.orders[cid]
+        self.orders[cid], _ = advance(record, event, fill)
+        if fill is not None and fill.execution_id not in record.executions:
+            order = record.order
+            position = self.portfolio.apply(fill, order.signal, order.leg, self._exit_reason(cid, order.leg, payload))
+            if order.leg is not Leg.ENTRY and not position.units:
+                self.trades.append(position.trade())
+
+    def _exit_reason(self, cid: str, leg: Leg, payload: Mapping[str, Any]) -> ExitReason | None:
+        if payload["words"] == ExitReason.NO_MARKET:
+            return ExitReason.NO_MARKET
+        match leg:
+            case Leg.ENTRY:
+                return None
+            case Leg.STOP:
+                return ExitReason.TRAILING_STOP if cid in self._moved else ExitReason.STOP
+            case Leg.TARGET:
+                return ExitReason.TARGET
+            case _:
+                return ExitReason(self._reasons[cid])
+
+
+def fold(events: Iterable[Said]) -> Book:
+    """The book of a whole journal, or of a part that begins with a run or a session."""
+    book = Book()
+    for event in events:
+        book.apply(event.kind, event.cid, event.payload, event.applied)
+    return book

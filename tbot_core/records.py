@@ -1,0 +1,181 @@
+"""What the journal's events say: the payload of each kind, written from values and read back into them.
+
+Amounts are text. A payload holds facts alone; what they add up to is a projection (`tbot_core.projection`).
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import date, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from tbot_core.model import Fill, Leg, Order, OrderType, SignalId
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tbot_core.contracts import BrokerEvent
+    from tbot_core.decide import Finding
+    from tbot_core.desk import Decision
+    from tbot_core.risk import RiskChange
+
+RUN_STARTED = "run_started"
+RUN_FINISHED = "run_finished"
+SESSION_OPENED = "session_opened"
+SESSION_CLOSED = "session_closed"
+SCREENED = "screened"
+DECISION = "decision"
+NOT_FILLED = "entry_not_filled"
+INTENDED = "intended"
+SENDING = "sending"
+NO_ANSWER = "no_answer"
+CANCEL_REQUESTED = "cancel_requested"
+REPLACE_REQUESTED = "replace_requested"
+RISK = "risk"
+WINDOW_CLOSED = "window_closed"
+STOPPED = "stopped"
+
+Payload = dict[str, Any]
+
+
+def signal_payload(signal: SignalId) -> Payload:
+    """A signal's identity."""
+    return {
+        "session": signal.session.isoformat(),
+        "strategy": signal.strategy,
+        "symbol": signal.symbol,
+        "minute": signal.minute,
+        "rule": signal.rule,
+    }
+
+
+def signal_of(payload: Mapping[str, Any]) -> SignalId:
+    """The identity that `signal_payload` wrote."""
+    return SignalId(
+        session=date.fromisoformat(payload["session"]),
+        strategy=payload["strategy"],
+        symbol=payload["symbol"],
+        minute=payload["minute"],
+        rule=payload["rule"],
+    )
+
+
+def order_payload(order: Order, reason: str = "") -> Payload:
+    """An intent; protection is written as intents of its own, named here. `reason` is that of an exit."""
+    return {
+        "signal": signal_payload(order.signal),
+        "leg": order.leg.value,
+        "buy": order.buy,
+        "quantity": str(order.quantity),
+        "type": order.type.value,
+        "limit_price": _optional(order.limit_price),
+        "stop_price": _optional(order.stop_price),
+        "time_in_force": order.time_in_force,
+        "protection": [one.client_order_id for one in order.protection],
+        "reason": reason,
+        "tag": order.tag,
+    }
+
+
+def order_of(client_order_id: str, payload: Mapping[str, Any]) -> Order:
+    """The order that `order_payload` wrote, without its protection, which has intents of its own."""
+    signal = signal_of(payload["signal"])
+    return Order(
+        client_order_id=client_order_id,
+        signal=signal,
+        leg=Leg(payload["leg"]),
+        symbol=signal.symbol,
+        buy=payload["buy"],
+        quantity=Decimal(payload["quantity"]),
+        type=OrderType(payload["type"]),
+        limit_price=_decimal(payload["limit_price"]),
+        stop_price=_decimal(payload["stop_price"]),
+        time_in_force=payload["time_in_force"],
+        tag=payload["tag"],
+    )
+
+
+def broker_payload(event: BrokerEvent) -> Payload:
+    """What a broker said of an order."""
+    payload: Payload = {"words": event.words}
+    fill = event.fill
+    if fill is not None:
+        payload |= {
+            "execution_id": fill.execution_id,
+            "symbol": fill.symbol,
+            "buy": fill.buy,
+            "quantity": str(fill.quantity),
+            "price": str(fill.price),
+            "fees": str(fill.fees),
+            "time": fill.time.isoformat(),
+        }
+    return payload
+
+
+def fill_of(client_order_id: str, payload: Mapping[str, Any]) -> Fill | None:
+    """The fill that `broker_payload` wrote; None for events without one."""
+    if "execution_id" not in payload:
+        return None
+    return Fill(
+        execution_id=payload["execution_id"],
+        client_order_id=client_order_id,
+        symbol=payload["symbol"],
+        buy=payload["buy"],
+        quantity=Decimal(payload["quantity"]),
+        price=Decimal(payload["price"]),
+        fees=Decimal(payload["fees"]),
+        time=datetime.fromisoformat(payload["time"]),
+    )
+
+
+def decision_payload(decision: Decision) -> Payload:
+    """A signal's end: allowed or denied, and what was compared."""
+    proposal = decision.proposal
+    return {
+        "signal": signal_payload(proposal.signal),
+        "side": proposal.side.word,
+        "price": _number(proposal.price),
+        "strength": _number(proposal.strength),
+        "stop": _number(proposal.stop),
+        "target": _number(proposal.target),
+        "reason": decision.reason.name,
+        "value": None if decision.value is None else str(decision.value),
+        "limit": None if decision.limit is None else str(decision.limit),
+        "words": decision.words,
+        "findings": [finding_payload(finding) for finding in proposal.findings],
+    }
+
+
+def finding_payload(finding: Finding) -> Payload:
+    """One comparison of a filter."""
+    return {
+        "check": finding.check,
+        "value": _number(finding.value),
+        "low": _number(finding.low),
+        "high": _number(finding.high),
+        "reason": finding.reason.name,
+    }
+
+
+def risk_payload(change: RiskChange) -> Payload:
+    """A change of the risk state, or a latch."""
+    return {"what": change.what, "cause": change.cause, "value": str(change.value), "limit": str(change.limit)}
+
+
+def window_payload(strategy: str, counts: Mapping[str, int], near: Sequence[Mapping[str, Any]]) -> Payload:
+    """A window's end: candidates, triggers, and the near misses, closest first."""
+    return {"strategy": strategy, **counts, "near_misses": list(near)}
+
+
+def _optional(value: Decimal | None) -> str | None:
+    return None if value is None else str(value)
+
+
+def _decimal(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)
+
+
+def _number(value: float | None) -> float | None:
+    """A measured value for JSON, which knows no NaN: unknown is null."""
+    return None if value is None or not math.isfinite(value) else value
