@@ -206,8 +206,8 @@ class Broker(Protocol):
 class SimulatedVenue(Protocol):
     """A broker without a market of its own: it fills from the bars that it is shown."""
 
-    def open_session(self, session: Session, symbols: tuple[str, ...]) -> None:
-        """A new session's bell; nothing of the last one rests any more."""
+    def open_session(self, session: Session, symbols: tuple[str, ...], cash: Decimal) -> None:
+        """A new session's bell: nothing rests any more; `cash` is what the journal knows of the account."""
 
     def observe(self, minute: Minute) -> None:
         """A minute has closed: match what rests, before anyone decides on it."""

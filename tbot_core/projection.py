@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
@@ -17,9 +17,30 @@ from tbot_core import records
 from tbot_core.model import ExitReason, Leg, Trade, atoms_of, dollars_of
 from tbot_core.orders import BROKER_WORDS, OrderEvent, OrderRecord, advance
 from tbot_core.portfolio import Portfolio
+from tbot_core.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+class Said(Protocol):
+    """An event as a journal holds it."""
+
+    @property
+    def kind(self) -> str:
+        """Its kind, of `tbot_core.records` or of a broker's words."""
+
+    @property
+    def cid(self) -> str | None:
+        """The client order id it speaks of."""
+
+    @property
+    def payload(self) -> Mapping[str, Any]:
+        """What it says."""
+
+    @property
+    def applied(self) -> datetime:
+        """When it was applied."""
 
 
 _OUR_WORDS = {
@@ -69,7 +90,7 @@ class Book:
                 self._close(payload)
             case records.RUN_FINISHED:
                 self.finished = True
-            case records.SCREENED | records.DECISION | records.NOT_FILLED:
+            case records.SCREENED | records.DECISION:
                 self._count(kind, payload)
             case records.RISK:
                 self.risk.append(payload)
@@ -81,8 +102,6 @@ class Book:
     def _count(self, kind: str, payload: Mapping[str, Any]) -> None:
         if kind == records.SCREENED:
             self.denials.update(Counter(payload["reasons"]))
-        elif kind == records.NOT_FILLED:
-            self.denials["ENTRY_NOT_FILLED"] += 1
         elif payload["reason"] == "ALLOWED":
             self.allowed += 1
         else:
@@ -112,11 +131,19 @@ class Book:
         fill = records.fill_of(cid, payload)
         record = self.orders[cid]
         self.orders[cid], _ = advance(record, event, fill)
+        if self._missed(record, self.orders[cid]):
+            self.denials[Reason.ENTRY_NOT_FILLED.name] += 1
         if fill is not None and fill.execution_id not in record.executions:
             order = record.order
             position = self.portfolio.apply(fill, order.signal, order.leg, self._exit_reason(cid, order.leg, payload))
             if order.leg is not Leg.ENTRY and not position.units:
                 self.trades.append(position.trade())
+
+    @staticmethod
+    def _missed(before: OrderRecord, after: OrderRecord) -> bool:
+        """Whether an entry has just ended without a fill."""
+        ended = after.terminal and not before.terminal
+        return ended and after.order.leg is Leg.ENTRY and not after.filled
 
     def _exit_reason(self, cid: str, leg: Leg, payload: Mapping[str, Any]) -> ExitReason | None:
         if payload["words"] == ExitReason.NO_MARKET:

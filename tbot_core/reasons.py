@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 class Reason(IntEnum):
     """Why a candidate or a signal was allowed or denied; `sentence` says it in words.
 
-    Values are stable: they stand in journals. 1 to 29 are known before the bell, 30 to 59 at the
-    signal, 60 to 69 come from sizing, 70 and up from the risk gate.
+    Values are stable. 1 to 29 are known before the bell, 30 to 59 at the signal, 60 to 69 come from sizing,
+    70 to 99 from the risk gate; from 100 on they say what became of an order.
     """
 
     sentence: str
@@ -83,6 +83,8 @@ class Reason(IntEnum):
     ORDER_RATE = 88, "MAX_ORDERS_PER_MINUTE entries were sent in this minute."
     BUYING_POWER = 89, "The worst case of all working entries is above the buying power."
     RISK_CHECK_DENIED = 90, "A plugin's risk check denied the order, in its own words."
+
+    ENTRY_NOT_FILLED = 100, "The entry was sent and ended without a fill; it is never chased."
 
 
 BY_CODE: Final[Mapping[int, Reason]] = {int(reason): reason for reason in Reason}

@@ -1,0 +1,174 @@
+"""Carries decisions out: write down, then do, then write down what came of it.
+
+Two barriers stand before every send. T1 writes the minute's decisions and intents in one transaction, T2 marks the
+orders as being sent; only then does anything leave. A journal error sends nothing. What a broker says is on disk before
+anyone is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import attrs
+
+from tbot_core import records
+from tbot_core.contracts import Broker, BrokerEvent
+from tbot_core.desk import Action, Cancel, Decision, Place, Replace
+from tbot_core.errors import OutcomeUnknown, Rejected, Unavailable
+from tbot_core.journal import Entry
+from tbot_core.orders import BROKER_WORDS, OrderEvent, OrderRecord, advance
+from tbot_core.risk import RiskChange
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tbot_core.clock import Clock
+    from tbot_core.desk import Desk, Outcome
+    from tbot_core.journal import Journal
+    from tbot_core.model import Order
+
+
+@attrs.frozen(kw_only=True)
+class Venue:
+    """Where orders go: the broker, its name, and the account that it reported."""
+
+    broker: Broker
+    name: str
+    account_id: str
+
+
+@attrs.frozen(kw_only=True)
+class Minutes:
+    """All that came out of one minute, to be written down and done together."""
+
+    changes: Sequence[RiskChange] = ()
+    actions: Sequence[Action] = ()
+    decisions: Sequence[Decision] = ()
+
+    @property
+    def nothing(self) -> bool:
+        """Whether the minute asks for nothing."""
+        return not (self.changes or self.actions or self.decisions)
+
+
+class Execution:
+    """Sends a session's orders and books what becomes of them; `tell` is called with everything that was written."""
+
+    def __init__(
+        self, journal: Journal, venue: Venue, desk: Desk, clock: Clock, tell: Callable[[Sequence[Entry]], None]
+    ) -> None:
+        self._journal = journal
+        self._venue = venue
+        self._desk = desk
+        self._clock = clock
+        self._tell = tell
+        self.orders: dict[str, OrderRecord] = {}
+
+    def write(self, *entries: Entry) -> None:
+        """Write events down, then tell the observers."""
+        self._journal.append(entries)
+        self._tell(entries)
+
+    def entry(self, kind: str, payload: records.Payload, cid: str | None = None) -> Entry:
+        """An event of ours, stamped now."""
+        return Entry(kind=kind, payload=payload, time=self._clock.now(), cid=cid)
+
+    async def carry_out(self, minute: Minutes) -> None:
+        """Write the minute down (T1), mark what is sent (T2), send it, and book the first answers."""
+        if minute.nothing:
+            return
+        entries = [decision.order for decision in minute.decisions if decision.order is not None]
+        exits = [action.order for action in minute.actions if isinstance(action, Place)]
+        self.write(*self._intents(minute))
+        sent = [*exits, *entries]
+        whole = [part for order in sent for part in (order, *order.protection)]
+        for order in whole:
+            self.orders[order.client_order_id] = OrderRecord(order=order)
+        if whole:
+            self.write(*(self.entry(records.SENDING, {}, order.client_order_id) for order in whole))
+        for order in whole:
+            self._advance(order.client_order_id, OrderEvent.SEND)
+        await self._act(minute.actions)
+        for order in entries:
+            await self._submit(order)
+        await self.settle()
+
+    async def settle(self) -> list[Outcome]:
+        """Take what the broker has said since the last time: first on disk, then into the books."""
+        said = await self._venue.broker.poll()
+        return self._book(said)
+
+    def _book(self, said: Sequence[BrokerEvent]) -> list[Outcome]:
+        now = self._clock.now()
+        fresh = []
+        for event in said:
+            source = (self._venue.name, self._venue.account_id, event.event_id)
+            if not self._journal.knows(source):
+                payload = records.broker_payload(event)
+                entry = Entry(kind=event.kind, payload=payload, time=now, cid=event.client_order_id, source=source)
+                fresh.append((event, entry))
+        if not fresh:
+            return []
+        self.write(*(entry for _, entry in fresh))
+        outcomes = []
+        for event, _ in fresh:
+            if event.client_order_id in self.orders:
+                self._advance(event.client_order_id, BROKER_WORDS[event.kind], event)
+            outcome = self._desk.booked(event)
+            if outcome is not None:
+                outcomes.append(outcome)
+        return outcomes
+
+    def _intents(self, minute: Minutes) -> list[Entry]:
+        entries = [self.entry(records.RISK, records.risk_payload(change)) for change in minute.changes]
+        for action in minute.actions:
+            match action:
+                case Place(order=order, reason=reason):
+                    entries.append(self._intent(order, reason.value))
+                case Cancel(client_order_id=cid):
+                    entries.append(self.entry(records.CANCEL_REQUESTED, {}, cid))
+                case Replace(client_order_id=cid, stop_price=price):
+                    entries.append(self.entry(records.REPLACE_REQUESTED, {"stop_price": str(price)}, cid))
+        for decision in minute.decisions:
+            allowed = decision.order
+            cid = None if allowed is None else allowed.client_order_id
+            entries.append(self.entry(records.DECISION, records.decision_payload(decision), cid))
+            if allowed is not None:
+                entries += [self._intent(part) for part in (allowed, *allowed.protection)]
+        return entries
+
+    def _intent(self, order: Order, reason: str = "") -> Entry:
+        return self.entry(records.INTENDED, records.order_payload(order, reason), order.client_order_id)
+
+    async def _act(self, actions: Sequence[Action]) -> None:
+        for action in actions:
+            match action:
+                case Place(order=order):
+                    await self._submit(order)
+                case Cancel(client_order_id=cid):
+                    await self._venue.broker.cancel(cid)
+                case Replace(client_order_id=cid, stop_price=price):
+                    await self._venue.broker.replace(cid, price)
+
+    async def _submit(self, order: Order) -> None:
+        """Send an order; whatever the way of failing, its record says what is known and no more."""
+        try:
+            await self._venue.broker.submit(order)
+        except Rejected as refusal:
+            self._refused(order, refusal.message)
+        except (OutcomeUnknown, Unavailable) as silence:
+            for part in (order, *order.protection):
+                self.write(self.entry(records.NO_ANSWER, {"words": silence.message}, part.client_order_id))
+                self._advance(part.client_order_id, OrderEvent.NO_ANSWER)
+
+    def _refused(self, order: Order, words: str) -> None:
+        """A broker's refusal in its answer becomes an event like one that it would have streamed."""
+        for part in (order, *order.protection):
+            event_id = f"refused-{part.client_order_id}"
+            cid = part.client_order_id
+            self._book([BrokerEvent(kind="rejected", event_id=event_id, client_order_id=cid, words=words)])
+
+    def _advance(self, cid: str, event: OrderEvent, said: BrokerEvent | None = None) -> None:
+        fill = None if said is None else said.fill
+        self.orders[cid], _ = advance(self.orders[cid], event, fill)
