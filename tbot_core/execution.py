@@ -132,8 +132,8 @@ class Execution:
                     entries.append(self.entry(records.REPLACE_REQUESTED, {"stop_price": str(price)}, cid))
         for decision in minute.decisions:
             allowed = decision.order
-            cid = None if allowed is None else allowed.client_order_id
-            entries.append(self.entry(records.DECISION, records.decision_payload(decision), cid))
+            named = None if allowed is None else allowed.client_order_id
+            entries.append(self.entry(records.DECISION, records.decision_payload(decision), named))
             if allowed is not None:
                 entries += [self._intent(part) for part in (allowed, *allowed.protection)]
         return entries
