@@ -117,7 +117,9 @@ class Bars:
     def bad_print(self) -> Flags:
         """Rows whose first bar so far opens more than 3 % from its VWAP, else from its typical price."""
         bar = {name: self._at_first(name) for name in ("open", "high", "low", "close", "vwap")}
-        away: Flags = np.abs(bar["open"] / _bar_price(bar) - 1) > BAD_PRINT
+        price = _bar_price(bar)
+        # On 8 decimals, so that exactly 3 % is not more than 3 %.
+        away: Flags = np.round(np.abs(bar["open"] - price), 8) > np.round(price * BAD_PRINT, 8)
         return away
 
     def range(self, start: int, stop: int) -> tuple[Array, Array]:

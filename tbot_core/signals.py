@@ -155,6 +155,10 @@ class Hits:
         """The stop of the two (per hit) that lies nearer to the price; an unknown one gives way to the other."""
         return np.where(self.side > 0, np.fmax(one, other), np.fmin(one, other))
 
+    def stop_at(self, price: Array, fraction: float) -> Array:
+        """The stop (per hit) at that fraction of the price from it, on the losing side."""
+        return level(price, 1 - self.side.astype(np.float64) * fraction)
+
     def signals(
         self, price: Array, exits: Exits, *, stop: Array, target: Array | None = None, since: int = 0
     ) -> Signals:

@@ -79,7 +79,7 @@ class Close:
         return hits.signals(
             price,
             Exits(trailing=True, hold=self.window.monitoring),
-            stop=level(price, 1 - hits.side * self.stop_loss_pct),
+            stop=hits.stop_at(price, self.stop_loss_pct),
             since=since,
         )
 

@@ -44,7 +44,7 @@ class Mid:
         return hits.signals(
             price,
             Exits(hold=self.window.monitoring),
-            stop=level(price, 1 - hits.side * self.stop_loss_pct),
+            stop=hits.stop_at(price, self.stop_loss_pct),
             target=self._vwap(bars)[(*hits.cells, hits.minute - self.window.entry)],
             since=since,
         )

@@ -42,13 +42,8 @@ class Open:
         hits = first(self.triggers(bars, day), self.window.entry)
         high, low = bars.range(self.window.start, self.window.entry)
         price = hits.at(bars.close)
-        cap = level(price, 1 - hits.side * self.stop_loss_pct)
-        return hits.signals(
-            price,
-            Exits(leave=self.window.leave),
-            stop=hits.nearer(hits.pick(low, high), cap),
-            since=since,
-        )
+        stop = hits.nearer(hits.pick(low, high), hits.stop_at(price, self.stop_loss_pct))
+        return hits.signals(price, Exits(leave=self.window.leave), stop=stop, since=since)
 
     def triggers(self, bars: Bars, day: Day) -> Sequence[Trigger]:  # noqa: ARG002 - the range is all it looks at
         """A close above the range's high x (1 + buffer), and one below its low x (1 - buffer)."""

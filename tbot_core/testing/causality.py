@@ -1,0 +1,276 @@
+"""What must hold of every scan, as cases over bars: no look-ahead, no mixing of rows, the same bits in every layout.
+
+A case yields a sentence for each fault that it finds. `check_causality` runs all of them; the contract class for
+strategies runs each as a test of its own.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+import attrs
+import numpy as np
+
+from tbot_core.bars import Bars, Minute, Tape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from tbot_core.bars import Array, Day, Index
+    from tbot_core.contracts import Strategy
+    from tbot_core.signals import Signals
+
+    Case: TypeAlias = Callable[[Strategy, Bars, Day], Iterator[str]]
+
+NAMES = ("open", "high", "low", "close", "volume", "vwap")
+HALF_DAY = 210
+_COLUMNS = ("minute", "side", "price", "strength", "stop", "target", "rule")
+
+Cell: TypeAlias = "tuple[int, ...]"
+Found: TypeAlias = "dict[Cell, tuple[int | str, ...]]"
+
+
+def check_causality(strategy: Strategy, bars: Bars, day: Day) -> None:
+    """Cut, scramble, shuffle and re-lay the bars, and demand bit-equal signals each time.
+
+    `bars` is one session or a block of sessions of one length, `day` its facts. Raises AssertionError with a line for
+    each kind of fault.
+    """
+    found = [fault for case in CASES for fault in case(strategy, bars, day)]
+    demand(not found, "\n".join(found))
+
+
+def demand(held: bool, words: str) -> None:  # noqa: FBT001 - it reads as an assertion does
+    """Raise AssertionError with these words unless the condition held; unlike `assert`, also under `python -O`."""
+    if not held:
+        raise AssertionError(words)
+
+
+def well_formed(strategy: Strategy, bars: Bars, day: Day) -> Iterator[str]:
+    """One signal a row at most, inside the entry phase, with the close as price and levels on their sides of it."""
+    signals, window = strategy.scan(bars, day), strategy.window
+    lengths = {name: len(getattr(signals, name)) for name in _COLUMNS}
+    if len({*lengths.values(), *map(len, signals.cells)}) > 1:
+        yield f"columns have different lengths: {lengths}"
+        return
+    if len(set(_cells(signals))) < len(signals):
+        yield "a row has more than one signal"
+    last = min(window.entry_end, bars.minutes)
+    if outside := set(signals.minute[(signals.minute < window.entry) | (signals.minute >= last)].tolist()):
+        yield f"minutes {sorted(outside)} lie outside the entry phase [{window.entry}, {last})"
+        return
+    away = signals.side * (signals.price - signals.stop)
+    gain = signals.side * (signals.target - signals.price)
+    faults = {
+        "a side is neither 1 nor -1": ~np.isin(signals.side, (1, -1)),
+        "a price is not the close of its bar": signals.price != bars.close[(*signals.cells, signals.minute)],
+        "a strength is not finite": ~np.isfinite(signals.strength),
+        "a stop is unknown or not on the losing side of the price": ~(away >= 0),
+        "a target is not on the winning side of the price": gain < 0,
+        "a rule has no name": ~np.isin(signals.rule, range(len(signals.rules))),
+    }
+    yield from (f"{fault} ({np.count_nonzero(rows)} signals)" for fault, rows in faults.items() if rows.any())
+
+
+def cut(strategy: Strategy, bars: Bars, day: Day) -> Iterator[str]:
+    """The session cut after each minute gives the signals of the whole that lie before the cut."""
+    whole = _found(strategy.scan(bars, day))
+    for minutes in range(bars.minutes + 1):
+        seen = _found(strategy.scan(bars.until(minutes), day))
+        if fault := _difference(_before(whole, minutes), seen, bars):
+            yield f"a session cut to {minutes} minutes is not the whole session so far: {fault}"
+            return
+
+
+def since(strategy: Strategy, bars: Bars, day: Day) -> Iterator[str]:
+    """Asked from a minute on, a scan leaves out the rows that fired before it, on the whole and on the prefix."""
+    whole = _found(strategy.scan(bars, day))
+    for minute in range(bars.minutes):
+        later = {cell: row for cell, row in whole.items() if int(row[0]) >= minute}
+        if fault := _difference(later, _found(strategy.scan(bars, day, minute)), bars):
+            yield f"since={minute} is not the whole scan from there on: {fault}"
+            return
+        if fault := _difference(
+            _before(later, minute + 1), _found(strategy.scan(bars.until(minute + 1), day, minute)), bars
+        ):
+            yield f"the scan of minute {minute} as it closes differs: {fault}"
+            return
+
+
+def future(strategy: Strategy, bars: Bars, day: Day) -> Iterator[str]:
+    """Other numbers, or none, after a minute leave the signals up to it alone, in a session of the same length."""
+    whole, window = _found(strategy.scan(bars, day)), strategy.window
+    random = np.random.default_rng(7)
+    phase = range(window.entry, min(window.entry_end, bars.minutes))
+    for minutes in sorted({*phase, *range(0, bars.minutes, 13)}):
+        for values in (random.uniform(1.0, 500.0, size=bars.field("close").shape), np.nan):
+            other = _edited(bars, partial(_after, minutes=minutes, values=values))
+            seen = _before(_found(strategy.scan(other, day)), minutes)
+            if fault := _difference(_before(whole, minutes), seen, bars):
+                yield f"bars from minute {minutes} on change what came before: {fault}"
+                return
+
+
+def layouts(strategy: Strategy, bars: Bars, day: Day) -> Iterator[str]:
+    """The same bars with the minutes innermost in memory, or spread out, give the same bits."""
+    whole = _found(strategy.scan(bars, day))
+    layers: dict[str, Callable[[Array], Array]] = {
+        "with the minutes innermost": lambda field: np.moveaxis(np.ascontiguousarray(np.moveaxis(field, 0, -1)), -1, 0),
+        "in Fortran order": np.asfortranarray,
+        "with every value apart": lambda field: np.repeat(field, 2, axis=-1)[..., ::2],
+    }
+    for name, lay in layers.items():
+        if fault := _difference(whole, _found(strategy.scan(_edited(bars, lay), day)), bars):
+            yield f"bars {name} give other signals: {fault}"
+
+
+def sessions(strategy: Strategy, bars: Bars, day: Day) -> Iterator[str]:
+    """Each session of a block alone gives the signals that it has in the block."""
+    if bars.field("close").ndim < 3:
+        return
+    whole = _found(strategy.scan(bars, day))
+    for index in range(bars.field("close").shape[1]):
+        mine = {cell[1:]: row for cell, row in whole.items() if cell[0] == index}
+        if fault := _difference(mine, _found(strategy.scan(bars.session(index), day.session(index))), bars):
+            yield f"session {index} alone differs from the block: {fault}"
+            return
+
+
+def rows(strategy: Strategy, bars: Bars, day: Day) -> Iterator[str]:
+    """A symbol has the same signal in other company and in another order."""
+    whole = _found(strategy.scan(bars, day))
+    count = len(bars.symbols)
+    orders = {
+        "the symbols in another order": np.random.default_rng(11).permutation(count),
+        "every second symbol": np.arange(0, count, 2),
+        "every symbol but the first": np.arange(1, count),
+    }
+    for name, order in orders.items():
+        seen = _found(strategy.scan(_chosen(bars, order), _facts(day, order)))
+        back = {(*cell[:-1], int(order[cell[-1]])): row for cell, row in seen.items()}
+        expected = {cell: row for cell, row in whole.items() if cell[-1] in order}
+        if fault := _difference(expected, back, bars):
+            yield f"{name} gives other signals: {fault}"
+
+
+def tape(strategy: Strategy, bars: Bars, day: Day) -> Iterator[str]:
+    """A session that grows minute by minute on a tape, with carried columns and one memo, gives the same signals."""
+    block = bars.field("close").ndim > 2
+    for index in range(bars.field("close").shape[1] if block else 1):
+        one, facts = (bars.session(index), day.session(index)) if block else (bars, day)
+        growing, seen = Tape(one.symbols, one.minutes), {}
+        for minute in range(one.minutes):
+            growing.append(Minute(index=minute, **{name: one.field(name)[minute] for name in NAMES}))
+            seen.update(_found(strategy.scan(growing.bars, facts, minute)))
+        if fault := _difference(_found(strategy.scan(one, facts)), seen, bars):
+            yield f"the session growing on a tape differs from the whole: {fault}"
+            return
+
+
+def silence(strategy: Strategy, bars: Bars, day: Day) -> Iterator[str]:
+    """No bars at all give no signals, and no warning of a division or an empty row."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        empty = _edited(bars, lambda field: np.full_like(field, np.nan))
+        if len(strategy.scan(empty, day)) or len(strategy.scan(bars.until(0), day)):
+            yield "there are signals where no bar is"
+
+
+def half_day(strategy: Strategy, bars: Bars, day: Day) -> Iterator[str]:
+    """A session of 210 minutes, as on a half day, raises nothing and signals inside itself."""
+    short = _edited(bars, lambda field: field[:HALF_DAY])
+    yield from (f"on a half day: {fault}" for fault in well_formed(strategy, short, day))
+
+
+def purity(strategy: Strategy, bars: Bars, day: Day) -> Iterator[str]:
+    """Twice the same is the same, nothing that was given is changed, and another window's memory does no harm."""
+    before = {name: bars.field(name).tobytes() for name in NAMES}
+    whole = _found(strategy.scan(bars, day))
+    if fault := _difference(whole, _found(strategy.scan(bars, day)), bars):
+        yield f"the same scan again differs: {fault}"
+    if before != {name: bars.field(name).tobytes() for name in NAMES}:
+        yield "the scan changed the bars that it was given"
+        return
+    if attrs.has(type(strategy)):
+        shared, window = bars.until(bars.minutes), strategy.window
+        shifted: Strategy = attrs.evolve(
+            cast("Any", strategy),
+            window=attrs.evolve(window, analysis=window.analysis + 1, breakout=max(1, window.breakout - 1)),
+        )
+        shifted.scan(shared, day)
+        if fault := _difference(whole, _found(strategy.scan(shared, day)), bars):
+            yield f"what another window remembered of the bars is taken for its own: {fault}"
+
+
+CASES: tuple[Case, ...] = (
+    well_formed,
+    cut,
+    since,
+    future,
+    layouts,
+    sessions,
+    rows,
+    tape,
+    silence,
+    half_day,
+    purity,
+)
+
+
+def _cells(signals: Signals) -> list[Cell]:
+    return list(zip(*(axis.tolist() for axis in signals.cells), strict=True))
+
+
+def _found(signals: Signals) -> Found:
+    columns = [getattr(signals, name).tolist() for name in _COLUMNS]
+    values = (tuple(_bits(value) for value in row) for row in zip(*columns, strict=True))
+    return dict(zip(_cells(signals), values, strict=True))
+
+
+def _bits(value: float) -> int | str:
+    return value if isinstance(value, int) else float(value).hex()
+
+
+def _before(found: Found, minutes: int) -> Found:
+    return {cell: row for cell, row in found.items() if int(row[0]) < minutes}
+
+
+def _difference(expected: Mapping[Cell, Any], seen: Mapping[Cell, Any], bars: Bars) -> str:
+    """A sentence on the first row that differs, empty where none does."""
+    for cell in sorted({*expected, *seen}):
+        if expected.get(cell) == seen.get(cell):
+            continue
+        where = ", ".join([*(f"session {index}" for index in cell[:-1]), bars.symbols[cell[-1]]])
+        return f"{where} has {_words(seen.get(cell))} in place of {_words(expected.get(cell))}"
+    return ""
+
+
+def _words(row: tuple[int | str, ...] | None) -> str:
+    if row is None:
+        return "no signal"
+    values = (value if isinstance(value, int) else float.fromhex(value) for value in row)
+    said = zip(_COLUMNS, values, strict=True)
+    return ", ".join(f"{name} {value!r}" for name, value in said if not math.isnan(value))
+
+
+def _edited(bars: Bars, edit: Callable[[Array], Array]) -> Bars:
+    return Bars({name: edit(bars.field(name)) for name in NAMES}, bars.symbols)
+
+
+def _after(field: Array, minutes: int, values: Array | float) -> Array:
+    edited = field.copy()
+    edited[minutes:] = values if isinstance(values, float) else values[minutes:]
+    return edited
+
+
+def _chosen(bars: Bars, order: Index) -> Bars:
+    return Bars({name: bars.field(name)[..., order] for name in NAMES}, tuple(bars.symbols[row] for row in order))
+
+
+def _facts(day: Day, order: Index) -> Day:
+    facts = {name: getattr(day, name)[..., order] for name in ("previous_close", "average_volume", "market_cap", "atr")}
+    typical = None if day.typical_volume is None else day.typical_volume[..., order, :]
+    return attrs.evolve(day, **facts, restricted=day.restricted[..., order], typical_volume=typical)

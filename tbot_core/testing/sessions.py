@@ -1,0 +1,138 @@
+"""Sessions for tests: drafts written bar by bar, and random markets in which most strategies find something."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypedDict, Unpack
+
+import numpy as np
+
+from tbot_core.bars import Bars, Day
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tbot_core.bars import Array
+
+NAMES = ("open", "high", "low", "close", "volume", "vwap")
+
+
+class Prices(TypedDict, total=False):
+    """What a drafted bar may say besides its close; what is left out follows from open and close."""
+
+    open: float
+    high: float
+    low: float
+    volume: float
+    vwap: float
+
+
+class Facts(TypedDict, total=False):
+    """What a drafted day may say, one value for all symbols, or one each; what is left out is unknown."""
+
+    previous_close: float | list[float]
+    average_volume: float | list[float]
+    market_cap: float | list[float]
+    atr: float | list[float]
+    vix: float
+    restricted: bool | list[bool]
+
+
+class Draft:
+    """A session that a test writes: flat bars at `price` with 1,000 shares each, until it says otherwise.
+
+    The methods return the draft, so that a table row is one expression.
+    """
+
+    def __init__(self, *symbols: str, minutes: int = 390, price: float = 100.0) -> None:
+        self.symbols = symbols or ("AAA",)
+        shape = (minutes, len(self.symbols))
+        self._fields = {name: np.full(shape, price, dtype=np.float64) for name in NAMES}
+        self._fields["volume"][:] = 1000.0
+        self._fields["vwap"][:] = np.nan
+
+    def bar(self, minute: int, close: float, symbol: str | None = None, **prices: Unpack[Prices]) -> Draft:
+        """Write one bar; `symbol` is the first one unless said otherwise."""
+        row = 0 if symbol is None else self.symbols.index(symbol)
+        opened = prices.get("open", close)
+        whole = {"open": opened, "high": max(opened, close), "low": min(opened, close), "close": close, **prices}
+        for name, value in whole.items():
+            self._fields[name][minute, row] = value
+        return self
+
+    def gap(self, start: int, stop: int, symbol: str | None = None) -> Draft:
+        """Take the bars of minutes [start, stop) away."""
+        row = 0 if symbol is None else self.symbols.index(symbol)
+        for field in self._fields.values():
+            field[start:stop, row] = np.nan
+        return self
+
+    def bars(self) -> Bars:
+        """The session as it stands; later changes of the draft do not reach it."""
+        return Bars({name: field.copy() for name, field in self._fields.items()}, self.symbols)
+
+    def day(self, **facts: Unpack[Facts]) -> Day:
+        """The facts of the day for the draft's symbols."""
+        return day(len(self.symbols), **facts)
+
+
+def day(symbols: int, **facts: Unpack[Facts]) -> Day:
+    """The facts of one day for so many symbols; what is left out is unknown."""
+    row: dict[str, Array] = {
+        name: np.broadcast_to(np.asarray(facts.get(name, np.nan), dtype=np.float64), (symbols,)).copy()
+        for name in ("previous_close", "average_volume", "market_cap", "atr")
+    }
+    return Day(
+        **row,
+        vix=np.array([facts.get("vix", np.nan)]),
+        restricted=np.broadcast_to(np.asarray(facts.get("restricted", False)), (symbols,)).copy(),
+    )
+
+
+def market(*, seed: int = 0, sessions: int = 4, symbols: int = 12, minutes: int = 390) -> tuple[Bars, Day]:
+    """A block of random sessions and its facts: large moves, volumes, missing minutes, bad first prints.
+
+    Leading axes are (sessions, symbols). The first symbol has no bar at all, the second begins late, the third stops
+    early. The same arguments give the same market.
+    """
+    random = np.random.default_rng(seed)
+    shape = (minutes, sessions, symbols)
+    pace = random.choice([0.0005, 0.002, 0.006], size=shape[1:])
+    drift = random.normal(0.0, 0.0004, size=shape[1:])
+    close = 80 * np.exp(np.cumsum(random.normal(drift, pace, size=shape), axis=0))
+    opened = np.concatenate((close[:1] * random.choice([1.0, 1.0, 1.0, 1.06], size=(1, *shape[1:])), close[:-1]))
+    wide = np.abs(random.normal(0.0, pace, size=shape)) * close
+    fields = {
+        "open": opened,
+        "high": np.maximum(opened, close) + wide,
+        "low": np.minimum(opened, close) - wide / 2,
+        "close": close,
+        "volume": np.rint(random.lognormal(7.0, 1.0, size=shape)),
+        "vwap": np.where(random.random(shape) < 0.5, (opened + close) / 2, np.nan),
+    }
+    missing = random.random(shape) < random.choice([0.0, 0.02, 0.3], size=shape[1:])
+    for row, (start, stop) in enumerate(((0, minutes), (0, minutes // 4), (minutes // 2, minutes))[:symbols]):
+        missing[start:stop, :, row] = True
+    for name, field in fields.items():
+        field[missing] = np.nan
+        fields[name] = np.round(field, 4)
+    return Bars(fields, tuple(f"S{row:03}" for row in range(symbols))), _facts(random, fields, shape)
+
+
+def _facts(random: np.random.Generator, fields: Mapping[str, Array], shape: tuple[int, ...]) -> Day:
+    rows = shape[1:]
+    unknown = random.random(rows) < 0.2
+
+    def fact(values: Array) -> Array:
+        return np.where(unknown, np.nan, values)
+
+    volume = np.where(np.isnan(fields["volume"]), 0.0, fields["volume"])
+    so_far = np.moveaxis(np.cumsum(volume, axis=0), 0, -1)
+    return Day(
+        previous_close=fact(np.round(random.normal(80.0, 2.0, size=rows), 4)),
+        average_volume=fact(np.rint(random.lognormal(13.0, 1.0, size=rows))),
+        market_cap=fact(np.rint(random.lognormal(22.0, 1.5, size=rows))),
+        atr=fact(np.round(random.uniform(0.5, 3.0, size=rows), 4)),
+        vix=np.round(random.uniform(10.0, 40.0, size=(rows[0], 1)), 2),
+        restricted=random.random(rows) < 0.1,
+        typical_volume=so_far * random.uniform(0.2, 2.0, size=(*rows, 1)),
+    )

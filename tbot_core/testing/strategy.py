@@ -1,0 +1,119 @@
+"""The contract of strategies: a pytest class that a plugin's tests inherit, with one numbered case a promise.
+
+A plugin's test gives the strategy::
+
+    class TestContract(StrategyContract):
+        @pytest.fixture
+        def strategy(self) -> Open:
+            return Open(window=Window(start=0, analysis=20, breakout=60, monitoring=30), buffer=0.002)
+
+Choose parameters that the kit's market reaches: case s02 fails where there is nothing to prove. A strategy that needs
+other bars overrides fixture `market`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from tbot_core.contracts import Explains, Screens, Strategy
+from tbot_core.signals import first
+from tbot_core.testing import causality, sessions
+from tbot_core.testing.causality import check_causality, demand
+from tbot_core.window import Window
+
+if TYPE_CHECKING:
+    from tbot_core.bars import Bars, Day
+
+__all__ = ["StrategyContract", "check_causality"]
+
+
+class StrategyContract:
+    """What the core demands of every strategy; a subclass has a fixture `strategy`."""
+
+    @pytest.fixture
+    def market(self) -> tuple[Bars, Day]:
+        """A block of sessions and its facts, on which the cases are proved."""
+        return sessions.market()
+
+    def test_s01_it_is_a_strategy(self, strategy: Strategy) -> None:
+        """It has a window and a scan."""
+        demand(isinstance(strategy, Strategy), "a strategy has a window and a scan")
+        demand(isinstance(strategy.window, Window), f"its window is a Window, not {strategy.window!r}")
+
+    def test_s02_it_finds_something(self, strategy: Strategy, market: tuple[Bars, Day]) -> None:
+        """The market gives at least three signals; without any the other cases prove nothing."""
+        found = len(strategy.scan(*market))
+        demand(found >= 3, f"it found {found} signals: choose parameters or a market that give at least 3")
+
+    def test_s03_signals_are_well_formed(self, strategy: Strategy, market: tuple[Bars, Day]) -> None:
+        """One a row at most, inside the entry phase, priced at the close, stop and target on their sides."""
+        _none(causality.well_formed, strategy, market)
+
+    def test_s04_a_cut_session_gives_the_same(self, strategy: Strategy, market: tuple[Bars, Day]) -> None:
+        """Cut after each minute, the session gives the signals that it had so far."""
+        _none(causality.cut, strategy, market)
+
+    def test_s05_since_leaves_out_what_was(self, strategy: Strategy, market: tuple[Bars, Day]) -> None:
+        """Asked from a minute on, the scan gives the whole scan's signals from there."""
+        _none(causality.since, strategy, market)
+
+    def test_s06_the_future_does_not_matter(self, strategy: Strategy, market: tuple[Bars, Day]) -> None:
+        """Other bars after a minute change nothing before it."""
+        _none(causality.future, strategy, market)
+
+    def test_s07_memory_layouts_do_not_matter(self, strategy: Strategy, market: tuple[Bars, Day]) -> None:
+        """However the arrays lie in memory, the signals have the same bits."""
+        _none(causality.layouts, strategy, market)
+
+    def test_s08_a_session_is_the_same_in_a_block(self, strategy: Strategy, market: tuple[Bars, Day]) -> None:
+        """Live sees one session, a backtest many: the signals are the same."""
+        _none(causality.sessions, strategy, market)
+
+    def test_s09_rows_are_never_mixed(self, strategy: Strategy, market: tuple[Bars, Day]) -> None:
+        """A symbol's signal does not depend on the others or on their order."""
+        _none(causality.rows, strategy, market)
+
+    def test_s10_a_growing_session_gives_the_same(self, strategy: Strategy, market: tuple[Bars, Day]) -> None:
+        """Minute by minute on a tape, as live, the signals are those of the whole session."""
+        _none(causality.tape, strategy, market)
+
+    def test_s11_no_bars_give_no_signals(self, strategy: Strategy, market: tuple[Bars, Day]) -> None:
+        """Rows without bars and the empty session are silent, without a warning."""
+        _none(causality.silence, strategy, market)
+
+    def test_s12_a_half_day_raises_nothing(self, strategy: Strategy, market: tuple[Bars, Day]) -> None:
+        """In a session of 210 minutes the rules are the same."""
+        _none(causality.half_day, strategy, market)
+
+    def test_s13_a_scan_is_pure(self, strategy: Strategy, market: tuple[Bars, Day]) -> None:
+        """It changes nothing, keeps no state, and remembers features under complete names."""
+        _none(causality.purity, strategy, market)
+
+    def test_s14_triggers_explain_the_signals(self, strategy: Strategy, market: tuple[Bars, Day]) -> None:
+        """Where a strategy explains itself, its signals are the first firings of its triggers."""
+        if not isinstance(strategy, Explains):
+            pytest.skip("the strategy does not explain itself")
+        signals = strategy.scan(*market)
+        hits = first(strategy.triggers(*market), strategy.window.entry)
+        demand(hits.rules == signals.rules, f"the triggers' rules are {hits.rules}, the signals' {signals.rules}")
+        for name in ("cells", "minute", "side", "rule", "strength"):
+            same = np.array_equal(getattr(hits, name), getattr(signals, name))
+            demand(same, f"{name} of the signals is not that of the first triggers")
+
+    def test_s15_screens_have_a_value_a_row(self, strategy: Strategy, market: tuple[Bars, Day]) -> None:
+        """Where a strategy screens the day, each comparison has one value for each row, in a block and alone."""
+        if not isinstance(strategy, Screens):
+            pytest.skip("the strategy does not screen")
+        _, day = market
+        for facts in (day, day.session(0)):
+            for check in strategy.screen(facts):
+                shape = facts.previous_close.shape
+                demand(check.value.shape == shape, f"{check.name} has shape {check.value.shape}, rows are {shape}")
+
+
+def _none(case: causality.Case, strategy: Strategy, market: tuple[Bars, Day]) -> None:
+    faults = list(case(strategy, *market))
+    demand(not faults, "\n".join(faults))
