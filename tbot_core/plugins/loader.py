@@ -76,6 +76,7 @@ class Loader:
         try:
             subject = _resolve(entry)
             phase = "register"
+            hash(subject)  # pluggy keeps sets of plugins: one without a hash would break the calls of all others
             known = self.manager.is_registered(subject)
             if not known:
                 self.manager.register(subject, f"{entry.kind}/{entry.name}")
@@ -89,11 +90,18 @@ class Loader:
                 self.manager.unregister(subject)
             return PluginFailure.of(entry, phase, fault)
 
-    def ask(self, subject: object, hook: str, **arguments: object) -> list[Any]:
-        """Call one hook of one registered object; an empty list when it does not implement it."""
-        others = [it for it in self.manager.get_plugins() if it is not subject]
-        answers: list[Any] = self.manager.subset_hook_caller(hook, remove_plugins=others)(**arguments)
+    def ask(self, subject: object, hook: str) -> list[Any]:
+        """Call one hook without arguments of one registered object; no answer when it does not implement it."""
+        caller = self.caller(subject, hook)
+        answers: list[Any] = [] if caller is None else caller()
         return answers
+
+    def caller(self, subject: object, hook: str) -> pluggy.HookCaller | None:
+        """What calls one hook of one registered object and of no other; None when it does not implement it."""
+        if not any(it.plugin is subject for it in getattr(self.manager.hook, hook).get_hookimpls()):
+            return None
+        others = [it for it in self.manager.get_plugins() if it is not subject]
+        return self.manager.subset_hook_caller(hook, remove_plugins=others)
 
     def _usable(self, listing: Listing) -> Loaded | PluginFailure:
         # A recorded fault may be mended meanwhile, so only what metadata says keeps a plugin from being tried.

@@ -1,0 +1,186 @@
+"""`tbot plugins`: what is installed, what is used, and what is wrong with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tbot_core.cli.options import emit, home_option, json_option
+from tbot_core.errors import TbotError, UsageError
+from tbot_core.plugins import catalogue, records
+from tbot_core.settings.instance import Instance
+from tbot_core.settings.switches import enabled, raw
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from tbot_core.plugins.catalogue import Listing
+    from tbot_core.plugins.probe import Outcome
+    from tbot_core.plugins.records import Record, Records
+
+_HASH_SHOWN = 12
+
+
+@click.group()
+def command() -> None:
+    """List plugins and what they offer."""
+
+
+@command.command("list")
+@click.option(
+    "--probe", "probing", is_flag=True, help="Try each plugin in a process of its own, and record the outcome."
+)
+@json_option
+@home_option
+def list_command(*, probing: bool, as_json: bool, home: Path | None) -> None:
+    """List every installed plugin with its state.
+
+    States: active (the settings name it), available, duplicate, incompatible, broken. Without --probe nothing is
+    imported: the list reads metadata and what was recorded.
+    """
+    listings, known, warnings = listed(home, probing=probing)
+    for warning in warnings:
+        click.echo(f"tbot: {warning}", err=True)
+    rows = [row(listing, known.of(listing.entry)) for listing in listings]
+    emit({"plugins": rows}, as_json=as_json, lines=_table(listings))
+
+
+@command.command("info")
+@click.argument("name")
+@json_option
+@home_option
+def info_command(*, name: str, as_json: bool, home: Path | None) -> None:
+    """Show one plugin: NAME, or KIND/NAME where several kinds use the name.
+
+    Shows its distribution, origin, files and the settings that it declares. What was not recorded yet is found out by
+    trying the plugin in a process of its own.
+    """
+    facts = described(name, home)
+    emit(facts, as_json=as_json, lines=_sheet(facts))
+
+
+def listed(home: Path | None, *, probing: bool = False) -> tuple[tuple[Listing, ...], Records, list[str]]:
+    """Every plugin as metadata, settings and records show it, the records, and warnings.
+
+    Settings that cannot be read enable nothing, and records that cannot be read or kept are a warning each.
+    """
+    folder = Instance.at(home).data
+    listings, warnings = catalogue.plugins(), []
+    try:
+        listings = catalogue.mark(listings, enabled(raw(home)))
+    except TbotError as fault:
+        warnings.append(f"{fault.message} So the list cannot tell which plugins are active.")
+    known = records.read(folder)
+    if known.warning:
+        warnings.append(known.warning)
+    if probing:
+        known = records.updated(known, _tried(listings), _now())
+        try:
+            records.write(folder, known)
+        except TbotError as fault:
+            warnings.append(f"{fault.message} So what was found is not recorded.")
+    return records.judge(listings, known), known, warnings
+
+
+def row(listing: Listing, record: Record | None) -> dict[str, object]:
+    """One plugin as a document: what the list says of it."""
+    entry = listing.entry
+    return {
+        "kind": entry.kind,
+        "name": entry.name,
+        "distribution": entry.dist,
+        "version": entry.version,
+        "state": listing.state,
+        "enabled": listing.enabled,
+        "reason": listing.reason,
+        "seen": listing.seen,
+        "summary": _described(record).get("summary", ""),
+    }
+
+
+def described(name: str, home: Path | None) -> dict[str, object]:
+    """One plugin with everything known of it; it is tried when no record says. UsageError for an unknown name."""
+    listings, known, _ = listed(home)
+    listing = _named(name, listings)
+    record = known.of(listing.entry)
+    if record is None and listing.state in {"active", "available"}:
+        fresh = records.updated(known, _tried([listing]), _now())
+        record = fresh.of(listing.entry)
+        (listing,) = records.judge([listing], fresh)
+    description = _described(record)
+    return row(listing, record) | {
+        "capabilities": description.get("capabilities", []),
+        "entry_point": listing.entry.target,
+        "files_hash": records.fingerprint(listing.entry)[:_HASH_SHOWN],
+        "origin": catalogue.origin(listing.entry),
+        "requires": list(listing.entry.requires),
+        "settings": description.get("settings", []),
+    }
+
+
+def _named(name: str, listings: Sequence[Listing]) -> Listing:
+    """The first of this name: duplicates share kind, name and state."""
+    found = [it for it in listings if name in {it.entry.name, f"{it.entry.kind}/{it.entry.name}"}]
+    kinds = sorted({it.entry.kind for it in found})
+    if len(kinds) > 1:
+        spelt = " or ".join(f"{kind}/{name}" for kind in kinds)
+        raise UsageError(f"Several plugins are called {name}.", f"Say {spelt}.")
+    if not found:
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, [it.entry.name for it in listings], n=1)
+        remedy = f"Did you mean {near[0]}?" if near else "tbot plugins list shows all."
+        raise UsageError(f"No installed plugin is called {name}.", remedy)
+    return found[0]
+
+
+def _tried(listings: Iterable[Listing]) -> Iterator[Outcome]:
+    """Each usable plugin's trial; a person at a terminal sees which one takes its time."""
+    from tbot_core.plugins.probe import probe
+
+    watched = click.get_text_stream("stderr").isatty()
+    for listing in listings:
+        if listing.state in {"active", "available"}:
+            if watched:
+                click.echo(f"Trying {listing.entry.kind} {listing.entry.name} ...", err=True)
+            yield probe(listing.entry)
+
+
+def _now() -> datetime:
+    from tbot_core.clock import SystemClock
+
+    return SystemClock().now()
+
+
+def _described(record: Record | None) -> Mapping[str, Any]:
+    return (record.description if record is not None else None) or {}
+
+
+def _table(listings: Sequence[Listing]) -> Iterator[str]:
+    if not listings:
+        yield "No plugins are installed."
+    cells = [("STATE", "KIND", "NAME", "DISTRIBUTION")]
+    cells += [(it.state, it.entry.kind, it.entry.name, f"{it.entry.dist} {it.entry.version}") for it in listings]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    reasons = ["", *(f"{it.reason}{f' (seen {it.seen})' if it.seen else ''}" for it in listings)]
+    if listings:
+        for line, reason in zip(cells, reasons, strict=True):
+            padded = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+            yield f"{padded}  {reason}".rstrip()
+
+
+def _sheet(facts: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{facts['kind']} {facts['name']}: {facts['summary'] or facts['reason'] or 'no summary'}"
+    yield f"  state         {facts['state']} {facts['reason']}".rstrip()
+    yield f"  distribution  {facts['distribution']} {facts['version']}"
+    yield f"  origin        {facts['origin']}"
+    yield f"  files         {facts['files_hash'] or 'unreadable'}"
+    yield f"  requires      {', '.join(facts['requires']) or 'nothing of tbot-core'}"
+    if facts["capabilities"]:
+        yield f"  capabilities  {', '.join(facts['capabilities'])}"
+    for it in facts["settings"]:
+        yield f"  {it['name']}={it['default']}"
+        yield f"      {it['doc']} Allowed: {it['allowed']}."

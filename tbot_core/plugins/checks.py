@@ -1,0 +1,64 @@
+"""Plugins' own risk checks: they may deny, and whatever goes wrong in one of them denies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tbot_core.errors import PluginError
+from tbot_core.plugins.failure import PluginFailure
+from tbot_core.seams import log
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tbot_core.contracts import RiskCheck
+    from tbot_core.model import Order
+    from tbot_core.plugins.catalogue import Entry
+    from tbot_core.plugins.loader import Loaded, Loader
+
+_log = log.logger(__name__)
+
+
+def risk_checks(
+    loader: Loader, loaded: Sequence[Loaded]
+) -> tuple[tuple[tuple[str, RiskCheck], ...], tuple[PluginFailure, ...]]:
+    """The (plugin's name, check) pairs of all loaded plugins in order, and the failures of those that gave none.
+
+    A check that raises, or answers anything but None or a sentence, denies the order and says so.
+    """
+    checks, failures, asked = [], [], set()
+    for it in loaded:
+        if id(it.subject) in asked:
+            continue
+        asked.add(id(it.subject))
+        try:
+            answers = loader.ask(it.subject, "tbot_risk_checks")
+            functions = [_function(answer) for answer in answers]
+        except (Exception, SystemExit) as fault:  # noqa: BLE001  -- the border of plugin load
+            failures.append(PluginFailure.of(it.entry, "risk_checks", fault))
+        else:
+            checks += [(it.entry.name, _guarded(it.entry, check)) for check in functions]
+    return tuple(checks), tuple(failures)
+
+
+def _function(answer: object) -> RiskCheck:
+    if not callable(answer):
+        raise PluginError("tbot_risk_checks returned no function.", "Let it return a function of one Order.")
+    return answer
+
+
+def _guarded(entry: Entry, check: RiskCheck) -> RiskCheck:
+    def guarded(order: Order) -> str | None:
+        try:
+            answer: object = check(order)
+        except (Exception, SystemExit) as fault:  # noqa: BLE001  -- a call into a plugin that must end in a decision
+            failure = PluginFailure.of(entry, "risk_checks", fault)
+            _log.error(
+                "plugin.failed", plugin=f"{entry.kind}/{entry.name}", phase=failure.phase, traceback=failure.trace
+            )
+            return f"{entry.name} failed: {failure.error}"
+        if answer is None or (isinstance(answer, str) and answer.strip()):
+            return answer
+        return f"{entry.name} answered neither None nor a sentence."
+
+    return guarded

@@ -1,0 +1,79 @@
+"""Tells observers what happens, one by one: one that fails harms neither the run nor the others."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from tbot_core.plugins.failure import PluginFailure
+from tbot_core.seams import log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from pluggy import HookCaller
+
+    from tbot_core.clock import Clock
+    from tbot_core.contracts import RunInfo
+    from tbot_core.plugins.catalogue import Entry
+    from tbot_core.plugins.loader import Loaded, Loader
+
+FAILURES: Final = 3
+WITHIN_S: Final = 600.0
+_log = log.logger(__name__)
+
+
+class Observers:
+    """The loaded plugins as observers; three failures within ten minutes switch one off for the rest of the run.
+
+    `report` is called once with the last failure of each plugin that is switched off.
+    """
+
+    def __init__(
+        self, loader: Loader, loaded: Sequence[Loaded], *, clock: Clock, report: Callable[[PluginFailure], None]
+    ) -> None:
+        self._clock = clock
+        self._report = report
+        self._failures: dict[Entry, deque[float]] = defaultdict(lambda: deque(maxlen=FAILURES))
+        self._off: set[Entry] = set()
+        # One object may stand behind several entries and is told once.
+        subjects = {id(it.subject): it for it in reversed(loaded)}
+        each = sorted(subjects.values(), key=lambda it: it.entry)
+        self._callers = {
+            hook: [(it.entry, caller) for it in each if (caller := loader.caller(it.subject, hook)) is not None]
+            for hook in ("tbot_started", "tbot_event", "tbot_stopped")
+        }
+
+    def started(self, run: RunInfo) -> None:
+        """Tell all that the run has started."""
+        self._tell("tbot_started", run=run)
+
+    def event(self, event: Mapping[str, object]) -> None:
+        """Tell all what the journal wrote."""
+        if self._callers["tbot_event"]:
+            self._tell("tbot_event", event=MappingProxyType(dict(event)))
+
+    def stopped(self, run: RunInfo) -> None:
+        """Tell all that the run has stopped."""
+        self._tell("tbot_stopped", run=run)
+
+    def _tell(self, hook: str, **arguments: object) -> None:
+        for entry, caller in self._callers[hook]:
+            if entry not in self._off:
+                self._call(entry, caller, arguments)
+
+    def _call(self, entry: Entry, caller: HookCaller, arguments: Mapping[str, object]) -> None:
+        try:
+            caller(**arguments)
+        except (Exception, SystemExit) as fault:  # noqa: BLE001  -- the border of an observer's call
+            failure = PluginFailure.of(entry, "observe", fault)
+            _log.error("plugin.failed", plugin=f"{entry.kind}/{entry.name}", phase="observe", traceback=failure.trace)
+            self._count(entry, failure)
+
+    def _count(self, entry: Entry, failure: PluginFailure) -> None:
+        moments = self._failures[entry]
+        moments.append(self._clock.monotonic())
+        if len(moments) == FAILURES and moments[-1] - moments[0] <= WITHIN_S:
+            self._off.add(entry)
+            self._report(failure)

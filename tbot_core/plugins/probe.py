@@ -1,0 +1,60 @@
+"""Tries plugins in child processes of their own, bounded in time, so that none can harm whoever asks."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from tbot_core.errors import AccessError
+from tbot_core.plugins.catalogue import Entry
+from tbot_core.plugins.failure import PluginFailure
+from tbot_core.seams import disk, environ, spawn
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+LIMIT_S: Final = 10.0
+_ANSWER_BYTES: Final = 1_000_000
+_PARTS: Final = ("summary", "capabilities", "settings")
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """What a trial showed: the plugin's description (summary, capabilities, settings), or its failure."""
+
+    entry: Entry
+    description: Mapping[str, Any] | None = None
+    failure: PluginFailure | None = None
+
+
+def probe(entry: Entry, *, limit_s: float = LIMIT_S) -> Outcome:
+    """Try one plugin: import, register, offer, validate, create with its defaults; blocks for `limit_s` at most."""
+    with disk.scratch() as folder:
+        request, answer = folder / "request.json", folder / "answer.json"
+        disk.write_atomic(request, json.dumps(attrs.asdict(entry)).encode())
+        # -P: the working directory is no place to import plugins from, and the parent's path says where they are.
+        command = [sys.executable, "-P", "-m", "tbot_core.plugins.trial", str(request), str(answer)]
+        path = os.pathsep.join(part for part in sys.path if part)  # seam: the separator is a constant
+        finished = spawn.run(command, timeout_s=limit_s, environment=environ.minimal() | {"PYTHONPATH": path})
+        if finished.timed_out:
+            error = f"it had not finished after {limit_s:g} s and was ended."
+            return Outcome(entry=entry, failure=PluginFailure.said(entry, "probe", error))
+        return _read(entry, answer, finished)
+
+
+def _read(entry: Entry, answer: Path, finished: spawn.Finished) -> Outcome:
+    try:
+        document = json.loads(disk.read_bytes(answer, limit=_ANSWER_BYTES))
+        if "phase" in document:
+            return Outcome(entry=entry, failure=PluginFailure(**document))
+        return Outcome(entry=entry, description={name: document[name] for name in _PARTS})
+    except (AccessError, ValueError, TypeError, KeyError):
+        last = finished.errors.strip().rsplit("\n", 1)[-1]
+        error = f"its process ended with code {finished.code} and no answer{f': {last}' if last else '.'}"
+        return Outcome(entry=entry, failure=PluginFailure.said(entry, "probe", error))

@@ -1,0 +1,170 @@
+"""What trials and runs showed of each plugin, kept in the instance's data/plugins.json.
+
+A result counts only as long as the plugin's files are those that were tried: it is kept with their hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from tbot_core.errors import AccessError, TbotError
+from tbot_core.plugins.failure import PluginFailure
+from tbot_core.seams import disk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from datetime import datetime
+
+    from tbot_core.plugins.catalogue import Entry, Listing
+    from tbot_core.plugins.probe import Outcome
+
+FILE_NAME: Final = "plugins.json"
+_LIMIT_BYTES: Final = 20_000_000
+_FORMAT: Final = 1
+
+
+@attrs.frozen(kw_only=True)
+class Record:
+    """One plugin's last result: when it was seen, of which files, and its description or failure."""
+
+    files: str
+    seen: str
+    description: Mapping[str, Any] | None = None
+    phase: str = ""
+    error: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Records:
+    """The results by entry; `warning` says why a file that stands there could not be read."""
+
+    results: Mapping[str, Record] = attrs.field(factory=dict)
+    warning: str = ""
+
+    def of(self, entry: Entry) -> Record | None:
+        """The result of exactly these files, else None."""
+        record = self.results.get(_key(entry))
+        return record if record is not None and record.files == fingerprint(entry) else None
+
+
+def read(folder: Path) -> Records:
+    """The records in a data folder; a damaged file counts as none, with a warning."""
+    path = folder / FILE_NAME
+    if not disk.exists(path):
+        return Records()
+    try:
+        return Records(results=_results(json.loads(disk.read_text(path))))
+    except (AttributeError, KeyError, TypeError, ValueError, TbotError) as fault:
+        words = fault.message if isinstance(fault, TbotError) else f"{type(fault).__name__}: {fault}"
+        return Records(warning=f"{path} cannot be read ({words}); what was recorded of plugins is unknown.")
+
+
+def updated(records: Records, outcomes: Iterable[Outcome], now: datetime) -> Records:
+    """The records with these outcomes as the last results of their plugins, seen `now`."""
+    fresh = {_key(outcome.entry): _result(outcome, now) for outcome in outcomes}
+    return attrs.evolve(records, results=dict(records.results) | fresh)
+
+
+def write(folder: Path, records: Records) -> None:
+    """Keep the records in a data folder, which is made when absent; a damaged file is set aside first.
+
+    Raises AccessError when the folder cannot be written.
+    """
+    disk.make_folder(folder)
+    path = folder / FILE_NAME
+    if records.warning:
+        disk.write_atomic(folder / f"{FILE_NAME}.damaged", disk.read_bytes(path))
+    results = {key: attrs.asdict(record) for key, record in records.results.items()}
+    text = json.dumps({"format": _FORMAT, "results": results}, sort_keys=True, indent=1)
+    disk.write_atomic(path, text.encode())
+
+
+def judge(listings: Iterable[Listing], records: Records) -> tuple[Listing, ...]:
+    """The listings with recorded failures: what is otherwise usable becomes broken, with the reason and when seen."""
+    judged = []
+    for listing in listings:
+        usable = listing.state in {"active", "available"}
+        record = records.of(listing.entry) if usable else None
+        if record is not None and record.error:
+            failure = PluginFailure.said(listing.entry, record.phase, record.error)  # type: ignore[arg-type]  # as it was written
+            judged.append(attrs.evolve(listing, state="broken", reason=failure.reason, seen=record.seen))
+        else:
+            judged.append(listing)
+    return tuple(judged)
+
+
+def fingerprint(entry: Entry) -> str:
+    """The SHA-256 over the entry's metadata and the names and bytes of its package's files; imports nothing.
+
+    Empty when a file cannot be read, which equals no recorded hash.
+    """
+    digest = hashlib.sha256(repr(entry).encode())
+    try:
+        for name, path in _files(entry.target.partition(":")[0].partition(".")[0]):
+            data = disk.read_bytes(path)
+            digest.update(f"{name}\0{len(data)}\0".encode())
+            digest.update(data)
+    except AccessError:
+        return ""
+    return digest.hexdigest()
+
+
+def _files(package: str) -> Iterator[tuple[str, Path]]:
+    """The files of a top-level package or module, each with its name inside; none when it is not there."""
+    try:
+        spec = find_spec(package)
+    except (ImportError, ValueError):
+        return
+    if spec is None:
+        return
+    if spec.submodule_search_locations is None:
+        if spec.has_location and spec.origin is not None:
+            yield package, Path(spec.origin)
+        return
+    for root in map(Path, spec.submodule_search_locations):
+        yield from ((path.relative_to(root).as_posix(), path) for path in _below(root))
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for path in disk.entries(folder):
+        if disk.is_folder(path):
+            if path.name != "__pycache__":
+                yield from _below(path)
+        else:
+            yield path
+
+
+def _key(entry: Entry) -> str:
+    return f"{entry.kind}/{entry.name}/{entry.dist}"
+
+
+def _result(outcome: Outcome, now: datetime) -> Record:
+    failure = outcome.failure
+    return Record(
+        files=fingerprint(outcome.entry),
+        seen=now.isoformat(timespec="seconds").replace("+00:00", "Z"),
+        description=outcome.description,
+        phase=failure.phase if failure else "",
+        error=failure.error if failure else "",
+    )
+
+
+def _results(document: Mapping[str, Any]) -> dict[str, Record]:
+    if document["format"] != _FORMAT:
+        raise ValueError(f"its format is {document['format']}, not {_FORMAT}")
+    return {key: _record(value) for key, value in document["results"].items()}
+
+
+def _record(document: Mapping[str, Any]) -> Record:
+    record = Record(**document)
+    texts = (record.files, record.seen, record.phase, record.error)
+    if not all(isinstance(text, str) for text in texts) or not isinstance(record.description, dict | None):
+        raise TypeError("a result has values of a wrong type")
+    return record

@@ -1,0 +1,103 @@
+"""One plugin's trial, run in a process of its own: `python -m tbot_core.plugins.trial REQUEST ANSWER`.
+
+The plugin may print, exit, hang or crash: the answer is a file, and whoever started the process bounds its time.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from tbot_core.clock import SystemClock
+from tbot_core.contracts import Context
+from tbot_core.declaration import declarations
+from tbot_core.errors import PluginError
+from tbot_core.plugins.catalogue import Entry
+from tbot_core.plugins.failure import PluginFailure
+from tbot_core.plugins.loader import Loader, build
+from tbot_core.seams import disk, log
+from tbot_core.window import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tbot_core.contracts import Plugin
+
+
+@attrs.frozen(kw_only=True)
+class Setting:
+    """One variable that a plugin declares, in words."""
+
+    name: str
+    kind: str
+    allowed: str
+    default: str
+    doc: str
+    file: str
+
+
+@attrs.frozen(kw_only=True)
+class Description:
+    """What a sound plugin says of itself."""
+
+    summary: str
+    capabilities: tuple[str, ...]
+    settings: tuple[Setting, ...]
+
+
+def attempt(entry: Entry, folder: Path) -> Description | PluginFailure:
+    """Load the plugin and create it with its defaults; `folder` becomes its data folder."""
+    loaded = Loader().load(entry)
+    if isinstance(loaded, PluginFailure):
+        return loaded
+    try:
+        config = default_config(loaded.plugin.config)
+    except Exception as fault:  # noqa: BLE001  -- the border of plugin load: the class may be anything
+        return PluginFailure.of(entry, "config", fault)
+    context = Context(clock=SystemClock(), log=log.logger(f"plugin.{entry.name}"), data_dir=folder)
+    made = build(loaded, config, context)
+    return made if isinstance(made, PluginFailure) else describe(loaded.plugin)
+
+
+def default_config(config: type[Any]) -> object:
+    """The config that an empty settings file gives; a strategy's field `window` gets some window.
+
+    Raises PluginError for a field that nothing can fill.
+    """
+    bare = {field.name for field in attrs.fields(config) if field.init and field.default is attrs.NOTHING}
+    given = {"window": Window(start=0, analysis=15, breakout=60, monitoring=60)} if "window" in bare else {}
+    if bare - given.keys():
+        names = ", ".join(sorted(bare - given.keys()))
+        raise PluginError(f"Nothing fills its config's {names}.", "Declare each with setting(), or give a default.")
+    return config(**given)
+
+
+def describe(plugin: Plugin) -> Description:
+    """The plugin's own words, with every setting that its config declares."""
+    settings = tuple(
+        Setting(
+            name=it.name, kind=it.kind.name, allowed=it.kind.allowed, default=it.default_text, doc=it.doc, file=it.file
+        )
+        for it in declarations(plugin.config).values()
+    )
+    return Description(summary=plugin.summary, capabilities=tuple(sorted(plugin.capabilities)), settings=settings)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Read the entry from the first file, try it beside that file, and write the answer to the second."""
+    request, answer = map(Path, arguments)
+    outcome = attempt(entry_of(json.loads(disk.read_text(request))), request.parent)
+    disk.write_atomic(answer, json.dumps(attrs.asdict(outcome)).encode())
+
+
+def entry_of(document: dict[str, Any]) -> Entry:
+    """The entry that `attrs.asdict` made a document of."""
+    return Entry(**document | {"requires": tuple(document["requires"])})
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
