@@ -17,7 +17,7 @@ from tbot_core.reasons import Reason
 
 if TYPE_CHECKING:
     from tbot_core.bars import Bars, Day, Market, Minute
-    from tbot_core.calendar import Session
+    from tbot_core.calendar import ExchangeCalendar, Session
     from tbot_core.model import Account, Order
     from tbot_core.policy import Frame
     from tbot_core.signals import Signals, Trigger
@@ -221,7 +221,8 @@ class FeedRequest:
     """Which bars are wanted: a stored range, simulated sessions, or those of the running market.
 
     `symbols` empty: what the source would choose. `first` and `last` bound a replay, both inclusive; `sessions` counts
-    those of a demo.
+    those of a demo. `bars` is the folder of the instance's bar store; `calendar` the owner's, None the exchange's own.
+    `typical_volume` asks for that fact of the day, which costs a source of stored bars a look back.
     """
 
     kind: Literal["replay", "demo", "live"]
@@ -230,6 +231,9 @@ class FeedRequest:
     symbols: tuple[str, ...] = ()
     sessions: int = 1
     seed: int = 0
+    bars: Path | None = None
+    calendar: ExchangeCalendar | None = None
+    typical_volume: bool = False
 
 
 @attrs.frozen(kw_only=True)
