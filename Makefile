@@ -26,7 +26,7 @@ test: $(READY)
 	$(BIN)/python -m pytest -n 2 -m "not full" $(if $(COVERAGE),--cov --cov-report=) $(ARGS)
 
 full: $(READY)
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	HYPOTHESIS_PROFILE=wide $(BIN)/python -m pytest -n 2 $(ARGS)
 
 cover: $(READY)
 	$(MAKE) test COVERAGE=1

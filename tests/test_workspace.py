@@ -1,0 +1,181 @@
+"""The repository keeps its own rules: floors, sizes, names, one version, no way to the network in a test."""
+
+from __future__ import annotations
+
+import ast
+import re
+import socket
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_socket import SocketBlockedError, SocketConnectBlockedError
+
+ROOT = Path(__file__).parents[1]
+MODULE_LINES = 400
+FUNCTION_LINES = 40
+METHODS = 12
+
+SINGULARS = {
+    "brokers": "broker", "strategies": "strategy", "filters": "filter", "alerts": "alert", "extensions": "extension",
+}  # fmt: skip
+FORBIDDEN = (
+    r"/work/|/tmp/boot|/root/|/home/(?!you\b)\w",
+    r"\bpypi\b|pythonhosted|npmjs|/simple\b(?=/)",
+    r"(?i)\b(sandbox|workplace)\b|\bhelper session|\bissue #?\d|\bpart \d of \d",
+)
+
+
+def modules() -> list[Path]:
+    """Every module of the core and of the plugins, tests apart."""
+    paths = (*(ROOT / "tbot_core").rglob("*.py"), *(ROOT / "plugins").glob("*/*/tbot_*/**/*.py"))
+    return sorted(path for path in paths if "__pycache__" not in path.parts)
+
+
+def settings() -> dict[str, Any]:
+    """The root pyproject."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def layers() -> list[set[str]]:
+    """The rows of the floors' contract, from the doors down."""
+    contracts = settings()["tool"]["importlinter"]["contracts"]
+    rows = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    return [set(re.findall(r"\w+", row)) for row in rows]
+
+
+def plugins() -> list[Path]:
+    """The folder of every plugin."""
+    return sorted(path.parent for path in (ROOT / "plugins").glob("*/*/pyproject.toml"))
+
+
+def tracked() -> list[Path]:
+    """Every file that git keeps."""
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listing.returncode:
+        pytest.skip("not a git working tree")
+    paths = (ROOT / name for name in listing.stdout.split("\0") if name)
+    return [path for path in paths if path.is_file() and path.resolve() != Path(__file__)]
+
+
+def name_of(path: Path) -> str:
+    """A path as people say it."""
+    return str(path.relative_to(ROOT))
+
+
+def test_no_module_is_longer_than_its_budget() -> None:
+    """A module has at most 400 lines."""
+    lengths = {name_of(path): len(path.read_text().splitlines()) for path in modules()}
+    assert {name: length for name, length in lengths.items() if length > MODULE_LINES} == {}
+
+
+def test_no_function_is_longer_than_its_budget() -> None:
+    """A function has at most 40 lines from `def` to its end, and a class 12 public methods."""
+    over = []
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                length = (node.end_lineno or 0) - node.lineno + 1
+                if length > FUNCTION_LINES:
+                    over.append(f"{name_of(path)}:{node.lineno}: {node.name} has {length} lines")
+            if isinstance(node, ast.ClassDef):
+                methods = [part for part in node.body if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef)]
+                public = [method.name for method in methods if not method.name.startswith("_")]
+                if len(public) > METHODS:
+                    over.append(f"{name_of(path)}:{node.lineno}: {node.name} has {len(public)} public methods")
+    assert over == []
+
+
+def test_floors_are_one_contract_without_exceptions() -> None:
+    """The layers are exhaustive, and no import contract has an ignore list."""
+    contracts = settings()["tool"]["importlinter"]["contracts"]
+    floors = next(contract for contract in contracts if contract["type"] == "layers")
+    assert floors["exhaustive"] is True
+    assert floors["containers"] == ["tbot_core"]
+    for contract in contracts:
+        assert not any(key.startswith("ignore") or key == "exhaustive_ignores" for key in contract)
+
+
+def test_below_the_seams_nothing_waits() -> None:
+    """The deciding floor and the words hold no coroutine; contracts declare them, and a clock waits."""
+    rows = layers()
+    names = {name for row in rows[rows.index({"seams"}) + 1 :] for name in row} - {"clock", "contracts", "hookspecs"}
+    found = []
+    for path in modules():
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        if parts[0] == "tbot_core" and len(parts) > 1 and parts[1] in names:
+            waits = (ast.AsyncFunctionDef, ast.Await, ast.AsyncFor, ast.AsyncWith)
+            found += [name_of(path) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, waits)]
+    assert found == []
+
+
+def test_every_plugin_follows_the_one_name_rule() -> None:
+    """Folder, distribution, package, entry point and group are one name, and the package is typed."""
+    for folder in plugins():
+        kind, name = SINGULARS[folder.parent.name], folder.name
+        package = f"tbot_{kind}_{name}"
+        stated = tomllib.loads((folder / "pyproject.toml").read_text())
+        assert stated["project"]["name"] == f"tbot-{kind}-{name.replace('_', '-')}"
+        assert name in stated["project"]["entry-points"][f"tbot.{folder.parent.name}"]
+        assert "tbot-core>=1,<2" in stated["project"]["dependencies"]
+        assert (folder / package / "py.typed").is_file()
+        assert (folder / "README.md").is_file()
+        assert list((folder / "tests").glob("test_*.py"))
+
+
+def test_every_plugin_is_named_in_the_workspace() -> None:
+    """The group `plugins`, the sources, and the import contracts name each plugin that exists, and no other."""
+    stated = settings()
+    kinds = [(SINGULARS[folder.parent.name], folder.name) for folder in plugins()]
+    names = sorted(f"tbot-{kind}-{name.replace('_', '-')}" for kind, name in kinds)
+    packages = sorted(f"tbot_{kind}_{name}" for kind, name in kinds)
+    linter = stated["tool"]["importlinter"]
+    independent = next(contract for contract in linter["contracts"] if contract["type"] == "independence")
+    assert sorted(stated["dependency-groups"]["plugins"]) == names
+    assert sorted(set(stated["tool"]["uv"]["sources"]) - {"tbot-core"}) == names
+    assert sorted(set(linter["root_packages"]) - {"tbot_core"}) == packages
+    assert sorted(independent["modules"]) == packages
+
+
+def test_there_is_one_version() -> None:
+    """VERSION.md at the root is the core's package data, and says what the distribution says."""
+    version = f"v{settings()['project']['version']}"
+    assert (ROOT / "VERSION.md").read_text() == (ROOT / "tbot_core" / "VERSION.md").read_text() == f"{version}\n"
+
+
+def test_no_file_names_a_machine_or_a_registry() -> None:
+    """No file that git keeps holds a machine's absolute path, a registry's address, or talk of how it came about."""
+    found = []
+    for path in tracked():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        for number, line in enumerate(text.splitlines(), start=1):
+            found += [f"{name_of(path)}:{number}: {line.strip()}" for rule in FORBIDDEN if re.search(rule, line)]
+    assert found == []
+
+
+def test_test_files_have_names_of_their_own() -> None:
+    """No two test files share a name, and their folders are no packages."""
+    files = sorted((*(ROOT / "tests").rglob("*.py"), *(ROOT / "plugins").glob("*/*/tests/**/*.py")))
+    names = [path.name for path in files if path.name != "conftest.py"]
+    assert sorted(names) == sorted(set(names))
+    assert "__init__.py" not in names
+
+
+def test_a_test_cannot_reach_the_network() -> None:
+    """Opening a socket fails at once."""
+    with pytest.raises(SocketBlockedError):
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+
+
+@pytest.mark.usefixtures("loopback")
+def test_the_fixture_loopback_reaches_this_machine_alone() -> None:
+    """With the fixture a test's own server is reached, and any other address still refused."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        assert client.getpeername() == server.getsockname()
+    with socket.socket() as stranger, pytest.raises(SocketConnectBlockedError):
+        stranger.connect(("192.0.2.1", 9))
