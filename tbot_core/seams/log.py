@@ -70,15 +70,22 @@ def logger(name: str) -> Logger:
     return Logger(name)
 
 
-def configure(level: Level, format: Format, folder: Path | None, *, backups: Path | None = None) -> None:  # noqa: A002  -- the setting is called so
-    """Open the gate: lines to standard error, and to `folder`/tbot.log unless that is None.
+def configure(
+    level: Level,
+    format: Format,  # noqa: A002  -- the setting is called so
+    folder: Path | None,
+    *,
+    backups: Path | None = None,
+    screen: bool = True,
+) -> None:
+    """Open the gate: lines to standard error, unless `screen` is false, and to `folder`/tbot.log unless that is None.
 
     A full file is moved into `backups` (default: the folder `backups` beside `folder`). Called again, it closes what
     was open. Records of other libraries and Python's warnings pass the same gate. Raises AccessError when a folder or
     the file cannot be made.
     """
     close()
-    handlers: list[logging.Handler] = [_Screen()]
+    handlers: list[logging.Handler] = [_Screen()] if screen else []
     if folder is not None:
         handlers.append(_file(format, folder, folder.parent / "backups" if backups is None else backups))
     lines = _Lines(format)

@@ -154,6 +154,14 @@ def test_a_folder_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
         log.configure("info", "json", tmp_path / "more")
 
 
+def test_the_screen_can_be_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With `screen` false a line goes to the file alone."""
+    log.configure("info", "json", tmp_path, screen=False)
+    log.logger("a").info("said")
+    assert [line["event"] for line in lines(tmp_path)] == ["said"]
+    assert capsys.readouterr().err == ""
+
+
 class _Unshowable:
     def __str__(self) -> str:
         raise RuntimeError(CANARY)
