@@ -6,42 +6,67 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tbot_core.errors import TbotError
 from tbot_core.seams import environ
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
     from types import TracebackType
 
-    Failure = tuple[type[BaseException], BaseException, TracebackType | None]
+_OFF = frozenset({"false", "no", "off", "0"})
 
 
 class Unforeseen:
-    """The last hook of the process: one sentence and where the traceback lies; the process then exits with 1.
+    """The last hook of the process: one sentence, and where the traceback lies; the process then exits with 1.
 
-    `home` is the instance's folder once `--home` has been read.
+    `home` is the instance's folder once a command has read `--home`. The traceback goes to the log of the instance, or
+    to the screen with BUILD_MODE=debug in its settings or TBOT_DEBUG=1 in the environment; redacted in either case.
     """
 
     def __init__(self) -> None:
         self.home: Path | None = None
 
     def report(self, kind: type[BaseException], fault: BaseException, trace: TracebackType | None) -> None:
-        """Write the sentence, and the redacted traceback: to the screen when it is asked for, else to the log."""
-        if issubclass(kind, KeyboardInterrupt):
-            click.echo("tbot: Stopped.", err=True)
-            return
+        """Say what happened; the signature is that of `sys.excepthook`."""
         from tbot_core.seams.redaction import redact
 
-        sentence = redact(f"tbot: An unforeseen failure, a fault of tbot or of a plugin: {kind.__name__}: {fault}")
-        click.echo(sentence, err=True)
-        if self._debugging():
+        sentence = f"tbot: {kind.__name__}: {fault}: nobody foresaw this; it is a fault of tbot or of a plugin."
+        click.echo(redact(sentence), err=True)
+        texts = self._settings()
+        if environ.variable("TBOT_DEBUG") == "1" or texts.get("BUILD_MODE", "").strip().lower() == "debug":
             import traceback
 
             click.echo(redact("".join(traceback.format_exception(kind, fault, trace))), err=True)
         else:
-            click.echo(f"      {self._pointer((kind, fault, trace))}", err=True)
+            click.echo(f"      {self._logged((kind, fault, trace), texts)}", err=True)
 
-    def _debugging(self) -> bool:
-        return environ.variable("TBOT_DEBUG") == "1"
+    def _settings(self) -> Mapping[str, str]:
+        if self.home is None:
+            return {}
+        from tbot_core.settings.switches import raw
 
-    def _pointer(self, failure: Failure) -> str:
-        return "Run the command again with TBOT_DEBUG=1 in the environment to see the traceback."
+        try:
+            return raw(self.home)
+        except TbotError:
+            return {}
+
+    def _logged(
+        self, failure: tuple[type[BaseException], BaseException, TracebackType | None], texts: Mapping[str, str]
+    ) -> str:
+        """Write the traceback to the instance's log, and say where; without a log, say how to see it."""
+        hint = "Run the command again with TBOT_DEBUG=1 in the environment to see the traceback."
+        if self.home is None or not texts or texts.get("ENABLE_LOGGING", "").strip().lower() in _OFF:
+            return hint
+        from tbot_core.seams import log
+        from tbot_core.settings.instance import Instance
+
+        form: log.Format = "csv" if texts.get("LOG_FORMAT", "").strip().lower() == "csv" else "json"
+        folder = Instance.at(self.home).logs
+        try:
+            log.configure("info", form, folder, screen=False)
+        except TbotError as fault:
+            return f"{fault.message} {hint}"
+        log.logger(__name__).error("command.failed", exc_info=failure)
+        log.close()
+        return f"The traceback is in {folder / log.FILE_NAME}."

@@ -15,12 +15,16 @@ if TYPE_CHECKING:
 
 def _told(ctx: click.Context, _parameter: click.Parameter, value: Path | None) -> Path | None:
     """Whoever reports an unforeseen failure must know the instance."""
+    _point(ctx, resolve_home(value))
+    return value
+
+
+def _point(ctx: click.Context, home: Path) -> None:
     from tbot_core.cli.failures import Unforeseen
 
     unforeseen = ctx.find_object(Unforeseen)
     if unforeseen is not None:
-        unforeseen.home = resolve_home(value)
-    return value
+        unforeseen.home = home
 
 
 home_option: Final = click.option(
@@ -39,6 +43,11 @@ json_option: Final = click.option("--json", "as_json", is_flag=True, help="Write
 def resolve_home(home: Path | None) -> Path:
     """The instance's folder: the option, else $TBOT_HOME, else the working directory."""
     return home or Path(environ.variable("TBOT_HOME") or ".")
+
+
+def use_home(home: Path) -> None:
+    """Say that the running command uses another instance than `--home` names, so that failures are logged there."""
+    _point(click.get_current_context(), home)
 
 
 def emit(document: object, *, as_json: bool, lines: Iterable[str] = ()) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -141,7 +142,7 @@ def _tried(listings: Iterable[Listing]) -> Iterator[Outcome]:
     """Each usable plugin's trial; a person at a terminal sees which one takes its time."""
     from tbot_core.plugins.probe import probe
 
-    watched = click.get_text_stream("stderr").isatty()
+    watched = sys.stderr.isatty()
     for listing in listings:
         if listing.state in {"active", "available"}:
             if watched:

@@ -126,7 +126,8 @@ def origin(entry: Entry) -> str:
 
 def fits(requirement: str, version: str) -> bool:
     """Whether a version of the core satisfies a requirement ("tbot-core>=1,<2"); ValueError if it is malformed."""
-    clauses = [_CLAUSE.fullmatch(part.strip()) for part in requirement[len(CORE) :].split(",")]
+    wanted = requirement[len(CORE) :].strip()
+    clauses = [_CLAUSE.fullmatch(part.strip()) for part in wanted.split(",")] if wanted else []
     if _RELEASE.fullmatch(version) and all(clauses):
         return all(_holds(clause[1], version, clause[2]) for clause in clauses if clause)
     # Rare forms (~=, ==1.*, markers, pre-releases) are worth the 30 ms that this import costs.
