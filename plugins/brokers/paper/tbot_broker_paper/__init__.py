@@ -1,0 +1,33 @@
+"""Broker `paper`: simulated fills and an exact account, over stored bars or a simulated market."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tbot_broker_paper.config import Config
+from tbot_core.contracts import Plugin
+from tbot_core.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from tbot_broker_paper.broker import PaperBroker
+    from tbot_core.contracts import Context
+
+__all__ = ["Config"]
+
+
+@hookimpl
+def tbot_broker() -> Plugin:
+    """The plugin's offer."""
+    return Plugin(
+        name="paper",
+        summary="Simulated fills over stored bars or a simulated market",
+        config=Config,
+        create=_create,
+        capabilities=frozenset({"feed"}),
+    )
+
+
+def _create(config: Config, context: Context) -> PaperBroker:
+    from tbot_broker_paper.broker import PaperBroker
+
+    return PaperBroker(config, context.clock)

@@ -1,0 +1,55 @@
+"""The paper account's books: cash and positions, exact in whole atoms."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tbot_core.model import atoms_of, dollars_of, ticks_of, units_of
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from tbot_core.bars import Minute
+    from tbot_core.model import Fill
+
+
+class Book:
+    """Cash and signed positions after each fill, and what they are worth at the last prices seen."""
+
+    def __init__(self, cash: Decimal) -> None:
+        """Start flat with this cash, dollars."""
+        self._cash = atoms_of(cash)
+        self._units: dict[str, int] = {}
+        self._last: dict[str, int] = {}
+
+    @property
+    def cash(self) -> Decimal:
+        """Dollars, also those that a short sale brought in."""
+        return dollars_of(self._cash)
+
+    @property
+    def equity(self) -> Decimal:
+        """Cash and positions at their last prices, dollars."""
+        return dollars_of(self._cash + sum(units * self._last[symbol] for symbol, units in self._units.items()))
+
+    @property
+    def gross(self) -> Decimal:
+        """What all positions are worth, long or short, dollars."""
+        return dollars_of(sum(abs(units) * self._last[symbol] for symbol, units in self._units.items()))
+
+    def book(self, fill: Fill) -> None:
+        """Take a fill in; its price is the symbol's last one until a bar closes."""
+        units, ticks = units_of(fill.quantity) * (1 if fill.buy else -1), ticks_of(float(fill.price))
+        self._cash -= units * ticks + atoms_of(fill.fees)
+        held = self._units.pop(fill.symbol, 0) + units
+        self._last[fill.symbol] = ticks
+        if held:
+            self._units[fill.symbol] = held
+
+    def mark(self, symbols: tuple[str, ...], minute: Minute) -> None:
+        """Value the positions at the minute's closes; a symbol without a bar keeps its last price."""
+        if not self._units:
+            return
+        for symbol, close in zip(symbols, minute.close.tolist(), strict=True):
+            if symbol in self._units and close == close:  # noqa: PLR0124  NaN: no bar in this minute
+                self._last[symbol] = ticks_of(close)

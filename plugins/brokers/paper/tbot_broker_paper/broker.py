@@ -1,0 +1,169 @@
+"""The paper broker: an account, a simulated venue for its orders, and the bars they meet."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from tbot_broker_paper.book import Book
+from tbot_broker_paper.simulator import SimulatedFeed, today_or_next
+from tbot_core.bars import Tape
+from tbot_core.calendar import ExchangeCalendar
+from tbot_core.clock import exchange_time
+from tbot_core.contracts import BrokerEvent, VenueRules
+from tbot_core.errors import Unavailable
+from tbot_core.fills import Costs, Venue
+from tbot_core.model import Account
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tbot_broker_paper.config import Config
+    from tbot_core.bars import Minute
+    from tbot_core.calendar import Session
+    from tbot_core.clock import Clock
+    from tbot_core.contracts import Feed, FeedRequest
+    from tbot_core.model import Order
+
+ACCOUNT_ID: Final = "PAPER"
+DEMO_FIRST_DAY: Final = dt.date(2026, 1, 5)
+_LEVERAGE: Final = 2
+_RULES: Final = VenueRules(
+    simulated=True,
+    brackets=True,
+    amend_atomic=True,
+    dedupes_cid=True,
+    cancel_by_cid=True,
+    exec_ids_unique=True,
+    quantity_step=Decimal("0.000001"),
+    fractional_types=frozenset({"market", "limit"}),
+)
+
+
+class PaperBroker:
+    """A broker whose orders meet the bars that it is shown; the same orders and bars give the same fills.
+
+    Cash begins at PAPER_CASH and is carried from session to session. Ids of events and executions count up within each
+    session's date.
+    """
+
+    def __init__(self, config: Config, clock: Clock) -> None:
+        """Open the account; `clock` says which session is today's."""
+        self._costs = Costs.of(config, config.target_fill)
+        self._clock = clock
+        self._book = Book(config.paper_cash)
+        self._venue: Venue | None = None
+        self._tape = Tape((), 0)
+        self._known: set[str] = set()
+        self._events: list[BrokerEvent] = []
+
+    @property
+    def rules(self) -> VenueRules:
+        """Simulated; brackets rest from the entry's fill on, quantities go down to a millionth of a share."""
+        return _RULES
+
+    def feed(self, request: FeedRequest) -> Feed:
+        """Stored bars for a replay, else the simulated market.
+
+        Simulated sessions begin at `request.first`: without one a demo begins on a fixed day, and a live feed serves
+        today's session, or the next one once that has closed. Where volumes of stored bars are partial, VOLUME_LIMIT
+        is off. Raises DataError when there is nothing to serve.
+        """
+        calendar = request.calendar or ExchangeCalendar()
+        if request.kind == "replay":
+            from tbot_broker_paper.replay import ReplayFeed
+
+            replay = ReplayFeed(request, calendar)
+            if replay.partial_volume:
+                self._costs = attrs.evolve(self._costs, share_cap=None)
+            return replay
+        if request.kind == "live" and request.first is None:
+            now = self._clock.now()
+            return SimulatedFeed(request, today_or_next(calendar, now, exchange_time(now).date()), calendar)
+        first = request.first or DEMO_FIRST_DAY
+        return SimulatedFeed(request, calendar.session(first) or calendar.next(first), calendar)
+
+    def open_session(self, session: Session, symbols: tuple[str, ...]) -> None:
+        """A new session's bell; nothing of the last one rests any more."""
+        self._venue = Venue(self._costs, session, symbols)
+        self._tape = Tape(symbols, session.minutes)
+        self._known = set()
+
+    def observe(self, minute: Minute) -> None:
+        """A minute has closed: match what rests, then value what is held."""
+        venue = self._open_venue()
+        self._tape.append(minute)
+        if not venue.idle:
+            venue.match(self._tape.bars, minute.index)
+            self._collect(venue)
+        self._book.mark(self._tape.symbols, minute)
+
+    def close_session(self) -> None:
+        """Close what is still open at its last price; events stay to be polled."""
+        venue = self._open_venue()
+        venue.close(self._tape.bars)
+        self._collect(venue)
+        self._venue = None
+
+    async def connect(self) -> Account:
+        """The paper account; nobody is asked."""
+        return self._account()
+
+    async def account(self) -> Account:
+        """Cash, equity at the last prices, and buying power of twice the equity less all that is held."""
+        return self._account()
+
+    async def submit(self, order: Order) -> None:
+        """Take an order; the same client order id again in a session is the same order and changes nothing.
+
+        Raises Unavailable while no session is open.
+        """
+        venue = self._open_venue()
+        if order.client_order_id in self._known:
+            return
+        self._known.update({order.client_order_id}, (child.client_order_id for child in order.protection))
+        venue.accept(order, self._tape.closed - 1)
+        self._collect(venue)
+
+    async def cancel(self, client_order_id: str) -> None:
+        """Take an order out; its event says whether it still rested. Raises Unavailable while no session is open."""
+        venue = self._open_venue()
+        venue.cancel(client_order_id)
+        self._collect(venue)
+
+    async def replace(self, client_order_id: str, stop_price: Decimal) -> None:
+        """Move a resting stop at once. Raises Unavailable while no session is open."""
+        venue = self._open_venue()
+        venue.replace(client_order_id, stop_price)
+        self._collect(venue)
+
+    async def poll(self) -> Sequence[BrokerEvent]:
+        """What happened since the last call, oldest first."""
+        taken, self._events = self._events, []
+        return taken
+
+    async def close(self) -> None:
+        """Nothing to log out of."""
+
+    def _account(self) -> Account:
+        equity = self._book.equity
+        return Account(
+            account_id=ACCOUNT_ID,
+            equity=equity,
+            cash=self._book.cash,
+            buying_power=max(_LEVERAGE * equity - self._book.gross, Decimal(0)),
+        )
+
+    def _open_venue(self) -> Venue:
+        if self._venue is None:
+            raise Unavailable("The paper broker has no open session.", "Orders are taken from the bell to the close.")
+        return self._venue
+
+    def _collect(self, venue: Venue) -> None:
+        for event in venue.events():
+            if event.fill is not None:
+                self._book.book(event.fill)
+            self._events.append(event)

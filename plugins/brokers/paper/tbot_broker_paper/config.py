@@ -1,0 +1,20 @@
+"""What the paper broker reads of the settings."""
+
+from __future__ import annotations
+
+import attrs
+
+from tbot_core.declaration import choice, setting
+from tbot_core.policy import Simulation
+
+
+@attrs.frozen(kw_only=True)
+class Config(Simulation):
+    """The core's settings of every simulation, and when a target counts as reached."""
+
+    target_fill: str = setting(
+        "TARGET_FILL",
+        choice("through", "touch"),
+        default="through",
+        doc="Whether a simulated target fills when price trades through it by a tick, or already at a touch.",
+    )

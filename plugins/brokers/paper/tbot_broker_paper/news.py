@@ -1,0 +1,166 @@
+"""News: what moves one symbol for minutes or hours, and how much of it lasts."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+import numpy as np
+
+from tbot_core.bars import Array, Index
+
+_LAST_START: Final = 12
+_ROUGHNESS: Final = 0.3
+
+
+@attrs.frozen(kw_only=True)
+class _Kind:
+    """How often a kind of news comes in a session, and the ranges of what it does; minutes, log returns, fractions."""
+
+    most: int
+    chance: float
+    start: tuple[float, float]
+    rise: tuple[float, float]
+    hold: tuple[float, float]
+    decay: tuple[float, float]
+    size: tuple[float, float]
+    fade: tuple[float, float]
+    follows: float = 0.5
+
+
+_KINDS: Final = (
+    # After the open: ranges are left for good, or were left in error.
+    _Kind(
+        most=6,
+        chance=0.85,
+        start=(11, 24),
+        rise=(4, 11),
+        hold=(2, 30),
+        decay=(20, 150),
+        size=(0.026, 0.05),
+        fade=(-0.6, 0.8),
+    ),
+    # Late in the morning: a rush that overshoots, and mostly comes back.
+    _Kind(
+        most=6,
+        chance=0.8,
+        start=(58, 76),
+        rise=(5, 14),
+        hold=(1, 6),
+        decay=(14, 60),
+        size=(0.022, 0.04),
+        fade=(0.1, 1.1),
+    ),
+    # A day of its own: one direction for hours, a breather in the afternoon.
+    _Kind(
+        most=2,
+        chance=0.8,
+        start=(2, 40),
+        rise=(170, 250),
+        hold=(20, 60),
+        decay=(20, 60),
+        size=(0.045, 0.08),
+        fade=(0.05, 0.4),
+        follows=0.7,
+    ),
+    # Late in the day: the move goes on, or is taken back.
+    _Kind(
+        most=5,
+        chance=0.8,
+        start=(292, 306),
+        rise=(4, 14),
+        hold=(3, 20),
+        decay=(15, 60),
+        size=(0.009, 0.022),
+        fade=(-0.5, 0.7),
+        follows=0.8,
+    ),
+    # At any time.
+    _Kind(
+        most=12,
+        chance=0.7,
+        start=(0, 370),
+        rise=(1, 9),
+        hold=(0, 12),
+        decay=(8, 120),
+        size=(0.004, 0.02),
+        fade=(-0.3, 0.9),
+    ),
+)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class News:
+    """The news of a session, one row each.
+
+    Times in minutes after the bell; `size` is a log return, `fade` the share of it that is lost from `turn` on.
+    """
+
+    symbol: Index
+    start: Array
+    rise: Array
+    turn: Array
+    decay: Array
+    size: Array
+    fade: Array
+
+    def moves(self, minutes: int) -> Array:
+        """What each has moved its symbol by the end of each minute; shape (news, minutes)."""
+        now = np.arange(1, minutes + 1, dtype=np.float64)
+        return self._moved(now)
+
+    def roughness(self, minutes: int) -> Array:
+        """Volatility that each adds in each minute, the more the faster it moves; shape (news, minutes)."""
+        steps = np.diff(self._moved(np.arange(minutes + 1, dtype=np.float64)), axis=1)
+        # So much that the noise of the whole move does not depend on how long it takes.
+        rough: Array = _ROUGHNESS * np.sqrt(np.abs(steps * self.size[:, None]))
+        return rough
+
+    def stir(self, minutes: int) -> Array:
+        """How much each is talked of in each minute, 0 to about 1; shape (news, minutes)."""
+        since = np.arange(minutes, dtype=np.float64) + 1 - self.start[:, None]
+        fresh = np.exp(-np.maximum(since - self.rise[:, None].clip(max=30), 0) / 12)
+        loud = (np.abs(self.size) / 0.03).clip(max=1.5) / (self.rise / 8).clip(min=1)
+        stir: Array = np.where(since > 0, fresh, 0.0) * loud[:, None]
+        return stir
+
+    def lasting(self, minutes: int, symbols: int) -> Array:
+        """What is left of all of it at the close; shape (symbols)."""
+        left = np.zeros(symbols)
+        np.add.at(left, self.symbol, self._moved(np.array([float(minutes)]))[:, 0])
+        return left
+
+    def _moved(self, now: Array) -> Array:
+        come = ((now - self.start[:, None]) / self.rise[:, None]).clip(0, 1)
+        gone = ((now - self.turn[:, None]) / self.decay[:, None]).clip(0, 1)
+        moved: Array = self.size[:, None] * (1 - (1 - come) ** 2 - self.fade[:, None] * gone * (2 - gone))
+        return moved
+
+
+def draw_news(draw: np.random.Generator, minutes: int, drift: Array) -> News:
+    """The news of a session of so many minutes; some kinds tend to follow the symbol's `drift`."""
+    order = draw.permutation(len(drift))
+    rows = [_draw_kind(draw, kind) for kind in _KINDS]
+    start, rise, hold, decay, size, fade, lucky, follows = np.concatenate(rows, axis=1)
+    # At most one piece a symbol: the sum of two rushes looks like neither.
+    symbol = order[: len(start)]
+    come = (lucky > 0) & (start < minutes - _LAST_START)
+    with_it = np.where(drift[symbol] >= 0, 1.0, -1.0)
+    size *= np.where(follows > 0, with_it, -with_it)
+    return News(
+        symbol=symbol[come],
+        start=start[come],
+        rise=rise[come],
+        turn=(start + rise + hold)[come],
+        decay=decay[come],
+        size=size[come],
+        fade=fade[come],
+    )
+
+
+def _draw_kind(draw: np.random.Generator, kind: _Kind) -> Array:
+    ranges = np.array([kind.start, kind.rise, kind.hold, kind.decay, kind.size, kind.fade])
+    parts = draw.uniform(ranges[:, :1], ranges[:, 1:], (len(ranges), kind.most))
+    luck = draw.random((2, kind.most))
+    signs = np.stack((kind.chance - luck[0], kind.follows - luck[1]))
+    return np.concatenate((parts, signs))

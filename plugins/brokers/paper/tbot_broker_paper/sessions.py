@@ -1,0 +1,29 @@
+"""A session whose bars are there as arrays, shown minute by minute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import attrs
+
+from tbot_core.bars import Array, Day, Minute
+from tbot_core.calendar import Session
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class RowSession:
+    """A feed's session; `fields` maps open, high, low, close, volume and vwap to (minutes, symbols) arrays."""
+
+    session: Session
+    symbols: tuple[str, ...]
+    day: Day
+    fields: Mapping[str, Array]
+
+    async def minutes(self) -> AsyncIterator[Minute]:
+        """Every minute in order, as views of the rows."""
+        for index in range(self.session.minutes):
+            yield Minute(index=index, **{name: rows[index] for name, rows in self.fields.items()})

@@ -1,0 +1,90 @@
+"""The simulated market as a source of sessions, for demonstrations and for paper trading without data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import numpy as np
+
+from tbot_broker_paper.companies import SYMBOLS
+from tbot_broker_paper.market import SimulatedMarket
+from tbot_broker_paper.sessions import RowSession
+from tbot_core.contracts import FeedLabel
+from tbot_core.errors import DataError
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import AsyncIterator
+
+    from tbot_core.bars import Day
+    from tbot_core.calendar import ExchangeCalendar, Session
+    from tbot_core.contracts import FeedRequest, FeedSession
+
+GENERATION: Final = 1
+"""Grows whenever the same seed gives other prices."""
+
+_NOTES: Final = (
+    "Prices, volumes, capitalisation and VIX are invented; so are the companies and their symbols.",
+    "There are no quotes: NO_QUOTE, SPREAD_WIDE and the age of quotes do not apply.",
+)
+
+
+class SimulatedFeed:
+    """Simulated sessions from a first exchange day on, one after the other; it never waits."""
+
+    def __init__(self, request: FeedRequest, first: Session, calendar: ExchangeCalendar) -> None:
+        """Serve `request.sessions` sessions; raises DataError for a symbol that is not listed."""
+        self._symbols = tuple(sorted(request.symbols)) or SYMBOLS
+        _must_be_listed(self._symbols)
+        self._first = first
+        self._count = request.sessions
+        self._calendar = calendar
+        self._market = SimulatedMarket(request.seed, calendar)
+        self._seed = request.seed
+
+    @property
+    def label(self) -> FeedLabel:
+        """Simulated prices, said so; the hash stands for seed, first day, number of sessions and symbols."""
+        what = ["simulated market", GENERATION, self._seed, self._first.date.isoformat(), self._count, self._symbols]
+        return FeedLabel(
+            name="simulated market",
+            simulated=True,
+            quotes=False,
+            notes=_NOTES,
+            data_hash=hashlib.sha256(json.dumps(what).encode()).hexdigest(),
+        )
+
+    async def sessions(self) -> AsyncIterator[FeedSession]:
+        """The sessions in order; each is drawn when it is asked for."""
+        session = self._first
+        for number in range(self._count):
+            if number:
+                session = self._calendar.next(session.date)
+            yield self._session(session)
+
+    def _session(self, session: Session) -> RowSession:
+        columns = np.array([SYMBOLS.index(symbol) for symbol in self._symbols])
+        fields = {name: np.ascontiguousarray(rows[:, columns]) for name, rows in self._market.bars(session).items()}
+        day = _only(self._market.day(session), columns)
+        return RowSession(session=session, symbols=self._symbols, day=day, fields=fields)
+
+
+def _only(day: Day, columns: np.ndarray[tuple[int], np.dtype[np.intp]]) -> Day:
+    facts = attrs.asdict(day, recurse=False)
+    return attrs.evolve(day, **{name: fact[columns] for name, fact in facts.items() if name != "vix"})
+
+
+def _must_be_listed(symbols: tuple[str, ...]) -> None:
+    strangers = [symbol for symbol in symbols if symbol not in SYMBOLS]
+    if strangers:
+        message = f"The simulated market does not list {', '.join(strangers)}."
+        raise DataError(message, f"It lists {', '.join(SYMBOLS)}; real symbols need stored bars or DATA_SOURCE.")
+
+
+def today_or_next(calendar: ExchangeCalendar, now: dt.datetime, today: dt.date) -> Session:
+    """The exchange day's session until it has closed, then the next one."""
+    session = calendar.session(today)
+    return session if session is not None and now < session.close else calendar.next(today)
