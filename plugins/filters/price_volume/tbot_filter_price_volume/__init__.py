@@ -1,0 +1,36 @@
+"""Filter `price_volume`: price, volume, gap, market capitalisation, spread and relative volume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tbot_core.contracts import Plugin
+from tbot_core.hookspecs import hookimpl
+from tbot_core.seams import disk
+from tbot_filter_price_volume.filter import Config, PriceVolume
+from tbot_filter_price_volume.funds import parse
+
+if TYPE_CHECKING:
+    from tbot_core.contracts import Context
+
+__all__ = ["Config", "PriceVolume"]
+
+TABLE = "funds.csv"
+
+
+@hookimpl
+def tbot_filter() -> Plugin:
+    """The plugin's offer."""
+    return Plugin(
+        name="price_volume",
+        summary="Price, volume, gap, market capitalisation, spread and relative volume",
+        config=Config,
+        create=_create,
+    )
+
+
+def _create(config: Config, context: Context) -> PriceVolume:
+    own = context.data_dir / TABLE
+    table = own if disk.exists(own) else Path(__file__).with_name(TABLE)
+    return PriceVolume(config=config, funds=parse(disk.read_text(table), str(table)))

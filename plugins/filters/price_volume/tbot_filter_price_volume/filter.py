@@ -1,0 +1,201 @@
+"""The filter's settings and its comparisons, all of them pure and one number a row."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import attrs
+import numpy as np
+
+from tbot_core.contracts import Check
+from tbot_core.declaration import choice, fraction, integer, number, optional, setting
+from tbot_core.errors import SettingsError
+from tbot_core.reasons import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tbot_core.bars import Array, Day, Index, Market, Quotes
+    from tbot_core.policy import Frame
+    from tbot_core.signals import Signals
+
+FRESH_S = 10.0
+
+# A ratio of prices is compared on 12 decimals, so that exactly 3 % is not more than 3 %.
+_DECIMALS = 12
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    """The filter's limits; prices in USD, volumes in shares."""
+
+    min_price: float = setting(
+        "MIN_PRICE",
+        number(least=0, most=1_000_000),
+        default="1",
+        doc="Smallest close of a signal bar in USD.",
+    )
+    max_price: float | None = setting(
+        "MAX_PRICE",
+        optional(number(least=0, most=1_000_000), zero=True, absent="0 or empty for none"),
+        default="",
+        doc="Largest close of a signal bar in USD; 0 or empty is none.",
+    )
+    min_volume: int = setting(
+        "MIN_VOLUME_THRESHOLD",
+        integer(least=0, most=10**12),
+        default="0",
+        doc="Smallest mean volume, in shares, of up to 20 previous sessions (0 = off).",
+    )
+    min_relative_volume: float = setting(
+        "MIN_REL_VOLUME",
+        number(least=0, most=1000),
+        default="0",
+        doc="Smallest volume so far as a multiple of the mean of the same minutes of previous sessions (0 = off).",
+    )
+    gap_reference: str = setting(
+        "GAP_REFERENCE",
+        choice("current", "previous_close"),
+        default="current",
+        doc="The gap is the last price against today's open, or with previous_close today's open against that.",
+    )
+    max_spread_pct: Decimal = setting(
+        "MAX_SPREAD_PCT",
+        fraction(),
+        default="0.003",
+        doc="Widest spread at entry as a fraction of the middle price.",
+    )
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse limits that let nothing pass."""
+        if self.max_price is not None and self.min_price > self.max_price:
+            raise SettingsError(
+                f"MIN_PRICE={self.min_price:g} lies above MAX_PRICE={self.max_price:g}.",
+                "Raise MAX_PRICE, lower MIN_PRICE, or leave MAX_PRICE empty.",
+            )
+
+
+@attrs.frozen(kw_only=True)
+class PriceVolume:
+    """The filter; `funds` are the symbols to which limits of market capitalisation do not apply."""
+
+    config: Config
+    funds: frozenset[str] = frozenset()
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The optional facts of a `Day` that it looks at."""
+        return frozenset({"typical_volume"} if self.config.min_relative_volume else ())
+
+    def screen(self, day: Day, symbols: tuple[str, ...], frame: Frame) -> Sequence[Check]:
+        """Mean volume and market capitalisation, each where it has a limit."""
+        checks: list[Check] = []
+        if self.config.min_volume:
+            checks.append(
+                Check(
+                    name="average volume",
+                    value=day.average_volume,
+                    low=float(self.config.min_volume),
+                    below=Reason.VOLUME_LOW,
+                    above=Reason.VOLUME_LOW,
+                    unknown=Reason.VOLUME_UNKNOWN,
+                )
+            )
+        if frame.min_market_cap or frame.max_market_cap:
+            checks.append(self._market_cap(day.market_cap, symbols, frame))
+        return checks
+
+    def judge(self, signals: Signals, market: Market, frame: Frame) -> Sequence[Check]:
+        """Price and gap; spread where the source has quotes; relative volume where it has a limit."""
+        checks = [
+            Check(
+                name="price",
+                value=signals.price,
+                low=self.config.min_price,
+                high=self.config.max_price,
+                below=Reason.PRICE_LOW,
+                above=Reason.PRICE_HIGH,
+                unknown=Reason.FILTER_UNKNOWN,
+            ),
+            self._gap(signals, market, frame),
+        ]
+        if market.quotes is not None:
+            checks += self._spread(signals.cells[-1], market.quotes)
+        if self.config.min_relative_volume:
+            checks.append(self._relative_volume(signals, market))
+        return checks
+
+    def _market_cap(self, market_cap: Array, symbols: tuple[str, ...], frame: Frame) -> Check:
+        fund = np.broadcast_to([symbol in self.funds for symbol in symbols], market_cap.shape)
+        low = float(frame.min_market_cap) if frame.min_market_cap else -np.inf
+        high = float(frame.max_market_cap) if frame.max_market_cap else np.inf
+        return Check(
+            name="market capitalisation",
+            value=np.where(fund & np.isnan(market_cap), 0.0, market_cap),
+            low=np.where(fund, -np.inf, low),
+            high=np.where(fund, np.inf, high),
+            below=Reason.MARKET_CAP_LOW,
+            above=Reason.MARKET_CAP_HIGH,
+            unknown=Reason.MARKET_CAP_UNKNOWN,
+        )
+
+    def _gap(self, signals: Signals, market: Market, frame: Frame) -> Check:
+        opened = market.bars.first_open[signals.cells]
+        if self.config.gap_reference == "current":
+            ratio = signals.price / opened
+        else:
+            ratio = opened / market.day.previous_close[signals.cells]
+        return Check(
+            name="gap",
+            value=_compared(np.abs(ratio - 1)),
+            high=float(frame.max_gap_pct),
+            below=Reason.GAP_LARGE,
+            above=Reason.GAP_LARGE,
+            unknown=Reason.GAP_UNKNOWN,
+        )
+
+    def _spread(self, rows: Index, quotes: Quotes) -> Sequence[Check]:
+        bid, ask = quotes.bid[rows], quotes.ask[rows]
+        two_sided = (bid > 0) & (ask >= bid)
+        width = np.divide(ask - bid, (ask + bid) / 2, out=np.full(len(rows), np.nan), where=two_sided)
+        age = Check(
+            name="quote age",
+            value=np.where(two_sided, quotes.age_s[rows], np.nan),
+            high=FRESH_S,
+            below=Reason.NO_QUOTE,
+            above=Reason.NO_QUOTE,
+            unknown=Reason.NO_QUOTE,
+            required=True,
+        )
+        spread = Check(
+            name="spread",
+            value=_compared(width),
+            high=float(self.config.max_spread_pct),
+            below=Reason.SPREAD_WIDE,
+            above=Reason.SPREAD_WIDE,
+            unknown=Reason.NO_QUOTE,
+            required=True,
+        )
+        return (age, spread)
+
+    def _relative_volume(self, signals: Signals, market: Market) -> Check:
+        cells = (*signals.cells, signals.minute)
+        value = np.full(len(signals), np.nan)
+        if market.day.typical_volume is not None and len(signals):
+            so_far = market.bars.so_far("volume", 0, int(signals.minute.max()) + 1)[cells]
+            typical = market.day.typical_volume[cells]
+            np.divide(so_far, typical, out=value, where=typical > 0)
+        return Check(
+            name="relative volume",
+            value=_compared(value),
+            low=self.config.min_relative_volume,
+            below=Reason.REL_VOLUME_LOW,
+            above=Reason.REL_VOLUME_LOW,
+            unknown=Reason.REL_VOLUME_UNKNOWN,
+        )
+
+
+def _compared(ratio: Array) -> Array:
+    rounded: Array = np.round(ratio, _DECIMALS)
+    return rounded

@@ -1,0 +1,29 @@
+"""The table of funds, to which limits of market capitalisation do not apply."""
+
+from __future__ import annotations
+
+import csv
+import re
+
+from tbot_core.errors import SettingsError
+
+HEADER = ["symbol", "name"]
+_SYMBOL = re.compile(r"[A-Z][A-Z0-9.]{0,15}")
+
+
+def parse(text: str, where: str) -> frozenset[str]:
+    """The symbols of a table with columns symbol and name; `where` names it in errors.
+
+    Raises SettingsError, with one line a fault, for another header, other columns or a word that is no symbol.
+    """
+    rows = list(csv.reader(text.splitlines()))
+    faults = [] if rows and rows[0] == HEADER else [f"{where}:1: the header is not {','.join(HEADER)!r}."]
+    funds: set[str] = set()
+    for number, row in enumerate(rows[1:], start=2):
+        if len(row) == len(HEADER) and _SYMBOL.fullmatch(row[0]):
+            funds.add(row[0])
+        elif row:
+            faults.append(f"{where}:{number}: {','.join(row)!r} is not a symbol in capitals, a comma and a name.")
+    if faults:
+        raise SettingsError("\n".join(faults), "Correct the table of funds, or remove it to use the one shipped.")
+    return frozenset(funds)
