@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
+import attrs
 import click
 
 from tbot_core.cli.options import emit, home_option, json_option
-from tbot_core.errors import UsageError
-from tbot_core.settings.findings import Finding, Mode
+from tbot_core.declaration import Declared
+from tbot_core.errors import AccessError, UsageError
+from tbot_core.settings.findings import Finding, Level, Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from tbot_core.declaration import Declared
     from tbot_core.settings.values import Effective, Settings
 
 _REFUSED: Final = 3
@@ -76,18 +77,19 @@ def explain_command(*, key: str, home: Path | None, as_json: bool) -> None:
 
 def check(home: Path | None, mode: Mode) -> tuple[Finding, ...]:
     """Every finding about the instance's settings for a run in this mode, failing ones first."""
-    from tbot_core.plugins import catalogue
     from tbot_core.settings.report import report
 
-    installed = {(it.entry.kind, it.entry.name) for it in catalogue.plugins() if it.state == "available"}
-    return report(home, mode=mode, declared=_declared(home), installed=installed)
+    known = _plugins(home)
+    found = report(home, mode=mode, declared=known.declared, installed=known.installed)
+    level: Level = "fail" if mode in {"paper", "live"} else "warn"
+    return (*(Finding(level=level, message=failure) for failure in known.failures), *found)
 
 
 def show(home: Path | None, mode: Mode) -> Settings:
     """The settings as they hold; SettingsError when they are not valid."""
     from tbot_core.settings.loading import load
 
-    return load(home, mode=mode, declared=_declared(home))
+    return load(home, mode=mode, declared=_plugins(home).declared)
 
 
 def explain(home: Path | None, key: str) -> dict[str, Any]:
@@ -98,7 +100,7 @@ def explain(home: Path | None, key: str) -> dict[str, Any]:
     from tbot_core.settings.loading import examine
     from tbot_core.settings.report import NOT_ACTED_ON
 
-    examined = examine(home, mode="demo", declared=_declared(home))
+    examined = examine(home, mode="demo", declared=_plugins(home).declared)
     effective = _find(examined.values, key)
     one = effective.declaration
     return {
@@ -120,18 +122,40 @@ def explain(home: Path | None, key: str) -> dict[str, Any]:
     }
 
 
-def _declared(home: Path | None) -> Sequence[Declared]:
-    return ()
+@attrs.frozen(kw_only=True)
+class _Plugins:
+    installed: frozenset[tuple[str, str]]
+    declared: tuple[Declared, ...]
+    failures: tuple[str, ...]
 
 
-def _find(values: Any, key: str) -> Effective:
+def _plugins(home: Path | None) -> _Plugins:
+    """What is installed, what the enabled plugins declare, and a sentence for each of these that does not load."""
+    from tbot_core.declaration import Declared
+    from tbot_core.plugins import catalogue
+    from tbot_core.plugins.loader import Loader
+    from tbot_core.settings.switches import enabled, raw
+
+    listings = catalogue.plugins()
+    installed = frozenset((it.entry.kind, it.entry.name) for it in listings)
+    try:
+        wanted = enabled(raw(home)) & installed
+    except AccessError:
+        wanted = frozenset()  # the file that cannot be read is a finding of its own
+    loaded, failures = Loader().offers(wanted, listings)
+    return _Plugins(
+        installed=installed,
+        declared=tuple(Declared(kind=it.entry.kind, name=it.entry.name, config=it.plugin.config) for it in loaded),
+        failures=tuple(failure.sentence for failure in failures),
+    )
+
+
+def _find(values: Mapping[str, Effective], key: str) -> Effective:
     wanted = key.upper()
-    found: Effective | None = values.get(wanted)
+    spellings = {alias: effective for effective in values.values() for alias in effective.declaration.aliases}
+    found = values.get(wanted) or spellings.get(wanted)
     if found is not None:
         return found
-    spellings = {alias: effective for effective in values.values() for alias in effective.declaration.aliases}
-    if wanted in spellings:
-        return cast("Effective", spellings[wanted])
     from difflib import get_close_matches
 
     near = get_close_matches(wanted[:80], [*values, *spellings], n=3)

@@ -91,7 +91,7 @@ class Exits:
 
     stop_loss_pct: Decimal = setting(
         "STOP_LOSS_PCT",
-        fraction(),
+        fraction(least="0.0001"),
         default="0.02",
         doc="Distance of the protective stop from the signal bar's close, as a fraction of that.",
     )

@@ -35,12 +35,12 @@ GROUPS: Final[dict[str, type[Any]]] = {
 class Known:
     """A variable with its owner: `core`, or a plugin's kind and name (`strategy open`).
 
-    `others` are kinds of further plugins that read it too: its text must be allowed by each.
+    `readers` are further plugins that declare it too, with their kinds: its text must be allowed by each.
     """
 
     declaration: Declaration
     owner: str
-    others: tuple[Kind[Any], ...] = ()
+    readers: tuple[tuple[str, Kind[Any]], ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -71,9 +71,11 @@ def catalogue(strategies: Iterable[str], declared: Sequence[Declared] = ()) -> C
     for name in frame_names(strategies, declared):
         for declaration in framed(name).values():
             known[declaration.name] = Known(declaration=declaration, owner=CORE)
-    _add(known, declared)
-    ours = {(plugin.kind, plugin.name) for plugin in declared}
-    _add(known, [plugin for plugin in OWNED if (plugin.kind, plugin.name) not in ours])
+    for plugin in declared:
+        _declare(known, plugin)
+    for plugin in OWNED:
+        for declaration in declarations(plugin.config).values():
+            known.setdefault(declaration.name, Known(declaration=declaration, owner=f"{plugin.kind} {plugin.name}"))
     aliases = {alias: name for name, one in known.items() for alias in one.declaration.aliases}
     return Catalogue(known=known, aliases=aliases)
 
@@ -92,12 +94,11 @@ def framed(strategy: str) -> dict[str, Declaration]:
     }
 
 
-def _add(known: dict[str, Known], plugins: Sequence[Declared]) -> None:
-    for plugin in plugins:
-        for declaration in declarations(plugin.config).values():
-            name = declaration.name.replace("{NAME}", plugin.name.upper())
-            if name in known:
-                known[name] = attrs.evolve(known[name], others=(*known[name].others, declaration.kind))
-            else:
-                named = attrs.evolve(declaration, name=name)
-                known[name] = Known(declaration=named, owner=f"{plugin.kind} {plugin.name}")
+def _declare(known: dict[str, Known], plugin: Declared) -> None:
+    owner = f"{plugin.kind} {plugin.name}"
+    for declaration in declarations(plugin.config).values():
+        name = declaration.name.replace("{NAME}", plugin.name.upper())
+        if name in known:
+            known[name] = attrs.evolve(known[name], readers=(*known[name].readers, (owner, declaration.kind)))
+        else:
+            known[name] = Known(declaration=attrs.evolve(declaration, name=name), owner=owner)

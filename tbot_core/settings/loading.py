@@ -15,7 +15,7 @@ from tbot_core.declaration import declarations
 from tbot_core.errors import AccessError, SettingsError
 from tbot_core.seams import disk
 from tbot_core.settings import rules
-from tbot_core.settings.catalogue import CORE, GROUPS, Catalogue, catalogue, framed
+from tbot_core.settings.catalogue import CORE, GROUPS, Catalogue, Known, catalogue, framed
 from tbot_core.settings.files import LIMIT_BYTES, Entry, Parsed, parse
 from tbot_core.settings.findings import Finding, Origin, shown
 from tbot_core.settings.instance import ENCRYPTED_SUFFIX, ENV_FILE, Instance
@@ -89,6 +89,7 @@ def examine(
     draft = _draft(mode, values)
     findings += [finding for finding in rules.findings(draft) if not bad & set(finding.keys)]
     findings += _outside(instance, values)
+    findings.sort(key=_position)
     if any(finding.level == "fail" for finding in findings):
         return Examined(settings=None, findings=tuple(findings), values=values)
     settings = _settings(instance, draft, texts, tuple(findings))
@@ -98,6 +99,12 @@ def examine(
 def version() -> str:
     """The version that VERSION.md of the package states."""
     return disk.read_text(_VERSION_FILE).split()[0]
+
+
+def _position(finding: Finding) -> tuple[str, int]:
+    """Where a person who reads the files from top to bottom meets it; what stands nowhere comes first."""
+    file, _, line = finding.where.rpartition(":")
+    return (file, int(line)) if line.isdecimal() else (finding.where, 0)
 
 
 def _remedy(faults: Sequence[str]) -> str:
@@ -181,24 +188,40 @@ def _unknown(known: Catalogue, entry: Entry, *, compare: bool) -> Finding:
 
 
 def _values(known: Catalogue, entries: Mapping[str, Entry]) -> tuple[dict[str, Effective], list[Finding]]:
+    """Every variable as it holds, by its default where its text is refused; and what is refused."""
     values: dict[str, Effective] = {}
     refused: list[Finding] = []
     for name, one in known.known.items():
-        declaration = one.declaration
-        value, text, origin = declaration.default, declaration.default_text, Origin()
-        entry = entries.get(name)
+        declaration, entry = one.declaration, entries.get(name)
+        held = Effective(
+            declaration=declaration,
+            owner=one.owner,
+            value=declaration.default,
+            text=declaration.default_text,
+            origin=Origin(),
+        )
         if entry is not None:
-            given = Origin(file=entry.file, line=entry.line) if entry.line else _OPTION
-            try:
-                parsed = [kind.parse(entry.value.strip()) for kind in (declaration.kind, *one.others)]
-            except ValueError:
-                allowed = declaration.kind.allowed
-                sentence = f"{entry.key}={shown(entry.value)}: allowed is {allowed}."
-                refused.append(Finding(level="fail", message=sentence, keys=(name,), where=str(given)))
+            origin = Origin(file=entry.file, line=entry.line) if entry.line else _OPTION
+            faults = [
+                Finding(level="fail", message=fault, keys=(name,), where=str(origin)) for fault in _read(one, entry)
+            ]
+            if faults:
+                refused += faults
             else:
-                value, text, origin = parsed[0], declaration.kind.show(parsed[0]), given
-        values[name] = Effective(declaration=declaration, owner=one.owner, value=value, text=text, origin=origin)
+                value = declaration.kind.parse(entry.value.strip())
+                held = attrs.evolve(held, value=value, text=declaration.kind.show(value), origin=origin)
+        values[name] = held
     return values, refused
+
+
+def _read(one: Known, entry: Entry) -> Iterator[str]:
+    """What the owner and each further reader of a variable have against its text."""
+    for reader, kind in (("", one.declaration.kind), *one.readers):
+        try:
+            kind.parse(entry.value.strip())
+        except ValueError:
+            whose = f" for {reader}" if reader else ""
+            yield f"{entry.key}={shown(entry.value)}: allowed{whose} is {kind.allowed}."
 
 
 def _draft(mode: Mode, values: Mapping[str, Effective]) -> rules.Draft:

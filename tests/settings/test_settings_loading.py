@@ -1,0 +1,407 @@
+"""From files and options to checked, typed settings."""
+
+from __future__ import annotations
+
+from datetime import time
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as profile
+from hypothesis import strategies as st
+
+from tbot_core.declaration import Declared, fraction, names, setting
+from tbot_core.errors import SettingsError
+from tbot_core.settings import Settings, examine, load
+from tbot_core.settings.loading import version
+from tbot_core.window import Window
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tbot_core.settings.findings import Mode
+
+MODES: list[Mode] = ["replay", "demo", "backtest", "paper", "live"]
+
+
+def write(home: Path, text: str = "STRATEGY_SEQUENCE=open\n", env: str | None = None) -> Path:
+    """An instance with this trading configuration and global configuration."""
+    (home / ".env_bot").write_text(text, encoding="utf-8", newline="")
+    if env is not None:
+        (home / ".env").write_text(env, encoding="utf-8")
+    return home
+
+
+def faults(home: Path, mode: Mode = "replay") -> list[str]:
+    """What refuses to load."""
+    return [str(finding) for finding in examine(home, mode=mode).findings if finding.level == "fail"]
+
+
+def warnings(found: Settings) -> list[str]:
+    """What is worth knowing."""
+    return [str(finding) for finding in found.warnings]
+
+
+def test_both_samples_load_byte_for_byte(tmp_path: Path, shared: Path) -> None:
+    """The user's own files are read as they are, with every value that they mean."""
+    (tmp_path / ".env").write_bytes((shared / "reference" / "env.sample").read_bytes())
+    (tmp_path / ".env_bot").write_bytes((shared / "reference" / "env_bot.sample").read_bytes())
+    found = load(tmp_path, mode="paper")
+    assert found.strategies == ("open", "mid", "close")
+    assert found.filters == ("price_volume", "finnhub", "black_scholes")
+    assert (found.trading.broker_name, found.trading.sleep_time) == ("alpaca", 1.0)
+    assert (found.risk.max_open_positions, found.risk.weights[0]) == (5, Decimal("0.4"))
+    assert (found.entries.fractional, found.rebalance.rebalance_enabled) == (True, True)
+    assert found.frames["close"].start_time == time(19, 30)
+    assert found.frames["mid"].short_type == "InverseETF"
+    assert found.frames["open"].max_market_cap == Decimal(10_000_000_000)
+    assert found.simulation.slippage_stddev_pct == Decimal("0.1")
+    assert found.deployment.session_timeout == 3000.0
+    assert not any("no setting that is known" in warning for warning in warnings(found))
+
+
+def test_every_key_of_the_samples_is_owned(tmp_path: Path, shared: Path) -> None:
+    """Each variable of both samples is known with its file and line as origin."""
+    for name, sample in ((".env", "env.sample"), (".env_bot", "env_bot.sample")):
+        data = (shared / "reference" / sample).read_bytes()
+        (tmp_path / name).write_bytes(data)
+        for number, line in enumerate(data.decode().splitlines(), 1):
+            key, equals, _ = line.strip().partition("=")
+            if equals and not key.startswith("#") and not key.startswith("NOTIFY_ON"):
+                found = examine(tmp_path, mode="demo").values[key]
+                assert str(found.origin) == f"{name}:{number}"
+
+
+def test_a_small_file_holds_with_defaults_for_the_rest(tmp_path: Path) -> None:
+    """What a file does not say has its default; the global configuration may be absent."""
+    found = load(write(tmp_path, "STRATEGY_SEQUENCE=Mid\nSTART_TIME_MID=15:30\n"), mode="replay")
+    assert found.strategies == ("mid",)
+    assert found.window("mid") == Window(start=60, analysis=20, breakout=10, monitoring=30)
+    assert found.frames["mid"].enabled
+    assert found.deployment.control_dir == "control"
+    assert found.instance.home == tmp_path
+    assert found.warnings == ()
+
+
+def test_an_option_wins_over_the_file_over_the_default(tmp_path: Path) -> None:
+    """Precedence: option, file, default; each value says where it comes from."""
+    found = load(
+        write(tmp_path, "STRATEGY_SEQUENCE=open\nSEED=4\nMAX_TRADES=2\n"), mode="demo", overrides={"SEED": "9"}
+    )
+    assert (found.simulation.seed, found.risk.max_trades, found.risk.max_open_positions) == (9, 2, 5)
+    origins = {key: str(found.values[key].origin) for key in ("SEED", "MAX_TRADES", "MAX_OPEN_POSITIONS")}
+    assert origins == {"SEED": "option", "MAX_TRADES": ".env_bot:3", "MAX_OPEN_POSITIONS": "default"}
+    assert [found.values[key].given for key in origins] == [True, True, False]
+
+
+def test_the_process_environment_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable of the process changes no setting and is not interpolated."""
+    monkeypatch.setenv("SEED", "9")
+    found = load(write(tmp_path, "STRATEGY_SEQUENCE=open\nFAILOVER_LOG_TAG=X\nSEED=1\n"), mode="demo")
+    assert found.simulation.seed == 1
+    assert faults(write(tmp_path, "SEED=${SEED}\n")) == [
+        ".env_bot:1: SEED=${SEED}: allowed is a whole number from 0 to 4294967295."
+    ]
+
+
+def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
+    """Files, values and rules: each fault has its line, and none hides another."""
+    text = (
+        "STRATEGY_SEQUENCE=open,open\n=x\nMAX_TRADES=-1\nWEIGHTS=0.9,0.9\n"
+        "SLEEP_TIME=0\nSTART_TIME_OPEN=09:00\nNOVALUE\nMAX_GAP_PCT_OPEN=20\n"
+    )
+    with pytest.raises(SettingsError) as caught:
+        load(write(tmp_path, text, env="ENVIRONMENT=staging\n"), mode="replay")
+    lines = caught.value.message.splitlines()
+    assert [line.split(" ")[0] for line in lines] == [
+        f"{file}:{line}:"
+        for file, line in (
+            (".env", 1),
+            *((".env_bot", number) for number in range(1, 9)),
+        )
+    ]
+    assert "allowed is one of production, development" in lines[0]
+    assert "tbot config check" in caught.value.remedy
+    assert caught.value.exit_code == 3
+
+
+def test_a_page_of_faults_is_cut(tmp_path: Path) -> None:
+    """Somebody's novel in place of a settings file gives a message that fits a screen buffer."""
+    with pytest.raises(SettingsError) as caught:
+        load(write(tmp_path, "Once upon a time\n" * 300), mode="replay")
+    assert caught.value.message.endswith("\nand 100 more faults.")
+
+
+def test_a_missing_configuration_names_the_demo(tmp_path: Path) -> None:
+    """A folder without an instance is one sentence with a way to look; a demo needs none."""
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path, mode="replay")
+    assert "holds no trading configuration .env_bot" in str(caught.value)
+    assert "tbot run --demo" in str(caught.value)
+    assert caught.value.remedy == ""
+    assert load(tmp_path, mode="demo", overrides={"STRATEGY_SEQUENCE": "open"}).strategies == ("open",)
+
+
+def test_an_unreadable_configuration_is_a_settings_fault(tmp_path: Path) -> None:
+    """What stands at the path and cannot be read is said with the system's reason, exit code 3."""
+    (tmp_path / ".env_bot").mkdir()
+    with pytest.raises(SettingsError, match="Cannot read") as caught:
+        load(tmp_path, mode="replay")
+    assert caught.value.exit_code == 3
+    (tmp_path / "long").write_text(f"ENV_BOT_PATH={'x' * 5000}\n")
+    (tmp_path / ".env").write_text(f"ENV_BOT_PATH={'x' * 5000}\n")
+    with pytest.raises(SettingsError, match="allowed is a path"):
+        load(tmp_path, mode="replay")
+
+
+def test_a_file_of_another_size_is_refused(tmp_path: Path) -> None:
+    """A file larger than any settings file is not read into memory."""
+    (tmp_path / ".env_bot").write_bytes(b"#" * 300_000)
+    assert "holds more than 262144 bytes" in faults(tmp_path)[0]
+
+
+def test_the_global_configuration_names_the_other(tmp_path: Path) -> None:
+    """ENV_BOT_PATH moves the trading configuration, relative to the instance; outside it warns."""
+    (tmp_path / "bot").write_text("STRATEGY_SEQUENCE=open\n")
+    (tmp_path / ".env").write_text("ENV_BOT_PATH=bot\nCONTROL_DIR=/elsewhere\n")
+    found = load(tmp_path, mode="replay")
+    assert str(found.values["STRATEGY_SEQUENCE"].origin) == "bot:1"
+    assert warnings(found) == [".env:2: CONTROL_DIR=/elsewhere lies outside the instance."]
+
+
+def test_live_refuses_plaintext(tmp_path: Path) -> None:
+    """Live trading needs an encrypted trading configuration; every other mode reads the plaintext one."""
+    write(tmp_path)
+    for mode in MODES:
+        expected = [".env_bot: live trading refuses a plaintext trading configuration: it must be encrypted."]
+        assert faults(tmp_path, mode) == (expected if mode == "live" else [])
+
+
+@pytest.mark.parametrize("name", [".env", ".env_bot"])
+def test_an_encrypted_file_is_never_passed_over(tmp_path: Path, name: str) -> None:
+    """An encrypted file takes precedence, so a plaintext one beside it is not used in its place."""
+    write(tmp_path)
+    (tmp_path / f"{name}.enc").write_bytes(b"token")
+    for mode in MODES:
+        assert f"{name}: {name}.enc stands there and takes precedence" in faults(tmp_path, mode)[0]
+
+
+@pytest.mark.parametrize(
+    ("line", "warning"),
+    [
+        ("TOTAL_ALOCATION=1", "TOTAL_ALOCATION is no setting that is known; the nearest name is TOTAL_ALLOCATION."),
+        ("START_TIME_OPNE=14:30", "START_TIME_OPNE is no setting that is known; the nearest name is START_TIME_OPEN."),
+        ("seed=1", "seed is no setting that is known; the nearest name is SEED."),
+        ("QWERTYUIOP=hunter2", "QWERTYUIOP is no setting that is known."),
+        ("CONTROL_DIR=x", "CONTROL_DIR belongs into .env and is not read here."),
+    ],
+)
+def test_a_key_that_is_not_used_warns(tmp_path: Path, line: str, warning: str) -> None:
+    """An unknown key names the nearest known one and never its value; one of the other file says where it belongs."""
+    found = load(write(tmp_path, f"STRATEGY_SEQUENCE=open\n{line}\n"), mode="replay")
+    assert warnings(found) == [f".env_bot:2: {warning}"]
+    assert found.deployment.control_dir == "control"
+
+
+def test_an_unknown_option_warns(tmp_path: Path) -> None:
+    """An option for a variable that nobody has is said too."""
+    found = load(write(tmp_path), mode="replay", overrides={"QWERTYUIOP": "1"})
+    assert warnings(found) == ["option: QWERTYUIOP is no setting that is known."]
+
+
+def test_a_page_of_unknown_keys_is_not_compared_for_ever(tmp_path: Path) -> None:
+    """The nearest name is looked for in the first fifty unknown keys only."""
+    text = "STRATEGY_SEQUENCE=open\n" + "".join(f"TOTAL_ALLOCATIO{number}=1\n" for number in range(60))
+    nearest = [warning for warning in warnings(load(write(tmp_path, text), mode="replay")) if "nearest" in warning]
+    assert len(nearest) == 50
+
+
+def test_an_alias_is_the_same_setting(tmp_path: Path) -> None:
+    """Both spellings of the switch work; where both stand the last counts and says so."""
+    text = "STRATEGY_SEQUENCE=open\nENABLE_FINNHUB_FUNDAMENTALS_FILTER=true\n"
+    found = load(write(tmp_path, text), mode="replay")
+    assert (found.filters, found.warnings) == (("price_volume", "finnhub"), ())
+    found = load(write(tmp_path, text + "ENABLE_FUNNHUB_FUNDAMENTALS_FILTER=false\n"), mode="replay")
+    assert found.filters == ("price_volume",)
+    assert warnings(found) == [
+        (
+            ".env_bot:3: ENABLE_FUNNHUB_FUNDAMENTALS_FILTER means ENABLE_FINNHUB_FUNDAMENTALS_FILTER of line 2; "
+            "this line counts."
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "strategies", "frames"),
+    [
+        ("STRATEGY_SEQUENCE=close,open", ("close", "open"), ["close", "open"]),
+        ("STRATEGY_SEQUENCE=open,mid\nSTRAT_OPEN_ENABLED=false", ("mid",), ["open", "mid"]),
+        ("STRATEGY_SEQUENCE=open,mid\nSTRATEGY_OVERRIDE=MID", ("mid",), ["open", "mid"]),
+        ("STRATEGY_SEQUENCE=open\nSTRATEGY_OVERRIDE=close", ("close",), ["open", "close"]),
+        ("STRATEGY_SEQUENCE=mine\nMINE_ANALYSIS_TIME=7", ("mine",), ["mine"]),
+    ],
+)
+def test_sequence_override_and_switches_say_who_runs(
+    tmp_path: Path, text: str, strategies: tuple[str, ...], frames: list[str]
+) -> None:
+    """The order of the sequence holds, a disabled one drops out, an override runs alone, any name counts."""
+    found = load(write(tmp_path, text), mode="replay")
+    assert found.strategies == strategies
+    assert list(found.frames) == frames
+    assert found.warnings == ()
+
+
+def test_a_third_partys_strategy_reads_its_standard_variables(tmp_path: Path) -> None:
+    """A strategy NAME has the nine standard variables with NAME in theirs."""
+    text = (
+        "STRATEGY_SEQUENCE=gap_up\nSTART_TIME_GAP_UP=16:00\nGAP_UP_ANALYSIS_TIME=1\nGAP_UP_BREAKOUT_TIME=2\n"
+        "GAP_UP_MONITORING_TIME=3\nSHORT_TYPE_GAP_UP=ShortSell\nMAX_GAP_PCT_GAP_UP=0.5\nMIN_MARKET_CAP_GAP_UP=0\n"
+        "MAX_MARKET_CAP_GAP_UP=\nSTRAT_GAP_UP_ENABLED=yes\n"
+    )
+    found = load(write(tmp_path, text), mode="replay")
+    frame = found.frames["gap_up"]
+    assert found.window("gap_up") == Window(start=90, analysis=1, breakout=2, monitoring=3)
+    assert (frame.short_type, frame.max_gap_pct) == ("ShortSell", Decimal("0.5"))
+    assert (frame.min_market_cap, frame.max_market_cap) == (None, None)
+    assert found.warnings == ()
+
+
+@attrs.frozen(kw_only=True)
+class Mine:
+    """A third party's settings."""
+
+    window: Window
+    edge: float = setting("MINE_EDGE", fraction(of=float), default="0.1", doc="A distance.")
+    stop_loss_pct: float = setting("STOP_LOSS_PCT", fraction(of=float), default="0.5", doc="The core's.")
+    gap: Decimal = setting("MAX_GAP_PCT_{NAME}", fraction(most="0.5"), default="0.1", doc="The core's.")
+    plain: int = 4
+
+
+MINE = Declared(kind="strategy", name="mine", config=Mine)
+
+
+def test_a_plugins_config_is_filled_from_the_settings(tmp_path: Path) -> None:
+    """Its own variables, the core's that it declares too, those of its name, and its window; in its own types."""
+    text = "STRATEGY_SEQUENCE=mine\nMINE_EDGE=0.25\nSTOP_LOSS_PCT=0.03\nSTART_TIME_MINE=14:40\nMAX_GAP_PCT_MINE=0.2\n"
+    found = load(write(tmp_path, text), mode="replay", declared=[MINE])
+    window = Window(start=10, analysis=20, breakout=10, monitoring=30)
+    config = found.plugin_config(Mine, "mine")
+    assert config == Mine(window=window, edge=0.25, stop_loss_pct=0.03, gap=Decimal("0.2"))
+    assert isinstance(config.stop_loss_pct, float)
+    assert found.values["MINE_EDGE"].owner == "strategy mine"
+    other = attrs.evolve(window, start=70)
+    assert found.plugin_config(Mine, "mine", window=other).window == other
+    assert found.warnings == ()
+
+
+def test_the_cores_default_holds_for_a_plugin_that_reads_the_cores_setting(tmp_path: Path) -> None:
+    """STOP_LOSS_PCT means one thing, whatever default a plugin declares beside the core's."""
+    found = load(write(tmp_path, "STRATEGY_SEQUENCE=mine"), mode="replay", declared=[MINE])
+    assert found.plugin_config(Mine, "mine").stop_loss_pct == 0.02
+
+
+def test_a_plugins_variables_are_checked_like_the_cores(tmp_path: Path) -> None:
+    """Its own kind, and a stricter one beside the core's, refuse with file and line."""
+    write(tmp_path, "STRATEGY_SEQUENCE=mine\nMINE_EDGE=2\nMAX_GAP_PCT_MINE=0.9\n")
+    found = examine(tmp_path, mode="replay", declared=[MINE]).findings
+    assert [str(finding) for finding in found] == [
+        ".env_bot:2: MINE_EDGE=2: allowed is a fraction (0.02 is 2 %) from 0 to 1.",
+        ".env_bot:3: MAX_GAP_PCT_MINE=0.9: allowed for strategy mine is a fraction (0.02 is 2 %) from 0 to 0.5.",
+    ]
+
+
+@attrs.frozen(kw_only=True)
+class Late:
+    """Settings of a plugin that was not announced."""
+
+    edge: Decimal = setting("LATE_EDGE", fraction(), default="0.1", doc="A distance.")
+    symbols: tuple[str, ...] = setting("LATE_SYMBOLS", names(), default="A", doc="Symbols.")
+
+
+def test_a_config_that_was_not_announced_is_filled_and_checked_too(tmp_path: Path) -> None:
+    """A class that `load` did not know reads the same files, and says all its faults at once."""
+    found = load(write(tmp_path, "STRATEGY_SEQUENCE=open\nLATE_EDGE=0.3\n"), mode="replay")
+    assert found.plugin_config(Late) == Late(edge=Decimal("0.3"))
+    found = load(tmp_path, mode="replay", overrides={"LATE_EDGE": "3", "LATE_SYMBOLS": ",,"})
+    with pytest.raises(SettingsError) as caught:
+        found.plugin_config(Late)
+    assert caught.value.message.splitlines() == [
+        "LATE_EDGE=3: allowed is a fraction (0.02 is 2 %) from 0 to 1.",
+        "LATE_SYMBOLS=,,: allowed is names separated by commas.",
+    ]
+
+
+BASE = "STRATEGY_SEQUENCE=open,mid\nSTART_TIME_MID=15:30\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        BASE + "# a comment\nTOTAL_ALLOCATION=0.020\n",
+        BASE + "DEBUG_LOG_LEVEL=quiet\nNOTIFY_ON_FILL=false\nAPI_TIMEOUT=10\n",
+        BASE + "BROKER_NAME=ibkr\n",
+        BASE + "FILTERS=price_volume\n",
+        BASE + "START_TIME_CLOSE=19:00\nMAX_PE_RATIO=3\nREBALANCE_ENABLED=true\n",
+        "START_TIME_MID=15:30\nSTRATEGY_SEQUENCE=open,mid,close\nSTRAT_CLOSE_ENABLED=0\n",
+    ],
+)
+def test_the_fingerprint_ignores_what_no_decision_depends_on(tmp_path: Path, text: str) -> None:
+    """Spelling, logs, alerts, a simulation's broker, what does not run, and what nothing acts on."""
+    first = load(write(tmp_path, BASE), mode="replay").fingerprint
+    assert load(write(tmp_path, text), mode="backtest").fingerprint == first
+    assert len(first) == 64
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        BASE + "TOTAL_ALLOCATION=0.03\n",
+        BASE + "SEED=1\n",
+        BASE + "START_TIME_OPEN=14:31\n",
+        BASE + "STRAT_OPEN_BUFFER=0.03\n",
+        BASE + "MAX_PRICE=7\n",
+        BASE + "FILTERS=none\n",
+        "STRATEGY_SEQUENCE=mid,open\nSTART_TIME_MID=15:30\n",
+    ],
+)
+def test_the_fingerprint_tells_settings_apart_that_trade_differently(tmp_path: Path, text: str) -> None:
+    """Budgets, seed, windows, thresholds, filters, and the order of strategies."""
+    first = load(write(tmp_path, BASE), mode="replay").fingerprint
+    assert load(write(tmp_path, text), mode="replay").fingerprint != first
+
+
+def test_the_broker_counts_where_it_is_asked(tmp_path: Path) -> None:
+    """On paper the broker's name is part of what decisions depend on."""
+    first = load(write(tmp_path, BASE), mode="paper").fingerprint
+    assert load(write(tmp_path, BASE + "BROKER_NAME=ibkr\n"), mode="paper").fingerprint != first
+
+
+def test_the_version_is_the_packages() -> None:
+    """VERSION.md of the package states one version."""
+    assert version().removeprefix("v").count(".") == 2
+
+
+@profile(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@given(
+    data=st.binary(max_size=200)
+    | st.lists(
+        st.tuples(
+            st.sampled_from(
+                ["STRATEGY_SEQUENCE", "STRATEGY_OVERRIDE", "WEIGHTS", "START_TIME_OPEN", "FILTERS", "VERSION_TAG"]
+            ),
+            st.text(alphabet="open,mid.019:-_ Aé\"'#", max_size=12),
+        ),
+        max_size=6,
+    ).map(lambda pairs: "\n".join(f"{key}={value}" for key, value in pairs).encode())
+)
+def test_any_bytes_give_settings_or_one_settings_error(tmp_path: Path, data: bytes) -> None:
+    """Whatever stands in the file: settings, or a SettingsError, and never anything else."""
+    (tmp_path / ".env_bot").write_bytes(data)
+    examined = examine(tmp_path, mode="replay")
+    if examined.settings is None:
+        with pytest.raises(SettingsError, match=r"\S"):
+            load(tmp_path, mode="replay")
+    else:
+        assert load(tmp_path, mode="replay") == examined.settings
