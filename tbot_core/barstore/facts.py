@@ -7,6 +7,7 @@ whether one session is asked for or a year.
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -17,8 +18,6 @@ from tbot_core.bars import Array, Day, Flags, Index
 from tbot_core.model import TICKS_PER_DOLLAR
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from tbot_core.calendar import ExchangeCalendar, Session
 
 VOLUME_SESSIONS: Final = 20

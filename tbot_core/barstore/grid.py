@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from calendar import monthrange
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -10,10 +12,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tbot_core.bars import Flags, Index
-    from tbot_core.calendar import Session
+    from tbot_core.calendar import ExchangeCalendar, Session
 
 MINUTE_US: Final = 60_000_000
 _SECOND_US: Final = 1_000_000
+
+
+def month_sessions(calendar: ExchangeCalendar, month: str) -> tuple[Session, ...]:
+    """The calendar's sessions of a month as in "2018-02"."""
+    first = dt.date.fromisoformat(f"{month}-01")
+    return calendar.sessions(first, first.replace(day=monthrange(first.year, first.month)[1]))
 
 
 class Grid:

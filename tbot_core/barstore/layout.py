@@ -3,7 +3,7 @@
 ::
 
     <folder>/2018-02/manifest.json                  what the month holds; whatever it does not name is not stored
-    <folder>/2018-02/AAPL-<content>.parquet         one symbol's bars of the month: ts, open, high, low, close, volume, vwap
+    <folder>/2018-02/AAPL-<content>.parquet         one symbol's bars of the month
     <folder>/2018-02/daily-<content>.parquet        one row a symbol and session: what facts and listings need
     <folder>/vix.parquet, fundamentals.parquet      facts from elsewhere
 
@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -27,7 +29,7 @@ from tbot_core.seams import disk
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 ADJUSTMENTS: Final = ("raw", "split", "total")
@@ -35,15 +37,12 @@ VOLUMES: Final = ("consolidated", "partial")
 
 PRICES: Final = ("open", "high", "low", "close")
 BAR_SCHEMA: Final = pl.Schema(
-    {
-        "ts": pl.Datetime("us", "UTC"),
-        "open": pl.Float64,
-        "high": pl.Float64,
-        "low": pl.Float64,
-        "close": pl.Float64,
-        "volume": pl.Int64,
-        "vwap": pl.Float64,
-    }
+    [
+        ("ts", pl.Datetime("us", "UTC")),
+        *((name, pl.Float64()) for name in PRICES),
+        ("volume", pl.Int64()),
+        ("vwap", pl.Float64()),
+    ]
 )
 DAILY_SCHEMA: Final = pl.Schema(
     {
@@ -58,6 +57,7 @@ DAILY_SCHEMA: Final = pl.Schema(
     }
 )
 MANIFEST: Final = "manifest.json"
+AGAIN: Final = "Import its source again with --replace; `tbot data verify` lists everything that is damaged."
 _FORMAT: Final = 1
 _NAME_LENGTH: Final = 16
 _MONTHS_A_YEAR: Final = 12
@@ -190,20 +190,17 @@ def _daily_row(symbol: str, bars: pl.DataFrame) -> tuple[object, ...]:
 
 def _spans(starts: np.ndarray[Any, np.dtype[np.intp]], end: int) -> Iterator[tuple[int, int]]:
     edges = [*starts.tolist(), end]
-    return zip(edges[:-1], edges[1:], strict=True)
+    return itertools.pairwise(edges)
 
 
 def _read_proved(path: Path, sha256: str) -> pl.DataFrame:
     """What was stored passed every check when it came in, so its digest proves all of them again."""
     if not disk.exists(path):
-        raise DataError(f"{path} is missing.", _AGAIN)
+        raise DataError(f"{path} is missing.", AGAIN)
     data = disk.read_bytes(path)
     if hashlib.sha256(data).hexdigest() != sha256:
-        raise DataError(f"{path} is corrupt: it is not the file that was stored.", _AGAIN)
+        raise DataError(f"{path} is corrupt: it is not the file that was stored.", AGAIN)
     return pl.read_parquet(io.BytesIO(data), use_statistics=False)
-
-
-_AGAIN: Final = "Import its source again with --replace; `tbot data verify` lists everything that is damaged."
 
 
 def _month_of_json(name: str, content: Mapping[str, Any]) -> Month:

@@ -31,16 +31,17 @@ FUNDAMENTALS_SCHEMA: Final = pl.Schema(
     }
 )
 FUNDAMENTALS_KEYS: Final = ("symbol", "as_of")
+SCHEMAS: Final = {VIX_FILE: VIX_SCHEMA, FUNDAMENTALS_FILE: FUNDAMENTALS_SCHEMA}
 
 
 def read_vix(folder: Path) -> pl.DataFrame:
     """The stored daily VIX by date, in points; empty where none was imported."""
-    return _read(folder / VIX_FILE, VIX_SCHEMA)
+    return read(folder / VIX_FILE, VIX_SCHEMA)
 
 
 def read_fundamentals(folder: Path) -> pl.DataFrame:
     """The stored fundamentals by symbol and date; capitalisation in USD, debt to equity as a ratio."""
-    return _read(folder / FUNDAMENTALS_FILE, FUNDAMENTALS_SCHEMA)
+    return read(folder / FUNDAMENTALS_FILE, FUNDAMENTALS_SCHEMA)
 
 
 def write(path: Path, frame: pl.DataFrame) -> None:
@@ -59,7 +60,8 @@ def sources(folder: Path) -> facts.Sources:
     return facts.Sources(vix=dict(zip(vix["date"], vix["close"], strict=True)), market_caps=caps)
 
 
-def _read(path: Path, schema: pl.Schema) -> pl.DataFrame:
+def read(path: Path, schema: pl.Schema) -> pl.DataFrame:
+    """A table of facts, empty where there is none; raises DataError for a file that is not one of ours."""
     if not disk.exists(path):
         return pl.DataFrame(schema=schema)
     data = disk.read_bytes(path)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import functools
 import hashlib
 import itertools
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -13,19 +13,20 @@ import numpy as np
 import polars as pl
 
 from tbot_core import calendar as exchange
+from tbot_core.bars import FIELDS, Array, Bars, Day
 from tbot_core.barstore import layout, reference
 from tbot_core.barstore.facts import Daily, counting, day_facts, look_back, mean_or_unknown, rows_of
 from tbot_core.barstore.grid import Grid
-from tbot_core.bars import FIELDS, Array, Bars, Day
+from tbot_core.calendar import ExchangeCalendar, Session
 from tbot_core.errors import DataError
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
 
-    from tbot_core.calendar import ExchangeCalendar, Session
 
 _COLUMNS: Final = (*FIELDS, "vwap")
+_NAMED_AT_MOST: Final = 5
 _DAILY_VALUES: Final = ("bars", "high", "low", "close", "volume")
 
 
@@ -74,12 +75,8 @@ class BarStore:
         """
         wanted = tuple(sorted(set(symbols)))
         by_month: dict[str, list[Session]] = {}
-        for session in self.sessions(first, last, wanted):
+        for session in self._served(first, last, wanted):
             by_month.setdefault(layout.month_of(session.date), []).append(session)
-        if not by_month:
-            names = ", ".join(wanted[:5]) + (", ..." if len(wanted) > 5 else "")
-            message = f"No bars of {names or 'any symbol'} are stored from {first} to {last}."
-            raise DataError(message, "See `tbot data list`; import bars with `tbot data import PATH`.")
         return self._blocks(by_month, wanted, typical_volume=typical_volume)
 
     def facts(self, sessions: Sequence[Session], symbols: Iterable[str], *, typical_volume: bool = False) -> Day:
@@ -102,18 +99,24 @@ class BarStore:
         return attrs.evolve(day, typical_volume=typical)
 
     def data_hash(self, first: dt.date, last: dt.date, symbols: Iterable[str], *, typical_volume: bool = False) -> str:
-        """The SHA-256, in hex, of the range's bars and facts as served; how they are stored does not enter it."""
+        """The SHA-256, in hex, of the range's bars and facts as served; how they are stored does not enter it.
+
+        Raises DataError where none of the symbols has a bar in the range.
+        """
         wanted = tuple(sorted(set(symbols)))
-        sessions = self.sessions(first, last, wanted)
+        sessions = self._served(first, last, wanted)
+        before = look_back(self.calendar, sessions[0].date) if typical_volume else ()
+        whole = (*before, *sessions)
         digest = hashlib.sha256(b"tbot bars 1")
-        since = look_back(self.calendar, first)[0].date if typical_volume else first
-        index = self._index(self._months(since, last), since, last, wanted).sort("date", "symbol")
-        for day, symbol, content in index.select("date", "symbol", "digest").iter_rows():
-            digest.update(f"\n{day.isoformat()} {symbol} ".encode() + content)
-        if sessions:
-            day = self.facts(sessions, wanted)
-            for name in sorted(_fact_names(day)):
-                digest.update(f"\n{name} ".encode() + np.ascontiguousarray(getattr(day, name)).tobytes())
+        for session in whole:
+            digest.update(f"\n{session.open.isoformat()} {session.minutes}".encode())
+        index = self._index(self._months(whole[0].date, last), whole[0].date, last, wanted)
+        rows = index.filter(pl.col("date").is_in([session.date for session in whole])).sort("date", "symbol")
+        for date, symbol, content in rows.select("date", "symbol", "digest").iter_rows():
+            digest.update(f"\n{date.isoformat()} {symbol} ".encode() + content)
+        day = self.facts(sessions, wanted)
+        for name in sorted(_fact_names(day)):
+            digest.update(f"\n{name} ".encode() + np.ascontiguousarray(getattr(day, name)).tobytes())
         return digest.hexdigest()
 
     def kinds(self, first: dt.date, last: dt.date, symbols: Iterable[str]) -> tuple[tuple[str, str], ...]:
@@ -126,6 +129,14 @@ class BarStore:
             if symbol in wanted
         }
         return tuple(sorted(found))
+
+    def _served(self, first: dt.date, last: dt.date, symbols: tuple[str, ...]) -> tuple[Session, ...]:
+        sessions = self.sessions(first, last, symbols)
+        if sessions:
+            return sessions
+        names = ", ".join([*symbols[:_NAMED_AT_MOST], *(["..."] if len(symbols) > _NAMED_AT_MOST else [])])
+        message = f"No bars of {names or 'any symbol'} are stored from {first} to {last}."
+        raise DataError(message, "See `tbot data list`; import bars with `tbot data import PATH`.")
 
     def _calendar_sessions(self, first: dt.date, last: dt.date) -> tuple[Session, ...]:
         return self.calendar.sessions(max(first, exchange.FIRST_DAY), min(last, exchange.LAST_DAY))

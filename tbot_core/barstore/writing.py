@@ -8,13 +8,14 @@ import attrs
 import polars as pl
 
 from tbot_core.barstore import layout
-from tbot_core.barstore.grid import Grid
+from tbot_core.barstore.grid import Grid, month_sessions
+from tbot_core.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection
     from pathlib import Path
 
-    from tbot_core.calendar import Session
+    from tbot_core.calendar import ExchangeCalendar
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -32,8 +33,9 @@ class Part:
 class Changes:
     """Parts that are to replace what is stored. Their files are written at once; `commit` makes them count."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, calendar: ExchangeCalendar) -> None:
         self._folder = folder
+        self._calendar = calendar.every_weekday
         self._months: dict[str, layout.Month | None] = {}
         self._staged: dict[str, dict[str, tuple[layout.Entry, pl.DataFrame]]] = {}
         self._bars: dict[tuple[str, str], pl.DataFrame] = {}
@@ -56,11 +58,9 @@ class Changes:
             return pl.DataFrame(schema=layout.BAR_SCHEMA)
         return layout.read_bars(self._folder, known, symbol)
 
-    def put(self, part: Part, sessions: Sequence[Session]) -> None:
-        """Stage a part, whose bars all lie in `sessions`."""
-        grid = Grid(sessions)
-        rows, _, _ = grid.place(part.bars["ts"].to_physical().to_numpy())
-        daily = layout.daily_rows(part.symbol, part.bars, grid.dates[rows])
+    def put(self, part: Part) -> None:
+        """Stage a part."""
+        daily = self._daily(part.month, part.symbol, part.bars)
         file, sha256 = layout.write_frame(self._folder, part.month, part.symbol, part.bars)
         entry = layout.Entry(
             file=file, sha256=sha256, adjustment=part.adjustment, volume=part.volume, sources=part.sources
@@ -75,7 +75,7 @@ class Changes:
             kept = pl.DataFrame(schema=layout.DAILY_SCHEMA)
             entries: dict[str, layout.Entry] = {}
             if known is not None:
-                kept = layout.read_daily(self._folder, known).filter(~pl.col("symbol").is_in(list(staged)))
+                kept = self._kept(known, staged)
                 entries.update(known.entries)
             entries.update({symbol: entry for symbol, (entry, _) in staged.items()})
             daily = pl.concat([kept, *(rows for _, rows in staged.values())]).sort("symbol", "date")
@@ -84,6 +84,20 @@ class Changes:
         self._months.clear()
         self._staged.clear()
         self._bars.clear()
+
+    def _kept(self, month: layout.Month, staged: Collection[str]) -> pl.DataFrame:
+        """The daily rows of the month's other symbols; made anew from their bars where the file is damaged."""
+        others = [symbol for symbol in month.entries if symbol not in staged]
+        try:
+            return layout.read_daily(self._folder, month).filter(pl.col("symbol").is_in(others))
+        except DataError:
+            rows = (self._daily(month.name, it, layout.read_bars(self._folder, month, it)) for it in others)
+            return pl.concat([pl.DataFrame(schema=layout.DAILY_SCHEMA), *rows])
+
+    def _daily(self, month: str, symbol: str, bars: pl.DataFrame) -> pl.DataFrame:
+        grid = Grid(month_sessions(self._calendar, month))
+        rows, _, _ = grid.place(bars["ts"].to_physical().to_numpy())
+        return layout.daily_rows(symbol, bars, grid.dates[rows])
 
     def _month(self, name: str) -> layout.Month | None:
         if name not in self._months:

@@ -1,0 +1,68 @@
+"""What makes a bar sound: its price order, its numbers, its minute; and which bars contradict each other."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from tbot_core.barstore import layout
+from tbot_core.barstore.grid import MINUTE_US
+from tbot_core.model import TICKS_PER_DOLLAR
+
+HIGHEST_INDEX: Final = 200
+_OPEN, _HIGH, _LOW, _CLOSE = (pl.col(name) for name in layout.PRICES)
+_SOUND: Final = pl.all_horizontal(
+    pl.col(name).is_not_null() & pl.col(name).is_finite() & (pl.col(name) > 0) for name in layout.PRICES
+)
+_VOLUME: Final = pl.col("volume").cast(pl.Float64)
+_COUNTED: Final = _VOLUME.is_not_null() & _VOLUME.is_finite() & (_VOLUME >= 0)
+
+BAR_FAULTS: Final = (
+    ("price that is missing, zero, negative or not a number", ~_SOUND),
+    ("high below the bar's open, close or low", _SOUND & (pl.max_horizontal(_OPEN, _CLOSE, _LOW) > _HIGH)),
+    ("low above the bar's open or close", _SOUND & (pl.min_horizontal(_OPEN, _CLOSE) < _LOW)),
+    ("volume that is missing, negative or not a number", ~_COUNTED),
+    ("volume that is not a whole number of shares", _COUNTED & (_VOLUME.round() != _VOLUME)),
+    ("time that is not on the minute", (pl.col("ts").dt.epoch("us") % MINUTE_US) != 0),
+)
+"""Each fault's words, and the rows that have it; over columns ts, open, high, low, close, volume."""
+
+INDEX_FAULTS: Final = (
+    ("value that is missing, zero, negative or not a number", ~_SOUND),
+    (
+        f"value above {HIGHEST_INDEX}, where the VIX has never been",
+        _SOUND & (pl.max_horizontal(layout.PRICES) > HIGHEST_INDEX),
+    ),
+)
+"""Those of a daily VIX; another index's file has the same columns. The order of its prices is no fault: the published
+history has days on which the close lies outside high and low, and only the close is used."""
+
+FUNDAMENTAL_FAULTS: Final = (
+    ("capitalisation of zero or less", pl.col("market_cap") <= 0),
+    ("row without a symbol or date", pl.col("symbol").is_null() | pl.col("as_of").is_null()),
+)
+
+
+def on_grid(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    """The bars with prices at the nearest 1e-4 USD, and the number of bars that this changed."""
+    # In numpy: polars multiplies by the reciprocal where it should divide, which misses the nearest float.
+    prices = frame.select(layout.PRICES).to_numpy()
+    rounded = np.rint(prices * TICKS_PER_DOLLAR) / TICKS_PER_DOLLAR
+    changed = np.isfinite(prices) & (prices != rounded)
+    columns = (pl.Series(name, column) for name, column in zip(layout.PRICES, rounded.T, strict=True))
+    return frame.with_columns(columns), int(changed.any(axis=1).sum())
+
+
+def differing(frame: pl.DataFrame, other: pl.DataFrame, keys: tuple[str, ...]) -> pl.DataFrame:
+    """The rows of `frame` whose key `other` has with other values; values of `other` carry the suffix _stored."""
+    values = [name for name in other.columns if name not in keys]
+    both = frame.join(other, on=list(keys), how="inner", suffix="_stored", maintain_order="left")
+    return both.filter(pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name}_stored")) for name in values))
+
+
+def contradicting(frame: pl.DataFrame, keys: tuple[str, ...], values: tuple[str, ...]) -> pl.DataFrame:
+    """The rows whose key stands more than once with different values, from the second row on."""
+    once = frame.unique([*keys, *values], keep="first", maintain_order=True)
+    return once.filter(~pl.struct(keys).is_first_distinct())

@@ -1,0 +1,306 @@
+"""Imports: source files are read, checked and merged into the store; a file comes in whole or not at all."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import polars as pl
+
+from tbot_core import calendar as exchange
+from tbot_core.barstore import checking, layout, reference, sources
+from tbot_core.barstore.grid import Grid
+from tbot_core.barstore.sources import ROW, Options, Source, SourceKind
+from tbot_core.barstore.writing import Changes, Part
+from tbot_core.calendar import ExchangeCalendar
+from tbot_core.errors import DataError
+from tbot_core.seams import disk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tbot_core.calendar import Session
+
+# Manifests are written once for so many files: a folder of hundreds would write each month's hundreds of times.
+_FILES_A_COMMIT: Final = 25
+_LOCK: Final = ".import.lock"
+
+
+@attrs.frozen(kw_only=True)
+class Imported:
+    """What became of one file; counts are rows.
+
+    `added` are new, `unchanged` were stored already, `replaced` gave way to other values. `dropped` lie outside
+    regular hours, `repeated` stand in the file more than once, `rounded` had prices off the grid of 1e-4 USD.
+    """
+
+    file: str
+    kind: SourceKind
+    symbols: tuple[str, ...] = ()
+    first: dt.date | None = None
+    last: dt.date | None = None
+    added: int = 0
+    unchanged: int = 0
+    replaced: int = 0
+    dropped: int = 0
+    repeated: int = 0
+    rounded: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class Refused:
+    """A file that was not taken, and why."""
+
+    file: str
+    reason: str
+
+
+def source_files(path: Path) -> tuple[Path, ...]:
+    """The file itself, or the Parquet and CSV files of a folder, by name; raises DataError for a folder without one."""
+    if not disk.is_folder(path):
+        return (path,)
+    files = tuple(file for file in disk.entries(path) if file.suffix.lower() in sources.SUFFIXES)
+    if not files:
+        raise DataError(f"{path} holds no Parquet or CSV file.", "Name a file, or a folder of them.")
+    return files
+
+
+def import_files(
+    folder: Path,
+    calendar: ExchangeCalendar,
+    files: Sequence[Path],
+    options: Options,
+    told: Callable[[Imported | Refused], None],
+) -> None:
+    """Take the files into the store under `folder`, telling what became of each one.
+
+    A refused file changes nothing and the others go on. Raises AccessError where the folder cannot be written, or
+    another import is at work there.
+    """
+    disk.make_folder(folder)
+    with disk.hold(folder / _LOCK):
+        for start in range(0, len(files), _FILES_A_COMMIT):
+            work = _Import(
+                folder=folder, calendar=calendar.every_weekday, options=options, changes=Changes(folder, calendar)
+            )
+            outcomes = [work.take(path) for path in files[start : start + _FILES_A_COMMIT]]
+            work.changes.commit()
+            for outcome in outcomes:
+                told(outcome)
+
+
+@attrs.frozen(kw_only=True)
+class _Import:
+    folder: Path
+    calendar: ExchangeCalendar
+    options: Options
+    changes: Changes
+
+    def take(self, path: Path) -> Imported | Refused:
+        try:
+            data = disk.read_bytes(path)
+            source = sources.read_source(path, data)
+            match source.kind:
+                case SourceKind.BARS:
+                    return self._bars(source, path, hashlib.sha256(data).hexdigest())
+                case SourceKind.VIX:
+                    return self._vix(source)
+                case _:
+                    return self._fundamentals(source)
+        except DataError as fault:
+            return Refused(file=path.name, reason=str(fault))
+
+    def _bars(self, source: Source, path: Path, sha256: str) -> Imported:
+        frame = sources.bars_of(source, path, self.options)
+        sessions = self._sessions(frame)
+        regular, dates = _regular(frame, sessions)
+        if not len(regular):
+            raise source.refuse([f"none of its {len(frame)} rows lies in the regular hours of a session"])
+        regular, rounded = checking.on_grid(regular.with_columns(date=dates))
+        clean = _sound(source, regular, ("symbol", "ts"), ("open", "high", "low", "close", "volume", "vwap"))
+        parts = [
+            self._merged(source, key, rows, sha256)
+            for key, rows in clean.with_columns(month=pl.col("date").dt.strftime("%Y-%m"))
+            .sort("symbol", "ts")
+            .group_by("symbol", "month", maintain_order=True)
+        ]
+        faults = [merge.conflict for merge in parts if merge.conflict]
+        if faults:
+            raise DataError(f"{source.name}: {'; '.join(faults)}.", _REPLACE)
+        for merge in parts:
+            if merge.part is not None:
+                self.changes.put(merge.part)
+        return Imported(
+            file=source.name,
+            kind=source.kind,
+            symbols=tuple(sorted(clean["symbol"].unique())),
+            first=_first(clean["date"]),
+            last=_last(clean["date"]),
+            added=sum(merge.added for merge in parts),
+            unchanged=sum(merge.unchanged for merge in parts),
+            replaced=sum(merge.replaced for merge in parts),
+            dropped=len(frame) - len(regular),
+            repeated=len(regular) - len(clean),
+            rounded=rounded,
+        )
+
+    def _merged(self, source: Source, key: tuple[Any, ...], rows: pl.DataFrame, sha256: str) -> _Merge:
+        """How a symbol's new rows of a month join the stored ones."""
+        symbol, month = key
+        entry = self.changes.stored(month, symbol)
+        new = rows.select(layout.BAR_SCHEMA.names()).cast(layout.BAR_SCHEMA)
+        old, since = self._stored_bars(month, symbol, entry)
+        kind = self.options.adjustment, self.options.volume
+        if entry is not None and (entry.adjustment, entry.volume) != kind and len(old):
+            if not self.options.replace:
+                stored = f"{entry.adjustment} prices and {entry.volume} volume"
+                return _Merge(conflict=f"{symbol}'s bars of {month} are stored with {stored}, and these are not")
+            # Bars of two kinds in one month would be compared with each other: the stored ones go, all of them.
+            merge = _Merge(bars=new, added=0, replaced=len(old))
+        else:
+            differing = checking.differing(new.with_columns(rows[ROW], rows["symbol"]), old, ("ts",))
+            if len(differing) and not self.options.replace:
+                return _Merge(conflict=_conflict(source, differing))
+            merge = _joined(new, old, len(differing))
+        part = Part(
+            month=month,
+            symbol=symbol,
+            bars=merge.bars,
+            adjustment=self.options.adjustment,
+            volume=self.options.volume,
+            sources=tuple(sorted({*since, sha256})),
+        )
+        return attrs.evolve(merge, part=part if merge.added or merge.replaced else None)
+
+    def _stored_bars(self, month: str, symbol: str, entry: layout.Entry | None) -> tuple[pl.DataFrame, tuple[str, ...]]:
+        """The stored bars and their sources; with `replace`, damaged ones count as none."""
+        if entry is None:
+            return pl.DataFrame(schema=layout.BAR_SCHEMA), ()
+        try:
+            return self.changes.bars(month, symbol), entry.sources
+        except DataError:
+            if not self.options.replace:
+                raise
+            return pl.DataFrame(schema=layout.BAR_SCHEMA), ()
+
+    def _vix(self, source: Source) -> Imported:
+        frame = sources.days_of(source, "date").with_columns(
+            pl.col(name).cast(pl.Float64, strict=False) for name in layout.PRICES
+        )
+        frame = frame.select(ROW, *reference.VIX_SCHEMA.names())
+        clean = _sound(source, frame, reference.VIX_KEYS, layout.PRICES, checking.INDEX_FAULTS)
+        return self._facts(source, clean, reference.VIX_FILE, reference.VIX_KEYS, repeated=len(frame) - len(clean))
+
+    def _fundamentals(self, source: Source) -> Imported:
+        frame = sources.fundamentals_of(source, self.options)
+        names = reference.FUNDAMENTALS_SCHEMA.names()
+        keys = reference.FUNDAMENTALS_KEYS
+        values = tuple(name for name in names if name not in keys)
+        clean = _sound(source, frame.select(ROW, *names), keys, values, checking.FUNDAMENTAL_FAULTS)
+        return self._facts(source, clean, reference.FUNDAMENTALS_FILE, keys, repeated=len(frame) - len(clean))
+
+    def _facts(
+        self, source: Source, clean: pl.DataFrame, file: str, keys: tuple[str, ...], *, repeated: int
+    ) -> Imported:
+        """Merge rows into a table of facts and write it, unless nothing changes."""
+        path = self.folder / file
+        schema = reference.SCHEMAS[file]
+        old = reference.read(path, schema)
+        differing = checking.differing(clean, old, keys)
+        if len(differing) and not self.options.replace:
+            raise DataError(f"{source.name}: {_conflict(source, differing)}.", _REPLACE)
+        new = clean.select(schema.names())
+        common = len(new.join(old, on=list(keys), how="semi"))
+        if len(differing) or common < len(new):
+            merged = pl.concat([old.join(new, on=list(keys), how="anti"), new]).sort(keys)
+            reference.write(path, merged)
+        dates = new[keys[-1]]
+        return Imported(
+            file=source.name,
+            kind=source.kind,
+            symbols=tuple(sorted(new["symbol"].unique())) if "symbol" in keys else (),
+            first=_first(dates),
+            last=_last(dates),
+            added=len(new) - common,
+            unchanged=common - len(differing),
+            replaced=len(differing),
+            repeated=repeated,
+        )
+
+    def _sessions(self, frame: pl.DataFrame) -> tuple[Session, ...]:
+        """The sessions in which the rows may lie; the exchange's date is never more than a day from UTC's."""
+        first, last = _first(frame["ts"].dt.date()), _last(frame["ts"].dt.date())
+        if first is None or last is None:
+            return ()
+        one = dt.timedelta(days=1)
+        return self.calendar.sessions(max(first - one, exchange.FIRST_DAY), min(last + one, exchange.LAST_DAY))
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class _Merge:
+    """A symbol's month: what it becomes, as a part to be stored where that is a change; or why it cannot."""
+
+    conflict: str = ""
+    bars: pl.DataFrame = attrs.field(factory=pl.DataFrame)
+    part: Part | None = None
+    added: int = 0
+    unchanged: int = 0
+    replaced: int = 0
+
+
+def _joined(new: pl.DataFrame, old: pl.DataFrame, differing: int) -> _Merge:
+    common = len(new.join(old, on="ts", how="semi"))
+    bars = pl.concat([old.join(new, on="ts", how="anti"), new]).sort("ts")
+    return _Merge(bars=bars, added=len(new) - common, unchanged=common - differing, replaced=differing)
+
+
+_REPLACE: Final = "Look at both; --replace lets this file's values take the place of the stored ones."
+
+
+def _regular(frame: pl.DataFrame, sessions: Sequence[Session]) -> tuple[pl.DataFrame, pl.Series]:
+    """The rows in regular hours, and the exchange date of each."""
+    if not sessions:
+        return frame.clear(), pl.Series("date", [], dtype=pl.Date)
+    grid = Grid(sessions)
+    rows, _, inside = grid.place(frame["ts"].to_physical().to_numpy())
+    return frame.filter(pl.Series(inside)), pl.Series("date", grid.dates[rows[inside]], dtype=pl.Date)
+
+
+def _sound(
+    source: Source,
+    frame: pl.DataFrame,
+    keys: tuple[str, ...],
+    values: tuple[str, ...],
+    faults: Sequence[tuple[str, pl.Expr]] = checking.BAR_FAULTS,
+) -> pl.DataFrame:
+    """The rows without repetitions; raises DataError with all the faults of a file that has any."""
+    found = [(what, frame.filter(wrong)) for what, wrong in faults]
+    found.append(("row that contradicts an earlier one", checking.contradicting(frame, keys, values)))
+    said = [source.count(what, bad) for what, bad in found if len(bad)]
+    if said:
+        raise source.refuse(said)
+    return frame.unique(keys, keep="first", maintain_order=True)
+
+
+def _conflict(source: Source, differing: pl.DataFrame) -> str:
+    first = differing.row(0, named=True)
+    name = next(
+        name.removesuffix("_stored")
+        for name in differing.columns
+        if name.endswith("_stored") and first[name] != first[name.removesuffix("_stored")]
+    )
+    what = source.count("row that differs from the stored one", differing)
+    return f"{what}: {name} {first[name]}, stored {first[f'{name}_stored']}"
+
+
+def _first(days: pl.Series) -> dt.date | None:
+    day = days.min()
+    return day if isinstance(day, dt.date) else None
+
+
+def _last(days: pl.Series) -> dt.date | None:
+    day = days.max()
+    return day if isinstance(day, dt.date) else None
