@@ -72,7 +72,7 @@ def test_no_module_is_longer_than_its_budget() -> None:
 
 
 def test_no_function_is_longer_than_its_budget() -> None:
-    """A function has at most 40 lines from `def` to its end, and a class 12 public methods."""
+    """A function has at most 40 lines from `def` to its end, and a class 12 public methods (properties apart)."""
     over = []
     for path in modules():
         for node in ast.walk(ast.parse(path.read_text())):
@@ -82,7 +82,7 @@ def test_no_function_is_longer_than_its_budget() -> None:
                     over.append(f"{name_of(path)}:{node.lineno}: {node.name} has {length} lines")
             if isinstance(node, ast.ClassDef):
                 methods = [part for part in node.body if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef)]
-                public = [method.name for method in methods if not method.name.startswith("_")]
+                public = [part.name for part in methods if not part.name.startswith("_") and not part.decorator_list]
                 if len(public) > METHODS:
                     over.append(f"{name_of(path)}:{node.lineno}: {node.name} has {len(public)} public methods")
     assert over == []
