@@ -56,6 +56,7 @@ class Book:
     run: Mapping[str, Any] = attrs.field(factory=dict)
     session: Mapping[str, Any] = attrs.field(factory=dict)
     sessions: int = 0
+    symbols: int = 0
     in_session: bool = False
     finished: bool = False
     time: datetime | None = None
@@ -109,6 +110,7 @@ class Book:
 
     def _open(self, payload: Mapping[str, Any]) -> None:
         self.session, self.in_session = payload, True
+        self.symbols = max(self.symbols, payload["symbols"])
         self.orders, self._reasons, self._moved = {}, {}, set()
         self.risk, self.windows = [], []
         self.portfolio = Portfolio(opening_atoms=atoms_of(Decimal(payload["equity"])))

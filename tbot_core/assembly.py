@@ -1,0 +1,177 @@
+"""Puts a run together: settings, plugins and shipped tables become the rules and the entrants of its decisions."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from tbot_core import settings as configuration
+from tbot_core.calendar import ExchangeCalendar, Session
+from tbot_core.clock import Clock
+from tbot_core.contracts import Context, FeedSource, Filter, Plugin, RiskCheck, Strategy, VenueRules
+from tbot_core.decide import Entrant, Rules
+from tbot_core.declaration import Declared
+from tbot_core.errors import PluginError
+from tbot_core.model import UNITS_PER_SHARE
+from tbot_core.plugins import catalogue
+from tbot_core.plugins.failure import PluginFailure, refusal
+from tbot_core.plugins.loader import Loaded, Loader, build
+from tbot_core.seams import disk, log
+from tbot_core.settings import Settings
+from tbot_core.windows import anchor_named, named_window, place
+
+if TYPE_CHECKING:
+    from tbot_core.settings import Mode
+    from tbot_core.window import Window
+
+SIMULATOR: Final = "paper"
+"""The broker that replay and demo trade with, whatever BROKER_NAME says."""
+
+SIMULATIONS: Final = frozenset({"replay", "demo", "backtest"})
+_FUNDS: Final = Path(__file__).with_name("index_funds.csv")
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Assembly:
+    """What a run is made of; `failures` are plugins that were wanted and cannot serve, `notes` say it to people."""
+
+    settings: Settings
+    calendar: ExchangeCalendar
+    clock: Clock
+    loader: Loader
+    loaded: tuple[Loaded, ...]
+    failures: tuple[PluginFailure, ...]
+    notes: tuple[str, ...]
+    filters: Mapping[str, Filter]
+    checks: tuple[tuple[str, RiskCheck], ...]
+
+    def rules(self, venue: VenueRules) -> Rules:
+        """The rules of decisions at a venue."""
+        settings = self.settings
+        fixed = settings.simulation.fixed_quantity if settings.mode in SIMULATIONS else 0
+        return Rules(
+            risk=settings.risk,
+            entries=settings.entries,
+            exits=settings.exits,
+            venue=venue,
+            filters=self.filters,
+            missing_rejects=settings.trading.filter_missing_data == "reject",
+            blocklist=frozenset(settings.trading.blocklist),
+            universe_max=settings.trading.universe_max,
+            fixed_units=fixed * UNITS_PER_SHARE,
+            indices=index_funds(),
+        )
+
+    def entrants(self, session: Session) -> tuple[Entrant, ...]:
+        """The strategies of a session with their windows placed in it, in STRATEGY_SEQUENCE's order."""
+        anchor = anchor_named(self.settings.trading.time_anchor)
+        found = []
+        for rank, name in enumerate(self.settings.strategies):
+            frame = self.settings.frames[name]
+            window = place(named_window(name, frame), session, anchor)
+            if window is not None:
+                found.append(Entrant(name=name, rank=rank, strategy=self._strategy(name, window), frame=frame))
+        return tuple(found)
+
+    def broker(self, name: str = SIMULATOR) -> Any:
+        """The broker of this name, built; raises PluginError when it is not among the loaded."""
+        return self.build(self._of("broker", name))
+
+    def build(self, loaded: Loaded, strategy: str | None = None, window: Window | None = None) -> Any:
+        """A plugin's object made from the settings; raises PluginError when it cannot be made."""
+        config = self.settings.plugin_config(loaded.plugin.config, strategy, window=window)
+        made = build(loaded, config, _context(self.settings, self.clock, loaded))
+        if isinstance(made, PluginFailure):
+            raise refusal((made,))
+        return made
+
+    def _strategy(self, name: str, window: Window) -> Strategy:
+        strategy: Strategy = self.build(self._of("strategy", name), name, window)
+        return strategy
+
+    def _of(self, kind: str, name: str) -> Loaded:
+        for one in self.loaded:
+            if (one.entry.kind, one.entry.name) == (kind, name):
+                return one
+        raise PluginError(f"The {kind} {name} is not installed.", "`tbot plugins list` shows what is.")
+
+
+def assemble(home: Path | str | None, mode: Mode, clock: Clock, overrides: Mapping[str, str] | None = None) -> Assembly:
+    """Find and import what the settings enable, read the settings with what it declares, and build filters and checks.
+
+    Raises SettingsError for faults, and PluginError when a strategy, or outside simulations any enabled plugin, is
+    absent or broken; an absent filter of a simulation is a note.
+    """
+    texts = {**configuration.raw(home), **(overrides or {})}
+    listings = catalogue.plugins()
+    wanted = _wanted(texts, mode)
+    loader = Loader()
+    loaded, failures = loader.offers(wanted, listings)
+    settings = configuration.load(home, mode=mode, declared=_declared(loaded), overrides=overrides)
+    fatal = [one for one in failures if mode not in SIMULATIONS or one.kind in {"broker", "strategy"}]
+    if fatal:
+        raise refusal(tuple(fatal))
+    assembly = Assembly(
+        settings=settings,
+        calendar=ExchangeCalendar(weekdays=frozenset(settings.trading.trading_days)),
+        clock=clock,
+        loader=loader,
+        loaded=loaded,
+        failures=failures,
+        notes=tuple(f"Not applied: {one.kind} {one.name} ({one.error})" for one in failures),
+        filters={},
+        checks=_checks(loader, loaded),
+    )
+    return attrs.evolve(assembly, filters=_filters(assembly))
+
+
+def feed_source(broker: object, name: str) -> FeedSource:
+    """The broker as a source of bars; raises PluginError when it is none."""
+    if not isinstance(broker, FeedSource):
+        raise PluginError(f"The broker {name} serves no bars.", "Name another plugin in DATA_SOURCE.")
+    return broker
+
+
+def index_funds() -> Mapping[str, Mapping[str, Decimal]]:
+    """The shipped table of index funds: index -> symbol -> signed leverage."""
+    table: dict[str, dict[str, Decimal]] = defaultdict(dict)
+    for row in csv.DictReader(disk.read_text(_FUNDS).splitlines()):
+        table[row["index"]][row["symbol"]] = Decimal(row["leverage"])
+    return table
+
+
+def _wanted(texts: Mapping[str, str], mode: Mode) -> set[tuple[str, str]]:
+    """The plugins of a run; simulations trade with the simulator and alert nobody."""
+    enabled = set(configuration.enabled(texts))
+    if mode not in SIMULATIONS:
+        return {pair for pair in enabled if pair[0] != "alert"}
+    brokers = set() if mode == "backtest" else {("broker", SIMULATOR)}
+    return {pair for pair in enabled if pair[0] in {"strategy", "filter", "extension"}} | brokers
+
+
+def _declared(loaded: tuple[Loaded, ...]) -> list[Declared]:
+    return [Declared(kind=one.entry.kind, name=one.entry.name, config=one.plugin.config) for one in loaded]
+
+
+def _filters(assembly: Assembly) -> dict[str, Filter]:
+    named = {one.entry.name: one for one in assembly.loaded if one.entry.kind == "filter"}
+    return {name: assembly.build(named[name]) for name in assembly.settings.filters if name in named}
+
+
+def _checks(loader: Loader, loaded: tuple[Loaded, ...]) -> tuple[tuple[str, RiskCheck], ...]:
+    return tuple((one.entry.name, check) for one in loaded for check in loader.ask(one.subject, "tbot_risk_checks"))
+
+
+def _context(settings: Settings, clock: Clock, loaded: Loaded) -> Context:
+    plugin: Plugin = loaded.plugin
+    return Context(
+        clock=clock,
+        log=log.logger(f"tbot.{loaded.entry.kind}.{plugin.name}"),
+        data_dir=settings.instance.data / "plugins" / f"{loaded.entry.kind}-{plugin.name}",
+    )

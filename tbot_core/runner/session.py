@@ -1,0 +1,166 @@
+"""One session, minute by minute: broker events, marks, exits, signals, decisions, orders."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from tbot_core import records
+from tbot_core.bars import Market, Tape
+from tbot_core.clock import Clock
+from tbot_core.contracts import FeedSession, RiskCheck, SimulatedVenue
+from tbot_core.decide import Entrant, Judged, Proposal, Rules, Scan, propose, screen
+from tbot_core.desk import Desk
+from tbot_core.execution import Execution, Minutes, Venue
+from tbot_core.journal import Entry, Journal
+from tbot_core.model import dollars_of
+from tbot_core.nearmiss import near_misses
+from tbot_core.orders import Naming
+from tbot_core.reasons import BY_CODE, Reason
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from decimal import Decimal
+
+    from tbot_core.bars import Bars
+
+Wait = Callable[["datetime"], Awaitable[None]]
+"""Waits until a moment of the session has come; in a replay at full speed it only moves the clock."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Trading:
+    """What every session of a run needs; `wait` paces it, `tell` hears what was written, `watch` sees each minute."""
+
+    rules: Rules
+    venue: Venue
+    journal: Journal
+    clock: Clock
+    naming: Naming
+    wait: Wait
+    tell: Callable[[Sequence[Entry]], None]
+    watch: Callable[[SessionRun, int], None]
+    checks: tuple[tuple[str, RiskCheck], ...] = ()
+
+
+class SessionRun:
+    """A session being traded. Build it at the bell with the account's equity and cash, then `await trade()`."""
+
+    def __init__(self, trading: Trading, source: FeedSession, entrants: tuple[Entrant, ...], equity_atoms: int) -> None:
+        self.source = source
+        self.session = source.session
+        self.entrants = entrants
+        self.tape = Tape(source.symbols, self.session.minutes)
+        self.desk = Desk(trading.rules, self.session, equity_atoms, trading.naming.client_order_id, trading.checks)
+        self.execution = Execution(trading.journal, trading.venue, self.desk, trading.clock, trading.tell)
+        self.triggers: dict[str, int] = {entrant.name: 0 for entrant in entrants}
+        self._trading = trading
+        self._screened: dict[str, Judged] = {}
+
+    async def trade(self) -> None:
+        """Trade the whole session; when it returns, everything is closed and written down."""
+        trading = self._trading
+        await trading.wait(self.session.open)
+        self._open()
+        async for minute in self.source.minutes():
+            await trading.wait(self.session.moment(minute.index + 1))
+            self.tape.append(minute)
+            venue = trading.venue.broker
+            if isinstance(venue, SimulatedVenue):
+                venue.observe(minute)
+            await self.step(minute.index)
+            trading.watch(self, minute.index)
+        await self._close()
+
+    async def step(self, minute: int) -> None:
+        """Everything that follows from a minute that has closed."""
+        bars = self.tape.bars
+        await self.execution.settle()
+        changes = self.desk.mark(bars, minute)
+        actions = self.desk.manage(bars, minute)
+        decisions = self.desk.decide(self._proposals(bars, minute))
+        await self.execution.carry_out(Minutes(changes=changes, actions=actions, decisions=decisions))
+        for entrant in self.entrants:
+            if minute == entrant.window.entry_end - 1:
+                self._close_window(entrant, bars)
+
+    def candidates(self, entrant: Entrant) -> int:
+        """How many symbols a strategy may enter today."""
+        return int((self._screened[entrant.name].reasons == Reason.ALLOWED).sum())
+
+    def _proposals(self, bars: Bars, minute: int) -> list[Proposal]:
+        found: list[Proposal] = []
+        for entrant in self.entrants:
+            window = entrant.window
+            screened = self._screened[entrant.name]
+            if window.entry <= minute < window.entry_end and (screened.reasons == Reason.ALLOWED).any():
+                signals = entrant.strategy.scan(bars, self.source.day, minute)
+                scan = Scan(signals=signals, screened=screened, dates=(self.session.date,))
+                proposals = propose(entrant, self._trading.rules, scan, Market(bars=bars, day=self.source.day))[0]
+                self.triggers[entrant.name] += len(proposals)
+                found += proposals
+        return found
+
+    def _open(self) -> None:
+        trading, session, portfolio = self._trading, self.session, self.desk.portfolio
+        venue = trading.venue.broker
+        if isinstance(venue, SimulatedVenue):
+            venue.open_session(session, self.source.symbols, dollars_of(portfolio.cash_atoms))
+        entries = [self.execution.entry(records.SESSION_OPENED, self._opening(dollars_of(portfolio.opening_atoms)))]
+        for entrant in self.entrants:
+            judged = screen(entrant, trading.rules, self.source.day, self.source.symbols, session.minutes)
+            self._screened[entrant.name] = judged
+            payload = {"strategy": entrant.name, "candidates": self.candidates(entrant), "reasons": reasons(judged)}
+            entries.append(self.execution.entry(records.SCREENED, payload))
+        self.execution.write(*entries)
+
+    def _opening(self, equity: Decimal) -> dict[str, Any]:
+        windows = {one.name: attrs.asdict(one.window) for one in self.entrants}
+        return {
+            "date": self.session.date.isoformat(),
+            "open": self.session.open.isoformat(),
+            "close": self.session.close.isoformat(),
+            "minutes": self.session.minutes,
+            "symbols": len(self.source.symbols),
+            "equity": str(equity),
+            "state": self.desk.standing.state.word,
+            "windows": windows,
+        }
+
+    def _close_window(self, entrant: Entrant, bars: Bars) -> None:
+        if entrant.window.outside(self.session.minutes, self._trading.rules.exits.flatten_before_close):
+            return
+        allowed = self._screened[entrant.name].reasons == Reason.ALLOWED
+        near = [attrs.asdict(one) for one in near_misses(entrant, bars, self.source.day, allowed)]
+        counts = {"candidates": int(allowed.sum()), "triggers": self.triggers[entrant.name]}
+        payload = records.window_payload(entrant.name, counts, near)
+        self.execution.write(self.execution.entry(records.WINDOW_CLOSED, payload))
+
+    async def _close(self) -> None:
+        trading, portfolio = self._trading, self.desk.portfolio
+        await trading.wait(self.session.close)
+        venue = trading.venue.broker
+        if isinstance(venue, SimulatedVenue):
+            venue.close_session()
+        await self.execution.settle()
+        payload = {
+            "date": self.session.date.isoformat(),
+            "equity": str(dollars_of(portfolio.equity_atoms)),
+            "cash": str(dollars_of(portfolio.cash_atoms)),
+            "pnl": str(dollars_of(portfolio.pnl_atoms)),
+            "trades": len(portfolio.closed),
+            "open": sorted(portfolio.positions),
+        }
+        self.execution.write(self.execution.entry(records.SESSION_CLOSED, payload))
+
+
+def reasons(judged: Judged) -> dict[str, int]:
+    """How many symbols each reason denied."""
+    counts: dict[str, int] = {}
+    for code in judged.reasons.ravel().tolist():
+        if code:
+            name = BY_CODE[code].name
+            counts[name] = counts.get(name, 0) + 1
+    return counts

@@ -1,0 +1,70 @@
+"""What a run came to, as one document: the same for replay, demo and backtest, so that they can be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+import attrs
+
+from tbot_core.model import Trade
+
+
+@attrs.frozen(kw_only=True)
+class Summary:
+    """A run's result; money in dollars, `denials` by reason code. `notes` are what a person must know of it."""
+
+    mode: str
+    sessions: int
+    symbols: int
+    equity_start: Decimal
+    equity_end: Decimal
+    trades: Sequence[Trade]
+    denials: Mapping[str, int]
+    settings_hash: str
+    data_hash: str
+    notes: Sequence[str] = ()
+    report: str = ""
+
+    @property
+    def pnl(self) -> Decimal:
+        """Profit after fees."""
+        return self.equity_end - self.equity_start
+
+    def document(self) -> dict[str, Any]:
+        """The summary for JSON: nothing in it depends on the wall clock, nor on paths but `report`."""
+        return {
+            "mode": self.mode,
+            "sessions": self.sessions,
+            "symbols": self.symbols,
+            "equity_start": str(self.equity_start),
+            "equity_end": str(self.equity_end),
+            "trades": [trade_document(trade) for trade in self.trades],
+            "denials": dict(sorted(self.denials.items())),
+            "settings_hash": self.settings_hash,
+            "data_hash": self.data_hash,
+            "notes": list(self.notes),
+            "report": self.report,
+        }
+
+
+def trade_document(trade: Trade) -> dict[str, Any]:
+    """A trade for JSON: times in UTC, ISO 8601; money and quantities as strings."""
+    return {
+        "strategy": trade.strategy,
+        "symbol": trade.symbol,
+        "side": trade.side.word,
+        "quantity": _plain(trade.quantity),
+        "entry_time": trade.entry_time.isoformat(),
+        "entry_price": str(trade.entry_price),
+        "exit_time": trade.exit_time.isoformat(),
+        "exit_price": str(trade.exit_price),
+        "fees": _plain(trade.fees),
+        "pnl": _plain(trade.pnl),
+        "exit_reason": trade.exit_reason.value,
+    }
+
+
+def _plain(value: Decimal) -> str:
+    return f"{value:f}"
