@@ -1,0 +1,208 @@
+"""The contract of filters: a pytest class that a plugin's tests inherit, with one numbered case a promise.
+
+A plugin's test gives the filter, with every comparison switched on, so that the cases see them::
+
+    class TestContract(FilterContract):
+        @pytest.fixture
+        def subject(self) -> PriceVolume:
+            return PriceVolume(config=Config(min_volume=1_000_000, min_relative_volume=1.0))
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import attrs
+import numpy as np
+import pytest
+
+from tbot_core.bars import Bars, Day, Market, Quotes
+from tbot_core.contracts import Filter
+from tbot_core.policy import Frame
+from tbot_core.signals import Exits, Signals
+from tbot_core.testing import sessions
+from tbot_core.testing.causality import NAMES, demand
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tbot_core.bars import Array, Flags, Index
+    from tbot_core.contracts import Check
+
+
+class FilterContract:
+    """What the core demands of every filter; a subclass has a fixture `subject`."""
+
+    @pytest.fixture
+    def frame(self) -> Frame:
+        """The standard variables of the judged strategy, with every limit on."""
+        return Frame(max_gap_pct=Decimal("0.05"), min_market_cap=Decimal(10**9), max_market_cap=Decimal(10**11))
+
+    @pytest.fixture
+    def market(self) -> tuple[Bars, Day]:
+        """A block of sessions and its facts, on which the cases are proved."""
+        return sessions.market()
+
+    def test_f01_it_is_a_filter(self, subject: Filter) -> None:
+        """It can screen and judge."""
+        demand(isinstance(subject, Filter), "a filter has `screen` and `judge`")
+
+    def test_f02_it_compares_something(self, subject: Filter, frame: Frame, market: tuple[Bars, Day]) -> None:
+        """Either step has a comparison; without any the other cases prove nothing."""
+        demand(bool([*_screen(subject, market, frame), *_judge(subject, market, frame)]), "it compares nothing")
+
+    def test_f03_a_screen_has_a_value_a_row(self, subject: Filter, frame: Frame, market: tuple[Bars, Day]) -> None:
+        """Before the bell each comparison has one value a row, and its bounds fit them."""
+        _fit(_screen(subject, market, frame), market[1].previous_close.shape)
+
+    def test_f04_a_judgement_has_a_value_a_signal(
+        self, subject: Filter, frame: Frame, market: tuple[Bars, Day]
+    ) -> None:
+        """At the signal each comparison has one value a signal, also where there is none."""
+        signals = pick(market[0])
+        _fit(_judge(subject, market, frame), (len(signals),))
+        none = signals.take(np.zeros(len(signals), dtype=np.bool_))
+        _fit(subject.judge(none, Market(bars=market[0], day=market[1]), frame), (0,))
+
+    def test_f05_reasons_are_codes_of_the_core(self, subject: Filter, frame: Frame, market: tuple[Bars, Day]) -> None:
+        """Every denial has a code of the enum, of its own step, and never the one that allows."""
+        for step, codes in ((_screen, range(1, 30)), (_judge, range(30, 60))):
+            for check in step(subject, market, frame):
+                for reason in (check.below, check.above, check.unknown):
+                    known = reason in codes
+                    demand(known, f"{check.name} denies with {reason!r}, which is no code of this step")
+
+    def test_f06_it_is_pure(self, subject: Filter, frame: Frame, market: tuple[Bars, Day]) -> None:
+        """Twice the same is the same, and nothing that was given is changed."""
+        bars, day = market
+        before = [bars.field(name).tobytes() for name in NAMES], _facts(day)
+        for step in (_screen, _judge):
+            _same(step(subject, market, frame), step(subject, market, frame), "the same question again")
+        after = [bars.field(name).tobytes() for name in NAMES], _facts(day)
+        demand(before == after, "it changed the bars or the facts that it was given")
+
+    def test_f07_a_session_is_the_same_in_a_block(
+        self, subject: Filter, frame: Frame, market: tuple[Bars, Day]
+    ) -> None:
+        """Live sees one session, a backtest many: the values are the same."""
+        bars, day = market
+        signals = pick(bars)
+        whole = _screen(subject, market, frame), _judge(subject, market, frame)
+        for index in range(bars.field("close").shape[1]):
+            alone, mine = (bars.session(index), day.session(index)), signals.cells[0] == index
+            _same(
+                [_rows(check, index) for check in whole[0]], _screen(subject, alone, frame), f"session {index} screened"
+            )
+            rows = attrs.evolve(signals.take(mine), cells=(signals.cells[-1][mine],))
+            seen = subject.judge(rows, Market(bars=alone[0], day=alone[1]), frame)
+            _same([_rows(check, mine) for check in whole[1]], seen, f"session {index} judged")
+
+    def test_f08_signals_are_judged_alone(self, subject: Filter, frame: Frame, market: tuple[Bars, Day]) -> None:
+        """A signal's values do not depend on the other signals."""
+        whole, signals = _judge(subject, market, frame), pick(market[0])
+        order = np.random.default_rng(5).permutation(len(signals))[: len(signals) // 2]
+        seen = subject.judge(signals.take(order), Market(bars=market[0], day=market[1]), frame)
+        _same([_rows(check, order) for check in whole], seen, "half of the signals in another order")
+
+    def test_f09_the_future_does_not_matter(self, subject: Filter, frame: Frame, market: tuple[Bars, Day]) -> None:
+        """Bars after a signal's minute change nothing: cut, or with other numbers."""
+        bars, day = market
+        signals = pick(bars)
+        whole = _judge(subject, market, frame)
+        random = np.random.default_rng(3).uniform(1.0, 500.0, size=bars.field("close").shape)
+        for minute in np.unique(signals.minute).tolist():
+            mine = signals.minute == minute
+            scrambled = {name: np.concatenate((bars.field(name)[: minute + 1], random[minute + 1 :])) for name in NAMES}
+            for other in (bars.until(minute + 1), Bars(scrambled, bars.symbols)):
+                seen = subject.judge(signals.take(mine), Market(bars=other, day=day), frame)
+                _same([_rows(check, mine) for check in whole], seen, f"bars after minute {minute}")
+
+    def test_f10_the_unknown_is_no_error(self, subject: Filter, frame: Frame, market: tuple[Bars, Day]) -> None:
+        """Without a single fact, without quotes and with none at hand it compares all the same, and raises nothing."""
+        bars, day = market
+        unknown = sessions.day(len(bars.symbols))
+        blank = {
+            name: np.full_like(getattr(day, name), np.nan)
+            for name in ("previous_close", "average_volume", "market_cap", "atr", "vix")
+        }
+        nothing = attrs.evolve(day, **blank, typical_volume=None)
+        _fit(subject.screen(nothing, bars.symbols, frame), day.previous_close.shape)
+        _fit(subject.screen(unknown, bars.symbols, frame), (len(bars.symbols),))
+        signals = pick(bars)
+        for quotes in (None, _quotes(len(bars.symbols), np.nan)):
+            seen = subject.judge(signals, Market(bars=bars, day=nothing, quotes=quotes), frame)
+            _fit(seen, (len(signals),))
+
+
+def pick(bars: Bars, *, seed: int = 1, most: int = 40) -> Signals:
+    """Signals at random cells of a block or a session that have a bar, one a row at most."""
+    close = bars.close
+    random = np.random.default_rng(seed)
+    rows = np.argwhere(~np.isnan(close).all(axis=-1))
+    rows = rows[np.sort(random.permutation(len(rows))[:most])]
+    minutes = [int(random.choice(np.flatnonzero(~np.isnan(close[tuple(row)])))) for row in rows]
+    cells = tuple(np.asarray(axis, dtype=np.intp) for axis in rows.T)
+    minute = np.asarray(minutes, dtype=np.intp)
+    price = close[(*cells, minute)]
+    side = np.where(random.random(len(minute)) < 0.5, -1, 1).astype(np.intp)
+    return Signals(
+        cells=cells,
+        minute=minute,
+        side=side,
+        price=price,
+        strength=random.random(len(minute)),
+        stop=price - side,
+        target=np.full(len(minute), np.nan),
+        rule=np.zeros(len(minute), dtype=np.intp),
+        rules=("random",),
+        exits=Exits(hold=30),
+    )
+
+
+def _screen(subject: Filter, market: tuple[Bars, Day], frame: Frame) -> Sequence[Check]:
+    bars, day = market
+    return subject.screen(day, bars.symbols, frame)
+
+
+def _judge(subject: Filter, market: tuple[Bars, Day], frame: Frame) -> Sequence[Check]:
+    bars, day = market
+    return subject.judge(pick(bars), Market(bars=bars, day=day), frame)
+
+
+def _facts(day: Day) -> list[bytes]:
+    values = attrs.astuple(day, recurse=False)
+    return [np.asarray(value).tobytes() for value in values if value is not None]
+
+
+def _quotes(symbols: int, value: float) -> Quotes:
+    return Quotes(bid=np.full(symbols, value), ask=np.full(symbols, value), age_s=np.full(symbols, value))
+
+
+def _fit(checks: Sequence[Check], shape: tuple[int, ...]) -> None:
+    for check in checks:
+        demand(check.value.shape == shape, f"{check.name} has values of shape {check.value.shape}, not {shape}")
+        for bound in (np.asarray(bound) for bound in (check.low, check.high) if bound is not None):
+            fits = bound.shape in {(), shape}
+            demand(fits, f"{check.name} has a bound of shape {bound.shape}, not {shape} or one number")
+            demand(not np.isnan(bound).any(), f"{check.name} has an unknown bound")
+
+
+def _rows(check: Check, chosen: Index | Flags | int) -> Check:
+    def cut(bound: Array | float | None) -> Array | float | None:
+        return bound[chosen] if isinstance(bound, np.ndarray) and bound.ndim else bound
+
+    return attrs.evolve(check, value=check.value[chosen], low=cut(check.low), high=cut(check.high))
+
+
+def _same(expected: Sequence[Check], seen: Sequence[Check], what: str) -> None:
+    names = [check.name for check in expected], [check.name for check in seen]
+    demand(names[0] == names[1], f"{what}: the comparisons are {names[1]} in place of {names[0]}")
+    for one, other in zip(expected, seen, strict=True):
+        for name in ("value", "low", "high"):
+            demand(_bits(one, name) == _bits(other, name), f"{what}: {one.name} has another {name}")
+
+
+def _bits(check: Check, name: str) -> bytes | None:
+    part = getattr(check, name)
+    return None if part is None else np.asarray(part).tobytes()
