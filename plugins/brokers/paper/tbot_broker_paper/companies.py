@@ -21,9 +21,9 @@ _BY_SECTOR: Final = {
     "software": "FENNO Fennomark, GRYMO Grymo Games, HALVO Halvorsen Data, IXOLO Ixolo Security, JUNVO Junvo Maps",
     "medicine": "KELDO Keldo Remedies, LYMBO Lymbo Labs, MEDRO Medrova Devices, NUVIL Nuvil Genetics, OXALO Oxalo Care",
     "energy": "PELTO Pelto Drilling, QUARN Quarn Pipelines, ROVEL Rovel Refining, SULVA Sulva Solar, TARNO Tarno Wind",
-    "finance": "UMVEL Umvel Bancorp, VALDO Valdo Insurance, WENTO Wento Payments, XENBA Xenba Loans, YARLO Yarlo Trust",
-    "retail": "AMBLO Amblo Outfitters, BOWNO Bowno Grocers, CARVO Carvo Kitchens, DUNLA Dunla Sports, ZOLTA Zolta Toys",
-    "industry": "ESKRO Eskro Cranes, FORJA Forja Castings, GALVE Galve Aircraft, HELMO Helmo Bearings, INGTA Ingta Rail",
+    "finance": "UMVEL Umvel Bancorp, VALDO Valdo Insurance, WENTO Wento Payments, XENBA Xenba Loans, YARLO Yarlo",
+    "retail": "AMBLO Amblo Outfitters, BOWNO Bowno Grocers, CARVO Carvo Kitchens, DUNLA Dunla Sports, ZOLTA Zolta",
+    "industry": "ESKRO Eskro Cranes, FORJA Forja Castings, GALVE Galve Aircraft, HELMO Helmo Bearings, INGTA Ingta",
     "materials": "JASPO Jaspo Quarries, KORVA Korva Paper, LITHA Litha Salts, MORVO Morvo Chemicals, NIKLO Niklo Alloys",
 }
 

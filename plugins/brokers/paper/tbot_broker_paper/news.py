@@ -35,10 +35,10 @@ _KINDS: Final = (
         chance=0.85,
         start=(11, 24),
         rise=(4, 11),
-        hold=(2, 30),
-        decay=(20, 150),
-        size=(0.026, 0.05),
-        fade=(-0.6, 0.8),
+        hold=(0, 20),
+        decay=(10, 110),
+        size=(0.027, 0.052),
+        fade=(-0.5, 1.0),
     ),
     # Late in the morning: a rush that overshoots, and mostly comes back.
     _Kind(
@@ -49,7 +49,7 @@ _KINDS: Final = (
         hold=(1, 6),
         decay=(14, 60),
         size=(0.022, 0.04),
-        fade=(0.1, 1.1),
+        fade=(-0.2, 1.1),
     ),
     # A day of its own: one direction for hours, a breather in the afternoon.
     _Kind(
@@ -69,10 +69,10 @@ _KINDS: Final = (
         chance=0.8,
         start=(292, 306),
         rise=(4, 14),
-        hold=(3, 20),
-        decay=(15, 60),
+        hold=(1, 12),
+        decay=(10, 50),
         size=(0.009, 0.022),
-        fade=(-0.5, 0.7),
+        fade=(-0.4, 0.8),
         follows=0.8,
     ),
     # At any time.
