@@ -84,7 +84,6 @@ class Risk:
         fraction(most="10"),
         default="0.04",
         doc="Largest net exposure in the funds of one index, leverage x notional, as a fraction of equity.",
-        acted_on=False,
     )
     max_leverage: Decimal = setting(
         "MAX_LEVERAGE",

@@ -116,19 +116,24 @@ def _remedy(faults: Sequence[str]) -> str:
 def _files(instance: Instance, mode: Mode) -> Parsed:
     env = _file(instance.env, ENV_FILE)
     named = {entry.key: entry.value for entry in env.entries}.get("ENV_BOT_PATH") or _ENV_BOT
-    trading = instance.path(named)
+    trading, named = instance.path(named), shown(named)
     findings = [*_encrypted(instance.env, ENV_FILE), *_encrypted(trading, named)]
-    if mode == "live" and not findings:
+    bot = _file(trading, named)
+    if not findings and not _stands(trading):
+        findings += _missing(instance, named, mode)
+    elif not findings and mode == "live":
         sentence = "live trading refuses a plaintext trading configuration: it must be encrypted."
         findings.append(Finding(level="fail", message=sentence, where=named))
-    bot = _file(trading, named)
-    if bot == Parsed() and mode != "demo" and not findings and not _stands(trading):
-        sentence = (
-            f"{instance.home} holds no trading configuration {named}: write one, or name an instance with --home; "
-            "`tbot run --demo` shows a simulated day without one."
-        )
-        findings.append(Finding(level="fail", message=sentence))
     return Parsed(entries=(*env.entries, *bot.entries), findings=(*env.findings, *bot.findings, *findings))
+
+
+def _missing(instance: Instance, named: str, mode: Mode) -> Iterator[Finding]:
+    if mode != "demo":
+        sentence = (
+            f"{instance.home} holds no trading configuration {named}: write one, or name an instance with "
+            "--home; `tbot run --demo` shows a simulated day without one."
+        )
+        yield Finding(level="fail", message=sentence)
 
 
 def _file(path: Path, name: str) -> Parsed:
@@ -146,7 +151,7 @@ def _stands(path: Path) -> bool:
 
 
 def _encrypted(path: Path, name: str) -> Iterator[Finding]:
-    if _stands(path.with_name(path.name + ENCRYPTED_SUFFIX)):
+    if _stands(Path(f"{path}{ENCRYPTED_SUFFIX}")):
         sentence = f"{name}{ENCRYPTED_SUFFIX} stands there and takes precedence; this version reads plaintext only."
         yield Finding(level="fail", message=sentence, where=name)
 

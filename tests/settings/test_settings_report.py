@@ -50,8 +50,8 @@ def test_nothing_is_needed_that_is_installed(tmp_path: Path) -> None:
     ("text", "sentence"),
     [
         (
-            "STRATEGY_SEQUENCE=opne",
-            ".env_bot:1: STRATEGY_SEQUENCE=opne: no strategy opne is installed (installed: mid, open).",
+            "STRATEGY_SEQUENCE=opener",
+            ".env_bot:1: STRATEGY_SEQUENCE=opener: no strategy opener is installed (installed: mid, open).",
         ),
         (
             "STRATEGY_SEQUENCE=mid\nSTRATEGY_OVERRIDE=x",
