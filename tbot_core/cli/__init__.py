@@ -92,7 +92,7 @@ def group() -> None:
     """
 
 
-def run(args: Sequence[str], *, state: object = None) -> int:
+def invoke(args: Sequence[str], *, state: object = None) -> int:
     """Run one command line and return its exit code; a failure is said in a sentence on standard error."""
     try:
         outcome = group.main(args=args, prog_name="tbot", standalone_mode=False, obj=state)
@@ -115,7 +115,7 @@ def main() -> int:
 
     unforeseen = Unforeseen()
     sys.excepthook = unforeseen.report
-    return run(sys.argv[1:], state=unforeseen)
+    return invoke(sys.argv[1:], state=unforeseen)
 
 
 def _of_plugin(listing: Listing) -> click.Command:

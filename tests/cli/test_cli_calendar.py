@@ -39,7 +39,7 @@ def home(tmp_path: Path) -> Path:
 
 def shown(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
     """The exit code, standard output and standard error of one call."""
-    code = cli.run(["calendar", *args])
+    code = cli.invoke(["calendar", *args])
     written = capsys.readouterr()
     return code, written.out, written.err
 

@@ -24,7 +24,7 @@ def home(tmp_path: Path) -> Path:
 
 def said(capsys: pytest.CaptureFixture[str], *args: str, code: int = 0) -> str:
     """What `tbot config` writes to standard output, or to standard error where nothing is written there."""
-    assert cli.run(["config", *args]) == code
+    assert cli.invoke(["config", *args]) == code
     captured = capsys.readouterr()
     return captured.out or captured.err
 
