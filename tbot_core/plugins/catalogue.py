@@ -152,8 +152,10 @@ def _entries(groups: Mapping[str, str], path: list[str] | None) -> Iterator[Entr
         )
         try:
             points = [point for point in dist.entry_points if point.group in kinds]
-        except ValueError as fault:
-            yield Listing(entry=entry, state="broken", reason=f"Its entry_points.txt cannot be read: {fault}.")
+        except TypeError:
+            # What importlib-metadata makes of a line without a sign of equality.
+            reason = "Its entry_points.txt cannot be read: a line is not name = module:object."
+            yield Listing(entry=entry, state="broken", reason=reason)
         else:
             for point in points:
                 yield attrs.evolve(entry, kind=kinds[point.group], name=point.name, target=point.value)

@@ -1,0 +1,273 @@
+"""The loader: each broken plugin is a value that says what is wrong, and harms no other."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import click
+import pytest
+
+from tbot_core.clock import SystemClock
+from tbot_core.contracts import Context
+from tbot_core.errors import PluginError
+from tbot_core.plugins import catalogue
+from tbot_core.plugins.failure import PluginFailure, refusal
+from tbot_core.plugins.loader import EVERY_EXTENSION, Loaded, Loader, build, load_object
+from tbot_core.seams import log
+from tbot_core.window import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tbot_core.plugins.catalogue import Entry
+
+CONTEXT = Context(clock=SystemClock(), log=log.logger("test"), data_dir=Path("nowhere"))
+WINDOW = Window(start=0, analysis=5, breakout=5, monitoring=5)
+
+HEAD = """
+import attrs
+from tbot_core.contracts import Plugin
+from tbot_core.hookspecs import hookimpl
+@attrs.frozen
+class Config: pass
+@attrs.define
+class Soft: pass
+@attrs.define(slots=False)
+class Loose: pass
+class Plain: pass
+def create(config, context): return None
+def plugin(**given):
+    return Plugin(**{"name": "odd", "summary": "", "config": Config, "create": create} | given)
+"""
+OFFER = HEAD + "@hookimpl\ndef tbot_strategy(): return "
+
+
+@pytest.fixture(autouse=True)
+def _quiet_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Failures are logged; the records are kept from the screen."""
+    with caplog.at_level(logging.INFO):
+        yield
+
+
+def failure(outcome: object) -> PluginFailure:
+    """The outcome, proved to be a failure."""
+    assert isinstance(outcome, PluginFailure)
+    return outcome
+
+
+def sound(outcome: object) -> Loaded:
+    """The outcome, proved to be a loaded plugin."""
+    assert isinstance(outcome, Loaded)
+    return outcome
+
+
+def test_a_sound_plugin_is_loaded_and_built(plant: Callable[..., Entry]) -> None:
+    """Loading gives the offer, and building with a config gives the finished object."""
+    loaded = sound(Loader().load(plant("sound")))
+    assert (loaded.plugin.name, loaded.plugin.summary) == ("sound", "A sample")
+    config = loaded.plugin.config(window=WINDOW)
+    assert build(loaded, config, CONTEXT) is config
+
+
+@pytest.mark.parametrize(
+    ("body", "phase", "words"),
+    [
+        ("import no_such_library", "import", "ModuleNotFoundError: No module named 'no_such_library'"),
+        ("raise SystemExit(3)", "import", "SystemExit: 3"),
+        (HEAD + "@hookimpl\ndef tbot_strategy(flavour): return plugin()", "register", "flavour"),
+        (HEAD + "@hookimpl\ndef tbot_strateyg(): return plugin()", "register", "unknown hook 'tbot_strateyg'"),
+        (HEAD, "validate", "offers nothing"),
+        (OFFER + "None", "validate", "offers nothing"),
+        (HEAD + "@hookimpl\ndef tbot_filter(): return plugin()", "validate", "offers nothing"),
+        (OFFER + "1 / 0", "offer", "ZeroDivisionError"),
+        (OFFER + "'a plugin'", "validate", "tbot_strategy returned an object of type str"),
+        (OFFER + "plugin(name='other')", "validate", "It calls itself 'other'"),
+        (OFFER + "plugin(config=Soft)", "validate", "Its config is the class Soft"),
+        (OFFER + "plugin(config=Loose)", "validate", "Its config is the class Loose"),
+        (OFFER + "plugin(config=Plain)", "validate", "Its config is the class Plain"),
+        (OFFER + "plugin(config=Config())", "validate", "Its config is an object of type Config"),
+        (OFFER + "plugin(create=lambda config: None)", "validate", "(config, context)"),
+        (OFFER + "plugin(create=None)", "validate", "(config, context)"),
+    ],
+)
+def test_a_broken_plugin_is_a_failure_with_phase_and_words(
+    plant: Callable[..., Entry], body: str, phase: str, words: str
+) -> None:
+    """Whatever is wrong, loading returns a failure that names phase and fault, and nothing stays registered."""
+    loader = Loader()
+    entry = plant("odd", body)
+    failed = failure(loader.load(entry))
+    assert (failed.kind, failed.name, failed.dist, failed.version) == ("strategy", "odd", "their-odd", "2.5")
+    assert failed.phase == phase
+    assert words in failed.error
+    assert "Traceback" in failed.trace
+    assert loader.manager.get_plugins() == set()
+
+
+@pytest.mark.parametrize(
+    ("target", "phase", "words"),
+    [
+        ("their_odd:missing", "import", "missing"),
+        ("their_odd:nothing", "import", "their_odd:nothing is None"),
+        ("their_odd:unhashable", "register", "unhashable"),
+        ("their_odd:inner.plugin", None, ""),
+    ],
+)
+def test_an_entry_point_may_name_any_object_that_carries_hooks(
+    plant: Callable[..., Entry], target: str, phase: str | None, words: str
+) -> None:
+    """An attribute's path is followed; what cannot be registered is refused by name."""
+    body = HEAD + (
+        "nothing = None\nunhashable = []\nclass inner:\n  class plugin:\n"
+        "    @staticmethod\n    @hookimpl\n    def tbot_strategy(): return plugin()\n"
+    )
+    outcome = Loader().load(plant("odd", body, target=target))
+    if phase is None:
+        sound(outcome)
+    else:
+        assert failure(outcome).phase == phase
+        assert words in failure(outcome).error
+
+
+def test_the_others_load_when_one_is_broken(plant: Callable[..., Entry], caplog: pytest.LogCaptureFixture) -> None:
+    """What is broken, absent, duplicate or incompatible is a failure, is logged, and keeps no other from loading."""
+    plant("good")
+    plant("odd", "import no_such_library")
+    plant("old", requires=("tbot-core<1",))
+    plant("twin", dist="first", target="their_twin_a")
+    plant("twin", dist="second", target="their_twin_b")
+    wanted = [("strategy", name) for name in ("twin", "good", "odd", "old", "goood")]
+    loaded, failures = Loader().offers(wanted, catalogue.plugins())
+    assert [it.entry.name for it in loaded] == ["good"]
+    assert [(it.name, it.phase) for it in failures] == [
+        ("goood", "find"),
+        ("odd", "import"),
+        ("old", "find"),
+        ("twin", "find"),
+    ]
+    assert failures[0].sentence == (
+        "The strategy goood failed: it cannot be used: no installed distribution offers it; did you mean good?"
+    )
+    assert failures[2].error.startswith("incompatible: It requires tbot-core<1")
+    assert failures[3].error.startswith("duplicate: Offered by first 2.5 and second 2.5")
+    assert "no_such_library" in caplog.text
+
+
+def test_an_absent_plugin_without_a_neighbour_is_named() -> None:
+    """A name that resembles none is said to be offered by nobody."""
+    _, (failed,) = Loader().offers([("broker", "zzz")], ())
+    assert failed.error == "no installed distribution offers it."
+
+
+def test_metadata_faults_keep_a_plugin_from_being_tried_recorded_ones_do_not(plant: Callable[..., Entry]) -> None:
+    """A recorded failure may be mended meanwhile, so it is tried again; broken metadata cannot be."""
+    entry = plant("good")
+    recorded = catalogue.Listing(entry=entry, state="broken", reason="it failed", seen="2026-01-02T03:04:05Z")
+    loaded, failures = Loader().offers([("strategy", "good")], [recorded])
+    assert [it.entry.name for it in loaded] == ["good"]
+    assert failures == ()
+    _, (failed,) = Loader().offers([("strategy", "good")], [attrs.evolve(recorded, seen="")])
+    assert failed.phase == "find"
+
+
+def test_every_extension_is_wanted_by_one_word(plant: Callable[..., Entry]) -> None:
+    """The pair of kind extension and `*` loads all extensions and nothing else."""
+    extension = OFFER.replace("tbot_strategy", "tbot_extension")
+    for name in ("one", "two"):
+        plant(name, extension + f"plugin(name='{name}')", kind="extension")
+    plant("good")
+    loaded, failures = Loader().offers([EVERY_EXTENSION], catalogue.plugins())
+    assert [it.entry.name for it in loaded] == ["one", "two"]
+    assert failures == ()
+    assert build(loaded[0], loaded[0].plugin.config(), CONTEXT) is None
+
+
+def test_one_object_may_stand_behind_two_entries(plant: Callable[..., Entry]) -> None:
+    """A module behind two entries is registered once, and a broken offer leaves the sound one registered."""
+    body = OFFER + "plugin()\n@hookimpl\ndef tbot_filter(): return 'none'\n"
+    entry = plant("odd", body)
+    loader = Loader()
+    loaded = sound(loader.load(entry))
+    assert failure(loader.load(attrs.evolve(entry, kind="filter"))).phase == "validate"
+    assert loader.manager.get_plugins() == {loaded.subject}
+
+
+@pytest.mark.parametrize(
+    ("create", "words"),
+    [
+        ("lambda config, context: 1 / 0", "ZeroDivisionError"),
+        ("lambda config, context: exit(7)", "SystemExit: 7"),
+        ("lambda config, context: 'text'", "create returned an object of type str, which is no Strategy."),
+        ("lambda config, context: Config", "create returned the class Config, which is no Strategy."),
+    ],
+)
+def test_a_failing_create_is_a_failure(plant: Callable[..., Entry], create: str, words: str) -> None:
+    """An exception, an exit and an object of another kind are failures of phase create."""
+    loaded = sound(Loader().load(plant("odd", OFFER + f"plugin(create={create})")))
+    failed = failure(build(loaded, None, CONTEXT))
+    assert failed.phase == "create"
+    assert words in failed.error
+
+
+def test_what_is_lacking_is_named(plant: Callable[..., Entry]) -> None:
+    """The failure of an object that is no strategy lists what it should have."""
+    loaded = sound(Loader().load(plant("odd", OFFER + "plugin()")))
+    assert "It lacks scan, window." in failure(build(loaded, None, CONTEXT)).error
+
+
+def test_a_command_is_imported_as_it_is(plant: Callable[..., Entry]) -> None:
+    """`load_object` gives the object of an entry point, or the failure of its import."""
+    entry = plant("day", "import click\ncommand = click.Command('day')", kind="command", target="their_day:command")
+    assert isinstance(load_object(entry), click.Command)
+    assert failure(load_object(attrs.evolve(entry, target="their_day:other"))).phase == "import"
+
+
+def test_a_hook_is_asked_of_one_plugin_alone(plant: Callable[..., Entry]) -> None:
+    """Of several plugins that implement a hook only the named one answers, and none without it."""
+    loader = Loader()
+    first, second = (sound(loader.load(plant(name))) for name in ("first", "second"))
+    assert [plugin.name for plugin in loader.ask(second.subject, "tbot_strategy")] == ["second"]
+    assert loader.ask(first.subject, "tbot_filter") == []
+
+
+def test_a_failure_is_one_line_of_bounded_length(plant: Callable[..., Entry]) -> None:
+    """Line breaks become blanks, and a flood is cut."""
+    failed = failure(Loader().load(plant("odd", "raise ValueError('a\\n\\nb ' + 'x' * 9000)")))
+    assert failed.error.startswith("ValueError: a b xxx")
+    assert len(failed.error) == 503
+
+
+def test_a_refusal_names_every_failed_plugin() -> None:
+    """A run that needs broken plugins is refused with one line each and exit code 3."""
+    given: dict[str, Any] = {
+        "kind": "filter",
+        "dist": "d",
+        "version": "1",
+        "phase": "import",
+        "error": "ImportError: x",
+    }
+    error = refusal((PluginFailure(name="a", **given), PluginFailure(name="b", **given)))
+    assert isinstance(error, PluginError)
+    assert error.message == (
+        "The filter a (d 1) failed: it cannot be imported: ImportError: x\n"
+        "The filter b (d 1) failed: it cannot be imported: ImportError: x"
+    )
+    assert error.exit_code == 3
+
+
+def test_loading_a_plugin_imports_nothing_heavy(plant: Callable[..., Entry]) -> None:
+    """The loader itself needs no data frames and no event loop: what a command needs, it imports itself."""
+    from tbot_core.seams import environ, spawn
+
+    entry = plant("light")
+    code = (
+        "import sys; from tbot_core.plugins.loader import Loader; from tbot_core.plugins.catalogue import Entry;"
+        f"Loader().load({entry!r}); print([m for m in ('polars', 'asyncio', 'rich') if m in sys.modules])"
+    )
+    environment = environ.minimal() | {"PYTHONPATH": sys.path[0]}
+    finished = spawn.run([sys.executable, "-c", code], timeout_s=30, environment=environment)
+    assert finished.output == "[]\n", finished.errors

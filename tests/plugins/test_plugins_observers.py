@@ -1,0 +1,223 @@
+"""Observers and risk checks: calls into plugins that may fail and must not harm."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+from tbot_core.clock import ManualClock
+from tbot_core.contracts import Plugin, RunInfo
+from tbot_core.hookspecs import hookimpl
+from tbot_core.plugins.catalogue import Entry
+from tbot_core.plugins.checks import risk_checks
+from tbot_core.plugins.loader import Loaded, Loader
+from tbot_core.plugins.observers import FAILURES, WITHIN_S, Observers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from tbot_core.plugins.failure import PluginFailure
+
+RUN = RunInfo(run_id="r1", mode="replay")
+ORDER: Any = object()
+CLOCK = ManualClock(dt.datetime(2026, 1, 5, tzinfo=dt.UTC))
+
+
+class Recorder:
+    """A plugin that writes down what it is told, and fails while `faulty`."""
+
+    def __init__(self, name: str, told: list[object]) -> None:
+        self.name = name
+        self.told = told
+        self.faulty = False
+
+    @hookimpl
+    def tbot_started(self, run: RunInfo) -> None:
+        """Write down the start."""
+        self.told.append((self.name, "started", run.run_id))
+
+    @hookimpl
+    def tbot_event(self, event: Mapping[str, object]) -> None:
+        """Write down the event, or fail."""
+        if self.faulty:
+            raise RuntimeError("cannot write")
+        self.told.append((self.name, event["kind"]))
+
+    @hookimpl
+    def tbot_stopped(self) -> None:
+        """Write down the end; the argument is left out, as any may be."""
+        self.told.append((self.name, "stopped"))
+
+
+class Checks:
+    """A plugin with a risk check."""
+
+    def __init__(self, offer: object) -> None:
+        self.offer = offer
+
+    @hookimpl
+    def tbot_risk_checks(self) -> Any:
+        """Give the check, or fail."""
+        if isinstance(self.offer, Exception):
+            raise self.offer
+        return self.offer
+
+
+@attrs.frozen
+class Config:
+    """A config without settings."""
+
+
+@pytest.fixture(autouse=True)
+def _quiet_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    with caplog.at_level(logging.INFO):
+        yield
+
+
+def registered(loader: Loader, **subjects: object) -> tuple[Loaded, ...]:
+    """The subjects as loaded plugins under these names."""
+    loaded = []
+    for name, subject in subjects.items():
+        if not loader.manager.is_registered(subject):
+            loader.manager.register(subject, name)
+        plugin = Plugin(name=name, summary="", config=Config, create=lambda _config, _context: None)
+        entry = Entry(kind="extension", name=name, dist=name, version="1", target=name)
+        loaded.append(Loaded(entry=entry, plugin=plugin, subject=subject))
+    return tuple(loaded)
+
+
+def observing(*names: str) -> tuple[Observers, dict[str, Recorder], list[object], ManualClock, list[PluginFailure]]:
+    """Observers of these names on a manual clock, and everything that they tell."""
+    told: list[object] = []
+    recorders = {name: Recorder(name, told) for name in names}
+    clock = ManualClock(dt.datetime(2026, 1, 5, tzinfo=dt.UTC))
+    reported: list[PluginFailure] = []
+    loader = Loader()
+    loaded = registered(loader, **recorders)
+    return Observers(loader, loaded, clock=clock, report=reported.append), recorders, told, clock, reported
+
+
+def test_all_are_told_in_order() -> None:
+    """Start, events and end reach every observer, in the order of kind and name."""
+    observers, _, told, _, _ = observing("b", "a")
+    observers.started(RUN)
+    observers.event({"kind": "fill"})
+    observers.stopped(RUN)
+    assert told == [
+        ("a", "started", "r1"),
+        ("b", "started", "r1"),
+        ("a", "fill"),
+        ("b", "fill"),
+        ("a", "stopped"),
+        ("b", "stopped"),
+    ]
+
+
+def test_a_failing_observer_keeps_the_others_informed(caplog: pytest.LogCaptureFixture) -> None:
+    """A failure is logged with its traceback, and the next observer is told all the same."""
+    observers, recorders, told, _, reported = observing("a", "b")
+    recorders["a"].faulty = True
+    observers.event({"kind": "fill"})
+    assert told == [("b", "fill")]
+    assert reported == []
+    assert "cannot write" in caplog.text
+
+
+def test_the_third_failure_in_ten_minutes_switches_off() -> None:
+    """The plugin is reported once, with its last error, and told nothing any more."""
+    observers, recorders, told, clock, reported = observing("a")
+    recorders["a"].faulty = True
+    for _ in range(FAILURES):
+        assert reported == []
+        observers.event({"kind": "fill"})
+        clock.advance(WITHIN_S / 2)
+    (failure,) = reported
+    assert (failure.name, failure.phase, failure.error) == ("a", "observe", "RuntimeError: cannot write")
+    recorders["a"].faulty = False
+    observers.event({"kind": "fill"})
+    observers.stopped(RUN)
+    assert told == []
+
+
+def test_failures_far_apart_are_forgiven() -> None:
+    """Three failures that do not lie within ten minutes leave the plugin on."""
+    observers, recorders, _, clock, reported = observing("a")
+    recorders["a"].faulty = True
+    for _ in range(10):
+        observers.event({"kind": "fill"})
+        clock.advance(WITHIN_S / 2 + 1)
+    assert reported == []
+
+
+def test_an_event_cannot_be_changed_by_an_observer() -> None:
+    """Observers get a view that refuses changes."""
+    loader = Loader()
+    seen: list[Any] = []
+
+    class Keeper:
+        @hookimpl
+        def tbot_event(self, event: Mapping[str, object]) -> None:
+            seen.append(event)
+
+    loaded = registered(loader, k=Keeper())
+    observers = Observers(loader, loaded, clock=CLOCK, report=seen.append)
+    observers.event({"kind": "fill"})
+    with pytest.raises(TypeError):
+        seen[0]["kind"] = "other"
+
+
+def test_one_object_behind_two_entries_is_told_once_and_silent_ones_never() -> None:
+    """An object that offers two plugins observes as one; without observers nothing happens."""
+    told: list[object] = []
+    loader = Loader()
+    both = Recorder("both", told)
+    observers = Observers(
+        loader,
+        registered(loader, a=both, b=both, c=Checks(None)),
+        clock=CLOCK,
+        report=told.append,
+    )
+    observers.event({"kind": "fill"})
+    assert told == [("both", "fill")]
+    Observers(Loader(), (), clock=CLOCK, report=told.append).event({"kind": "fill"})
+
+
+def test_risk_checks_pass_or_deny() -> None:
+    """Each plugin's check keeps its answer, under the plugin's name, in the order given."""
+    loader = Loader()
+    yes, no = Checks(lambda _order: None), Checks(lambda _order: "Not on Fridays.")
+    checks, failures = risk_checks(loader, registered(loader, a=yes, b=no, c=Recorder("c", []), d=no))
+    assert failures == ()
+    assert [(name, check(ORDER)) for name, check in checks] == [("a", None), ("b", "Not on Fridays.")]
+
+
+@pytest.mark.parametrize("answer", [True, "", " ", 0])
+def test_any_other_answer_denies(answer: object) -> None:
+    """Neither None nor a sentence is no permission."""
+    loader = Loader()
+    ((_, check),), _ = risk_checks(loader, registered(loader, a=Checks(lambda _order: answer)))
+    assert check(ORDER) == "a answered neither None nor a sentence."
+
+
+def test_a_failing_check_denies_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """An exception in a check denies the order with its words."""
+    loader = Loader()
+    ((_, check),), _ = risk_checks(loader, registered(loader, a=Checks(lambda _order: 1 / 0)))
+    assert check(ORDER) == "a failed: ZeroDivisionError: division by zero"
+    assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("offer", "words"), [(RuntimeError("no limit"), "RuntimeError: no limit"), ("a limit", "returned no function")]
+)
+def test_a_plugin_whose_check_cannot_be_had_is_a_failure(offer: object, words: str) -> None:
+    """The failure names the phase, so that a run which needs the limit can refuse."""
+    loader = Loader()
+    checks, (failure,) = risk_checks(loader, registered(loader, a=Checks(offer)))
+    assert checks == ()
+    assert failure.phase == "risk_checks"
+    assert words in failure.error

@@ -1,0 +1,258 @@
+"""Trials in child processes, and the records of what they showed."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import logging
+import shutil
+import sys
+import types
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+
+from tbot_core.errors import AccessError
+from tbot_core.plugins import records, trial
+from tbot_core.plugins.catalogue import Entry, Listing
+from tbot_core.plugins.failure import PluginFailure
+from tbot_core.plugins.probe import Outcome, probe
+from tbot_core.plugins.records import Records
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+NOW = dt.datetime(2026, 1, 5, 14, 30, tzinfo=dt.UTC)
+OTHER = Entry(kind="strategy", name="other", dist="d", version="1", target="json")
+
+
+def failed(outcome: Outcome) -> PluginFailure:
+    """The outcome's failure."""
+    assert outcome.failure is not None
+    return outcome.failure
+
+
+def test_a_sound_plugin_describes_itself(plant: Callable[..., Entry]) -> None:
+    """A trial gives summary, capabilities and each declared setting with kind, bounds, default and meaning."""
+    outcome = probe(plant("sound"))
+    assert outcome.failure is None
+    assert outcome.description == {
+        "summary": "A sample",
+        "capabilities": ["another", "one"],
+        "settings": [
+            {
+                "name": "STRAT_SAMPLE_DEPTH",
+                "kind": "fraction",
+                "allowed": "a fraction (0.02 is 2 %) from 0 to 1",
+                "default": "0.1",
+                "doc": "How deep, as a fraction.",
+                "file": ".env_bot",
+            }
+        ],
+    }
+
+
+def test_a_failure_comes_back_with_its_phase(plant: Callable[..., Entry]) -> None:
+    """What the loader finds in the child is the outcome, traceback included."""
+    failure = failed(probe(plant("odd", "import no_such_library")))
+    assert (failure.name, failure.phase) == ("odd", "import")
+    assert "no_such_library" in failure.error
+    assert "Traceback" in failure.trace
+
+
+@pytest.mark.slow
+def test_an_endless_plugin_is_ended(plant: Callable[..., Entry]) -> None:
+    """A plugin that never finishes costs its limit and no more, and children that it started end with it."""
+    body = "import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', 'while True: pass'])\nwhile True: pass"
+    failure = failed(probe(plant("endless", body), limit_s=0.5))
+    assert failure.phase == "probe"
+    assert failure.error == "it had not finished after 0.5 s and was ended."
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (
+            "import os, sys\nsys.stderr.write('dying now\\n'); sys.stderr.flush()\nos._exit(9)",
+            "code 9 and no answer: dying now",
+        ),
+        ("import os\nos._exit(0)", "code 0 and no answer."),
+        ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "code -9 and no answer."),
+    ],
+)
+def test_a_plugin_that_ends_its_process_is_a_failure(plant: Callable[..., Entry], body: str, words: str) -> None:
+    """A child without an answer is reported by its exit code and its last words."""
+    failure = failed(probe(plant("dying", body)))
+    assert failure.phase == "probe"
+    assert failure.error == f"its process ended with {words}"
+
+
+def test_a_flood_of_output_does_no_harm(plant: Callable[..., Entry]) -> None:
+    """What a plugin prints while it is imported is neither kept nor mistaken for the answer."""
+    body = "import sys\nfor _ in range(300): sys.stdout.write('x' * 10_000)\nraise ValueError('after the flood')"
+    assert failed(probe(plant("loud", body))).error == "ValueError: after the flood"
+
+
+@pytest.mark.parametrize("answer", ["[]", "{", '{"phase": 1}', '{"summary": ""}'])
+def test_a_plugin_that_writes_the_answer_itself_gains_nothing_but_a_failure(
+    plant: Callable[..., Entry], answer: str
+) -> None:
+    """An answer that is none is a failure like a missing one."""
+    body = f"import os, sys\nopen(sys.argv[2], 'w').write({answer!r})\nos._exit(0)"
+    assert failed(probe(plant("forger", body))).phase == "probe"
+
+
+def test_the_trial_reads_a_request_and_writes_an_answer(plant: Callable[..., Entry], tmp_path: Path) -> None:
+    """The child's main function turns an entry in a file into an outcome in a file."""
+    entry = plant("sound")
+    (tmp_path / "request.json").write_text(json.dumps(attrs.asdict(entry)))
+    trial.main([str(tmp_path / "request.json"), str(tmp_path / "answer.json")])
+    assert json.loads((tmp_path / "answer.json").read_text())["summary"] == "A sample"
+
+
+@pytest.mark.parametrize(
+    ("config", "phase", "words"),
+    [
+        ("class Config:\n    depth: int", "config", "Nothing fills its config's depth."),
+        ("class Config:\n    depth: int = attrs.field(factory=lambda: 1 / 0)", "config", "ZeroDivisionError"),
+        ("class Config:\n    depth: int = 1", "create", "lacks scan, window"),
+    ],
+)
+def test_a_config_that_defaults_cannot_make_is_a_failure(
+    plant: Callable[..., Entry], tmp_path: Path, config: str, phase: str, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every field needs a default or a setting, except a strategy's window; the object is created and checked."""
+    body = (
+        "import attrs\nfrom tbot_core.contracts import Plugin\nfrom tbot_core.hookspecs import hookimpl\n"
+        f"@attrs.frozen(kw_only=True)\n{config}\n@hookimpl\ndef tbot_strategy():\n"
+        "    return Plugin(name='odd', summary='', config=Config, create=lambda config, context: config)\n"
+    )
+    with caplog.at_level(logging.INFO):
+        outcome = trial.attempt(plant("odd", body), tmp_path)
+    assert isinstance(outcome, PluginFailure)
+    assert outcome.phase == phase
+    assert words in outcome.error
+
+
+def test_the_trial_passes_a_failed_load_on(plant: Callable[..., Entry], tmp_path: Path) -> None:
+    """What cannot be loaded is not created."""
+    outcome = trial.attempt(plant("odd", "raise ValueError"), tmp_path)
+    assert isinstance(outcome, PluginFailure)
+    assert outcome.phase == "import"
+
+
+def outcome_of(entry: Entry, error: str = "") -> Outcome:
+    """A failure with this error, or a description."""
+    if error:
+        return Outcome(entry=entry, failure=PluginFailure.said(entry, "import", error))
+    return Outcome(entry=entry, description={"summary": "fine", "capabilities": [], "settings": []})
+
+
+def test_a_recorded_failure_shows_in_the_next_list(plant: Callable[..., Entry], tmp_path: Path) -> None:
+    """What was written is read back: the plugin is broken with the reason and the moment it was seen."""
+    bad, good = plant("bad"), plant("good")
+    known = records.updated(Records(), [outcome_of(bad, "ImportError: x"), outcome_of(good)], NOW)
+    records.write(tmp_path / "data", known)
+    read = records.read(tmp_path / "data")
+    assert read == known
+    listings = (Listing(entry=bad, state="active", enabled=True), Listing(entry=good))
+    assert records.judge(listings, read) == (
+        Listing(
+            entry=bad,
+            state="broken",
+            enabled=True,
+            reason="it cannot be imported: ImportError: x",
+            seen="2026-01-05T14:30:00Z",
+        ),
+        Listing(entry=good),
+    )
+
+
+def test_a_record_counts_only_for_the_files_that_were_tried(plant: Callable[..., Entry], site: Path) -> None:
+    """A changed, added or removed file, or other metadata, makes the record count no more; a cache file does not."""
+    entry = plant("bad")
+    known = records.updated(Records(), [outcome_of(entry, "ImportError: x")], NOW)
+    package = site / "their_bad"
+    (package / "__pycache__").mkdir()
+    (package / "__pycache__" / "cached.pyc").write_bytes(b"x")
+    assert known.of(entry) is not None
+    (package / "more").mkdir()
+    assert known.of(entry) is not None
+    (package / "more" / "added.py").write_text("")
+    assert known.of(entry) is None
+    shutil.rmtree(package / "more")
+    assert known.of(entry) is not None
+    assert known.of(attrs.evolve(entry, version="2.6")) is None
+    (package / "__init__.py").write_text("mended = True")
+    assert known.of(entry) is None
+
+
+def test_a_duplicate_keeps_its_own_state(plant: Callable[..., Entry]) -> None:
+    """What metadata refuses is not made broken by a record."""
+    entry = plant("bad")
+    known = records.updated(Records(), [outcome_of(entry, "ImportError: x")], NOW)
+    listing = Listing(entry=entry, state="duplicate", reason="twice")
+    assert records.judge([listing], known) == (listing,)
+
+
+def test_fingerprints_cover_what_an_entry_point_may_name(
+    plant: Callable[..., Entry], site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A single module, an absent one, a built-in and one that was made at run time have a fingerprint each."""
+    monkeypatch.setitem(sys.modules, "their_made", types.ModuleType("their_made"))
+    (site / "their_file.py").write_text("a = 1")
+    targets = ("their_file", "their_nothing", "sys", "their_odd.part:plugin", "their_made")
+    prints = [records.fingerprint(attrs.evolve(OTHER, target=target)) for target in targets]
+    assert len(set(prints)) == len(targets)
+    (site / "their_file.py").write_text("a = 2")
+    assert records.fingerprint(attrs.evolve(OTHER, target="their_file")) != prints[0]
+    plant("odd")
+    assert records.fingerprint(attrs.evolve(OTHER, target="their_odd.part:plugin")) != prints[3]
+
+
+def test_a_file_that_cannot_be_read_matches_no_record(plant: Callable[..., Entry], site: Path) -> None:
+    """An unreadable package has no fingerprint, so nothing recorded speaks for it."""
+    entry = plant("bad")
+    known = records.updated(Records(), [outcome_of(entry, "ImportError: x")], NOW)
+    (site / "their_bad" / "dangling.py").symlink_to(site / "nowhere")
+    assert records.fingerprint(entry) == ""
+    assert known.of(entry) is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{",
+        b"\xff",
+        b"[]",
+        b"{}",
+        b'{"format": 2, "results": {}}',
+        b'{"format": 1, "results": []}',
+        b'{"format": 1, "results": {"k": {}}}',
+        b'{"format": 1, "results": {"k": {"files": 1, "seen": ""}}}',
+        b'{"format": 1, "results": {"k": {"files": "", "seen": "", "description": []}}}',
+    ],
+)
+def test_a_damaged_file_is_a_warning_and_set_aside(tmp_path: Path, content: bytes) -> None:
+    """A file that cannot be read counts as no records; the next write keeps it beside and begins anew."""
+    path = tmp_path / "plugins.json"
+    path.write_bytes(content)
+    read = records.read(tmp_path)
+    assert dict(read.results) == {}
+    assert read.warning.startswith(f"{path} cannot be read (")
+    assert path.read_bytes() == content
+    records.write(tmp_path, records.updated(read, [outcome_of(OTHER)], NOW))
+    assert (tmp_path / "plugins.json.damaged").read_bytes() == content
+    again = records.read(tmp_path)
+    assert again.warning == ""
+    assert again.of(OTHER) is not None
+
+
+def test_records_need_no_instance(tmp_path: Path) -> None:
+    """Without a file there are no records and no warning; a folder that cannot be written is an AccessError."""
+    assert records.read(tmp_path / "data") == Records()
+    (tmp_path / "data").write_text("")
+    with pytest.raises(AccessError):
+        records.write(tmp_path / "data", Records())
