@@ -14,7 +14,7 @@ import attrs
 from tbot_core import settings as configuration
 from tbot_core.calendar import ExchangeCalendar, Session
 from tbot_core.clock import Clock
-from tbot_core.contracts import Context, FeedSource, Filter, Plugin, RiskCheck, Strategy, VenueRules
+from tbot_core.contracts import Context, FeedSource, Filter, Needs, Plugin, RiskCheck, Strategy, VenueRules
 from tbot_core.decide import Entrant, Rules
 from tbot_core.declaration import Declared
 from tbot_core.errors import PluginError
@@ -24,11 +24,11 @@ from tbot_core.plugins.failure import PluginFailure, refusal
 from tbot_core.plugins.loader import Loaded, Loader, build
 from tbot_core.seams import disk, log
 from tbot_core.settings import Settings
+from tbot_core.window import Window
 from tbot_core.windows import anchor_named, named_window, place
 
 if TYPE_CHECKING:
     from tbot_core.settings import Mode
-    from tbot_core.window import Window
 
 SIMULATOR: Final = "paper"
 """The broker that replay and demo trade with, whatever BROKER_NAME says."""
@@ -50,6 +50,12 @@ class Assembly:
     notes: tuple[str, ...]
     filters: Mapping[str, Filter]
     checks: tuple[tuple[str, RiskCheck], ...]
+    _placed: dict[tuple[Window | None, ...], tuple[Entrant, ...]] = attrs.field(factory=dict, alias="placed")
+
+    @property
+    def typical_volume(self) -> bool:
+        """Whether a filter looks at the volume of the same minutes of previous sessions."""
+        return any(isinstance(one, Needs) and "typical_volume" in one.needs for one in self.filters.values())
 
     def rules(self, venue: VenueRules) -> Rules:
         """The rules of decisions at a venue."""
@@ -69,15 +75,18 @@ class Assembly:
         )
 
     def entrants(self, session: Session) -> tuple[Entrant, ...]:
-        """The strategies of a session with their windows placed in it, in STRATEGY_SEQUENCE's order."""
+        """The strategies of a session with their windows placed in it, in STRATEGY_SEQUENCE's order.
+
+        Sessions in which the windows lie alike share one tuple.
+        """
         anchor = anchor_named(self.settings.trading.time_anchor)
-        found = []
-        for rank, name in enumerate(self.settings.strategies):
-            frame = self.settings.frames[name]
-            window = place(named_window(name, frame), session, anchor)
-            if window is not None:
-                found.append(Entrant(name=name, rank=rank, strategy=self._strategy(name, window), frame=frame))
-        return tuple(found)
+        named = [named_window(name, self.settings.frames[name]) for name in self.settings.strategies]
+        windows = tuple(place(one, session, anchor) for one in named)
+        if windows not in self._placed:
+            self._placed[windows] = tuple(
+                self._entrant(rank, window) for rank, window in enumerate(windows) if window is not None
+            )
+        return self._placed[windows]
 
     def broker(self, name: str = SIMULATOR) -> Any:
         """The broker of this name, built; raises PluginError when it is not among the loaded."""
@@ -91,9 +100,10 @@ class Assembly:
             raise refusal((made,))
         return made
 
-    def _strategy(self, name: str, window: Window) -> Strategy:
+    def _entrant(self, rank: int, window: Window) -> Entrant:
+        name = self.settings.strategies[rank]
         strategy: Strategy = self.build(self._of("strategy", name), name, window)
-        return strategy
+        return Entrant(name=name, rank=rank, strategy=strategy, frame=self.settings.frames[name])
 
     def _of(self, kind: str, name: str) -> Loaded:
         for one in self.loaded:

@@ -152,6 +152,10 @@ class Bars:
         """The bars of one session of a block: leading axes (symbols)."""
         return Bars({name: field[:, index] for name, field in self._fields.items()}, self.symbols)
 
+    def sessions(self, rows: list[int]) -> Bars:
+        """The bars of some sessions of a block, copied: leading axes (sessions, symbols)."""
+        return Bars({name: field[:, rows] for name, field in self._fields.items()}, self.symbols)
+
     def until(self, minutes: int) -> Bars:
         """The first `minutes` minutes, as they would have been seen then; nothing remembered is shared."""
         return Bars({name: field[:minutes] for name, field in self._fields.items()}, self.symbols)
@@ -249,7 +253,14 @@ class Day:
     typical_volume: Array | None = None
 
     def session(self, index: int) -> Day:
-        """The facts of one session of a block."""
+        """The facts of one session of a block: leading axes (symbols)."""
+        return self._at(index)
+
+    def sessions(self, rows: list[int]) -> Day:
+        """The facts of some sessions of a block: leading axes (sessions, symbols)."""
+        return self._at(rows)
+
+    def _at(self, index: int | list[int]) -> Day:
         facts = {name: value[index] for name, value in attrs.asdict(self, recurse=False).items() if value is not None}
         return Day(**facts)
 

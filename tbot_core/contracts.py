@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_che
 import attrs
 
 from tbot_core.bars import Array
+from tbot_core.calendar import ExchangeCalendar
 from tbot_core.clock import Clock
 from tbot_core.model import Fill
 from tbot_core.reasons import Reason
 
 if TYPE_CHECKING:
     from tbot_core.bars import Bars, Day, Market, Minute
-    from tbot_core.calendar import ExchangeCalendar, Session
+    from tbot_core.calendar import Session
     from tbot_core.model import Account, Order
     from tbot_core.policy import Frame
     from tbot_core.signals import Signals, Trigger
@@ -124,6 +125,15 @@ class Filter(Protocol):
 
     def judge(self, signals: Signals, market: Market, frame: Frame) -> Sequence[Check]:
         """What is known at the signal: comparisons with one value a signal."""
+
+
+@runtime_checkable
+class Needs(Protocol):
+    """A filter that looks at a fact of the day which costs a source a look back."""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The optional fields of `Day` that it looks at: `typical_volume`."""
 
 
 RiskCheck: TypeAlias = "Callable[[Order], str | None]"

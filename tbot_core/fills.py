@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import math
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import numpy as np
 
-from tbot_core.contracts import BrokerEvent
+from tbot_core.contracts import BrokerEvent, VenueRules
 from tbot_core.model import (
     ATOMS_PER_CENT,
     ATOMS_PER_DOLLAR,
@@ -36,6 +36,18 @@ if TYPE_CHECKING:
     from tbot_core.bars import Bars
     from tbot_core.calendar import Session
     from tbot_core.policy import Simulation
+
+RULES: Final = VenueRules(
+    simulated=True,
+    brackets=True,
+    amend_atomic=True,
+    dedupes_cid=True,
+    cancel_by_cid=True,
+    exec_ids_unique=True,
+    quantity_step=Decimal("0.000001"),
+    fractional_types=frozenset({"market", "limit"}),
+)
+"""What every simulated venue can do, so that all clocks size alike."""
 
 ENTRY_BARS = 3
 """An entry waits this many minutes for its symbol's first bar."""
@@ -73,7 +85,7 @@ class Costs:
         atoms = Decimal(self.fee_atoms_per_share * units) / UNITS_PER_SHARE
         if not buy:
             atoms += self.fee_sell_bps * ticks * units / 10_000
-        return Decimal(-int(-atoms // ATOMS_PER_CENT)).scaleb(-2)
+        return Decimal(math.ceil(atoms / ATOMS_PER_CENT)).scaleb(-2)
 
     def capacity(self, volume: float, units: int) -> int:
         """How much of `units` a bar of `volume` shares fills: whole shares where the cap binds, 0 without volume."""

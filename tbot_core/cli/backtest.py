@@ -1,0 +1,80 @@
+"""`tbot backtest`: stored sessions, all at once."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, TypedDict
+
+import click
+
+from tbot_core.cli.dates import day_range, names
+from tbot_core.cli.options import emit, home_option, json_option
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import date
+    from pathlib import Path
+    from typing import Unpack
+
+    from tbot_core.summary import Summary
+
+
+class Given(TypedDict):
+    """The options as click gives them."""
+
+    first: str
+    last: str
+    symbols: str
+    strategy: str
+    seed: int | None
+    home: Path | None
+    as_json: bool
+
+
+@click.command(name="backtest")
+@click.option("--from", "first", required=True, metavar="DATE", help="First day, YYYY-MM-DD.")
+@click.option("--to", "last", required=True, metavar="DATE", help="Last day, included.")
+@click.option("--symbols", default="", metavar="A,B,...", help="Only these; default: UNIVERSE, else every stored one.")
+@click.option("--strategy", default="", metavar="NAME", help="Only this one; default: STRATEGY_SEQUENCE.")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of the slippage draws; default: SEED.")
+@home_option
+@json_option
+def command(**given: Unpack[Given]) -> None:
+    """Trade a range of stored sessions with the decisions of a live day.
+
+    The same settings, bars and seed give the trades of `tbot run --replay`.
+    """
+    overrides = {"STRATEGY_OVERRIDE": given["strategy"]} if given["strategy"] else {}
+    if given["seed"] is not None:
+        overrides["SEED"] = str(given["seed"])
+    days = day_range(given["first"], given["last"])
+    summary = tested(given["home"], days, names(given["symbols"]), overrides, quiet=given["as_json"])
+    emit(summary.document(), as_json=given["as_json"], lines=_lines(summary))
+
+
+def tested(
+    home: Path | None, days: tuple[date, date], symbols: tuple[str, ...], overrides: Mapping[str, str], *, quiet: bool
+) -> Summary:
+    """The result of a backtest; progress goes to a terminal's standard error unless `quiet`."""
+    from tbot_core.assembly import assemble
+    from tbot_core.backtest.engine import Range, backtest
+    from tbot_core.clock import SystemClock
+
+    assembly = assemble(home, "backtest", SystemClock(), overrides)
+    over = Range(first=days[0], last=days[1], symbols=symbols)
+    sessions = len(assembly.calendar.sessions(*days))
+    hidden = quiet or not sys.stderr.isatty()
+    with click.progressbar(length=sessions, label="sessions", file=sys.stderr, hidden=hidden) as bar:
+        return backtest(assembly, over, lambda _day: bar.update(1))
+
+
+def _lines(summary: Summary) -> Iterator[str]:
+    yield f"{summary.sessions} sessions, {summary.symbols} symbols, {len(summary.trades)} trades"
+    yield f"Equity {summary.equity_start:,.2f} -> {summary.equity_end:,.2f} USD ({summary.pnl:+,.2f})"
+    for strategy in sorted({trade.strategy for trade in summary.trades}):
+        mine = [trade for trade in summary.trades if trade.strategy == strategy]
+        won = sum(trade.pnl > 0 for trade in mine)
+        yield f"  {strategy}: {len(mine)} trades, {won} won, {sum(trade.pnl for trade in mine):+,.2f} USD"
+    if summary.denials:
+        yield "Denied: " + ", ".join(f"{code} {count}" for code, count in sorted(summary.denials.items()))
+    yield from summary.notes
