@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tbot_core.errors import SettingsError
 from tbot_core.settings.catalogue import CORE
 from tbot_core.settings.findings import Finding
 from tbot_core.settings.switches import applied, running, split
@@ -30,13 +29,6 @@ def needs(values: Mapping[str, Effective], mode: Mode, installed: Collection[tup
         found += _named(values, "broker", ("BROKER_NAME", "DATA_SOURCE"), names.get("broker", []))
         found += _named(values, "alert", ("CRITICAL_ALERT_CHANNEL", "ROUTINE_ALERT_CHANNEL"), names.get("alert", []))
     return (*found, *_owners(values, installed))
-
-
-def require(values: Mapping[str, Effective], mode: Mode, installed: Collection[tuple[str, str]]) -> None:
-    """Raise SettingsError, one line a fault, where `needs` finds one that fails."""
-    faults = [str(finding) for finding in needs(values, mode, installed) if finding.level == "fail"]
-    if faults:
-        raise SettingsError("\n".join(faults), "Install it, or correct the setting; see `tbot plugins list`.")
 
 
 def _strategies(values: Mapping[str, Effective], installed: list[str]) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import attrs
 
-from tbot_core.declaration import Declared, boolean, choice, fraction, integer, money, number, path, setting
+from tbot_core.declaration import Declared, boolean, choice, fraction, integer, number, optional, path, setting
 
 
 @attrs.frozen(kw_only=True)
@@ -36,7 +36,7 @@ class _Mid:
 class _Close:
     vix_threshold: float = setting(
         "STRAT_CLOSE_VIX_THRESHOLD",
-        number(least=0, most=200),
+        number(least=0, most=1000),
         default="15",
         doc="Lowest VIX, in points, at which the strategy enters.",
     )
@@ -62,17 +62,23 @@ class _Close:
 
 @attrs.frozen(kw_only=True)
 class _PriceVolume:
-    min_price: Decimal = setting(
-        "MIN_PRICE", money(), default="5", doc="Lowest close of the signal bar in USD, raw prices."
+    min_price: float = setting(
+        "MIN_PRICE",
+        number(least=0, most=1_000_000),
+        default="1",
+        doc="Lowest close of the signal bar in USD, raw prices.",
     )
-    max_price: Decimal = setting(
-        "MAX_PRICE", money(), default="100", doc="Highest close of the signal bar in USD, raw prices."
+    max_price: float | None = setting(
+        "MAX_PRICE",
+        optional(number(least=0, most=1_000_000), zero=True, absent="0 or empty for none"),
+        default="",
+        doc="Highest close of the signal bar in USD, raw prices; 0 or empty is none.",
     )
-    min_volume_threshold: float = setting(
+    min_volume_threshold: int = setting(
         "MIN_VOLUME_THRESHOLD",
-        number(least=0),
-        default="1000000",
-        doc="Smallest mean regular-session volume of up to 20 previous sessions, in shares.",
+        integer(least=0, most=10**12),
+        default="0",
+        doc="Smallest mean regular-session volume of up to 20 previous sessions, in shares (0 = off).",
     )
     min_rel_volume: float = setting(
         "MIN_REL_VOLUME",
