@@ -163,14 +163,14 @@ def _described(record: Record | None) -> Mapping[str, Any]:
 def _table(listings: Sequence[Listing]) -> Iterator[str]:
     if not listings:
         yield "No plugins are installed."
+        return
     cells = [("STATE", "KIND", "NAME", "DISTRIBUTION")]
     cells += [(it.state, it.entry.kind, it.entry.name, f"{it.entry.dist} {it.entry.version}") for it in listings]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     reasons = ["", *(f"{it.reason}{f' (seen {it.seen})' if it.seen else ''}" for it in listings)]
-    if listings:
-        for line, reason in zip(cells, reasons, strict=True):
-            padded = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-            yield f"{padded}  {reason}".rstrip()
+    for line, reason in zip(cells, reasons, strict=True):
+        padded = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        yield f"{padded}  {reason}".rstrip()
 
 
 def _sheet(facts: Mapping[str, Any]) -> Iterator[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
-from tbot_core.cli import invoke
+from tbot_core.cli import invoke, plugins
 from tbot_core.cli.plugins import listed
 
 if TYPE_CHECKING:
@@ -84,6 +86,27 @@ def test_the_list_for_a_person_has_a_line_for_each(
     (broken,) = [line for line in lines if " broken " in line]
     assert "no_such_library" in broken
     assert "(seen " in broken
+
+
+def test_a_person_at_a_terminal_sees_what_is_tried(
+    plant: Callable[..., Entry], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trial may take its ten seconds, so each is announced on a terminal, and nowhere else."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    plant("sound")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    listed(tmp_path, probing=True)
+    assert "Trying strategy sound ...\n" in terminal.getvalue()
+
+
+def test_nothing_installed_is_said() -> None:
+    """A list without plugins is a sentence for a person."""
+    assert list(plugins._table(())) == ["No plugins are installed."]
 
 
 def test_a_damaged_record_and_unreadable_settings_are_warnings(
