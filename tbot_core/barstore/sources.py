@@ -236,26 +236,24 @@ def _moments(source: Source, options: Options) -> pl.Expr:
 
 def _parsed(source: Source, column: str, options: Options) -> pl.Expr:
     text = pl.col(column).str.strip_chars().str.replace("T", " ", literal=True)
-    texts = source.frame.select(text=text, offset=text.str.extract(_OFFSET))
-    days = texts.filter(pl.col("text").str.contains(r"^[\d/-]{8,10}$"))
-    if len(days):
+    if source.frame.select(text.str.contains(r"^[\d/-]{8,10}$").any()).item():
         raise source.refuse(["it holds one row a day, and one-minute bars are wanted"])
+    offset = text.str.extract(_OFFSET)
     wall = text.str.replace(_OFFSET, "")
     local = pl.coalesce(wall.str.to_datetime(form, time_unit="us", strict=False) for form in _MOMENTS)
-    offset = text.str.extract(_OFFSET)
-    minutes = (
-        pl.when(offset == "Z")
-        .then(0)
-        .otherwise(
-            (offset.str.slice(1, 2).cast(pl.Int64, strict=False) * 60)
-            + offset.str.extract(r"(\d{2})$").cast(pl.Int64, strict=False) * (offset.str.len_chars() > 3)
-        )
-    )
-    signed = pl.when(offset.str.starts_with("-")).then(-minutes).otherwise(minutes)
-    exact = (local - pl.duration(minutes=signed)).dt.replace_time_zone("UTC")
-    if texts["offset"].null_count() == 0:
+    exact = (local - _offset_time(offset)).dt.replace_time_zone("UTC")
+    if not source.frame.select((local.is_not_null() & offset.is_null()).any()).item():
         return exact
     return pl.when(offset.is_not_null()).then(exact).otherwise(_in_zone(source, local, options))
+
+
+def _offset_time(offset: pl.Expr) -> pl.Expr:
+    """How far a zone is ahead of UTC, from Z, +05:30, -0500 or -05."""
+    hours = offset.str.slice(1, 2).cast(pl.Int64, strict=False)
+    rest = offset.str.extract(r"^.\d{2}:?(\d{2})$").cast(pl.Int64, strict=False).fill_null(0)
+    ahead = pl.duration(hours=hours, minutes=rest)
+    zero = pl.duration(hours=0)
+    return pl.when(offset == "Z").then(zero).when(offset.str.starts_with("-")).then(-ahead).otherwise(ahead)
 
 
 def _in_zone(source: Source, local: pl.Expr, options: Options) -> pl.Expr:

@@ -36,7 +36,7 @@ class Changes:
     def __init__(self, folder: Path, calendar: ExchangeCalendar) -> None:
         self._folder = folder
         self._calendar = calendar.every_weekday
-        self._months: dict[str, layout.Month | None] = {}
+        self._months: dict[str, layout.Month] = {}
         self._staged: dict[str, dict[str, tuple[layout.Entry, pl.DataFrame]]] = {}
         self._bars: dict[tuple[str, str], pl.DataFrame] = {}
 
@@ -45,18 +45,14 @@ class Changes:
         staged = self._staged.get(month, {}).get(symbol)
         if staged is not None:
             return staged[0]
-        known = self._month(month)
-        return None if known is None else known.entries.get(symbol)
+        return self._month(month).entries.get(symbol)
 
     def bars(self, month: str, symbol: str) -> pl.DataFrame:
         """The bars of a symbol's month that `stored` knows; raises DataError for a damaged file."""
         staged = self._bars.get((month, symbol))
         if staged is not None:
             return staged
-        known = self._month(month)
-        if known is None:
-            return pl.DataFrame(schema=layout.BAR_SCHEMA)
-        return layout.read_bars(self._folder, known, symbol)
+        return layout.read_bars(self._folder, self._month(month), symbol)
 
     def put(self, part: Part) -> None:
         """Stage a part."""
@@ -72,13 +68,9 @@ class Changes:
         """Make everything that is staged count, one month after the other."""
         for name, staged in sorted(self._staged.items()):
             known = self._month(name)
-            kept = pl.DataFrame(schema=layout.DAILY_SCHEMA)
-            entries: dict[str, layout.Entry] = {}
-            if known is not None:
-                kept = self._kept(known, staged)
-                entries.update(known.entries)
-            entries.update({symbol: entry for symbol, (entry, _) in staged.items()})
-            daily = pl.concat([kept, *(rows for _, rows in staged.values())]).sort("symbol", "date")
+            entries = {**known.entries, **{symbol: entry for symbol, (entry, _) in staged.items()}}
+            rows = [self._kept(known, staged), *(rows for _, rows in staged.values())]
+            daily = pl.concat(rows).sort("symbol", "date")
             file, sha256 = layout.write_frame(self._folder, name, "daily", daily)
             layout.write_month(self._folder, layout.Month(name=name, daily=file, daily_sha256=sha256, entries=entries))
         self._months.clear()
@@ -88,18 +80,21 @@ class Changes:
     def _kept(self, month: layout.Month, staged: Collection[str]) -> pl.DataFrame:
         """The daily rows of the month's other symbols; made anew from their bars where the file is damaged."""
         others = [symbol for symbol in month.entries if symbol not in staged]
+        if not others:
+            return pl.DataFrame(schema=layout.DAILY_SCHEMA)
         try:
             return layout.read_daily(self._folder, month).filter(pl.col("symbol").is_in(others))
         except DataError:
             rows = (self._daily(month.name, it, layout.read_bars(self._folder, month, it)) for it in others)
-            return pl.concat([pl.DataFrame(schema=layout.DAILY_SCHEMA), *rows])
+            return pl.concat(rows)
 
     def _daily(self, month: str, symbol: str, bars: pl.DataFrame) -> pl.DataFrame:
         grid = Grid(month_sessions(self._calendar, month))
         rows, _, _ = grid.place(bars["ts"].to_physical().to_numpy())
         return layout.daily_rows(symbol, bars, grid.dates[rows])
 
-    def _month(self, name: str) -> layout.Month | None:
+    def _month(self, name: str) -> layout.Month:
         if name not in self._months:
-            self._months[name] = layout.read_month(self._folder, name)
+            nothing = layout.Month(name=name, daily="", daily_sha256="", entries={})
+            self._months[name] = layout.read_month(self._folder, name) or nothing
         return self._months[name]

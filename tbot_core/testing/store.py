@@ -1,0 +1,97 @@
+"""A store of bars in a folder of the test's own, and bars to fill it with."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import polars as pl
+
+from tbot_core.barstore import layout
+from tbot_core.barstore.importing import Imported, Refused, import_files
+from tbot_core.barstore.sources import Options
+from tbot_core.barstore.store import BarStore
+from tbot_core.calendar import ExchangeCalendar
+from tbot_core.seams import disk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tbot_core.calendar import Session
+
+
+def exchange_sessions(first: str, last: str) -> tuple[Session, ...]:
+    """The exchange's sessions from one ISO date to another, both included."""
+    return ExchangeCalendar().sessions(dt.date.fromisoformat(first), dt.date.fromisoformat(last))
+
+
+def rising_bars(
+    symbol: str, sessions: Iterable[Session], *, price: float = 100.0, minutes: int | None = None
+) -> pl.DataFrame:
+    """Bars of whole sessions (or of their first `minutes`) that start at `price` each day and rise a cent a minute.
+
+    Columns as an import takes them; high and low lie 5 cents away, the close one cent above the open, and the volume
+    is 100 plus the minute's number.
+    """
+    rows = [
+        (session.moment(minute), symbol, round(price + minute / 100, 4), 100 + minute)
+        for session in sessions
+        for minute in range(session.minutes if minutes is None else minutes)
+    ]
+    schema = [
+        ("ts", pl.Datetime("us", "UTC")),
+        ("symbol", pl.String()),
+        ("open", pl.Float64()),
+        ("volume", pl.Int64()),
+    ]
+    frame = pl.DataFrame(rows, schema=schema, orient="row")
+    return frame.select(
+        "ts",
+        "symbol",
+        "open",
+        high=pl.col("open") + 0.05,
+        low=pl.col("open") - 0.05,
+        close=pl.col("open") + 0.01,
+        volume="volume",
+    ).with_columns(pl.col("high", "low", "close").round(4))
+
+
+@attrs.frozen(kw_only=True)
+class StoreBench:
+    """A store under `folder`/bars on the exchange's whole calendar, filled through the same imports as a user's."""
+
+    folder: Path
+    calendar: ExchangeCalendar = attrs.field(factory=ExchangeCalendar)
+
+    @property
+    def bars(self) -> Path:
+        """The store's folder."""
+        return self.folder / "bars"
+
+    @property
+    def store(self) -> BarStore:
+        """The store."""
+        return BarStore(folder=self.bars, calendar=self.calendar)
+
+    def put(self, *frames: pl.DataFrame, **options: Any) -> list[Imported | Refused]:
+        """Import frames, each as a Parquet file; `options` are those of `Options`."""
+        files = []
+        for number, frame in enumerate(frames):
+            files.append(self.folder / f"source-{number}.parquet")
+            disk.write_atomic(files[-1], layout.parquet_bytes(frame))
+        return self.take(*files, **options)
+
+    def put_text(self, text: str, *, name: str = "AAPL.csv", **options: Any) -> Imported | Refused:
+        """Import a CSV file of this text and name."""
+        file = self.folder / name
+        disk.write_atomic(file, text.encode())
+        (outcome,) = self.take(file, **options)
+        return outcome
+
+    def take(self, *files: Path, **options: Any) -> list[Imported | Refused]:
+        """Import files together."""
+        outcomes: list[Imported | Refused] = []
+        import_files(self.bars, self.calendar, files, Options(**options), outcomes.append)
+        return outcomes

@@ -1,0 +1,182 @@
+"""`tbot data`: its words, its documents and its exit codes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tbot_core import cli
+from tbot_core.barstore import layout
+from tbot_core.testing.store import StoreBench, exchange_sessions, rising_bars
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HEAD = "ts,open,high,low,close,volume\n"
+ROW = "2019-12-02T14:30:00Z,10,11,9,10,100\n"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """An empty instance."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    return folder
+
+
+def tbot(*words: object) -> int:
+    """Run a command line and return its exit code."""
+    return cli.invoke([str(word) for word in words])
+
+
+def write(folder: Path, name: str, text: str = HEAD + ROW) -> Path:
+    """A CSV file."""
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def test_import_says_what_it_took(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line a file and one in all; the same again says that nothing changed; no progress without a terminal."""
+    path = write(tmp_path, "AAPL.csv", f"{HEAD}{ROW}2019-12-02T12:00:00Z,10,11,9,10,100\n")
+    assert tbot("data", "import", path, "--home", home) == 0
+    assert tbot("data", "import", path, "--home", home) == 0
+    said = capsys.readouterr()
+    what = "AAPL.csv: bars of AAPL, 2019-12-02 to 2019-12-02"
+    assert said.out.splitlines() == [
+        f"{what}: 1 added, 1 outside regular hours dropped.",
+        "1 file read: 1 rows added, 0 replaced.",
+        f"{what}: 1 stored already, 1 outside regular hours dropped. No change.",
+        "1 file read: 0 rows added, 0 replaced.",
+    ]
+    assert said.err == ""
+
+
+def test_many_symbols_are_counted(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Four are named, the others counted."""
+    rows = "".join(f"S{number},{ROW}" for number in range(6))
+    assert tbot("data", "import", write(tmp_path, "all.csv", f"symbol,{HEAD}{rows}"), "--home", home) == 0
+    assert "bars of S0, S1, S2, S3 and 2 more, " in capsys.readouterr().out
+
+
+def test_a_refused_file_makes_exit_1(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The others of the folder come in, the reason goes to standard error."""
+    folder = tmp_path / "bars"
+    folder.mkdir()
+    write(folder, "AAPL.csv")
+    write(folder, "MSFT.csv", f"{HEAD}2019-12-02T14:30:00Z,10,9,8,10,100\n")
+    assert tbot("data", "import", folder, "--home", home) == 1
+    said = capsys.readouterr()
+    assert "1 file read: 1 rows added, 0 replaced; 1 refused." in said.out
+    assert said.err.startswith("refused: MSFT.csv: high below the bar's open, close or low (1, first: line 2")
+
+
+def test_progress_is_shown_on_a_terminal(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On standard error, one line that is wiped at the end."""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert tbot("data", "import", write(tmp_path, "AAPL.csv"), "--home", home) == 0
+    assert tbot("data", "verify", "--home", home) == 0
+    shown = capsys.readouterr().err
+    assert "Importing 1 of 1: AAPL.csv" in shown
+    assert "Verifying 1: 2019-12" in shown
+    assert shown.endswith("\r\x1b[K")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("import", "nowhere.csv"),
+        ("import",),
+        ("import", ".", "--adjustment", "none"),
+        ("import", ".", "--zone", "Mars/Base"),
+        ("import", ".", "--as-of", "yesterday"),
+        ("list", "more"),
+    ],
+)
+def test_wrong_usage_is_exit_2(home: Path, words: tuple[str, ...]) -> None:
+    """Paths that are not there, and words that are none."""
+    assert tbot("data", *words, "--home", home) == 2
+
+
+def test_a_folder_without_files_is_exit_1(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """There is nothing to import, in one sentence."""
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    assert tbot("data", "import", folder, "--home", home) == 1
+    assert f"{folder} holds no Parquet or CSV file." in capsys.readouterr().err
+
+
+def test_an_instance_that_cannot_be_written_is_exit_1(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file where the folder of bars belongs: one sentence that names it."""
+    (home / "data").touch()
+    assert tbot("data", "import", write(tmp_path, "AAPL.csv"), "--home", home) == 1
+    assert f"Cannot make the folder {home / 'data' / 'bars'}" in capsys.readouterr().err
+
+
+def test_list_shows_an_empty_store(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It says that nothing is stored, and how to change that."""
+    assert tbot("data", "list", "--home", home) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "No bars are stored. Import some with `tbot data import PATH`.",
+        "Daily VIX: none",
+        "Fundamentals: none",
+    ]
+
+
+def test_list_shows_a_table_and_a_document(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same figures for people and for scripts."""
+    vix = write(tmp_path, "vix.csv", "date,open,high,low,close\n2019-12-02,12,13,11,12.5\n")
+    assert tbot("data", "import", write(tmp_path, "AAPL.csv"), "--home", home) == 0
+    assert tbot("data", "import", vix, "--home", home) == 0
+    capsys.readouterr()
+    assert tbot("data", "list", "--home", home) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "SYMBOL  FIRST       LAST        SESSIONS  BARS  MISSING  ADJUSTMENT  VOLUME",
+        "AAPL    2019-12-02  2019-12-02  1         1     389      raw         consolidated",
+        "Daily VIX: 1 rows, 2019-12-02 to 2019-12-02",
+        "Fundamentals: none",
+    ]
+    assert tbot("data", "list", "--json", "--home", home) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "symbols": [
+            {
+                "symbol": "AAPL",
+                "first": "2019-12-02",
+                "last": "2019-12-02",
+                "sessions": 1,
+                "bars": 1,
+                "missing_minutes": 389,
+                "adjustment": "raw",
+                "volume": "consolidated",
+            }
+        ],
+        "vix": {"first": "2019-12-02", "last": "2019-12-02", "rows": 1},
+        "fundamentals": None,
+    }
+
+
+def test_verify_fails_on_faults_alone(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Thin sessions are warned of with exit 0; a corrupt file is exit 1, in words and as a document."""
+    bench = StoreBench(folder=home / "data")
+    bench.folder.mkdir()
+    bench.put(rising_bars("AAA", exchange_sessions("2019-12-02", "2019-12-03"), minutes=300))
+    assert tbot("data", "verify", "--home", home) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "warning: AAA: under 90 % of the minutes in 2 sessions (2019-12-02, 2019-12-03)",
+        "note: AAA: 180 of 780 minutes have no bar",
+        "1 files, 600 bars: 0 faults, 1 warnings.",
+    ]
+    (path,) = bench.bars.glob("*/AAA-*.parquet")
+    path.write_bytes(layout.parquet_bytes(rising_bars("AAA", exchange_sessions("2019-12-02", "2019-12-02"))))
+    assert tbot("data", "verify", "--json", "--home", home) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert sorted(document) == ["bars", "faults", "files", "notes", "warnings"]
+    (fault,) = document["faults"]
+    assert fault["where"] == str(path)
+    assert "is corrupt" in fault["message"]
