@@ -13,9 +13,8 @@ from tbot_broker_paper.simulator import SimulatedFeed, today_or_next
 from tbot_core.bars import Tape
 from tbot_core.calendar import ExchangeCalendar
 from tbot_core.clock import exchange_time
-from tbot_core.contracts import BrokerEvent, VenueRules
 from tbot_core.errors import Unavailable
-from tbot_core.fills import Costs, Venue
+from tbot_core.fills import RULES, Costs, Venue
 from tbot_core.model import Account
 
 if TYPE_CHECKING:
@@ -25,29 +24,19 @@ if TYPE_CHECKING:
     from tbot_core.bars import Minute
     from tbot_core.calendar import Session
     from tbot_core.clock import Clock
-    from tbot_core.contracts import Feed, FeedRequest
+    from tbot_core.contracts import BrokerEvent, Feed, FeedRequest, VenueRules
     from tbot_core.model import Order
 
 ACCOUNT_ID: Final = "PAPER"
 DEMO_FIRST_DAY: Final = dt.date(2026, 1, 5)
 _LEVERAGE: Final = 2
-_RULES: Final = VenueRules(
-    simulated=True,
-    brackets=True,
-    amend_atomic=True,
-    dedupes_cid=True,
-    cancel_by_cid=True,
-    exec_ids_unique=True,
-    quantity_step=Decimal("0.000001"),
-    fractional_types=frozenset({"market", "limit"}),
-)
 
 
 class PaperBroker:
     """A broker whose orders meet the bars that it is shown; the same orders and bars give the same fills.
 
-    Cash begins at PAPER_CASH and is carried from session to session. Ids of events and executions count up within each
-    session's date.
+    Before its first session the account has PAPER_CASH; a session begins flat, with the cash it is given. Ids of events
+    and executions count up within each session's date.
     """
 
     def __init__(self, config: Config, clock: Clock) -> None:
@@ -63,7 +52,7 @@ class PaperBroker:
     @property
     def rules(self) -> VenueRules:
         """Simulated; brackets rest from the entry's fill on, quantities go down to a millionth of a share."""
-        return _RULES
+        return RULES
 
     def feed(self, request: FeedRequest) -> Feed:
         """Stored bars for a replay, else the simulated market.
@@ -86,8 +75,9 @@ class PaperBroker:
         first = request.first or DEMO_FIRST_DAY
         return SimulatedFeed(request, calendar.session(first) or calendar.next(first), calendar)
 
-    def open_session(self, session: Session, symbols: tuple[str, ...]) -> None:
-        """A new session's bell; nothing of the last one rests any more."""
+    def open_session(self, session: Session, symbols: tuple[str, ...], cash: Decimal) -> None:
+        """A new session's bell: nothing rests any more, nothing is held, and the account has this cash."""
+        self._book = Book(cash)
         self._venue = Venue(self._costs, session, symbols)
         self._tape = Tape(symbols, session.minutes)
         self._known = set()

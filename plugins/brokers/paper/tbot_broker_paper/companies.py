@@ -24,7 +24,7 @@ _BY_SECTOR: Final = {
     "finance": "UMVEL Umvel Bancorp, VALDO Valdo Insurance, WENTO Wento Payments, XENBA Xenba Loans, YARLO Yarlo",
     "retail": "AMBLO Amblo Outfitters, BOWNO Bowno Grocers, CARVO Carvo Kitchens, DUNLA Dunla Sports, ZOLTA Zolta",
     "industry": "ESKRO Eskro Cranes, FORJA Forja Castings, GALVE Galve Aircraft, HELMO Helmo Bearings, INGTA Ingta",
-    "materials": "JASPO Jaspo Quarries, KORVA Korva Paper, LITHA Litha Salts, MORVO Morvo Chemicals, NIKLO Niklo Alloys",
+    "materials": "JASPO Jaspo Quarries, KORVA Korva Paper, LITHA Litha Salts, MORVO Morvo Chemicals, NIKLO Niklo",
 }
 
 SECTORS: Final = tuple(_BY_SECTOR)
