@@ -79,7 +79,7 @@ class Trading:
     )
     filter_missing_data: str = setting(
         "FILTER_MISSING_DATA",
-        choice("reject", "accept"),
+        choice("reject", "pass"),
         default="reject",
         doc="What a filter does with a signal that it lacks data for.",
     )
