@@ -1,0 +1,59 @@
+"""A third party's strategy, built and installed as a stranger does it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from tbot_core.seams import environ, spawn
+
+SOURCE = Path(__file__).with_name("streak")
+BUILD = "import os, sys, uv_build; os.chdir(sys.argv[1]); print(uv_build.build_wheel(sys.argv[2]))"
+
+
+def done(*command: str | Path, **variables: str) -> str:
+    """The output of a command that succeeds."""
+    finished = spawn.run(
+        [str(part) for part in command],
+        timeout_s=110,
+        environment=environ.minimal() | {"PIP_NO_INDEX": "1"} | variables,
+    )
+    assert finished.code == 0, finished.errors
+    return finished.output
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `tbot` of a fresh environment that sees tbot-core, with the third party's wheel installed by pip."""
+    folder = tmp_path_factory.mktemp("stranger")
+    shutil.copytree(SOURCE, folder / "source", ignore=shutil.ignore_patterns("__pycache__"))
+    scripts = sysconfig.get_path("scripts")
+    path = f"{scripts}:{environ.minimal()['PATH']}"
+    wheel = done(sys.executable, "-c", BUILD, folder / "source", folder, PATH=path).split()[-1]
+    done(sys.executable, "-m", "venv", folder / "venv")
+    python = folder / "venv" / "bin" / "python"
+    done(python, "-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check", folder / wheel)
+    # The environment of these tests is where tbot-core and its libraries are: the fresh one sees it as its own.
+    (site,) = (folder / "venv").glob("lib/python*/site-packages")
+    (site / "tbot.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
+    tbot = folder / "venv" / "bin" / "tbot"
+    tbot.write_text(f"#!{python}\nimport sys\nfrom tbot_core.cli import main\nsys.exit(main())\n")
+    tbot.chmod(0o755)
+    return tbot
+
+
+@pytest.mark.slow
+def test_a_strangers_strategy_is_listed_like_any_other(installed: Path, tmp_path: Path) -> None:
+    """The list names it with its distribution, and its sheet shows the setting that it declares."""
+    rows = json.loads(done(installed, "plugins", "list", "--json", "--home", tmp_path))["plugins"]
+    (row,) = [row for row in rows if row["name"] == "streak"]
+    assert (row["kind"], row["distribution"], row["version"]) == ("strategy", "acme-streak", "0.3.1")
+    assert (row["state"], row["reason"]) == ("available", "")
+    facts = json.loads(done(installed, "plugins", "info", "streak", "--json", "--home", tmp_path))
+    assert facts["origin"].endswith("acme_streak-0.3.1-py3-none-any.whl")
+    assert [(it["name"], it["default"]) for it in facts["settings"]] == [("STREAK_LENGTH", "3")]
