@@ -198,7 +198,7 @@ def purity(strategy: Strategy, bars: Bars, day: Day) -> Iterator[str]:
         shared, window = bars.until(bars.minutes), strategy.window
         shifted: Strategy = attrs.evolve(
             cast("Any", strategy),
-            window=attrs.evolve(window, analysis=window.analysis + 1, breakout=max(1, window.breakout - 1)),
+            window=attrs.evolve(window, analysis=window.analysis + 1 + window.breakout // 2),
         )
         shifted.scan(shared, day)
         if fault := _difference(whole, _found(strategy.scan(shared, day)), bars):

@@ -54,14 +54,14 @@ class FilterContract:
 
     def test_f03_a_screen_has_a_value_a_row(self, subject: Filter, frame: Frame, market: tuple[Bars, Day]) -> None:
         """Before the bell each comparison has one value a row, and its bounds fit them."""
-        _fit(_screen(subject, market, frame), market[1].previous_close.shape)
+        _screen(subject, market, frame)
 
     def test_f04_a_judgement_has_a_value_a_signal(
         self, subject: Filter, frame: Frame, market: tuple[Bars, Day]
     ) -> None:
         """At the signal each comparison has one value a signal, also where there is none."""
+        _judge(subject, market, frame)
         signals = pick(market[0])
-        _fit(_judge(subject, market, frame), (len(signals),))
         none = signals.take(np.zeros(len(signals), dtype=np.bool_))
         _fit(subject.judge(none, Market(bars=market[0], day=market[1]), frame), (0,))
 
@@ -162,12 +162,17 @@ def pick(bars: Bars, *, seed: int = 1, most: int = 40) -> Signals:
 
 def _screen(subject: Filter, market: tuple[Bars, Day], frame: Frame) -> Sequence[Check]:
     bars, day = market
-    return subject.screen(day, bars.symbols, frame)
+    checks = subject.screen(day, bars.symbols, frame)
+    _fit(checks, day.previous_close.shape)
+    return checks
 
 
 def _judge(subject: Filter, market: tuple[Bars, Day], frame: Frame) -> Sequence[Check]:
     bars, day = market
-    return subject.judge(pick(bars), Market(bars=bars, day=day), frame)
+    signals = pick(bars)
+    checks = subject.judge(signals, Market(bars=bars, day=day), frame)
+    _fit(checks, (len(signals),))
+    return checks
 
 
 def _facts(day: Day) -> list[bytes]:

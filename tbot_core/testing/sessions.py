@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING, TypedDict, Unpack, cast
 
 import numpy as np
 
@@ -54,8 +54,8 @@ class Draft:
         """Write one bar; `symbol` is the first one unless said otherwise."""
         row = 0 if symbol is None else self.symbols.index(symbol)
         opened = prices.get("open", close)
-        whole = {"open": opened, "high": max(opened, close), "low": min(opened, close), "close": close, **prices}
-        for name, value in whole.items():
+        whole = {"open": opened, "high": max(opened, close), "low": min(opened, close), "close": close}
+        for name, value in (whole | cast("dict[str, float]", prices)).items():
             self._fields[name][minute, row] = value
         return self
 

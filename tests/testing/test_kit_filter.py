@@ -1,0 +1,163 @@
+"""The kit for filters finds what it is for: each deliberately broken filter fails its case, an honest one none."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import attrs
+import numpy as np
+import pytest
+
+from tbot_core.bars import Bars, Day, Market
+from tbot_core.contracts import Check
+from tbot_core.policy import Frame
+from tbot_core.reasons import Reason
+from tbot_core.testing import sessions
+from tbot_core.testing.filter import FilterContract, pick
+
+if TYPE_CHECKING:
+    from tbot_core.bars import Array
+    from tbot_core.signals import Signals
+
+Screen: TypeAlias = Callable[[Day, tuple[str, ...]], Sequence[Check]]
+Judge: TypeAlias = "Callable[[Signals, Market], Sequence[Check]]"
+
+CONTRACT = FilterContract()
+CASES = [name for name, _ in inspect.getmembers(FilterContract, inspect.isfunction) if name.startswith("test_f")]
+JUDGED = (Reason.PRICE_LOW, Reason.PRICE_HIGH, Reason.FILTER_UNKNOWN)
+SCREENED = (Reason.VOLUME_LOW, Reason.VOLUME_LOW, Reason.VOLUME_UNKNOWN)
+
+
+def _check(value: Array, codes: tuple[Reason, Reason, Reason], *, name: str = "it", low: Any = 1.0) -> Check:
+    return Check(name=name, value=value, low=low, below=codes[0], above=codes[1], unknown=codes[2])
+
+
+def _honest_screen(day: Day, _symbols: tuple[str, ...]) -> Sequence[Check]:
+    return [_check(day.average_volume, SCREENED, low=np.full(day.average_volume.shape, 7.0))]
+
+
+def _honest_judge(signals: Signals, market: Market) -> Sequence[Check]:
+    return [_check(signals.price / market.bars.first_open[signals.cells], JUDGED)]
+
+
+@attrs.frozen(kw_only=True)
+class Subject:
+    """A filter made of two functions."""
+
+    screens: Screen = _honest_screen
+    judges: Judge = _honest_judge
+
+    def screen(self, day: Day, symbols: tuple[str, ...], frame: Frame) -> Sequence[Check]:  # noqa: ARG002
+        """Before the bell."""
+        return self.screens(day, symbols)
+
+    def judge(self, signals: Signals, market: Market, frame: Frame) -> Sequence[Check]:  # noqa: ARG002
+        """At the signal."""
+        return self.judges(signals, market)
+
+
+def _failures(subject: Any) -> set[str]:
+    """The numbers of the cases that fail."""
+    failed = set()
+    for name in CASES:
+        case = getattr(CONTRACT, name)
+        wanted = inspect.signature(case).parameters
+        given = {"subject": subject, "frame": Frame(), "market": sessions.market(sessions=2, symbols=9)}
+        try:
+            case(**{key: given[key] for key in wanted})
+        except AssertionError:
+            failed.add(name[5:8])
+    return failed
+
+
+def _last_price(signals: Signals, market: Market) -> Sequence[Check]:
+    last = market.bars.close[..., -1] if market.bars.minutes else signals.price
+    return [_check(last[signals.cells], JUDGED)]
+
+
+def _day_volume(signals: Signals, market: Market) -> Sequence[Check]:
+    volume = np.cumsum(np.nan_to_num(market.bars.volume), axis=-1)[..., -1]
+    return [_check(volume[signals.cells], JUDGED)]
+
+
+def _rank(signals: Signals, market: Market) -> Sequence[Check]:  # noqa: ARG001
+    return [_check(np.argsort(np.argsort(signals.price)).astype(np.float64), JUDGED)]
+
+
+def _across_sessions(day: Day, _symbols: tuple[str, ...]) -> Sequence[Check]:
+    value = day.average_volume
+    return [_check(np.broadcast_to(np.fmax.reduce(value, axis=0), value.shape) if value.ndim > 1 else value, SCREENED)]
+
+
+def _writes(day: Day, _symbols: tuple[str, ...]) -> Sequence[Check]:
+    day.average_volume[:] = 0.0
+    return [_check(day.average_volume, SCREENED)]
+
+
+def _unknown_bound(day: Day, _symbols: tuple[str, ...]) -> Sequence[Check]:
+    return [_check(day.average_volume, SCREENED, low=np.full(day.average_volume.shape, np.nan))]
+
+
+def _odd_bound(day: Day, _symbols: tuple[str, ...]) -> Sequence[Check]:
+    return [_check(day.average_volume, SCREENED, low=np.array([1.0, 2.0, 3.0]))]
+
+
+def _only_the_known(day: Day, _symbols: tuple[str, ...]) -> Sequence[Check]:
+    return [_check(day.average_volume, SCREENED, name="all" if np.isnan(day.vix).any() else f"{day.vix.size}")]
+
+
+@pytest.mark.parametrize(
+    ("broken", "cases"),
+    [
+        (Subject(), set()),
+        (Subject(screens=lambda _day, _symbols: [], judges=lambda _signals, _market: []), {"f02"}),
+        (Subject(screens=lambda day, _symbols: [_check(day.vix, SCREENED)]), {"f03", "f10"}),
+        (Subject(judges=lambda _signals, market: [_check(market.bars.first_open, JUDGED)]), {"f04", "f10"}),
+        (Subject(judges=lambda signals, _market: [_check(signals.price, SCREENED)]), {"f05"}),
+        (Subject(screens=lambda day, _symbols: [_check(day.average_volume, JUDGED)]), {"f05"}),
+        (Subject(judges=lambda signals, _market: [_check(signals.price, (Reason.ALLOWED, *JUDGED[1:]))]), {"f05"}),
+        (Subject(screens=_writes), {"f06"}),
+        (Subject(screens=_across_sessions), {"f07"}),
+        (Subject(screens=_only_the_known), {"f07"}),
+        (Subject(judges=_rank), {"f07", "f08", "f09"}),
+        (Subject(judges=_last_price), {"f09"}),
+        (Subject(judges=_day_volume), {"f09"}),
+        (Subject(screens=_unknown_bound), {"f03", "f10"}),
+        (Subject(screens=_odd_bound), {"f03", "f10"}),
+        (object(), {"f01"}),
+    ],
+)
+def test_a_broken_filter_fails_its_cases(broken: Any, cases: set[str]) -> None:
+    """The cases that look for this fault find it; an honest filter fails none."""
+    if isinstance(broken, Subject):
+        assert _failures(broken) >= cases
+        assert bool(_failures(broken)) == bool(cases)
+    else:
+        with pytest.raises(AssertionError, match="`screen` and `judge`"):
+            CONTRACT.test_f01_it_is_a_filter(broken)
+
+
+def test_state_between_two_questions_is_found() -> None:
+    """A filter that answers the same question in two ways is not pure."""
+    asked: list[int] = []
+
+    def counting(signals: Signals, _market: Market) -> Sequence[Check]:
+        asked.append(1)
+        return [_check(signals.price + len(asked), JUDGED)]
+
+    assert "f06" in _failures(Subject(judges=counting))
+
+
+def test_picked_signals_stand_on_bars() -> None:
+    """The kit's signals have one a row, at minutes with a bar, with the close as price, the same for the same seed."""
+    bars, _ = sessions.market()
+    signals = pick(bars)
+    assert len(signals) == 40
+    assert len(set(zip(*(axis.tolist() for axis in signals.cells), strict=True))) == 40
+    assert np.array_equal(signals.price, bars.close[(*signals.cells, signals.minute)])
+    assert not np.isnan(signals.price).any()
+    assert np.array_equal(signals.minute, pick(bars).minute)
+    assert not np.array_equal(signals.minute, pick(bars, seed=2).minute)
+    assert isinstance(bars, Bars)
