@@ -103,6 +103,8 @@ class _Held:
     resting: dict[Leg, str]
     exiting: ExitReason | None = None
     attempts: int = 0
+    stop_moved: bool = False
+    stop_triggered: bool = False
 
 
 @attrs.define(kw_only=True)
@@ -166,9 +168,11 @@ class Desk:
         signal, leg = known.order.signal, known.order.leg
         if event.fill is not None:
             return self._fill(event, known)
+        held = self._held.get(known.order.symbol)
+        if event.kind == "replaced" and held is not None:
+            held.stop_moved = True
         if event.kind not in {"expired", "cancelled", "rejected"}:
             return None
-        held = self._held.get(known.order.symbol)
         if leg is not Leg.ENTRY:
             if held is not None and held.resting.get(leg) == event.client_order_id:
                 del held.resting[leg]
@@ -210,6 +214,8 @@ class Desk:
         held = self._held.get(order.symbol)
         reason = None if order.leg is Leg.ENTRY else self._reason(event, known, held)
         position = self.portfolio.apply(fill, order.signal, order.leg, reason)
+        if order.leg is Leg.STOP and held is not None:
+            held.stop_triggered = True
         if order.leg is Leg.ENTRY:
             self.standing.traded.add(order.symbol)
             if held is None:
@@ -230,7 +236,8 @@ class Desk:
             return ExitReason.NO_MARKET
         match known.order.leg:
             case Leg.STOP:
-                return known.plan.stop_reason
+                moved = held is not None and held.stop_moved
+                return ExitReason.TRAILING_STOP if moved else ExitReason.STOP
             case Leg.TARGET:
                 return ExitReason.TARGET
             case _:
@@ -246,7 +253,7 @@ class Desk:
         if reason is not None:
             return self._leave(held, reason)
         high, low = (float(bars.field(name)[minute, held.row]) for name in ("high", "low"))
-        if math.isnan(close) or not held.plan.follow(high, low) or Leg.STOP not in held.resting:
+        if math.isnan(close) or held.stop_triggered or not held.plan.follow(high, low) or Leg.STOP not in held.resting:
             return []
         return [Replace(client_order_id=held.resting[Leg.STOP], stop_price=price_of(held.plan.stop))]
 
