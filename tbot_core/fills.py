@@ -21,6 +21,7 @@ from tbot_core.model import (
     ATOMS_PER_DOLLAR,
     TICKS_PER_DOLLAR,
     UNITS_PER_SHARE,
+    ExitReason,
     Fill,
     Leg,
     Order,
@@ -35,6 +36,7 @@ from tbot_core.slippage import Slippage, worsened
 if TYPE_CHECKING:
     from tbot_core.bars import Bars
     from tbot_core.calendar import Session
+    from tbot_core.model import SignalId
     from tbot_core.policy import Simulation
 
 RULES: Final = VenueRules(
@@ -118,7 +120,6 @@ class _Bar:
     open: int
     high: int
     low: int
-    close: int
     volume: float
 
 
@@ -133,6 +134,7 @@ class Venue:
         self._session = session
         self._rows = {symbol: row for row, symbol in enumerate(symbols)}
         self._resting: dict[str, _Resting] = {}
+        self._accepted: set[str] = set()
         self._events: list[BrokerEvent] = []
         self._minute = -1
         self._count = 0
@@ -149,11 +151,11 @@ class Venue:
 
     def accept(self, order: Order, minute: int) -> None:
         """Take an order that was sent after `minute` had closed; the same client order id again changes nothing."""
-        if order.client_order_id in self._resting:
+        if order.client_order_id in self._accepted:
             return
-        row = self._rows.get(order.symbol)
-        if row is None:
-            self._say("rejected", order, words=f"{order.symbol} is not traded here")
+        self._accepted.add(order.client_order_id)
+        if order.symbol not in self._rows:
+            self._end("rejected", order, words=f"{order.symbol} is not traded here")
             return
         self._rest(order, units_of(order.quantity), minute + self._costs.lag)
         self._say("acknowledged", order)
@@ -172,7 +174,7 @@ class Venue:
                 )
             )
         else:
-            self._say("cancelled", resting.order)
+            self._end("cancelled", resting.order)
 
     def replace(self, client_order_id: str, stop_price: Decimal) -> None:
         """Move a resting stop; one that has triggered or gone stays as it is and is answered with `cancel_refused`."""
@@ -200,13 +202,14 @@ class Venue:
     def close(self, bars: Bars) -> None:
         """The session is over: close what is still open at its last price, give up the rest."""
         self._minute = self._session.minutes - 1
-        for resting in [*self._of(Leg.EXIT), *self._of(Leg.STOP)]:
-            last = _last_close(bars, resting.row)
-            if last and resting.order.client_order_id in self._resting and resting.live_from <= self._session.minutes:
-                self._fill(resting, last, resting.remaining, words="NO_MARKET")
+        closed: set[SignalId] = set()
+        for resting in (*self._of(Leg.EXIT), *self._of(Leg.STOP)):
+            if resting.order.signal not in closed:
+                closed.add(resting.order.signal)
+                self._fill(resting, _last_close(bars, resting.row), resting.remaining, words=ExitReason.NO_MARKET)
         for resting in list(self._resting.values()):
             del self._resting[resting.order.client_order_id]
-            self._say("expired", resting.order)
+            self._end("expired", resting.order)
 
     def _of(self, leg: Leg) -> list[_Resting]:
         return [resting for resting in self._resting.values() if resting.order.leg is leg]
@@ -235,34 +238,27 @@ class Venue:
             if units:
                 self._fill(resting, price, units)
                 if entry:
-                    self._arm(resting.order, units, bar)
+                    self._arm(resting, units, bar)
         over = bar is not None or self._minute >= resting.live_from + ENTRY_BARS - 1
         if entry and over and resting.remaining:
             del self._resting[resting.order.client_order_id]
-            self._say("expired", resting.order)
+            self._end("expired", resting.order, filled=resting.filled > 0)
 
     def _marketable(self, resting: _Resting, bar: _Bar, bars: Bars) -> int:
         """The price at which an entry or market exit fills in this bar, in ticks; 0: it doesn't."""
-        buy = resting.order.buy
         if resting.order.type is OrderType.MARKET:
             return self._slipped(resting, bar.open, bars)
-        limit = resting.limit
-        if bar.open <= limit if buy else bar.open >= limit:
+        if _within(resting, bar.open):
             return bar.open
-        through = bar.low <= limit - tick_of(limit) if buy else bar.high >= limit + tick_of(limit)
-        return limit if through else 0
+        return resting.limit if _traded_through(resting, bar) else 0
 
-    def _arm(self, entry: Order, units: int, bar: _Bar) -> None:
+    def _arm(self, entry: _Resting, units: int, bar: _Bar) -> None:
         """Let the protection of a filled entry rest, from this very bar on.
 
         A target counts in the entry bar only if the entry filled at its open: else the bar's extreme may come first.
         """
-        at_open = entry.type is OrderType.MARKET or (
-            bar.open <= ticks_of(float(entry.limit_price or 0))
-            if entry.buy
-            else bar.open >= ticks_of(float(entry.limit_price or 0))
-        )
-        for order in entry.protection:
+        at_open = entry.order.type is OrderType.MARKET or _within(entry, bar.open)
+        for order in entry.order.protection:
             late = order.leg is Leg.TARGET and not at_open
             resting = self._rest(order, units, self._minute + late)
             self._say("acknowledged", resting.order)
@@ -289,8 +285,8 @@ class Venue:
         if bar is None or self._minute < resting.live_from or resting.order.client_order_id not in self._resting:
             return
         buy, limit = resting.order.buy, resting.limit
-        needed = tick_of(limit) if self._costs.through else 0
-        if not (bar.low <= limit - needed if buy else bar.high >= limit + needed):
+        touched = bar.low <= limit if buy else bar.high >= limit
+        if not (_traded_through(resting, bar) if self._costs.through else touched):
             return
         units = self._costs.capacity(bar.volume, resting.remaining)
         if units:
@@ -337,6 +333,12 @@ class Venue:
             if resting.filled < units_of(order.quantity):  # protection of an entry that filled in part
                 self._say("expired", order)
 
+    def _end(self, kind: str, order: Order, *, filled: bool = False, words: str = "") -> None:
+        """An order has ended, and with an entry that never filled the protection that waited for its fill."""
+        self._say(kind, order, words=words)
+        for waiting in () if filled else order.protection:
+            self._say(kind, waiting, words=words)
+
     def _say(self, kind: str, order: Order, *, fill: Fill | None = None, words: str = "") -> None:
         self._count += 1
         self._events.append(
@@ -358,20 +360,29 @@ def tick_of(ticks: int) -> int:
     return 100 if ticks >= TICKS_PER_DOLLAR else 1
 
 
+def _within(entry: _Resting, price: int) -> bool:
+    """Whether a price is at a limit order's limit or better."""
+    return price <= entry.limit if entry.order.buy else price >= entry.limit
+
+
+def _traded_through(resting: _Resting, bar: _Bar) -> bool:
+    """Whether the bar went beyond the order's limit by a tick of the grid on that side of it."""
+    limit = resting.limit
+    return bar.low <= limit - tick_of(limit - 1) if resting.order.buy else bar.high >= limit + tick_of(limit)
+
+
 def _bar(bars: Bars, row: int, minute: int) -> _Bar | None:
-    close = bars.field("close")[minute, row]
-    if math.isnan(close):
+    opened, high, low, close = (float(bars.field(name)[minute, row]) for name in ("open", "high", "low", "close"))
+    if math.isnan(opened + high + low + close):
         return None
     return _Bar(
-        open=ticks_of(bars.field("open")[minute, row]),
-        high=ticks_of(bars.field("high")[minute, row]),
-        low=ticks_of(bars.field("low")[minute, row]),
-        close=ticks_of(close),
+        open=ticks_of(opened),
+        high=ticks_of(high),
+        low=ticks_of(low),
         volume=float(bars.field("volume")[minute, row]),
     )
 
 
 def _last_close(bars: Bars, row: int) -> int:
     column = bars.field("close")[:, row]
-    known = np.flatnonzero(~np.isnan(column))
-    return ticks_of(column[known[-1]]) if len(known) else 0
+    return ticks_of(float(column[np.flatnonzero(~np.isnan(column))[-1]]))

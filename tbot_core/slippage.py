@@ -62,7 +62,7 @@ class Slippage:
     def _uniform(self, signal: SignalId, leg: Leg) -> float:
         key = f"{self.seed}/{signal.session.isoformat()}/{signal.strategy}/{signal.symbol}/{signal.minute}/{leg}"
         drawn = int.from_bytes(blake2b(key.encode(), digest_size=8).digest())
-        return ((drawn >> 11) + 0.5) / 2**53
+        return ((drawn >> 12) + 0.5) / 2**52  # 52 bits and a half are exact: never 0, never 1
 
 
 def worsened(ticks: int, fraction: float, *, buy: bool) -> int:
@@ -72,10 +72,9 @@ def worsened(ticks: int, fraction: float, *, buy: bool) -> int:
 
 
 def _relative_range(bars: Bars, row: int, minute: int) -> float:
-    first = max(0, minute - _BARS_BEFORE)
-    high, low, close = (bars.field(name)[first : minute + 1, row] for name in ("high", "low", "close"))
+    high, low, close = (bars.field(name)[: minute + 1, row] for name in ("high", "low", "close"))
     ranges = (high - low) / close
-    before = ranges[:-1][~np.isnan(ranges[:-1])]
+    before = ranges[:-1][~np.isnan(ranges[:-1])][-_BARS_BEFORE:]
     usual = float(np.median(before)) if len(before) else 0.0
     return float(ranges[-1]) / usual if usual > 0 else 1.0
 
