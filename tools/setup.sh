@@ -37,9 +37,9 @@ if ! $uv --version > /dev/null 2>&1; then
     mkdir -p .tools
     sed -n '/^uv==/,/[^\\]$/p' requirements.lock > .tools/uv.txt
     if [ -x .tools/bin/python ]; then
-        .tools/bin/python -m pip install --quiet --require-hashes -r .tools/uv.txt
+        .tools/bin/python -m pip install --quiet --root-user-action=ignore --require-hashes -r .tools/uv.txt
     else
-        "$python" -m pip install --quiet --require-hashes --target .tools -r .tools/uv.txt
+        "$python" -m pip install --quiet --root-user-action=ignore --require-hashes --target .tools -r .tools/uv.txt
     fi
 fi
 
