@@ -26,6 +26,7 @@ from tbot_core.window import Window
 
 if TYPE_CHECKING:
     from tbot_core.bars import Bars, Day
+    from tbot_core.testing.causality import Case
 
 __all__ = ["StrategyContract", "check_causality"]
 
@@ -48,49 +49,14 @@ class StrategyContract:
         found = len(strategy.scan(*market))
         demand(found >= 3, f"it found {found} signals: choose parameters or a market that give at least 3")
 
-    def test_s03_signals_are_well_formed(self, strategy: Strategy, market: tuple[Bars, Day]) -> None:
-        """One a row at most, inside the entry phase, priced at the close, stop and target on their sides."""
-        _none(causality.well_formed, strategy, market)
-
-    def test_s04_a_cut_session_gives_the_same(self, strategy: Strategy, market: tuple[Bars, Day]) -> None:
-        """Cut after each minute, the session gives the signals that it had so far."""
-        _none(causality.cut, strategy, market)
-
-    def test_s05_since_leaves_out_what_was(self, strategy: Strategy, market: tuple[Bars, Day]) -> None:
-        """Asked from a minute on, the scan gives the whole scan's signals from there."""
-        _none(causality.since, strategy, market)
-
-    def test_s06_the_future_does_not_matter(self, strategy: Strategy, market: tuple[Bars, Day]) -> None:
-        """Other bars after a minute change nothing before it."""
-        _none(causality.future, strategy, market)
-
-    def test_s07_memory_layouts_do_not_matter(self, strategy: Strategy, market: tuple[Bars, Day]) -> None:
-        """However the arrays lie in memory, the signals have the same bits."""
-        _none(causality.layouts, strategy, market)
-
-    def test_s08_a_session_is_the_same_in_a_block(self, strategy: Strategy, market: tuple[Bars, Day]) -> None:
-        """Live sees one session, a backtest many: the signals are the same."""
-        _none(causality.sessions, strategy, market)
-
-    def test_s09_rows_are_never_mixed(self, strategy: Strategy, market: tuple[Bars, Day]) -> None:
-        """A symbol's signal does not depend on the others or on their order."""
-        _none(causality.rows, strategy, market)
-
-    def test_s10_a_growing_session_gives_the_same(self, strategy: Strategy, market: tuple[Bars, Day]) -> None:
-        """Minute by minute on a tape, as live, the signals are those of the whole session."""
-        _none(causality.tape, strategy, market)
-
-    def test_s11_no_bars_give_no_signals(self, strategy: Strategy, market: tuple[Bars, Day]) -> None:
-        """Rows without bars and the empty session are silent, without a warning."""
-        _none(causality.silence, strategy, market)
-
-    def test_s12_a_half_day_raises_nothing(self, strategy: Strategy, market: tuple[Bars, Day]) -> None:
-        """In a session of 210 minutes the rules are the same."""
-        _none(causality.half_day, strategy, market)
-
-    def test_s13_a_scan_is_pure(self, strategy: Strategy, market: tuple[Bars, Day]) -> None:
-        """It changes nothing, keeps no state, and remembers features under complete names."""
-        _none(causality.purity, strategy, market)
+    @pytest.mark.parametrize(
+        "case",
+        [pytest.param(case, id=f"s{number:02}_{case.__name__}") for number, case in enumerate(causality.CASES, 3)],
+    )
+    def test_scan(self, case: Case, strategy: Strategy, market: tuple[Bars, Day]) -> None:
+        """Cases s03 to s13, each with its promise in `tbot_core.testing.causality`."""
+        faults = list(case(strategy, *market))
+        demand(not faults, "\n".join(faults))
 
     def test_s14_triggers_explain_the_signals(self, strategy: Strategy, market: tuple[Bars, Day]) -> None:
         """Where a strategy explains itself, its signals are the first firings of its triggers."""
@@ -112,8 +78,3 @@ class StrategyContract:
             for check in strategy.screen(facts):
                 shape = facts.previous_close.shape
                 demand(check.value.shape == shape, f"{check.name} has shape {check.value.shape}, rows are {shape}")
-
-
-def _none(case: causality.Case, strategy: Strategy, market: tuple[Bars, Day]) -> None:
-    faults = list(case(strategy, *market))
-    demand(not faults, "\n".join(faults))
