@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from tbot_core.barstore import layout
+from tbot_core.barstore import layout, reference
 from tbot_core.barstore.grid import MINUTE_US
 from tbot_core.model import TICKS_PER_DOLLAR
 
@@ -29,20 +29,21 @@ BAR_FAULTS: Final = (
 )
 """Each fault's words, and the rows that have it; over columns ts, open, high, low, close, volume."""
 
-INDEX_FAULTS: Final = (
-    ("value that is missing, zero, negative or not a number", ~_SOUND),
-    (
-        f"value above {HIGHEST_INDEX}, where the VIX has never been",
-        _SOUND & (pl.max_horizontal(layout.PRICES) > HIGHEST_INDEX),
+FACT_FAULTS: Final = {
+    reference.VIX: (
+        ("value that is missing, zero, negative or not a number", ~_SOUND),
+        (
+            f"value above {HIGHEST_INDEX}, where the VIX has never been",
+            _SOUND & (pl.max_horizontal(layout.PRICES) > HIGHEST_INDEX),
+        ),
     ),
-)
-"""Those of a daily VIX; another index's file has the same columns. The order of its prices is no fault: the published
-history has days on which the close lies outside high and low, and only the close is used."""
-
-FUNDAMENTAL_FAULTS: Final = (
-    ("capitalisation of zero or less", pl.col("market_cap") <= 0),
-    ("row without a symbol or date", pl.col("symbol").is_null() | pl.col("as_of").is_null()),
-)
+    reference.FUNDAMENTALS: (
+        ("capitalisation of zero or less", pl.col("market_cap") <= 0),
+        ("row without a symbol or date", pl.col("symbol").is_null() | pl.col("as_of").is_null()),
+    ),
+}
+"""Those of each table of facts. Another index's file has the VIX's columns, hence the bound; the order of its prices is
+no fault: the published history has days on which the close lies outside high and low, and only the close is used."""
 
 
 def on_grid(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:

@@ -16,7 +16,7 @@ from tbot_core.barstore.grid import Grid
 from tbot_core.barstore.sources import ROW, Options, Source, SourceKind
 from tbot_core.barstore.writing import Changes, Part
 from tbot_core.calendar import ExchangeCalendar
-from tbot_core.errors import DataError
+from tbot_core.errors import AccessError, DataError
 from tbot_core.seams import disk
 
 if TYPE_CHECKING:
@@ -75,21 +75,19 @@ def import_files(
     options: Options,
     told: Callable[[Imported | Refused], None],
 ) -> None:
-    """Take the files into the store under `folder`, telling what became of each one.
+    """Take the files into the store under `folder`; `told` hears what becomes of each one as it is read.
 
-    A refused file changes nothing and the others go on. Raises AccessError where the folder cannot be written, or
-    another import is at work there.
+    A refused file changes nothing and the others go on. What was told counts once this returns. Raises AccessError
+    where the folder cannot be written, or another import is at work there.
     """
     disk.make_folder(folder)
     with disk.hold(folder / _LOCK):
         for start in range(0, len(files), _FILES_A_COMMIT):
-            work = _Import(
-                folder=folder, calendar=calendar.every_weekday, options=options, changes=Changes(folder, calendar)
-            )
-            outcomes = [work.take(path) for path in files[start : start + _FILES_A_COMMIT]]
-            work.changes.commit()
-            for outcome in outcomes:
-                told(outcome)
+            changes = Changes(folder, calendar)
+            work = _Import(folder=folder, calendar=calendar.every_weekday, options=options, changes=changes)
+            for path in files[start : start + _FILES_A_COMMIT]:
+                told(work.take(path))
+            changes.commit()
 
 
 @attrs.frozen(kw_only=True)
@@ -102,6 +100,9 @@ class _Import:
     def take(self, path: Path) -> Imported | Refused:
         try:
             data = disk.read_bytes(path)
+        except AccessError as fault:
+            return Refused(file=path.name, reason=str(fault))
+        try:
             source = sources.read_source(path, data)
             match source.kind:
                 case SourceKind.BARS:
@@ -109,9 +110,13 @@ class _Import:
                 case SourceKind.VIX:
                     return self._vix(source)
                 case _:
-                    return self._fundamentals(source)
+                    frame = sources.fundamentals_of(source, self.options)
+                    return self._facts(source, frame, reference.FUNDAMENTALS)
         except DataError as fault:
             return Refused(file=path.name, reason=str(fault))
+        except pl.exceptions.PolarsError as fault:
+            # A column of lists, say, where numbers belong.
+            return Refused(file=path.name, reason=f"{path.name}: a column is of a kind that cannot be read: {fault}.")
 
     def _bars(self, source: Source, path: Path, sha256: str) -> Imported:
         frame = sources.bars_of(source, path, self.options)
@@ -187,36 +192,23 @@ class _Import:
             return pl.DataFrame(schema=layout.BAR_SCHEMA), ()
 
     def _vix(self, source: Source) -> Imported:
-        frame = sources.days_of(source, "date").with_columns(
-            pl.col(name).cast(pl.Float64, strict=False) for name in layout.PRICES
-        )
-        frame = frame.select(ROW, *reference.VIX_SCHEMA.names())
-        clean = _sound(source, frame, reference.VIX_KEYS, layout.PRICES, checking.INDEX_FAULTS)
-        return self._facts(source, clean, reference.VIX_FILE, reference.VIX_KEYS, repeated=len(frame) - len(clean))
+        numbers = [pl.col(name).cast(pl.Float64, strict=False) for name in layout.PRICES]
+        return self._facts(source, sources.days_of(source, "date").with_columns(numbers), reference.VIX)
 
-    def _fundamentals(self, source: Source) -> Imported:
-        frame = sources.fundamentals_of(source, self.options)
-        names = reference.FUNDAMENTALS_SCHEMA.names()
-        keys = reference.FUNDAMENTALS_KEYS
-        values = tuple(name for name in names if name not in keys)
-        clean = _sound(source, frame.select(ROW, *names), keys, values, checking.FUNDAMENTAL_FAULTS)
-        return self._facts(source, clean, reference.FUNDAMENTALS_FILE, keys, repeated=len(frame) - len(clean))
-
-    def _facts(
-        self, source: Source, clean: pl.DataFrame, file: str, keys: tuple[str, ...], *, repeated: int
-    ) -> Imported:
+    def _facts(self, source: Source, frame: pl.DataFrame, table: str) -> Imported:
         """Merge rows into a table of facts and write it, unless nothing changes."""
-        path = self.folder / file
-        schema = reference.SCHEMAS[file]
-        old = reference.read(path, schema)
+        keys, names = reference.KEYS[table], reference.SCHEMAS[table].names()
+        values = tuple(name for name in names if name not in keys)
+        clean = _sound(source, frame.select(ROW, *names), keys, values, checking.FACT_FAULTS[table])
+        old = self._stored_facts(table)
         differing = checking.differing(clean, old, keys)
         if len(differing) and not self.options.replace:
             raise DataError(f"{source.name}: {_conflict(source, differing)}.", _REPLACE)
-        new = clean.select(schema.names())
+        new = clean.select(names)
         common = len(new.join(old, on=list(keys), how="semi"))
         if len(differing) or common < len(new):
             merged = pl.concat([old.join(new, on=list(keys), how="anti"), new]).sort(keys)
-            reference.write(path, merged)
+            reference.write(self.folder, table, merged)
         dates = new[keys[-1]]
         return Imported(
             file=source.name,
@@ -227,8 +219,17 @@ class _Import:
             added=len(new) - common,
             unchanged=common - len(differing),
             replaced=len(differing),
-            repeated=repeated,
+            repeated=len(frame) - len(clean),
         )
+
+    def _stored_facts(self, table: str) -> pl.DataFrame:
+        """The stored table; with `replace`, a damaged one counts as none."""
+        try:
+            return reference.read(self.folder, table)
+        except DataError:
+            if not self.options.replace:
+                raise
+            return pl.DataFrame(schema=reference.SCHEMAS[table])
 
     def _sessions(self, frame: pl.DataFrame) -> tuple[Session, ...]:
         """The sessions in which the rows may lie; the exchange's date is never more than a day from UTC's."""

@@ -5,7 +5,7 @@
     <folder>/2018-02/manifest.json                  what the month holds; whatever it does not name is not stored
     <folder>/2018-02/AAPL-<content>.parquet         one symbol's bars of the month
     <folder>/2018-02/daily-<content>.parquet        one row a symbol and session: what facts and listings need
-    <folder>/vix.parquet, fundamentals.parquet      facts from elsewhere
+    <folder>/facts.json                             which files hold the facts from elsewhere (`reference`)
 
 Files are named by their content and written before the manifest that names them. A crash at any moment leaves
 the month as it was or as it will be, at worst with a file that nothing names.
@@ -142,12 +142,12 @@ def unnamed_files(folder: Path, name: str, named: Iterable[str]) -> list[Path]:
 def read_bars(folder: Path, month: Month, symbol: str) -> pl.DataFrame:
     """A symbol's bars of the month, by time; raises DataError for a file that is not the one that was stored."""
     entry = month.entries[symbol]
-    return _read_proved(folder / month.name / entry.file, entry.sha256)
+    return read_proved(folder / month.name / entry.file, entry.sha256)
 
 
 def read_daily(folder: Path, month: Month) -> pl.DataFrame:
     """The month's daily rows, by symbol and date; raises DataError as `read_bars` does."""
-    return _read_proved(folder / month.name / month.daily, month.daily_sha256)
+    return read_proved(folder / month.name / month.daily, month.daily_sha256)
 
 
 def write_frame(folder: Path, name: str, stem: str, frame: pl.DataFrame) -> tuple[str, str]:
@@ -193,8 +193,11 @@ def _spans(starts: np.ndarray[Any, np.dtype[np.intp]], end: int) -> Iterator[tup
     return itertools.pairwise(edges)
 
 
-def _read_proved(path: Path, sha256: str) -> pl.DataFrame:
-    """What was stored passed every check when it came in, so its digest proves all of them again."""
+def read_proved(path: Path, sha256: str) -> pl.DataFrame:
+    """A stored file; raises DataError for one that is missing or not the one that was stored.
+
+    What was stored passed every check when it came in, so its SHA-256 proves all of them again.
+    """
     if not disk.exists(path):
         raise DataError(f"{path} is missing.", AGAIN)
     data = disk.read_bytes(path)

@@ -67,8 +67,8 @@ def list_store(folder: Path, calendar: ExchangeCalendar) -> Listing:
             SymbolRow(**row, adjustment=_joined(kinds[row["symbol"]][0]), volume=_joined(kinds[row["symbol"]][1]))
             for row in rows.iter_rows(named=True)
         ),
-        vix=_range(reference.read_vix(folder), "date"),
-        fundamentals=_range(reference.read_fundamentals(folder), "as_of"),
+        vix=_range(reference.read(folder, reference.VIX), "date"),
+        fundamentals=_range(reference.read(folder, reference.FUNDAMENTALS), "as_of"),
     )
 
 

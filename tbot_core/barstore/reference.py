@@ -1,8 +1,12 @@
-"""Facts that do not come from bars: the VIX's daily closes and the fundamentals, each with its date."""
+"""Facts that do not come from bars: the VIX's daily closes and the fundamentals, each with its date.
+
+They lie beside the months as `vix-<content>.parquet` and `fundamentals-<content>.parquet`, named by `facts.json`,
+which is written last, as a month's manifest is.
+"""
 
 from __future__ import annotations
 
-import io
+import json
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
@@ -12,66 +16,79 @@ from tbot_core.errors import DataError
 from tbot_core.seams import disk
 
 if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Mapping
     from pathlib import Path
 
-VIX_FILE: Final = "vix.parquet"
-VIX_SCHEMA: Final = pl.Schema({"date": pl.Date, **dict.fromkeys(layout.PRICES, pl.Float64)})
-VIX_KEYS: Final = ("date",)
-
-FUNDAMENTALS_FILE: Final = "fundamentals.parquet"
-FUNDAMENTALS_SCHEMA: Final = pl.Schema(
-    {
-        "symbol": pl.String,
-        "as_of": pl.Date,
-        "market_cap": pl.Float64,
-        "pe_ratio": pl.Float64,
-        "debt_to_equity": pl.Float64,
-        "eps": pl.Float64,
-        "sector": pl.String,
-    }
-)
-FUNDAMENTALS_KEYS: Final = ("symbol", "as_of")
-SCHEMAS: Final = {VIX_FILE: VIX_SCHEMA, FUNDAMENTALS_FILE: FUNDAMENTALS_SCHEMA}
-
-
-def read_vix(folder: Path) -> pl.DataFrame:
-    """The stored daily VIX by date, in points; empty where none was imported."""
-    return read(folder / VIX_FILE, VIX_SCHEMA)
+VIX: Final = "vix"
+FUNDAMENTALS: Final = "fundamentals"
+MANIFEST: Final = "facts.json"
+SCHEMAS: Final = {
+    VIX: pl.Schema([("date", pl.Date()), *((name, pl.Float64()) for name in layout.PRICES)]),
+    FUNDAMENTALS: pl.Schema(
+        [
+            ("symbol", pl.String()),
+            ("as_of", pl.Date()),
+            ("market_cap", pl.Float64()),
+            ("pe_ratio", pl.Float64()),
+            ("debt_to_equity", pl.Float64()),
+            ("eps", pl.Float64()),
+            ("sector", pl.String()),
+        ]
+    ),
+}
+KEYS: Final = {VIX: ("date",), FUNDAMENTALS: ("symbol", "as_of")}
+_FORMAT: Final = 1
 
 
-def read_fundamentals(folder: Path) -> pl.DataFrame:
-    """The stored fundamentals by symbol and date; capitalisation in USD, debt to equity as a ratio."""
-    return read(folder / FUNDAMENTALS_FILE, FUNDAMENTALS_SCHEMA)
+def tables(folder: Path) -> dict[str, tuple[str, str]]:
+    """The stored tables' files and SHA-256; raises DataError for a manifest that cannot be understood."""
+    path = folder / MANIFEST
+    if not disk.exists(path):
+        return {}
+    text = disk.read_bytes(path)
+    try:
+        return _tables_of_json(json.loads(text))
+    except (ValueError, KeyError, TypeError, AttributeError) as fault:
+        message = f"{path} is damaged or of a newer tbot: {type(fault).__name__} ({fault})."
+        raise DataError(message, "Restore it, or remove it and import the VIX and fundamentals again.") from fault
 
 
-def write(path: Path, frame: pl.DataFrame) -> None:
+def read(folder: Path, table: str) -> pl.DataFrame:
+    """A table of facts, empty where none was imported; raises DataError for a file that is not the stored one."""
+    known = tables(folder)
+    if table not in known:
+        return pl.DataFrame(schema=SCHEMAS[table])
+    file, sha256 = known[table]
+    return layout.read_proved(folder / file, sha256)
+
+
+def write(folder: Path, table: str, frame: pl.DataFrame) -> None:
     """Replace a table of facts."""
-    disk.make_folder(path.parent)
-    disk.write_atomic(path, layout.parquet_bytes(frame))
+    known = tables(folder)
+    before = known.get(table)
+    known[table] = layout.write_frame(folder, "", table, frame)
+    entries = {name: {"file": file, "sha256": sha256} for name, (file, sha256) in known.items()}
+    text = json.dumps({"format": _FORMAT, "tables": entries}, sort_keys=True, indent=1)
+    disk.write_atomic(folder / MANIFEST, f"{text}\n".encode())
+    if before is not None and before != known[table]:
+        disk.remove(folder / before[0])
 
 
 def sources(folder: Path) -> facts.Sources:
-    """What facts take from elsewhere."""
-    caps: dict[str, list[tuple[Any, float]]] = {}
-    known = read_fundamentals(folder).drop_nulls("market_cap").sort("as_of")
-    for symbol, as_of, value in known.select("symbol", "as_of", "market_cap").iter_rows():
+    """What facts take from elsewhere: VIX closes in points, capitalisations in USD."""
+    caps: dict[str, list[tuple[dt.date, float]]] = {}
+    known = read(folder, FUNDAMENTALS).drop_nulls("market_cap").sort("as_of")
+    row: tuple[Any, ...]
+    for row in known.select("symbol", "as_of", "market_cap").iter_rows():
+        symbol, as_of, value = row
         caps.setdefault(symbol, []).append((as_of, value))
-    vix = read_vix(folder)
+    vix = read(folder, VIX)
     return facts.Sources(vix=dict(zip(vix["date"], vix["close"], strict=True)), market_caps=caps)
 
 
-def read(path: Path, schema: pl.Schema) -> pl.DataFrame:
-    """A table of facts, empty where there is none; raises DataError for a file that is not one of ours."""
-    if not disk.exists(path):
-        return pl.DataFrame(schema=schema)
-    data = disk.read_bytes(path)
-    try:
-        frame = pl.read_parquet(io.BytesIO(data), use_statistics=False)
-    except pl.exceptions.PolarsError as fault:
-        raise DataError(f"{path} is corrupt: {fault}.", _AGAIN) from fault
-    if frame.schema != schema:
-        raise DataError(f"{path} is not a file of tbot: it holds {', '.join(frame.columns)}.", _AGAIN)
-    return frame
-
-
-_AGAIN: Final = "Remove it and import its source again with `tbot data import`."
+def _tables_of_json(content: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    known = {name: (str(entry["file"]), str(entry["sha256"])) for name, entry in content["tables"].items()}
+    if content["format"] != _FORMAT or not SCHEMAS.keys() >= known.keys():
+        raise ValueError(f"format {content['format']!r} with {', '.join(known)}")
+    return known

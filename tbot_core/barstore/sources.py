@@ -97,7 +97,7 @@ def read_source(path: Path, data: bytes) -> Source:
     names = {name: name.strip().lower().replace(" ", "_") for name in table.columns}
     if len(set(names.values())) < len(names):
         raise DataError(f"{path.name}: two columns have one name: {', '.join(table.columns)}.")
-    table = table.rename(names).with_row_index(ROW, offset=first_row)
+    table = table.rename(names).drop(ROW, strict=False).with_row_index(ROW, offset=first_row)
     return Source(name=path.name, kind=_recognise(path, table), frame=table, first_row=first_row)
 
 
@@ -152,7 +152,7 @@ def fundamentals_of(source: Source, options: Options) -> pl.DataFrame:
     if "debt_to_equity_pct" in frame.columns:
         frame = frame.with_columns(debt_to_equity=_number("debt_to_equity_pct") / 100)
     known = {"symbol": pl.col("symbol").cast(pl.String).str.strip_chars(), "as_of": pl.col("as_of")}
-    for name, dtype in reference.FUNDAMENTALS_SCHEMA.items():
+    for name, dtype in reference.SCHEMAS[reference.FUNDAMENTALS].items():
         if name not in frame.columns:
             known[name] = pl.lit(None, dtype=dtype)
         elif name not in known:

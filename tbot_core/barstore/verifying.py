@@ -66,8 +66,6 @@ def verify_store(folder: Path, calendar: ExchangeCalendar, told: Callable[[str],
         if disk.is_folder(place):
             told(place.name)
             check.month(place.name)
-        elif place.suffix == ".parquet" and place.name not in reference.SCHEMAS:
-            check.stray(place)
     check.coverage()
     return Proof(findings=tuple(check.findings), files=check.files, bars=check.bars)
 
@@ -83,11 +81,15 @@ class _Check:
 
     def tables(self) -> None:
         """The facts that do not come from bars."""
-        for file, schema in reference.SCHEMAS.items():
-            if disk.exists(self.folder / file):
-                self.files += 1
-                with self._finding(self.folder / file):
-                    reference.read(self.folder / file, schema)
+        named: dict[str, tuple[str, str]] = {}
+        with self._finding(self.folder / reference.MANIFEST):
+            named = reference.tables(self.folder)
+        for file, sha256 in named.values():
+            self.files += 1
+            with self._finding(self.folder / file):
+                layout.read_proved(self.folder / file, sha256)
+        for path in layout.unnamed_files(self.folder, "", [file for file, _ in named.values()]):
+            self.stray(path)
 
     def month(self, name: str) -> None:
         """A month's manifest, its files, and every bar of them."""

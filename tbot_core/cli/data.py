@@ -148,8 +148,10 @@ def _progress(label: str, length: int | None) -> Iterator[Callable[[str], None]]
         of = f" of {length}" if length else ""
         click.echo(f"\r\x1b[K{label} {done}{of}: {name}", nl=False, err=True)
 
-    yield moved
-    click.echo("\r\x1b[K", nl=False, err=True)
+    try:
+        yield moved
+    finally:
+        click.echo("\r\x1b[K", nl=False, err=True)
 
 
 def _imported_line(outcome: Imported) -> str:

@@ -149,6 +149,16 @@ def test_a_refused_file_does_not_stop_the_others(bench: StoreBench) -> None:
     assert bench.store.symbols(DAYS[0].date, DAYS[0].date) == ("AAA", "CCC")
 
 
+def test_a_file_that_cannot_be_read_does_not_stop_the_others(bench: StoreBench, tmp_path: Path) -> None:
+    """A folder with a file's name is refused in the system's words, and the next file comes in."""
+    (tmp_path / "AAA.csv").mkdir()
+    good = tmp_path / "BBB.csv"
+    good.write_text(HEAD + ROW)
+    folder, file = bench.take(tmp_path / "AAA.csv", good)
+    assert "Is a directory" in refused(folder)
+    assert taken(file).added == 1
+
+
 def test_many_files_are_committed_in_batches(bench: StoreBench) -> None:
     """More files than one commit takes all come in, each month's daily rows complete."""
     bench.put(*(rising_bars(f"S{number:02}", DAYS[:1], minutes=2) for number in range(60)))
@@ -356,7 +366,7 @@ def test_the_vix_is_merged_like_bars(bench: StoreBench) -> None:
     assert "(1, first: line 3): close 13.6, stored 13.5" in reason
     outcome = taken(bench.put_text(other, name="vix.csv", replace=True))
     assert (outcome.added, outcome.unchanged, outcome.replaced) == (1, 1, 1)
-    assert reference.read_vix(bench.bars)["close"].to_list() == [12.5, 13.6, 14.5]
+    assert reference.read(bench.bars, reference.VIX)["close"].to_list() == [12.5, 13.6, 14.5]
 
 
 @pytest.mark.parametrize(
@@ -379,9 +389,31 @@ def test_dates_are_read_in_every_common_form(bench: StoreBench) -> None:
     bench.put_text(text, name="vix.csv")
     moments = pl.DataFrame({"date": [dt.datetime(2019, 11, 6, tzinfo=dt.UTC)]})
     bench.put(moments.with_columns(pl.lit(1.0).alias(name) for name in layout.PRICES))
-    assert [day.day for day in reference.read_vix(bench.bars)["date"]] == [1, 4, 5, 6]
+    assert [day.day for day in reference.read(bench.bars, reference.VIX)["date"]] == [1, 4, 5, 6]
     numbers = pl.DataFrame({"date": [20191107], **dict.fromkeys(layout.PRICES, 1.0)})
     assert "column date holds no dates but Int64" in refused(bench.put(numbers)[0])
+
+
+def test_a_damaged_table_is_mended_by_importing_again(bench: StoreBench) -> None:
+    """As bars are: with replace, and the file that is no longer named goes; the other table stays."""
+    bench.put_text(VIX, name="vix.csv")
+    bench.put_text("symbol,as_of,market_cap\nAAA,2019-01-01,5\n", name="caps.csv")
+    (path,) = bench.bars.glob("vix-*")
+    path.write_bytes(b"rubbish")
+    assert "is corrupt" in refused(bench.put_text(VIX, name="vix.csv"))
+    assert taken(bench.put_text(VIX, name="vix.csv", replace=True)).added == 2
+    bench.put_text(VIX + "2019-11-05,13,14,12,14.5\n", name="vix.csv")
+    assert len(list(bench.bars.glob("vix-*"))) == 1
+    assert len(reference.read(bench.bars, reference.VIX)) == 3
+    assert len(reference.read(bench.bars, reference.FUNDAMENTALS)) == 1
+
+
+def test_a_column_of_another_kind_is_refused(bench: StoreBench) -> None:
+    """Lists where numbers belong, and a column that has our name for the row's number."""
+    frame = rising_bars("AAA", DAYS[:1])
+    (outcome,) = bench.put(frame.with_columns(close=pl.concat_list("close", "open")))
+    assert "a column is of a kind that cannot be read" in refused(outcome)
+    assert taken(bench.put(frame.with_columns(row=1))[0]).added == 390
 
 
 def test_undated_fundamentals_need_a_date(bench: StoreBench) -> None:
@@ -390,7 +422,7 @@ def test_undated_fundamentals_need_a_date(bench: StoreBench) -> None:
     assert "say with --as-of DATE when they were known" in refused(bench.put_text(text, name="stats.csv"))
     outcome = taken(bench.put_text(text, name="stats.csv", as_of=dt.date(2018, 10, 20)))
     assert (outcome.kind, outcome.symbols) == (SourceKind.FUNDAMENTALS, ("AAA",))
-    assert reference.read_fundamentals(bench.bars).row(0, named=True) == {
+    assert reference.read(bench.bars, reference.FUNDAMENTALS).row(0, named=True) == {
         "symbol": "AAA",
         "as_of": dt.date(2018, 10, 20),
         "market_cap": 5e9,

@@ -243,13 +243,20 @@ def test_a_month_that_goes_away_meanwhile_is_said(december: StoreBench) -> None:
 
 
 def test_a_corrupt_table_of_facts_is_named(december: StoreBench) -> None:
-    """A VIX file that is no Parquet, or another table, is refused with its path."""
-    vix = december.bars / "vix.parquet"
-    foreign = layout.parquet_bytes(pl.DataFrame({"a": [1]}))
-    for data, words in ((b"rubbish", "is corrupt"), (foreign, "is not a file of")):
-        vix.write_bytes(data)
-        with pytest.raises(DataError, match=rf"vix\.parquet {words}"):
-            list(december.store.blocks(day("2019-12-02"), day("2019-12-06"), ["AAA"]))
+    """A VIX that is not the one that was imported decides nothing."""
+    december.put_text("date,open,high,low,close\n2019-12-02,14,15,13,14.5\n", name="vix.csv")
+    (vix,) = december.bars.glob("vix-*.parquet")
+    vix.write_bytes(vix.read_bytes()[:-1])
+    with pytest.raises(DataError, match=r"vix-\w+\.parquet is corrupt"):
+        list(december.store.blocks(day("2019-12-02"), day("2019-12-06"), ["AAA"]))
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"format": 2, "tables": {}}', '{"format": 1, "tables": {"x": {}}}'])
+def test_a_damaged_manifest_of_facts_is_named(december: StoreBench, text: str) -> None:
+    """Facts are refused rather than taken as unknown."""
+    (december.bars / "facts.json").write_text(text)
+    with pytest.raises(DataError, match=r"facts\.json is damaged or of a newer tbot"):
+        list(december.store.blocks(day("2019-12-02"), day("2019-12-06"), ["AAA"]))
 
 
 def test_bars_after_an_early_close_that_became_known_are_left_out(bench: StoreBench) -> None:

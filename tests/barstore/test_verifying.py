@@ -88,9 +88,15 @@ def test_a_damaged_manifest_is_a_fault(bench: StoreBench) -> None:
 
 
 def test_a_corrupt_table_of_facts_is_a_fault(bench: StoreBench) -> None:
-    """Also where no run needs it today."""
-    (bench.bars / "fundamentals.parquet").write_bytes(b"rubbish")
-    assert "fundamentals.parquet is corrupt" in the_fault(bench)
+    """Also where no run needs it today; and so is a manifest of facts that cannot be understood."""
+    bench.put_text("symbol,as_of,market_cap\nAAA,2019-01-01,5\n", name="caps.csv")
+    (path,) = bench.bars.glob("fundamentals-*")
+    data = path.read_bytes()
+    path.write_bytes(b"rubbish")
+    assert f"{path} is corrupt" in the_fault(bench)
+    path.write_bytes(data)
+    (bench.bars / "facts.json").write_text("[]")
+    assert "facts.json is damaged" in the_fault(bench)
 
 
 @pytest.mark.parametrize("place", ["AAPL.parquet", "2019-12/AAPL.parquet"])
