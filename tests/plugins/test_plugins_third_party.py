@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import shutil
 import sys
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tbot_core.seams import environ, spawn
+from tbot_core.seams import disk, environ, spawn
+from tbot_core.testing.store import StoreBench, exchange_sessions, rising_bars
 
 SOURCE = Path(__file__).with_name("streak")
 BUILD = "import os, sys, uv_build; os.chdir(sys.argv[1]); print(uv_build.build_wheel(sys.argv[2]))"
@@ -57,3 +59,33 @@ def test_a_strangers_strategy_is_listed_like_any_other(installed: Path, tmp_path
     facts = json.loads(done(installed, "plugins", "info", "streak", "--json", "--home", tmp_path))
     assert facts["origin"].endswith("acme_streak-0.3.1-py3-none-any.whl")
     assert [(it["name"], it["default"]) for it in facts["settings"]] == [("STREAK_LENGTH", "3")]
+
+
+SETTINGS = """\
+STRATEGY_SEQUENCE=streak
+FILTERS=none
+SHORT_TYPE_STREAK=ShortSell
+START_TIME_STREAK=14:30
+STREAK_ANALYSIS_TIME=10
+STREAK_BREAKOUT_TIME=20
+STREAK_MONITORING_TIME=30
+STREAK_LENGTH=5
+ENABLE_SLIPPAGE_MODEL=false
+"""
+
+
+@pytest.mark.slow
+def test_a_strangers_strategy_trades_a_session(installed: Path, tmp_path: Path) -> None:
+    """With its own settings it enters at its first sign in the entry phase and leaves when its window ends."""
+    (tmp_path / ".env_bot").write_text(SETTINGS)
+    disk.make_folder(tmp_path / "data")
+    (session,) = exchange_sessions("2026-01-06", "2026-01-06")
+    StoreBench(folder=tmp_path / "data").put(rising_bars("ACME", [session]))
+    output = done(installed, "backtest", "--from", "2026-01-06", "--to", "2026-01-06", "--json", "--home", tmp_path)
+    (trade,) = json.loads(output)["trades"]
+    assert (trade["strategy"], trade["symbol"], trade["side"]) == ("streak", "ACME", "long")
+    # Bar 10 is the first of the entry phase and closes at minute 11; the window ends at minute 60.
+    assert dt.datetime.fromisoformat(trade["entry_time"]) == session.moment(11)
+    assert dt.datetime.fromisoformat(trade["exit_time"]) == session.moment(60)
+    rows = json.loads(done(installed, "plugins", "list", "--json", "--home", tmp_path))["plugins"]
+    assert [row["name"] for row in rows if row["state"] == "active" and row["kind"] == "strategy"] == ["streak"]
