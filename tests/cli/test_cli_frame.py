@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import pkgutil
 import sys
 from decimal import Decimal
 from importlib import import_module
@@ -55,6 +56,13 @@ def test_each_command_of_the_table_exists(name: str) -> None:
     module, _, attribute = COMMANDS[name][0].partition(":")
     assert isinstance(getattr(import_module(module), attribute), click.Command)
     assert invoke([name, "--help"]) == 0
+
+
+def test_each_module_with_a_command_is_in_the_table() -> None:
+    """No command is forgotten: every module of the command line that defines one is named by the table."""
+    names = {module.name for module in pkgutil.iter_modules(cli.__path__)}
+    with_command = {name for name in names if hasattr(import_module(f"tbot_core.cli.{name}"), "command")}
+    assert {COMMANDS[name][0] for name in COMMANDS} == {f"tbot_core.cli.{name}:command" for name in with_command}
 
 
 def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
