@@ -1,0 +1,191 @@
+"""How long a live decision takes: the last bar of a minute is in -> the order is at the broker, for 500 symbols.
+
+Prints the median and the 99th percentile over the minutes that send an order, with durable commits (SQLite, WAL,
+synchronous=FULL, two barriers) and with a journal in memory, and the scan of one minute for 500 and 10,000 symbols.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tbot_core.assembly import assemble
+from tbot_core.bars import FIELDS, Day, Minute, Tape
+from tbot_core.calendar import ExchangeCalendar, Session
+from tbot_core.clock import ManualClock, SystemClock
+from tbot_core.execution import Venue
+from tbot_core.journal import open_journal
+from tbot_core.model import Order
+from tbot_core.orders import Naming
+from tbot_core.runner.session import SessionRun, Trading
+
+SESSIONS = 30
+SETTINGS = {
+    "BROKER_NAME": "PAPER",
+    "STRATEGY_SEQUENCE": "open,mid,close",
+    "FILTER_MISSING_DATA": "pass",
+    "MAX_TRADES": "20",
+    "WEIGHTS": ",".join(["0.05"] * 20),
+    "MAX_OPEN_POSITIONS": "40",
+    "TOTAL_ALLOCATION": "0.2",
+    "MAX_GROSS_EXPOSURE": "1",
+    "STRAT_CLOSE_VIX_THRESHOLD": "0",
+    "STRAT_OPEN_BUFFER": "0.003",
+    "STRAT_MID_VWAP_THRESHOLD": "0.01",
+    "SHORT_TYPE_OPEN": "ShortSell",
+    "SHORT_TYPE_MID": "ShortSell",
+    "SHORT_TYPE_CLOSE": "ShortSell",
+    "START_TIME_OPEN": "14:30",
+    "START_TIME_MID": "15:30",
+    "START_TIME_CLOSE": "19:30",
+}
+
+
+@attrs.frozen(kw_only=True)
+class Source:
+    """A session of random walks."""
+
+    session: Session
+    symbols: tuple[str, ...]
+    day: Day
+    made: tuple[Minute, ...]
+
+    async def minutes(self) -> AsyncIterator[Minute]:
+        """Its minutes."""
+        for minute in self.made:
+            yield minute
+
+
+class Timed:
+    """The paper broker, noting when an entry or exit was handed to it."""
+
+    def __init__(self, broker: Any) -> None:
+        self._broker = broker
+        self.handed: float | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._broker, name)
+
+    async def submit(self, order: Order) -> None:
+        """Hand the order over, and note the moment of the first of a minute."""
+        self.handed = self.handed or time.perf_counter()
+        await self._broker.submit(order)
+
+
+def source(session: Session, symbols: int, seed: int = 0) -> Source:
+    """A session of random walks, 2 % of the bars missing."""
+    generator = np.random.default_rng(seed)
+    shape = (session.minutes, symbols)
+    close = np.round(50 * np.exp(np.cumsum(generator.normal(0, 0.0006, shape), axis=0)), 2)
+    columns = {"open": close, "high": close + 0.02, "low": close - 0.02, "close": close, "volume": np.full(shape, 5e4)}
+    hole = generator.random(shape) < 0.02
+    fields = {name: np.where(hole, np.nan, columns[name]) for name in FIELDS} | {"vwap": np.full(shape, np.nan)}
+    made = tuple(
+        Minute(index=index, **{name: field[index] for name, field in fields.items()})
+        for index in range(session.minutes)
+    )
+    unknown = np.full(symbols, np.nan)
+    day = Day(
+        previous_close=np.full(symbols, 50.0),
+        average_volume=np.full(symbols, 1e7),
+        market_cap=unknown,
+        atr=unknown,
+        vix=np.array([20.0]),
+        restricted=np.zeros(symbols, dtype=bool),
+    )
+    return Source(session=session, symbols=tuple(f"S{row:05d}" for row in range(symbols)), day=day, made=made)
+
+
+def decisions(home: Path, *, durable: bool) -> list[float]:
+    """Milliseconds from the last bar to the first order handed over, for each minute that sends one."""
+    assembly = assemble(home, "replay", SystemClock(), SETTINGS)
+    sessions = ExchangeCalendar().sessions(dt.date(2018, 2, 16), dt.date(2018, 12, 31))[:SESSIONS]
+    broker = Timed(assembly.broker())
+    clock = ManualClock(sessions[0].open)
+    journal = open_journal(home / "journal.sqlite" if durable else Path(":memory:"))
+    found: list[float] = []
+
+    async def wait(moment: dt.datetime) -> None:
+        clock.advance_to(moment)
+
+    trading = Trading(
+        rules=assembly.rules(broker.rules),
+        venue=Venue(broker=broker, name="paper", account_id="PAPER"),
+        journal=journal,
+        clock=clock,
+        naming=Naming(install_id="benchmark", identity="", account_id="PAPER"),
+        wait=wait,
+        tell=lambda _entries: None,
+        watch=lambda _run, _minute: None,
+    )
+
+    class Measured(SessionRun):
+        async def step(self, minute: int) -> None:
+            broker.handed = None
+            begun = time.perf_counter()
+            await super().step(minute)
+            if broker.handed is not None:
+                found.append((broker.handed - begun) * 1e3)
+
+    for index, session in enumerate(sessions):
+        clock.advance_to(session.open)
+        asyncio.run(Measured(trading, source(session, 500, index), assembly.entrants(session), 10**15).trade())
+    journal.close()
+    return found
+
+
+def scans(home: Path, symbols: int) -> dict[str, float]:
+    """Milliseconds of the slowest of a strategy's minute scans, the best of three runs."""
+    assembly = assemble(home, "replay", SystemClock(), SETTINGS)
+    session = ExchangeCalendar().session(dt.date(2018, 2, 16))
+    assert session is not None
+    day = source(session, symbols)
+    worst: dict[str, float] = {}
+    for entrant in assembly.entrants(session):
+        runs = []
+        for _ in range(3):
+            tape, slowest = Tape(day.symbols, session.minutes), 0.0
+            for minute in day.made[: entrant.window.entry_end]:
+                tape.append(minute)
+                if minute.index >= entrant.window.entry:
+                    begun = time.perf_counter()
+                    entrant.strategy.scan(tape.bars, day.day, minute.index)
+                    slowest = max(slowest, time.perf_counter() - begun)
+            runs.append(slowest * 1e3)
+        worst[entrant.name] = min(runs)
+    return worst
+
+
+def main() -> None:
+    """Print the figures."""
+    show: Callable[[str], int] = sys.stdout.write
+    for durable in (True, False):
+        with tempfile.TemporaryDirectory() as folder:
+            home = Path(folder)
+            (home / ".env_bot").write_text("".join(f"{key}={value}\n" for key, value in SETTINGS.items()))
+            times = decisions(home, durable=durable)
+        median, worst = statistics.median(times), statistics.quantiles(times, n=100)[98]
+        kind = "durable commits" if durable else "journal in memory"
+        show(
+            f"decision, 500 symbols, {kind}: median {median:.2f} ms, p99 {worst:.2f} ms ({len(times)} minutes with orders)\n"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        (home / ".env_bot").write_text("".join(f"{key}={value}\n" for key, value in SETTINGS.items()))
+        for symbols in (500, 10_000):
+            slowest = ", ".join(f"{name} {ms:.2f} ms" for name, ms in scans(home, symbols).items())
+            show(f"slowest scan of a minute, {symbols} symbols: {slowest}\n")
+
+
+if __name__ == "__main__":
+    main()
