@@ -12,9 +12,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
@@ -25,9 +24,13 @@ from tbot_core.calendar import ExchangeCalendar, Session
 from tbot_core.clock import ManualClock, SystemClock
 from tbot_core.execution import Venue
 from tbot_core.journal import open_journal
-from tbot_core.model import Order
 from tbot_core.orders import Naming
 from tbot_core.runner.session import SessionRun, Trading
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from tbot_core.model import Order
 
 SESSIONS = 30
 SETTINGS = {
@@ -147,8 +150,7 @@ def decisions(home: Path, *, durable: bool) -> list[float]:
 def scans(home: Path, symbols: int) -> dict[str, float]:
     """Milliseconds of the slowest of a strategy's minute scans, the best of three runs."""
     assembly = assemble(home, "replay", SystemClock(), SETTINGS)
-    session = ExchangeCalendar().session(dt.date(2018, 2, 16))
-    assert session is not None
+    session = ExchangeCalendar().next(dt.date(2018, 2, 15))
     day = source(session, symbols)
     worst: dict[str, float] = {}
     for entrant in assembly.entrants(session):

@@ -156,13 +156,13 @@ def index_funds() -> Mapping[str, Mapping[str, Decimal]]:
     return table
 
 
-def _wanted(texts: Mapping[str, str], mode: Mode) -> set[tuple[str, str]]:
+def _wanted(texts: Mapping[str, str], mode: Mode) -> list[tuple[str, str]]:
     """The plugins of a run; simulations trade with the simulator and alert nobody."""
-    enabled = set(configuration.enabled(texts))
+    enabled = sorted(configuration.enabled(texts))
     if mode not in SIMULATIONS:
-        return {pair for pair in enabled if pair[0] != "alert"}
-    brokers = set() if mode == "backtest" else {("broker", SIMULATOR)}
-    return {pair for pair in enabled if pair[0] in {"strategy", "filter", "extension"}} | brokers
+        return [pair for pair in enabled if pair[0] != "alert"]
+    brokers = [] if mode == "backtest" else [("broker", SIMULATOR)]
+    return [pair for pair in enabled if pair[0] in {"strategy", "filter", "extension"}] + brokers
 
 
 def _declared(loaded: tuple[Loaded, ...]) -> list[Declared]:
