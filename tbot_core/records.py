@@ -34,6 +34,7 @@ REPLACE_REQUESTED = "replace_requested"
 RISK = "risk"
 WINDOW_CLOSED = "window_closed"
 STOPPED = "stopped"
+GAP = "gap"
 
 Payload = dict[str, Any]
 

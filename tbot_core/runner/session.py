@@ -46,9 +46,19 @@ class Trading:
 
 
 class SessionRun:
-    """A session being traded. Build it at the bell with the account's equity and cash, then `await trade()`."""
+    """A session being traded. Build it at the bell with the account's equity, then `await trade()`.
 
-    def __init__(self, trading: Trading, source: FeedSession, entrants: tuple[Entrant, ...], equity_atoms: int) -> None:
+    Signals of the minutes in `late` are not acted on: nobody watched when they closed.
+    """
+
+    def __init__(
+        self,
+        trading: Trading,
+        source: FeedSession,
+        entrants: tuple[Entrant, ...],
+        equity_atoms: int,
+        late: frozenset[int] = frozenset(),
+    ) -> None:
         self.source = source
         self.session = source.session
         self.entrants = entrants
@@ -57,6 +67,7 @@ class SessionRun:
         self.execution = Execution(trading.journal, trading.venue, self.desk, trading.clock, trading.tell)
         self.triggers: dict[str, int] = {entrant.name: 0 for entrant in entrants}
         self._trading = trading
+        self._late = late
         self._screened: dict[str, Judged] = {}
 
     async def trade(self) -> None:
@@ -100,7 +111,7 @@ class SessionRun:
                 scan = Scan(signals=signals, screened=screened, dates=(self.session.date,))
                 proposals = propose(entrant, self._trading.rules, scan, Market(bars=bars, day=self.source.day))[0]
                 self.triggers[entrant.name] += len(proposals)
-                found += proposals
+                found += [_too_late(one) for one in proposals] if minute in self._late else proposals
         return found
 
     def _open(self) -> None:
@@ -154,6 +165,11 @@ class SessionRun:
             "open": sorted(portfolio.positions),
         }
         self.execution.write(self.execution.entry(records.SESSION_CLOSED, payload))
+
+
+def _too_late(proposal: Proposal) -> Proposal:
+    allowed = proposal.reason is Reason.ALLOWED
+    return attrs.evolve(proposal, reason=Reason.SIGNAL_TOO_LATE) if allowed else proposal
 
 
 def reasons(judged: Judged) -> dict[str, int]:

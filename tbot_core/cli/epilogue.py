@@ -1,0 +1,146 @@
+"""What a run came to, for a person: trades, profit by strategy, reasons, near misses, and where to look next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from tbot_core import chronicle
+from tbot_core.cli.narration import window_words
+from tbot_core.clock import exchange_time
+from tbot_core.figures import MINUS, money, plural, price, quantity
+from tbot_core.journal import read_journal
+from tbot_core.reasons import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tbot_core.cli.run import Wish
+    from tbot_core.model import Trade
+    from tbot_core.runner.run import Outcome
+
+_MOST_TRADES = 60
+_MOST_WINDOWS = 12
+
+
+def closing(outcome: Outcome, wish: Wish) -> Iterator[str]:
+    """The end of a run that was not stopped."""
+    journal = read_journal(outcome.journal)
+    story = chronicle.read(journal.events())
+    journal.close()
+    yield ""
+    yield from _trades(outcome.summary.trades)
+    yield from _strategies(story)
+    yield from _denials(story)
+    yield from _near_misses(story)
+    yield from _notes(outcome)
+    yield from _next(outcome, wish)
+
+
+def halted(outcome: Outcome, wish: Wish) -> Iterator[str]:
+    """The end of a run that was stopped."""
+    if outcome.open:
+        yield f"Stopped with open positions: {', '.join(outcome.open)}."
+    else:
+        yield "Stopped; nothing is open." if wish.mode == "paper" else "Stopped."
+    yield "The journal is complete up to here; the same command resumes."
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]], kinds: str) -> Iterator[str]:
+    """Rows under their heads; `kinds` has a letter a column: left or number."""
+    widths = [max(len(click.unstyle(row[at])) for row in (heads, *rows)) for at in range(len(heads))]
+    for row in (heads, *rows):
+        cells = []
+        for cell, width, kind in zip(row, widths, kinds, strict=True):
+            blank = " " * (width - len(click.unstyle(cell)))
+            cells.append(blank + cell if kind == "n" else cell + blank)
+        line = f"  {'  '.join(cells)}".rstrip()
+        yield click.style(line, dim=True) if row is heads else line
+
+
+def signed(text: str) -> str:
+    """A signed amount, blue for a gain and yellow for a loss; the sign says it without colour."""
+    return click.style(text, fg="yellow" if text.startswith(MINUS) else "cyan")
+
+
+def _trades(trades: Sequence[Trade]) -> Iterator[str]:
+    yield click.style("Trades", bold=True)
+    if not trades:
+        yield "  none"
+        return
+    rows = [_row(trade) for trade in trades[:_MOST_TRADES]]
+    yield from table(
+        ("session", "strategy", "symbol", "side", "shares", "entry", "at", "exit", "at", "why", "P&L"),
+        rows,
+        "llllnlnlnln",
+    )
+    if len(trades) > _MOST_TRADES:
+        yield f"  and {len(trades) - _MOST_TRADES} more, in the report"
+
+
+def _row(trade: Trade) -> tuple[str, ...]:
+    entry, left = exchange_time(trade.entry_time), exchange_time(trade.exit_time)
+    return (
+        f"{entry:%m-%d}",
+        trade.strategy,
+        trade.symbol,
+        trade.side.word,
+        quantity(trade.quantity),
+        f"{entry:%H:%M}",
+        price(trade.entry_price),
+        f"{left:%H:%M}",
+        price(trade.exit_price),
+        trade.exit_reason.value.lower().replace("_", " "),
+        signed(money(trade.pnl, signed=True)),
+    )
+
+
+def _strategies(story: chronicle.Chronicle) -> Iterator[str]:
+    rows = [
+        (name, f"{count}", f"{won}", signed(money(pnl, signed=True)))
+        for name, (count, won, pnl) in story.by_strategy.items()
+    ]
+    if rows:
+        book = story.book
+        total = sum(int(row[1]) for row in rows), sum(int(row[2]) for row in rows)
+        pnl = signed(money(book.equity - book.equity_start, signed=True))
+        yield ""
+        yield click.style("P&L by strategy", bold=True)
+        yield from table(("strategy", "trades", "won", "P&L"), [*rows, ("all", *map(str, total), pnl)], "lnnn")
+
+
+def _denials(story: chronicle.Chronicle) -> Iterator[str]:
+    if story.denials:
+        yield ""
+        yield click.style("Denied, by reason", bold=True)
+        rows = [(f"{count}", name, Reason[name].sentence) for name, count in story.denials]
+        yield from table(("count", "reason", ""), rows, "nll")
+
+
+def _near_misses(story: chronicle.Chronicle) -> Iterator[str]:
+    windows = [(chapter.date, window) for chapter in story.chapters for window in chapter.windows]
+    if windows:
+        yield ""
+        yield click.style("Near misses", bold=True)
+        for date, window in windows[-_MOST_WINDOWS:]:
+            yield f"  {date}  {window_words(window.strategy, window.candidates, window.triggers, window.near_misses)}"
+
+
+def _notes(outcome: Outcome) -> Iterator[str]:
+    if outcome.summary.notes:
+        yield ""
+        yield click.style("Notes", bold=True)
+        yield from (f"  {note}" for note in outcome.summary.notes)
+
+
+def _next(outcome: Outcome, wish: Wish) -> Iterator[str]:
+    summary = outcome.summary
+    yield ""
+    sessions = plural(summary.sessions, "session")
+    equity = f"equity {money(summary.equity_start)} to {money(summary.equity_end)}"
+    yield click.style(f"{sessions}, {plural(len(summary.trades), 'trade')}, {equity}", bold=True)
+    yield f"Report: {summary.report}"
+    symbol = summary.trades[0].symbol if summary.trades else "SYMBOL"
+    where = "" if str(wish.home) == "." else f" --home {wish.home}"
+    yield f"Next:   tbot why {symbol}{where}"

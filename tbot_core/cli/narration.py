@@ -1,0 +1,118 @@
+"""What happens in a run, in plain words, event by event."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import attrs
+
+from tbot_core import records
+from tbot_core.figures import money, percent, plural, price, quantity
+from tbot_core.model import Leg
+from tbot_core.projection import Book
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from tbot_core.journal import Entry
+    from tbot_core.model import Trade
+
+Weight = Literal["session", "entry", "exit", "risk", "denial", "window"]
+LOUD: Final = frozenset({"session", "entry", "exit", "risk"})
+"""What a reader of plain lines is told; the live view shows the rest, too."""
+
+
+@attrs.frozen(kw_only=True)
+class Line:
+    """One thing that happened: when (UTC), in words, and of which weight; `gain` is the profit of an exit."""
+
+    time: datetime
+    text: str
+    weight: Weight
+    gain: Decimal | None = None
+
+
+class Narrator:
+    """Follows what a run writes down; `book` is what it adds up to."""
+
+    def __init__(self) -> None:
+        self.book = Book()
+
+    def follow(self, entries: Iterable[Entry]) -> list[Line]:
+        """The lines that these events are worth."""
+        lines: list[Line] = []
+        for entry in entries:
+            done = len(self.book.trades)
+            self.book.apply(entry.kind, entry.cid, entry.payload, entry.time)
+            lines += self._told(entry, self.book.trades[done:])
+        return lines
+
+    def _told(self, entry: Entry, closed: Sequence[Trade]) -> list[Line]:
+        weight: Weight | None = None
+        payload, text = entry.payload, ""
+        match entry.kind:
+            case records.SESSION_OPENED:
+                weight, text = "session", _opened(payload)
+            case records.SESSION_CLOSED:
+                weight, text = "session", _closed(payload)
+            case records.RISK:
+                weight, text = "risk", _risk(payload)
+            case records.DECISION if payload["reason"] != "ALLOWED":
+                weight, text = "denial", _denied(payload)
+            case records.WINDOW_CLOSED:
+                weight, text = "window", _window(payload)
+            case "fill" if entry.cid is not None:
+                return [self._filled(entry, closed)]
+        return [] if weight is None else [Line(time=entry.time, text=text, weight=weight)]
+
+    def _filled(self, entry: Entry, closed: Sequence[Trade]) -> Line:
+        if closed:
+            trade = closed[-1]
+            return Line(time=entry.time, text=_exit(trade), weight="exit", gain=trade.pnl)
+        fill, order = entry.payload, self.book.orders[entry.cid or ""].order
+        what = f"{order.signal.strategy} {'LONG' if order.buy else 'SHORT'}"
+        if order.leg is not Leg.ENTRY:
+            what = f"{order.signal.strategy} reduces"
+        shares, at = (Decimal(fill[name]) for name in ("quantity", "price"))
+        text = f"{what} {order.symbol} {quantity(shares)} at {price(at)}"
+        return Line(time=entry.time, text=text, weight="entry")
+
+
+def window_words(strategy: str, candidates: int, triggers: int, near_misses: Sequence[Mapping[str, Any]]) -> str:
+    """A window's end: candidates, triggers, and who came closest."""
+    near = [f"{one['symbol']} {percent(one['distance'])}" for one in near_misses]
+    closest = f"; closest without: {', '.join(near)}" if near else ""
+    return f"{strategy} window: {plural(candidates, 'candidate')}, {plural(triggers, 'trigger')}{closest}"
+
+
+def _window(payload: Mapping[str, Any]) -> str:
+    return window_words(*(payload[name] for name in ("strategy", "candidates", "triggers", "near_misses")))
+
+
+def _exit(trade: Trade) -> str:
+    why = trade.exit_reason.value.lower().replace("_", " ")
+    what = f"{trade.strategy} out of {trade.symbol} {quantity(trade.quantity)} at {price(trade.exit_price)}"
+    return f"{what}, {why}: {money(trade.pnl, signed=True)}"
+
+
+def _opened(payload: Mapping[str, Any]) -> str:
+    symbols, equity = plural(payload["symbols"], "symbol"), money(Decimal(payload["equity"]))
+    return f"Session {payload['date']}: {symbols}, equity {equity}"
+
+
+def _risk(payload: Mapping[str, Any]) -> str:
+    return f"Risk: {payload['what']}, {payload['cause']} ({payload['value']} against {payload['limit']})"
+
+
+def _closed(payload: Mapping[str, Any]) -> str:
+    pnl, equity = (Decimal(payload[name]) for name in ("pnl", "equity"))
+    trades = plural(payload["trades"], "trade")
+    return f"Session {payload['date']} closed: {trades}, P&L {money(pnl, signed=True)}, equity {money(equity)}"
+
+
+def _denied(payload: Mapping[str, Any]) -> str:
+    signal = payload["signal"]
+    figures = "" if payload["value"] is None else f" ({payload['value']} against {payload['limit']})"
+    return f"{signal['strategy']} {payload['side']} {signal['symbol']} denied: {payload['reason']}{figures}"

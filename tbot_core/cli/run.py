@@ -1,0 +1,206 @@
+"""`tbot run`: the main job, with a live view on a terminal and plain lines elsewhere."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+import attrs
+import click
+
+from tbot_core.cli.options import emit, home_option, json_option, resolve_home, use_home
+from tbot_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from tbot_core.assembly import Assembly
+    from tbot_core.contracts import FeedRequest
+    from tbot_core.runner.run import Outcome
+
+DEMO_HOME: Final = Path("tbot-demo")
+DEMO_SESSIONS: Final = 3
+WATCHABLE_RATE: Final = 5200.0
+"""Exchange seconds a second at which a session of the demo passes in four and a half seconds."""
+
+STOPPED: Final = 130
+_DEMO_SETTINGS: Final = Path(__file__).parents[1] / "demo.env_bot"
+
+
+@attrs.frozen(kw_only=True)
+class Wish:
+    """What the command line asks for; `rate`: exchange seconds a second, None: as fast as it goes."""
+
+    mode: Literal["demo", "replay", "paper"]
+    home: Path
+    first: dt.date | None = None
+    last: dt.date | None = None
+    symbols: tuple[str, ...] = ()
+    rate: float | None = None
+    seed: int | None = None
+    sessions: int = 1
+    once: bool = False
+
+
+@click.command("run")
+@click.option("--demo", is_flag=True, help="Trade simulated sessions, in an instance of its own.")
+@click.option(
+    "--replay", metavar="FROM..TO", help="Trade the stored sessions of a range, as in 2018-02-16..2018-03-29."
+)
+@click.option("--symbols", metavar="A,B", help="Only these symbols.")
+@click.option("--speed", metavar="max|60", help="Exchange seconds a second, or max: as fast as it goes.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed of everything random. Default: SEED.")
+@click.option("--sessions", type=click.IntRange(1, 1000), help="Sessions of the demo. Default: 3.")
+@click.option("--once", is_flag=True, help="End after one session.")
+@home_option
+@json_option
+def command(*, as_json: bool, **options: object) -> int:
+    """Trade: simulated sessions (--demo), stored days (--replay), or the running market on paper.
+
+    Ctrl-C stops in order; the same command resumes.
+    """
+    from tbot_core.cli import screen
+
+    wish = wished(**options)  # type: ignore[arg-type]  # click gives what the options say
+    use_home(wish.home)
+    with screen.interruptible():
+        if wish.mode == "demo":
+            furnish(wish.home)
+        outcome = trade(wish, as_json=as_json)
+    if as_json and not outcome.stopped:
+        emit(outcome.summary.document(), as_json=True)
+    return code(wish, outcome)
+
+
+def wished(  # noqa: PLR0913  -- click hands every option over by its name
+    *,
+    demo: bool,
+    replay: str | None,
+    symbols: str | None,
+    speed: str | None,
+    seed: int | None,
+    sessions: int | None,
+    once: bool,
+    home: Path | None,
+) -> Wish:
+    """The options as one wish; raises UsageError for what does not go together."""
+    faults = {
+        "--demo and --replay exclude each other.": demo and replay is not None,
+        "--sessions is the demo's: a replay has the sessions of its range.": sessions is not None and not demo,
+        "--once is for the running market.": once and (demo or replay is not None),
+        "--speed is for simulations: the running market has its own.": speed is not None and not (demo or replay),
+    }
+    for fault, made in faults.items():
+        if made:
+            raise UsageError(fault, "See `tbot run --help`.")
+    first, last = (None, None) if replay is None else _range(replay)
+    return Wish(
+        mode="demo" if demo else "paper" if replay is None else "replay",
+        home=(home or DEMO_HOME) if demo else resolve_home(home),
+        first=first,
+        last=last,
+        symbols=tuple(dict.fromkeys(part.strip().upper() for part in (symbols or "").split(",") if part.strip())),
+        rate=_rate(speed),
+        seed=seed,
+        sessions=sessions or (DEMO_SESSIONS if demo else 1),
+        once=once,
+    )
+
+
+def furnish(home: Path) -> None:
+    """Make the demo's instance where there is none; settings that stand there are left as they are."""
+    from tbot_core.seams import disk
+    from tbot_core.settings import Instance
+
+    instance = Instance.at(home)
+    if disk.exists(instance.env) or disk.exists(instance.path(".env_bot")):
+        return
+    disk.make_folder(instance.home)
+    if not disk.exists(instance.path(".gitignore")):
+        disk.write_atomic(instance.path(".gitignore"), b"*\n")
+    disk.write_atomic(instance.path(".env_bot"), disk.read_bytes(_DEMO_SETTINGS))
+
+
+def trade(wish: Wish, *, as_json: bool) -> Outcome:
+    """Run what is wished for, and show it."""
+    import asyncio
+
+    from tbot_core.assembly import assemble
+    from tbot_core.cli import screen
+    from tbot_core.clock import SystemClock
+    from tbot_core.runner.run import Plan, run
+
+    clock = SystemClock()
+    assembly = assemble(wish.home, wish.mode, clock, None if wish.seed is None else {"SEED": str(wish.seed)})
+    shown = screen.shown(wish, assembly, clock, as_json=as_json)
+    plan = Plan(
+        assembly=assembly,
+        request=request(wish, assembly),
+        wall=clock,
+        pace=_pace(wish, watched=shown.watched),
+        once=wish.once,
+    )
+    with shown:
+        outcome = asyncio.run(screen.stoppable(run(plan, shown.watcher), plan.stop))
+    shown.end(outcome)
+    return outcome
+
+
+def request(wish: Wish, assembly: Assembly) -> FeedRequest:
+    """What the run asks of its feed."""
+    from tbot_core.contracts import FeedRequest as Request
+
+    settings = assembly.settings
+    kinds: dict[str, Literal["demo", "replay", "live"]] = {"demo": "demo", "replay": "replay", "paper": "live"}
+    return Request(
+        kind=kinds[wish.mode],
+        first=wish.first,
+        last=wish.last,
+        symbols=wish.symbols or settings.trading.universe,
+        sessions=wish.sessions,
+        seed=settings.simulation.seed,
+        bars=settings.instance.bars,
+        calendar=assembly.calendar,
+        typical_volume=assembly.typical_volume,
+    )
+
+
+def code(wish: Wish, outcome: Outcome) -> int:
+    """The exit code: a simulation that was stopped 130, paper 1 where something was left open, else 0."""
+    if not outcome.stopped:
+        return 0
+    if wish.mode == "paper":
+        return 1 if outcome.open else 0
+    return STOPPED
+
+
+def _pace(wish: Wish, *, watched: bool) -> float | None:
+    """A demo that somebody watches is slowed down, unless told otherwise."""
+    if wish.rate == 0.0:
+        return None
+    return WATCHABLE_RATE if wish.rate is None and wish.mode == "demo" and watched else wish.rate
+
+
+def _rate(speed: str | None) -> float | None:
+    """Zero stands for max."""
+    if speed is None:
+        return None
+    if speed.strip().lower() == "max":
+        return 0.0
+    try:
+        rate = float(speed)
+    except ValueError:
+        rate = 0.0
+    if not 1 <= rate <= 100_000:
+        raise UsageError(f"--speed {speed} is no speed.", "Give exchange seconds a second from 1 to 100000, or max.")
+    return rate
+
+
+def _range(text: str) -> tuple[dt.date, dt.date]:
+    ends = text.split("..")
+    try:
+        first, last = (dt.date.fromisoformat(end.strip()) for end in ends)
+    except ValueError as error:
+        raise UsageError(f"{text!r} is no range of dates.", "Write it as 2018-02-16..2018-03-29.") from error
+    if last < first:
+        raise UsageError(f"The range {text} is reversed.", f"Write it as {last}..{first}.")
+    return first, last

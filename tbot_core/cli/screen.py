@@ -1,0 +1,211 @@
+"""Who looks on at a run: a live view, plain lines, or nobody; and how a run is stopped from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import signal
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+
+import click
+
+from tbot_core.cli.narration import LOUD, Line, Narrator
+from tbot_core.clock import both_times, exchange_time
+from tbot_core.runner.run import Watcher
+from tbot_core.seams import log
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterator, Sequence
+    from datetime import datetime
+    from types import FrameType, TracebackType
+
+    from tbot_core.assembly import Assembly
+    from tbot_core.cli.run import Wish
+    from tbot_core.clock import Clock
+    from tbot_core.contracts import Feed
+    from tbot_core.journal import Entry
+    from tbot_core.projection import Book
+    from tbot_core.runner.run import Outcome
+
+T = TypeVar("T")
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Shown(Protocol):
+    """A way to look on; a context while the run lasts."""
+
+    watched: bool
+
+    @property
+    def watcher(self) -> Watcher:
+        """What the run tells."""
+
+    def __enter__(self) -> Self:
+        """Begin to show."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop showing, however the run ended."""
+
+    def end(self, outcome: Outcome) -> None:
+        """Say what it came to."""
+
+
+def shown(wish: Wish, assembly: Assembly, _clock: Clock, *, as_json: bool) -> Shown:
+    """The way to look on that fits the command and where it is written to; opens the log and says the warnings."""
+    terminal = sys.stdout.isatty() and not as_json
+    general = assembly.settings.general
+    form: log.Format = "csv" if general.log_format == "csv" else "json"
+    levels: dict[str, log.Level] = {"quiet": "quiet", "verbose": "verbose"}
+    folder = assembly.settings.instance.logs if general.enable_logging else None
+    log.configure(levels.get(general.debug_log_level, "info"), form, folder, screen=not terminal)
+    voice = Voice(to_errors=as_json)
+    for warning in assembly.settings.warnings:
+        click.echo(f"tbot: {warning}", err=True)
+    return Lines(wish, assembly, voice, silent=as_json)
+
+
+class Voice:
+    """Lines for a person; when nobody reads them any more, the run goes on in silence."""
+
+    def __init__(self, *, to_errors: bool) -> None:
+        self._to_errors = to_errors
+        self._gone = False
+
+    def say(self, *lines: str) -> None:
+        """Write lines."""
+        if self._gone:
+            return
+        try:
+            for line in lines:
+                click.echo(line, err=self._to_errors)
+        except OSError as fault:
+            if fault.errno != errno.EPIPE:
+                raise
+            self._gone = True
+            sys.stdout = _Nowhere(sys.stdout)
+
+
+class _Nowhere:
+    """What replaces a stream whose reader has gone: Python flushes it once more at the end."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+    def flush(self) -> None:
+        pass
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class Lines:
+    """Plain lines: one a fill, an exit, a session; `silent`: only what must be known."""
+
+    watched = False
+
+    def __init__(self, wish: Wish, assembly: Assembly, voice: Voice, *, silent: bool) -> None:
+        self._wish = wish
+        self._assembly = assembly
+        self._voice = voice
+        self._silent = silent
+        self._narrator = Narrator()
+        self._waited: datetime | None = None
+
+    @property
+    def watcher(self) -> Watcher:
+        """Tells lines as events are written."""
+        return Watcher(started=self._started, wrote=self._wrote, idle=self._idle)
+
+    def __enter__(self) -> Self:
+        """Nothing to prepare."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing to restore but the log."""
+        log.close()
+
+    def end(self, outcome: Outcome) -> None:
+        """The tables, or how to resume."""
+        from tbot_core.cli.epilogue import closing, halted
+
+        if outcome.stopped:
+            self._voice.say(*halted(outcome, self._wish))
+        elif not self._silent:
+            self._voice.say(*closing(outcome, self._wish))
+
+    def _started(self, feed: Feed, book: Book) -> None:
+        self._voice.say(*banner(feed, self._wish, book))
+
+    def _wrote(self, entries: Sequence[Entry]) -> None:
+        lines = [line for line in self._narrator.follow(entries) if line.weight in LOUD]
+        if not self._silent:
+            self._voice.say(*(plain(line) for line in lines))
+
+    def _idle(self, moment: datetime) -> None:
+        """Say once what is waited for; within a session nobody needs to hear it each minute."""
+        if not self._narrator.book.in_session and moment != self._waited:
+            self._waited = moment
+            self._voice.say(f"Waiting for the session of {exchange_time(moment):%Y-%m-%d}, {both_times(moment)}.")
+
+
+def banner(feed: Feed, wish: Wish, book: Book) -> list[str]:
+    """Whose prices these are, and what one must know of them."""
+    label = feed.label
+    loud = "SIMULATED PRICES: " if label.simulated else "Market prices: "
+    lines = [f"tbot {wish.mode}. {loud}{label.name}."]
+    lines += [f"  {note}" for note in label.notes]
+    if book.sessions:
+        lines.append(f"Resumed after {book.sessions} closed session(s).")
+    return lines
+
+
+def plain(line: Line) -> str:
+    """A line with exchange time and UTC."""
+    return f"{exchange_time(line.time):%H:%M} ({line.time:%H:%M} UTC)  {line.text}"
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """SIGTERM is an interrupt as Ctrl-C is, also before the run has begun."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not in the main thread: nobody sends signals there
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+async def stoppable(work: Coroutine[Any, Any, T], stop: asyncio.Event) -> T:
+    """Await the run; the first signal asks it to stop after the minute at hand, a second one breaks it off."""
+    loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
+
+    def ask() -> None:
+        if stop.is_set():
+            task.cancel()
+        stop.set()
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, ask)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+    finally:
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)

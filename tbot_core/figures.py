@@ -1,0 +1,37 @@
+"""Figures as people read them: money to the cent, prices, quantities, shares of a whole."""
+
+from __future__ import annotations
+
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Final
+
+MINUS: Final = "\N{MINUS SIGN}"
+_CENT: Final = Decimal("0.01")
+_SHARE: Final = Decimal("0.001")
+
+
+def money(amount: Decimal, *, signed: bool = False) -> str:
+    """Dollars to the cent, thousands separated, as in `99,978.75`; `signed` writes a plus, and zero without sign."""
+    cents = amount.quantize(_CENT, ROUND_HALF_EVEN)
+    sign = MINUS if cents < 0 else "+" if signed and cents > 0 else ""
+    return f"{sign}{abs(cents):,}"
+
+
+def price(amount: Decimal) -> str:
+    """A price with two decimals, or four where it has them."""
+    return f"{amount:,.2f}" if amount == amount.quantize(_CENT) else f"{amount:,.4f}"
+
+
+def quantity(shares: Decimal) -> str:
+    """Shares, to a thousandth."""
+    return f"{shares.quantize(_SHARE, ROUND_HALF_EVEN).normalize():,f}"
+
+
+def percent(share: Decimal | float, digits: int = 2) -> str:
+    """A ratio (0.0153) as a percentage (`1.53 %`)."""
+    return f"{float(share):z.{digits}%}".replace("%", "\N{NO-BREAK SPACE}%").replace("-", MINUS)
+
+
+def plural(count: int, one: str, many: str = "") -> str:
+    """A count with its noun: `1 session`, `3 sessions`."""
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"

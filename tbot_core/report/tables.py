@@ -1,0 +1,202 @@
+"""The report's words: banner, figures, trades, denials, near misses, and where everything came from."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+from html import escape
+from typing import TYPE_CHECKING, Any, Final
+
+from tbot_core.clock import both_times, exchange_time
+from tbot_core.figures import money, percent, plural, price, quantity
+from tbot_core.reasons import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from tbot_core.chronicle import Chapter, Chronicle
+    from tbot_core.model import Trade
+    from tbot_core.summary import Summary
+
+_NAMES: Final = {"demo": "Demo", "replay": "Replay", "paper": "Paper trading", "backtest": "Backtest"}
+
+
+def title(summary: Summary, story: Chronicle) -> str:
+    """What the report is of, in one line."""
+    days = [chapter.date for chapter in story.chapters]
+    span = "" if not days else f", {days[0]}" if len(days) == 1 else f", {days[0]} to {days[-1]}"
+    return f"{_NAMES.get(summary.mode, summary.mode)}{span}"
+
+
+def header(summary: Summary, story: Chronicle) -> str:
+    """Title and banner: whose prices these are."""
+    source = escape(str(story.run.get("source", "")))
+    if story.run.get("simulated"):
+        words = "Every price, volume, company and index level in this report is invented."
+        banner = f'<p class="banner"><strong>SIMULATED PRICES</strong> {words} Source: {source}.</p>'
+    else:
+        words = "Fills are simulated: no order left this machine."
+        banner = f'<p class="banner real"><strong>MARKET PRICES</strong> Source: {source}. {words}</p>'
+    what = f"{plural(summary.sessions, 'session')}, {plural(summary.symbols, 'symbol')}; times are New York, UTC beside"
+    return f'<h1>{escape(title(summary, story))}</h1>\n<p class="soft">{what}</p>\n{banner}'
+
+
+def cards(summary: Summary) -> str:
+    """The figures that one looks for first."""
+    trades = summary.trades
+    won = sum(trade.pnl > 0 for trade in trades)
+    share = summary.pnl / summary.equity_start if summary.equity_start else Decimal(0)
+    shown = (
+        (_signed(summary.pnl), f"profit after fees, {percent(share)}"),
+        (money(summary.equity_end), f"equity, from {money(summary.equity_start)}"),
+        (f"{len(trades):,}", plural(len(trades), "trade", "trades").partition(" ")[2]),
+        (percent(Decimal(won) / len(trades), 0) if trades else "none", f"winners, {won} of {len(trades)}"),
+        (money(sum((trade.fees for trade in trades), Decimal(0))), "fees"),
+        (f"{sum(summary.denials.values()):,}", "denials and missed entries"),
+    )
+    items = "\n".join(f"<li><b>{figure}</b><span>{words}</span></li>" for figure, words in shown)
+    return f'<ul class="cards">\n{items}\n</ul>'
+
+
+def strategies(story: Chronicle) -> str:
+    """Profit by strategy."""
+    rows = [
+        (escape(name), f"{count:,}", f"{won} of {count}", _signed(pnl), _signed(pnl / count))
+        for name, (count, won, pnl) in story.by_strategy.items()
+    ]
+    heads = ("Strategy", "Trades", "Winners", "P&amp;L", "P&amp;L a trade")
+    return _section("By strategy", _table(heads, rows, "lnnnn")) if rows else ""
+
+
+def trades(story: Chronicle) -> str:
+    """Every trade, session by session."""
+    heads = ("Strategy", "Symbol", "Side", "Quantity", "Entry", "at", "Exit", "at", "Why", "Fees", "P&amp;L")
+    if not story.book.trades:
+        return _section("Trades", '<p class="soft">There were none.</p>')
+    bodies = "".join(_day(chapter, len(heads)) for chapter in story.chapters)
+    head = "".join(_head(text, kind) for text, kind in zip(heads, "lllnlnlnlnn", strict=True))
+    return _section("Trades", f'<div class="table"><table><thead><tr>{head}</tr></thead>{bodies}</table></div>')
+
+
+def denials(story: Chronicle) -> str:
+    """How often each reason denied, with its sentence."""
+    rows = [(f"<code>{escape(name)}</code>", f"{count:,}", _sentence(name)) for name, count in story.denials]
+    return _section("What was denied, and why", _table(("Reason", "Count", "In words"), rows, "lnw")) if rows else ""
+
+
+def near_misses(story: Chronicle) -> str:
+    """The windows of each session with who came closest."""
+    rows = []
+    for chapter in story.chapters:
+        for window in chapter.windows:
+            close = [_near(chapter, one) for one in window.near_misses]
+            counts = (f"{window.candidates:,}", f"{window.triggers:,}")
+            rows.append((chapter.date, escape(window.strategy), *counts, "; ".join(close) or "none"))
+    heads = ("Session", "Window", "Candidates", "Triggers", "Closest without a trigger")
+    return _section("Near misses", _table(heads, rows, "llnnw")) if rows else ""
+
+
+def risk(story: Chronicle) -> str:
+    """Changes of the risk state, and latches."""
+    rows = [
+        (chapter.date, _clock(moment), escape(it["what"]), escape(it["cause"]), *(_amount(it[x]) for x in _FIGURES))
+        for chapter in story.chapters
+        for moment, it in chapter.risk
+    ]
+    return (
+        _section("Risk", _table(("Session", "Time", "Change", "Cause", "P&amp;L", "Limit"), rows, "llllnn"))
+        if rows
+        else ""
+    )
+
+
+def provenance(summary: Summary, story: Chronicle) -> str:
+    """Notes, and the hashes that name settings and data."""
+    notes = "".join(f"<li>{escape(note)}</li>" for note in summary.notes)
+    pairs = (
+        ("Run", story.run.get("run_id", "")),
+        ("Source", story.run.get("source", "")),
+        ("Settings", summary.settings_hash),
+        ("Data", summary.data_hash),
+    )
+    facts = "".join(f"<dt>{name}</dt><dd><code>{escape(str(text))}</code></dd>" for name, text in pairs)
+    listed = f'<ul class="notes">{notes}</ul>' if notes else ""
+    return _section("Notes", f"{listed}<dl>{facts}</dl>")
+
+
+_FIGURES: Final = ("value", "limit")
+
+
+def _day(chapter: Chapter, columns: int) -> str:
+    if not chapter.trades:
+        return ""
+    total = f"{plural(len(chapter.trades), 'trade')}, {_signed(chapter.pnl)}"
+    rows = "".join(_row(_cells(trade), "lllnlnlnlnn") for trade in chapter.trades)
+    day = f'<tr class="day"><th colspan="{columns}" scope="rowgroup">{escape(chapter.date)} &middot; {total}</th></tr>'
+    return f'<tbody class="session">{day}{rows}</tbody>'
+
+
+def _cells(trade: Trade) -> Sequence[str]:
+    return (
+        escape(trade.strategy),
+        escape(trade.symbol),
+        trade.side.word,
+        quantity(trade.quantity),
+        _clock(trade.entry_time),
+        price(trade.entry_price),
+        _clock(trade.exit_time),
+        price(trade.exit_price),
+        escape(trade.exit_reason.value.lower().replace("_", " ")),
+        money(trade.fees),
+        _signed(trade.pnl),
+    )
+
+
+def _near(chapter: Chapter, one: Mapping[str, Any]) -> str:
+    side = "long" if one["side"] > 0 else "short"
+    moment = chapter.open + timedelta(minutes=one["minute"])
+    words = f"{one['symbol']} {one['rule']} {side}, {percent(one['distance'])} short at {exchange_time(moment):%H:%M}"
+    return escape(words)
+
+
+def _clock(moment: datetime) -> str:
+    there = f'<span title="{escape(both_times(moment))}">{exchange_time(moment):%H:%M}</span>'
+    return f'{there} <span class="soft">{moment:%H:%M}</span>'
+
+
+def _amount(text: str) -> str:
+    return _signed(Decimal(text))
+
+
+def _signed(amount: Decimal) -> str:
+    kind = "gain" if amount > 0 else "loss" if amount < 0 else "soft"
+    return f'<span class="{kind}">{money(amount, signed=True)}</span>'
+
+
+def _sentence(name: str) -> str:
+    return escape(Reason[name].sentence)
+
+
+def _section(name: str, content: str) -> str:
+    return f"<h2>{name}</h2>\n{content}"
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], kinds: str) -> str:
+    """`kinds` has a letter a column: left, number (right), wide (wraps)."""
+    head = "".join(_head(text, kind) for text, kind in zip(heads, kinds, strict=True))
+    body = "\n".join(_row(row, kinds) for row in rows)
+    return f'<div class="table"><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>'
+
+
+def _head(text: str, kind: str) -> str:
+    return f'<th scope="col"{_class(kind)}>{text}</th>'
+
+
+def _row(cells: Sequence[str], kinds: str) -> str:
+    inside = "".join(f"<td{_class(kind)}>{cell}</td>" for cell, kind in zip(cells, kinds, strict=True))
+    return f"<tr>{inside}</tr>"
+
+
+def _class(kind: str) -> str:
+    return {"n": ' class="n"', "w": ' class="wide"'}.get(kind, "")

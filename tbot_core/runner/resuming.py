@@ -1,0 +1,98 @@
+"""What a journal says of a run that was interrupted, and which minutes nobody watched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from tbot_core import records
+from tbot_core.calendar import Session
+from tbot_core.errors import JournalError
+from tbot_core.journal import Entry, Journal, open_journal
+from tbot_core.projection import Book, fold
+from tbot_core.seams import disk
+
+if TYPE_CHECKING:
+    from datetime import date
+    from pathlib import Path
+
+# A run that is repeated does not say these again: they tell of the process, not of the market.
+_OF_THE_PROCESS = frozenset({records.RUN_STARTED, records.RUN_FINISHED, records.GAP, records.STOPPED})
+
+
+@attrs.frozen(kw_only=True)
+class Pending:
+    """A session of paper trading that was opened and not closed, and the settings it was opened under."""
+
+    session: Session
+    after: int
+    run: Mapping[str, Any]
+    started: int
+
+
+def resume(path: Path) -> tuple[Journal, Book]:
+    """The run's journal, and the book of its closed sessions; a finished run's file is begun anew."""
+    if disk.exists(path):
+        journal = open_journal(path)
+        if journal.last(records.RUN_FINISHED) is None:
+            after = closed_at(journal)
+            book = fold(event for event in journal.events() if event.seq <= after)
+            journal.expect(after, leaving_out=frozenset({records.STOPPED}))
+            return journal, book
+        journal.close()
+        for leftover in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+            disk.remove(leftover)
+    return open_journal(path), Book()
+
+
+def closed_at(journal: Journal) -> int:
+    """The number of the event that closed the last session; 0 when none was."""
+    closed = journal.last(records.SESSION_CLOSED)
+    return 0 if closed is None else closed.seq
+
+
+def pending(journal: Journal) -> Pending | None:
+    """The interrupted session, or None when every session that was opened is closed."""
+    opened, run = journal.last(records.SESSION_OPENED), journal.last(records.RUN_STARTED)
+    if opened is None or run is None or opened.seq < closed_at(journal):
+        return None
+    bells = {name: datetime.fromisoformat(opened.payload[name]) for name in ("open", "close")}
+    session = Session(date=bells["open"].date(), **bells)
+    return Pending(session=session, after=opened.seq - 1, run=run.payload, started=run.seq)
+
+
+def repeat(journal: Journal, found: Pending, now: datetime, settings_hash: str) -> None:
+    """Make ready to repeat the interrupted session up to now; minutes that nobody watched are written down.
+
+    Raises JournalError when the settings are no longer those of the session.
+    """
+    if found.run["settings_hash"] != settings_hash:
+        raise JournalError(
+            f"The session of {found.session.date} was interrupted under other settings than those of now.",
+            f"Put the settings back until it has closed, or move {journal.path} away.",
+        )
+    last = max(event.applied for event in journal.events(found.after) if event.kind not in _OF_THE_PROCESS)
+    decided = any(event.applied == last for event in journal.events(found.after, kind=records.DECISION))
+    first = found.session.minute(last) - (0 if decided else 1)
+    unwatched(journal, found.session, max(first, 0), now)
+    journal.expect(found.after, leaving_out=_OF_THE_PROCESS)
+
+
+def unwatched(journal: Journal, session: Session, first: int, now: datetime) -> None:
+    """Write down the minutes from `first` on that have closed unwatched, but for the latest one."""
+    until = min(session.minute(now) - 1, session.minutes)
+    if first < until:
+        payload = {"session": session.date.isoformat(), "from": first, "to": until}
+        journal.append([Entry(kind=records.GAP, payload=payload, time=max(session.open, now))])
+
+
+def late_minutes(journal: Journal, day: date) -> frozenset[int]:
+    """The minutes of a session whose signals came too late to be acted on."""
+    found: set[int] = set()
+    for event in journal.events(kind=records.GAP):
+        if event.payload["session"] == day.isoformat():
+            found.update(range(event.payload["from"], event.payload["to"]))
+    return frozenset(found)
