@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tbot_core.model import Order
 
 ACCOUNT_ID: Final = "PAPER"
-DEMO_FIRST_DAY: Final = dt.date(2026, 1, 5)
+DEMO_FIRST_DAY: Final = dt.date(2026, 3, 2)
 _LEVERAGE: Final = 2
 
 

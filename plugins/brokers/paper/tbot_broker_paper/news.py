@@ -47,9 +47,9 @@ _KINDS: Final = (
         start=(58, 76),
         rise=(5, 14),
         hold=(1, 6),
-        decay=(14, 60),
-        size=(0.022, 0.04),
-        fade=(-0.2, 1.1),
+        decay=(6, 40),
+        size=(0.023, 0.04),
+        fade=(-0.25, 1.2),
     ),
     # A day of its own: one direction for hours, a breather in the afternoon.
     _Kind(

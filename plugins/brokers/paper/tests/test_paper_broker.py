@@ -219,7 +219,7 @@ def test_the_session_s_end_leaves_nothing_open() -> None:
     account = asyncio.run(broker.account())
     assert account.equity == account.cash == Decimal("10010.00") - Decimal("0.01")
     assert _polled(broker)[-1].words == "NO_MARKET"
-    broker.open_session(_session(dt.date(2026, 1, 6)), ("A", "B"), Decimal(5000))
+    broker.open_session(_session(dt.date(2026, 3, 3)), ("A", "B"), Decimal(5000))
     broker.observe(_minute(0, 20.0, 30.0))
     after = asyncio.run(broker.account())
     assert after.equity == after.cash == 5000
@@ -267,7 +267,7 @@ def test_a_demo_is_a_row_of_simulated_sessions() -> None:
     feed = _broker().feed(FeedRequest(kind="demo", sessions=3))
     sessions = _shown(feed)
     days = [session.session.date for session in sessions]
-    assert days == [dt.date(2026, 1, 5), dt.date(2026, 1, 6), dt.date(2026, 1, 7)]
+    assert days == [dt.date(2026, 3, 2), dt.date(2026, 3, 3), dt.date(2026, 3, 4)]
     assert feed.label.simulated
     assert not feed.label.quotes
     assert "simulated" in feed.label.name
@@ -319,7 +319,7 @@ def test_a_half_day_is_half_a_day() -> None:
     assert len(_minutes(session)) == 210
     closed = ExchangeCalendar(overrides={DEMO_FIRST_DAY: Closed(reason="storm")})
     (after,) = _shown(_broker().feed(FeedRequest(kind="demo", calendar=closed)))
-    assert after.session.date == dt.date(2026, 1, 6)
+    assert after.session.date == dt.date(2026, 3, 3)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 CALENDAR = ExchangeCalendar()
 HALF_DAY = dt.date(2026, 11, 27)
+AFTER_A_HALF_DAY = dt.date(2026, 12, 7)
 
 
 def _session(day: dt.date) -> Session:
@@ -146,7 +148,7 @@ def test_a_day_begins_where_the_last_one_ended() -> None:
 
 def test_facts_are_those_of_the_sessions_before() -> None:
     """Volumes, ATR and the short-sale restriction follow from the simulated bars of earlier sessions."""
-    sessions = [_sessions(1)[0]]
+    sessions = [_session(AFTER_A_HALF_DAY)]
     while len(sessions) <= HISTORY:
         sessions.insert(0, CALENDAR.previous(sessions[0].date))
     market, today = _market(3), sessions[-1]
@@ -222,11 +224,12 @@ def _late(bars: Bars) -> Flags:
 def test_overshoots_mostly_come_back() -> None:
     """Forty minutes after a morning overshoot the price has, more often than not, moved towards its VWAP."""
     back: list[bool] = []
-    for seed in range(12):
-        bars = Bars(_traded(seed, _sessions(1)[0])[0], SYMBOLS)
-        row, minute = np.nonzero(_overshoots(bars)[:, :1])
-        start, vwap, later = bars.close[row, minute + 75], bars.vwap[row, minute + 75], bars.close[row, minute + 115]
+    for seed, session in itertools.product(range(12), _sessions(3)):
+        bars = Bars(_traded(seed, session)[0], SYMBOLS)
+        row, minute = np.nonzero(_overshoots(bars)[:, -1:])
+        start, vwap, later = bars.close[row, minute + 84], bars.vwap[row, minute + 84], bars.close[row, minute + 124]
         back.extend((np.sign(vwap - start) * (later - start) > 0).tolist())
+    assert len(back) > 150
     assert np.mean(back) > 0.5
 
 

@@ -1,0 +1,230 @@
+"""The paper broker keeps the contract of brokers, and the contract notices brokers that don't."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+import numpy as np
+import pytest
+from tbot_broker_paper import Config
+from tbot_broker_paper.broker import PaperBroker
+
+from tbot_core.bars import Minute
+from tbot_core.calendar import ExchangeCalendar
+from tbot_core.clock import ManualClock
+from tbot_core.contracts import BrokerEvent, VenueRules
+from tbot_core.errors import Unavailable
+from tbot_core.fills import RULES
+from tbot_core.testing.broker import PRICE, BrokerContract
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+
+    from tbot_core.model import Account, Order
+
+NOW = dt.datetime(2026, 1, 5, 14, 0, tzinfo=dt.UTC)
+CONFIG = Config(enable_slippage_model=False)
+Said = TypeVar("Said")
+
+
+class Exchange:
+    """A broker in a session of one symbol, which the test moves minute by minute."""
+
+    symbol = "A"
+
+    def __init__(self, broker: PaperBroker) -> None:
+        session = ExchangeCalendar().session(NOW.date())
+        assert session is not None
+        self.broker = broker
+        broker.open_session(session, ("A",), Decimal(10_000))
+        self._minutes = 0
+        self.trade_at(PRICE)
+
+    def trade_at(self, price: Decimal) -> None:
+        """Show the next minute, all of it at this price."""
+        value = np.array([float(price)])
+        self.broker.observe(
+            Minute(
+                index=self._minutes,
+                open=value,
+                high=value,
+                low=value,
+                close=value,
+                volume=np.array([1e6]),
+                vwap=value,
+            )
+        )
+        self._minutes += 1
+
+    def wait(self, asked: Coroutine[Any, Any, Said]) -> Said:
+        """The answer; the paper broker lives in any loop."""
+        return asyncio.run(asked)
+
+
+class TestContract(BrokerContract):
+    """The paper broker keeps the contract of brokers."""
+
+    @pytest.fixture
+    def venue(self) -> Exchange:
+        """A fresh session at 20 USD."""
+        return Exchange(PaperBroker(CONFIG, ManualClock(NOW)))
+
+
+class _Broken(PaperBroker):
+    """A paper broker to be broken in one way."""
+
+    def __init__(self) -> None:
+        super().__init__(CONFIG, ManualClock(NOW))
+
+
+class _Repeats(_Broken):
+    """Tells its first event again."""
+
+    async def poll(self) -> Sequence[BrokerEvent]:
+        events = await super().poll()
+        self._events = list(events[:1])
+        return events
+
+
+class _ReusesIds(_Broken):
+    """Gives all events one id."""
+
+    async def poll(self) -> Sequence[BrokerEvent]:
+        return [attrs.evolve(event, event_id="1") for event in await super().poll()]
+
+
+class _BuysTwice(_Broken):
+    """Makes a new order of each submit."""
+
+    async def submit(self, order: Order) -> None:
+        self._events.append(BrokerEvent(kind="acknowledged", event_id="x", client_order_id=order.client_order_id))
+        await super().submit(attrs.evolve(order, client_order_id=f"{order.client_order_id}-{self._tape.closed}"))
+
+
+class _Keeps(_Broken):
+    """Says nothing of a cancel, and does nothing."""
+
+    async def cancel(self, client_order_id: str) -> None:
+        self._known.add(client_order_id)
+
+
+class _Forgets(_Broken):
+    """Leaves an entry without its protection."""
+
+    async def submit(self, order: Order) -> None:
+        await super().submit(attrs.evolve(order, protection=()))
+
+
+class _Stays(_Broken):
+    """Says that a stop has moved, and leaves it where it was."""
+
+    async def replace(self, client_order_id: str, stop_price: Decimal) -> None:  # noqa: ARG002 - that is the fault
+        self._events.append(BrokerEvent(kind="replaced", event_id="x", client_order_id=client_order_id))
+
+
+class _Rounds(_Broken):
+    """Fills whole shares alone."""
+
+    async def submit(self, order: Order) -> None:
+        await super().submit(attrs.evolve(order, quantity=order.quantity // 1))
+
+
+class _Generous(_Broken):
+    """Shows cash that was never spent."""
+
+    async def account(self) -> Account:
+        return attrs.evolve(await super().account(), cash=CONFIG.paper_cash)
+
+
+class _Contradicts(_Broken):
+    """Sells fractions of a share by no type of order."""
+
+    @property
+    def rules(self) -> VenueRules:
+        return attrs.evolve(RULES, fractional_types=frozenset())
+
+
+class _Wanders(_Broken):
+    """Names another account each time."""
+
+    async def connect(self) -> Account:
+        self._events.append(BrokerEvent(kind="acknowledged", event_id="x", client_order_id="x"))
+        return attrs.evolve(await super().connect(), account_id=f"PAPER-{len(self._events)}")
+
+
+class _Silent(_Broken):
+    """Fills without a word of acknowledgement."""
+
+    async def poll(self) -> Sequence[BrokerEvent]:
+        return [event for event in await super().poll() if event.kind != "acknowledged"]
+
+
+@pytest.mark.parametrize(
+    ("broken", "case"),
+    [
+        (_Contradicts, "test_b02_its_rules_fit_each_other"),
+        (_Wanders, "test_b03_it_says_whose_account_it_is"),
+        (_Silent, "test_b04_a_market_order_is_filled"),
+        (_Repeats, "test_b05_an_event_is_told_once"),
+        (_ReusesIds, "test_b05_an_event_is_told_once"),
+        (_BuysTwice, "test_b06_the_same_id_is_the_same_order"),
+        (_Keeps, "test_b07_a_resting_order_is_cancelled"),
+        (_Keeps, "test_b08_a_stranger_cannot_be_cancelled"),
+        (_Forgets, "test_b09_protection_rests_from_the_fill_on"),
+        (_Stays, "test_b10_a_stop_moves_at_once"),
+        (_Rounds, "test_b11_fractions_are_filled"),
+        (_Generous, "test_b12_cash_follows_fills"),
+    ],
+)
+def test_a_broken_broker_is_noticed(broken: type[_Broken], case: str) -> None:
+    """Each fault fails the case that promises its absence."""
+    with pytest.raises(AssertionError):
+        getattr(BrokerContract(), case)(Exchange(broken()))
+
+
+class _Claimless(_Broken):
+    """Claims nothing that it need not."""
+
+    @property
+    def rules(self) -> VenueRules:
+        return VenueRules(simulated=True)
+
+
+class _Unmovable(_Broken):
+    """Has brackets whose stops cannot be moved."""
+
+    @property
+    def rules(self) -> VenueRules:
+        return VenueRules(simulated=True, brackets=True)
+
+
+@pytest.mark.parametrize(
+    ("modest", "case"),
+    [
+        (_Claimless, "test_b06_the_same_id_is_the_same_order"),
+        (_Claimless, "test_b09_protection_rests_from_the_fill_on"),
+        (_Unmovable, "test_b10_a_stop_moves_at_once"),
+        (_Claimless, "test_b11_fractions_are_filled"),
+    ],
+)
+def test_what_is_not_claimed_is_not_asked(modest: type[_Broken], case: str) -> None:
+    """A case of what the rules do not claim is skipped."""
+    with pytest.raises(pytest.skip.Exception):
+        getattr(BrokerContract(), case)(Exchange(modest()))
+
+
+class _Refuses(_Broken):
+    """Answers the cancel of a stranger with an error."""
+
+    async def cancel(self, client_order_id: str) -> None:
+        raise Unavailable(f"{client_order_id} is not known.")
+
+
+def test_a_refusal_may_be_an_error() -> None:
+    """The cancel of a stranger may raise; ids of executions are looked at where they are claimed to be unique."""
+    BrokerContract().test_b08_a_stranger_cannot_be_cancelled(Exchange(_Refuses()))
+    BrokerContract().test_b05_an_event_is_told_once(Exchange(_Claimless()))

@@ -1,0 +1,229 @@
+"""The contract of brokers: a pytest class that a plugin's tests inherit, with one numbered case a promise.
+
+A plugin's test gives a venue: the broker, connected and open, and a market that the test moves::
+
+    class TestContract(BrokerContract):
+        @pytest.fixture
+        def venue(self) -> FakeExchange:
+            return FakeExchange()
+
+Cases of what a broker need not be able to do are skipped by its own `rules`.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict, TypeVar, Unpack
+
+import attrs
+import pytest
+
+from tbot_core.contracts import Broker, BrokerEvent
+from tbot_core.errors import BrokerError
+from tbot_core.model import Leg, Order, OrderType, SignalId
+from tbot_core.testing.causality import demand
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from tbot_core.model import Account, Fill
+
+KINDS: Final = frozenset(
+    {"acknowledged", "rejected", "fill", "cancelled", "expired", "replaced", "cancel_refused", "not_found"}
+)
+PRICE: Final = Decimal(20)
+_QUANTITY: Final = Decimal(10)
+_FAR: Final = Decimal(10)
+Said = TypeVar("Said")
+
+
+class Venue(Protocol):
+    """A broker and the market that it trades at."""
+
+    @property
+    def broker(self) -> Broker:
+        """The broker: connected, its session open."""
+
+    @property
+    def symbol(self) -> str:
+        """A symbol that trades at 20 USD when the test begins."""
+
+    def trade_at(self, price: Decimal) -> None:
+        """Let time pass in which the symbol trades, in quantity, at this price alone."""
+
+    def wait(self, asked: Coroutine[Any, Any, Said]) -> Said:
+        """What the broker answers, awaited in the loop that it lives in."""
+
+
+class Terms(TypedDict, total=False):
+    """What a case says of an order."""
+
+    leg: Leg
+    buy: bool
+    quantity: Decimal
+    type: OrderType
+    limit_price: Decimal | None
+    stop_price: Decimal | None
+    protection: tuple[Order, ...]
+
+
+class BrokerContract:
+    """What the core demands of every broker; a subclass has a fixture `venue`."""
+
+    def test_b01_it_is_a_broker(self, venue: Venue) -> None:
+        """It can do all that the core asks of a broker."""
+        demand(isinstance(venue.broker, Broker), "a broker has every method of the protocol")
+
+    def test_b02_its_rules_fit_each_other(self, venue: Venue) -> None:
+        """Quantities have a step, which is under one share exactly where some type of order may be fractional."""
+        rules = venue.broker.rules
+        demand(rules.quantity_step > 0, "the quantity step is above 0")
+        demand(
+            (rules.quantity_step < 1) == bool(rules.fractional_types),
+            "fractions need a step under 1 and a type of order",
+        )
+        demand(rules.fractional_types <= {*OrderType}, "fractional types are types of order")
+        demand(rules.cid_length >= 20, "a client order id has room for 20 characters")
+
+    def test_b03_it_says_whose_account_it_is(self, venue: Venue) -> None:
+        """The account has a name and finite money, and connecting again changes nothing."""
+        account = venue.wait(venue.broker.connect())
+        demand(bool(account.account_id), "the account has a name")
+        demand(account.equity.is_finite() and account.cash.is_finite(), "equity and cash are finite")
+        demand(venue.wait(venue.broker.connect()) == account, "connecting twice gives the same account")
+
+    def test_b04_a_market_order_is_filled(self, venue: Venue) -> None:
+        """It is acknowledged, then filled: whole, on its side, with fees of 0 or more and an aware time."""
+        events = _traded(venue, _order(venue, "kit-1"))
+        demand(events[0].kind == "acknowledged", "the first event of an order acknowledges it")
+        fills = _fills(events)
+        demand(sum((fill.quantity for fill in fills), Decimal(0)) == _QUANTITY, "fills add up to the order")
+        for fill in fills:
+            demand(
+                (fill.client_order_id, fill.symbol, fill.buy) == ("kit-1", venue.symbol, True), "a fill is the order's"
+            )
+            demand(fill.price > 0 and fill.fees >= 0, "a fill has a price, and fees that are not negative")
+            demand(fill.time.utcoffset() is not None, "a fill's time is aware")
+
+    def test_b05_an_event_is_told_once(self, venue: Venue) -> None:
+        """Ids of events and executions are unique, kinds are known ones, and a poll gives nothing twice."""
+        events = _traded(venue, _order(venue, "kit-1"))
+        events += _traded(venue, _order(venue, "kit-2", buy=False, leg=Leg.EXIT))
+        demand(not _poll(venue), "what was polled is not told again")
+        demand({event.kind for event in events} <= KINDS, "events are of the core's kinds")
+        demand(_distinct([event.event_id for event in events]), "an event's id is its own")
+        if venue.broker.rules.exec_ids_unique:
+            demand(_distinct([fill.execution_id for fill in _fills(events)]), "an execution's id is its own")
+
+    def test_b06_the_same_id_is_the_same_order(self, venue: Venue) -> None:
+        """Where the broker knows client order ids, a second submit buys nothing."""
+        if not venue.broker.rules.dedupes_cid:
+            pytest.skip("the broker's rules do not claim it")
+        events = _traded(venue, _order(venue, "kit-1"))
+        events += _traded(venue, _order(venue, "kit-1"))
+        demand(sum((fill.quantity for fill in _fills(events)), Decimal(0)) == _QUANTITY, "one id is one order")
+
+    def test_b07_a_resting_order_is_cancelled(self, venue: Venue) -> None:
+        """Its cancel is told as an event, and it is not filled any more."""
+        venue.wait(venue.broker.submit(_order(venue, "kit-1", type=OrderType.LIMIT, limit_price=PRICE - _FAR)))
+        venue.wait(venue.broker.cancel("kit-1"))
+        kinds = [event.kind for event in _poll(venue)]
+        demand("cancelled" in kinds, "a cancel is told")
+        venue.trade_at(PRICE - _FAR - 1)
+        demand(not _fills(_poll(venue)), "what was cancelled is not filled")
+
+    def test_b08_a_stranger_cannot_be_cancelled(self, venue: Venue) -> None:
+        """A cancel of an order that the broker does not know is refused, as an error or an event."""
+        try:
+            venue.wait(venue.broker.cancel("kit-never-sent"))
+        except BrokerError:
+            return
+        kinds = {event.kind for event in _poll(venue)}
+        demand(bool(kinds & {"cancel_refused", "not_found"}), "the refusal is told")
+        demand("cancelled" not in kinds, "nothing was cancelled")
+
+    def test_b09_protection_rests_from_the_fill_on(self, venue: Venue) -> None:
+        """The stop of a filled entry is acknowledged, and fills once the market trades through it."""
+        _needs_brackets(venue)
+        events = _traded(venue, _protected(venue))
+        demand(("acknowledged", "kit-stop") in _told(events), "the stop rests")
+        venue.trade_at(PRICE - 5)
+        demand([fill.client_order_id for fill in _fills(_poll(venue))] == ["kit-stop"], "the stop fills")
+
+    def test_b10_a_stop_moves_at_once(self, venue: Venue) -> None:
+        """A moved stop fills at its new level, not at its old one."""
+        _needs_brackets(venue)
+        if not venue.broker.rules.amend_atomic:
+            pytest.skip("the broker's rules do not claim it")
+        _traded(venue, _protected(venue))
+        venue.wait(venue.broker.replace("kit-stop", PRICE - 8))
+        demand(("replaced", "kit-stop") in _told(_poll(venue)), "the move is told")
+        venue.trade_at(PRICE - 5)
+        demand(not _fills(_poll(venue)), "the old level does not count any more")
+        venue.trade_at(PRICE - 9)
+        demand([fill.client_order_id for fill in _fills(_poll(venue))] == ["kit-stop"], "the new level counts")
+
+    def test_b11_fractions_are_filled(self, venue: Venue) -> None:
+        """Where market orders may be fractional, one of a share and a step is filled to the step."""
+        rules = venue.broker.rules
+        if OrderType.MARKET not in rules.fractional_types:
+            pytest.skip("the broker's rules do not claim it")
+        wanted = 1 + rules.quantity_step
+        fills = _fills(_traded(venue, _order(venue, "kit-1", quantity=wanted)))
+        demand(sum((fill.quantity for fill in fills), Decimal(0)) == wanted, "fractions are exact")
+
+    def test_b12_cash_follows_fills(self, venue: Venue) -> None:
+        """What a fill costs, fees included, leaves the account to the cent."""
+        before: Account = venue.wait(venue.broker.account())
+        fills = _fills(_traded(venue, _order(venue, "kit-1")))
+        after: Account = venue.wait(venue.broker.account())
+        cost = sum((fill.quantity * fill.price + fill.fees for fill in fills), Decimal(0))
+        demand(abs(before.cash - cost - after.cash) < Decimal("0.01"), "cash falls by price x quantity and fees")
+
+
+def _order(venue: Venue, client_order_id: str, **terms: Unpack[Terms]) -> Order:
+    signal = SignalId(session=date(2026, 1, 5), strategy="kit", symbol=venue.symbol, minute=0, rule="kit")
+    order = Order(
+        client_order_id=client_order_id,
+        signal=signal,
+        leg=Leg.ENTRY,
+        symbol=venue.symbol,
+        buy=True,
+        quantity=_QUANTITY,
+        type=OrderType.MARKET,
+    )
+    return attrs.evolve(order, **terms)
+
+
+def _protected(venue: Venue) -> Order:
+    stop = _order(venue, "kit-stop", buy=False, leg=Leg.STOP, type=OrderType.STOP, stop_price=PRICE - 4)
+    return _order(venue, "kit-1", protection=(stop,))
+
+
+def _traded(venue: Venue, order: Order) -> list[BrokerEvent]:
+    """What is told of an order that is sent and meets a minute at the usual price."""
+    venue.wait(venue.broker.submit(order))
+    venue.trade_at(PRICE)
+    return _poll(venue)
+
+
+def _poll(venue: Venue) -> list[BrokerEvent]:
+    return list(venue.wait(venue.broker.poll()))
+
+
+def _fills(events: list[BrokerEvent]) -> list[Fill]:
+    return [event.fill for event in events if event.fill is not None]
+
+
+def _told(events: list[BrokerEvent]) -> set[tuple[str, str]]:
+    return {(event.kind, event.client_order_id) for event in events}
+
+
+def _distinct(names: list[str]) -> bool:
+    return len(set(names)) == len(names)
+
+
+def _needs_brackets(venue: Venue) -> None:
+    if not venue.broker.rules.brackets:
+        pytest.skip("the broker's rules do not claim brackets")
