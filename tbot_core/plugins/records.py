@@ -53,6 +53,11 @@ class Records:
         record = self.results.get(_key(entry))
         return record if record is not None and record.files == fingerprint(entry) else None
 
+    def differs(self, outcome: Outcome) -> bool:
+        """Whether an outcome says anything that is not recorded of exactly these files."""
+        record = self.of(outcome.entry)
+        return record is None or _result(outcome, record.files, record.seen) != record
+
 
 def read(folder: Path) -> Records:
     """The records in a data folder; a damaged file counts as none, with a warning."""
@@ -68,7 +73,8 @@ def read(folder: Path) -> Records:
 
 def updated(records: Records, outcomes: Iterable[Outcome], now: datetime) -> Records:
     """The records with these outcomes as the last results of their plugins, seen `now`."""
-    fresh = {_key(outcome.entry): _result(outcome, now) for outcome in outcomes}
+    seen = now.isoformat(timespec="seconds").replace("+00:00", "Z")
+    fresh = {_key(it.entry): _result(it, fingerprint(it.entry), seen) for it in outcomes}
     return attrs.evolve(records, results=dict(records.results) | fresh)
 
 
@@ -145,11 +151,11 @@ def _key(entry: Entry) -> str:
     return f"{entry.kind}/{entry.name}/{entry.dist}"
 
 
-def _result(outcome: Outcome, now: datetime) -> Record:
+def _result(outcome: Outcome, files: str, seen: str) -> Record:
     failure = outcome.failure
     return Record(
-        files=fingerprint(outcome.entry),
-        seen=now.isoformat(timespec="seconds").replace("+00:00", "Z"),
+        files=files,
+        seen=seen,
         description=outcome.description,
         phase=failure.phase if failure else "",
         error=failure.error if failure else "",

@@ -15,10 +15,12 @@ import attrs
 import pytest
 
 from tbot_core.errors import AccessError
-from tbot_core.plugins import records, trial
+from tbot_core.plugins import catalogue, records, trial
 from tbot_core.plugins.catalogue import Entry, Listing
 from tbot_core.plugins.failure import PluginFailure
+from tbot_core.plugins.loader import Loader
 from tbot_core.plugins.probe import Outcome, probe
+from tbot_core.plugins.recording import record_run
 from tbot_core.plugins.records import Records
 
 if TYPE_CHECKING:
@@ -260,3 +262,42 @@ def test_records_need_no_instance(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
     with pytest.raises(AccessError):
         records.write(tmp_path / "data", Records())
+
+
+def test_a_run_records_what_it_saw_and_writes_only_news(plant: Callable[..., Entry], tmp_path: Path) -> None:
+    """Loaded plugins are recorded as sound and failed ones with their fault; the same again leaves the file alone."""
+    plant("good")
+    plant("unmade")
+    plant("bad", "import no_such_library")
+    plant("old", requires=("tbot-core<1",))
+    listings = catalogue.plugins()
+    wanted = [("strategy", name) for name in ("good", "unmade", "bad", "old", "absent")]
+    loaded, failures = Loader().offers(wanted, listings)
+    (unmade,) = (it.entry for it in loaded if it.entry.name == "unmade")
+    failures += (PluginFailure.said(unmade, "create", "no room"),)
+    record_run(tmp_path, loaded, failures, listings, NOW)
+    known = records.read(tmp_path)
+    states = {it.entry.name: it.state for it in records.judge(listings, known) if it.entry.dist.startswith("their-")}
+    assert states == {"good": "available", "unmade": "broken", "bad": "broken", "old": "incompatible"}
+    assert sorted(known.results) == [
+        "strategy/bad/their-bad",
+        "strategy/good/their-good",
+        "strategy/unmade/their-unmade",
+    ]
+    record_run(tmp_path, loaded, failures, listings, NOW + dt.timedelta(days=1))
+    assert records.read(tmp_path) == known
+    record_run(tmp_path, loaded, failures[:-1], listings, NOW + dt.timedelta(days=1))
+    again = records.read(tmp_path)
+    assert again.results["strategy/unmade/their-unmade"].error == ""
+    assert again.results["strategy/unmade/their-unmade"].seen == "2026-01-06T14:30:00Z"
+    assert again.results["strategy/bad/their-bad"].seen == "2026-01-05T14:30:00Z"
+
+
+def test_a_trial_and_a_run_describe_a_plugin_alike(plant: Callable[..., Entry], tmp_path: Path) -> None:
+    """What a trial recorded is no news to a run."""
+    entry = plant("good")
+    records.write(tmp_path, records.updated(Records(), [probe(entry)], NOW))
+    known = records.read(tmp_path)
+    loaded, failures = Loader().offers([("strategy", "good")], catalogue.plugins())
+    record_run(tmp_path, loaded, failures, catalogue.plugins(), NOW + dt.timedelta(days=1))
+    assert records.read(tmp_path) == known

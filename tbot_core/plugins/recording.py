@@ -1,0 +1,52 @@
+"""What a run showed of its plugins, added to the records."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import attrs
+
+from tbot_core.plugins import records
+from tbot_core.plugins.probe import Outcome
+from tbot_core.plugins.trial import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from datetime import datetime
+    from pathlib import Path
+
+    from tbot_core.plugins.catalogue import Listing
+    from tbot_core.plugins.failure import PluginFailure
+    from tbot_core.plugins.loader import Loaded
+
+
+def record_run(
+    folder: Path,
+    loaded: Iterable[Loaded],
+    failures: Iterable[PluginFailure],
+    listings: Iterable[Listing],
+    now: datetime,
+) -> None:
+    """Record the plugins that a run loaded and those that failed in it, in a data folder; nothing new, nothing written.
+
+    What metadata alone says (phase find) is not recorded. Raises AccessError when the folder cannot be written.
+    """
+    known = records.read(folder)
+    outcomes = [it for it in _outcomes(loaded, failures, listings) if known.differs(it)]
+    if outcomes:
+        records.write(folder, records.updated(known, outcomes, now))
+
+
+def _outcomes(
+    loaded: Iterable[Loaded], failures: Iterable[PluginFailure], listings: Iterable[Listing]
+) -> Iterator[Outcome]:
+    failed = {(it.kind, it.name): it for it in failures if it.phase != "find"}
+    for it in loaded:
+        if (it.entry.kind, it.entry.name) not in failed:
+            # As JSON would give it back, so that it compares with what was recorded.
+            yield Outcome(entry=it.entry, description=json.loads(json.dumps(attrs.asdict(describe(it.plugin)))))
+    for listing in listings:
+        failure = failed.get((listing.entry.kind, listing.entry.name))
+        if failure is not None:
+            yield Outcome(entry=listing.entry, failure=failure)
