@@ -76,13 +76,15 @@ ENABLE_SLIPPAGE_MODEL=false
 
 @pytest.mark.slow
 def test_a_strangers_strategy_trades_a_session(installed: Path, tmp_path: Path) -> None:
-    """With its own settings it enters at its first sign in the entry phase and leaves when its window ends."""
+    """By its own settings it enters at the first sign and leaves when its window ends, in a replay as in a backtest."""
     (tmp_path / ".env_bot").write_text(SETTINGS)
     disk.make_folder(tmp_path / "data")
     (session,) = exchange_sessions("2026-01-06", "2026-01-06")
     StoreBench(folder=tmp_path / "data").put(rising_bars("ACME", [session]))
-    output = done(installed, "backtest", "--from", "2026-01-06", "--to", "2026-01-06", "--json", "--home", tmp_path)
-    (trade,) = json.loads(output)["trades"]
+    replayed = done(installed, "run", "--replay", "2026-01-06..2026-01-06", "--json", "--home", tmp_path)
+    (trade,) = json.loads(replayed)["trades"]
+    tested = done(installed, "backtest", "--from", "2026-01-06", "--to", "2026-01-06", "--json", "--home", tmp_path)
+    assert json.loads(tested)["trades"] == [trade]
     assert (trade["strategy"], trade["symbol"], trade["side"]) == ("streak", "ACME", "long")
     # Bar 10 is the first of the entry phase and closes at minute 11; the window ends at minute 60.
     assert dt.datetime.fromisoformat(trade["entry_time"]) == session.moment(11)
