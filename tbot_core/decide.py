@@ -20,7 +20,7 @@ from tbot_core.model import Side, SignalId
 from tbot_core.policy import Entries, Frame, Risk
 from tbot_core.policy import Exits as ExitPolicy
 from tbot_core.reasons import BY_CODE, Reason
-from tbot_core.signals import Exits, Signals
+from tbot_core.signals import Exits, Signals, level
 
 if TYPE_CHECKING:
     from tbot_core.bars import Array, Bars, Day, Flags, Market
@@ -168,7 +168,7 @@ def propose(entrant: Entrant, rules: Rules, scan: Scan, market: Market) -> list[
     """
     dates = scan.dates
     signals = _checked(entrant, scan.signals, market.bars)
-    signals = signals.take(scan.screened.reasons[signals.cells] == Reason.ALLOWED)
+    signals = _protected(signals.take(scan.screened.reasons[signals.cells] == Reason.ALLOWED), rules.exits, market.day)
     judged = judge(entrant, rules, signals, market)
     found: list[list[Proposal]] = [[] for _ in dates]
     session_of = signals.cells[0].tolist() if len(signals.cells) > 1 else [0] * len(signals)
@@ -263,20 +263,36 @@ def _restricted(signals: Signals, market: Market, *, unknown: bool) -> Flags:
     """Short-sale restriction at each signal; an unknown previous close counts as `unknown`."""
     previous = market.day.previous_close[signals.cells]
     lowest = market.bars.low_so_far[(*signals.cells, signals.minute)]
-    today = lowest <= SHORT_RESTRICTION * previous
+    today = lowest <= level(previous, SHORT_RESTRICTION)
     restricted: Flags = today | market.day.restricted[signals.cells] | (np.isnan(previous) & unknown)
     return restricted
+
+
+def _protected(signals: Signals, policy: ExitPolicy, day: Day) -> Signals:
+    """Stops at STOP_ATR for signals that name none; those that stay without get STOP_LOSS_PCT when they are planned."""
+    if not policy.stop_atr:
+        return signals
+    distance = policy.stop_atr * day.atr[signals.cells]
+    missing = np.isnan(signals.stop) & (distance > 0) & (distance < signals.price)
+    return attrs.evolve(signals, stop=np.where(missing, signals.price - signals.side * distance, signals.stop))
 
 
 def _checked(entrant: Entrant, signals: Signals, bars: Bars) -> Signals:
     """The signals, if they are sane: a strategy that returns others is a broken plugin."""
     window = entrant.window
+    away = signals.side * (signals.price - signals.stop)
+    ahead = signals.side * (signals.target - signals.price)
+    again = np.ones(len(signals), dtype=np.bool_)
+    again[np.unique(np.ravel_multi_index(signals.cells, bars.close.shape[:-1]), return_index=True)[1]] = False
     faults = {
         "a side other than 1 and -1": np.abs(signals.side) != 1,
         "a minute outside the entry phase": (signals.minute < window.entry) | (signals.minute >= window.entry_end),
         "a minute that has not closed": signals.minute >= bars.minutes,
-        "a price that is not positive": ~(signals.price > 0),
+        "a price that is not positive": ~((signals.price > 0) & (signals.price < np.inf)),
         "a strength that is not finite": ~np.isfinite(signals.strength),
+        "a stop that is no price on the losing side": (away <= 0) | (signals.stop <= 0) | np.isinf(signals.stop),
+        "a target on the losing side": (np.round(ahead, 4) < 0) | np.isinf(signals.target),
+        "a symbol that has one already": again,
     }
     for fault, rows in faults.items():
         if rows.any():

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from tbot_core.contracts import BrokerEvent, RiskCheck
     from tbot_core.decide import Rules
 
+_ANSWERS = frozenset({"acknowledged", "rejected"})
+_ENDINGS = frozenset({"expired", "cancelled", "rejected"})
 Name: TypeAlias = "Callable[[SignalId, Leg, int], str]"
 
 
@@ -102,6 +104,7 @@ class _Held:
     position: Position
     resting: dict[Leg, str]
     exiting: ExitReason | None = None
+    owed: ExitReason | None = None
     attempts: int = 0
     stop_moved: bool = False
     stop_triggered: bool = False
@@ -171,11 +174,13 @@ class Desk:
         held = self._held.get(known.order.symbol)
         if event.kind == "replaced" and held is not None:
             held.stop_moved = True
-        if event.kind not in {"expired", "cancelled", "rejected"}:
+        if event.kind in _ANSWERS and leg in {Leg.ENTRY, Leg.EXIT}:
+            self.standing.count_answer(self._rules.risk, rejected=event.kind == "rejected")
+        if event.kind not in _ENDINGS:
             return None
         if leg is not Leg.ENTRY:
-            if held is not None and held.resting.get(leg) == event.client_order_id:
-                del held.resting[leg]
+            if held is not None and held.position.signal == signal:
+                self._lost(held, known.order)
             return None
         working = self.standing.working.pop(event.client_order_id, None)
         filled = held is not None and held.position.signal == signal
@@ -207,6 +212,14 @@ class Desk:
         """Decide a minute's signals in their order; each allowed one counts for those after it."""
         return [self._decide_one(proposal) for proposal in sorted(proposals, key=lambda one: one.order)]
 
+    @staticmethod
+    def _lost(held: _Held, order: Order) -> None:
+        """An order that was to close the position has ended: an exit is sent again, a lost stop acts on closes."""
+        if order.leg is Leg.EXIT:
+            held.owed, held.exiting = held.exiting, None
+        elif held.resting.pop(order.leg, None) and order.leg is Leg.STOP and held.exiting is None:
+            held.plan.on_close = True
+
     def _fill(self, event: BrokerEvent, known: _Known) -> Outcome:
         fill, order = event.fill, known.order
         if fill is None:
@@ -218,6 +231,7 @@ class Desk:
             held.stop_triggered = True
         if order.leg is Leg.ENTRY:
             self.standing.traded.add(order.symbol)
+            self.standing.count_fill(self._rules.risk, fill.price, price_of(known.plan.price), position.side)
             if held is None:
                 known.plan.filled(self.session.minute(fill.time))
                 resting = {one.leg: one.client_order_id for one in order.protection}
@@ -228,7 +242,7 @@ class Desk:
         if order.leg is not Leg.ENTRY and not position.units:
             trade = position.trade()
             del self._held[order.symbol]
-            self.standing.losses_in_row = self.standing.losses_in_row + 1 if position.pnl_atoms < 0 else 0
+            self.standing.count_closed(position.pnl_atoms)
         return Outcome(signal=order.signal, leg=order.leg, filled=True, trade=trade)
 
     def _reason(self, event: BrokerEvent, known: _Known, held: _Held | None) -> ExitReason:
@@ -245,15 +259,18 @@ class Desk:
 
     def _manage_one(self, held: _Held, bars: Bars, minute: int) -> list[Action]:
         close = float(bars.field("close")[minute, held.row])
-        reason = (
-            ExitReason.DAILY_LOSS
-            if self.standing.daily_loss
-            else exits.due(held.plan, minute, close, self.flatten_from)
-        )
+        if self.standing.daily_loss:
+            return self._leave(held, ExitReason.DAILY_LOSS)
+        reason = held.owed or exits.due(held.plan, minute, close, self.flatten_from)
         if reason is not None:
             return self._leave(held, reason)
         high, low = (float(bars.field(name)[minute, held.row]) for name in ("high", "low"))
-        if math.isnan(close) or held.stop_triggered or not held.plan.follow(high, low) or Leg.STOP not in held.resting:
+        if (
+            math.isnan(high + low)
+            or held.stop_triggered
+            or not held.plan.follow(high, low)
+            or Leg.STOP not in held.resting
+        ):
             return []
         return [Replace(client_order_id=held.resting[Leg.STOP], stop_price=price_of(held.plan.stop))]
 

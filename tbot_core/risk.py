@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from tbot_core.sizing import Planned
 
 
+DEVIATIONS = 3
+"""So many fills in a row beyond MAX_FILL_DEVIATION_PCT are a cause of defense."""
+
+
 @attrs.frozen(kw_only=True)
 class Limits:
     """The settings' fractions as amounts of one session and one risk state; 0 = off where the setting says so."""
@@ -83,7 +87,7 @@ class Working:
 
 @attrs.frozen(kw_only=True)
 class RiskChange:
-    """The risk state, or a latch, changed: what, why, and the figures compared (dollars)."""
+    """The risk state, or a latch, changed: what, why, and the figures compared (dollars, counts or fractions)."""
 
     what: str
     cause: str
@@ -103,7 +107,12 @@ class Standing:
     traded: set[str] = attrs.field(factory=set)
     daily_loss: bool = False
     window_loss: set[str] = attrs.field(factory=set)
+    losing_run: bool = False
     losses_in_row: int = 0
+    most_losses_in_row: int = 0
+    rejects_in_row: int = 0
+    deviations_in_row: int = 0
+    told: list[RiskChange] = attrs.field(factory=list)
 
     def busy(self, symbol: str) -> bool:
         """Whether the symbol is held or being worked."""
@@ -113,24 +122,55 @@ class Standing:
         """The worst case of all positions and working entries, long and short alike."""
         return self.portfolio.cost_atoms + sum(entry.worst_atoms for entry in self.working.values())
 
-    def net_of(self, exposures: Mapping[str, Decimal]) -> int:
-        """The signed worst case over the symbols of `exposures`, each times its factor."""
+    def net_of(self, exposures: Mapping[str, Decimal], sign: int) -> int:
+        """The worst case of the net exposure towards `sign`, over the symbols of `exposures`, each times its factor.
+
+        Positions net each other; a working entry counts where it adds to the side looked at, since it may not fill.
+        """
         held = sum(
             int(one.side * one.cost_atoms * exposures[symbol])
             for symbol, one in self.portfolio.positions.items()
             if symbol in exposures
         )
-        worked = sum(
+        worked = (
             int(one.side * one.worst_atoms * exposures[one.signal.symbol])
             for one in self.working.values()
             if one.signal.symbol in exposures
         )
-        return held + worked
+        return sign * held + sum(max(0, sign * atoms) for atoms in worked)
 
     def count_sent(self, strategy: str, minute: int) -> None:
         """An entry was written down: it counts towards MAX_TRADES and the rate, whatever becomes of it."""
         self.sent[strategy] = self.sent.get(strategy, 0) + 1
         self.sent_at = (minute, self.sent_at[1] + 1 if self.sent_at[0] == minute else 1)
+
+    def count_closed(self, pnl_atoms: int) -> None:
+        """A trade is done; the longest run of losing ones is kept, whatever comes after it."""
+        self.losses_in_row = self.losses_in_row + 1 if pnl_atoms < 0 else 0
+        self.most_losses_in_row = max(self.most_losses_in_row, self.losses_in_row)
+
+    def count_answer(self, risk: Risk, *, rejected: bool) -> None:
+        """A broker took or rejected an order; MAX_REJECTS_IN_ROW rejections in a row leave exits only."""
+        self.rejects_in_row = self.rejects_in_row + 1 if rejected else 0
+        if self.rejects_in_row >= risk.max_rejects_in_row and self.state < RiskState.EXIT_ONLY:
+            self.state = RiskState.EXIT_ONLY
+            self._tell(RiskState.EXIT_ONLY.word, "MAX_REJECTS_IN_ROW", self.rejects_in_row, risk.max_rejects_in_row)
+
+    def count_fill(self, risk: Risk, price: Decimal, reference: Decimal, side: Side) -> None:
+        """An entry was filled; a price worse than its reference by more than MAX_FILL_DEVIATION_PCT is told.
+
+        Three of them in a row are defense to the session's end.
+        """
+        away = side * (price - reference) / reference
+        self.deviations_in_row = self.deviations_in_row + 1 if away > risk.max_fill_deviation_pct else 0
+        if self.deviations_in_row:
+            self._tell("fill deviation", "MAX_FILL_DEVIATION_PCT", round(away, 6), risk.max_fill_deviation_pct)
+        if self.deviations_in_row >= DEVIATIONS and self.state is RiskState.NORMAL:
+            self.state = RiskState.DEFENSE
+            self._tell(RiskState.DEFENSE.word, "MAX_FILL_DEVIATION_PCT in a row", self.deviations_in_row, DEVIATIONS)
+
+    def _tell(self, what: str, cause: str, value: Decimal | int, limit: Decimal | int) -> None:
+        self.told.append(RiskChange(what=what, cause=cause, value=Decimal(value), limit=Decimal(limit)))
 
 
 @attrs.frozen(kw_only=True)
@@ -161,9 +201,9 @@ class Gate:
             (standing.daily_loss, Reason.DAILY_LOSS, None, None),
             (standing.state is RiskState.EXIT_ONLY, Reason.EXIT_ONLY, None, None),
             (
-                bool(limits.max_consecutive_losses) and standing.losses_in_row >= limits.max_consecutive_losses,
+                bool(limits.max_consecutive_losses) and standing.most_losses_in_row >= limits.max_consecutive_losses,
                 Reason.CONSECUTIVE_LOSSES,
-                standing.losses_in_row,
+                standing.most_losses_in_row,
                 limits.max_consecutive_losses,
             ),
             (signal.strategy in standing.window_loss, Reason.WINDOW_LOSS, None, None),
@@ -185,7 +225,8 @@ class Gate:
         if not planned.units:
             return Refusal(reason=Reason.QUANTITY_TOO_SMALL)
         if abs(planned.limit - planned.reference) > planned.reference * limits.price_band:
-            return Refusal(reason=Reason.PRICE_BAND, value=planned.limit / 1e4, limit=str(limits.price_band))
+            away = Decimal(abs(planned.limit - planned.reference)) / max(1, planned.reference)
+            return Refusal(reason=Reason.PRICE_BAND, value=round(away, 6), limit=limits.price_band)
         worst = planned.worst_atoms
         power = sum(entry.power_atoms for entry in standing.working.values()) + planned.power_atoms(side)
         checks = [
@@ -204,19 +245,22 @@ class Gate:
     def _index_checks(
         self, standing: Standing, limits: Limits, symbol: str, signed: int
     ) -> list[tuple[int, int, Reason]]:
-        return [
-            (abs(standing.net_of(members) + int(signed * members[symbol])), limits.per_index, Reason.INDEX_EXPOSURE)
-            for members in self.indices.values()
-            if symbol in members
-        ]
+        found = []
+        for members in self.indices.values():
+            if symbol in members:
+                atoms = int(signed * members[symbol])
+                net = standing.net_of(members, 1 if atoms > 0 else -1) + abs(atoms)
+                found.append((net, limits.per_index, Reason.INDEX_EXPOSURE))
+        return found
 
 
 def review(standing: Standing, limits: Limits) -> list[RiskChange]:
     """Compare the profit of session and windows with their limits; latches are set here and never cleared.
 
     Half of the daily limit used is a cause of defense to the session's end; the whole of it is the daily loss latch.
+    What happened to the state since the last review comes first.
     """
-    changes: list[RiskChange] = []
+    changes, standing.told = standing.told, []
     pnl = standing.portfolio.pnl_atoms
     if not standing.daily_loss and pnl <= -limits.daily_loss:
         standing.daily_loss = True
@@ -231,6 +275,11 @@ def review(standing: Standing, limits: Limits) -> list[RiskChange]:
             changes.append(
                 _change(f"window loss latch of {strategy}", "WINDOW_LOSS_LIMIT reached", lost, -limits.window_loss)
             )
+    if not standing.losing_run and 0 < limits.max_consecutive_losses <= standing.most_losses_in_row:
+        standing.losing_run = True
+        counts = Decimal(standing.most_losses_in_row), Decimal(limits.max_consecutive_losses)
+        cause = "MAX_CONSECUTIVE_LOSSES reached"
+        changes.append(RiskChange(what="losing run latch", cause=cause, value=counts[0], limit=counts[1]))
     return changes
 
 

@@ -155,9 +155,16 @@ class Hits:
         """The stop of the two (per hit) that lies nearer to the price; an unknown one gives way to the other."""
         return np.where(self.side > 0, np.fmax(one, other), np.fmin(one, other))
 
-    def stop_at(self, price: Array, fraction: float) -> Array:
-        """The stop (per hit) at that fraction of the price from it, on the losing side."""
-        return level(price, 1 - self.side.astype(np.float64) * fraction)
+    def stop_at(self, price: Array, fraction: float, distance: Array | None = None) -> Array:
+        """The stop (per hit) at that fraction of the price from it, on the losing side.
+
+        `distance` (per hit, dollars) stands in its place where it is known, positive and smaller than the price.
+        """
+        losing = -self.side.astype(np.float64)
+        stop = level(price, 1 + losing * fraction)
+        if distance is None:
+            return stop
+        return np.where((distance > 0) & (distance < price), level(price + losing * distance, 1), stop)
 
     def signals(
         self, price: Array, exits: Exits, *, stop: Array, target: Array | None = None, since: int = 0

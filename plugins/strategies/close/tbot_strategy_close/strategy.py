@@ -58,6 +58,12 @@ class Close:
         default="0.02",
         doc="Distance of the protective stop from the signal bar's close, as a fraction of that.",
     )
+    stop_atr: float = setting(
+        "STOP_ATR",
+        number(least=0, most=100),
+        default="0",
+        doc="Stop distance in daily ATR-14 in place of STOP_LOSS_PCT (0 = off).",
+    )
 
     def screen(self, day: Day) -> Sequence[Check]:
         """The previous session's VIX close against the threshold; unknown denies whatever FILTER_MISSING_DATA says."""
@@ -79,7 +85,7 @@ class Close:
         return hits.signals(
             price,
             Exits(trailing=True, hold=self.window.monitoring),
-            stop=hits.stop_at(price, self.stop_loss_pct),
+            stop=hits.stop_at(price, self.stop_loss_pct, self.stop_atr * hits.row(day.atr)),
             since=since,
         )
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core.declaration import fraction, setting
+from tbot_core.declaration import fraction, number, setting
 from tbot_core.signals import Exits, Signals, Trigger, first, level
 from tbot_core.window import Window
 
@@ -36,6 +36,12 @@ class Mid:
         default="0.02",
         doc="Distance of the protective stop from the signal bar's close, as a fraction of that.",
     )
+    stop_atr: float = setting(
+        "STOP_ATR",
+        number(least=0, most=100),
+        default="0",
+        doc="Stop distance in daily ATR-14 in place of STOP_LOSS_PCT (0 = off).",
+    )
 
     def scan(self, bars: Bars, day: Day, since: int = 0) -> Signals:
         """The first close of each row that far from the VWAP, from minute `since` on."""
@@ -44,7 +50,7 @@ class Mid:
         return hits.signals(
             price,
             Exits(hold=self.window.monitoring),
-            stop=hits.stop_at(price, self.stop_loss_pct),
+            stop=hits.stop_at(price, self.stop_loss_pct, self.stop_atr * hits.row(day.atr)),
             target=self._vwap(bars)[(*hits.cells, hits.minute - self.window.entry)],
             since=since,
         )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core.declaration import fraction, setting
+from tbot_core.declaration import fraction, number, setting
 from tbot_core.signals import Exits, Signals, Trigger, first, level
 from tbot_core.window import Window
 
@@ -36,13 +36,21 @@ class Open:
         default="0.02",
         doc="Distance of the protective stop from the signal bar's close, as a fraction of that.",
     )
+    stop_atr: float = setting(
+        "STOP_ATR",
+        number(least=0, most=100),
+        default="0",
+        doc="Stop distance in daily ATR-14 in place of STOP_LOSS_PCT (0 = off).",
+    )
 
     def scan(self, bars: Bars, day: Day, since: int = 0) -> Signals:
         """The first close of each row beyond the range, from minute `since` on."""
         hits = first(self.triggers(bars, day), self.window.entry)
         high, low = bars.range(self.window.start, self.window.entry)
         price = hits.at(bars.close)
-        stop = hits.nearer(hits.pick(low, high), hits.stop_at(price, self.stop_loss_pct))
+        stop = hits.nearer(
+            hits.pick(low, high), hits.stop_at(price, self.stop_loss_pct, self.stop_atr * hits.row(day.atr))
+        )
         return hits.signals(price, Exits(leave=self.window.leave), stop=stop, since=since)
 
     def triggers(self, bars: Bars, day: Day) -> Sequence[Trigger]:  # noqa: ARG002 - the range is all it looks at
