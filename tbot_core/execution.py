@@ -15,18 +15,22 @@ import attrs
 from tbot_core import records
 from tbot_core.contracts import Broker, BrokerEvent
 from tbot_core.desk import Action, Cancel, Decision, Place, Replace
-from tbot_core.errors import OutcomeUnknown, Rejected, Unavailable
+from tbot_core.errors import BrokerError, Rejected
 from tbot_core.journal import Entry
-from tbot_core.orders import BROKER_WORDS, OrderEvent, OrderRecord, advance
+from tbot_core.orders import BROKER_WORDS, Effect, OrderEvent, OrderRecord, advance
 from tbot_core.risk import RiskChange
+from tbot_core.seams import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from tbot_core.clock import Clock
     from tbot_core.desk import Desk, Outcome
     from tbot_core.journal import Journal
     from tbot_core.model import Order
+
+
+_log = log.logger(__name__)
 
 
 @attrs.frozen(kw_only=True)
@@ -64,6 +68,7 @@ class Execution:
         self._clock = clock
         self._tell = tell
         self.orders: dict[str, OrderRecord] = {}
+        self._count = 0
 
     def write(self, *entries: Entry) -> None:
         """Write events down, then tell the observers."""
@@ -101,24 +106,31 @@ class Execution:
 
     def _book(self, said: Sequence[BrokerEvent]) -> list[Outcome]:
         now = self._clock.now()
-        fresh = []
+        fresh: dict[str, tuple[BrokerEvent, Entry]] = {}
         for event in said:
             source = (self._venue.name, self._venue.account_id, event.event_id)
-            if not self._journal.knows(source):
+            if event.event_id not in fresh and not self._journal.knows(source):
                 payload = records.broker_payload(event)
                 entry = Entry(kind=event.kind, payload=payload, time=now, cid=event.client_order_id, source=source)
-                fresh.append((event, entry))
+                fresh[event.event_id] = event, entry
         if not fresh:
             return []
-        self.write(*(entry for _, entry in fresh))
-        outcomes = []
-        for event, _ in fresh:
-            if event.client_order_id in self.orders:
-                self._advance(event.client_order_id, BROKER_WORDS[event.kind], event)
-            outcome = self._desk.booked(event)
-            if outcome is not None:
-                outcomes.append(outcome)
-        return outcomes
+        self.write(*(entry for _, entry in fresh.values()))
+        outcomes = [self._take_in(event) for event, _ in fresh.values()]
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    def _take_in(self, event: BrokerEvent) -> Outcome | None:
+        """An event that is on disk enters the order's record and the desk; a fill seen before does so once."""
+        cid, word = event.client_order_id, BROKER_WORDS.get(event.kind)
+        record = self.orders.get(cid)
+        if record is None or word is None:
+            _log.warning("broker.event_not_ours", kind=event.kind, id=cid, words=event.words)
+            return None
+        again = event.fill is not None and event.fill.execution_id in record.executions
+        effect = self._advance(cid, word, event)
+        if effect is Effect.ALARM:
+            _log.error("order.alarm", id=cid, kind=event.kind, state=self.orders[cid].state.value)
+        return None if again else self._desk.booked(event)
 
     def _intents(self, minute: Minutes) -> list[Entry]:
         entries = [self.entry(records.RISK, records.risk_payload(change)) for change in minute.changes]
@@ -147,9 +159,21 @@ class Execution:
                 case Place(order=order):
                     await self._submit(order)
                 case Cancel(client_order_id=cid):
-                    await self._venue.broker.cancel(cid)
+                    await self._ask(cid, self._venue.broker.cancel(cid))
                 case Replace(client_order_id=cid, stop_price=price):
-                    await self._venue.broker.replace(cid, price)
+                    await self._ask(cid, self._venue.broker.replace(cid, price))
+
+    async def _ask(self, cid: str, request: Awaitable[None]) -> None:
+        """Ask something of an order that rests; what fails is written down and keeps no other request back."""
+        try:
+            await request
+        except Rejected as refusal:
+            self._count += 1
+            event_id = f"refused-{cid}-{self._count}"
+            event = BrokerEvent(kind="cancel_refused", event_id=event_id, client_order_id=cid, words=refusal.message)
+            self._book([event])
+        except BrokerError as silence:
+            self._unanswered(cid, silence)
 
     async def _submit(self, order: Order) -> None:
         """Send an order; whatever the way of failing, its record says what is known and no more."""
@@ -157,18 +181,22 @@ class Execution:
             await self._venue.broker.submit(order)
         except Rejected as refusal:
             self._refused(order, refusal.message)
-        except (OutcomeUnknown, Unavailable) as silence:
+        except BrokerError as silence:
             for part in (order, *order.protection):
-                self.write(self.entry(records.NO_ANSWER, {"words": silence.message}, part.client_order_id))
-                self._advance(part.client_order_id, OrderEvent.NO_ANSWER)
+                self._unanswered(part.client_order_id, silence)
+
+    def _unanswered(self, cid: str, silence: BrokerError) -> None:
+        self.write(self.entry(records.NO_ANSWER, {"words": silence.message}, cid))
+        self._advance(cid, OrderEvent.NO_ANSWER)
 
     def _refused(self, order: Order, words: str) -> None:
         """A broker's refusal in its answer becomes an event like one that it would have streamed."""
-        for part in (order, *order.protection):
-            event_id = f"refused-{part.client_order_id}"
-            cid = part.client_order_id
-            self._book([BrokerEvent(kind="rejected", event_id=event_id, client_order_id=cid, words=words)])
+        parts = [part.client_order_id for part in (order, *order.protection)]
+        self._book(
+            [BrokerEvent(kind="rejected", event_id=f"refused-{cid}", client_order_id=cid, words=words) for cid in parts]
+        )
 
-    def _advance(self, cid: str, event: OrderEvent, said: BrokerEvent | None = None) -> None:
+    def _advance(self, cid: str, event: OrderEvent, said: BrokerEvent | None = None) -> Effect:
         fill = None if said is None else said.fill
-        self.orders[cid], _ = advance(self.orders[cid], event, fill)
+        self.orders[cid], effect = advance(self.orders[cid], event, fill)
+        return effect

@@ -63,13 +63,28 @@ _WORKING: Final = (_S.NEW, _S.PARTIALLY_FILLED)
 _IN_DOUBT: Final = (_S.UNKNOWN, _S.LOST)
 
 
+_ANSWERS: Final = (
+    _E.ACKNOWLEDGE,
+    _E.REJECT,
+    _E.CANCEL,
+    _E.CANCEL_REFUSED,
+    _E.REPLACE,
+    _E.EXPIRE,
+    _E.NOT_FOUND,
+)
+
+
 def _arrows() -> dict[tuple[OrderState, OrderEvent], Arrow]:
-    """Security rules, section on states and transitions; a pair that is absent is a protocol error."""
+    """Every word of a broker leads somewhere from every state; a deed of ours that is absent is a fault of ours.
+
+    What cannot be, as an answer to an order that was never sent, changes no state and raises an alarm.
+    """
     table: dict[tuple[OrderState, OrderEvent], Arrow] = {
         (_S.INTENDED, _E.SEND): Arrow(_S.SENDING),
         (_S.INTENDED, _E.DROP): Arrow(_S.DROPPED),
         (_S.INTENDED, _E.FILL): Arrow(_S.PARTIALLY_FILLED, Effect.ALARM),
         (_S.INTENDED, _E.NO_ANSWER): Arrow(_S.INTENDED),
+        **{(_S.INTENDED, word): Arrow(_S.INTENDED, Effect.ALARM) for word in _ANSWERS},
         (_S.SENDING, _E.ACKNOWLEDGE): Arrow(_S.NEW),
         (_S.SENDING, _E.REJECT): Arrow(_S.REJECTED),
         (_S.SENDING, _E.NO_ANSWER): Arrow(_S.UNKNOWN, Effect.QUERY),
@@ -78,6 +93,7 @@ def _arrows() -> dict[tuple[OrderState, OrderEvent], Arrow]:
         (_S.SENDING, _E.CANCEL): Arrow(_S.CANCELLED),
         (_S.SENDING, _E.CANCEL_REFUSED): Arrow(_S.SENDING, Effect.QUERY),
         (_S.SENDING, _E.NOT_FOUND): Arrow(_S.UNKNOWN, Effect.QUERY),
+        (_S.SENDING, _E.REPLACE): Arrow(_S.NEW),
     }
     for state in _WORKING:
         table |= {
@@ -94,6 +110,7 @@ def _arrows() -> dict[tuple[OrderState, OrderEvent], Arrow]:
     for state in _IN_DOUBT:
         table |= {
             (state, _E.ACKNOWLEDGE): Arrow(_S.NEW),
+            (state, _E.REPLACE): Arrow(_S.NEW),
             (state, _E.REJECT): Arrow(_S.REJECTED),
             (state, _E.NO_ANSWER): Arrow(state),
             (state, _E.FILL): Arrow(_S.PARTIALLY_FILLED),
@@ -112,6 +129,8 @@ def _arrows() -> dict[tuple[OrderState, OrderEvent], Arrow]:
             (state, _E.EXPIRE): Arrow(state, Effect.IGNORE),
             (state, _E.CANCEL): Arrow(state, Effect.IGNORE),
             (state, _E.CANCEL_REFUSED): Arrow(state, Effect.IGNORE),
+            (state, _E.REPLACE): Arrow(state, Effect.QUERY),
+            (state, _E.NOT_FOUND): Arrow(state, Effect.IGNORE),
         }
     return table
 
@@ -133,7 +152,7 @@ BROKER_WORDS: Final[Mapping[str, OrderEvent]] = {
 
 @attrs.frozen(kw_only=True)
 class OrderRecord:
-    """An order and what has become of it; `overfilled` is the quantity beyond the ordered one."""
+    """An order and what has become of it."""
 
     order: Order
     state: OrderState = OrderState.INTENDED
@@ -159,14 +178,16 @@ class OrderRecord:
 def advance(record: OrderRecord, event: OrderEvent, fill: Fill | None = None) -> tuple[OrderRecord, Effect]:
     """The record after an event, and what the event asks for.
 
-    A fill that was booked before changes nothing. A late fill of an order that has ended is booked, the state stays.
-    Raises ValueError for an event that the table does not know in this state.
+    A fill that was booked before changes nothing. A late fill of an order that has ended is booked, the state stays;
+    one that is found again after parts of it were filled is partially filled, not new. Raises ValueError for an event
+    that the table does not know in this state.
     """
     arrow = TRANSITIONS.get((record.state, event))
     if arrow is None:
         raise ValueError(f"order {record.order.client_order_id}: no {event.value} in state {record.state.value}")
     if fill is None:
-        return attrs.evolve(record, state=arrow.to), arrow.effect
+        found_again = arrow.to is OrderState.NEW and record.filled
+        return attrs.evolve(record, state=OrderState.PARTIALLY_FILLED if found_again else arrow.to), arrow.effect
     if fill.execution_id in record.executions:
         return record, Effect.IGNORE
     filled = record.filled + fill.quantity

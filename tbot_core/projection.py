@@ -51,7 +51,10 @@ _OUR_WORDS = {
 
 @attrs.define(kw_only=True)
 class Book:
-    """Everything a run has come to so far; `apply` takes one event in."""
+    """Everything a run has come to so far; `apply` takes one event in.
+
+    `stops` holds the last level asked for of each symbol's stop order in the session at hand.
+    """
 
     run: Mapping[str, Any] = attrs.field(factory=dict)
     session: Mapping[str, Any] = attrs.field(factory=dict)
@@ -63,6 +66,7 @@ class Book:
     equity_start: Decimal = Decimal(0)
     portfolio: Portfolio = attrs.field(factory=lambda: Portfolio(opening_atoms=0))
     orders: dict[str, OrderRecord] = attrs.field(factory=dict)
+    stops: dict[str, Decimal] = attrs.field(factory=dict)
     trades: list[Trade] = attrs.field(factory=list)
     denials: Counter[str] = attrs.field(factory=Counter)
     allowed: int = 0
@@ -111,7 +115,7 @@ class Book:
     def _open(self, payload: Mapping[str, Any]) -> None:
         self.session, self.in_session = payload, True
         self.symbols = max(self.symbols, payload["symbols"])
-        self.orders, self._reasons, self._moved = {}, {}, set()
+        self.orders, self.stops, self._reasons, self._moved = {}, {}, {}, set()
         self.risk, self.windows = [], []
         self.portfolio = Portfolio(opening_atoms=atoms_of(Decimal(payload["equity"])))
 
@@ -122,11 +126,16 @@ class Book:
 
     def _order(self, kind: str, cid: str, payload: Mapping[str, Any]) -> None:
         if kind == records.INTENDED:
-            self.orders[cid] = OrderRecord(order=records.order_of(cid, payload))
-            self._reasons[cid] = payload["reason"]
+            order = records.order_of(cid, payload)
+            self.orders[cid], self._reasons[cid] = OrderRecord(order=order), payload["reason"]
+            if order.stop_price is not None:
+                self.stops[order.symbol] = order.stop_price
+            return
+        if kind == records.REPLACE_REQUESTED:
+            self.stops[self.orders[cid].order.symbol] = Decimal(payload["stop_price"])
             return
         event = _OUR_WORDS.get(kind) or BROKER_WORDS.get(kind)
-        if event is None:
+        if event is None or cid not in self.orders:  # what is not ours is kept in the journal, and changes nothing here
             return
         if event is OrderEvent.REPLACE:
             self._moved.add(cid)
