@@ -83,7 +83,7 @@ class Narrator:
 def window_words(strategy: str, candidates: int, triggers: int, near_misses: Sequence[Mapping[str, Any]]) -> str:
     """A window's end: candidates, triggers, and who came closest."""
     near = [f"{one['symbol']} {percent(one['distance'])}" for one in near_misses]
-    closest = f"; closest without: {', '.join(near)}" if near else ""
+    closest = f"; near: {', '.join(near)}" if near else ""
     return f"{strategy} window: {plural(candidates, 'candidate')}, {plural(triggers, 'trigger')}{closest}"
 
 
@@ -114,5 +114,5 @@ def _closed(payload: Mapping[str, Any]) -> str:
 
 def _denied(payload: Mapping[str, Any]) -> str:
     signal = payload["signal"]
-    figures = "" if payload["value"] is None else f" ({payload['value']} against {payload['limit']})"
+    figures = "" if payload["value"] is None else f" ({payload['value']} of {payload['limit']})"
     return f"{signal['strategy']} {payload['side']} {signal['symbol']} denied: {payload['reason']}{figures}"

@@ -54,7 +54,7 @@ class Shown(Protocol):
         """Say what it came to."""
 
 
-def shown(wish: Wish, assembly: Assembly, _clock: Clock, *, as_json: bool) -> Shown:
+def shown(wish: Wish, assembly: Assembly, clock: Clock, *, as_json: bool) -> Shown:
     """The way to look on that fits the command and where it is written to; opens the log and says the warnings."""
     terminal = sys.stdout.isatty() and not as_json
     general = assembly.settings.general
@@ -65,7 +65,11 @@ def shown(wish: Wish, assembly: Assembly, _clock: Clock, *, as_json: bool) -> Sh
     voice = Voice(to_errors=as_json)
     for warning in assembly.settings.warnings:
         click.echo(f"tbot: {warning}", err=True)
-    return Lines(wish, assembly, voice, silent=as_json)
+    if terminal:
+        from tbot_core.cli.live import Live
+
+        return Live(wish, clock, voice)
+    return Lines(wish, voice, silent=as_json)
 
 
 class Voice:
@@ -110,9 +114,8 @@ class Lines:
 
     watched = False
 
-    def __init__(self, wish: Wish, assembly: Assembly, voice: Voice, *, silent: bool) -> None:
+    def __init__(self, wish: Wish, voice: Voice, *, silent: bool) -> None:
         self._wish = wish
-        self._assembly = assembly
         self._voice = voice
         self._silent = silent
         self._narrator = Narrator()

@@ -71,7 +71,7 @@ def strategies(story: Chronicle) -> str:
 
 def trades(story: Chronicle) -> str:
     """Every trade, session by session."""
-    heads = ("Strategy", "Symbol", "Side", "Quantity", "Entry", "at", "Exit", "at", "Why", "Fees", "P&amp;L")
+    heads = ("Strategy", "Symbol", "Side", "Quantity", "Entry", "Price", "Exit", "Price", "Why", "Fees", "P&amp;L")
     if not story.book.trades:
         return _section("Trades", '<p class="soft">There were none.</p>')
     bodies = "".join(_day(chapter, len(heads)) for chapter in story.chapters)

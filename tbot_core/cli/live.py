@@ -1,0 +1,137 @@
+"""The live view on a terminal: takes in what the run tells, and draws at most ten times a second."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Self
+
+from rich.console import Console, Group
+from rich.live import Live as Canvas
+
+from tbot_core.cli.narration import Narrator
+from tbot_core.cli.screen import banner
+from tbot_core.cli.view import Board, Holding, picture
+from tbot_core.model import RiskState, dollars_of, price_of, quantity_of
+from tbot_core.runner.run import Watcher
+from tbot_core.seams import log
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from types import TracebackType
+
+    from tbot_core.cli.run import Wish
+    from tbot_core.cli.screen import Voice
+    from tbot_core.clock import Clock
+    from tbot_core.contracts import Feed
+    from tbot_core.journal import Entry
+    from tbot_core.projection import Book
+    from tbot_core.runner.run import Outcome
+    from tbot_core.runner.session import SessionRun
+
+_EVERY_S: Final = 0.1
+_KEPT: Final = 200
+
+
+class Live:
+    """A full screen while the run lasts; the terminal is given back as it was, and the end is said beneath."""
+
+    watched = True
+
+    def __init__(self, wish: Wish, clock: Clock, voice: Voice, console: Console | None = None) -> None:
+        self._wish = wish
+        self._clock = clock
+        self._voice = voice
+        self._console = console or Console()
+        self._plain = not self._console.encoding.lower().startswith("utf")
+        self._narrator = Narrator()
+        self._canvas = Canvas(
+            console=self._console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
+        )
+        self._drawn = -_EVERY_S
+        self._banner: list[str] = []
+        self.board = Board(mode=wish.mode)
+
+    @property
+    def watcher(self) -> Watcher:
+        """Takes everything in."""
+        return Watcher(started=self._started, minute=self._minute, wrote=self._wrote, idle=self._idle)
+
+    def __enter__(self) -> Self:
+        """Take the screen."""
+        self._canvas.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the screen back."""
+        self._canvas.stop()
+        log.close()
+
+    def end(self, outcome: Outcome) -> None:
+        """Say what it came to, with whose prices these were."""
+        from tbot_core.cli.epilogue import closing, halted
+
+        self._voice.say(*self._banner, *(halted if outcome.stopped else closing)(outcome, self._wish))
+
+    def _started(self, feed: Feed, book: Book) -> None:
+        self._banner = banner(feed, self._wish, book)
+        self.board.simulated, self.board.source = feed.label.simulated, feed.label.name
+        self.board.equity = book.equity
+        self._draw(at_once=True)
+
+    def _wrote(self, entries: Sequence[Entry]) -> None:
+        board = self.board
+        board.told = [*board.told, *self._narrator.follow(entries)][-_KEPT:]
+        board.denials = self._narrator.book.denials
+
+    def _minute(self, run: SessionRun, minute: int) -> None:
+        board, desk = self.board, run.desk
+        board.waiting = None
+        board.session, board.minute, board.moment = run.session, minute, run.session.moment(minute + 1)
+        board.windows = tuple((entrant.name, entrant.window) for entrant in run.entrants)
+        board.state = desk.standing.state.word
+        board.sent = dict(desk.standing.sent)
+        if self._due or minute + 1 == run.session.minutes:
+            self._measure(run)
+            self._draw(at_once=True)
+
+    def _idle(self, moment: datetime) -> None:
+        """In a session the clock goes on; before one it says how long."""
+        self.board.moment = self._clock.now()
+        self.board.waiting = None if self._narrator.book.in_session else moment
+        self._draw()
+
+    def _measure(self, run: SessionRun) -> None:
+        """The figures of positions and limits, worked out only when they are drawn."""
+        board, desk, stops = self.board, run.desk, self._narrator.book.stops
+        portfolio, limits = desk.portfolio, desk.limits
+        board.equity, board.pnl = dollars_of(portfolio.equity_atoms), dollars_of(portfolio.pnl_atoms)
+        board.loss_limit, board.budget = dollars_of(limits.daily_loss), dollars_of(limits.budget)
+        board.gross = dollars_of(portfolio.cost_atoms)
+        board.most_trades, board.most_positions = limits.max_trades, limits.max_positions
+        board.holdings = tuple(
+            Holding(
+                strategy=position.signal.strategy,
+                symbol=symbol,
+                side=position.side.word,
+                shares=quantity_of(position.units),
+                entry=price_of(round(position.entry_atoms / position.entry_units)),
+                last=price_of(position.mark),
+                stop=stops.get(symbol),
+                pnl=dollars_of(position.pnl_atoms),
+            )
+            for symbol, position in sorted(portfolio.positions.items())
+        )
+        if desk.standing.daily_loss and desk.standing.state < RiskState.EXIT_ONLY:
+            board.state = "daily loss"
+
+    @property
+    def _due(self) -> bool:
+        return self._clock.monotonic() - self._drawn >= _EVERY_S
+
+    def _draw(self, *, at_once: bool = False) -> None:
+        if at_once or self._due:
+            self._drawn = self._clock.monotonic()
+            width, height = self._console.size
+            self._canvas.update(Group(*picture(self.board, width, height, plain=self._plain)), refresh=True)
