@@ -20,8 +20,11 @@ from tbot_core.declaration import Declared
 from tbot_core.errors import PluginError
 from tbot_core.model import UNITS_PER_SHARE
 from tbot_core.plugins import catalogue
+from tbot_core.plugins.catalogue import Listing
+from tbot_core.plugins.checks import risk_checks
 from tbot_core.plugins.failure import PluginFailure, refusal
 from tbot_core.plugins.loader import Loaded, Loader, build
+from tbot_core.plugins.recording import record_run
 from tbot_core.seams import disk, log
 from tbot_core.settings import Settings
 from tbot_core.window import Window
@@ -47,6 +50,7 @@ class Assembly:
     loader: Loader
     loaded: tuple[Loaded, ...]
     failures: tuple[PluginFailure, ...]
+    listings: tuple[Listing, ...]
     notes: tuple[str, ...]
     filters: Mapping[str, Filter]
     checks: tuple[tuple[str, RiskCheck], ...]
@@ -56,6 +60,10 @@ class Assembly:
     def typical_volume(self) -> bool:
         """Whether a filter looks at the volume of the same minutes of previous sessions."""
         return any(isinstance(one, Needs) and "typical_volume" in one.needs for one in self.filters.values())
+
+    def record(self) -> None:
+        """Write down what this run showed of its plugins, for `tbot plugins list`."""
+        record_run(self.settings.instance.data, self.loaded, self.failures, self.listings, self.clock.now())
 
     def rules(self, venue: VenueRules) -> Rules:
         """The rules of decisions at a venue."""
@@ -123,6 +131,8 @@ def assemble(home: Path | str | None, mode: Mode, clock: Clock, overrides: Mappi
     wanted = _wanted(texts, mode)
     loader = Loader()
     loaded, failures = loader.offers(wanted, listings)
+    checks, silent = risk_checks(loader, loaded)
+    failures += silent
     settings = configuration.load(home, mode=mode, declared=_declared(loaded), overrides=overrides)
     fatal = [one for one in failures if mode not in SIMULATIONS or one.kind in {"broker", "strategy"}]
     if fatal:
@@ -136,7 +146,8 @@ def assemble(home: Path | str | None, mode: Mode, clock: Clock, overrides: Mappi
         failures=failures,
         notes=tuple(f"Not applied: {one.kind} {one.name} ({one.error})" for one in failures),
         filters={},
-        checks=_checks(loader, loaded),
+        listings=listings,
+        checks=checks,
     )
     return attrs.evolve(assembly, filters=_filters(assembly))
 
@@ -172,10 +183,6 @@ def _declared(loaded: tuple[Loaded, ...]) -> list[Declared]:
 def _filters(assembly: Assembly) -> dict[str, Filter]:
     named = {one.entry.name: one for one in assembly.loaded if one.entry.kind == "filter"}
     return {name: assembly.build(named[name]) for name in assembly.settings.filters if name in named}
-
-
-def _checks(loader: Loader, loaded: tuple[Loaded, ...]) -> tuple[tuple[str, RiskCheck], ...]:
-    return tuple((one.entry.name, check) for one in loaded for check in loader.ask(one.subject, "tbot_risk_checks"))
 
 
 def _context(settings: Settings, clock: Clock, loaded: Loaded) -> Context:

@@ -68,6 +68,8 @@ def _points(number: int, chapter: Chapter) -> list[tuple[float, Decimal]]:
 
 def _bounds(values: Sequence[Decimal]) -> tuple[Decimal, Decimal]:
     low, high = min(values), max(values)
+    if low == high == 0:  # nothing was won or lost: a band around zero, so that there is something to scale
+        return Decimal(-1), Decimal(1)
     room = (high - low) / 10 or Decimal(1)
     return low - (room if low else 0), high + (room if high else 0)
 

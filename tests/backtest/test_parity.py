@@ -1,0 +1,64 @@
+"""Replay and backtest are one decision path."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tbot_core.assembly import assemble
+from tbot_core.backtest.engine import Range, backtest
+from tbot_core.clock import ManualClock
+from tbot_core.contracts import FeedRequest
+from tbot_core.runner.run import Plan, Watcher, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SAME = ("trades", "denials", "sessions", "symbols", "equity_start", "equity_end", "settings_hash", "data_hash")
+CLOCK = ManualClock(dt.datetime(2026, 1, 5, tzinfo=dt.UTC))
+
+
+def both(home: Path, first: dt.date, last: dt.date) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The documents of a backtest and of a replay of the same range."""
+    tested = backtest(assemble(home, "backtest", CLOCK), Range(first=first, last=last))
+    assembly = assemble(home, "replay", CLOCK)
+    request = FeedRequest(
+        kind="replay",
+        first=first,
+        last=last,
+        bars=assembly.settings.instance.bars,
+        calendar=assembly.calendar,
+        typical_volume=assembly.typical_volume,
+    )
+    outcome = asyncio.run(run(Plan(assembly=assembly, request=request, wall=CLOCK), Watcher()))
+    documents = tested.document(), outcome.summary.document()
+    return tuple({key: document[key] for key in SAME} for document in documents)  # type: ignore[return-value]  # two
+
+
+def check(make: Callable[[int], Any], bars: int, settings: range) -> int:
+    """Compare the clocks on one market under several settings; the number of trades."""
+    instance = make(bars)
+    trades = 0
+    for seed in settings:
+        instance.settle(seed)
+        tested, replayed = both(instance.home, instance.first, instance.last)
+        assert tested == replayed, f"bars {bars}, settings {seed}"
+        trades += len(tested["trades"])
+    return trades
+
+
+@pytest.mark.parametrize("bars", [1, 8, 15])
+def test_random_markets_trade_alike(random_instance: Callable[[int], Any], bars: int) -> None:
+    """On random bars under random settings replay and backtest give the same trades, denials and equity."""
+    assert check(random_instance, bars, range(bars * 1000, bars * 1000 + 5)) > 20
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("bars", range(100, 140))
+def test_many_random_markets_trade_alike(random_instance: Callable[[int], Any], bars: int) -> None:
+    """The same promise over many more markets and settings."""
+    check(random_instance, bars, range(bars * 1000, bars * 1000 + 20))
