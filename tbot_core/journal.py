@@ -42,6 +42,7 @@ CREATE TABLE events (
   UNIQUE (broker, account, broker_event_id)
 ) STRICT;
 CREATE INDEX events_by_kind ON events (kind);
+CREATE UNIQUE INDEX intents ON events (cid) WHERE kind = 'intended';
 """
 _COLUMNS: Final = "seq, kind, cid, broker, account, broker_event_id, payload, received, applied, previous_hash, hash"
 
@@ -127,9 +128,9 @@ class Journal:
 
     def knows(self, source: tuple[str, str, str]) -> bool:
         """Whether this event of a broker has been written before."""
-        found = self._connection.execute(
-            "SELECT seq FROM events WHERE broker = ? AND account = ? AND broker_event_id = ?", source
-        ).fetchone()
+        query = "SELECT seq FROM events WHERE broker = ? AND account = ? AND broker_event_id = ?"
+        with self._reading():
+            found = self._connection.execute(query, source).fetchone()
         return found is not None and not (self._expected and found[0] >= self._expected[0].seq)
 
     def events(self, after: int = 0, *, kind: str | None = None) -> Iterator[Event]:
@@ -155,8 +156,11 @@ class Journal:
         self._expected = deque(event for event in self.events(after) if event.kind not in leaving_out)
 
     def verify(self) -> tuple[int, str]:
-        """Walk the whole chain and return its head; raises JournalError naming the first event that does not fit."""
-        seq, previous = 0, GENESIS
+        """Walk the whole chain and return its head; raises JournalError naming the first event that does not fit.
+
+        Of events taken off the end a chain knows nothing: they are missed only when they were there as it was opened.
+        """
+        seq, previous, whole = 0, GENESIS, self._seq == 0
         query = f"SELECT {_COLUMNS} FROM events ORDER BY seq"  # noqa: S608  # constants
         with self._reading():
             for row in self._connection.execute(query):
@@ -166,6 +170,12 @@ class Journal:
                         "Restore it from a backup; what follows the last good event cannot be trusted.",
                     )
                 seq, previous = row[0], row[-1]
+                whole = whole or (seq, previous) == (self._seq, self._hash)
+        if not whole:
+            raise JournalError(
+                f"The journal {self.path} was changed: it ends at event {seq}, and event {self._seq} was there before.",
+                "Restore it from a backup; what follows the last good event cannot be trusted.",
+            )
         return seq, previous
 
     def close(self) -> None:
@@ -180,7 +190,7 @@ class Journal:
     def _reading(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, ValueError) as error:
             raise _damaged(self.path, error) from error
 
     def _repeat(self, entries: Sequence[Entry]) -> Sequence[Entry]:
@@ -202,18 +212,15 @@ def open_journal(path: Path) -> Journal:
 
     Raises JournalError for a file that is damaged, is no journal, or was written by a newer version.
     """
-    try:
-        connection = sqlite3.connect(path, isolation_level=None)
+    with _opening(path, str(path)) as connection:
         if connection.execute("PRAGMA application_id").fetchone()[0] == 0 and not _tables(connection):
             connection.executescript(
-                f"PRAGMA journal_mode = WAL; PRAGMA application_id = {APPLICATION_ID};"
-                f"PRAGMA user_version = {SCHEMA_VERSION}; BEGIN; {_SCHEMA} COMMIT;"
+                f"PRAGMA journal_mode = WAL; BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID};"
+                f"PRAGMA user_version = {SCHEMA_VERSION}; {_SCHEMA} COMMIT;"
             )
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         return _checked(path, connection)
-    except sqlite3.DatabaseError as error:
-        raise _damaged(path, error) from error
 
 
 def read_journal(path: Path) -> Journal:
@@ -223,10 +230,25 @@ def read_journal(path: Path) -> Journal:
     """
     if not path.exists():
         raise JournalError(f"There is no journal at {path}.", "Run `tbot run` first.")
+    with _opening(path, f"{path.resolve().as_uri()}?mode=ro") as connection:
+        return _checked(path, connection)
+
+
+@contextmanager
+def _opening(path: Path, address: str) -> Iterator[sqlite3.Connection]:
+    """A connection that is closed again when what is there proves to be no good journal."""
     try:
-        return _checked(path, sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None))
+        connection = sqlite3.connect(address, uri=address.startswith("file:"), isolation_level=None)
     except sqlite3.DatabaseError as error:
         raise _damaged(path, error) from error
+    try:
+        yield connection
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise _damaged(path, error) from error
+    except JournalError:
+        connection.close()
+        raise
 
 
 def _checked(path: Path, connection: sqlite3.Connection) -> Journal:
@@ -256,10 +278,11 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
+        connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # some failures have rolled back already
+            connection.execute("ROLLBACK")
         raise
-    connection.execute("COMMIT")
 
 
 def _row(seq: int, entry: Entry, previous: str) -> tuple[Any, ...]:
@@ -287,7 +310,7 @@ def _said(entry: Entry) -> tuple[str, str | None, tuple[str, str, str] | None, s
 
 
 def _text(payload: Mapping[str, Any]) -> str:
-    return json.dumps(payload, separators=(",", ":"), sort_keys=True)
+    return json.dumps(payload, separators=(",", ":"), sort_keys=True, allow_nan=False)
 
 
 def _event(row: Sequence[Any]) -> Event:
