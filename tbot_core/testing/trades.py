@@ -1,0 +1,136 @@
+"""Signals, proposals, orders and rules for tests, with a default for whatever a test does not speak of."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+
+import attrs
+
+from tbot_core.calendar import ExchangeCalendar, Session
+from tbot_core.contracts import VenueRules
+from tbot_core.decide import Proposal, Rules
+from tbot_core.model import Fill, Leg, Order, OrderType, Side, SignalId
+from tbot_core.policy import Entries, Exits, Risk
+from tbot_core.reasons import Reason
+from tbot_core.signals import Exits as Shape
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DAY = dt.date(2026, 1, 5)
+NONE = float("nan")
+
+
+def session(day: dt.date = DAY) -> Session:
+    """The exchange's session of a day on which it trades."""
+    found = ExchangeCalendar().session(day)
+    if found is None:
+        raise ValueError(f"the exchange is closed on {day}")
+    return found
+
+
+def identity(symbol: str = "AAA", minute: int = 25, strategy: str = "open", rule: str = "breakout") -> SignalId:
+    """A signal of the test's day."""
+    return SignalId(session=DAY, strategy=strategy, symbol=symbol, minute=minute, rule=rule)
+
+
+class Told(TypedDict, total=False):
+    """What a test may say of a proposal besides its signal."""
+
+    side: Side
+    row: int
+    rank: int
+    price: float
+    strength: float
+    stop: float
+    target: float
+    exits: Shape
+    reason: Reason
+
+
+def proposal(symbol: str = "AAA", minute: int = 25, strategy: str = "open", **told: Unpack[Told]) -> Proposal:
+    """A long signal at 100.00 with a stop at 98.00 and no target, in row 0, unless told otherwise."""
+    side = told.get("side", Side.LONG)
+    whole: Told = {
+        "side": side,
+        "row": 0,
+        "rank": 0,
+        "price": 100.0,
+        "strength": 0.01,
+        "stop": 100.0 - 2 * side,
+        "target": NONE,
+        "exits": Shape(),
+        "reason": Reason.ALLOWED,
+        **told,
+    }
+    return Proposal(signal=identity(symbol, minute, strategy), **whole)
+
+
+class Terms(TypedDict, total=False):
+    """What a test may say of an order besides its leg."""
+
+    quantity: str
+    limit: str
+    stop: str
+    buy: bool
+    symbol: str
+    protection: tuple[Order, ...]
+
+
+def order(leg: Leg = Leg.ENTRY, name: str = "", **terms: Unpack[Terms]) -> Order:
+    """An order of 100 shares: a limit or stop where a price is told, else at the market; entries buy, others sell."""
+    limit, stop = terms.get("limit"), terms.get("stop")
+    symbol = terms.get("symbol", "AAA")
+    return Order(
+        client_order_id=name or leg.value,
+        signal=identity(symbol),
+        leg=leg,
+        symbol=symbol,
+        buy=terms.get("buy", leg is Leg.ENTRY),
+        quantity=Decimal(terms.get("quantity", "100")),
+        type=OrderType.LIMIT if limit else OrderType.STOP if stop else OrderType.MARKET,
+        limit_price=Decimal(limit) if limit else None,
+        stop_price=Decimal(stop) if stop else None,
+        protection=terms.get("protection", ()),
+    )
+
+
+def fill(of: Order, price: str, quantity: str | None = None, execution: str = "1", fees: str = "0.00") -> Fill:
+    """A fill of an order, whole unless a quantity is told."""
+    return Fill(
+        execution_id=execution,
+        client_order_id=of.client_order_id,
+        symbol=of.symbol,
+        buy=of.buy,
+        quantity=of.quantity if quantity is None else Decimal(quantity),
+        price=Decimal(price),
+        fees=Decimal(fees),
+        time=session().moment(30),
+    )
+
+
+def rules(indices: Mapping[str, Mapping[str, Decimal]] | None = None, **settings: Any) -> Rules:
+    """The rules of decisions with settings by their field names; text becomes the setting's Decimal.
+
+    Fields of `Rules` itself go by their names too. Raises ValueError for a name that is none.
+    """
+    parts: dict[type[Any], dict[str, Any]] = {Risk: {}, Entries: {}, Exits: {}, Rules: {}}
+    for name, value in settings.items():
+        owner = next((one for one in parts if name in attrs.fields_dict(one)), None)
+        if owner is None:
+            raise ValueError(f"{name} is no setting of decisions")
+        parts[owner][name] = Decimal(value) if isinstance(value, str) and value[:1].isdigit() else value
+    return Rules(
+        risk=Risk(**parts[Risk]),
+        entries=Entries(**parts[Entries]),
+        exits=Exits(**parts[Exits]),
+        **{
+            "venue": VenueRules(),
+            "filters": {},
+            "missing_rejects": True,
+            "indices": indices or {},
+            **parts[Rules],
+        },
+    )
