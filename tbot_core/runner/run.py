@@ -89,6 +89,7 @@ async def run(plan: Plan, watcher: Watcher) -> Outcome:
     again what it said. Raises AccessError when another process holds the instance.
     """
     with disk.hold(plan.assembly.settings.instance.lock):
+        plan.assembly.record()
         paper = plan.assembly.settings.mode == PAPER
         course = _paper(plan, watcher) if paper else _simulation(plan)
         try:

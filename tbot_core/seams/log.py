@@ -81,7 +81,7 @@ def configure(
     """Open the gate: lines to standard error, unless `screen` is false, and to `folder`/tbot.log unless that is None.
 
     A full file is moved into `backups` (default: the folder `backups` beside `folder`). Called again, it closes what
-    was open. Records of other libraries and Python's warnings pass the same gate. Raises AccessError when a folder or
+    was open. Python's warnings, and what other libraries say from WARNING up, pass the same gate. Raises AccessError when a folder or
     the file cannot be made.
     """
     close()
@@ -92,9 +92,15 @@ def configure(
     root = logging.getLogger()
     for handler in handlers:
         handler.setFormatter(lines)
+        handler.addFilter(_ours_or_grave)
         root.addHandler(handler)
     root.setLevel(_LEVELS[level])
     logging.captureWarnings(capture=True)
+
+
+def _ours_or_grave(record: logging.LogRecord) -> bool:
+    """What a library has to say below WARNING is for its own developers."""
+    return record.name.startswith("tbot") or record.levelno >= logging.WARNING
 
 
 def close() -> None:

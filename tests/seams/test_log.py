@@ -180,3 +180,11 @@ def test_a_logger_costs_nothing_until_it_is_used() -> None:
     """Making a logger, as modules do at import, loads no structlog."""
     code = "import sys; from tbot_core.seams import log; log.logger('a'); print('structlog' in sys.modules)"
     assert spawn.run([sys.executable, "-c", code], timeout_s=30, environment=environ.minimal()).output == "False\n"
+
+
+def test_a_library_is_heard_only_when_it_warns(tmp_path: Path) -> None:
+    """At the loudest level a library's debug and info lines stay out, its warnings come through."""
+    log.configure("verbose", "json", tmp_path / "logs", screen=False)
+    for level in (logging.DEBUG, logging.INFO, logging.WARNING):
+        logging.getLogger("filelock").log(level, "lock %s", level)
+    assert [line["event"] for line in lines(tmp_path / "logs")] == [f"lock {logging.WARNING}"]
