@@ -99,8 +99,8 @@ def configure(
 
 
 def _ours_or_grave(record: logging.LogRecord) -> bool:
-    """What a library has to say below WARNING is for its own developers."""
-    return record.name.startswith("tbot") or record.levelno >= logging.WARNING
+    """What a library says below WARNING is for its own developers; our events are dictionaries."""
+    return isinstance(record.msg, dict) or record.levelno >= logging.WARNING
 
 
 def close() -> None:
