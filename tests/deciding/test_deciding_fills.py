@@ -231,7 +231,9 @@ TARGETS = [
 
 
 @pytest.mark.parametrize(("opened", "high", "how", "price"), TARGETS)
-def test_a_target_fills_at_the_better_of_target_and_open(opened: float, high: float, how: str, price: str | None) -> None:
+def test_a_target_fills_at_the_better_of_target_and_open(
+    opened: float, high: float, how: str, price: str | None
+) -> None:
     """TARGET_FILL=through needs a tick beyond, =touch does not; an open beyond is taken."""
     costs = attrs.evolve(FREE, through=Costs.of(Simulation(), how).through)
     bars = Draft().bar(30, opened, open=opened, high=high, low=100.0).bars()
