@@ -31,6 +31,7 @@ class Deployment:
         doc="Folder of the requests to the running bot.",
         file=".env",
         changes_trades=False,
+        acted_on=False,
     )
     env_bot_path: str = setting(
         "ENV_BOT_PATH",

@@ -30,6 +30,7 @@ class Entries:
         duration(least="1s", most="10m"),
         default="20s",
         doc="Time after which what is left of an entry order is cancelled.",
+        acted_on=False,
     )
     max_spread_pct: Decimal = setting(
         "MAX_SPREAD_PCT",
@@ -42,6 +43,7 @@ class Entries:
         counted("bar", least=1, most=10),
         default="1",
         doc="Bars for which a signal may be acted on.",
+        acted_on=False,
     )
     one_trade_per_symbol_per_day: bool = setting(
         "ONE_TRADE_PER_SYMBOL_PER_DAY",
@@ -131,4 +133,5 @@ class Exits:
         default="keep",
         doc="What SIGTERM and SIGINT do with positions: keep them with their stops, or close them.",
         changes_trades=False,
+        acted_on=False,
     )

@@ -88,6 +88,7 @@ class Trading:
         choice("previous_close", "live"),
         default="previous_close",
         doc="Which value of the VIX strategies see; live holds for live trading only.",
+        acted_on=False,
     )
     gap_reference: str = setting(
         "GAP_REFERENCE",
@@ -114,12 +115,14 @@ class Trading:
         default="1s",
         doc="Time between two polls of a source that has no stream.",
         changes_trades=False,
+        acted_on=False,
     )
     bar_grace: float = setting(
         "BAR_GRACE",
         duration(least="0s", most="30s"),
         default="2s",
         doc="Time after a minute's end for which its late bars are waited for.",
+        acted_on=False,
     )
     time_anchor: str = setting(
         "TIME_ANCHOR",
@@ -133,6 +136,7 @@ class Trading:
         default="3",
         doc="How often a failed read or cancel at the broker is tried again; an order is never blindly sent again.",
         changes_trades=False,
+        acted_on=False,
     )
     api_timeout: float = setting(
         "API_TIMEOUT",
@@ -140,6 +144,7 @@ class Trading:
         default="30",
         doc="Seconds after which a request to the broker is given up.",
         changes_trades=False,
+        acted_on=False,
     )
 
 
