@@ -52,8 +52,6 @@ class Reason(IntEnum):
     REL_VOLUME_UNKNOWN = 37, "Volume of the same minutes of previous sessions is unknown."
     FILTER_DENIED = 38, "A filter plugin denied the signal, in its own words."
     FILTER_UNKNOWN = 39, "A filter plugin lacks data on the signal."
-    ANALYSIS_INCOMPLETE = 40, "The feed lost a minute of the analysis phase."
-    SIGNAL_TOO_LATE = 41, "The signal's bar is no longer the latest closed one."
     SHORT_DISABLED = 42, "SHORT_TYPE of the strategy is disabled."
     SHORT_RESTRICTED = 43, "A low at or under 0.9 x previous close, today or yesterday, restricts short sales."
     SHORT_BY_FUND_UNAVAILABLE = 44, "SHORT_TYPE InverseETF needs a table of inverse funds, which is not installed."
@@ -71,7 +69,6 @@ class Reason(IntEnum):
     FLATTENING = 76, "Flattening before the close has started."
     ALREADY_HELD = 77, "The symbol is held or being worked."
     SYMBOL_TRADED = 78, "The symbol has been traded today, and ONE_TRADE_PER_SYMBOL_PER_DAY is true."
-    OPPOSITE_EXPOSURE = 79, "The symbol is held the other way through a fund or a put."
     MAX_TRADES = 80, "MAX_TRADES orders of the window have been sent."
     MAX_OPEN_POSITIONS = 81, "MAX_OPEN_POSITIONS positions are held or being worked."
     PRICE_BAND = 82, "The limit lies further from the last trade than PRICE_BAND_PCT."
@@ -89,3 +86,9 @@ class Reason(IntEnum):
 
 BY_CODE: Final[Mapping[int, Reason]] = {int(reason): reason for reason in Reason}
 """Each reason by its stable number."""
+
+
+def table() -> str:
+    """The codes in Markdown, one row each, for the reference."""
+    rows = [f"| {int(reason)} | `{reason.name}` | {reason.sentence} |" for reason in Reason]
+    return "\n".join(("| number | code | meaning |", "|---|---|---|", *rows))

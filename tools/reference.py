@@ -1,12 +1,30 @@
-"""Write docs/reference/settings.md from the declarations of the settings."""
+"""Write the generated pages of docs/reference: each holds a table rendered from what it describes."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from tbot_core.settings.reference import render
+from tbot_core import orders, reasons
+from tbot_core.settings import reference
+
+REASONS = """# Reason codes
+
+Every candidate and every signal ends in exactly one of these; `tbot why SYMBOL` shows which, and what was compared.
+They are counted under `denials` in a run's summary.
+"""
+ORDERS = """# The life of an order
+
+Which event leads where. A pair that is not listed cannot happen: it is reported, never guessed. A fill that completes
+the order makes it filled.
+"""
+PAGES = {
+    "settings.md": reference.render(),
+    "reasons.md": f"{REASONS}\n{reasons.table()}\n",
+    "orders.md": f"{ORDERS}\n{orders.transition_table()}\n",
+}
 
 if __name__ == "__main__":
-    page = Path(__file__).parents[1] / "docs" / "reference" / "settings.md"
-    page.write_text(render(), encoding="utf-8")
-    print(f"{page} is written.")
+    folder = Path(__file__).parents[1] / "docs" / "reference"
+    for name, page in PAGES.items():
+        (folder / name).write_text(page, encoding="utf-8")
+        print(f"docs/reference/{name} is written.")

@@ -1,0 +1,23 @@
+"""The generated pages of the reference say what the code says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tbot_core import orders, reasons
+
+
+def test_the_page_of_reason_codes_is_in_step(root: Path) -> None:
+    """docs/reference/reasons.md holds the table of the enum; `python tools/reference.py` renews it."""
+    assert reasons.table() in (root / "docs" / "reference" / "reasons.md").read_text(encoding="utf-8")
+
+
+def test_the_page_of_orders_is_in_step(root: Path) -> None:
+    """docs/reference/orders.md holds the transition table; `python tools/reference.py` renews it."""
+    assert orders.transition_table() in (root / "docs" / "reference" / "orders.md").read_text(encoding="utf-8")
+
+
+def test_every_reason_has_a_number_of_its_own_and_a_sentence() -> None:
+    """Codes are distinct, and each says in a sentence what it means."""
+    assert len(reasons.BY_CODE) == len(reasons.Reason)
+    assert all(reason.sentence.endswith(".") for reason in reasons.Reason)
