@@ -10,8 +10,9 @@ import numpy as np
 from tbot_core.contracts import Explains
 
 if TYPE_CHECKING:
-    from tbot_core.bars import Bars, Day, Flags
+    from tbot_core.bars import Array, Bars, Day, Flags
     from tbot_core.decide import Entrant
+    from tbot_core.signals import Trigger
 
 SHOWN = 3
 
@@ -29,7 +30,7 @@ class NearMiss:
 
 @attrs.frozen(kw_only=True)
 class Comparison:
-    """What a trigger compared in one minute for one symbol, and whether it fired."""
+    """What a trigger compared in one minute for one symbol, and whether it fired; `conditions` had to hold besides."""
 
     rule: str
     side: int
@@ -37,6 +38,7 @@ class Comparison:
     level: float
     above: bool
     fires: bool
+    conditions: tuple[Comparison, ...] = ()
 
 
 def near_misses(entrant: Entrant, bars: Bars, day: Day, candidates: Flags) -> list[NearMiss]:
@@ -78,21 +80,35 @@ def comparisons(entrant: Entrant, bars: Bars, day: Day, row: int) -> list[Compar
     column = bars.minutes - 1 - entrant.window.entry
     if not isinstance(entrant.strategy, Explains) or not 0 <= column < entrant.window.breakout:
         return []
-    found = []
-    for trigger in entrant.strategy.triggers(bars, day):
-        fires = trigger.fires()
-        shape = fires.shape
-        found.append(
-            Comparison(
-                rule=trigger.rule,
-                side=trigger.side,
-                value=float(np.broadcast_to(trigger.value, shape)[row, column]),
-                level=float(np.broadcast_to(trigger.level, shape)[row, column]),
-                above=trigger.above,
-                fires=bool(fires[row, column]),
-            )
+    return [_compared(trigger, row, column) for trigger in entrant.strategy.triggers(bars, day)]
+
+
+def _compared(trigger: Trigger, row: int, column: int) -> Comparison:
+    fires = trigger.fires()
+
+    def cell(values: Array | Flags) -> float:
+        return float(np.broadcast_to(values, fires.shape)[row, column])
+
+    conditions = tuple(
+        Comparison(
+            rule=one.name,
+            side=trigger.side,
+            value=cell(one.value),
+            level=cell(one.level),
+            above=one.above,
+            fires=bool(cell(one.holds())),
         )
-    return found
+        for one in trigger.when
+    )
+    return Comparison(
+        rule=trigger.rule,
+        side=trigger.side,
+        value=cell(trigger.value),
+        level=cell(trigger.level),
+        above=trigger.above,
+        fires=bool(fires[row, column]),
+        conditions=conditions,
+    )
 
 
 def _lacking(

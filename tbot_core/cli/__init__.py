@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "run": ("tbot_core.cli.run:command", "Trade: simulated sessions, stored days, or the running market."),
+    "status": ("tbot_core.cli.status:command", "Show what is running, held and ordered."),
+    "why": ("tbot_core.cli.why:command", "Explain what was decided on a symbol, and why."),
     "calendar": ("tbot_core.cli.calendar:command", "Show a day's session and its windows."),
     "backtest": ("tbot_core.cli.backtest:command", "Trade a range of stored sessions at once."),
     "data": ("tbot_core.cli.data:command", "Import, list and verify stored bars."),
     "config": ("tbot_core.cli.config:command", "Check, show and explain the settings."),
     "plugins": ("tbot_core.cli.plugins:command", "List plugins and what they offer."),
+    "audit": ("tbot_core.cli.audit:command", "Verify the journal's chain of events."),
 }
 """Each command of the core: "module:object", and its line in `tbot --help`."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,6 +55,18 @@ def size(path: Path) -> int:
     """The size of a file in bytes."""
     with faults("look at", path):
         return path.stat().st_size
+
+
+def modified(path: Path) -> float:
+    """When the file's content last changed, in seconds of the machine's clock: to tell the newer of two files."""
+    with faults("look at", path):
+        return path.stat().st_mtime
+
+
+def free_bytes(path: Path) -> int:
+    """The room left to this user on the file system that holds the path."""
+    with faults("look at", path):
+        return shutil.disk_usage(path).free
 
 
 def read_bytes(path: Path, *, limit: int | None = None) -> bytes:
@@ -151,6 +164,21 @@ def hold(path: Path) -> Iterator[None]:
     finally:
         remove(owner)
         lock.release()
+
+
+def holder(path: Path) -> int | None:
+    """The process that holds the lock file at `path`; None when nobody does. The lock itself is not touched."""
+    try:
+        number = int(read_bytes(path.with_name(f"{path.name}.pid"), limit=20))
+    except (AccessError, ValueError):
+        return None
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        return number  # it lives, and belongs to somebody else
+    return number
 
 
 def _holder(owner: Path) -> str:

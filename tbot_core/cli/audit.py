@@ -1,0 +1,55 @@
+"""`tbot audit verify`: whether every journal of the instance is as it was written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tbot_core.cli.options import emit, home_option, json_option
+from tbot_core.errors import JournalError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@click.group("audit")
+def command() -> None:
+    """Verify the journal's chain of events."""
+
+
+@command.command("verify")
+@home_option
+@json_option
+def verify(home: Path | None, *, as_json: bool) -> int:
+    """Walk the chain of each journal: exit 0 when all fit, 1 when one was changed or is damaged."""
+    rows = verified(home)
+    emit({"journals": rows, "verified": all(row["verified"] for row in rows)}, as_json=as_json, lines=_lines(rows))
+    return 0 if all(row["verified"] for row in rows) else 1
+
+
+def verified(home: Path | None) -> list[dict[str, Any]]:
+    """Each journal with its number of events and its head, or with what is wrong; the newest first."""
+    from tbot_core.cli.runs import reading, run_files
+    from tbot_core.settings import Instance
+
+    rows: list[dict[str, Any]] = []
+    for file in run_files(Instance.at(home)):
+        row = {"run": file.name, "verified": False, "events": None, "head": None, "fault": ""}
+        try:
+            with reading(file) as journal:
+                events, head = journal.verify()
+                row |= {"verified": True, "events": events, "head": head}
+        except JournalError as fault:
+            row["fault"] = str(fault)
+        rows.append(row)
+    return rows
+
+
+def _lines(rows: list[dict[str, Any]]) -> Iterator[str]:
+    if not rows:
+        yield "No journal is here yet."
+    for row in rows:
+        said = f"{row['events']} events, head {row['head'][:16]}" if row["verified"] else row["fault"]
+        yield f"{'ok' if row['verified'] else 'FAIL':4}  {row['run']:16}  {said}"

@@ -1,0 +1,74 @@
+"""The journals of an instance: paper trading's, and one for each run."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from tbot_core.errors import JournalError, UsageError
+from tbot_core.journal import Journal, read_journal
+from tbot_core.seams import disk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tbot_core.settings import Instance
+
+PAPER: Final = "paper"
+
+
+@attrs.frozen(kw_only=True)
+class RunFile:
+    """A journal's file; `name` is the run's id, or `paper`."""
+
+    name: str
+    path: Path
+    changed: float
+
+
+def run_files(instance: Instance) -> list[RunFile]:
+    """Every journal of the instance, the one written last first."""
+    paths = [instance.journal] if disk.exists(instance.journal) else []
+    if disk.is_folder(instance.runs):
+        paths += [path for path in disk.entries(instance.runs) if path.suffix == ".sqlite"]
+    found = [
+        RunFile(name=PAPER if path == instance.journal else path.stem, path=path, changed=_changed(path))
+        for path in paths
+    ]
+    return sorted(found, key=lambda one: (-one.changed, one.name))
+
+
+def run_file(instance: Instance, run: str | None = None) -> RunFile:
+    """The journal of a run by its id, or the beginning of it; the newest unless one is named.
+
+    Raises JournalError where there is none, UsageError for an id that names none or several.
+    """
+    files = run_files(instance)
+    if not files:
+        raise JournalError(f"No run is recorded in {instance.home}.", "`tbot run --demo` makes one in ./tbot-demo.")
+    if run is None:
+        return files[0]
+    named = [one for one in files if one.name.startswith(run)]
+    if len(named) != 1:
+        names = ", ".join(one.name for one in files[:8])
+        raise UsageError(f"--run {run} names {len(named)} runs.", f"Recorded are {names}.")
+    return named[0]
+
+
+@contextmanager
+def reading(file: RunFile) -> Iterator[Journal]:
+    """The journal, read-only."""
+    journal = read_journal(file.path)
+    try:
+        yield journal
+    finally:
+        journal.close()
+
+
+def _changed(path: Path) -> float:
+    """What is not yet in the file itself is in the log beside it."""
+    log = path.with_name(f"{path.name}-wal")
+    return max(disk.modified(one) for one in (path, log) if disk.exists(one))

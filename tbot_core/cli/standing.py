@@ -1,0 +1,230 @@
+"""How an instance stands: what its journals, its lock, its settings and the calendar say together."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from tbot_core import records
+from tbot_core.calendar import ExchangeCalendar, Session
+from tbot_core.cli.runs import PAPER, RunFile, reading, run_files
+from tbot_core.model import dollars_of, price_of, quantity_of
+from tbot_core.projection import Book
+from tbot_core.risk import Limits
+from tbot_core.seams import disk
+from tbot_core.settings import Instance, Settings, load
+from tbot_core.windows import anchor_named, named_window, place
+
+if TYPE_CHECKING:
+    from tbot_core.journal import Journal
+
+LOW_DISK_BYTES = 500_000_000
+
+
+@attrs.frozen(kw_only=True)
+class NextEvent:
+    """What the calendar and the windows hold next, and what is going on now."""
+
+    phase: str
+    event: str
+    time: dt.datetime
+
+
+@attrs.frozen(kw_only=True)
+class Standing:
+    """Everything that `tbot status` tells; `book` is None where nothing has run yet."""
+
+    home: Path
+    holder: int | None
+    file: RunFile | None
+    book: Book | None
+    limits: Limits | None
+    sent: dict[str, int]
+    state: str
+    most_trades: int
+    strategies: tuple[str, ...]
+    upcoming: NextEvent
+    free_bytes: int
+    attention: tuple[str, ...]
+
+
+def standing(home: Path | None, now: dt.datetime) -> Standing:
+    """Read everything and change nothing; raises SettingsError where the folder holds neither settings nor a run."""
+    instance = Instance.at(home)
+    files = run_files(instance)
+    settings = load(home, mode="demo" if files else "replay")
+    holder = disk.holder(instance.lock)
+    subject = next((one for one in files if one.name == PAPER), files[0] if files else None)
+    book, sent, state, limits = None, dict[str, int](), "normal", None
+    if subject is not None:
+        with reading(subject) as journal:
+            book, sent, state = _told(journal)
+        limits = Limits.of(settings.risk, book.portfolio.opening_atoms, defense=state == "defense")
+    free = disk.free_bytes(instance.home)
+    return Standing(
+        home=instance.home,
+        holder=holder,
+        file=subject,
+        book=book,
+        limits=limits,
+        sent=sent,
+        state=state,
+        most_trades=settings.risk.max_trades,
+        strategies=settings.strategies,
+        upcoming=upcoming(settings, now),
+        free_bytes=free,
+        attention=tuple(_attention(files, holder, book, free)),
+    )
+
+
+def upcoming(settings: Settings, now: dt.datetime) -> NextEvent:
+    """The next bell, window or flattening after `now`, and the phase at hand."""
+    from tbot_core.clock import exchange_time
+
+    calendar = ExchangeCalendar(weekdays=frozenset(settings.trading.trading_days))
+    today = exchange_time(now).date()
+    session = calendar.session(today)
+    if session is None or now >= session.close:
+        session = calendar.next(today)
+    moments = _moments(session, settings)
+    coming = min((one for one in moments if one[0] > now), key=lambda one: one[0])
+    if now < session.open:
+        return NextEvent(phase="closed", event=coming[1], time=coming[0])
+    last = max((one for one in moments if one[0] <= now), key=lambda one: one[0])
+    return NextEvent(phase=last[1], event=coming[1], time=coming[0])
+
+
+def document(found: Standing) -> dict[str, Any]:
+    """The standing for machines; money as strings, at the prices of the last fills."""
+    book, limits = found.book, found.limits
+    run = {} if book is None else book.run
+    figures: dict[str, Any] = dict.fromkeys(("equity", "day_pnl", "daily_loss_limit", "budget", "gross"))
+    if book is not None and limits is not None:
+        figures = {
+            "equity": str(book.equity),
+            "day_pnl": str(dollars_of(book.portfolio.pnl_atoms)),
+            "daily_loss_limit": str(dollars_of(limits.daily_loss)),
+            "budget": str(dollars_of(limits.budget)),
+            "gross": str(dollars_of(book.portfolio.cost_atoms)),
+        }
+    return {
+        **figures,
+        "home": str(found.home),
+        "running": found.holder is not None,
+        "process": found.holder,
+        "run": None if found.file is None else found.file.name,
+        "mode": run.get("mode"),
+        "source": run.get("source"),
+        "simulated": run.get("simulated"),
+        "state": found.state,
+        "session": None if book is None or not book.session else book.session["date"],
+        "in_session": book is not None and book.in_session,
+        "last_event": None if book is None or book.time is None else book.time.isoformat(),
+        "positions": [] if book is None else _positions(book),
+        "orders": [] if book is None else _orders(book),
+        "trades": {name: found.sent.get(name, 0) for name in found.strategies},
+        "most_trades": found.most_trades,
+        "phase": found.upcoming.phase,
+        "next_event": {"event": found.upcoming.event, "time": found.upcoming.time.isoformat()},
+        "disk_free_bytes": found.free_bytes,
+        "attention": list(found.attention),
+    }
+
+
+def _told(journal: Journal) -> tuple[Book, dict[str, int], str]:
+    """What the journal adds up to, the entries sent in its last session by strategy, and the risk state."""
+    book, sent = Book(), dict[str, int]()
+    for event in journal.events():
+        book.apply(event.kind, event.cid, event.payload, event.applied)
+        if event.kind == records.SESSION_OPENED:
+            sent = {}
+        elif event.kind == records.INTENDED and event.payload["leg"] == "entry":
+            strategy = event.payload["signal"]["strategy"]
+            sent[strategy] = sent.get(strategy, 0) + 1
+    state: str = book.session.get("state", "normal")
+    for change in book.risk:
+        state = "defense" if change["what"] == "defense" else state
+        state = "daily loss" if change["what"] == "daily loss latch" else state
+    return book, sent, state if book.in_session else "normal"
+
+
+def _attention(files: list[RunFile], holder: int | None, book: Book | None, free: int) -> list[str]:
+    """What a person should look at, one sentence each."""
+    found = []
+    if holder is None:
+        for file in files:
+            found += _unfinished(file)
+        if book is not None and book.in_session and book.portfolio.positions:
+            names = ", ".join(sorted(book.portfolio.positions))
+            found.append(f"Positions are open and nobody manages them: {names}.")
+    if free < LOW_DISK_BYTES:
+        found.append(f"The disk has {free // 1_000_000} MB left.")
+    return found
+
+
+def _unfinished(file: RunFile) -> list[str]:
+    with reading(file) as journal:
+        opened, closed = (journal.last(kind) for kind in (records.SESSION_OPENED, records.SESSION_CLOSED))
+        started, ended = (journal.last(kind) for kind in (records.RUN_STARTED, records.RUN_FINISHED))
+    if file.name == PAPER:
+        if opened is not None and (closed is None or closed.seq < opened.seq):
+            day = opened.payload["date"]
+            return [f"Paper trading was interrupted in the session of {day}; `tbot run` resumes it."]
+        return []
+    if started is not None and ended is None:
+        mode = started.payload["mode"]
+        return [f"The {mode} run {file.name} was interrupted; the same command resumes it."]
+    return []
+
+
+def _moments(session: Session, settings: Settings) -> list[tuple[dt.datetime, str]]:
+    anchor = anchor_named(settings.trading.time_anchor)
+    flatten = settings.exits.flatten_before_close
+    found = [
+        (session.open, "opening bell"),
+        (session.moment(session.minutes - flatten), "flattening"),
+        (session.close, "closing bell"),
+    ]
+    for name in settings.strategies:
+        window = place(named_window(name, settings.frames[name]), session, anchor)
+        if window is not None and not window.outside(session.minutes, flatten):
+            found += [
+                (session.moment(window.start), f"{name}: analysis"),
+                (session.moment(window.entry), f"{name}: entries"),
+                (session.moment(window.entry_end), f"{name}: positions are managed"),
+                (session.moment(min(window.leave, session.minutes - flatten)), f"{name}: over"),
+            ]
+    return found
+
+
+def _positions(book: Book) -> list[dict[str, str]]:
+    return [
+        {
+            "strategy": position.signal.strategy,
+            "symbol": symbol,
+            "side": position.side.word,
+            "quantity": f"{quantity_of(position.units):f}",
+            "entry_price": str(price_of(round(position.entry_atoms / position.entry_units))),
+            "stop": str(book.stops[symbol]) if symbol in book.stops else "",
+            "pnl": str(dollars_of(position.pnl_atoms)),
+        }
+        for symbol, position in sorted(book.portfolio.positions.items())
+    ]
+
+
+def _orders(book: Book) -> list[dict[str, str]]:
+    return [
+        {
+            "client_order_id": cid,
+            "symbol": record.order.symbol,
+            "leg": record.order.leg.value,
+            "type": record.order.type.value,
+            "quantity": f"{record.open_quantity:f}",
+            "state": record.state.value,
+        }
+        for cid, record in book.orders.items()
+        if not record.terminal and book.in_session
+    ]

@@ -1,0 +1,77 @@
+"""`tbot status`: how the instance stands, read-only."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tbot_core.cli.options import emit, home_option, json_option
+from tbot_core.figures import money, percent, price, quantity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+
+@click.command("status")
+@home_option
+@json_option
+def command(home: Path | None, *, as_json: bool) -> int:
+    """Show what is running, held and ordered: exit 0 when ready, 1 when something wants attention."""
+    from tbot_core.cli.standing import document, standing
+    from tbot_core.clock import SystemClock
+
+    now = SystemClock().now()
+    shown = document(standing(home, now))
+    emit(shown, as_json=as_json, lines=lines(shown, now))
+    return 1 if shown["attention"] else 0
+
+
+def lines(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
+    """The standing for a person, from its document."""
+    from tbot_core.clock import both_times
+
+    running = f"running, process {shown['process']}" if shown["running"] else "not running"
+    label = "SIMULATED PRICES, " if shown["simulated"] else ""
+    what = f"{shown['mode']}, {label}{shown['source']}" if shown["mode"] else "nothing has run here yet"
+    yield from (f"{name:10} {text}" for name, text in (("instance", f"{shown['home']}, {running}"), ("run", what)))
+    if shown["equity"] is not None:
+        yield from _account(shown)
+        yield from _held(shown)
+    event = shown["next_event"]
+    when = dt.datetime.fromisoformat(event["time"])
+    hours, minutes = divmod(int((when - now).total_seconds()) // 60, 60)
+    yield f"{'now':10} {shown['phase']}"
+    yield f"{'next':10} {event['event']}, {when:%Y-%m-%d} {both_times(when)}, in {hours} h {minutes:02} min"
+    yield f"{'disk':10} {shown['disk_free_bytes'] / 1e9:,.1f} GB free"
+    for sentence in shown["attention"]:
+        yield f"{click.style('ATTENTION', bold=True):10} {sentence}"
+
+
+def _account(shown: Mapping[str, Any]) -> Iterator[str]:
+    equity, pnl, limit, budget, gross = (
+        Decimal(shown[name]) for name in ("equity", "day_pnl", "daily_loss_limit", "budget", "gross")
+    )
+    used = max(-pnl, Decimal(0)) / limit if limit else Decimal(0)
+    session = "open" if shown["in_session"] else "closed"
+    yield f"{'session':10} {shown['session'] or 'none yet'}, {session}, state {shown['state']}"
+    yield f"{'equity':10} {money(equity)}, P&L of the session {money(pnl, signed=True)}"
+    yield f"{'limit':10} {money(limit)} loss a session, {percent(used, 0)} used"
+    yield f"{'budget':10} {money(budget)} a window, gross {money(gross)}"
+    trades = ", ".join(f"{name} {count}" for name, count in shown["trades"].items())
+    yield f"{'trades':10} {trades or 'none'} of {shown['most_trades']} each"
+
+
+def _held(shown: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{'positions':10} {len(shown['positions']) or 'none'}"
+    for one in shown["positions"]:
+        shares, entry = Decimal(one["quantity"]), Decimal(one["entry_price"])
+        held = f"{one['side']} {quantity(shares)} {one['symbol']} at {price(entry)}"
+        stop = price(Decimal(one["stop"])) if one["stop"] else "on close"
+        yield f"{'':10} {held}, stop {stop}, P&L {money(Decimal(one['pnl']), signed=True)}, {one['strategy']}"
+    yield f"{'orders':10} {len(shown['orders']) or 'none'}"
+    for one in shown["orders"]:
+        yield f"{'':10} {one['leg']} {one['type']} {one['symbol']} {quantity(Decimal(one['quantity']))}: {one['state']}"
