@@ -120,7 +120,7 @@ def _arrows() -> dict[tuple[OrderState, OrderEvent], Arrow]:
             (state, _E.NOT_FOUND): Arrow(state, Effect.QUERY),
             (state, _E.GIVE_UP): Arrow(_S.LOST, Effect.ALARM),
         }
-    for state in TERMINAL:
+    for state in sorted(TERMINAL):
         table |= {
             (state, _E.ACKNOWLEDGE): Arrow(state, Effect.QUERY),
             (state, _E.REJECT): Arrow(state, Effect.IGNORE),

@@ -52,6 +52,7 @@ class Reason(IntEnum):
     REL_VOLUME_UNKNOWN = 37, "Volume of the same minutes of previous sessions is unknown."
     FILTER_DENIED = 38, "A filter plugin denied the signal, in its own words."
     FILTER_UNKNOWN = 39, "A filter plugin lacks data on the signal."
+    SIGNAL_TOO_LATE = 41, "The signal's bar is no longer the latest closed one."
     SHORT_DISABLED = 42, "SHORT_TYPE of the strategy is disabled."
     SHORT_RESTRICTED = 43, "A low at or under 0.9 x previous close, today or yesterday, restricts short sales."
     SHORT_BY_FUND_UNAVAILABLE = 44, "SHORT_TYPE InverseETF needs a table of inverse funds, which is not installed."

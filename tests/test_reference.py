@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tbot_core import orders, reasons
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_the_page_of_reason_codes_is_in_step(root: Path) -> None:
