@@ -114,7 +114,6 @@ class Portfolio:
         An exit beyond what is held raises ValueError: flattening never crosses zero.
         """
         units, ticks, fees = units_of(fill.quantity), ticks_of(float(fill.price)), atoms_of(fill.fees)
-        self.cash_atoms -= (1 if fill.buy else -1) * units * ticks + fees
         if leg is Leg.ENTRY:
             position = self.positions.get(fill.symbol)
             if position is None:
@@ -126,6 +125,7 @@ class Portfolio:
             position.entry_atoms += units * ticks
         else:
             position = self._reduce(fill, units, ticks, reason)
+        self.cash_atoms -= (1 if fill.buy else -1) * units * ticks + fees
         position.fee_atoms += fees
         position.mark = ticks
         return position

@@ -72,7 +72,7 @@ def test_trailing_stop_makes_every_stop_trail() -> None:
         (-5.0, False, 1),
     ],
 )
-def test_the_grid(price: float, up: bool, expected: int) -> None:  # noqa: FBT001
+def test_the_grid(price: float, up: bool, expected: int) -> None:
     """0.01 USD from 1 USD up, 0.0001 below, at least one step."""
     assert on_grid(price, up=up) == expected
 
@@ -87,7 +87,7 @@ def test_the_grid(price: float, up: bool, expected: int) -> None:  # noqa: FBT00
         (NONE, False, 980_000),
     ],
 )
-def test_a_trail_moves_in_steps_of_a_thousandth(high: float, moved: bool, stop: int) -> None:  # noqa: FBT001
+def test_a_trail_moves_in_steps_of_a_thousandth(high: float, moved: bool, stop: int) -> None:
     """It follows the completed bar's high at its own relative distance, once that is 0.1 % more."""
     found = planned(trailing=True)
     if high == high:  # noqa: PLR0124 - NaN: no bar, nothing to follow

@@ -149,7 +149,7 @@ def test_a_limit_sale_is_the_mirror(opened: float, high: float, price: str | Non
     ("limit", "low", "filled"),
     [("1.00", 0.9999, True), ("1.00", 1.0, False), ("1.01", 1.0, True), ("1.01", 1.0001, False), ("0.5", 0.4999, True)],
 )
-def test_a_tick_below_a_dollar_is_finer(limit: str, low: float, filled: bool) -> None:  # noqa: FBT001 - a table's column
+def test_a_tick_below_a_dollar_is_finer(limit: str, low: float, filled: bool) -> None:
     """Through by a tick: 0.01 from 1 USD up, 0.0001 below, on the side the price moves to."""
     opened = float(limit) + 0.02
     bars = Draft(price=opened).bar(FIRST, opened, low=low).bars()
@@ -402,7 +402,7 @@ def test_every_event_has_an_id_of_its_own() -> None:
         ("0", "0", 100, False, "0.00"),
     ],
 )
-def test_fees_are_rounded_up_to_the_cent(fee_per_share: str, bps: str, shares: int, buy: bool, fee: str) -> None:  # noqa: FBT001
+def test_fees_are_rounded_up_to_the_cent(fee_per_share: str, bps: str, shares: int, buy: bool, fee: str) -> None:
     """Shares pay FEE_PER_SHARE both ways, sales FEE_SELL_BPS of their proceeds; what is left of a cent is a cent."""
     simulation = Simulation(fee_per_share=Decimal(fee_per_share), fee_sell_bps=Decimal(bps))
     assert str(Costs.of(simulation, "through").fee(1_000_000, shares * 1_000_000, buy=buy)) == fee

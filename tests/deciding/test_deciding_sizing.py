@@ -56,7 +56,7 @@ def test_a_budget_buys_what_it_can_at_the_limit(
     kind: str,
     side: Side,
     budget: str,
-    units: int,  # noqa: FBT001
+    units: int,
 ) -> None:
     """Rounded down to the venue's step where it allows fractions of the type, else to whole shares; shorts are whole."""
     sizer = Sizer(entries=Entries(fractional=fractional, entry_order_type=kind), rules=FINE)
@@ -79,7 +79,7 @@ def test_a_short_takes_more_of_the_buying_power() -> None:
 
 
 @given(st.integers(1, 10**8), st.sampled_from([LONG, SHORT]), st.integers(0, 10**16), st.booleans())
-def test_a_plan_never_costs_more_than_its_budget(reference: int, side: Side, budget: int, fractional: bool) -> None:  # noqa: FBT001
+def test_a_plan_never_costs_more_than_its_budget(reference: int, side: Side, budget: int, fractional: bool) -> None:
     """Filled at its limit it costs at most the budget, and a step more would cost more."""
     sizer = Sizer(entries=Entries(fractional=fractional), rules=FINE)
     planned = sizer.plan(reference, side, budget)

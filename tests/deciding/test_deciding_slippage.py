@@ -55,7 +55,7 @@ def test_the_settings_choose_the_model() -> None:
     ],
 )
 def test_the_rule_weighs_range_and_participation(usual: float, now: float, shares: float, expected: float) -> None:
-    """mean x (0.5 + range / median of 20 before) x (1 + participation)."""
+    """Mean x (0.5 + range / median of 20 before) x (1 + participation)."""
     draft = ranged(range(5, 25), usual).bar(25, 100.0, high=100.0 + now, low=100.0)
     assert by_rule(draft, shares) == pytest.approx(0.001 * expected)
 
@@ -133,13 +133,13 @@ def test_draws_are_normal_and_never_in_our_favour() -> None:
         (10_000, 1.5, False, 1),
     ],
 )
-def test_prices_are_rounded_against_us(ticks: int, fraction: float, buy: bool, expected: int) -> None:  # noqa: FBT001
+def test_prices_are_rounded_against_us(ticks: int, fraction: float, buy: bool, expected: int) -> None:
     """A buy rounds up to 0.0001, a sale down, never under one tick."""
     assert worsened(ticks, fraction, buy=buy) == expected
 
 
 @given(st.integers(1, 10**9), st.floats(0.0, 2.0), st.booleans())
-def test_slippage_never_helps(ticks: int, fraction: float, buy: bool) -> None:  # noqa: FBT001
+def test_slippage_never_helps(ticks: int, fraction: float, buy: bool) -> None:
     """Whatever the fraction, a buy pays at least the price and a sale gets at most it."""
     got = worsened(ticks, fraction, buy=buy)
     assert got >= ticks if buy else 1 <= got <= max(1, ticks)

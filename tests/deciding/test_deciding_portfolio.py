@@ -1,0 +1,119 @@
+"""Positions, cash and profit as sums of fills."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tbot_core.model import ATOMS_PER_DOLLAR, ExitReason, Leg, Side, dollars_of, quantity_of
+from tbot_core.portfolio import Portfolio
+from tbot_core.testing.trades import fill, identity, order, session
+
+CASH = 100_000 * ATOMS_PER_DOLLAR
+
+
+def book(*done: tuple[Leg, bool, str, str, str], portfolio: Portfolio | None = None) -> Portfolio:
+    """A portfolio after fills of one symbol: leg, buy, shares, price, fees."""
+    found = portfolio or Portfolio(opening_atoms=CASH)
+    for leg, buy, shares, price, fees in done:
+        one = fill(order(leg, buy=buy), price, shares, fees=fees)
+        found.apply(one, identity(), leg, None if leg is Leg.ENTRY else ExitReason.TARGET)
+    return found
+
+
+def test_a_long_trade() -> None:
+    """Bought and sold in parts: cash, cost, value and profit at every step."""
+    held = book((Leg.ENTRY, True, "100", "10", "0.01"), (Leg.ENTRY, True, "50", "10.30", "0"))
+    position = held.positions["AAA"]
+    assert (position.side, position.units, position.signal) == (Side.LONG, 150_000_000, identity())
+    assert dollars_of(held.cash_atoms) == Decimal("98484.99")
+    assert dollars_of(held.cost_atoms) == 1515
+    assert dollars_of(position.value_atoms) == 1545
+    held.mark("AAA", 110_000)
+    assert dollars_of(held.pnl_atoms) == Decimal("134.99")
+    assert dollars_of(held.equity_atoms) == Decimal("100134.99")
+    with pytest.raises(ValueError, match="2026-01-05/open/AAA/25/breakout is still open"):
+        position.trade()
+    book((Leg.TARGET, False, "50", "11", "0"), portfolio=held)
+    assert dollars_of(held.cost_atoms) == 1010
+    book((Leg.STOP, False, "100", "9.5", "0.02"), portfolio=held)
+    assert (held.positions, held.closed) == ({}, [position])
+    trade = position.trade()
+    assert (trade.entry_price, trade.exit_price) == (Decimal("10.1000"), Decimal("10.0000"))
+    assert (trade.quantity, trade.fees, trade.pnl) == (150, Decimal("0.03"), Decimal("-15.03"))
+    assert (trade.entry_time, trade.exit_time) == (session().moment(30), session().moment(30))
+    assert held.equity_atoms == held.cash_atoms == CASH + held.pnl_atoms
+
+
+def test_a_short_trade() -> None:
+    """Sold first: a negative value, profit when price falls."""
+    held = book((Leg.ENTRY, False, "100", "10", "0.03"))
+    assert dollars_of(held.cash_atoms) == Decimal("100999.97")
+    assert dollars_of(held.positions["AAA"].value_atoms) == -1000
+    held.mark("AAA", 90_000)
+    assert dollars_of(held.pnl_atoms) == Decimal("99.97")
+    book((Leg.EXIT, True, "100", "9", "0"), portfolio=held)
+    assert held.closed[0].trade().pnl == Decimal("99.97")
+
+
+@pytest.mark.parametrize(("first", "shares"), [((), "1"), (((Leg.ENTRY, True, "100", "10", "0"),), "100.000001")])
+def test_an_exit_never_crosses_zero(first: tuple[tuple[Leg, bool, str, str, str], ...], shares: str) -> None:
+    """More than is held is refused aloud, and nothing changes."""
+    held = book(*first)
+    before = attrs.asdict(held)
+    with pytest.raises(ValueError, match=f"AAA: an exit of {shares} where"):
+        book((Leg.EXIT, False, shares, "10", "0"), portfolio=held)
+    assert attrs.asdict(held) == before
+
+
+def test_mean_prices_are_rounded_half_up_to_a_tick() -> None:
+    """Averages are weighted by quantity."""
+    held = book(
+        (Leg.ENTRY, True, "1", "1.0001", "0"), (Leg.ENTRY, True, "1", "1.0002", "0"), (Leg.EXIT, False, "2", "1", "0")
+    )
+    assert held.closed[0].trade().entry_price == Decimal("1.0002")
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["AAA", "BBB", "CCC"]),
+        st.booleans(),
+        st.integers(1, 10**9),
+        st.integers(1, 10**7),
+        st.integers(0, 10**4),
+        st.booleans(),
+    ),
+    max_size=40,
+)
+
+
+@given(steps)
+def test_cash_and_positions_are_equity_by_both_ways_of_counting(
+    walk: list[tuple[str, bool, int, int, int, bool]],
+) -> None:
+    """After any fills and marks equity from cash equals opening equity plus profit by trade, to the atom."""
+    held = Portfolio(opening_atoms=CASH)
+    for symbol, buy, units, ticks, cents, leave in walk:
+        position = held.positions.get(symbol)
+        leg, side = (Leg.ENTRY, buy) if position is None else (Leg.ENTRY, position.side is Side.LONG)
+        if position is not None and leave:
+            leg, side, units = Leg.EXIT, not side, min(units, position.units)
+        one = fill(
+            order(leg, symbol=symbol, buy=side),
+            str(Decimal(ticks).scaleb(-4)),
+            str(quantity_of(units)),
+            fees=str(Decimal(cents).scaleb(-2)),
+        )
+        booked = held.apply(one, identity(symbol), leg, None if leg is Leg.ENTRY else ExitReason.STOP)
+        assert held.equity_atoms == CASH + held.pnl_atoms
+        if booked.units:
+            held.mark(symbol, ticks + 7)
+        assert held.equity_atoms == CASH + held.pnl_atoms
+        assert all(one.units > 0 and one.cost_atoms >= 0 for one in held.positions.values())
+    assert sum(Decimal(position.trade().pnl) for position in held.closed) == dollars_of(
+        sum(position.pnl_atoms for position in held.closed)
+    )
