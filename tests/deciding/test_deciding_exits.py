@@ -144,7 +144,7 @@ LEAVING = [
 def test_the_exit_goes_with_its_bar_not_a_minute_later(
     leave: int | None, hold: int | None, fill: int, last: int
 ) -> None:
-    """A window's end at leave, a holding time of M minutes after bar fill+M-1, the session's end: the earlier counts."""
+    """A window's end at leave, a holding time of M minutes after bar fill+M-1, the session's end: the first counts."""
     found = planned(leave=leave, hold=hold)
     found.filled(fill)
     found.filled(fill + 5)  # a second part of the entry does not start the time again

@@ -97,9 +97,9 @@ def test_cash_and_positions_are_equity_by_both_ways_of_counting(
 ) -> None:
     """After any fills and marks equity from cash equals opening equity plus profit by trade, to the atom."""
     held = Portfolio(opening_atoms=CASH)
-    for symbol, buy, units, ticks, cents, leave in walk:
+    for symbol, buy, wanted, ticks, cents, leave in walk:
         position = held.positions.get(symbol)
-        leg, side = (Leg.ENTRY, buy) if position is None else (Leg.ENTRY, position.side is Side.LONG)
+        leg, side, units = Leg.ENTRY, buy if position is None else position.side is Side.LONG, wanted
         if position is not None and leave:
             leg, side, units = Leg.EXIT, not side, min(units, position.units)
         one = fill(

@@ -58,7 +58,7 @@ def test_a_budget_buys_what_it_can_at_the_limit(
     budget: str,
     units: int,
 ) -> None:
-    """Rounded down to the venue's step where it allows fractions of the type, else to whole shares; shorts are whole."""
+    """Rounded down to the venue's step where it allows fractions of the type, else whole; shorts are whole."""
     sizer = Sizer(entries=Entries(fractional=fractional, entry_order_type=kind), rules=FINE)
     planned = sizer.plan(1_000_000, side, int(Decimal(budget) * ATOMS_PER_DOLLAR))
     assert (planned.units, planned.type) == (units, OrderType(kind))
