@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from tbot_core.errors import JournalError
+from tbot_core.seams import disk
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -228,7 +229,7 @@ def read_journal(path: Path) -> Journal:
 
     Raises JournalError as `open_journal` does, or when there is none.
     """
-    if not path.exists():
+    if not disk.exists(path):
         raise JournalError(f"There is no journal at {path}.", "Run `tbot run` first.")
     with _opening(path, f"{path.resolve().as_uri()}?mode=ro") as connection:
         return _checked(path, connection)

@@ -1,0 +1,244 @@
+"""`tbot run`: the door of the main job."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pytest
+
+from tbot_core import cli
+from tbot_core.cli.run import Wish, code, furnish, wished
+from tbot_core.cli.screen import Voice
+from tbot_core.runner.run import Outcome
+from tbot_core.seams import disk
+from tbot_core.summary import Summary
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PAPER = "BROKER_NAME=PAPER\nSTRATEGY_SEQUENCE=open\n"
+TRADE_KEYS = {
+    *("strategy", "symbol", "side", "quantity", "entry_time", "entry_price"),
+    *("exit_time", "exit_price", "fees", "pnl", "exit_reason"),
+}
+
+
+def run(capsys: pytest.CaptureFixture[str], *args: str, code: int = 0) -> tuple[str, str]:
+    """What `tbot run` writes to standard output and to standard error."""
+    assert cli.invoke(["run", *args]) == code
+    captured = capsys.readouterr()
+    return captured.out, captured.err
+
+
+def document(capsys: pytest.CaptureFixture[str], *args: str) -> Any:
+    """The one JSON document of a run."""
+    return json.loads(run(capsys, *args, "--json")[0])
+
+
+def test_demo_trades_all_three_strategies_and_says_so_in_one_document(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three simulated sessions give one JSON document of the agreed keys; the banner goes to standard error."""
+    out, err = run(capsys, "--demo", "--home", str(tmp_path / "new"), "--json")
+    found = json.loads(out)
+    assert (found["mode"], found["sessions"]) == ("demo", 3)
+    assert {trade["strategy"] for trade in found["trades"]} == {"open", "mid", "close"}
+    assert all(set(trade) == TRADE_KEYS for trade in found["trades"])
+    assert list(found) == sorted(found)
+    assert Path(found["report"]).is_file()
+    assert "SIMULATED PRICES" in err
+
+
+def test_demo_makes_an_instance_that_git_ignores(tmp_path: Path) -> None:
+    """The demo's folder gets its settings and a .gitignore; settings that stand there are left as they are."""
+    furnish(tmp_path / "deep" / "new")
+    assert (tmp_path / "deep" / "new" / ".gitignore").read_text() == "*\n"
+    settings = tmp_path / "deep" / "new" / ".env_bot"
+    assert "BROKER_NAME=PAPER" in settings.read_text()
+    settings.write_text(PAPER)
+    furnish(tmp_path / "deep" / "new")
+    assert settings.read_text() == PAPER
+
+
+def test_the_same_demo_twice_gives_the_same_bytes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A finished run is begun anew and says the same; another seed says something else."""
+    args = ("--demo", "--sessions", "1", "--home", str(tmp_path), "--json")
+    first = run(capsys, *args)[0]
+    assert run(capsys, *args)[0] == first
+    assert json.loads(run(capsys, *args, "--seed", "1")[0])["trades"] != json.loads(first)["trades"]
+
+
+def test_plain_lines_tell_fills_exits_and_sessions_and_end_with_tables(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Elsewhere than on a terminal each fill, exit and session is a line with both times, then come the tables."""
+    out, _ = run(capsys, "--demo", "--sessions", "1", "--home", str(tmp_path))
+    lines = out.splitlines()
+    assert lines[0] == "tbot demo. SIMULATED PRICES: simulated market."
+    assert any(line.startswith("09:30 (14:30 UTC)  Session 20") for line in lines)
+    assert any("  open " in line and " at " in line for line in lines)
+    assert any(" out of " in line for line in lines)
+    assert any(line.startswith("16:00 (21:00 UTC)  Session ") and "closed" in line for line in lines)
+    for head in ("Trades", "P&L by strategy", "Denied, by reason", "Near misses", "Notes"):
+        assert head in lines
+    assert "orders of the window have been sent" in out or "has been traded today" in out
+    assert lines[-2].startswith("Report: ")
+    assert lines[-1].startswith("Next:   tbot why ")
+    assert lines[-1].endswith(f"--home {tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("--replay", "2018-02-16"), "is no range of dates"),
+        (("--replay", "2018-02-30..2018-03-01"), "is no range of dates"),
+        (("--replay", "2018-03-29..2018-02-16"), "is reversed"),
+        (("--demo", "--replay", "2018-02-16..2018-02-16"), "exclude each other"),
+        (("--replay", "2018-02-16..2018-02-16", "--sessions", "2"), "the demo's"),
+        (("--demo", "--once"), "running market"),
+        (("--speed", "60"), "for simulations"),
+        (("--demo", "--speed", "fast"), "is no speed"),
+        (("--demo", "--speed", "0"), "is no speed"),
+        (("--demo", "--speed", "nan"), "is no speed"),
+        (("--demo", "--seed", "-1"), "--seed"),
+        (("--demo", "--sessions", "0"), "--sessions"),
+    ],
+)
+def test_words_that_do_not_fit_are_usage_errors(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], args: Sequence[str], words: str
+) -> None:
+    """Wrong dates, options and speeds exit 2 with a sentence, and make nothing."""
+    _, err = run(capsys, *args, "--home", str(tmp_path / "new"), code=2)
+    assert words in err
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_without_an_instance_is_told_of_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without settings the run refuses with exit 3 and names the demo."""
+    _, err = run(capsys, "--home", str(tmp_path), code=3)
+    assert "tbot run --demo" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ("BROKER_NAME=ALPACA\nSTRATEGY_SEQUENCE=open\n", "broker alpaca"),
+        ("BROKER_NAME=PAPER\nSTRATEGY_SEQUENCE=nosuch\n", "strategy nosuch"),
+        (PAPER + "WEIGHTS=0.9,0.9\n", "WEIGHTS"),
+        (PAPER + "SLEEP_TIME=0\n", "SLEEP_TIME"),
+        (PAPER + "MAX_RISK_PER_TRADE=-1\n", "MAX_RISK_PER_TRADE"),
+        (PAPER + "START_TIME_OPEN=23:00\n", "START_TIME_OPEN"),
+    ],
+)
+def test_settings_that_cannot_be_used_exit_3(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], settings: str, words: str
+) -> None:
+    """Unknown plugins and wrong values are named before anything is written."""
+    (tmp_path / ".env_bot").write_text(settings)
+    _, err = run(capsys, "--home", str(tmp_path), code=3)
+    assert words in err
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_replay_without_bars_exits_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A range that has no stored bars is said in one sentence that names the range."""
+    (tmp_path / ".env_bot").write_text(PAPER)
+    _, err = run(capsys, "--replay", "2018-02-16..2018-02-20", "--home", str(tmp_path), code=1)
+    assert "stored from 2018-02-16 to 2018-02-20" in err
+
+
+def test_symbols_that_are_not_simulated_exit_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The demo lists what it simulates when it is asked for something else."""
+    _, err = run(capsys, "--demo", "--symbols", "aapl", "--home", str(tmp_path), code=1)
+    assert "does not list AAPL" in err
+
+
+def test_a_folder_that_cannot_be_written_exits_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the instance cannot be written the run says so in a sentence and changes nothing."""
+    (tmp_path / ".env_bot").write_text(PAPER)
+    (tmp_path / "data").write_text("in the way")
+    _, err = run(capsys, "--demo", "--home", str(tmp_path), code=1)
+    assert str(tmp_path / "data") in err
+
+
+def test_a_second_run_in_the_same_instance_exits_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """While another holds the instance, the run names the holder."""
+    with disk.hold(tmp_path / "data" / "tbot.lock"):
+        _, err = run(capsys, "--demo", "--home", str(tmp_path), code=1)
+    assert "is in use by another tbot, process" in err
+
+
+def test_symbols_are_taken_once_in_capitals() -> None:
+    """Symbols come in any case and are asked for once each."""
+    wish = wished(
+        demo=True,
+        replay=None,
+        symbols=" tarno,KORVA,tarno,",
+        speed="max",
+        seed=None,
+        sessions=None,
+        once=False,
+        home=None,
+    )
+    assert wish.symbols == ("TARNO", "KORVA")
+    assert (wish.home, wish.sessions, wish.rate) == (Path("tbot-demo"), 3, 0.0)
+
+
+def test_only_the_symbols_asked_for_are_traded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --symbols nothing else is looked at."""
+    found = document(capsys, "--demo", "--symbols", "TARNO,KORVA", "--home", str(tmp_path))
+    assert found["symbols"] == 2
+    assert {trade["symbol"] for trade in found["trades"]} <= {"TARNO", "KORVA"}
+
+
+@pytest.mark.parametrize(
+    ("mode", "stopped", "left", "expected"),
+    [
+        ("demo", False, (), 0),
+        ("demo", True, ("AAA",), 130),
+        ("replay", True, (), 130),
+        ("paper", True, (), 0),
+        ("paper", True, ("AAA",), 1),
+    ],
+)
+def test_exit_codes_of_a_run_that_was_stopped(mode: Any, stopped: bool, left: tuple[str, ...], expected: int) -> None:
+    """A stopped simulation exits 130; paper exits 1 if anything is left open, else 0."""
+    summary = Summary(
+        mode=mode,
+        sessions=0,
+        symbols=0,
+        equity_start=Decimal(0),
+        equity_end=Decimal(0),
+        trades=(),
+        denials={},
+        settings_hash="",
+        data_hash="",
+    )
+    outcome = Outcome(summary=summary, journal=Path("x"), stopped=stopped, open=left)
+    assert code(Wish(mode=mode, home=Path()), outcome) == expected
+
+
+def test_a_reader_that_has_gone_silences_the_lines_and_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broken pipe is quiet: what follows is said to nobody, and the run goes on."""
+
+    class Gone:
+        encoding = "utf-8"
+        written: ClassVar[list[str]] = []
+
+        def write(self, text: str) -> int:
+            self.written.extend([text] if text else [])
+            raise BrokenPipeError(32, "Broken pipe")
+
+        def flush(self) -> None:
+            raise BrokenPipeError(32, "Broken pipe")
+
+    stream = Gone()
+    monkeypatch.setattr("sys.stdout", stream)
+    voice = Voice(to_errors=False)
+    voice.say("one", "two")
+    voice.say("three")
+    assert stream.written == ["one\n"]
