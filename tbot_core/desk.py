@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from tbot_core.calendar import Session
     from tbot_core.contracts import BrokerEvent, RiskCheck
     from tbot_core.decide import Rules
+    from tbot_core.model import Fill
 
 _ANSWERS = frozenset({"acknowledged", "rejected"})
 _ENDINGS = frozenset({"expired", "cancelled", "rejected"})
@@ -170,7 +171,7 @@ class Desk:
             return None
         signal, leg = known.order.signal, known.order.leg
         if event.fill is not None:
-            return self._fill(event, known)
+            return self._fill(event.fill, event.words, known)
         held = self._held.get(known.order.symbol)
         if event.kind == "replaced" and held is not None:
             held.stop_moved = True
@@ -220,12 +221,10 @@ class Desk:
         elif held.resting.pop(order.leg, None) and order.leg is Leg.STOP and held.exiting is None:
             held.plan.on_close = True
 
-    def _fill(self, event: BrokerEvent, known: _Known) -> Outcome:
-        fill, order = event.fill, known.order
-        if fill is None:
-            raise ValueError(f"event {event.event_id} has no fill")
+    def _fill(self, fill: Fill, words: str, known: _Known) -> Outcome:
+        order = known.order
         held = self._held.get(order.symbol)
-        reason = None if order.leg is Leg.ENTRY else self._reason(event, known, held)
+        reason = None if order.leg is Leg.ENTRY else self._reason(words, known, held)
         position = self.portfolio.apply(fill, order.signal, order.leg, reason)
         if order.leg is Leg.STOP and held is not None:
             held.stop_triggered = True
@@ -245,8 +244,8 @@ class Desk:
             self.standing.count_closed(position.pnl_atoms)
         return Outcome(signal=order.signal, leg=order.leg, filled=True, trade=trade)
 
-    def _reason(self, event: BrokerEvent, known: _Known, held: _Held | None) -> ExitReason:
-        if event.words == ExitReason.NO_MARKET:
+    def _reason(self, words: str, known: _Known, held: _Held | None) -> ExitReason:
+        if words == ExitReason.NO_MARKET:
             return ExitReason.NO_MARKET
         match known.order.leg:
             case Leg.STOP:

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbot_core.bars import Bars
 from tbot_core.contracts import BrokerEvent
 from tbot_core.desk import Cancel, Decision, Desk, Outcome, Place, Replace
 from tbot_core.fills import RULES, Costs, Venue
@@ -23,6 +22,7 @@ from tbot_core.testing.sessions import Draft
 from tbot_core.testing.trades import fill, identity, proposal, rules, session
 
 if TYPE_CHECKING:
+    from tbot_core.bars import Bars
     from tbot_core.contracts import RiskCheck
     from tbot_core.decide import Proposal, Rules
     from tbot_core.desk import Action
@@ -174,7 +174,7 @@ def test_bars_with_an_unknown_price_move_no_trail() -> None:
 def test_a_stop_that_has_triggered_trails_no_more() -> None:
     """After a part of it is filled the rest goes at the market, and its reason stays."""
     costs = attrs.evolve(FREE, share_cap=(1, 10))
-    draft = Draft().bar(30, 97.9, volume=100).bar(31, 120.0, volume=0).bar(32, 101.0)
+    draft = Draft().bar(30, 97.9, volume=30).bar(31, 120.0, volume=0).bar(32, 101.0)
     day = Day(draft.bars(), costs=costs).walk(proposal(exits=Exits(trailing=True)))
     assert not any(isinstance(action, Replace) for _, action in day.actions)
     assert [(trade[3], trade[5]) for trade in day.trades] == [(32, ExitReason.STOP)]
@@ -209,7 +209,7 @@ def test_a_market_entry_has_no_limit() -> None:
 
 
 def test_the_kth_order_gets_the_kth_weight() -> None:
-    """Sent orders move along WEIGHTS whatever became of them; MAX_TRADES ends the window; other windows have their own."""
+    """Sent orders move along WEIGHTS whatever became of them; MAX_TRADES ends the window, and no other."""
     found = rules(max_open_positions=9, max_gross_exposure="1")
     day = Day(Draft("AAA", "BBB", "CCC", "DDD", "EEE").gap(26, 29, "BBB").bars(), found)
     wanted = [proposal(symbol, 25, row=row, price=10.0, stop=9.0) for row, symbol in enumerate(day.bars.symbols[:2])]
@@ -342,7 +342,7 @@ def crash(settings: dict[str, Any], *signals: Proposal) -> Day:
         max_risk_per_trade="1", max_gross_exposure="1", max_symbol_exposure="1", fixed_units=100_000_000, **settings
     )
     draft = Draft("AAA", "BBB", "CCC").bar(30, 97.0).gap(30, 32, "CCC").bar(31, 96.0)
-    return Day(draft.bars(), found).walk(*signals, last=40)
+    return Day(draft.bars(), found).walk(*signals, last=40, close=False)
 
 
 AAA = proposal("AAA", stop=50.0)
@@ -514,6 +514,18 @@ def test_an_entry_filled_in_part_works_on_until_it_ends() -> None:
     assert found.portfolio.positions["AAA"].units == 3_000_000
 
 
+def test_an_entry_may_fill_in_several_parts() -> None:
+    """Parts add up to one position, and the last one ends the working entry."""
+    found = desk()
+    bars = holding(found, "3", Exits(hold=30))
+    entry = found.decide([proposal("BBB")])[0].order
+    assert entry is not None
+    found.booked(attrs.evolve(said("fill", "AAA entry"), fill=fill(attrs.evolve(entry, symbol="AAA"), "100.10", "4")))
+    assert found.portfolio.positions["AAA"].units == 7_000_000
+    assert list(found.standing.working) == ["BBB entry"]
+    assert len(found.manage(bars, 59)) == 2
+
+
 def test_an_entry_that_was_filled_and_stopped_is_no_miss() -> None:
     """The end of the rest may come after the position is closed."""
     costs = attrs.evolve(FREE, share_cap=(1, 10))
@@ -577,7 +589,7 @@ def test_any_session_keeps_its_promises(
     volume: int,
     kind: str,
 ) -> None:
-    """Worst cases never above a limit, value conserved, one entry a symbol, flat at the end, fills inside their bars."""
+    """Worst cases within limits, value conserved, one entry a symbol, flat at the end, fills inside their bars."""
     bars = _market(walks, holes, volume)
     found = rules(max_gross_exposure="0.03", max_open_positions=3, daily_loss_limit="0.0002")
     costs = Costs(slippage=Slippage(kind=kind, mean=0.001, deviation=0.001, seed=1), share_cap=(1, 10))
@@ -588,9 +600,16 @@ def test_any_session_keeps_its_promises(
         if close == close:  # noqa: PLR0124 - NaN: no bar, no signal
             side = Side.LONG if long else Side.SHORT
             proposals[strategy, row] = proposal(
-                "ABCD"[row], minute, strategy, row=row, side=side, price=close, stop=round(close * (1 - side * 0.01), 4),
-                target=round(close * (1 + side * 0.01), 4), exits=Exits(hold=20, trailing=trailing),
-            )  # fmt: skip
+                "ABCD"[row],
+                minute,
+                strategy,
+                row=row,
+                side=side,
+                price=close,
+                stop=round(close * (1 - side * 0.01), 4),
+                target=round(close * (1 + side * 0.01), 4),
+                exits=Exits(hold=20, trailing=trailing),
+            )
     for minute in range(80):
         before = day.desk.standing.gross()
         sent = len(day.decisions)
