@@ -93,8 +93,8 @@ def upcoming(settings: Settings, now: dt.datetime) -> NextEvent:
     coming = min((one for one in moments if one[0] > now), key=lambda one: one[0])
     if now < session.open:
         return NextEvent(phase="closed", event=coming[1], time=coming[0])
-    last = max((one for one in moments if one[0] <= now), key=lambda one: one[0])
-    return NextEvent(phase=last[1], event=coming[1], time=coming[0])
+    past = sorted((one for one in moments if one[0] <= now), key=lambda one: one[0])
+    return NextEvent(phase=past[-1][1], event=coming[1], time=coming[0])
 
 
 def document(found: Standing) -> dict[str, Any]:

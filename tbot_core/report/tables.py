@@ -155,8 +155,9 @@ def _cells(trade: Trade) -> Sequence[str]:
 
 def _near(chapter: Chapter, one: Mapping[str, Any]) -> str:
     side = "long" if one["side"] > 0 else "short"
-    moment = chapter.open + timedelta(minutes=one["minute"])
-    words = f"{one['symbol']} {one['rule']} {side}, {percent(one['distance'])} short at {exchange_time(moment):%H:%M}"
+    moment = chapter.open + timedelta(minutes=one["minute"] + 1)
+    rule = f"{one['symbol']} {one['rule']} {side}"
+    words = f"{rule} at {exchange_time(moment):%H:%M}, lacking {percent(one['distance'])}"
     return escape(words)
 
 

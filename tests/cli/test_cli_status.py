@@ -1,0 +1,142 @@
+"""`tbot status` and `tbot audit verify`: what they tell of an instance, changing nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import json
+import shutil
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tbot_core import cli
+from tbot_core.assembly import assemble
+from tbot_core.cli.run import furnish
+from tbot_core.cli.standing import document, standing
+from tbot_core.cli.status import lines
+from tbot_core.clock import ManualClock
+from tbot_core.contracts import FeedRequest
+from tbot_core.runner.run import Plan, Watcher, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tbot_core.runner.session import SessionRun
+
+MORNING = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
+
+
+def status(capsys: pytest.CaptureFixture[str], home: Path, code: int = 0) -> Any:
+    """The document of `tbot status`."""
+    assert cli.invoke(["status", "--home", str(home), "--json"]) == code
+    return json.loads(capsys.readouterr().out)
+
+
+def stopped_on_paper(home: Path) -> None:
+    """Trade on paper until something is held, then stop."""
+    furnish(home)
+    clock = ManualClock(MORNING)
+    plan = Plan(assembly=assemble(home, "paper", clock), request=FeedRequest(kind="live"), wall=clock, once=True)
+
+    def minute(session: SessionRun, _index: int) -> None:
+        if len(session.desk.portfolio.positions) > 1:
+            plan.stop.set()
+
+    asyncio.run(run(plan, Watcher(minute=minute)))
+
+
+def test_a_finished_run_is_ready(traded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """After a run that ended nothing wants attention, nothing is held, and equity is the run's."""
+    found = status(capsys, traded)
+    assert (found["mode"], found["simulated"], found["running"]) == ("demo", True, False)
+    assert (found["positions"], found["orders"], found["attention"]) == ([], [], [])
+    assert float(found["equity"]) > 0
+    assert set(found["trades"]) == {"open", "mid", "close"}
+    assert cli.invoke(["status", "--home", str(traded)]) == 0
+    text = capsys.readouterr().out
+    assert "not running" in text
+    assert "SIMULATED PRICES" in text
+
+
+def test_positions_that_nobody_manages_want_attention(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Paper that was stopped with positions: exit 1, each position with its stop, its orders, and how to resume."""
+    stopped_on_paper(tmp_path)
+    found = status(capsys, tmp_path, code=1)
+    assert (found["run"], found["mode"], found["in_session"]) == ("paper", "paper", True)
+    assert all(float(position["stop"]) > 0 for position in found["positions"])
+    assert {order["leg"] for order in found["orders"]} >= {"stop"}
+    assert any("`tbot run` resumes it" in sentence for sentence in found["attention"])
+    assert any("nobody manages them" in sentence for sentence in found["attention"])
+    assert found["trades"]["open"] >= 2
+    assert cli.invoke(["status", "--home", str(tmp_path)]) == 1
+    text = capsys.readouterr().out
+    assert found["positions"][0]["symbol"] in text
+    assert "ATTENTION" in text
+
+
+@pytest.mark.parametrize(
+    ("now", "phase", "event"),
+    [
+        ("2026-11-24T13:00", "closed", "opening bell"),
+        ("2026-11-24T14:35", "open: analysis", "open: entries"),
+        ("2026-11-24T14:55", "open: entries", "open: positions are managed"),
+        ("2026-11-24T18:00", "mid: over", "close: analysis"),
+        ("2026-11-24T20:58", "flattening", "closing bell"),
+        ("2026-11-24T21:00", "closed", "opening bell"),
+        ("2026-11-26T15:00", "closed", "opening bell"),
+    ],
+)
+def test_the_calendar_says_what_comes_next(traded: Path, now: str, phase: str, event: str) -> None:
+    """Before, between, in and after windows the phase and the next event are named, holidays passed over."""
+    moment = dt.datetime.fromisoformat(now).replace(tzinfo=dt.UTC)
+    found = document(standing(traded, moment))
+    assert (found["phase"], found["next_event"]["event"]) == (phase, event)
+    assert dt.datetime.fromisoformat(found["next_event"]["time"]) > moment
+    assert any(line.startswith("next") for line in lines(found, moment))
+
+
+def test_settings_without_a_run_are_ready(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where nothing ran yet the figures are unknown, and that is no fault."""
+    furnish(tmp_path)
+    found = status(capsys, tmp_path)
+    assert (found["run"], found["equity"]) == (None, None)
+    assert cli.invoke(["status", "--home", str(tmp_path)]) == 0
+    assert "nothing has run here yet" in capsys.readouterr().out
+
+
+def test_a_folder_without_an_instance_exits_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No settings and no run: a sentence that names the demo."""
+    assert cli.invoke(["status", "--home", str(tmp_path)]) == 3
+    assert "tbot run --demo" in capsys.readouterr().err
+
+
+def test_verify_passes_over_each_journal(traded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every journal of the instance is listed with its events and its head; an instance without one passes."""
+    assert cli.invoke(["audit", "verify", "--home", str(traded), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["verified"]
+    assert [row["events"] > 100 and len(row["head"]) == 64 for row in found["journals"]] == [True]
+    assert cli.invoke(["audit", "verify", "--home", str(tmp_path)]) == 0
+    assert "No journal" in capsys.readouterr().out
+
+
+def test_verify_names_a_journal_that_was_changed(
+    traded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A changed amount, and a file that is no database, each fail with a sentence and exit 1."""
+    home = tmp_path / "copy"
+    shutil.copytree(traded, home)
+    (file,) = (home / "data" / "runs").glob("*.sqlite")
+    connection = sqlite3.connect(file)
+    with connection:
+        connection.execute("UPDATE events SET payload = payload || ' ' WHERE seq = 40")
+    connection.close()
+    (home / "data" / "tbot.sqlite").write_bytes(b"no database, but long enough to look at" * 40)
+    assert cli.invoke(["audit", "verify", "--home", str(home), "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert sorted(row["fault"].split(" ")[0] for row in found["journals"]) == ["The", "The"]
+    assert any("event 40 does not fit" in row["fault"] for row in found["journals"])
+    assert cli.invoke(["audit", "verify", "--home", str(home)]) == 1
+    assert "FAIL" in capsys.readouterr().out

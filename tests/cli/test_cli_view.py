@@ -1,0 +1,156 @@
+"""The live view: every picture fits, says what matters, and gives the terminal back."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import io
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import pytest
+from rich.console import Console
+
+from tbot_core.assembly import assemble
+from tbot_core.calendar import ExchangeCalendar
+from tbot_core.cli.live import Live
+from tbot_core.cli.narration import Line
+from tbot_core.cli.run import Wish, furnish
+from tbot_core.cli.screen import Voice
+from tbot_core.cli.view import Board, Holding, picture
+from tbot_core.clock import ManualClock
+from tbot_core.contracts import FeedRequest
+from tbot_core.figures import MINUS
+from tbot_core.runner.run import Outcome, Plan, run
+from tbot_core.window import Window
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.text import Text
+
+DAY = dt.date(2026, 11, 24)
+NOW = dt.datetime(2026, 11, 24, 15, 0, tzinfo=dt.UTC)
+
+
+def holding(number: int) -> Holding:
+    """A position that loses."""
+    return Holding(
+        strategy="open",
+        symbol=f"SYM{number}",
+        side="short",
+        shares=Decimal("11.834567"),
+        entry=Decimal("33.79"),
+        last=Decimal("34.1234"),
+        stop=Decimal("34.47") if number % 2 else None,
+        pnl=Decimal("-3.95"),
+    )
+
+
+def board(positions: int = 3) -> Board:
+    """A session at half past ten with positions, events and denials."""
+    found = Board(mode="demo", simulated=True, source="simulated market", moment=NOW, minute=30)
+    found.session = ExchangeCalendar().session(DAY)
+    found.windows = (("open", Window(start=0, analysis=20, breakout=10, monitoring=30)),)
+    found.equity, found.pnl, found.loss_limit = Decimal("99996.05"), Decimal("-3.95"), Decimal(5000)
+    found.most_trades, found.most_positions, found.sent = 4, 5, {"open": 3}
+    found.holdings = tuple(holding(number) for number in range(positions))
+    found.told = [
+        Line(time=NOW, text="open LONG TARNO 11.834 at 33.79", weight="entry"),
+        Line(
+            time=NOW, text=f"open out of TARNO 11.834 at 33.29, time: {MINUS}5.97", weight="exit", gain=Decimal("-5.97")
+        ),
+        Line(time=NOW, text="a line that is far longer than any terminal of eighty columns " * 3, weight="window"),
+    ] * 9
+    found.denials.update({"MAX_TRADES": 4})
+    return found
+
+
+def plain(lines: list[Text]) -> str:
+    """The picture without its colours."""
+    return "\n".join(line.plain for line in lines)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (40, 10), (200, 60), (79, 23), (132, 43)])
+@pytest.mark.parametrize("positions", [0, 3, 12])
+def test_a_picture_fits_the_terminal(size: tuple[int, int], positions: int) -> None:
+    """At any size there are no more lines than rows, and no line is wider than the columns."""
+    width, height = size
+    lines = picture(board(positions), width, height)
+    assert len(lines) == height
+    assert all(line.cell_len <= width for line in lines)
+
+
+def test_a_picture_says_what_matters() -> None:
+    """Whose prices, the time twice, equity, the limit, positions with stops, events and denials are on 80 by 24."""
+    text = plain(picture(board(), 80, 24))
+    for words in (
+        "SIMULATED PRICES",
+        "10:00 New York",
+        "15:00 UTC",
+        "99,996.05",
+        f"{MINUS}3.95",
+        "5,000.00",
+        "open 3/4",
+    ):
+        assert words in text
+    for words in ("SYM1", "34.47", "on close", "open LONG TARNO", "MAX_TRADES 4", "Ctrl-C"):
+        assert words in text
+
+
+def test_a_picture_without_a_session_says_what_is_waited_for() -> None:
+    """Before the bell the view counts down, and before that it says that it prepares."""
+    empty = Board(mode="paper")
+    assert "Preparing" in plain(picture(empty, 80, 24))
+    empty.moment, empty.waiting = NOW, NOW + dt.timedelta(hours=3, minutes=5)
+    assert "2026-11-24 13:05 New York (18:05 UTC), in 3 h 05 min" in plain(picture(empty, 80, 24))
+
+
+def test_a_terminal_without_unicode_gets_ascii() -> None:
+    """Where the terminal cannot show them, no other characters are used."""
+    found = board()
+    found.told = found.told[:2]
+    assert plain(picture(found, 80, 24, plain=True)).isascii()
+
+
+def test_many_positions_leave_room_for_events() -> None:
+    """More positions than fit are counted, and the last event stays in sight."""
+    text = plain(picture(board(12), 80, 24))
+    assert "and 6 more" in text
+    assert "a line that is far longer" in text
+
+
+def watched(home: Path, moment: dt.datetime | None = None) -> tuple[str, Live, Outcome]:
+    """A whole demo, or paper from a moment on, seen on a terminal that is a string."""
+    furnish(home)
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=80, height=24, color_system="truecolor")
+    clock = ManualClock(moment or NOW)
+    wish = Wish(mode="demo" if moment is None else "paper", home=home)
+    live = Live(wish, clock, Voice(to_errors=False), console)
+    request = FeedRequest(kind="demo" if moment is None else "live")
+    plan = Plan(assembly=assemble(home, wish.mode, clock), request=request, wall=clock, pace=5200.0, once=True)
+    with live:
+        outcome = asyncio.run(run(plan, live.watcher))
+    return stream.getvalue(), live, outcome
+
+
+def test_a_run_is_drawn_and_the_terminal_given_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The alternate screen is entered and left, drawn at most ten times a second, and the tables follow."""
+    drawn, live, outcome = watched(tmp_path)
+    assert "\x1b[?1049h" in drawn
+    assert drawn.index("\x1b[?1049h") < drawn.rindex("\x1b[?1049l")
+    assert 10 < drawn.count("SIMULATED PRICES") <= 48
+    assert "window: 40 candidates" in drawn
+    live.end(outcome)
+    said = capsys.readouterr().out
+    assert said.startswith("tbot demo. SIMULATED PRICES")
+    assert "P&L by strategy" in said
+
+
+def test_a_wait_for_the_bell_is_drawn(tmp_path: Path) -> None:
+    """Paper before the bell shows the countdown, and trades when it has rung."""
+    drawn, live, outcome = watched(tmp_path, dt.datetime(2026, 11, 24, 14, 29, 30, tzinfo=dt.UTC))
+    assert "Waiting for the bell" in drawn
+    assert live.board.waiting is None
+    assert outcome.summary.trades

@@ -1,0 +1,147 @@
+"""`tbot why`: decisions with their comparisons, and any minute worked out anew."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tbot_core import cli, records
+from tbot_core.journal import read_journal
+from tbot_core.reasons import Reason
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tbot_core.journal import Event
+
+
+def asked(capsys: pytest.CaptureFixture[str], home: Path, *args: str, code: int = 0) -> str:
+    """What `tbot why` says."""
+    assert cli.invoke(["why", *args, "--home", str(home)]) == code
+    captured = capsys.readouterr()
+    return captured.out if code == 0 else captured.err
+
+
+def document(capsys: pytest.CaptureFixture[str], home: Path, *args: str) -> Any:
+    """The answer for machines."""
+    return json.loads(asked(capsys, home, *args, "--json"))
+
+
+def decisions(home: Path) -> list[Event]:
+    """Every decision of the demo, oldest first."""
+    (file,) = (home / "data" / "runs").glob("*.sqlite")
+    journal = read_journal(file)
+    found = list(journal.events(kind=records.DECISION))
+    journal.close()
+    return found
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_every_decision_is_explained_by_what_fired(
+    traded: Path, capsys: pytest.CaptureFixture[str], allowed: bool
+) -> None:
+    """A decision, allowed or denied, is shown with its reason, its sentence, and a trigger of its minute that fires."""
+    event = next(one for one in decisions(traded) if (one.payload["reason"] == "ALLOWED") is allowed)
+    signal = event.payload["signal"]
+    found = document(capsys, traded, signal["symbol"], "--date", signal["session"])
+    assert event.payload["reason"] in {one["reason"] for one in found["decisions"]}
+    minute = next(one for one in found["minutes"] if one["minute"] == signal["minute"])
+    part = next(one for one in minute["strategies"] if one["strategy"] == signal["strategy"])
+    assert [one["rule"] for one in part["comparisons"] if one["fires"]] == [signal["rule"]]
+    assert part["filters"] == "ALLOWED"
+    assert minute["bar"]["close"] == event.payload["price"]
+    text = asked(capsys, traded, signal["symbol"], "--date", signal["session"])
+    assert Reason[event.payload["reason"]].sentence in text
+    assert "FIRES" in text
+    assert "SIMULATED PRICES" in text
+
+
+def test_any_minute_is_worked_out_anew(traded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A minute in which nothing was decided shows what was compared, with values and levels, and that nothing fired."""
+    symbol = decisions(traded)[0].payload["signal"]["symbol"]
+    found = document(capsys, traded, symbol, "--at", "09:51", "--date", found_date(traded))
+    (minute,) = found["minutes"]
+    assert minute["minute"] == 20
+    assert minute["time"].endswith("14:51:00+00:00")
+    (part,) = [one for one in minute["strategies"] if one["comparisons"]]
+    assert part["strategy"] == "open"
+    assert all(one["value"] > 0 and one["level"] > 0 for one in part["comparisons"])
+    assert "not in the entry phase" in asked(capsys, traded, symbol, "--at", "12:00")
+
+
+def found_date(home: Path) -> str:
+    """The first session of the demo."""
+    session: str = decisions(home)[0].payload["signal"]["session"]
+    return session
+
+
+def test_a_moment_shows_the_position_and_orders_of_then(traded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two minutes after an allowed decision its position stands with a stop, and before it there was none."""
+    (file,) = (traded / "data" / "runs").glob("*.sqlite")
+    journal = read_journal(file)
+    event = next(one for one in journal.events(kind="fill"))
+    journal.close()
+    symbol, when = event.payload["symbol"], event.applied
+    then = document(capsys, traded, symbol, "--at", when.isoformat())
+    assert then["position"]["stop"]
+    assert {order["state"] for order in then["orders"]} >= {"filled"}
+    before = document(capsys, traded, symbol, "--at", f"{when.date().isoformat()}T09:40")
+    assert (before["position"], before["orders"]) == (None, [])
+
+
+def test_a_symbol_without_a_signal_is_told_how_close_it_came(traded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where no strategy had a signal, the closest approach to each trigger is named."""
+    named = {one.payload["signal"]["symbol"] for one in decisions(traded)}
+    symbols = document(capsys, traded, min(named))
+    assert symbols["screening"]
+    from tbot_broker_paper.companies import SYMBOLS
+
+    quiet = next(symbol for symbol in SYMBOLS if symbol not in named)
+    text = asked(capsys, traded, quiet)
+    assert "No strategy had a signal on it" in text
+    assert "no trigger; closest to" in text
+
+
+@pytest.mark.parametrize(
+    ("args", "words", "code"),
+    [
+        (("NOSUCH",), "NOSUCH is not among the 40 symbols", 2),
+        (("TARNO", "--at", "09:30"), "outside the session", 2),
+        (("TARNO", "--at", "16:01"), "outside the session", 2),
+        (("TARNO", "--at", "25:99"), "is no time", 2),
+        (("TARNO", "--date", "yesterday"), "is no date", 2),
+        (("TARNO", "--date", "2001-01-01"), "has no session of 2001-01-01", 2),
+        (("TARNO", "--run", "zzz"), "names 0 runs", 2),
+    ],
+)
+def test_questions_that_have_no_answer(
+    traded: Path, capsys: pytest.CaptureFixture[str], args: tuple[str, ...], words: str, code: int
+) -> None:
+    """Unknown symbols, times outside the session and runs that are not there get a sentence and exit 2."""
+    assert words in asked(capsys, traded, *args, code=code)
+
+
+def test_without_a_run_there_is_nothing_to_explain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An instance in which nothing ran says so, and how to get a run."""
+    assert "No run is recorded" in asked(capsys, tmp_path, "TARNO", code=1)
+
+
+def test_the_journal_answers_alone_when_settings_are_gone(
+    traded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With changed settings a note says so; with settings that cannot be read the journal's part is shown."""
+    home = tmp_path / "copy"
+    shutil.copytree(traded, home)
+    event = decisions(home)[0]
+    symbol = event.payload["signal"]["symbol"]
+    settings = home / ".env_bot"
+    settings.write_text(settings.read_text() + "MAX_GAP_PCT_OPEN=0.09\n")
+    assert "Settings have changed since the run" in document(capsys, home, symbol)["note"]
+    settings.write_text("BROKER_NAME=PAPER\nSTRATEGY_SEQUENCE=nosuch\n")
+    found = document(capsys, home, symbol)
+    assert found["minutes"] == []
+    assert "only what the journal says" in found["note"]
+    assert "decided at" in asked(capsys, home, symbol)

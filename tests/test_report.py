@@ -1,0 +1,191 @@
+"""The report: self-contained, escaped, the same bytes for the same run."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from decimal import Decimal
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+
+from tbot_core import cli, report
+from tbot_core.chronicle import Chapter, Chronicle, read
+from tbot_core.figures import MINUS, money, percent, plural, price, quantity
+from tbot_core.journal import read_journal
+from tbot_core.projection import Book
+from tbot_core.summary import Summary
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tbot_core.journal import Event
+
+OPEN = dt.datetime(2026, 11, 24, 14, 30, tzinfo=dt.UTC)
+EMPTY = Summary(
+    mode="replay",
+    sessions=0,
+    symbols=0,
+    equity_start=Decimal(0),
+    equity_end=Decimal(0),
+    trades=(),
+    denials={},
+    settings_hash="s",
+    data_hash="d",
+)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An instance with a finished demo."""
+    folder = tmp_path_factory.mktemp("report")
+    assert cli.invoke(["run", "--demo", "--sessions", "2", "--home", str(folder), "--json"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def events(home: Path) -> list[Event]:
+    """The demo's journal."""
+    (file,) = (home / "data" / "runs").glob("*.sqlite")
+    journal = read_journal(file)
+    found = list(journal.events())
+    journal.close()
+    return found
+
+
+@pytest.fixture(scope="module")
+def page(home: Path) -> str:
+    """The demo's report."""
+    (file,) = (home / "reports").iterdir()
+    return file.read_text(encoding="utf-8")
+
+
+class _Balanced(HTMLParser):
+    """Checks that every element that is opened is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, _attrs: object) -> None:
+        if tag not in {"meta", "br"}:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: object) -> None:
+        """An element without content needs no end."""
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_report_needs_no_network_and_no_script(page: str) -> None:
+    """No address, no script, nothing loaded; elements are balanced."""
+    assert not re.search(r"https?:|<script|<link|<img|url\(|@import", page)
+    parser = _Balanced()
+    parser.feed(page)
+    assert parser.open == []
+
+
+def test_the_report_says_all_that_happened(page: str, events: list[Event]) -> None:
+    """Banner, both drawings, every trade, every reason with its sentence, near misses, notes and hashes are there."""
+    story = read(events)
+    assert "SIMULATED PRICES" in page
+    assert page.count("<svg") == 2
+    for trade in story.book.trades:
+        assert f"<td>{trade.symbol}</td>" in page
+    for name, _ in story.denials:
+        assert f"<code>{name}</code>" in page
+    assert "Near misses" in page
+    assert story.run["settings_hash"] in page
+    assert story.run["data_hash"] in page
+    assert "prefers-color-scheme: dark" in page
+
+
+def test_the_same_run_gives_the_same_bytes(tmp_path: Path, home: Path, events: list[Event], page: str) -> None:
+    """Written again from the journal, the report does not change by a byte."""
+    (file,) = (home / "reports").iterdir()
+    story = read(events)
+    summary = attrs.evolve(
+        EMPTY,
+        mode="demo",
+        sessions=story.book.sessions,
+        symbols=story.book.symbols,
+        equity_start=story.book.equity_start,
+        equity_end=story.book.equity,
+        trades=tuple(story.book.trades),
+        denials=story.book.denials,
+        settings_hash=story.run["settings_hash"],
+        data_hash=story.run["data_hash"],
+        notes=tuple(story.run["notes"]),
+    )
+    path = report.write(tmp_path, "again", summary, events)
+    assert path.read_text(encoding="utf-8") == page
+    assert path.name == "again.html"
+    assert file.suffix == ".html"
+
+
+def test_text_from_outside_is_escaped() -> None:
+    """A source or a note that holds markup is shown as text."""
+    hostile = "<script>alert(1)</script>"
+    story = Chronicle(run={"source": hostile, "run_id": hostile}, chapters=(), book=Book())
+    text = report.page(attrs.evolve(EMPTY, notes=(hostile,)), story)
+    assert "<script" not in text
+    assert text.count("&lt;script&gt;") == 4
+    assert "MARKET PRICES" in text
+    assert "There were none." in text
+
+
+def test_changes_of_risk_are_listed() -> None:
+    """A latch is shown with its time, its cause and the figures compared."""
+    change = {"what": "daily loss latch", "cause": "DAILY_LOSS_LIMIT reached", "value": "-5001.5", "limit": "-5000"}
+    chapter = Chapter(
+        date="2026-11-24",
+        open=OPEN,
+        close=OPEN + dt.timedelta(minutes=390),
+        opening=Decimal(100_000),
+        closing=Decimal(94_998),
+        risk=[(OPEN + dt.timedelta(minutes=61), change)],
+        curve=[(OPEN, Decimal(100_000))],
+    )
+    text = report.page(EMPTY, Chronicle(run={}, chapters=(chapter,), book=Book()))
+    for words in ("daily loss latch", "DAILY_LOSS_LIMIT reached", f"{MINUS}5,001.50", "10:31", "2026-11-24"):
+        assert words in text
+
+
+def test_chapters_add_up_to_the_run(events: list[Event]) -> None:
+    """Trades and profits of the sessions are those of the run, and each curve ends at its session's equity."""
+    story = read(events)
+    assert sum(len(chapter.trades) for chapter in story.chapters) == len(story.book.trades)
+    assert sum(chapter.pnl for chapter in story.chapters) == story.book.equity - story.book.equity_start
+    assert sum(pnl for _, _, pnl in story.by_strategy.values()) == story.book.equity - story.book.equity_start
+    for chapter in story.chapters:
+        assert chapter.closed
+        assert chapter.curve[-1] == (chapter.close, chapter.closing)
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (money(Decimal("99978.7476")), "99,978.75"),
+        (money(Decimal("-0.004")), "0.00"),
+        (money(Decimal("-5.6031"), signed=True), f"{MINUS}5.60"),
+        (money(Decimal("0.001"), signed=True), "0.00"),
+        (money(Decimal("12.5"), signed=True), "+12.50"),
+        (price(Decimal("33.75")), "33.75"),
+        (price(Decimal("33.2476")), "33.2476"),
+        (quantity(Decimal("11.848341")), "11.848"),
+        (quantity(Decimal(20)), "20"),
+        (quantity(Decimal(1200)), "1,200"),
+        (percent(Decimal("0.0153")), "1.53\N{NO-BREAK SPACE}%"),
+        (percent(-0.00001), "0.00\N{NO-BREAK SPACE}%"),
+        (percent(Decimal("-0.1"), 0), f"{MINUS}10\N{NO-BREAK SPACE}%"),
+        (plural(1, "entry", "entries"), "1 entry"),
+        (plural(2, "entry", "entries"), "2 entries"),
+        (plural(1000, "trade"), "1,000 trades"),
+    ],
+)
+def test_figures_read_well(shown: str, expected: str) -> None:
+    """Money to the cent without a negative zero, prices and quantities without needless digits."""
+    assert shown == expected
