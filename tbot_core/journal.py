@@ -147,7 +147,7 @@ class Journal:
         query = f"SELECT {_COLUMNS} FROM events WHERE kind = ? ORDER BY seq DESC LIMIT 1"  # noqa: S608  # constants
         with self._reading():
             row = self._connection.execute(query, (kind,)).fetchone()
-        return None if row is None else _event(row)
+            return None if row is None else _event(row)
 
     def expect(self, after: int, *, leaving_out: frozenset[str] = frozenset()) -> None:
         """Repeat a killed run: the next appends must equal the events behind this sequence number.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 import pytest
 
-from tbot_core.bars import Market
+from tbot_core.bars import Bars, Day, Market
 from tbot_core.contracts import Check
 from tbot_core.decide import Entrant, Scan, judge, propose, screen
 from tbot_core.errors import PluginError
@@ -16,18 +17,17 @@ from tbot_core.model import Side
 from tbot_core.policy import Frame
 from tbot_core.reasons import Reason
 from tbot_core.signals import Exits, Signals
-from tbot_core.testing.sessions import Draft, day
+from tbot_core.testing.sessions import NAMES, Draft, day
 from tbot_core.testing.trades import DAY, NONE, rules
 from tbot_core.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tbot_core.bars import Bars, Day
     from tbot_core.decide import Rules
 
 WINDOW = Window(start=0, analysis=20, breakout=10, monitoring=30)
-FRAME = Frame(start_time=WINDOW, analysis_minutes=20, breakout_minutes=10, monitoring_minutes=30)  # type: ignore[arg-type]  # no time of day is read here
+FRAME = Frame(start_time=dt.time(14, 30), analysis_minutes=20, breakout_minutes=10, monitoring_minutes=30)
 
 
 def signals(*rows: dict[str, Any], exits: Exits | None = None) -> Signals:
@@ -109,11 +109,9 @@ def entrant(strategy: Any = None, short_type: str = "ShortSell") -> Entrant:
     return Entrant(name="open", rank=2, strategy=strategy or Silent(), frame=attrs.evolve(FRAME, short_type=short_type))
 
 
-def screened(
-    found: Rules, facts: Day, symbols: tuple[str, ...], strategy: Any = None, minutes: int = 390
-) -> list[Reason]:
+def screened(found: Rules, facts: Day, symbols: str, strategy: Any = None, minutes: int = 390) -> list[Reason]:
     """The reason of each symbol."""
-    return [Reason(code) for code in screen(entrant(strategy), found, facts, symbols, minutes).reasons.tolist()]
+    return [Reason(code) for code in screen(entrant(strategy), found, facts, tuple(symbols), minutes).reasons.tolist()]
 
 
 def judged(found: Rules, rows: Signals, draft: Draft, short_type: str = "ShortSell", **facts: Any) -> list[Reason]:
@@ -135,20 +133,20 @@ def test_blocklist_and_universe() -> None:
     """BLOCKLIST first; then the UNIVERSE_MAX largest by dollar volume, unknown ones last, ties by symbol."""
     facts = day(5, previous_close=[10, 20, 10, 10, 10], average_volume=[100.0, 60.0, NONE, 100.0, 90.0])
     found = rules(blocklist=frozenset({"E"}), universe_max=2)
-    assert screened(found, facts, ("A", "B", "C", "D", "E")) == [
+    assert screened(found, facts, "ABCDE") == [
         Reason.ALLOWED,
         Reason.ALLOWED,
         Reason.UNIVERSE_TRUNCATED,
         Reason.UNIVERSE_TRUNCATED,
         Reason.BLOCKLISTED,
     ]
-    assert set(screened(rules(universe_max=5), facts, ("A", "B", "C", "D", "E"))) == {Reason.ALLOWED}
+    assert set(screened(rules(universe_max=5), facts, "ABCDE")) == {Reason.ALLOWED}
 
 
 @pytest.mark.parametrize(("minutes", "reason"), [(35, Reason.ALLOWED), (34, Reason.WINDOW_OUTSIDE_SESSION)])
 def test_a_window_needs_room_before_flattening(minutes: int, reason: Reason) -> None:
     """The entry phase ends at minute 30: with five minutes of flattening 35 are enough, 34 are not."""
-    assert screened(rules(), day(1), ("A",), minutes=minutes) == [reason]
+    assert screened(rules(), day(1), "A", minutes=minutes) == [reason]
 
 
 @pytest.mark.parametrize(
@@ -157,7 +155,7 @@ def test_a_window_needs_room_before_flattening(minutes: int, reason: Reason) -> 
 @pytest.mark.parametrize("rejects", [True, False])
 def test_a_strategys_own_condition_is_screened(vix: float, reason: Reason, rejects: bool) -> None:
     """Equal passes; what is required and unknown denies even with FILTER_MISSING_DATA=pass."""
-    assert screened(rules(missing_rejects=rejects), day(1, vix=vix), ("A",), Choosy()) == [reason]
+    assert screened(rules(missing_rejects=rejects), day(1, vix=vix), "A", Choosy()) == [reason]
 
 
 @pytest.mark.parametrize(("rejects", "reason"), [(True, Reason.GAP_UNKNOWN), (False, Reason.ALLOWED)])
@@ -165,7 +163,7 @@ def test_filter_missing_data_decides_on_the_unknown(rejects: bool, reason: Reaso
     """NaN is denied or passed as FILTER_MISSING_DATA says, never compared."""
     one = Fixed(screens=(check([NONE, 5.0], low=1.0, high=9.0),), judges=(check([NONE, 5.0], low=1.0, high=9.0),))
     found = rules(missing_rejects=rejects, filters={"one": one})
-    assert screened(found, day(2), ("A", "B")) == [reason, Reason.ALLOWED]
+    assert screened(found, day(2), "AB") == [reason, Reason.ALLOWED]
     assert judged(found, signals({}, {}), Draft("A", "B")) == [reason, Reason.ALLOWED]
 
 
@@ -264,13 +262,10 @@ def test_symbols_screened_out_have_no_proposals() -> None:
 def test_a_block_gives_each_session_its_own() -> None:
     """The same signals, scanned together or alone, are the same proposals."""
     bars = Draft("A", "B").bars()
-    block = type(bars)(
-        {name: np.stack([bars.field(name)] * 3, axis=1) for name in ("open", "high", "low", "close", "volume", "vwap")},
-        bars.symbols,
-    )
+    block = Bars({name: np.stack([bars.field(name)] * 3, axis=1) for name in NAMES}, bars.symbols)
     rows = attrs.evolve(signals({}, {}), cells=(np.array([2, 0]), np.array([1, 0])))
     facts = day(2)
-    whole = type(facts)(
+    whole = Day(
         **{
             name: np.stack([value] * 3)
             for name, value in attrs.asdict(facts, recurse=False).items()
