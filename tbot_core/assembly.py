@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from collections import defaultdict
 from collections.abc import Mapping
 from decimal import Decimal
@@ -19,14 +20,14 @@ from tbot_core.decide import Entrant, Rules
 from tbot_core.declaration import Declared
 from tbot_core.errors import PluginError
 from tbot_core.model import UNITS_PER_SHARE
-from tbot_core.plugins import catalogue
+from tbot_core.plugins import catalogue, lock
 from tbot_core.plugins.catalogue import Listing
 from tbot_core.plugins.checks import risk_checks
 from tbot_core.plugins.failure import PluginFailure, refusal
 from tbot_core.plugins.loader import Loaded, Loader, build
 from tbot_core.plugins.recording import record_run
 from tbot_core.seams import disk, log
-from tbot_core.settings import Settings
+from tbot_core.settings import Instance, Settings
 from tbot_core.window import Window
 from tbot_core.windows import anchor_named, named_window, place
 
@@ -123,11 +124,13 @@ class Assembly:
 def assemble(home: Path | str | None, mode: Mode, clock: Clock, overrides: Mapping[str, str] | None = None) -> Assembly:
     """Find and import what the settings enable, read the settings with what it declares, and build filters and checks.
 
-    Raises SettingsError for faults, and PluginError when a strategy, or outside simulations any enabled plugin, is
-    absent or broken; an absent filter of a simulation is a note.
+    Live, nothing is imported before each enabled plugin is found to be exactly as plugins.lock approved it. Raises
+    SettingsError for faults, and PluginError when a plugin is not so approved, and when a strategy, or outside
+    simulations any enabled plugin, is absent or broken; an absent filter of a simulation is a note.
     """
     texts = {**configuration.raw(home), **(overrides or {})}
-    listings = catalogue.plugins()
+    listings = catalogue.mark(catalogue.plugins(), configuration.enabled(texts))
+    warnings = _unapproved(Instance.at(home), listings, texts, mode)
     wanted = _wanted(texts, mode)
     loader = Loader()
     loaded, failures = loader.offers(wanted, listings)
@@ -144,7 +147,7 @@ def assemble(home: Path | str | None, mode: Mode, clock: Clock, overrides: Mappi
         loader=loader,
         loaded=loaded,
         failures=failures,
-        notes=tuple(f"Not applied: {one.kind} {one.name} ({one.error})" for one in failures),
+        notes=(*(f"Not applied: {one.kind} {one.name} ({one.error})" for one in failures), *warnings),
         filters={},
         listings=listings,
         checks=checks,
@@ -165,6 +168,22 @@ def index_funds() -> Mapping[str, Mapping[str, Decimal]]:
     for row in csv.DictReader(disk.read_text(_FUNDS).splitlines()):
         table[row["index"]][row["symbol"]] = Decimal(row["leverage"])
     return table
+
+
+def _unapproved(
+    instance: Instance, listings: tuple[Listing, ...], texts: Mapping[str, str], mode: Mode
+) -> tuple[str, ...]:
+    """What a person must know of plugins that nobody approved; live trading refuses them here, before any import."""
+    if mode == "live":
+        if sentences := lock.objections(instance.home, listings):
+            raise lock.refusal(sentences)
+        # Bytecode beside the sources is not pinned, so live trading reads none but what it compiled itself.
+        sys.pycache_prefix = str(instance.data / "bytecode")
+    elif mode == "paper" and (texts.get("ENVIRONMENT") or "production").strip().lower() == "production":
+        sentences = lock.objections(instance.home, listings)
+        more = f" {len(sentences) - 1} more: `tbot plugins verify` shows all." if len(sentences) > 1 else ""
+        return tuple(f"Live trading would refuse the plugins: {one}{more}" for one in sentences[:1])
+    return ()
 
 
 def _wanted(texts: Mapping[str, str], mode: Mode) -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ from tbot_core.bars import Array
 from tbot_core.calendar import ExchangeCalendar
 from tbot_core.clock import Clock
 from tbot_core.model import Fill
+from tbot_core.needs import PluginNeeds
 from tbot_core.reasons import Reason
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ class Plugin:
 
     `name` equals the entry point's; `config` is a frozen attrs class whose fields are made by
     `tbot_core.declaration.setting`; `create(config, context)` returns the finished object of its kind and may import
-    heavy libraries; `capabilities` are words of the kind (`feed`: a broker that also serves bars).
+    heavy libraries; `capabilities` are words of the kind (`feed`: a broker that also serves bars); `needs` is what it
+    reaches for beyond computing, which whoever approves it is shown.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Plugin:
     config: type[Any]
     create: Callable[[Any, Context], object]
     capabilities: frozenset[str] = frozenset()
+    needs: PluginNeeds = attrs.field(factory=PluginNeeds)
 
 
 @runtime_checkable

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tbot_core.cli.options import emit, home_option, json_option
+from tbot_core.cli.pinning import alike, lock_command, verify_command
 from tbot_core.errors import TbotError, UsageError
-from tbot_core.plugins import catalogue, records
+from tbot_core.needs import PluginNeeds
+from tbot_core.plugins import catalogue, lock, records
+from tbot_core.plugins.installed import origin
 from tbot_core.settings.instance import Instance
 from tbot_core.settings.switches import enabled, raw
 
@@ -23,11 +26,17 @@ if TYPE_CHECKING:
     from tbot_core.plugins.records import Record, Records
 
 _HASH_SHOWN = 12
+_LOCK = 4
+_ALARMING = frozenset({"CHANGED", "UNLISTED"})
 
 
 @click.group()
 def command() -> None:
-    """List plugins and what they offer."""
+    """List plugins, what they offer, and what is approved of them."""
+
+
+command.add_command(lock_command)
+command.add_command(verify_command)
 
 
 @command.command("list")
@@ -39,14 +48,19 @@ def command() -> None:
 def list_command(*, probing: bool, as_json: bool, home: Path | None) -> None:
     """List every installed plugin with its state.
 
-    States: active (the settings name it), available, duplicate, incompatible, broken. Without --probe nothing is
-    imported: the list reads metadata and what was recorded.
+    States: active (the settings name it), available, duplicate, incompatible, broken. LOCK: locked, CHANGED since it
+    was approved, UNLISTED (in use and in no plugins.lock). Without --probe nothing is imported: the list reads
+    metadata, files and what was recorded.
     """
     listings, known, warnings = listed(home, probing=probing)
-    for warning in warnings:
+    standings, doubts = _standings(home, listings)
+    for warning in [*warnings, *doubts]:
         click.echo(f"tbot: {warning}", err=True)
-    rows = [row(listing, known.of(listing.entry)) for listing in listings]
-    emit({"plugins": rows}, as_json=as_json, lines=_table(listings))
+    rows = [
+        row(listing, known.of(listing.entry)) | {"lock": standing}
+        for listing, standing in zip(listings, standings, strict=True)
+    ]
+    emit({"plugins": rows}, as_json=as_json, lines=_table(rows))
 
 
 @command.command("info")
@@ -87,7 +101,7 @@ def listed(home: Path | None, *, probing: bool = False) -> tuple[tuple[Listing, 
 
 
 def row(listing: Listing, record: Record | None) -> dict[str, object]:
-    """One plugin as a document: what the list says of it."""
+    """One plugin as a document: what the list says of it, but for the lock."""
     entry = listing.entry
     return {
         "kind": entry.kind,
@@ -96,6 +110,10 @@ def row(listing: Listing, record: Record | None) -> dict[str, object]:
         "version": entry.version,
         "state": listing.state,
         "enabled": listing.enabled,
+        "files_hash": records.fingerprint(entry)[:_HASH_SHOWN],
+        "last_crash": f"{record.crashed}: {record.crash}" if record and record.crash else "",
+        "needs": needs.document if (needs := records.needs_of(_described(record))) else {},
+        "origin": origin(entry).words,
         "reason": listing.reason,
         "seen": listing.seen,
         "summary": _described(record).get("summary", ""),
@@ -115,8 +133,6 @@ def described(name: str, home: Path | None) -> dict[str, object]:
     return row(listing, record) | {
         "capabilities": description.get("capabilities", []),
         "entry_point": listing.entry.target,
-        "files_hash": records.fingerprint(listing.entry)[:_HASH_SHOWN],
-        "origin": catalogue.origin(listing.entry),
         "requires": list(listing.entry.requires),
         "settings": description.get("settings", []),
     }
@@ -160,17 +176,49 @@ def _described(record: Record | None) -> Mapping[str, Any]:
     return (record.description if record is not None else None) or {}
 
 
-def _table(listings: Sequence[Listing]) -> Iterator[str]:
-    if not listings:
+def _standings(home: Path | None, listings: Sequence[Listing]) -> tuple[list[str], list[str]]:
+    """What the lock says of each listing ("" of one that is neither locked nor in use), and warnings."""
+    warnings = []
+    approved = None
+    changed: set[tuple[str, str]] = set()
+    try:
+        approved = lock.read(Instance.at(home).home)
+        changed = {(it.kind, it.name) for it in lock.verify(approved or lock.Lock(), listings)}
+    except TbotError as fault:
+        warnings.append(f"{fault.message} So the list cannot tell which plugins are approved.")
+    warnings += alike(listings, approved)
+    standings = []
+    for listing in listings:
+        kind, name = listing.entry.kind, listing.entry.name
+        if approved is not None and approved.of(kind, name) is not None:
+            standings.append("CHANGED" if (kind, name) in changed else "locked")
+        else:
+            standings.append("UNLISTED" if listing.enabled else "")
+    return standings, warnings
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    if not rows:
         yield "No plugins are installed."
         return
-    cells = [("STATE", "KIND", "NAME", "DISTRIBUTION")]
-    cells += [(it.state, it.entry.kind, it.entry.name, f"{it.entry.dist} {it.entry.version}") for it in listings]
+    cells = [("STATE", "KIND", "NAME", "DISTRIBUTION", "LOCK", "HASH", "ORIGIN")]
+    for it in rows:
+        what = it["state"], it["kind"], it["name"], f"{it['distribution']} {it['version']}"
+        cells.append((*what, it["lock"], it["files_hash"], it["origin"]))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    reasons = ["", *(f"{it.reason}{f' (seen {it.seen})' if it.seen else ''}" for it in listings)]
-    for line, reason in zip(cells, reasons, strict=True):
-        padded = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        yield f"{padded}  {reason}".rstrip()
+    for line, reason in zip(cells, ["", *map(_remark, rows)], strict=True):
+        padded = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
+        if line[_LOCK] in _ALARMING:
+            padded[_LOCK] = click.style(padded[_LOCK], fg="red", bold=True)
+        yield f"{'  '.join(padded)}  {reason}".rstrip()
+
+
+def _remark(row: Mapping[str, Any]) -> str:
+    """What is wrong now, else how it crashed last."""
+    if row["reason"]:
+        seen = f" (seen {row['seen']})" if row["seen"] else ""
+        return f"{row['reason']}{seen}"
+    return f"last crash {row['last_crash']}" if row["last_crash"] else ""
 
 
 def _sheet(facts: Mapping[str, Any]) -> Iterator[str]:
@@ -179,6 +227,7 @@ def _sheet(facts: Mapping[str, Any]) -> Iterator[str]:
     yield f"  distribution  {facts['distribution']} {facts['version']}"
     yield f"  origin        {facts['origin']}"
     yield f"  files         {facts['files_hash'] or 'unreadable'}"
+    yield f"  needs         {PluginNeeds.of(facts['needs']).sentence if facts['needs'] else 'not recorded'}"
     yield f"  requires      {', '.join(facts['requires']) or 'nothing of tbot-core'}"
     if facts["capabilities"]:
         yield f"  capabilities  {', '.join(facts['capabilities'])}"

@@ -111,19 +111,6 @@ def mark(listings: Iterable[Listing], enabled: Container[tuple[str, str]]) -> tu
     return tuple(marked)
 
 
-def origin(entry: Entry) -> str:
-    """Where the entry's distribution was installed from, in words."""
-    from importlib_metadata import Distribution
-
-    try:
-        found = next(iter(Distribution.discover(name=entry.dist))).origin
-        url = "" if found is None else str(found.url)
-        editable = bool(url) and getattr(getattr(found, "dir_info", None), "editable", False)
-    except (StopIteration, AttributeError, ValueError):
-        return "unknown"
-    return f"{url} (editable)" if editable else url or "a package index"
-
-
 def fits(requirement: str, version: str) -> bool:
     """Whether a version of the core satisfies a requirement ("tbot-core>=1,<2"); ValueError if it is malformed."""
     wanted = requirement[len(CORE) :].strip()

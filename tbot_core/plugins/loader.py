@@ -14,6 +14,7 @@ import pluggy
 from tbot_core import hookspecs
 from tbot_core.contracts import Broker, Filter, Plugin, Strategy
 from tbot_core.errors import PluginError
+from tbot_core.needs import PluginNeeds
 from tbot_core.plugins.catalogue import Entry
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.seams import log
@@ -175,6 +176,8 @@ def _sound(entry: Entry, results: list[Any]) -> Plugin:
         raise PluginError(f"It calls itself {plugin.name!r}.", f"Use the entry point's name, {entry.name!r}.")
     if not _is_frozen(plugin.config):
         raise PluginError(f"Its config is {_named(plugin.config)}.", "Give a class made by attrs.frozen.")
+    if not isinstance(plugin.needs, PluginNeeds):
+        raise PluginError(f"Its needs are {_named(plugin.needs)}.", "Give a tbot_core.needs.PluginNeeds.")
     try:
         inspect.signature(plugin.create).bind(None, None)
     except TypeError as fault:

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 LIMIT_S: Final = 10.0
 _ANSWER_BYTES: Final = 1_000_000
-_PARTS: Final = ("summary", "capabilities", "settings")
+_PARTS: Final = ("summary", "capabilities", "settings", "needs")
 
 
 @attrs.frozen(kw_only=True)
 class Outcome:
-    """What a trial showed: the plugin's description (summary, capabilities, settings), or its failure."""
+    """What a trial showed: the plugin's description (summary, capabilities, settings, needs), or its failure."""
 
     entry: Entry
     description: Mapping[str, Any] | None = None

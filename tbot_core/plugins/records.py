@@ -8,19 +8,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from tbot_core.errors import AccessError, TbotError
+from tbot_core.needs import PluginNeeds
 from tbot_core.plugins.failure import PluginFailure
+from tbot_core.plugins.installed import package_files
 from tbot_core.seams import disk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from datetime import datetime
+    from pathlib import Path
 
     from tbot_core.plugins.catalogue import Entry, Listing
     from tbot_core.plugins.probe import Outcome
@@ -32,13 +33,23 @@ _FORMAT: Final = 1
 
 @attrs.frozen(kw_only=True)
 class Record:
-    """One plugin's last result: when it was seen, of which files, and its description or failure."""
+    """One plugin's last result: when it was seen, of which files, and its description or failure.
+
+    `crash` is the last failure in words, also of other files and when a later result was sound; `crashed` says when.
+    """
 
     files: str
     seen: str
     description: Mapping[str, Any] | None = None
     phase: str = ""
     error: str = ""
+    crashed: str = ""
+    crash: str = ""
+
+    @property
+    def needs(self) -> PluginNeeds | None:
+        """What the plugin says it needs; None when the description does not tell."""
+        return needs_of(self.description)
 
 
 @attrs.frozen(kw_only=True)
@@ -56,7 +67,7 @@ class Records:
     def differs(self, outcome: Outcome) -> bool:
         """Whether an outcome says anything that is not recorded of exactly these files."""
         record = self.of(outcome.entry)
-        return record is None or _result(outcome, record.files, record.seen) != record
+        return record is None or _result(outcome, record.files, record.seen, record) != record
 
 
 def read(folder: Path) -> Records:
@@ -74,8 +85,11 @@ def read(folder: Path) -> Records:
 def updated(records: Records, outcomes: Iterable[Outcome], now: datetime) -> Records:
     """The records with these outcomes as the last results of their plugins, seen `now`."""
     seen = now.isoformat(timespec="seconds").replace("+00:00", "Z")
-    fresh = {_key(it.entry): _result(it, fingerprint(it.entry), seen) for it in outcomes}
-    return attrs.evolve(records, results=dict(records.results) | fresh)
+    results = dict(records.results)
+    for it in outcomes:
+        key = _key(it.entry)
+        results[key] = _result(it, fingerprint(it.entry), seen, results.get(key))
+    return attrs.evolve(records, results=results)
 
 
 def write(folder: Path, records: Records) -> None:
@@ -106,6 +120,14 @@ def judge(listings: Iterable[Listing], records: Records) -> tuple[Listing, ...]:
     return tuple(judged)
 
 
+def needs_of(description: Mapping[str, Any] | None) -> PluginNeeds | None:
+    """The needs that a trial's description tells; None when it does not."""
+    try:
+        return PluginNeeds.of((description or {})["needs"])
+    except (AttributeError, KeyError, TypeError):
+        return None
+
+
 def fingerprint(entry: Entry) -> str:
     """The SHA-256 over the entry's metadata and the names and bytes of its package's files; imports nothing.
 
@@ -113,7 +135,7 @@ def fingerprint(entry: Entry) -> str:
     """
     digest = hashlib.sha256(repr(entry).encode())
     try:
-        for name, path in _files(entry.target.partition(":")[0].partition(".")[0]):
+        for name, path in package_files(entry.target.partition(":")[0].partition(".")[0]):
             data = disk.read_bytes(path)
             digest.update(f"{name}\0{len(data)}\0".encode())
             digest.update(data)
@@ -122,43 +144,21 @@ def fingerprint(entry: Entry) -> str:
     return digest.hexdigest()
 
 
-def _files(package: str) -> Iterator[tuple[str, Path]]:
-    """The files of a top-level package or module, each with its name inside; none when it is not there."""
-    try:
-        spec = find_spec(package)
-    except (ImportError, ValueError):
-        return
-    if spec is None:
-        return
-    if spec.submodule_search_locations is None:
-        if spec.has_location and spec.origin is not None:
-            yield package, Path(spec.origin)
-        return
-    for root in map(Path, spec.submodule_search_locations):
-        yield from ((path.relative_to(root).as_posix(), path) for path in _below(root))
-
-
-def _below(folder: Path) -> Iterator[Path]:
-    for path in disk.entries(folder):
-        if disk.is_folder(path):
-            if path.name != "__pycache__":
-                yield from _below(path)
-        else:
-            yield path
-
-
 def _key(entry: Entry) -> str:
     return f"{entry.kind}/{entry.name}/{entry.dist}"
 
 
-def _result(outcome: Outcome, files: str, seen: str) -> Record:
+def _result(outcome: Outcome, files: str, seen: str, before: Record | None) -> Record:
     failure = outcome.failure
+    crashed, crash = (before.crashed, before.crash) if before else ("", "")
     return Record(
         files=files,
         seen=seen,
         description=outcome.description,
         phase=failure.phase if failure else "",
         error=failure.error if failure else "",
+        crashed=seen if failure else crashed,
+        crash=failure.reason if failure else crash,
     )
 
 
@@ -170,7 +170,7 @@ def _results(document: Mapping[str, Any]) -> dict[str, Record]:
 
 def _record(document: Mapping[str, Any]) -> Record:
     record = Record(**document)
-    texts = (record.files, record.seen, record.phase, record.error)
+    texts = (record.files, record.seen, record.phase, record.error, record.crashed, record.crash)
     if not all(isinstance(text, str) for text in texts) or not isinstance(record.description, dict | None):
         raise TypeError("a result has values of a wrong type")
     return record

@@ -42,11 +42,12 @@ class Setting:
 
 @attrs.frozen(kw_only=True)
 class Description:
-    """What a sound plugin says of itself."""
+    """What a sound plugin says of itself; `needs` as `PluginNeeds.document` writes them."""
 
     summary: str
     capabilities: tuple[str, ...]
     settings: tuple[Setting, ...]
+    needs: dict[str, object]
 
 
 def attempt(entry: Entry, folder: Path) -> Description | PluginFailure:
@@ -84,7 +85,12 @@ def describe(plugin: Plugin) -> Description:
         )
         for it in declarations(plugin.config).values()
     )
-    return Description(summary=plugin.summary, capabilities=tuple(sorted(plugin.capabilities)), settings=settings)
+    return Description(
+        summary=plugin.summary,
+        capabilities=tuple(sorted(plugin.capabilities)),
+        settings=settings,
+        needs=plugin.needs.document,
+    )
 
 
 def main(arguments: Sequence[str]) -> None:

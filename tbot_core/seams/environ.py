@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 from typing import Final
 
 PREFIX: Final = "TBOT_"
@@ -14,6 +15,14 @@ def variable(name: str) -> str | None:
     if not name.startswith(PREFIX):
         raise ValueError(f"only variables that begin with {PREFIX} are read, not {name}")
     return os.environ.get(name)
+
+
+def user() -> str:
+    """The name of the account that runs this process, as the system knows it; its number when it has none."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid {os.getuid()}"
 
 
 def minimal() -> dict[str, str]:

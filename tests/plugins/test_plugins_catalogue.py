@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-import attrs
 import importlib_metadata
 import pytest
 
-from tbot_core.plugins.catalogue import Entry, Listing, commands, fits, mark, origin, plugins
+from tbot_core.plugins.catalogue import Entry, Listing, commands, fits, mark, plugins
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -167,21 +166,3 @@ def test_only_requirements_of_the_core_count(site: Path, plant: Callable[..., En
     (listing,) = plugins(path=[str(site)])
     assert listing.state == "available"
     assert listing.entry.requires == ()
-
-
-@pytest.mark.parametrize(
-    ("record", "words"),
-    [
-        (None, "a package index"),
-        ('{"url": "file:///src", "dir_info": {"editable": true}}', "file:///src (editable)"),
-        ('{"url": "https://example.invalid/a.whl", "archive_info": {}}', "https://example.invalid/a.whl"),
-        ("{", "unknown"),
-    ],
-)
-def test_the_origin_is_said_in_words(site: Path, plant: Callable[..., Entry], record: str | None, words: str) -> None:
-    """Where an installer noted a distribution's origin it is shown, also whether it is editable."""
-    entry = plant("fine")
-    if record is not None:
-        (site / "their_fine-2.5.dist-info" / "direct_url.json").write_text(record)
-    assert origin(entry) == words
-    assert origin(attrs.evolve(entry, dist="nobody-s")) == "unknown"

@@ -79,7 +79,7 @@ def test_the_list_for_a_person_has_a_line_for_each(
     plant("broken", "import no_such_library")
     assert invoke(["plugins", "list", "--probe", "--home", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["STATE", "KIND", "NAME", "DISTRIBUTION"]
+    assert lines[0].split() == ["STATE", "KIND", "NAME", "DISTRIBUTION", "LOCK", "HASH", "ORIGIN"]
     (old,) = [line for line in lines if " old " in line]
     assert old.split()[:5] == ["incompatible", "strategy", "old", "their-old", "2.5"]
     assert "It requires tbot-core<1" in old

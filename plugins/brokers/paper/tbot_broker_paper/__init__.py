@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tbot_broker_paper.config import Config
 from tbot_core.contracts import Plugin
 from tbot_core.hookspecs import hookimpl
+from tbot_core.needs import PluginNeeds
 
 if TYPE_CHECKING:
     from tbot_broker_paper.broker import PaperBroker
@@ -24,6 +25,7 @@ def tbot_broker() -> Plugin:
         config=Config,
         create=_create,
         capabilities=frozenset({"feed"}),
+        needs=PluginNeeds(orders=True),
     )
 
 

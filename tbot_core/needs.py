@@ -1,0 +1,51 @@
+"""What a plugin says it reaches for beyond computing: shown to whoever approves it, and pinned by plugins.lock."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def _words(_owner: object, field: attrs.Attribute[frozenset[str]], value: object) -> None:
+    if not isinstance(value, frozenset) or not all(isinstance(one, str) and one.strip() for one in value):
+        raise TypeError(f"{field.name} must be a frozenset of words")
+
+
+@attrs.frozen(kw_only=True)
+class PluginNeeds:
+    """A plugin's needs; the default needs nothing.
+
+    `secrets` are the categories of secrets that it is given; `hosts` the names of the hosts that it talks to;
+    `subprocess`: it starts programs; `orders`: it submits and cancels orders. Raises TypeError for other types.
+    """
+
+    secrets: frozenset[str] = attrs.field(default=frozenset(), validator=_words)
+    hosts: frozenset[str] = attrs.field(default=frozenset(), validator=_words)
+    subprocess: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+    orders: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> PluginNeeds:
+        """The needs that `document` wrote; raises KeyError or TypeError for anything else."""
+        secrets, hosts = document["secrets"], document["hosts"]
+        if not isinstance(secrets, list) or not isinstance(hosts, list):
+            raise TypeError("secrets and hosts must be lists")
+        return cls(**{**document, "secrets": frozenset(secrets), "hosts": frozenset(hosts)})
+
+    @property
+    def document(self) -> dict[str, object]:
+        """The needs as JSON holds them, sets sorted."""
+        return attrs.asdict(self) | {"secrets": sorted(self.secrets), "hosts": sorted(self.hosts)}
+
+    @property
+    def sentence(self) -> str:
+        """The needs in words."""
+        parts = ["order authority"] if self.orders else []
+        parts += ["child processes"] if self.subprocess else []
+        parts += [f"secrets {', '.join(sorted(self.secrets))}"] if self.secrets else []
+        parts += [f"hosts {', '.join(sorted(self.hosts))}"] if self.hosts else []
+        return "; ".join(parts) or "nothing"

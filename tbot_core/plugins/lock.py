@@ -1,0 +1,290 @@
+"""plugins.lock: what was approved of each enabled plugin, down to the hash of every file, and what differs from it."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import attrs
+
+from tbot_core.errors import PluginError, TbotError
+from tbot_core.needs import PluginNeeds
+from tbot_core.plugins.installed import Origin, installed
+from tbot_core.seams import disk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from tbot_core.plugins.catalogue import Listing
+
+FILE_NAME: Final = "plugins.lock"
+_LIMIT_BYTES: Final = 20_000_000
+_FORMAT: Final = 1
+_LINES: Final = 20
+_REMEDY: Final = "Restore it from a backup, or approve the plugins anew with `tbot plugins lock`."
+
+What = Literal[
+    "unlocked",
+    "missing",
+    "distribution",
+    "version",
+    "origin",
+    "entry_points",
+    "needs",
+    "file_changed",
+    "file_added",
+    "file_removed",
+]
+
+_WORDS: Final[dict[What, str]] = {
+    "unlocked": "is not locked",
+    "missing": "is locked and not installed",
+    "distribution": "comes of another distribution",
+    "version": "has another version",
+    "origin": "comes from another place",
+    "entry_points": "has other entry points",
+    "needs": "has other needs",
+    "file_changed": "has a changed file",
+    "file_added": "has a new file",
+    "file_removed": "lacks a file",
+}
+
+
+@attrs.frozen(kw_only=True)
+class Locked:
+    """One plugin as it was approved; `files` are name -> SHA-256, `date` is ISO 8601 in UTC."""
+
+    kind: str
+    name: str
+    distribution: str
+    version: str
+    origin: Origin
+    entry_points: tuple[str, ...]
+    files: Mapping[str, str]
+    needs: PluginNeeds
+    approver: str
+    date: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Kind and name."""
+        return self.kind, self.name
+
+
+@attrs.frozen(kw_only=True)
+class Lock:
+    """The approved plugins, sorted by (kind, name)."""
+
+    plugins: tuple[Locked, ...] = ()
+
+    def of(self, kind: str, name: str) -> Locked | None:
+        """The approved plugin of this kind and name."""
+        return next((it for it in self.plugins if it.key == (kind, name)), None)
+
+
+@attrs.frozen(kw_only=True)
+class Approval:
+    """Who approves, and when."""
+
+    approver: str
+    date: datetime
+
+
+@attrs.frozen(kw_only=True, order=True)
+class Difference:
+    """One thing that is not as it was approved; `detail` names the file, or what was and what is."""
+
+    kind: str
+    name: str
+    what: What
+    detail: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """The plugin, and what is wrong with it."""
+        return f"The {self.kind} {self.name} {_WORDS[self.what]}{f': {self.detail}' if self.detail else ''}."
+
+
+def make(
+    listings: Iterable[Listing],
+    needs: Mapping[tuple[str, str], PluginNeeds],
+    approval: Approval,
+    *,
+    previous: Lock | None = None,
+) -> Lock:
+    """A lock of the enabled plugins whose needs are known.
+
+    What `previous` holds exactly so keeps its approver and date. Raises AccessError when a file cannot be read.
+    """
+    date = approval.date.isoformat(timespec="seconds").replace("+00:00", "Z")
+    before = {it.key: it for it in (previous or Lock()).plugins}
+    fresh = []
+    for listing in listings:
+        key = listing.entry.kind, listing.entry.name
+        if listing.enabled and key in needs:
+            now = attrs.evolve(_seen(listing, needs[key]), approver=approval.approver, date=date)
+            old = before.get(key)
+            same = old is not None and attrs.evolve(now, approver=old.approver, date=old.date) == old
+            fresh.append(old if same and old is not None else now)
+    return Lock(plugins=tuple(sorted(fresh, key=lambda it: it.key)))
+
+
+def read(home: Path) -> Lock | None:
+    """The lock of an instance; None when there is none. Raises PluginError when it cannot be read."""
+    path = home / FILE_NAME
+    if not disk.exists(path):
+        return None
+    try:
+        return _lock(json.loads(disk.read_bytes(path, limit=_LIMIT_BYTES)))
+    except (AttributeError, KeyError, TypeError, ValueError) as fault:
+        raise PluginError(f"{path} cannot be read: {type(fault).__name__}: {fault}.", _REMEDY) from fault
+
+
+def write(home: Path, lock: Lock) -> None:
+    """Replace the lock of an instance, keys sorted; raises AccessError when the folder cannot be written."""
+    plugins = [attrs.asdict(it) | {"needs": it.needs.document} for it in lock.plugins]
+    text = json.dumps({"format": _FORMAT, "plugins": plugins}, sort_keys=True, indent=1, ensure_ascii=False)
+    disk.write_atomic(home / FILE_NAME, f"{text}\n".encode())
+
+
+def verify(lock: Lock, listings: Iterable[Listing]) -> tuple[Difference, ...]:
+    """How what is installed differs from the lock, sorted; what is neither enabled nor locked does not count.
+
+    Raises AccessError when a file cannot be read.
+    """
+    offers: dict[tuple[str, str], list[Listing]] = defaultdict(list)
+    for listing in listings:
+        offers[listing.entry.kind, listing.entry.name].append(listing)
+    found: list[Difference] = []
+    for one in lock.plugins:
+        found += _checked(one, offers.get(one.key, []))
+    for (kind, name), rivals in offers.items():
+        if rivals[0].enabled and lock.of(kind, name) is None:
+            detail = " and ".join(_offer(it) for it in rivals)
+            found.append(Difference(kind=kind, name=name, what="unlocked", detail=detail))
+    return tuple(sorted(found))
+
+
+def changes(before: Lock, after: Lock) -> tuple[Difference, ...]:
+    """What another lock approves that the first does not, sorted; `missing` is what it no longer names."""
+    found: list[Difference] = []
+    for one in after.plugins:
+        old = before.of(*one.key)
+        detail = f"{one.distribution} {one.version}"
+        found += (
+            [Difference(kind=one.kind, name=one.name, what="unlocked", detail=detail)]
+            if old is None
+            else _compared(old, one)
+        )
+    found += [
+        Difference(kind=one.kind, name=one.name, what="missing", detail=f"{one.distribution} {one.version}")
+        for one in before.plugins
+        if after.of(*one.key) is None
+    ]
+    return tuple(sorted(found))
+
+
+def objections(home: Path, listings: Iterable[Listing]) -> tuple[str, ...]:
+    """Why live trading refuses the enabled plugins, a sentence each; empty when each is exactly as it was approved.
+
+    What is only locked does not matter to a run. Metadata and hashes decide: nothing is imported.
+    """
+    given = tuple(listings)
+    try:
+        lock = read(home)
+        if lock is None:
+            return (f"{home / FILE_NAME} is not there, so no plugin is approved.",)
+        used = {(it.entry.kind, it.entry.name) for it in given if it.enabled}
+        return tuple(it.sentence for it in verify(lock, given) if (it.kind, it.name) in used)
+    except TbotError as fault:
+        return (fault.message,)
+
+
+def refusal(sentences: Sequence[str]) -> PluginError:
+    """The error of live trading that `objections` forbid."""
+    more = [f"and {len(sentences) - _LINES} more differences."] if len(sentences) > _LINES else []
+    message = "\n".join(["Live trading imports approved plugins alone:", *sentences[:_LINES], *more])
+    return PluginError(message, "Look at each, then approve them with `tbot plugins lock`.")
+
+
+def _seen(listing: Listing, needs: PluginNeeds) -> Locked:
+    entry, now = listing.entry, installed(listing.entry)
+    return Locked(
+        kind=entry.kind,
+        name=entry.name,
+        distribution=entry.dist,
+        version=entry.version,
+        origin=now.origin,
+        entry_points=now.entry_points,
+        files=now.files,
+        needs=needs,
+        approver="",
+        date="",
+    )
+
+
+def _checked(one: Locked, rivals: list[Listing]) -> Iterator[Difference]:
+    """A plugin that two distributions offer is not the approved one, even where one of the two is."""
+    others = [it for it in rivals if it.entry.dist != one.distribution]
+    if others:
+        detail = f"{one.distribution} was approved, {' and '.join(_offer(it) for it in rivals)} offers it"
+        yield Difference(kind=one.kind, name=one.name, what="distribution", detail=detail)
+    elif not rivals:
+        detail = f"{one.distribution} {one.version}"
+        yield Difference(kind=one.kind, name=one.name, what="missing", detail=detail)
+    else:
+        yield from _compared(one, _seen(rivals[0], one.needs))
+
+
+def _compared(old: Locked, new: Locked) -> Iterator[Difference]:
+    def difference(what: What, detail: str) -> Difference:
+        return Difference(kind=old.kind, name=old.name, what=what, detail=detail)
+
+    pairs: tuple[tuple[What, str, str], ...] = (
+        ("distribution", old.distribution, new.distribution),
+        ("version", old.version, new.version),
+        ("origin", old.origin.sentence, new.origin.sentence),
+        ("entry_points", ", ".join(old.entry_points), ", ".join(new.entry_points)),
+        ("needs", old.needs.sentence, new.needs.sentence),
+    )
+    for what, was, now in pairs:
+        if was != now:
+            yield difference(what, f"{was} was approved, now it is {now}")
+    for name in sorted(old.files.keys() | new.files.keys()):
+        if name not in new.files:
+            yield difference("file_removed", name)
+        elif name not in old.files:
+            yield difference("file_added", name)
+        elif old.files[name] != new.files[name]:
+            yield difference("file_changed", name)
+
+
+def _offer(listing: Listing) -> str:
+    return f"{listing.entry.dist} {listing.entry.version}"
+
+
+def _lock(document: Mapping[str, Any]) -> Lock:
+    if document["format"] != _FORMAT:
+        raise ValueError(f"its format is {document['format']}, not {_FORMAT}")
+    return Lock(plugins=tuple(_locked(it) for it in document["plugins"]))
+
+
+def _locked(document: Mapping[str, Any]) -> Locked:
+    plugin = Locked(
+        **{
+            **document,
+            "origin": Origin(**document["origin"]),
+            "needs": PluginNeeds.of(document["needs"]),
+            "entry_points": tuple(document["entry_points"]),
+            "files": dict(document["files"]),
+        }
+    )
+    texts = [*attrs.astuple(plugin.origin), *plugin.entry_points, *plugin.files, *plugin.files.values()]
+    texts += [plugin.kind, plugin.name, plugin.distribution, plugin.version, plugin.approver, plugin.date]
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("a plugin has values of a wrong type")
+    return plugin
