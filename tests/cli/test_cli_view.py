@@ -8,6 +8,7 @@ import io
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 from rich.console import Console
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.text import Text
+
+    from tbot_core.runner.session import SessionRun
 
 DAY = dt.date(2026, 11, 24)
 NOW = dt.datetime(2026, 11, 24, 15, 0, tzinfo=dt.UTC)
@@ -121,7 +124,7 @@ def test_many_positions_leave_room_for_events() -> None:
 
 
 def watched(home: Path, moment: dt.datetime | None = None) -> tuple[str, Live, Outcome]:
-    """A whole demo, or paper from a moment on, seen on a terminal that is a string."""
+    """A whole demo, or three minutes of paper from a moment on, seen on a terminal that is a string."""
     furnish(home)
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=80, height=24, color_system="truecolor")
@@ -130,8 +133,15 @@ def watched(home: Path, moment: dt.datetime | None = None) -> tuple[str, Live, O
     live = Live(wish, clock, Voice(to_errors=False), console)
     request = FeedRequest(kind="demo" if moment is None else "live")
     plan = Plan(assembly=assemble(home, wish.mode, clock), request=request, wall=clock, pace=5200.0, once=True)
+    inner = live.watcher
+
+    def minute(session: SessionRun, index: int) -> None:
+        inner.minute(session, index)
+        if moment is not None and index == 2:
+            plan.stop.set()
+
     with live:
-        outcome = asyncio.run(run(plan, live.watcher))
+        outcome = asyncio.run(run(plan, attrs.evolve(inner, minute=minute)))
     return stream.getvalue(), live, outcome
 
 
@@ -149,8 +159,9 @@ def test_a_run_is_drawn_and_the_terminal_given_back(tmp_path: Path, capsys: pyte
 
 
 def test_a_wait_for_the_bell_is_drawn(tmp_path: Path) -> None:
-    """Paper before the bell shows the countdown, and trades when it has rung."""
+    """Paper before the bell shows the countdown, and the session when it has rung."""
     drawn, live, outcome = watched(tmp_path, dt.datetime(2026, 11, 24, 14, 29, 30, tzinfo=dt.UTC))
     assert "Waiting for the bell" in drawn
     assert live.board.waiting is None
-    assert outcome.summary.trades
+    assert "Session 2026-11-24: 40 symbols" in drawn
+    assert outcome.stopped
