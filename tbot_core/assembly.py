@@ -29,7 +29,7 @@ from tbot_core.plugins.recording import record_run
 from tbot_core.seams import disk, log
 from tbot_core.settings import Instance, Settings
 from tbot_core.window import Window
-from tbot_core.windows import anchor_named, named_window, place
+from tbot_core.windows import anchor_named, missed_bell, named_window, place
 
 if TYPE_CHECKING:
     from tbot_core.settings import Mode
@@ -96,6 +96,13 @@ class Assembly:
                 self._entrant(rank, window) for rank, window in enumerate(windows) if window is not None
             )
         return self._placed[windows]
+
+    def missed_bells(self, session: Session) -> tuple[str, ...]:
+        """A sentence for each window that TIME_ANCHOR=utc moves against this session's bell."""
+        anchor = anchor_named(self.settings.trading.time_anchor)
+        named = (named_window(name, self.settings.frames[name]) for name in self.settings.strategies)
+        sentences = (missed_bell(one, session, anchor) for one in named)
+        return tuple(sentence for sentence in sentences if sentence is not None)
 
     def broker(self, name: str = SIMULATOR) -> Any:
         """The broker of this name, built; raises PluginError when it is not among the loaded."""

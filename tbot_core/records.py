@@ -35,6 +35,7 @@ RISK = "risk"
 WINDOW_CLOSED = "window_closed"
 STOPPED = "stopped"
 GAP = "gap"
+FLATTEN = "flatten"
 
 Payload = dict[str, Any]
 
@@ -163,9 +164,11 @@ def risk_payload(change: RiskChange) -> Payload:
     return {"what": change.what, "cause": change.cause, "value": str(change.value), "limit": str(change.limit)}
 
 
-def window_payload(strategy: str, counts: Mapping[str, int], near: Sequence[Mapping[str, Any]]) -> Payload:
-    """A window's end: candidates, triggers, and the near misses, closest first."""
-    return {"strategy": strategy, **counts, "near_misses": list(near)}
+def window_payload(
+    strategy: str, counts: Mapping[str, int], near: Sequence[Mapping[str, Any]], bad_prints: Sequence[str] = ()
+) -> Payload:
+    """A window's end: candidates, triggers, the near misses, closest first, and symbols without their first bar."""
+    return {"strategy": strategy, **counts, "near_misses": list(near), "bad_prints": list(bad_prints)}
 
 
 def _optional(value: Decimal | None) -> str | None:

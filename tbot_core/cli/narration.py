@@ -88,7 +88,9 @@ def window_words(strategy: str, candidates: int, triggers: int, near_misses: Seq
 
 
 def _window(payload: Mapping[str, Any]) -> str:
-    return window_words(*(payload[name] for name in ("strategy", "candidates", "triggers", "near_misses")))
+    words = window_words(*(payload[name] for name in ("strategy", "candidates", "triggers", "near_misses")))
+    left_out = ", ".join(payload.get("bad_prints", ()))
+    return f"{words}; BAD_PRINT, first bar left out: {left_out}" if left_out else words
 
 
 def _exit(trade: Trade) -> str:

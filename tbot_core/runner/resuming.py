@@ -13,14 +13,14 @@ from tbot_core.calendar import Session
 from tbot_core.errors import JournalError
 from tbot_core.journal import Entry, Journal, open_journal
 from tbot_core.projection import Book, fold
+from tbot_core.runner.session import Interruptions
 from tbot_core.seams import disk
 
 if TYPE_CHECKING:
-    from datetime import date
     from pathlib import Path
 
 # A run that is repeated does not say these again: they tell of the process, not of the market.
-_OF_THE_PROCESS = frozenset({records.RUN_STARTED, records.RUN_FINISHED, records.GAP, records.STOPPED})
+_OF_THE_PROCESS = frozenset({records.RUN_STARTED, records.RUN_FINISHED, records.GAP, records.STOPPED, records.FLATTEN})
 
 
 @attrs.frozen(kw_only=True)
@@ -76,23 +76,33 @@ def repeat(journal: Journal, found: Pending, now: datetime, settings_hash: str) 
         )
     last = max(event.applied for event in journal.events(found.after) if event.kind not in _OF_THE_PROCESS)
     decided = any(event.applied == last for event in journal.events(found.after, kind=records.DECISION))
-    first = found.session.minute(last) - (0 if decided else 1)
-    unwatched(journal, found.session, max(first, 0), now)
+    first = max(found.session.minute(last) - (0 if decided else 1), 0)
+    until = min(found.session.minute(now) - 1, found.session.minutes)
+    _write_gap(journal, found.session, (first, max(first, until)), now)
     journal.expect(found.after, leaving_out=_OF_THE_PROCESS)
 
 
 def unwatched(journal: Journal, session: Session, first: int, now: datetime) -> None:
-    """Write down the minutes from `first` on that have closed unwatched, but for the latest one."""
+    """Write down the minutes from `first` on that have closed unwatched, but for the latest one, if there are any."""
     until = min(session.minute(now) - 1, session.minutes)
     if first < until:
-        payload = {"session": session.date.isoformat(), "from": first, "to": until}
-        journal.append([Entry(kind=records.GAP, payload=payload, time=max(session.open, now))])
+        _write_gap(journal, session, (first, until), now)
 
 
-def late_minutes(journal: Journal, day: date) -> frozenset[int]:
-    """The minutes of a session whose signals came too late to be acted on."""
-    found: set[int] = set()
-    for event in journal.events(kind=records.GAP):
-        if event.payload["session"] == day.isoformat():
-            found.update(range(event.payload["from"], event.payload["to"]))
-    return frozenset(found)
+def interruptions(journal: Journal, session: Session) -> Interruptions:
+    """The minutes of a session whose signals came too late, and those in which a stop closed what was held."""
+    late, exiting, since = set[int](), set[int](), None
+    for event in journal.events():
+        payload = event.payload
+        if event.kind == records.FLATTEN and payload["session"] == session.date.isoformat():
+            since = payload["from"]
+        elif event.kind == records.GAP and payload["session"] == session.date.isoformat():
+            late.update(range(payload["from"], payload["to"]))
+            exiting.update(range(payload["from"] if since is None else since, payload["from"]))
+            since = None
+    return Interruptions(late=frozenset(late), exiting=frozenset(exiting))
+
+
+def _write_gap(journal: Journal, session: Session, minutes: tuple[int, int], now: datetime) -> None:
+    payload = {"session": session.date.isoformat(), "from": minutes[0], "to": minutes[1]}
+    journal.append([Entry(kind=records.GAP, payload=payload, time=max(session.open, now))])

@@ -24,7 +24,7 @@ from tbot_core.plugins.observers import Observers
 from tbot_core.projection import Book, fold
 from tbot_core.runner import resuming
 from tbot_core.runner.pacing import AsTheClockGoes, AtOnce, Pace, Scaled, Stopped
-from tbot_core.runner.session import SessionRun, Trading
+from tbot_core.runner.session import NO_INTERRUPTIONS, Interruptions, SessionRun, Trading
 from tbot_core.seams import chance, disk, log
 from tbot_core.summary import Summary
 
@@ -200,9 +200,11 @@ class _Run:
                 self._clock = ManualClock(source.session.open)
                 trading = self._trading(account)
                 self._begin(equity)
-            late = self._late(source.session)
+            interruptions = self._interruptions(source.session)
             entrants = self._plan.assembly.entrants(source.session)
-            self._session = SessionRun(trading, source, entrants, atoms_of(equity), late)
+            for sentence in self._plan.assembly.missed_bells(source.session):
+                _log.warning("window.missed_bell", session=source.session.date, sentence=sentence)
+            self._session = SessionRun(trading, source, entrants, atoms_of(equity), interruptions)
             await self._session.trade()
             equity = dollars_of(self._session.desk.portfolio.equity_atoms)
             if self._plan.once and source.session.close > self._since:
@@ -227,13 +229,13 @@ class _Run:
             self._began = 0 if self._journal.repeating else self._journal.head[0]
             self._journal.append([self._entry(records.RUN_STARTED, self._opening(equity))])
 
-    def _late(self, session: Session) -> frozenset[int]:
+    def _interruptions(self, session: Session) -> Interruptions:
         if not self._paper:
-            return frozenset()
+            return NO_INTERRUPTIONS
         pending = self._course.pending
         if pending is None or pending.session.date != session.date:
             resuming.unwatched(self._journal, session, 0, self._plan.wall.now())
-        return resuming.late_minutes(self._journal, session.date)
+        return resuming.interruptions(self._journal, session)
 
     @property
     def _paper(self) -> bool:
@@ -255,8 +257,27 @@ class _Run:
         )
 
     async def _wait(self, moment: datetime) -> None:
-        await self._course.pace.until(moment)
+        if self._session is not None and self._session.flat:
+            raise Stopped
+        try:
+            await self._course.pace.until(moment)
+        except Stopped:
+            if not self._flatten(moment):
+                raise
+            await self._course.pace.until(moment)
         self._clock.advance_to(moment)
+
+    def _flatten(self, moment: datetime) -> bool:
+        """Begin to close what is held, if the settings say that a stop does so and there is something to close."""
+        session, wanted = self._session, self._plan.assembly.settings.exits.stop_policy == "flatten"
+        if session is None or session.desk.idle or session.desk.stopping or not (self._paper and wanted):
+            return False
+        self._plan.stop.clear()
+        session.flatten()
+        minute = session.session.minute(moment) - 1
+        payload = {"session": session.session.date.isoformat(), "from": minute}
+        self._journal.append([self._entry(records.FLATTEN, payload)])
+        return True
 
     def _tell(self, entries: Sequence[Entry]) -> None:
         self._watcher.wrote(entries)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -45,10 +45,24 @@ class Trading:
     checks: tuple[tuple[str, RiskCheck], ...] = ()
 
 
+@attrs.frozen(kw_only=True)
+class Interruptions:
+    """Minutes of a session that passed otherwise than by its rules alone.
+
+    `late`: nobody watched when they closed, so their signals are not acted on. `exiting`: a stop closed what was held.
+    """
+
+    late: frozenset[int] = frozenset()
+    exiting: frozenset[int] = frozenset()
+
+
+NO_INTERRUPTIONS: Final = Interruptions()
+
+
 class SessionRun:
     """A session being traded. Build it at the bell with the account's equity, then `await trade()`.
 
-    Signals of the minutes in `late` are not acted on: nobody watched when they closed.
+    `flatten()` lets nothing be entered any more and closes what is held.
     """
 
     def __init__(
@@ -57,7 +71,7 @@ class SessionRun:
         source: FeedSession,
         entrants: tuple[Entrant, ...],
         equity_atoms: int,
-        late: frozenset[int] = frozenset(),
+        interruptions: Interruptions = NO_INTERRUPTIONS,
     ) -> None:
         self.source = source
         self.session = source.session
@@ -67,7 +81,8 @@ class SessionRun:
         self.execution = Execution(trading.journal, trading.venue, self.desk, trading.clock, trading.tell)
         self.triggers: dict[str, int] = {entrant.name: 0 for entrant in entrants}
         self._trading = trading
-        self._late = late
+        self._interruptions = interruptions
+        self._flattening = False
         self._screened: dict[str, Judged] = {}
 
     async def trade(self) -> None:
@@ -88,6 +103,7 @@ class SessionRun:
     async def step(self, minute: int) -> None:
         """Everything that follows from a minute that has closed."""
         bars = self.tape.bars
+        self.desk.stopping = self._flattening or minute in self._interruptions.exiting
         await self.execution.settle()
         changes = self.desk.mark(bars, minute)
         actions = self.desk.manage(bars, minute)
@@ -96,6 +112,15 @@ class SessionRun:
         for entrant in self.entrants:
             if minute == entrant.window.entry_end - 1:
                 self._close_window(entrant, bars)
+
+    def flatten(self) -> None:
+        """Close what is held from the next minute on, and enter nothing."""
+        self._flattening = True
+
+    @property
+    def flat(self) -> bool:
+        """Whether flattening was asked for, and nothing is held or worked any more."""
+        return self._flattening and self.desk.idle
 
     def candidates(self, entrant: Entrant) -> int:
         """How many symbols a strategy may enter today."""
@@ -111,7 +136,7 @@ class SessionRun:
                 scan = Scan(signals=signals, screened=screened, dates=(self.session.date,))
                 proposals = propose(entrant, self._trading.rules, scan, Market(bars=bars, day=self.source.day))[0]
                 self.triggers[entrant.name] += len(proposals)
-                found += [_too_late(one) for one in proposals] if minute in self._late else proposals
+                found += [_too_late(one) for one in proposals] if minute in self._interruptions.late else proposals
         return found
 
     def _open(self) -> None:
@@ -146,7 +171,9 @@ class SessionRun:
         allowed = self._screened[entrant.name].reasons == Reason.ALLOWED
         near = [attrs.asdict(one) for one in near_misses(entrant, bars, self.source.day, allowed)]
         counts = {"candidates": int(allowed.sum()), "triggers": self.triggers[entrant.name]}
-        payload = records.window_payload(entrant.name, counts, near)
+        bad = bars.bad_print.tolist() if entrant.window.start == 0 else []
+        skipped = [symbol for symbol, is_bad in zip(bars.symbols, bad, strict=False) if is_bad]
+        payload = records.window_payload(entrant.name, counts, near, skipped)
         self.execution.write(self.execution.entry(records.WINDOW_CLOSED, payload))
 
     async def _close(self) -> None:
