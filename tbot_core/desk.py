@@ -121,7 +121,10 @@ class _Known:
 
 
 class Desk:
-    """Decisions of one session. `name` makes client order ids; `checks` are plugins' further limits."""
+    """Decisions of one session. `name` makes client order ids; `checks` are plugins' further limits.
+
+    While `stopping` is set nothing is entered, and what is held is closed.
+    """
 
     def __init__(
         self,
@@ -132,6 +135,7 @@ class Desk:
         checks: Sequence[tuple[str, RiskCheck]] = (),
     ) -> None:
         self.session = session
+        self.stopping = False
         self.standing = Standing(portfolio=Portfolio(opening_atoms=opening_atoms))
         if rules.risk.defense_mode_active:
             self.standing.state = RiskState.DEFENSE
@@ -201,7 +205,7 @@ class Desk:
     def manage(self, bars: Bars, minute: int) -> list[Action]:
         """What positions and working entries need after a minute: exits that are due, stops that follow."""
         actions: list[Action] = []
-        if self.standing.daily_loss or minute + 1 >= self.flatten_from:
+        if self.stopping or self.standing.daily_loss or minute + 1 >= self.flatten_from:
             actions += [Cancel(client_order_id=one) for one in self.standing.working]
         for symbol in sorted(self._held):
             held = self._held[symbol]
@@ -261,6 +265,8 @@ class Desk:
         if self.standing.daily_loss:
             return self._leave(held, ExitReason.DAILY_LOSS)
         reason = held.owed or exits.due(held.plan, minute, close, self.flatten_from)
+        if reason is None and self.stopping:
+            reason = ExitReason.STOPPED
         if reason is not None:
             return self._leave(held, reason)
         high, low = (float(bars.field(name)[minute, held.row]) for name in ("high", "low"))
@@ -295,8 +301,8 @@ class Desk:
         if proposal.reason is not Reason.ALLOWED:
             return Decision(proposal=proposal, reason=proposal.reason)
         signal, limits = proposal.signal, self.limits
-        if signal.minute + 1 >= self.flatten_from:
-            return Decision(proposal=proposal, reason=Reason.FLATTENING)
+        if self.stopping or signal.minute + 1 >= self.flatten_from:
+            return Decision(proposal=proposal, reason=Reason.EXIT_ONLY if self.stopping else Reason.FLATTENING)
         refusal = self._gate.before_sizing(self.standing, limits, signal)
         if (
             refusal is None

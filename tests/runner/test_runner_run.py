@@ -70,7 +70,7 @@ class Paper:
         plan = self.plan()
 
         def minute(session: SessionRun, index: int) -> None:
-            if until is not None and session.session.moment(index + 1) >= until:
+            if until == session.session.moment(index + 1):
                 plan.stop.set()
 
         watcher = Watcher(minute=minute, wrote=self.told.extend, idle=self.waited.append)
@@ -277,3 +277,30 @@ def test_a_broker_with_a_market_of_its_own_is_refused(home: Path) -> None:
     assembly = attrs.evolve(plan.assembly, loaded=loaded)
     with pytest.raises(PluginError, match="market of its own"):
         asyncio.run(run(attrs.evolve(plan, assembly=assembly), Watcher()))
+
+
+def flattening(home: Path) -> tuple[Paper, Outcome]:
+    """Paper with STOP_POLICY=flatten, stopped while it holds something."""
+    settings = home / ".env_bot"
+    settings.write_text(settings.read_text() + "STOP_POLICY=flatten\n")
+    paper = Paper(home, MORNING)
+    return paper, paper.trade(until=BELL + dt.timedelta(minutes=27))
+
+
+def test_a_stop_that_flattens_closes_what_is_held_first(home: Path) -> None:
+    """With STOP_POLICY=flatten positions are closed at the market within the next bars, then the run ends."""
+    paper, outcome = flattening(home)
+    assert (outcome.stopped, outcome.open) == (True, ())
+    reasons = {trade.exit_reason.value for trade in outcome.summary.trades}
+    assert reasons == {"STOPPED"}
+    assert paper.clock.now() < BELL + dt.timedelta(minutes=35)
+
+
+def test_a_session_that_was_flattened_can_be_taken_up_again(home: Path) -> None:
+    """Started again the same day, the flattened session is repeated as it was, and later windows are traded."""
+    paper, first = flattening(home)
+    outcome = Paper(home, paper.clock.now() + dt.timedelta(seconds=5)).trade()
+    trades = outcome.summary.trades
+    assert trades[: len(first.summary.trades)] == first.summary.trades
+    assert {trade.strategy for trade in trades} >= {"mid", "close"}
+    assert fold(paper.events).equity == outcome.summary.equity_end
