@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tbot_core.errors import JournalError
@@ -336,12 +336,11 @@ def test_what_is_left_out_is_not_said_again(journal: Journal) -> None:
 
 
 texts = st.text(max_size=12)
+payloads = st.dictionaries(texts, texts | st.integers() | st.none(), max_size=3)
 
 
 @settings(max_examples=25)  # each makes a file and waits for the disk
-@given(
-    st.lists(st.lists(st.dictionaries(texts, texts | st.integers() | st.none(), max_size=3), max_size=3), max_size=5)
-)
+@given(st.lists(st.lists(payloads, max_size=3), max_size=5))
 def test_any_appends_make_one_whole_chain(tmp_path_factory: pytest.TempPathFactory, batches: list[Any]) -> None:
     """Whatever the words and however they are grouped, the chain verifies and the words come back."""
     path = tmp_path_factory.mktemp("journal") / "run.sqlite"

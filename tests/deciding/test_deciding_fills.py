@@ -287,6 +287,18 @@ def test_a_triggered_stop_fills_its_rest_at_the_next_opens() -> None:
     ]
 
 
+def test_a_target_without_a_stop_fills_alone() -> None:
+    """Plans whose stop acts on closes let only a target rest; another symbol's stop is none of its business."""
+    venue = Venue(FREE, session(), ("AAA", "BBB"))
+    venue.accept(bracket(stop=None, target="102.00"), SIGNAL)
+    venue.accept(order(Leg.STOP, "other", stop="90", symbol="BBB"), SIGNAL)
+    bars = Draft("AAA", "BBB").bar(30, 103.0).bars()
+    for minute in range(FIRST, 31):
+        venue.match(bars, minute)
+    assert fills(said(venue))[1:] == [("target", 30, "100", "103.0000")]
+    assert not venue.idle
+
+
 def test_a_target_filled_in_part_leaves_a_stop_for_the_rest() -> None:
     """Target and stop together never close more than is held."""
     costs = attrs.evolve(FREE, share_cap=(1, 10))

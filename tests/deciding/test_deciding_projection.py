@@ -1,0 +1,172 @@
+"""What the journal's events say, and what they add up to."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+from typing import Any
+
+import attrs
+import pytest
+
+from tbot_core import records
+from tbot_core.contracts import BrokerEvent
+from tbot_core.decide import Finding
+from tbot_core.desk import Decision
+from tbot_core.model import ExitReason, Leg, dollars_of
+from tbot_core.projection import Book, fold
+from tbot_core.reasons import Reason
+from tbot_core.risk import RiskChange
+from tbot_core.testing.trades import NONE, fill, identity, order, proposal
+
+TIME = dt.datetime(2026, 1, 5, 15, 0, tzinfo=dt.UTC)
+
+
+@attrs.frozen(kw_only=True)
+class Said:
+    """An event without a journal."""
+
+    kind: str
+    payload: dict[str, Any]
+    cid: str | None = None
+    applied: dt.datetime = TIME
+
+
+def opened(*more: Said) -> Book:
+    """The book of a run with an open session and these events."""
+    first = Said(kind=records.RUN_STARTED, payload={"equity": "1000"})
+    return fold([first, Said(kind=records.SESSION_OPENED, payload=OPENING), *more])
+
+
+OPENING: dict[str, Any] = {"date": "2026-01-05", "symbols": 3, "equity": "1000"}
+ENTRY = order(limit="10", protection=(order(Leg.STOP, stop="9"),))
+
+
+def intended(of: Any, reason: str = "") -> Said:
+    """An order's intent."""
+    return Said(kind=records.INTENDED, cid=of.client_order_id, payload=records.order_payload(of, reason))
+
+
+def heard(of: Any, kind: str, price: str = "", execution: str = "1", words: str = "") -> Said:
+    """A broker's word on it."""
+    one = fill(of, price, execution=execution, fees="0.10") if price else None
+    event = BrokerEvent(kind=kind, event_id="1", client_order_id=of.client_order_id, fill=one, words=words)
+    return Said(kind=kind, cid=of.client_order_id, payload=records.broker_payload(event))
+
+
+SENDING = [intended(ENTRY), Said(kind=records.SENDING, cid="entry", payload={})]
+
+
+def test_orders_fills_and_signals_come_back_as_they_were() -> None:
+    """What is written is what is read, exact to the last digit."""
+    assert records.signal_of(records.signal_payload(identity())) == identity()
+    whole = attrs.evolve(ENTRY, tag="REBALANCE")
+    assert records.order_of("entry", records.order_payload(whole)) == attrs.evolve(whole, protection=())
+    assert records.order_payload(ENTRY)["protection"] == ["stop"]
+    one = fill(ENTRY, "10.0001", "0.000001", fees="0.01")
+    event = BrokerEvent(kind="fill", event_id="1", client_order_id="entry", fill=one)
+    assert records.fill_of("entry", records.broker_payload(event)) == one
+    assert records.fill_of("entry", {"words": ""}) is None
+
+
+def test_a_decision_says_what_was_compared() -> None:
+    """Unknown numbers are null, amounts are text, findings come along."""
+    finding = Finding(check="gap", value=NONE, low=None, high=0.1, reason=Reason.GAP_UNKNOWN)
+    denied = Decision(
+        proposal=attrs.evolve(proposal(), findings=(finding,)),
+        reason=Reason.GROSS_EXPOSURE,
+        value=Decimal("12.50"),
+        limit=Decimal(10),
+    )
+    payload = records.decision_payload(denied)
+    assert (payload["reason"], payload["value"], payload["limit"]) == ("GROSS_EXPOSURE", "12.50", "10")
+    assert (payload["side"], payload["price"], payload["target"]) == ("long", 100.0, None)
+    assert payload["findings"] == [{"check": "gap", "value": None, "low": None, "high": 0.1, "reason": "GAP_UNKNOWN"}]
+    allowed = records.decision_payload(Decision(proposal=proposal(), reason=Reason.ALLOWED))
+    assert (allowed["value"], allowed["limit"]) == (None, None)
+
+
+def test_changes_and_windows_are_kept_for_the_session() -> None:
+    """Risk changes and closed windows stand in the book until the next session opens."""
+    change = RiskChange(what="defense", cause="half", value=Decimal(-25), limit=Decimal("-25.0"))
+    window = records.window_payload("open", {"candidates": 3, "triggers": 1}, [{"symbol": "AAA"}])
+    book = opened(
+        Said(kind=records.RISK, payload=records.risk_payload(change)),
+        Said(kind=records.WINDOW_CLOSED, payload=window),
+    )
+    assert book.risk == [{"what": "defense", "cause": "half", "value": "-25", "limit": "-25.0"}]
+    assert book.windows == [window]
+    book.apply(records.SESSION_OPENED, None, OPENING, TIME)
+    assert (book.risk, book.windows, book.orders) == ([], [], {})
+
+
+def test_denials_are_counted_from_screening_and_decisions() -> None:
+    """Each reason with its number, allowed ones apart."""
+    book = opened(
+        Said(kind=records.SCREENED, payload={"reasons": {"VOLUME_LOW": 3}}),
+        Said(kind=records.DECISION, payload={"reason": "ALLOWED"}),
+        Said(kind=records.DECISION, payload={"reason": "VOLUME_LOW"}),
+    )
+    assert (book.denials, book.allowed) == ({"VOLUME_LOW": 4}, 1)
+
+
+def test_a_run_from_start_to_finish() -> None:
+    """Sessions, equity and end are those of the last words."""
+    book = opened(
+        Said(kind=records.SESSION_CLOSED, payload={"equity": "1010"}),
+        Said(kind=records.RUN_FINISHED, payload={}, applied=TIME + dt.timedelta(hours=1)),
+    )
+    assert (book.sessions, book.symbols, book.finished, book.in_session) == (1, 3, True, False)
+    assert (book.equity_start, book.equity_curve) == (1000, [("2026-01-05", Decimal(1010))])
+    assert (book.run, book.time) == ({"equity": "1000"}, TIME + dt.timedelta(hours=1))
+
+
+@pytest.mark.parametrize(
+    ("leg", "words", "moved", "reason"),
+    [
+        (Leg.STOP, "", False, ExitReason.STOP),
+        (Leg.STOP, "", True, ExitReason.TRAILING_STOP),
+        (Leg.STOP, "NO_MARKET", True, ExitReason.NO_MARKET),
+        (Leg.TARGET, "", False, ExitReason.TARGET),
+        (Leg.EXIT, "", False, ExitReason.DAILY_LOSS),
+    ],
+)
+def test_a_trade_is_closed_for_its_reason(leg: Leg, words: str, moved: bool, reason: ExitReason) -> None:
+    """By the order that closed it, and by what moved or what the venue said."""
+    close = order(leg, stop="9") if leg is Leg.STOP else order(leg)
+    moves = [heard(close, "acknowledged"), heard(close, "replaced")] if moved else []
+    book = opened(
+        *SENDING,
+        heard(ENTRY, "fill", "10"),
+        intended(close, "DAILY_LOSS"),
+        Said(kind=records.SENDING, cid=close.client_order_id, payload={}),
+        *moves,
+        heard(close, "fill", "11", execution="2", words=words),
+    )
+    (trade,) = book.trades
+    assert (trade.exit_reason, trade.pnl) == (reason, Decimal("99.80"))
+    assert book.equity == dollars_of(book.portfolio.equity_atoms) == Decimal("1099.80")
+
+
+def test_a_fill_twice_told_counts_once() -> None:
+    """By execution id."""
+    book = opened(*SENDING, heard(ENTRY, "fill", "10"), heard(ENTRY, "fill", "10"))
+    assert book.portfolio.positions["AAA"].units == 100_000_000
+
+
+def test_an_entry_that_never_filled_is_a_denial() -> None:
+    """Once, when it ends; one that filled in part is none."""
+    missed = opened(*SENDING, heard(ENTRY, "expired"), heard(ENTRY, "cancelled"))
+    assert missed.denials == {"ENTRY_NOT_FILLED": 1}
+    part = attrs.evolve(ENTRY, quantity=Decimal(200))
+    begun = opened(intended(part), *SENDING[1:], heard(ENTRY, "fill", "10"), heard(ENTRY, "expired"))
+    assert begun.denials == {}
+
+
+@pytest.mark.parametrize("kind", ["fill", "acknowledged", "celebrated", records.CANCEL_REQUESTED, records.STOPPED])
+def test_words_that_mean_nothing_here_change_nothing(kind: str) -> None:
+    """Foreign orders, unknown words and what only informs."""
+    foreign = order(name="somebody")
+    book = opened(heard(foreign, kind, "10"), Said(kind=kind, payload={}))
+    assert (book.orders, book.portfolio.positions, book.trades) == ({}, {}, [])
+    assert book.time == TIME

@@ -1,0 +1,448 @@
+"""Carrying decisions out: two barriers before a send, every answer on disk before it counts."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import closing
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+
+from tbot_core import records
+from tbot_core.clock import ManualClock
+from tbot_core.contracts import BrokerEvent, VenueRules
+from tbot_core.desk import Cancel, Desk, Place, Replace
+from tbot_core.errors import BrokerError, JournalError, OutcomeUnknown, Rejected, Unavailable
+from tbot_core.execution import Execution, Minutes, Venue
+from tbot_core.fills import Costs
+from tbot_core.fills import Venue as Simulated
+from tbot_core.journal import Entry, Journal, open_journal
+from tbot_core.model import ExitReason, Leg, OrderState, atoms_of, dollars_of
+from tbot_core.projection import fold
+from tbot_core.signals import Exits
+from tbot_core.slippage import Slippage
+from tbot_core.testing.sessions import Draft
+from tbot_core.testing.trades import fill, order, proposal, rules, session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from tbot_core.bars import Bars
+    from tbot_core.decide import Proposal
+    from tbot_core.model import Account, Order, SignalId
+
+FREE = Costs(slippage=Slippage(kind="none", mean=0.0, deviation=0.0, seed=0))
+EQUITY = atoms_of(Decimal(100_000))
+
+
+class FakeBroker:
+    """A broker that writes down what it is asked, raises what it is told to, and says what it is given."""
+
+    rules = VenueRules()
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.faults: dict[str, BrokerError] = {}
+        self.said: list[BrokerEvent] = []
+        self.before: Callable[[], None] = lambda: None
+
+    async def connect(self) -> Account:
+        """Never called."""
+        raise NotImplementedError
+
+    async def account(self) -> Account:
+        """Never called."""
+        raise NotImplementedError
+
+    async def submit(self, order: Order) -> None:
+        """Take an order."""
+        self._ask(f"submit {order.client_order_id}")
+
+    async def cancel(self, client_order_id: str) -> None:
+        """Take a request to cancel."""
+        self._ask(f"cancel {client_order_id}")
+
+    async def replace(self, client_order_id: str, stop_price: Decimal) -> None:
+        """Take a request to move a stop."""
+        self._ask(f"replace {client_order_id} {stop_price}")
+
+    async def poll(self) -> Sequence[BrokerEvent]:
+        """What it was given to say."""
+        said, self.said = self.said, []
+        return said
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+    def _ask(self, request: str) -> None:
+        self.before()
+        self.asked.append(request)
+        if request in self.faults:
+            raise self.faults[request]
+
+
+def name(signal: SignalId, leg: Leg, attempt: int) -> str:
+    """A readable client order id."""
+    return f"{signal.symbol} {leg.value}" + (f" {attempt}" if attempt > 1 else "")
+
+
+class Bench:
+    """A desk, its execution, a fake broker and a journal on disk."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.broker = FakeBroker()
+        self.told: list[Entry] = []
+        self.desk = Desk(rules(), session(), EQUITY, name)
+        self.clock = ManualClock(session().open)
+        venue = Venue(broker=self.broker, name="fake", account_id="A1")
+        self.execution = Execution(journal, venue, self.desk, self.clock, self.told.extend)
+        journal.append(
+            [
+                self.execution.entry(records.RUN_STARTED, {"equity": "100000"}),
+                self.execution.entry(records.SESSION_OPENED, {"date": "2026-01-05", "symbols": 2, "equity": "100000"}),
+            ]
+        )
+
+    @property
+    def kinds(self) -> list[str]:
+        """Kind and order of each event since the session was opened."""
+        return [f"{one.kind} {one.cid or ''}".strip() for one in self.journal.events(2)]
+
+    @property
+    def states(self) -> dict[str, OrderState]:
+        """Each order's state, as the execution and the journal know it alike."""
+        mine = {cid: one.state for cid, one in self.execution.orders.items()}
+        assert mine == {cid: one.state for cid, one in fold(self.journal.events()).orders.items()}
+        return mine
+
+    def decide(self, *proposals: Proposal) -> None:
+        """Decide signals and carry the decisions out."""
+        self.do(Minutes(decisions=self.desk.decide(proposals)))
+
+    def do(self, minute: Minutes) -> None:
+        """Carry a minute out."""
+        asyncio.run(self.execution.carry_out(minute))
+
+    def hear(self, *said: BrokerEvent) -> None:
+        """Let the broker say something."""
+        self.broker.said = list(said)
+        asyncio.run(self.execution.settle())
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """A bench of its own for each test."""
+    with closing(open_journal(tmp_path / "run.sqlite")) as journal:
+        yield Bench(journal)
+
+
+def said(kind: str, cid: str, event_id: str = "", words: str = "") -> BrokerEvent:
+    """A broker's word on an order."""
+    return BrokerEvent(kind=kind, event_id=event_id or f"{kind} {cid}", client_order_id=cid, words=words)
+
+
+def filled(of: Order, price: str = "100", quantity: str | None = None, execution: str = "1") -> BrokerEvent:
+    """A broker's fill."""
+    one = fill(of, price, quantity, execution)
+    return attrs.evolve(said("fill", of.client_order_id, f"fill {execution}"), fill=one)
+
+
+def test_intent_and_sending_are_on_disk_before_an_order_leaves(bench: Bench) -> None:
+    """T1 holds decisions and intents, T2 marks all orders of the minute; only then does the first one leave."""
+    seen: list[list[str]] = []
+    bench.broker.before = lambda: seen.append(bench.kinds)
+    bench.decide(proposal("AAA"), proposal("BBB"))
+    written = [
+        "decision AAA entry",
+        "intended AAA entry",
+        "intended AAA stop",
+        "decision BBB entry",
+        "intended BBB entry",
+        "intended BBB stop",
+        "sending AAA entry",
+        "sending AAA stop",
+        "sending BBB entry",
+        "sending BBB stop",
+    ]
+    assert seen == [written, written]
+    assert bench.broker.asked == ["submit AAA entry", "submit BBB entry"]
+    assert set(bench.states.values()) == {OrderState.SENDING}
+    assert [f"{one.kind} {one.cid}" for one in bench.told] == written
+
+
+def test_denials_are_written_and_nothing_is_sent(bench: Bench) -> None:
+    """A decision without an order is explained in the journal."""
+    bench.decide(proposal("AAA", price=5000.0, stop=4900.0))
+    assert bench.kinds == ["decision"]
+    assert next(bench.journal.events(2)).payload["reason"] == "QUANTITY_TOO_SMALL"
+    assert bench.broker.asked == []
+
+
+def test_a_minute_without_anything_writes_nothing(bench: Bench) -> None:
+    """No event for a quiet minute."""
+    bench.do(Minutes())
+    assert bench.kinds == []
+
+
+@pytest.mark.parametrize("barrier", [1, 2])
+def test_a_journal_error_sends_nothing(tmp_path: Path, barrier: int) -> None:
+    """If T1 or T2 cannot be written, no byte leaves and nobody is told."""
+
+    class Failing(Journal):
+        left = 1 + barrier
+
+        def append(self, entries: Sequence[Entry]) -> None:
+            type(self).left -= 1
+            if type(self).left == 0:
+                raise JournalError("full", "make room")
+            super().append(entries)
+
+    with closing(open_journal(tmp_path / "run.sqlite")) as opened:
+        bench = Bench(Failing(opened.path, opened._connection))
+        with pytest.raises(JournalError):
+            bench.decide(proposal())
+        assert bench.broker.asked == []
+        assert len(bench.told) == (0 if barrier == 1 else 3)
+
+
+def test_a_rejection_ends_the_whole_bracket(bench: Bench) -> None:
+    """The broker's own words are written, the entry is no longer worked, and other orders go on."""
+    bench.broker.faults["submit AAA entry"] = Rejected("no such margin")
+    bench.decide(proposal("AAA"), proposal("BBB"))
+    assert bench.states == {
+        "AAA entry": OrderState.REJECTED,
+        "AAA stop": OrderState.REJECTED,
+        "BBB entry": OrderState.SENDING,
+        "BBB stop": OrderState.SENDING,
+    }
+    rejected = bench.journal.last("rejected")
+    assert rejected is not None
+    assert (rejected.payload["words"], rejected.source) == ("no such margin", ("fake", "A1", "refused-AAA stop"))
+    assert list(bench.desk.standing.working) == ["BBB entry"]
+    assert fold(bench.journal.events()).denials == {"ENTRY_NOT_FILLED": 1}
+
+
+@pytest.mark.parametrize("fault", [OutcomeUnknown("time-out"), Unavailable("no way"), BrokerError("nonsense")])
+def test_no_answer_is_no_rejection(bench: Bench, fault: BrokerError) -> None:
+    """The order is unknown and keeps its reservation; nothing is sent again, other orders go on."""
+    bench.broker.faults["submit AAA entry"] = fault
+    bench.decide(proposal("AAA"), proposal("BBB"))
+    assert bench.broker.asked == ["submit AAA entry", "submit BBB entry"]
+    assert bench.states["AAA entry"] is bench.states["AAA stop"] is OrderState.UNKNOWN
+    assert list(bench.desk.standing.working) == ["AAA entry", "BBB entry"]
+    bench.hear(said("acknowledged", "AAA entry"))
+    assert bench.states["AAA entry"] is OrderState.NEW
+
+
+def test_a_fill_is_on_disk_before_the_desk_hears_of_it(bench: Bench) -> None:
+    """First the journal, then the books."""
+    bench.decide(proposal("AAA"))
+    entry = bench.execution.orders["AAA entry"].order
+    heard: list[int] = []
+    booked = bench.desk.booked
+
+    def listen(event: BrokerEvent) -> object:
+        heard.append(len(bench.kinds))
+        return booked(event)
+
+    bench.desk.booked = listen  # type: ignore[method-assign, assignment]  # an ear, not another behaviour
+    before = len(bench.kinds)
+    bench.hear(said("acknowledged", "AAA entry"), filled(entry))
+    assert heard == [before + 2, before + 2]
+    assert bench.states["AAA entry"] is OrderState.FILLED
+    assert fold(bench.journal.events()).portfolio.positions.keys() == {"AAA"}
+
+
+def test_fills_before_acknowledgements_and_twice_told_are_booked_once(bench: Bench) -> None:
+    """One event twice in a poll, again in the next, and one execution under another event: one fill."""
+    bench.decide(proposal("AAA"))
+    entry = bench.execution.orders["AAA entry"].order
+    part = filled(entry, quantity="3")
+    bench.hear(part, part)
+    bench.hear(part, attrs.evolve(part, event_id="the same in other words"), said("acknowledged", "AAA entry"))
+    assert bench.desk.portfolio.positions["AAA"].units == 3_000_000
+    assert bench.states["AAA entry"] is OrderState.PARTIALLY_FILLED
+    assert [kind for kind in bench.kinds if kind.startswith("fill")] == ["fill AAA entry"] * 2
+    assert fold(bench.journal.events()).portfolio.equity_atoms == bench.desk.portfolio.equity_atoms
+    bench.hear(filled(entry, quantity="4", execution="2"))
+    assert bench.states["AAA entry"] is OrderState.FILLED
+    assert bench.desk.standing.working == {}
+
+
+def test_what_is_not_ours_is_written_and_changes_nothing(bench: Bench) -> None:
+    """Foreign orders and unknown words are kept, and stop nobody."""
+    bench.decide(proposal("AAA"))
+    foreign = order(name="somebody", symbol="ZZZ")
+    bench.hear(filled(foreign), said("cancelled", "somebody"), said("celebrated", "AAA entry"))
+    assert bench.kinds[-3:] == ["fill somebody", "cancelled somebody", "celebrated AAA entry"]
+    assert bench.states["AAA entry"] is OrderState.SENDING
+    assert bench.desk.portfolio.positions == {}
+    assert fold(bench.journal.events()).portfolio.positions == {}
+
+
+@pytest.mark.parametrize(
+    "kind", ["acknowledged", "rejected", "cancelled", "replaced", "expired", "not_found", "cancel_refused"]
+)
+def test_no_word_stops_a_session(bench: Bench, kind: str) -> None:
+    """Any word at any moment, also after the end, has an answer."""
+    bench.decide(proposal("AAA"))
+    bench.hear(
+        said(kind, "AAA entry", "first"), said("expired", "AAA entry", "second"), said(kind, "AAA entry", "third")
+    )
+    assert bench.execution.orders["AAA entry"].terminal
+    assert bench.states
+
+
+def held(bench: Bench) -> Bars:
+    """Let the bench hold AAA with a resting stop; flat bars."""
+    bench.decide(proposal("AAA", exits=Exits(leave=60, trailing=True)))
+    entry = bench.execution.orders["AAA entry"].order
+    bench.hear(said("acknowledged", "AAA entry"), filled(entry), said("acknowledged", "AAA stop"))
+    return Draft("AAA", "BBB").bar(30, 110.0).bars()
+
+
+def test_exits_cancel_protection_first_and_then_leave(bench: Bench) -> None:
+    """Requests are written with what they ask, the exit with its reason, and all of it before anything is asked."""
+    bars = held(bench)
+    seen: list[list[str]] = []
+    bench.broker.before = lambda: seen.append(bench.kinds[-3:])
+    bench.broker.asked.clear()
+    bench.do(Minutes(actions=bench.desk.manage(bars, 59)))
+    assert bench.broker.asked == ["cancel AAA stop", "submit AAA exit"]
+    assert seen[0] == ["cancel_requested AAA stop", "intended AAA exit", "sending AAA exit"]
+    intended = bench.journal.last("intended")
+    assert intended is not None
+    assert (intended.payload["reason"], intended.payload["leg"], intended.payload["quantity"]) == ("TIME", "exit", "7")
+    bench.hear(said("cancelled", "AAA stop"), filled(bench.execution.orders["AAA exit"].order, "101", execution="2"))
+    book = fold(bench.journal.events())
+    assert [trade.exit_reason for trade in book.trades] == [ExitReason.TIME]
+    assert dollars_of(bench.desk.portfolio.pnl_atoms) == book.trades[0].pnl == 7
+    assert bench.desk.idle
+
+
+def test_exits_leave_before_entries(bench: Bench) -> None:
+    """What frees risk goes first."""
+    bars = held(bench)
+    bench.broker.asked.clear()
+    minute = Minutes(actions=bench.desk.manage(bars, 59), decisions=bench.desk.decide([proposal("BBB", 59, "mid")]))
+    bench.do(minute)
+    assert bench.broker.asked == ["cancel AAA stop", "submit AAA exit", "submit BBB entry"]
+
+
+def test_a_stop_is_moved_and_named_trailing(bench: Bench) -> None:
+    """The level is written; the broker's confirmation makes the stop a trailing one, in both books."""
+    bars = held(bench)
+    bench.broker.asked.clear()
+    bench.do(Minutes(actions=bench.desk.manage(bars, 30)))
+    assert bench.broker.asked == ["replace AAA stop 107.8000"]
+    requested = bench.journal.last("replace_requested")
+    assert requested is not None
+    assert requested.payload == {"stop_price": "107.8000"}
+    stop = bench.execution.orders["AAA stop"].order
+    bench.hear(said("replaced", "AAA stop"), filled(stop, "107.80", execution="2"))
+    trade = bench.desk.portfolio.closed[0].trade()
+    assert [trade] == fold(bench.journal.events()).trades
+    assert trade.exit_reason is ExitReason.TRAILING_STOP
+
+
+@pytest.mark.parametrize("fault", [Rejected("too late"), OutcomeUnknown("time-out"), Unavailable("no way")])
+def test_a_request_that_fails_keeps_no_other_back(bench: Bench, fault: BrokerError) -> None:
+    """A cancel that is refused or not answered is written down, and the exit goes all the same."""
+    bars = held(bench)
+    bench.broker.faults["cancel AAA stop"] = fault
+    bench.do(Minutes(actions=bench.desk.manage(bars, 59)))
+    assert bench.broker.asked[-1] == "submit AAA exit"
+    word = "cancel_refused" if isinstance(fault, Rejected) else "no_answer"
+    assert f"{word} AAA stop" in bench.kinds
+    assert bench.states["AAA stop"] is OrderState.NEW
+
+
+def test_each_refusal_of_a_request_is_an_event_of_its_own(bench: Bench) -> None:
+    """Two refused moves of one stop are two events."""
+    held(bench)
+    request = Replace(client_order_id="AAA stop", stop_price=Decimal(99))
+    bench.broker.faults["replace AAA stop 99"] = Rejected("no")
+    bench.do(Minutes(actions=[request, request]))
+    assert bench.kinds.count("cancel_refused AAA stop") == 2
+
+
+def test_a_rejected_exit_is_sent_again_the_next_minute(bench: Bench) -> None:
+    """Under a new name, since the first attempt is proven to be over."""
+    bars = held(bench)
+    bench.broker.faults["submit AAA exit"] = Rejected("not now")
+    bench.do(Minutes(actions=bench.desk.manage(bars, 59)))
+    bench.hear(said("cancelled", "AAA stop"))
+    actions = bench.desk.manage(bars, 60)
+    assert [one.order.client_order_id for one in actions if isinstance(one, Place)] == ["AAA exit 2"]
+    assert not any(isinstance(one, Cancel) for one in actions)
+
+
+def test_changes_of_the_risk_state_are_written(bench: Bench) -> None:
+    """What changed, why, and the figures."""
+    held(bench)
+    bars = Draft("AAA", "BBB").bar(30, 1.0).bars()
+    bench.do(Minutes(changes=bench.desk.mark(bars, 30)))
+    changes = [one.payload for one in bench.journal.events(kind="risk")]
+    assert [one["what"] for one in changes] == ["window loss latch of open"]
+    assert changes == fold(bench.journal.events()).risk
+    assert Decimal(changes[0]["value"]) < Decimal(changes[0]["limit"])
+
+
+def test_desk_execution_and_journal_agree_after_a_simulated_day(bench: Bench) -> None:
+    """Trades, equity and states are the same however they are counted, and every order has ended."""
+    draft = Draft("AAA", "BBB", "CCC").bar(30, 103.0).bar(31, 95.0, "BBB").gap(26, 29, "CCC")
+    draft.bar(40, 98.0)
+    bars = draft.bars()
+    venue = Simulated(FREE, session(), bars.symbols)
+    bench.broker.submit = lambda order: _done(venue.accept(order, minute))  # type: ignore[method-assign, assignment]
+    bench.broker.cancel = lambda cid: _done(venue.cancel(cid))  # type: ignore[method-assign, assignment]
+    bench.broker.replace = lambda cid, price: _done(venue.replace(cid, price))  # type: ignore[method-assign, assignment]
+    bench.broker.poll = lambda: _done(venue.events())  # type: ignore[method-assign, assignment]
+    wanted = [proposal(symbol, row=row, exits=Exits(trailing=True)) for row, symbol in enumerate(bars.symbols)]
+
+    async def day() -> None:
+        nonlocal minute
+        for minute in range(25, 390):
+            venue.match(bars, minute)
+            await bench.execution.settle()
+            changes, actions = bench.desk.mark(bars, minute), bench.desk.manage(bars, minute)
+            decisions = bench.desk.decide(wanted if minute == 25 else ())
+            await bench.execution.carry_out(Minutes(changes=changes, actions=actions, decisions=decisions))
+        venue.close(bars)
+        await bench.execution.settle()
+
+    minute = 0
+    asyncio.run(day())
+    book = fold(bench.journal.events())
+    assert [trade.exit_reason.value for trade in book.trades] == ["TRAILING_STOP", "STOP"]
+    assert book.trades == [position.trade() for position in bench.desk.portfolio.closed]
+    assert book.equity == dollars_of(bench.desk.portfolio.equity_atoms)
+    assert book.denials == {"ENTRY_NOT_FILLED": 1}
+    assert book.allowed == 3
+    assert all(record.terminal for record in book.orders.values())
+    assert bench.states["CCC stop"] is OrderState.EXPIRED
+    assert bench.journal.verify() == bench.journal.head
+
+
+async def _done(value: object) -> object:
+    return value
+
+
+def test_words_of_ours_are_events_too(bench: Bench) -> None:
+    """The projection knows what the execution writes of itself."""
+    bench.broker.faults["submit AAA entry"] = OutcomeUnknown("time-out")
+    bench.decide(proposal("AAA"))
+    assert [one.payload for one in bench.journal.events(kind=records.NO_ANSWER)] == [{"words": "time-out"}] * 2
+    assert bench.states["AAA entry"] is OrderState.UNKNOWN
+
+
+def test_more_than_was_ordered_is_booked_and_alarms(bench: Bench) -> None:
+    """The truth of a fill beyond the quantity stands in both books."""
+    bench.decide(proposal("AAA"))
+    bench.hear(filled(bench.execution.orders["AAA entry"].order, quantity="9"))
+    assert bench.execution.orders["AAA entry"].overfilled == 2
+    assert bench.desk.portfolio.positions["AAA"].units == 9_000_000
