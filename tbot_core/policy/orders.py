@@ -133,5 +133,4 @@ class Exits:
         default="keep",
         doc="What SIGTERM and SIGINT do with positions: keep them with their stops, or close them.",
         changes_trades=False,
-        acted_on=False,
     )
