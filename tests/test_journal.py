@@ -306,8 +306,7 @@ def test_a_repeated_run_says_again_what_it_said(journal: Journal) -> None:
         assert again.knows(("paper", "PAPER", "1"))
         assert again.head[0] == 5
         again.append([entry("risk", what="defense"), entry("session_closed")])
-        assert not again.repeating
-        assert again.head[0] == 6
+        assert [again.repeating, again.head[0]] == [False, 6]
         assert again.verify() == again.head
 
 

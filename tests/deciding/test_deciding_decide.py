@@ -15,7 +15,7 @@ from tbot_core.decide import Entrant, Scan, judge, propose, screen
 from tbot_core.errors import PluginError
 from tbot_core.model import Side
 from tbot_core.policy import Frame
-from tbot_core.reasons import Reason
+from tbot_core.reasons import BY_CODE, Reason
 from tbot_core.signals import Exits, Signals
 from tbot_core.testing.sessions import NAMES, Draft, day
 from tbot_core.testing.trades import DAY, NONE, rules
@@ -111,13 +111,13 @@ def entrant(strategy: Any = None, short_type: str = "ShortSell") -> Entrant:
 
 def screened(found: Rules, facts: Day, symbols: str, strategy: Any = None, minutes: int = 390) -> list[Reason]:
     """The reason of each symbol."""
-    return [Reason(code) for code in screen(entrant(strategy), found, facts, tuple(symbols), minutes).reasons.tolist()]
+    return [BY_CODE[code] for code in screen(entrant(strategy), found, facts, tuple(symbols), minutes).reasons.tolist()]
 
 
 def judged(found: Rules, rows: Signals, draft: Draft, short_type: str = "ShortSell", **facts: Any) -> list[Reason]:
     """The reason of each signal."""
     market = Market(bars=draft.bars(), day=draft.day(**facts))
-    return [Reason(code) for code in judge(entrant(short_type=short_type), found, rows, market).reasons.tolist()]
+    return [BY_CODE[code] for code in judge(entrant(short_type=short_type), found, rows, market).reasons.tolist()]
 
 
 def proposed(rows: Signals, draft: Draft, found: Rules | None = None, **facts: Any) -> list[Any]:

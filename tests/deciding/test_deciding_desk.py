@@ -194,10 +194,12 @@ def test_the_order_that_is_written_down() -> None:
     entry = desk().decide([proposal(target=103.0)])[0].order
     assert entry is not None
     assert (entry.type, entry.limit_price, entry.stop_price) == (OrderType.LIMIT, Decimal("100.2000"), None)
-    assert (entry.quantity, entry.buy) == (7, True)  # 100,000 x 0.02 x 0.4 = 800 USD at 100.20
+    assert entry.buy
+    assert entry.quantity == 7  # 100,000 x 0.02 x 0.4 = 800 USD at 100.20
     stop, target = entry.protection
     assert (stop.leg, stop.type, stop.stop_price, stop.buy) == (Leg.STOP, OrderType.STOP, Decimal("98.0000"), False)
-    assert (target.leg, target.limit_price, target.quantity) == (Leg.TARGET, Decimal("103.0000"), 7)
+    assert (target.leg, target.limit_price) == (Leg.TARGET, Decimal("103.0000"))
+    assert stop.quantity == target.quantity == 7
     assert {one.time_in_force for one in (entry, stop, target)} == {"day"}
 
 
@@ -205,7 +207,8 @@ def test_a_market_entry_has_no_limit() -> None:
     """ENTRY_ORDER_TYPE=market sizes at the same worst price and sends none."""
     entry = desk(rules(entry_order_type="market")).decide([proposal()])[0].order
     assert entry is not None
-    assert (entry.type, entry.limit_price, entry.quantity) == (OrderType.MARKET, None, 7)
+    assert (entry.type, entry.limit_price) == (OrderType.MARKET, None)
+    assert entry.quantity == 7
 
 
 def test_the_kth_order_gets_the_kth_weight() -> None:
@@ -234,7 +237,7 @@ def test_the_cap_of_a_trade_is_not_handed_on() -> None:
 def test_fixed_quantity_needs_no_weight() -> None:
     """FIXED_QUANTITY goes beyond WEIGHTS; without it an order without weight is denied."""
     signals = [proposal(symbol) for symbol in "ABC"]
-    short = {"weights": (Decimal("0.4"), Decimal("0.2")), "max_trades": 4}
+    short: dict[str, Any] = {"weights": (Decimal("0.4"), Decimal("0.2")), "max_trades": 4}
     assert [one.reason for one in desk(rules(**short)).decide(signals)][2] is Reason.NO_WEIGHT
     fixed = desk(rules(**short, fixed_units=5_000_000)).decide(signals)
     assert [int(one.order.quantity) for one in fixed if one.order] == [5, 5, 5]
@@ -532,6 +535,22 @@ def test_an_entry_that_was_filled_and_stopped_is_no_miss() -> None:
     day = Day(Draft().bar(26, 97.0, open=100.0, volume=50).bars(), costs=costs).walk(proposal())
     assert day.trades == [("AAA", 26, "100.0000", 26, "98.0000", ExitReason.STOP)]
     assert not any(outcome.not_filled for outcome in day.outcomes)
+
+
+def test_stopping_closes_what_is_held_and_enters_nothing() -> None:
+    """While the desk is stopping, entries are taken back, positions leave as STOPPED, and signals are EXIT_ONLY."""
+    found = desk()
+    bars = holding(found, "3")
+    found.stopping = True
+    kinds = [type(one).__name__ for one in found.manage(bars, 30)]
+    assert kinds == ["Cancel", "Cancel", "Place"]
+    assert found.decide([proposal("BBB", 30)])[0].reason is Reason.EXIT_ONLY
+    due = desk()
+    bars = holding(due)
+    due.stopping = True
+    place = due.manage(bars, 59)[-1]
+    assert isinstance(place, Place)
+    assert place.reason is ExitReason.TIME
 
 
 def test_a_fill_without_its_details_is_no_fill() -> None:

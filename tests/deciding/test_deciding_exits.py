@@ -95,6 +95,21 @@ def test_a_trail_moves_in_steps_of_a_thousandth(high: float, moved: bool, stop: 
     assert found.stop == stop
 
 
+@pytest.mark.parametrize(
+    ("side", "stop", "extremes", "moved"),
+    [
+        (LONG, 100.0, (125.12, 125.125), 1_001_000),  # 100.096 rounds to 100.10: exactly 0.1 % is a step
+        (SHORT, 150.0, (124.88, 124.875), 1_498_500),  # 149.856 rounds to 149.85
+    ],
+)
+def test_a_thousandth_is_a_step(side: Side, stop: float, extremes: tuple[float, float], moved: int) -> None:
+    """A move of exactly 0.1 % counts."""
+    for extreme in extremes:
+        found = planned(side, (125.0, stop, NONE), trailing=True)
+        assert found.follow(extreme, extreme)
+        assert found.stop == moved
+
+
 def test_a_short_trail_is_the_mirror() -> None:
     """It follows lows down, to 999/1000 at least."""
     found = planned(SHORT, (100.0, 102.0, NONE), trailing=True)

@@ -65,8 +65,7 @@ def bracket(limit: str | None = "100.20", stop: str | None = "98.00", target: st
         protection.append(order(Leg.STOP, stop=stop, quantity=quantity))
     if target is not None:
         protection.append(order(Leg.TARGET, limit=target, quantity=quantity))
-    terms = {} if limit is None else {"limit": limit}
-    return order(Leg.ENTRY, quantity=quantity, protection=tuple(protection), **terms)
+    return order(Leg.ENTRY, quantity=quantity, protection=tuple(protection), limit=limit or "")
 
 
 def short_bracket(limit: str = "99.80", stop: str = "102.00", target: str | None = None) -> Order:
@@ -240,6 +239,12 @@ def test_a_target_fills_at_the_better_of_target_and_open(
     short = trade(bracket(target="102.00"), bars, costs)
     assert fills(short)[1:] == ([] if price is None else [("target", 30, "100", price)])
     assert ("cancelled stop" in kinds(short)) is (price is not None)
+
+
+def test_a_target_waits_for_volume() -> None:
+    """A bar without volume that trades through fills nothing; the next one does."""
+    bars = Draft().bar(30, 103.0, volume=0).bar(31, 104.0).bars()
+    assert fills(trade(bracket(target="102.00"), bars))[1:] == [("target", 31, "100", "104.0000")]
 
 
 def test_a_short_target_is_the_mirror() -> None:

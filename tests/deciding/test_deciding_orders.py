@@ -24,7 +24,7 @@ from tbot_core.orders import (
 )
 from tbot_core.testing.trades import fill, identity, order
 
-S, E = OrderState, OrderEvent
+S, E, D = OrderState, OrderEvent, Decimal
 STATES = (S.INTENDED, S.SENDING, S.NEW, S.PARTIALLY_FILLED, S.UNKNOWN, S.LOST, S.FILLED, S.CANCELLED, S.DROPPED)
 COLUMNS = "intended sending new partial unknown lost filled cancelled dropped"
 
@@ -93,9 +93,9 @@ def test_a_fill_is_booked_also_before_its_acknowledgement(state: OrderState, eff
     """Part of the quantity is partially filled, the whole is filled; a fill of what was never sent alarms."""
     bought = order(limit="100")
     part, said = advance(record(state), E.FILL, fill(bought, "100", "40"))
-    assert (part.state, part.filled, part.open_quantity, said) == (S.PARTIALLY_FILLED, 40, 60, effect)
+    assert (part.state, part.filled, part.open_quantity, said) == (S.PARTIALLY_FILLED, D(40), D(60), effect)
     whole, _ = advance(part, E.FILL, fill(bought, "100", "60", execution="2"))
-    assert (whole.state, whole.filled, whole.open_quantity) == (S.FILLED, 100, 0)
+    assert (whole.state, whole.filled, whole.open_quantity) == (S.FILLED, D(100), D(0))
     late, said = advance(whole, E.ACKNOWLEDGE)
     assert (late.state, said) == (S.FILLED, Effect.QUERY)
 
@@ -112,15 +112,15 @@ def test_a_fill_seen_before_changes_nothing() -> None:
 def test_a_late_fill_is_booked_and_the_order_stays_ended(state: OrderState) -> None:
     """Fills after the end count, and alarm."""
     late, effect = advance(record(state), E.FILL, fill(order(limit="100"), "100"))
-    assert (late.state, late.filled, effect) == (state, 100, Effect.ALARM)
+    assert (late.state, late.filled, effect) == (state, D(100), Effect.ALARM)
     assert late.open_quantity == 0
 
 
 def test_a_fill_beyond_the_quantity_alarms() -> None:
     """The truth is booked, and how much it is too much."""
     over, effect = advance(record(S.NEW), E.FILL, fill(order(limit="100"), "100", "130"))
-    assert (over.state, over.filled, over.overfilled, effect) == (S.FILLED, 130, 30, Effect.ALARM)
-    assert (record(S.NEW).overfilled, over.open_quantity) == (0, 0)
+    assert (over.state, over.filled, over.overfilled, effect) == (S.FILLED, D(130), D(30), Effect.ALARM)
+    assert (record(S.NEW).overfilled, over.open_quantity) == (D(0), D(0))
 
 
 @pytest.mark.parametrize("event", [E.ACKNOWLEDGE, E.REPLACE])
@@ -128,7 +128,7 @@ def test_what_is_found_again_keeps_what_was_filled(event: OrderEvent) -> None:
     """An order in doubt that a broker knows is new, or partially filled when parts of it were."""
     assert advance(record(S.UNKNOWN), event)[0].state is S.NEW
     found, _ = advance(record(S.UNKNOWN, "40"), event)
-    assert (found.state, found.filled) == (S.PARTIALLY_FILLED, 40)
+    assert (found.state, found.filled) == (S.PARTIALLY_FILLED, D(40))
 
 
 events = st.lists(st.sampled_from([*BROKER_WORDS.values(), E.NO_ANSWER]), max_size=20)
@@ -169,10 +169,14 @@ def test_everything_that_makes_an_order_makes_its_name() -> None:
     """Install, identity, account, day, strategy, symbol, minute, rule, leg and attempt each give another name."""
     names = [NAMING.client_order_id(identity(), leg) for leg in Leg]
     names += [NAMING.client_order_id(identity(), Leg.EXIT, 2)]
-    for field, value in (("install_id", "two"), ("identity", ""), ("account_id", "DU2")):
-        names.append(attrs.evolve(NAMING, **{field: value}).client_order_id(identity(), Leg.ENTRY))
-    for parts in ({"symbol": "BBB"}, {"minute": 26}, {"strategy": "mid"}, {"rule": "fade"}):
-        names.append(NAMING.client_order_id(identity(**parts), Leg.ENTRY))  # type: ignore[arg-type]  # a table of parts
+    others = (
+        attrs.evolve(NAMING, install_id="two"),
+        attrs.evolve(NAMING, identity=""),
+        attrs.evolve(NAMING, account_id="DU2"),
+    )
+    names += [other.client_order_id(identity(), Leg.ENTRY) for other in others]
+    signals = (identity("BBB"), identity(minute=26), identity(strategy="mid"), identity(rule="fade"))
+    names += [NAMING.client_order_id(signal, Leg.ENTRY) for signal in signals]
     assert len(set(names)) == len(names)
 
 

@@ -117,7 +117,8 @@ def test_a_run_from_start_to_finish() -> None:
         Said(kind=records.RUN_FINISHED, payload={}, applied=TIME + dt.timedelta(hours=1)),
     )
     assert (book.sessions, book.symbols, book.finished, book.in_session) == (1, 3, True, False)
-    assert (book.equity_start, book.equity_curve) == (1000, [("2026-01-05", Decimal(1010))])
+    assert book.equity_start == 1000
+    assert book.equity_curve == [("2026-01-05", Decimal(1010))]
     assert (book.run, book.time) == ({"equity": "1000"}, TIME + dt.timedelta(hours=1))
 
 

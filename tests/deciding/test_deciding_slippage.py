@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from decimal import Decimal
 from statistics import mean, stdev
+from typing import Any
 
 import attrs
 import numpy as np
@@ -88,7 +89,7 @@ def test_a_draw_depends_on_its_key_alone() -> None:
     """The same key gives the same draw; each part of the key gives another."""
     market = (Draft().bars(), 0)
 
-    def draw(model: Slippage = RANDOM, leg: Leg = Leg.ENTRY, **parts: str | int) -> float:
+    def draw(model: Slippage = RANDOM, leg: Leg = Leg.ENTRY, **parts: Any) -> float:
         return model.fraction(identity(**parts), leg, market, 0.0)
 
     wide = attrs.evolve(RANDOM, mean=0.05)  # far from 0, where draws would be cut to the same value
