@@ -47,15 +47,9 @@ class Origin:
     @property
     def words(self) -> str:
         """The place alone, for people."""
-        match self.kind:
-            case "index":
-                return "a package index"
-            case "editable":
-                return f"{self.url} (editable)"
-            case "direct":
-                return f"{self.url} at {self.commit}" if self.commit else self.url
-            case "unknown":
-                return "unknown"
+        if self.kind == "direct":
+            return f"{self.url} at {self.commit}" if self.commit else self.url
+        return {"index": "a package index", "editable": f"{self.url} (editable)", "unknown": "unknown"}[self.kind]
 
     @property
     def sentence(self) -> str:
