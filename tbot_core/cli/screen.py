@@ -13,6 +13,7 @@ import click
 
 from tbot_core.cli.narration import LOUD, Line, Narrator
 from tbot_core.clock import both_times, exchange_time
+from tbot_core.figures import plural
 from tbot_core.runner.run import Watcher
 from tbot_core.seams import log
 
@@ -167,7 +168,7 @@ def banner(feed: Feed, wish: Wish, book: Book) -> list[str]:
     lines = [f"tbot {wish.mode}. {loud}{label.name}."]
     lines += [f"  {note}" for note in label.notes]
     if book.sessions:
-        lines.append(f"Resumed after {book.sessions} closed session(s).")
+        lines.append(f"Resumed after {plural(book.sessions, 'closed session')}.")
     return lines
 
 

@@ -1,0 +1,201 @@
+"""Who looks on at a run, what they are told at its end, and how signals reach it."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import os
+import signal
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+from tbot_core.assembly import assemble
+from tbot_core.cli import screen
+from tbot_core.cli.epilogue import closing, halted
+from tbot_core.cli.live import Live
+from tbot_core.cli.narration import Narrator
+from tbot_core.cli.run import Wish, furnish, trade
+from tbot_core.clock import ManualClock, SystemClock
+from tbot_core.contracts import FeedLabel, FeedRequest
+from tbot_core.journal import Entry, open_journal
+from tbot_core.projection import Book
+from tbot_core.runner.run import Outcome, Plan, run
+from tbot_core.seams import log
+from tbot_core.summary import Summary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tbot_core.runner.session import SessionRun
+
+MORNING = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
+SUMMARY = Summary(
+    mode="replay",
+    sessions=0,
+    symbols=0,
+    equity_start=Decimal(0),
+    equity_end=Decimal(0),
+    trades=(),
+    denials={},
+    settings_hash="",
+    data_hash="",
+)
+
+
+@attrs.frozen
+class Bars:
+    """A feed that is only a label."""
+
+    label: FeedLabel
+
+    def sessions(self) -> Any:
+        """There are none."""
+
+
+@pytest.fixture(autouse=True)
+def _gate() -> Iterator[None]:
+    """Whoever opened the log closes it."""
+    yield
+    log.close()
+
+
+def test_a_banner_says_whose_prices_these_are() -> None:
+    """Simulated prices are said aloud, notes follow, and a run that goes on says from where."""
+    wish = Wish(mode="replay", home=Path())
+    bars = Bars(FeedLabel(name="stored bars", simulated=False, quotes=False, notes=("a note",)))
+    assert screen.banner(bars, wish, Book()) == ["tbot replay. Market prices: stored bars.", "  a note"]
+    assert screen.banner(bars, wish, Book(sessions=2))[-1] == "Resumed after 2 closed sessions."
+
+
+def test_a_stopped_run_says_what_is_open_and_how_to_go_on() -> None:
+    """Open positions are named; the same command resumes."""
+    outcome = Outcome(summary=SUMMARY, journal=Path("x"), stopped=True, open=("AAA", "BBB"))
+    assert next(iter(halted(outcome, Wish(mode="paper", home=Path())))) == "Stopped with open positions: AAA, BBB."
+    flat = attrs.evolve(outcome, open=())
+    assert next(iter(halted(flat, Wish(mode="paper", home=Path())))) == "Stopped; nothing is open."
+    assert list(halted(flat, Wish(mode="demo", home=Path())))[-1].endswith("the same command resumes.")
+
+
+def test_the_end_of_a_run_without_trades_is_short(tmp_path: Path) -> None:
+    """Where nothing was traded, denied or noted, only what there is is said."""
+    path = tmp_path / "x.sqlite"
+    open_journal(path).close()
+    lines = list(closing(Outcome(summary=SUMMARY, journal=path), Wish(mode="replay", home=Path())))
+    assert [line for line in lines if "none" in line] == ["  none"]
+    assert lines[-1] == "Next:   tbot why SYMBOL"
+
+
+def test_changes_of_risk_are_told() -> None:
+    """A latch is a line with its cause and the figures compared."""
+    payload = {"what": "daily loss latch", "cause": "DAILY_LOSS_LIMIT reached", "value": "-5001", "limit": "-5000"}
+    (line,) = Narrator().follow([Entry(kind="risk", payload=payload, time=MORNING)])
+    assert line.weight == "risk"
+    assert screen.plain(line).endswith("Risk: daily loss latch, DAILY_LOSS_LIMIT reached (-5001 against -5000)")
+
+
+def test_plain_lines_say_once_what_is_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before the bell one line says what is waited for; within the session no wait is mentioned."""
+    furnish(tmp_path)
+    clock, wish = ManualClock(MORNING), Wish(mode="paper", home=tmp_path)
+    lines = screen.Lines(wish, screen.Voice(to_errors=False), silent=False)
+    plan = Plan(assembly=assemble(tmp_path, "paper", clock), request=FeedRequest(kind="live"), wall=clock, once=True)
+    inner = lines.watcher
+
+    def minute(_session: SessionRun, index: int) -> None:
+        if index == 3:
+            plan.stop.set()
+
+    with lines:
+        outcome = asyncio.run(run(plan, attrs.evolve(inner, minute=minute)))
+    lines.end(outcome)
+    said = capsys.readouterr().out
+    assert said.count("Waiting for") == 1
+    assert "Waiting for the session of 2026-11-24, 14:30 UTC (09:30 New York)." in said
+    assert "Stopped; nothing is open." in said
+
+
+def test_a_terminal_gets_the_live_view_and_warnings_go_to_standard_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a terminal the view is live, unless a document is asked for; settings that warn say so first."""
+    furnish(tmp_path)
+    settings = tmp_path / ".env_bot"
+    settings.write_text(settings.read_text() + "SEEED=1\n")
+    assembly, wish = assemble(tmp_path, "demo", SystemClock()), Wish(mode="demo", home=tmp_path)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert isinstance(screen.shown(wish, assembly, SystemClock(), as_json=False), Live)
+    assert isinstance(screen.shown(wish, assembly, SystemClock(), as_json=True), screen.Lines)
+    assert "SEEED is no setting that is known" in capsys.readouterr().err
+
+
+def test_an_early_sigterm_is_an_interrupt() -> None:
+    """Before the run has begun SIGTERM interrupts as Ctrl-C does, and afterwards all is as it was."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def terminated() -> None:
+        with screen.interruptible():
+            os.kill(os.getpid(), signal.SIGTERM)
+            signal.pause()
+
+    with pytest.raises(KeyboardInterrupt):
+        terminated()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_asks_and_the_second_breaks_off(number: signal.Signals) -> None:
+    """One signal sets the wish to stop and the work may end in its own time; a second one ends it at once."""
+
+    async def orderly() -> str:
+        stop = asyncio.Event()
+
+        async def work() -> str:
+            os.kill(os.getpid(), number)
+            await stop.wait()
+            return "in order"
+
+        return await screen.stoppable(work(), stop)
+
+    async def stubborn() -> str:
+        async def work() -> str:
+            os.kill(os.getpid(), number)
+            await asyncio.get_running_loop().run_in_executor(None, int)
+            os.kill(os.getpid(), number)
+            await asyncio.Event().wait()
+            return "never"
+
+        return await screen.stoppable(work(), asyncio.Event())
+
+    assert asyncio.run(orderly()) == "in order"
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(stubborn())
+
+
+def test_a_stream_that_fails_otherwise_than_by_a_gone_reader_is_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a broken pipe is quiet; a full disk is not."""
+
+    class Full:
+        encoding = "utf-8"
+
+        def write(self, _text: str) -> int:
+            raise OSError(28, "No space left on device")
+
+        def flush(self) -> None:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("sys.stdout", Full())
+    with pytest.raises(OSError, match="No space"):
+        screen.Voice(to_errors=False).say("one")
+
+
+def test_a_replay_is_traded_by_the_same_function(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The function behind the command takes a wish and returns the outcome."""
+    furnish(tmp_path)
+    outcome = trade(Wish(mode="demo", home=tmp_path, symbols=("TARNO",), seed=3, rate=0.0), as_json=True)
+    assert (outcome.summary.mode, outcome.summary.sessions, outcome.stopped) == ("demo", 1, False)
+    assert capsys.readouterr().out == ""
