@@ -45,11 +45,13 @@ def main(*, runs: int, check: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         (home / ".env_bot").write_text("STRATEGY_SEQUENCE=open,mid,close\nBROKER_NAME=PAPER\n")
-        subprocess.run(  # noqa: S603  -- its own interpreter
-            [sys.executable, "-c", ENTRY, "plugins", "list", "--probe", "--home", folder],
-            stdout=subprocess.DEVNULL,
-            check=True,
-        )
+        for words in (["list", "--probe"], ["lock", "--yes"]):
+            subprocess.run(  # noqa: S603  -- its own interpreter
+                [sys.executable, "-c", ENTRY, "plugins", *words, "--home", folder],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                check=True,
+            )
         medians = {name: measure(arguments, home, runs) for name, arguments in COMMANDS.items()}
     bare = medians["bare interpreter"]
     for name, median in medians.items():

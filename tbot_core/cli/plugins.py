@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _HASH_SHOWN = 12
 _LOCK = 4
-_ALARMING = frozenset({"CHANGED", "UNLISTED"})
+_ALARMING = frozenset({"CHANGED", "UNLISTED", "UNKNOWN"})
 
 
 @click.group()
@@ -49,8 +49,8 @@ def list_command(*, probing: bool, as_json: bool, home: Path | None) -> None:
     """List every installed plugin with its state.
 
     States: active (the settings name it), available, duplicate, incompatible, broken. LOCK: locked, CHANGED since it
-    was approved, UNLISTED (in use and in no plugins.lock). Without --probe nothing is imported: the list reads
-    metadata, files and what was recorded.
+    was approved, UNLISTED (in use and in no plugins.lock), UNKNOWN (it cannot be told). Without --probe nothing is
+    imported: the list reads metadata, files and what was recorded.
     """
     listings, known, warnings = listed(home, probing=probing)
     standings, doubts = _standings(home, listings)
@@ -178,15 +178,12 @@ def _described(record: Record | None) -> Mapping[str, Any]:
 
 def _standings(home: Path | None, listings: Sequence[Listing]) -> tuple[list[str], list[str]]:
     """What the lock says of each listing ("" of one that is neither locked nor in use), and warnings."""
-    warnings = []
-    approved = None
-    changed: set[tuple[str, str]] = set()
     try:
         approved = lock.read(Instance.at(home).home)
         changed = {(it.kind, it.name) for it in lock.verify(approved or lock.Lock(), listings)}
     except TbotError as fault:
-        warnings.append(f"{fault.message} So the list cannot tell which plugins are approved.")
-    warnings += alike(listings, approved)
+        warning = f"{fault.message} So the list cannot tell which plugins are approved."
+        return ["UNKNOWN" if it.enabled else "" for it in listings], [warning, *alike(listings, None)]
     standings = []
     for listing in listings:
         kind, name = listing.entry.kind, listing.entry.name
@@ -194,7 +191,7 @@ def _standings(home: Path | None, listings: Sequence[Listing]) -> tuple[list[str
             standings.append("CHANGED" if (kind, name) in changed else "locked")
         else:
             standings.append("UNLISTED" if listing.enabled else "")
-    return standings, warnings
+    return standings, list(alike(listings, approved))
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:

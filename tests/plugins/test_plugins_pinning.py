@@ -206,6 +206,20 @@ def test_a_damaged_lock_is_an_error_to_verify_and_a_warning_otherwise(
     assert run(home, "verify") == 0
 
 
+def test_a_plugin_that_cannot_be_read_is_not_called_locked(
+    plant: Callable[..., Entry], site: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What cannot be compared is unknown to the list, and an error to verify."""
+    plant("sound")
+    plant("spare")
+    assert run(home, "lock", "--yes") == 0
+    (site / "their_sound" / "circle").symlink_to("circle")
+    assert row(capsys, home, "sound")["lock"] == "UNKNOWN"
+    assert row(capsys, home, "spare")["lock"] == ""
+    assert run(home, "verify") == 1
+    assert "Cannot read" in capsys.readouterr().err
+
+
 def test_a_name_almost_that_of_a_known_plugin_is_warned_of(
     plant: Callable[..., Entry], home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
