@@ -48,8 +48,10 @@ class Wish:
 )
 @click.option("--symbols", metavar="A,B", help="Only these symbols.")
 @click.option("--speed", metavar="max|60", help="Exchange seconds a second, or max: as fast as it goes.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed of everything random. Default: SEED.")
-@click.option("--sessions", type=click.IntRange(1, 1000), help="Sessions of the demo. Default: 3.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), metavar="N", help="Seed of everything random. Default: SEED."
+)
+@click.option("--sessions", type=click.IntRange(1, 1000), metavar="N", help="Sessions of the demo. Default: 3.")
 @click.option("--once", is_flag=True, help="End after one session.")
 @home_option
 @json_option

@@ -155,7 +155,9 @@ def _attention(files: list[RunFile], holder: int | None, book: Book | None, free
     """What a person should look at, one sentence each."""
     found = []
     if holder is None:
-        for file in files:
+        # Of simulations the newest alone: an older one was left behind for good.
+        simulated = [file for file in files if file.name != PAPER]
+        for file in (*(file for file in files if file.name == PAPER), *simulated[:1]):
             found += _unfinished(file)
         if book is not None and book.in_session and book.portfolio.positions:
             names = ", ".join(sorted(book.portfolio.positions))
