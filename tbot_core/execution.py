@@ -109,7 +109,7 @@ class Execution:
         fresh: dict[str, tuple[BrokerEvent, Entry]] = {}
         for event in said:
             source = (self._venue.name, self._venue.account_id, event.event_id)
-            if event.event_id not in fresh and not self._journal.knows(source):
+            if not self._journal.knows(source):
                 payload = records.broker_payload(event)
                 entry = Entry(kind=event.kind, payload=payload, time=now, cid=event.client_order_id, source=source)
                 fresh[event.event_id] = event, entry

@@ -132,6 +132,7 @@ class Venue:
     def __init__(self, costs: Costs, session: Session, symbols: tuple[str, ...]) -> None:
         self._costs = costs
         self._session = session
+        self._date = session.date.isoformat()
         self._rows = {symbol: row for row, symbol in enumerate(symbols)}
         self._resting: dict[str, _Resting] = {}
         self._accepted: set[str] = set()
@@ -318,7 +319,7 @@ class Venue:
         resting.remaining -= units
         resting.filled += units
         fill = Fill(
-            execution_id=f"{self._session.date.isoformat()}-{self._count + 1}",
+            execution_id=f"{self._date}-{self._count + 1}",
             client_order_id=order.client_order_id,
             symbol=order.symbol,
             buy=order.buy,
@@ -352,7 +353,7 @@ class Venue:
         )
 
     def _event_id(self) -> str:
-        return f"{self._session.date.isoformat()}-{self._count}"
+        return f"{self._date}-{self._count}"
 
 
 def tick_of(ticks: int) -> int:
@@ -372,15 +373,11 @@ def _traded_through(resting: _Resting, bar: _Bar) -> bool:
 
 
 def _bar(bars: Bars, row: int, minute: int) -> _Bar | None:
-    opened, high, low, close = (float(bars.field(name)[minute, row]) for name in ("open", "high", "low", "close"))
-    if math.isnan(opened + high + low + close):
+    field, at = bars.field, (minute, row)
+    opened, high, low = field("open").item(at), field("high").item(at), field("low").item(at)
+    if math.isnan(opened + high + low + field("close").item(at)):
         return None
-    return _Bar(
-        open=ticks_of(opened),
-        high=ticks_of(high),
-        low=ticks_of(low),
-        volume=float(bars.field("volume")[minute, row]),
-    )
+    return _Bar(open=ticks_of(opened), high=ticks_of(high), low=ticks_of(low), volume=field("volume").item(at))
 
 
 def _last_close(bars: Bars, row: int) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 from decimal import Decimal
 from enum import StrEnum
+from functools import cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
@@ -213,7 +214,7 @@ class Naming:
     def client_order_id(self, signal: SignalId, leg: Leg, attempt: int = 1) -> str:
         """`tb`, six characters that mark the install, and a digest, cut to the broker's length."""
         digest = sha256("\n".join((self._head, signal.text, leg.value, str(attempt))).encode()).digest()
-        return f"tb{_letters(sha256(self.install_id.encode()).digest())[:6]}{_letters(digest)}"[: self.length]
+        return f"tb{_mark(self.install_id)}{_letters(digest)}"[: self.length]
 
     @property
     def _head(self) -> str:
@@ -227,6 +228,11 @@ def transition_table(arrows: Iterable[tuple[tuple[OrderState, OrderEvent], Arrow
         for (state, event), arrow in arrows
     ]
     return "\n".join(("| state | event | next state | asks for |", "|---|---|---|---|", *rows))
+
+
+@cache
+def _mark(install_id: str) -> str:
+    return _letters(sha256(install_id.encode()).digest())[:6]
 
 
 def _letters(digest: bytes) -> str:

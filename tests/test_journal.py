@@ -140,6 +140,19 @@ def test_two_events_cannot_change_places(journal: Journal) -> None:
         found.verify()
 
 
+def test_an_event_forged_with_its_hash_breaks_the_next(journal: Journal) -> None:
+    """Whoever rewrites an event and its hash would have to rewrite all that follow."""
+    journal.close()
+    with closing(sqlite3.connect(journal.path)) as connection:
+        row = list(connection.execute("SELECT * FROM events WHERE seq = 3").fetchone())
+        row[2] = "c"
+        forged = sha256(json.dumps(row[:-1], separators=(",", ":")).encode()).hexdigest()
+        connection.execute("UPDATE events SET cid = 'c', hash = ? WHERE seq = 3", (forged,))
+        connection.commit()
+    with closing(read_journal(journal.path)) as found, pytest.raises(JournalError, match="event 4 does not fit"):
+        found.verify()
+
+
 def test_an_end_that_was_there_and_is_gone_is_missed(journal: Journal) -> None:
     """Whoever has the journal open notices what another took off its end."""
     reader = read_journal(journal.path)
