@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Styled: TypeAlias = "tuple[str, str]"
 NARROWEST: Final = 40
+ROOMY: Final = 72
 _GAIN, _LOSS, _SOFT = "bright_cyan", "bright_yellow", "dim"
 _WEIGHTS: Final = {"session": "bold", "entry": "", "risk": "bold reverse", "denial": _SOFT, "window": _SOFT}
 _PLAIN: Final = str.maketrans(f"·░█▒┃{MINUS}\N{NO-BREAK SPACE}", ".-#=|- ")
@@ -120,7 +121,7 @@ def _progress(board: Board, width: int) -> Iterator[Text]:
     names = [" "] * (width + 20)
     for name, window in board.windows:
         start = session.moment(window.start)
-        label = f"{name} {exchange_time(start):%H:%M}"
+        label = f"{name} {exchange_time(start):%H:%M}" if width >= ROOMY else name
         first = min(window.start * width // session.minutes, width - len(label))
         names[first : first + len(label)] = label
     yield Text("".join(names).rstrip(), style=_SOFT)
