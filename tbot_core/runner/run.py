@@ -249,7 +249,12 @@ class _Run:
             venue=Venue(broker=course.broker, name=SIMULATOR, account_id=account.account_id),
             journal=self._journal,
             clock=self._clock,
-            naming=Naming(install_id=install_id(data), identity="", account_id=account.account_id),
+            naming=Naming(
+                install_id=install_id(data),
+                identity="",
+                account_id=account.account_id,
+                length=course.broker.rules.cid_length,
+            ),
             wait=self._wait,
             tell=self._tell,
             watch=self._watcher.minute,

@@ -333,6 +333,15 @@ def test_an_exit_meets_the_open_before_anything_else() -> None:
     assert venue.idle
 
 
+def test_exits_meet_a_minute_before_entries() -> None:
+    """What frees cash is booked first, in whatever order the two were sent."""
+    venue = Venue(FREE, session(), ("AAA", "BBB"))
+    venue.accept(order(limit="100", symbol="BBB"), SIGNAL)
+    venue.accept(order(Leg.EXIT), SIGNAL)
+    venue.match(Draft("AAA", "BBB").bars(), FIRST)
+    assert [name for name, *_ in fills(said(venue))] == ["exit", "entry"]
+
+
 def test_what_is_open_after_the_last_bar_is_closed_at_the_last_price() -> None:
     """NO_MARKET: resting exits and stops fill at the last close; nothing of a signal is closed twice."""
     for lag in (1, 11):
