@@ -43,7 +43,7 @@ lint: $(READY)
 
 lock: $(READY)
 	$(BIN)/uv lock --upgrade
-	$(BIN)/uv export --quiet --locked --all-packages --all-groups --no-emit-workspace --no-annotate --no-header \
+	$(BIN)/uv export --quiet --locked --all-packages --all-extras --all-groups --no-emit-workspace --no-annotate --no-header \
 		--format requirements-txt --output-file requirements.lock > /dev/null
 
 bench: $(READY)

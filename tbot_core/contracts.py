@@ -70,6 +70,25 @@ class Plugin:
 
 
 @runtime_checkable
+class KeyProvider(Protocol):
+    """Where the keys of the encrypted files come from.
+
+    A key is 32 bytes; `category` is a category of secrets, or `audit`; `slot` is `cur`, and around a rotation `next`
+    and `prev`. A failure is raised as VaultError or OSError, never answered with None.
+    """
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """`put`: keys can be written, so that they can be made and rotated."""
+
+    def get_key(self, category: str, slot: str) -> bytes | bytearray | memoryview | None:
+        """The key, None where there is none; a bytearray is overwritten by the caller."""
+
+    def put_key(self, category: str, slot: str, key: memoryview | None) -> None:
+        """Keep the key durably, in place of the one before; with None take it away."""
+
+
+@runtime_checkable
 class Strategy(Protocol):
     """A pure, causal, vectorised function over bars; config and strategy may be the same frozen class."""
 

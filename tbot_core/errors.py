@@ -50,9 +50,13 @@ class SettingsError(TbotError):
 
 
 class VaultError(TbotError):
-    """A key or an encrypted file is missing, loose, foreign or wrong."""
+    """A key or an encrypted file is missing, loose, foreign or wrong; `code` is its stable code, as in TB-SEC-021."""
 
     exit_code = 3
+
+    def __init__(self, message: str, remedy: str = "", *, code: str = "") -> None:
+        super().__init__(message, remedy)
+        self.code = code
 
 
 class PluginError(TbotError):

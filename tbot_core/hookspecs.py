@@ -16,7 +16,7 @@ import pluggy
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tbot_core.contracts import Plugin, RiskCheck, RunInfo
+    from tbot_core.contracts import Context, KeyProvider, Plugin, RiskCheck, RunInfo
 
 PROJECT: Final = "tbot"
 
@@ -85,6 +85,16 @@ def tbot_risk_checks() -> RiskCheck:
     enabled plugin. Returned value: a function of one `Order`, called after the core's own limits have let an entry
     pass; None lets it pass, a sentence denies it with reason code RISK_CHECK_DENIED. It can deny only; one that raises
     or returns anything else denies too.
+    """
+
+
+@hookspec(firstresult=True)
+def tbot_key_provider(context: Context) -> KeyProvider | None:
+    """Give the keys of the encrypted files.
+
+    Arguments: `context` as for a plugin's `create`. Moment: once in each process that opens secrets, when the variable
+    TBOT_KEY_PROVIDER is `plugin`. Caller: whoever opens the vault. Returned value: a `KeyProvider`, or None to leave it
+    to the next plugin; the first that is not None counts, and nothing takes its place when it fails.
     """
 
 

@@ -19,7 +19,8 @@ from packaging.utils import canonicalize_name
 ROOT: Final = Path(__file__).parents[1]
 
 RUNTIME: Final = frozenset(
-    {"0BSD", "Apache-2.0", "BSD", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "ISC", "MIT", "MPL-2.0", "PSF-2.0", "Zlib"}
+    {"0BSD", "Apache-2.0", "BSD", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "ISC", "MIT", "MIT-0"}
+    | {"MPL-2.0", "PSF-2.0", "Zlib"}
 )
 TOOLS: Final = RUNTIME | {"GPL-2.0", "LGPL-2.1", "LGPL-3.0"}
 OF_ONE_PLUGIN: Final = {"tbot-extension-backtrader": frozenset({"GPL-3.0"})}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tbot_core import orders, reasons
 from tbot_core.settings import reference
+from tbot_core.vault import codes
 
 REASONS = """# Reason codes
 
@@ -17,9 +18,15 @@ ORDERS = """# The life of an order
 Which event leads where. A pair that is not listed cannot happen: it is reported, never guessed. A fill that completes
 the order makes it filled.
 """
+CODES = """# Codes of secrets
+
+Every refusal of a key, an encrypted file or the audit log bears one of these, followed by the category. Numbers are
+stable. Neither the message nor the log ever holds what a file contained.
+"""
 PAGES = {
     "settings.md": reference.render(),
     "reasons.md": f"{REASONS}\n{reasons.table()}\n",
+    "security-codes.md": f"{CODES}\n{codes.table()}\n",
     "orders.md": f"{ORDERS}\n{orders.transition_table()}\n",
 }
 

@@ -14,6 +14,11 @@ def token(length: int) -> str:
     return "".join(secrets.choice(_LETTERS) for _ in range(length))
 
 
+def entropy(length: int) -> bytes:
+    """So many bytes that nobody can guess: for keys, salts and nonces."""
+    return secrets.token_bytes(length)
+
+
 def generator(seed: int) -> random.Random:
     """A generator that gives the same numbers for the same seed; pass it in wherever a decision needs chance."""
     return random.Random(seed)  # noqa: S311  -- repeatable on purpose

@@ -45,6 +45,12 @@ def exists(path: Path) -> bool:
         return path.exists()
 
 
+def is_present(path: Path) -> bool:
+    """Whether anything bears that name, a link that leads nowhere too."""
+    with faults("look at", path):
+        return os.path.lexists(path)
+
+
 def is_folder(path: Path) -> bool:
     """Whether the path is a folder."""
     with faults("look at", path):

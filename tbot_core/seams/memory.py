@@ -1,0 +1,97 @@
+"""Memory for secrets: pages of their own, kept out of swap, core files and children, and overwritten after use."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, NoReturn, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_ADVICE: Final = ("MADV_DONTDUMP", "MADV_DONTFORK")
+
+
+class Buffer:
+    """So many bytes on locked pages of their own, zero at first; used as a context it is wiped at the end.
+
+    Where the system refuses to lock them (a limit, another platform), the pages are used all the same.
+    """
+
+    __slots__ = ("_held", "_pages", "_size", "_view")
+
+    def __init__(self, size: int) -> None:
+        self._held = True
+        self._pages = mmap.mmap(-1, max(size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._size = size
+        self._view = memoryview(self._pages)[:size]
+        for name in _ADVICE:
+            if hasattr(mmap, name):
+                self._pages.madvise(getattr(mmap, name))
+        _lock(self._pages)
+
+    @classmethod
+    def of(cls, parts: Sequence[bytes | bytearray | memoryview]) -> Buffer:
+        """A buffer that holds a copy of the parts, one behind the other."""
+        made = cls(sum(map(len, parts)))
+        position = 0
+        for part in parts:
+            made.view[position : position + len(part)] = part
+            position += len(part)
+        return made
+
+    @property
+    def view(self) -> memoryview:
+        """The bytes, to be read and written in place; ValueError once wiped."""
+        if not self._held:
+            raise ValueError("the buffer was wiped")
+        return self._view
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the bytes are still there: False once wiped."""
+        return self._held
+
+    def wipe(self) -> None:
+        """Overwrite the bytes with zeros and give the pages back; a second call does nothing.
+
+        Where somebody still holds a part of `view`, it reads as zeros, and the pages go when it does.
+        """
+        if self._held:
+            self._held = False
+            self._view[:] = bytes(self._size)
+            self._view.release()
+            with suppress(BufferError):
+                self._pages.close()
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wipe()
+
+    def __del__(self) -> None:
+        self.wipe()
+
+    def __repr__(self) -> str:
+        return "Buffer([redacted])"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        """Refused with TypeError: neither pickle nor copy may carry a secret away."""
+        raise TypeError("a buffer of a secret cannot be pickled or copied")
+
+
+def wipe(buffer: bytearray) -> None:
+    """Overwrite a plain buffer with zeros, in place."""
+    buffer[:] = bytes(len(buffer))
+
+
+def _lock(pages: mmap.mmap) -> None:
+    """Best effort: what may be locked is limited (RLIMIT_MEMLOCK), and the page goes when it is unmapped."""
+    libc = ctypes.CDLL(None)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(pages))
+    libc.mlock(ctypes.c_void_p(address), ctypes.c_size_t(len(pages)))

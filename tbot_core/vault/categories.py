@@ -1,0 +1,158 @@
+"""The categories of secrets: for each its key, its file, the name that its token bears, and its shape."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, Protocol
+
+import attrs
+
+from tbot_core.seams import environ
+
+if TYPE_CHECKING:
+    from tbot_core.policy import Deployment
+
+Shape = Literal["text", "sections", "object"]
+"""Settings; an object of one object for each plugin or user; one object of fields."""
+
+ENV_KEY_VARIABLE: Final = "TBOT_ENV_ENC_KEY_PATH"
+ENV_FILE: Final = ".env.enc"
+AUDIT: Final = "audit"
+"""The key of the audit log has a place among the keys, and no file of its own."""
+
+AUDIT_KEY_PATH: Final = "storage/keys/audit.key"
+
+
+class Home(Protocol):
+    """What the vault asks of an instance: its folder."""
+
+    @property
+    def home(self) -> Path:
+        """The instance's folder."""
+
+
+@attrs.frozen(kw_only=True)
+class Category:
+    """One kind of secret: the fields of `Deployment` that name its key and its file, and what its token is bound to.
+
+    `logical` never changes, so a file may be moved or renamed; `suffix` is added to the path that the field holds.
+    """
+
+    name: str
+    key_field: str
+    file_field: str | None
+    logical: str
+    shape: Shape
+    suffix: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Place:
+    """Where a category's key and file lie; `home` only shortens what messages show."""
+
+    category: str
+    logical: str
+    key: Path
+    file: Path
+    home: Path
+
+    def shown(self, path: Path) -> str:
+        """The path as messages write it: relative to the instance where it lies inside."""
+        return str(path.relative_to(self.home)) if path.is_relative_to(self.home) else str(path)
+
+
+CATEGORIES: Final[dict[str, Category]] = {
+    it.name: it
+    for it in (
+        Category(name="env", key_field="env_enc_key_path", file_field=None, logical="env", shape="text"),
+        Category(
+            name="env_bot",
+            key_field="env_key_path",
+            file_field="env_bot_path",
+            logical="env_bot",
+            shape="text",
+            suffix=".enc",
+        ),
+        Category(
+            name="login", key_field="login_key_path", file_field="login_path", logical="login.json", shape="sections"
+        ),
+        Category(
+            name="broker",
+            key_field="broker_key_path",
+            file_field="broker_credentials_path",
+            logical="broker_credentials.json",
+            shape="sections",
+        ),
+        Category(
+            name="screener_api",
+            key_field="screener_api_key_path",
+            file_field="screener_api_path",
+            logical="screener_api.json",
+            shape="sections",
+        ),
+        Category(
+            name="alert",
+            key_field="alert_key_path",
+            file_field="alert_channels_path",
+            logical="alert_channels.json",
+            shape="sections",
+        ),
+        Category(
+            name="smtp",
+            key_field="smtp_key_path",
+            file_field="smtp_credentials_path",
+            logical="smtp_credentials.json",
+            shape="object",
+        ),
+        Category(
+            name="acct_api",
+            key_field="acct_api_key_path",
+            file_field="acct_api_credentials_path",
+            logical="acct_api_credentials.json",
+            shape="object",
+        ),
+        Category(
+            name="network",
+            key_field="network_key_path",
+            file_field="network_config_path",
+            logical="network_config.json",
+            shape="object",
+        ),
+        Category(
+            name="bot_identity",
+            key_field="bot_identity_key_path",
+            file_field="bot_identity_path",
+            logical="bot_identity.json",
+            shape="object",
+        ),
+    )
+}
+"""Every category by name, in the order in which a start opens them."""
+
+
+def place(category: str, instance: Home, deployment: Deployment) -> Place:
+    """Where a category lies; its file is of use only where one exists. Raises KeyError for an unknown category.
+
+    The key of `.env.enc` is named by the variable TBOT_ENV_ENC_KEY_PATH first: the setting lies inside the file.
+    """
+    kind, home = CATEGORIES[category], instance.home
+    key = getattr(deployment, kind.key_field)
+    if category == "env":
+        key = environ.variable(ENV_KEY_VARIABLE) or key
+    file = ENV_FILE if kind.file_field is None else f"{getattr(deployment, kind.file_field)}{kind.suffix}"
+    return Place(category=category, logical=kind.logical, key=home / key, file=home / file, home=home)
+
+
+def env_key_disagrees(instance: Home, deployment: Deployment) -> bool:
+    """Whether ENV_ENC_KEY_PATH was set, and to another file than TBOT_ENV_ENC_KEY_PATH names."""
+    used, said = environ.variable(ENV_KEY_VARIABLE), deployment.env_enc_key_path
+    silent = said == attrs.fields_dict(type(deployment))["env_enc_key_path"].default
+    return used is not None and not silent and instance.home / used != instance.home / said
+
+
+def audit_place(instance: Home) -> Place:
+    """Where the key of the audit log lies."""
+    home = instance.home
+    return Place(
+        category=AUDIT, logical="audit.log", key=home / AUDIT_KEY_PATH, file=home / "data" / "audit.log", home=home
+    )

@@ -1,0 +1,187 @@
+"""The codes of everything that can be wrong with a secret: stable numbers, a sentence, and what to do."""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+from tbot_core.errors import VaultError
+
+_RESTORE_KEY: Final = "Restore it from a backup, or run `tbot secrets rekey {category}` and enter the values again."
+_RESTORE_FILE: Final = "Restore it from a backup, or enter the values again with `tbot secrets set {category}`."
+_DISK: Final = "The file as it was is still there; mend the disk, then try again."
+_NEWER: Final = "A newer tbot is needed to read it: update tbot."
+_ENTER: Final = "Correct it with `tbot secrets edit {category}`."
+
+
+class Code(enum.Enum):
+    """One thing that can be wrong: its number, what is wrong with {file}, and the remedy."""
+
+    FILE_EMPTY = (1, "its file {file} is empty", _RESTORE_FILE)
+    FORMAT_UNKNOWN = (2, "its file {file} is in no format that tbot encrypts in", _RESTORE_FILE)
+    TOKEN_TOO_LONG = (3, "its file {file} holds more than 1 MiB", _RESTORE_FILE)
+    TOKEN_ALPHABET = (4, "its file {file} holds a character that no token has", _RESTORE_FILE)
+    TOKEN_CANONICAL = (5, "its file {file} is not written as tbot writes tokens", _RESTORE_FILE)
+    TOKEN_SHORT = (6, "its file {file} ends too early", _RESTORE_FILE)
+    TOKEN_MAGIC = (7, "its file {file} does not begin as a token does", _RESTORE_FILE)
+    TOKEN_VERSION = (8, "its file {file} has a version that this tbot does not know", _NEWER)
+    TOKEN_ALGORITHM = (9, "its file {file} uses an algorithm that this tbot does not know", _NEWER)
+    TOKEN_KEY_ID = (10, "its file {file} was encrypted with a key that is not among its keys", _RESTORE_KEY)
+    TOKEN_TAG = (11, "its file {file} was changed, or belongs to another category", _RESTORE_FILE)
+    FERNET_ALPHABET = (12, "its Fernet file {file} holds a character that no token has", _RESTORE_FILE)
+    FERNET_CANONICAL = (13, "its Fernet file {file} is not written as Fernet writes tokens", _RESTORE_FILE)
+    FERNET_SHORT = (14, "its Fernet file {file} ends too early", _RESTORE_FILE)
+    FERNET_BLOCKS = (15, "its Fernet file {file} lacks a part", _RESTORE_FILE)
+    FERNET_TAG = (16, "its Fernet file {file} was changed, or none of its keys opens it", _RESTORE_KEY)
+    PLAINTEXT_LONG = (17, "what is to be written to {file} is longer than a token may be", "Shorten it.")
+    PLAINTEXT_EMPTY = (18, "nothing was given to be written to {file}", "Give it the values.")
+    KEY_FOLDER_MISSING = (20, "the folder of its key file {file} is missing", _RESTORE_KEY)
+    KEY_MISSING = (21, "its key file {file} is missing", _RESTORE_KEY)
+    KEY_DENIED = (22, "its key file {file} may not be read", "Run tbot as the user who owns it.")
+    KEY_FAULT = (23, "its key file {file} could not be read or written: the disk failed", _DISK)
+    KEY_SYMLINK = (24, "its key file {file} is a symbolic link", "Put the key itself there.")
+    KEY_NOT_REGULAR = (25, "its key file {file} is no regular file", _RESTORE_KEY)
+    KEY_OWNER = (26, "its key file {file} belongs to another user", "chown {file} to the user who runs tbot.")
+    KEY_LINKS = (27, "its key file {file} has more than one name", "Remove the other hard links.")
+    KEY_TOO_LARGE = (28, "its key file {file} is too large to be a key", _RESTORE_KEY)
+    KEY_MODE = (29, "others may read or write its key file {file}", "chmod 600 {file}")
+    KEY_FOLDER_MODE = (30, "others may enter the folder of its key file {file}", "chmod 700 {folder}")
+    KEY_FOLDER_OWNER = (
+        31,
+        "the folder of its key file {file} belongs to another user",
+        "chown {folder} to the user who runs tbot.",
+    )
+    KEY_BOM = (32, "its key file {file} begins with a byte order mark", "Save it as plain ASCII, without the mark.")
+    KEY_CRLF = (33, "its key file {file} has the line ends of Windows", "Save it with the line ends of Unix.")
+    KEY_LENGTH = (34, "its key file {file} does not hold exactly 44 characters", _RESTORE_KEY)
+    KEY_ALPHABET = (35, "its key file {file} holds a character that no key has", _RESTORE_KEY)
+    KEY_CANONICAL = (36, "its key file {file} is not written as keys are", _RESTORE_KEY)
+    KEY_CONSTANT = (37, "its key file {file} repeats one byte and protects nothing", _RESTORE_KEY)
+    KEY_SHARED = (
+        38,
+        "its key file {file} holds the key of another category too",
+        "Give each its own with `tbot secrets rekey {category}`.",
+    )
+    KEY_EXISTS = (39, "its key file {file} is there already", "Keep it, or run `tbot secrets rotate {category}`.")
+    KEY_FULL = (40, "its key file {file} could not be written: the disk is full", "Make room, then try again.")
+    KEY_READ_ONLY = (
+        41,
+        "its key file {file} could not be written: the file system is read-only",
+        "Mount it for writing, then try again.",
+    )
+    KEY_UNPROVEN = (42, "its key file {file} did not read back as it was written", _DISK)
+    ENV_KEY_DISAGREES = (
+        43,
+        "ENV_ENC_KEY_PATH names another key file than {file}",
+        "Let ENV_ENC_KEY_PATH and TBOT_ENV_ENC_KEY_PATH name the same file.",
+    )
+    FILE_FOLDER_MISSING = (50, "the folder of its file {file} is missing", _RESTORE_FILE)
+    FILE_MISSING = (51, "its file {file} is missing", _RESTORE_FILE)
+    FILE_DENIED = (52, "its file {file} may not be used", "Run tbot as the user who owns it.")
+    FILE_FAULT = (53, "its file {file} could not be read or written: the disk failed", _DISK)
+    FILE_SYMLINK = (54, "its file {file} is a symbolic link", "Put the file itself there.")
+    FILE_NOT_REGULAR = (55, "its file {file} is no regular file", _RESTORE_FILE)
+    FILE_OWNER = (56, "its file {file} belongs to another user", "chown {file} to the user who runs tbot.")
+    FILE_LINKS = (57, "its file {file} has more than one name", "Remove the other hard links.")
+    FILE_MODE = (59, "others may read or write its file {file}", "chmod 600 {file}")
+    FILE_FOLDER_OPEN = (60, "others may replace its file {file}", "chmod go-w {folder}")
+    FILE_FOLDER_OWNER = (
+        61,
+        "the folder of its file {file} belongs to another user",
+        "chown {folder} to the user who runs tbot.",
+    )
+    FILE_FULL = (62, "its file {file} could not be written: the disk is full", _DISK)
+    FILE_READ_ONLY = (63, "its file {file} could not be written: the file system is read-only", _DISK)
+    FILE_UNPROVEN = (64, "what was written beside its file {file} could not be opened again", _DISK)
+    CONTENT_UTF8 = (70, "what its file {file} holds is not UTF-8 text", _ENTER)
+    CONTENT_JSON = (71, "what its file {file} holds is not JSON", _ENTER)
+    CONTENT_OBJECT = (72, "what its file {file} holds is no JSON object", _ENTER)
+    CONTENT_REPEATED = (73, "what its file {file} holds names a field twice", _ENTER)
+    CONTENT_ABSENT = (74, "its file {file} has no section {section}", _ENTER)
+    CONTENT_SECTION = (75, "section {section} of its file {file} is no JSON object", _ENTER)
+    CONTENT_EMPTY = (76, "field {section} of its file {file} is empty", _ENTER)
+    PROVIDER_FAILED = (80, "the key provider failed to give or take the key of {file}", "Mend the key provider.")
+    PROVIDER_KEY = (81, "the key provider gave no key of 32 bytes for {file}", "Mend the key provider.")
+    PROVIDER_FIXED = (
+        82,
+        "its key provider cannot change the key of {file}",
+        "Choose key files or the system's keyring, and enter the values again.",
+    )
+    PASSPHRASE_HEADER = (
+        83,
+        "the header {file} of the passphrase is missing or damaged",
+        "Restore it from a backup; without it the passphrase opens nothing.",
+    )
+    PASSPHRASE_WRONG = (84, "the passphrase does not fit the header {file}", "Enter the passphrase again.")
+    KEYRING_ABSENT = (
+        85,
+        "the key of {file} lies in a keyring, and keyring is not installed",
+        "Install tbot-core[keyring].",
+    )
+    KEYRING_BACKEND = (
+        86,
+        "the system's keyring keeps nothing, or keeps it in the clear, so the key of {file} may not lie there",
+        "Set up an encrypting keyring, or choose key files.",
+    )
+    KEYRING_LOCKED = (87, "the system's keyring did not answer for the key of {file}", "Unlock the keyring.")
+    PROVIDER_UNKNOWN = (
+        88,
+        "TBOT_KEY_PROVIDER names {section}, which gives no keys, the key of {file} among them",
+        "Choose file, passphrase, keyring or plugin.",
+    )
+    PROVIDER_ABSENT = (89, "no plugin offers the key of {file}", "Install the plugin, or choose another key provider.")
+    VAULT_BUSY = (90, "another tbot is writing secrets, {file} among them", "Let it finish, then try again.")
+    ROTATION_BEGUN = (
+        91,
+        "a rotation of its key {file} was begun and not finished",
+        "Run `tbot secrets rotate --resume`, or `--abort`.",
+    )
+    ROTATION_UNPROVEN = (
+        92,
+        "its file {file} does not open with the new key alone",
+        "Nothing was thrown away: run `tbot secrets rotate --abort`.",
+    )
+    AUDIT_UNWRITABLE = (95, "the access could not be written to {file}, so it was refused", "Mend or empty the disk.")
+    AUDIT_BROKEN = (
+        96,
+        "line {section} of {file} was changed, added, moved or removed",
+        "Compare with a backup; what follows the last good line cannot be trusted.",
+    )
+    AUDIT_CUT = (97, "{file} ends before line {section}, which an anchor names", "Compare with a backup.")
+    AUDIT_ANCHOR = (98, "line {section} of {file} is not the one that an anchor names", "Compare with a backup.")
+    AUDIT_TORN = (99, "the last line of {file} was not written to its end", "Nothing: the next access cuts it off.")
+
+    def __init__(self, number: int, sentence: str, remedy: str) -> None:
+        self.number = number
+        self.sentence = sentence
+        self.remedy = remedy
+
+    @property
+    def text(self) -> str:
+        """The code as people and scripts see it, as in TB-SEC-021."""
+        return f"TB-SEC-{self.number:03}"
+
+
+BY_TEXT: Final = {code.text: code for code in Code}
+"""Every code by its text."""
+
+
+def fault(code: Code, category: str, file: str, *, section: str = "") -> VaultError:
+    """The error of a code: it names the category, the file and the remedy, and nothing that was read."""
+    folder = file.rpartition("/")[0] or "."
+    said = {"category": category, "file": file, "folder": folder, "section": section}
+    message = f"{code.text} {category}: {code.sentence.format(**said)}."
+    return VaultError(message, code.remedy.format(**said), code=code.text)
+
+
+def table() -> str:
+    """The codes as a Markdown table, for the reference."""
+    rows = [
+        f"| {code.text} | {code.name} | {_shown(code.sentence)} | {_shown(code.remedy)} |"
+        for code in sorted(Code, key=lambda it: it.number)
+    ]
+    return "\n".join(["| Code | Name | What is wrong | What to do |", "|---|---|---|---|", *rows])
+
+
+def _shown(text: str) -> str:
+    return text.replace("{category}", "CATEGORY").format(file="FILE", folder="FOLDER", section="NAME")

@@ -1,0 +1,79 @@
+"""What decrypted files hold: settings as text, or JSON objects of which each consumer gets its own part."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from tbot_core.seams.secret import Secret
+from tbot_core.vault.codes import Code, fault
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tbot_core.vault.categories import Shape
+
+
+def fields(data: memoryview, category: str, file: str, section: str | None) -> Mapping[str, Secret]:
+    """The fields of one section, or of the whole object, as secrets: text as it is, anything else as JSON text.
+
+    Raises VaultError for what is no JSON object, for a section that is not there, and for an empty field.
+    """
+    found = parse(data, category, file)
+    if section is not None:
+        found = _section(found, category, file, section)
+    return {name: _secret(value, category, file, name) for name, value in found.items()}
+
+
+def check(data: memoryview, category: str, file: str, shape: Shape) -> None:
+    """Raises VaultError unless the content has its category's shape."""
+    if shape == "text":
+        _text(data, category, file)
+        return
+    found = parse(data, category, file)
+    parts = [_section(found, category, file, name) for name in found] if shape == "sections" else [found]
+    for part in parts:
+        for name, value in part.items():
+            _secret(value, category, file, name).wipe()
+
+
+def parse(data: memoryview, category: str, file: str) -> dict[str, Any]:
+    """The JSON object that a file holds, no field named twice. Raises VaultError."""
+
+    def pairs(items: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(items)
+        if len(found) < len(items):
+            raise fault(Code.CONTENT_REPEATED, category, file)
+        return found
+
+    text = _text(data, category, file)
+    try:
+        found = json.loads(text, object_pairs_hook=pairs)
+    except (ValueError, RecursionError):
+        raise fault(Code.CONTENT_JSON, category, file) from None
+    if not isinstance(found, dict):
+        raise fault(Code.CONTENT_OBJECT, category, file)
+    return found
+
+
+def _text(data: memoryview, category: str, file: str) -> str:
+    try:
+        return str(data, "utf-8")
+    except UnicodeDecodeError:
+        raise fault(Code.CONTENT_UTF8, category, file) from None
+
+
+def _section(found: Mapping[str, Any], category: str, file: str, section: str) -> dict[str, Any]:
+    if section not in found:
+        raise fault(Code.CONTENT_ABSENT, category, file, section=section)
+    part = found[section]
+    if not isinstance(part, dict):
+        raise fault(Code.CONTENT_SECTION, category, file, section=section)
+    return part
+
+
+def _secret(value: Any, category: str, file: str, name: str) -> Secret:
+    text = value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)
+    if not text:
+        raise fault(Code.CONTENT_EMPTY, category, file, section=name)
+    return Secret(text)

@@ -1,0 +1,144 @@
+"""Keys: 32 bytes written as 44 characters, their ids, and the ring of those that open a file."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Final, Literal, NoReturn, Self
+
+import attrs
+
+from tbot_core.seams import chance
+from tbot_core.seams.memory import Buffer
+from tbot_core.vault.codes import Code, fault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Slot = Literal["cur", "next", "prev"]
+"""A key in use; during a rotation the one that will be; after one the one that was."""
+
+SLOTS: Final[tuple[Slot, ...]] = ("next", "cur", "prev")
+"""In the order in which a reader asks for them: a rotation moves keys the other way, so none slips by."""
+
+KEY_BYTES: Final = 32
+KEY_CHARACTERS: Final = 44
+ID_BYTES: Final = 8
+
+_ID_LABEL: Final = b"tbot key id v1"
+_BOM: Final = b"\xef\xbb\xbf"
+_ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+_RETURN: Final = ord("\r")
+_PADDING: Final = ord("=")
+_VALUES: Final = {letter: value for value, letter in enumerate(_ALPHABET)}
+
+
+class Key:
+    """A root key on pages of its own, and its id, from which nothing can be learned of it.
+
+    The id is what status, the audit log and the header of each token name it by.
+    """
+
+    __slots__ = ("id", "root")
+
+    def __init__(self, root: Buffer) -> None:
+        self.root = root
+        self.id = key_id(root.view)
+
+    @property
+    def name(self) -> str:
+        """The id as people see it: 16 hexadecimal digits."""
+        return self.id.hex()
+
+    def wipe(self) -> None:
+        """Overwrite the key."""
+        self.root.wipe()
+
+    def __repr__(self) -> str:
+        return f"Key({self.name})"
+
+
+@attrs.frozen(kw_only=True)
+class Ring:
+    """The keys that may open a category's file; used as a context they are wiped at the end."""
+
+    cur: Key | None = None
+    next: Key | None = None
+    prev: Key | None = None
+
+    def members(self) -> Iterator[Key]:
+        """The keys that are there, the current one first."""
+        return (key for key in (self.cur, self.next, self.prev) if key is not None)
+
+    def find(self, identity: bytes) -> Key | None:
+        """The key of that id."""
+        return next((key for key in self.members() if key.id == identity), None)
+
+    def wipe(self) -> None:
+        """Overwrite every key."""
+        for key in self.members():
+            key.wipe()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wipe()
+
+
+def key_id(root: bytes | bytearray | memoryview) -> bytes:
+    """The first 8 bytes of HMAC-SHA256 over a fixed label."""
+    from cryptography.hazmat.primitives import hashes, hmac
+
+    mac = hmac.HMAC(root, hashes.SHA256())
+    mac.update(_ID_LABEL)
+    return mac.finalize()[:ID_BYTES]
+
+
+def generate(entropy: Callable[[int], bytes] = chance.entropy) -> Key:
+    """A new key."""
+    return Key(Buffer.of([entropy(KEY_BYTES)]))
+
+
+def render(root: bytes | bytearray | memoryview) -> Buffer:
+    """The 44 characters of a key file."""
+    return Buffer.of([base64.urlsafe_b64encode(root)])
+
+
+def parse(text: memoryview, category: str, file: str) -> Key:
+    """The key that a key file holds: 44 characters and at most one final newline. Raises VaultError."""
+    data = text[:-1] if text[-1:].tobytes() == b"\n" else text
+    if data[:3].tobytes() == _BOM:
+        _refuse(Code.KEY_BOM, category, file)
+    if _RETURN in data:
+        _refuse(Code.KEY_CRLF, category, file)
+    if len(data) != KEY_CHARACTERS:
+        _refuse(Code.KEY_LENGTH, category, file)
+    if data[-1] != _PADDING or any(letter not in _VALUES for letter in data[:-1]):
+        _refuse(Code.KEY_ALPHABET, category, file)
+    if _VALUES[data[-2]] & 3:
+        _refuse(Code.KEY_CANONICAL, category, file)
+    return checked(Key(_decode(data)), category, file)
+
+
+def checked(key: Key, category: str, file: str) -> Key:
+    """The key itself; raises VaultError for one that repeats a single byte."""
+    if len(set(key.root.view)) == 1:
+        key.wipe()
+        _refuse(Code.KEY_CONSTANT, category, file)
+    return key
+
+
+def _decode(data: memoryview) -> Buffer:
+    """In place, so that no copy of the key is left in memory that nobody wipes."""
+    root, bits, held, position = Buffer(KEY_BYTES), 0, 0, 0
+    for letter in data[:-1]:
+        bits, held = (bits << 6 | _VALUES[letter]) & 0x3FFF, held + 6
+        if held >= 8:
+            held -= 8
+            root.view[position] = bits >> held & 0xFF
+            position += 1
+    return root
+
+
+def _refuse(code: Code, category: str, file: str) -> NoReturn:
+    raise fault(code, category, file)

@@ -1,0 +1,140 @@
+"""Token v1: AES-256-GCM under a key of the file's own, bound to category and logical name.
+
+magic 7 | version 1 | algorithm 1 | key id 8 | salt 32 | nonce 12 | ciphertext | tag 16, written as `tbot1.` and
+unpadded base64url.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import TYPE_CHECKING, Final, NoReturn
+
+import attrs
+
+from tbot_core.seams import chance
+from tbot_core.seams.memory import Buffer
+from tbot_core.vault.codes import Code, fault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tbot_core.vault.categories import Place
+    from tbot_core.vault.keys import Key, Ring
+
+PREFIX: Final = b"tbot1."
+FORMAT_WORDS: Final = "AES-256-GCM (tbot v1)"
+LIMIT_BYTES: Final = 1_048_576
+"""The longest text of a token, its final newline apart."""
+
+MAGIC: Final = b"TBOTENC"
+VERSION: Final = 1
+ALGORITHM: Final = 1
+HEADER_BYTES: Final = 61
+TAG_BYTES: Final = 16
+PLAINTEXT_BYTES: Final = (LIMIT_BYTES - len(PREFIX)) * 3 // 4 - HEADER_BYTES - TAG_BYTES
+
+_KEY_LABEL: Final = b"tbot file key v1"
+_LETTERS: Final = re.compile(rb"[A-Za-z0-9_-]*\Z")
+
+
+@attrs.frozen(kw_only=True)
+class Parsed:
+    """A token taken apart; nothing in it is proven yet."""
+
+    header: bytes
+    key_id: bytes
+    salt: bytes
+    nonce: bytes
+    sealed: bytes
+
+
+def seal(
+    key: Key,
+    place: Place,
+    plaintext: bytes | bytearray | memoryview,
+    *,
+    entropy: Callable[[int], bytes] = chance.entropy,
+) -> bytes:
+    """The text of a new token, without a newline. Raises VaultError when there is nothing to seal, or too much."""
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    file = place.shown(place.file)
+    if not plaintext:
+        raise fault(Code.PLAINTEXT_EMPTY, place.category, file)
+    if len(plaintext) > PLAINTEXT_BYTES:
+        raise fault(Code.PLAINTEXT_LONG, place.category, file)
+    salt, nonce = entropy(32), entropy(12)
+    header = MAGIC + bytes([VERSION, ALGORITHM]) + key.id + salt + nonce
+    with _file_key(key, salt, place) as own:
+        sealed = AESGCM(own.view).encrypt(nonce, plaintext, header + context(place))
+    return PREFIX + base64.urlsafe_b64encode(header + sealed).rstrip(b"=")
+
+
+def open_token(ring: Ring, place: Place, text: bytes | memoryview) -> tuple[Buffer, Key]:
+    """What the token holds, on pages that the caller wipes, and the key that opened it. Raises VaultError."""
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    parsed = parse(text, place)
+    key = ring.find(parsed.key_id)
+    if key is None:
+        _refuse(Code.TOKEN_KEY_ID, place)
+    plain = Buffer(len(parsed.sealed) - TAG_BYTES)
+    with _file_key(key, parsed.salt, place) as own:
+        try:
+            AESGCM(own.view).decrypt_into(parsed.nonce, parsed.sealed, parsed.header + context(place), plain.view)
+        except InvalidTag:
+            plain.wipe()
+            raise fault(Code.TOKEN_TAG, place.category, place.shown(place.file)) from None
+    return plain, key
+
+
+def parse(text: bytes | memoryview, place: Place) -> Parsed:
+    """Take the text of a token apart, strictly: one way of writing it, no other. Raises VaultError."""
+    body = bytes(text).removeprefix(PREFIX).removesuffix(b"\n")
+    if len(body) + len(PREFIX) > LIMIT_BYTES:
+        _refuse(Code.TOKEN_TOO_LONG, place)
+    if not _LETTERS.match(body):
+        _refuse(Code.TOKEN_ALPHABET, place)
+    try:
+        data = base64.urlsafe_b64decode(body + b"=" * (-len(body) % 4))
+    except binascii.Error:
+        _refuse(Code.TOKEN_CANONICAL, place)
+    if base64.urlsafe_b64encode(data).rstrip(b"=") != body:
+        _refuse(Code.TOKEN_CANONICAL, place)
+    if data[: len(MAGIC)] != MAGIC[: len(data)]:
+        _refuse(Code.TOKEN_MAGIC, place)
+    if len(data) <= HEADER_BYTES + TAG_BYTES:
+        _refuse(Code.TOKEN_SHORT, place)
+    if data[7] != VERSION:
+        _refuse(Code.TOKEN_VERSION, place)
+    if data[8] != ALGORITHM:
+        _refuse(Code.TOKEN_ALGORITHM, place)
+    return Parsed(
+        header=data[:HEADER_BYTES],
+        key_id=data[9:17],
+        salt=data[17:49],
+        nonce=data[49:HEADER_BYTES],
+        sealed=data[HEADER_BYTES:],
+    )
+
+
+def context(place: Place) -> bytes:
+    """What a token is bound to: category and logical name, each behind its length in two bytes."""
+    parts = (place.category.encode(), place.logical.encode())
+    return b"".join(len(part).to_bytes(2, "big") + part for part in parts)
+
+
+def _file_key(key: Key, salt: bytes, place: Place) -> Buffer:
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+    own = Buffer(32)
+    HKDF(hashes.SHA256(), 32, salt, _KEY_LABEL + context(place)).derive_into(key.root.view, own.view)
+    return own
+
+
+def _refuse(code: Code, place: Place) -> NoReturn:
+    raise fault(code, place.category, place.shown(place.file))

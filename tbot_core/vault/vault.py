@@ -1,0 +1,258 @@
+"""The vault: the one way to what the encrypted files hold. Every access is in the audit log, or does not happen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import attrs
+
+from tbot_core.clock import Clock
+from tbot_core.contracts import KeyProvider
+from tbot_core.errors import VaultError
+from tbot_core.policy import Deployment
+from tbot_core.seams import chance, private
+from tbot_core.seams.private import System
+from tbot_core.vault import categories, content, files, formats, keys
+from tbot_core.vault.categories import Home
+from tbot_core.vault.codes import Code, fault
+from tbot_core.vault.store import Opened, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tbot_core.seams.private import Flaw
+    from tbot_core.seams.secret import Secret
+
+Action = Literal["open", "decrypt", "deny", "write", "rotate", "export", "retire"]
+
+
+@attrs.frozen(kw_only=True)
+class Access:
+    """What the audit log is told of an access; `outcome` is ok, begun or a code, `key_id` names the key or is empty."""
+
+    action: Action
+    category: str
+    outcome: str
+    key_id: str = ""
+
+
+class Recorder(Protocol):
+    """What the vault asks of the audit log."""
+
+    def record(self, access: Access) -> None:
+        """Write the access durably; raises VaultError when it cannot, and the access is refused."""
+
+
+@attrs.frozen(kw_only=True)
+class Standing:
+    """How a category stands: paths as messages show them, the current key's id, the file's format in words.
+
+    `missing` names what is not there (`key`, `file`); `faults` are what a strict reader would refuse, and refusals.
+    """
+
+    category: str
+    key: str
+    file: str
+    missing: tuple[str, ...]
+    key_id: str | None
+    format: str | None
+    mode: int | None
+    faults: tuple[VaultError, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Upgrade:
+    """A file that is, or would be, written anew: its format before and after."""
+
+    category: str
+    before: str
+    after: str
+
+
+@attrs.define(kw_only=True)
+class Vault:
+    """The secrets of one instance. `live` refuses loose file modes, which otherwise are warned of.
+
+    Every method may raise VaultError, with a stable code.
+    """
+
+    instance: Home = attrs.field(kw_only=False)
+    deployment: Deployment = attrs.field(kw_only=False)
+    clock: Clock
+    audit: Recorder
+    live: bool
+    provider: KeyProvider | None = None
+    system: System = private.SYSTEM
+    entropy: Callable[[int], bytes] = chance.entropy
+    store: Store = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        if categories.env_key_disagrees(self.instance, self.deployment):
+            here = categories.place("env", self.instance, self.deployment)
+            raise fault(Code.ENV_KEY_DISAGREES, "env", here.shown(here.key))
+        self.store = Store(
+            instance=self.instance,
+            deployment=self.deployment,
+            clock=self.clock,
+            strict=self.live,
+            provider=self.provider,
+            system=self.system,
+            entropy=self.entropy,
+        )
+
+    def read(self, category: str) -> Opened:
+        """What a category's file holds, to be used as a context; loose modes put up with are logged."""
+        try:
+            opened = self.store.load(category)
+        except VaultError as error:
+            self.note("deny", category, error.code)
+            raise
+        try:
+            self.note("decrypt", category, "ok", opened.key_id)
+        except VaultError:
+            opened.wipe()
+            raise
+        files.warn(opened.flaws)
+        return opened
+
+    def read_section(self, category: str, plugin: str | None = None) -> Mapping[str, Secret]:
+        """The fields of one plugin (or user) of a category of sections, or of a category that is one object.
+
+        ValueError when a plugin is named for the one, or none for the other.
+        """
+        if (plugin is None) == (categories.CATEGORIES[category].shape != "object"):
+            raise ValueError(f"{category} is a category of {categories.CATEGORIES[category].shape}")
+        here = self.store.place(category)
+        with self.read(category) as opened:
+            try:
+                return content.fields(opened.view, category, here.shown(here.file), plugin)
+            except VaultError as error:
+                self.note("deny", category, error.code, opened.key_id)
+                raise
+
+    def write(self, category: str, plaintext: bytes | bytearray | memoryview) -> None:
+        """Encrypt with the category's current key and replace its file, once it has been proven to open."""
+        here = self.store.place(category)
+        with self.store.holding(category), self.store.ring(category) as ring:
+            if ring.next is not None:
+                raise fault(Code.ROTATION_BEGUN, category, here.shown(here.key))
+            if ring.cur is None:
+                raise fault(Code.KEY_MISSING, category, here.shown(here.key))
+            self._put(category, plaintext, ring.cur)
+
+    def make_key(self, category: str) -> str:
+        """Make a category's key and return its id; refused when there is one. The audit log's key is made first."""
+        here = self.store.place(category)
+        with self.store.holding(category):
+            found = self.store.key(category)
+            if found is not None:
+                found.wipe()
+                raise fault(Code.KEY_EXISTS, category, here.shown(here.key))
+            key = keys.generate(self.entropy)
+            self.store.put_key(category, "cur", key)
+        key.wipe()
+        self.note("write", category, "ok", key.name)
+        return key.name
+
+    def status(self) -> tuple[Standing, ...]:
+        """How each category stands; nothing is decrypted, and what is wrong is told, not raised."""
+        return tuple(self._standing(category) for category in categories.CATEGORIES)
+
+    def verify(self) -> tuple[VaultError, ...]:
+        """Open every file that is there and judge its content; returns what is wrong, loose modes among it."""
+        found: list[VaultError] = []
+        for category, kind in categories.CATEGORIES.items():
+            if not self.store.has_file(category):
+                continue
+            here = self.store.place(category)
+            try:
+                with self.read(category) as opened:
+                    found += opened.flaws
+                    content.check(opened.view, category, here.shown(here.file), kind.shape)
+            except VaultError as error:
+                found.append(error)
+        return (*found, *self.shared_keys())
+
+    def shared_keys(self) -> tuple[VaultError, ...]:
+        """An error for each category whose key another one before it has too; the audit log's key counts."""
+        seen: set[bytes] = set()
+        found: list[VaultError] = []
+        for category in (categories.AUDIT, *categories.CATEGORIES):
+            here = self.store.place(category)
+            try:
+                key = self.store.key(category)
+            except VaultError:
+                continue  # said by whoever reads with it
+            if key is None:
+                continue
+            key.wipe()
+            if key.id in seen:
+                found.append(fault(Code.KEY_SHARED, category, here.shown(here.key)))
+            seen.add(key.id)
+        return tuple(found)
+
+    def upgrade(self, *, dry_run: bool) -> tuple[Upgrade, ...]:
+        """Write anew every file that is not in the format, or not under the key, that a write would use now."""
+        done: list[Upgrade] = []
+        for category in categories.CATEGORIES:
+            if self.store.has_file(category):
+                with nullcontext() if dry_run else self.store.holding(category):
+                    done += self._upgraded(category, dry_run=dry_run)
+        return tuple(done)
+
+    def note(self, action: Action, category: str, outcome: str, key_id: str = "") -> None:
+        """Tell the audit log; an access that it cannot write down is refused."""
+        self.audit.record(Access(action=action, category=category, outcome=outcome, key_id=key_id))
+
+    def _put(self, category: str, plaintext: bytes | bytearray | memoryview, key: keys.Key) -> None:
+        self.note("write", category, "begun", key.name)
+        try:
+            self.store.put(category, plaintext, key)
+        except VaultError as error:
+            self.note("deny", category, error.code, key.name)
+            raise
+        self.note("write", category, "ok", key.name)
+
+    def _upgraded(self, category: str, *, dry_run: bool) -> list[Upgrade]:
+        after = formats.written(self.deployment.secrets_write_format)
+        with self.read(category) as opened, self.store.ring(category) as ring:
+            if ring.cur is None or (opened.format, opened.key_id) == (after, ring.cur.name):
+                return []
+            if not dry_run:
+                self._put(category, opened.view, ring.cur)
+            return [Upgrade(category=category, before=opened.format, after=after)]
+
+    def _standing(self, category: str) -> Standing:
+        here, present = self.store.place(category), self.store.has_file(category)
+        faults: list[VaultError] = []
+        try:
+            key = self.store.key(category)
+        except VaultError as error:
+            key, has_key = None, True
+            faults.append(error)
+        else:
+            has_key = key is not None
+        form, mode, loose = self._look(category, faults) if present else (None, None, ())
+        told = () if key is None else self.store.key_flaws(category)
+        return Standing(
+            category=category,
+            key=here.shown(here.key),
+            file=here.shown(here.file),
+            missing=(*(() if has_key else ("key",)), *(() if present else ("file",))),
+            key_id=None if key is None else key.name,
+            format=form,
+            mode=mode,
+            faults=(*faults, *files.flaws_of(here, key=told, file=loose)),
+        )
+
+    def _look(self, category: str, faults: list[VaultError]) -> tuple[str | None, int | None, tuple[Flaw, ...]]:
+        """Format, mode and loose flaws of a file, as far as they can be seen."""
+        try:
+            read = files.read_file(self.store.place(category), strict=False, system=self.system)
+        except VaultError as error:
+            faults.append(error)
+            return None, None, ()
+        with read.data as text:
+            return formats.words(text.view), read.mode, read.flaws
