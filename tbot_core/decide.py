@@ -5,10 +5,10 @@ Vectorised over sessions and symbols alike, so that the same lines serve one liv
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
@@ -171,22 +171,10 @@ def propose(entrant: Entrant, rules: Rules, scan: Scan, market: Market) -> list[
     signals = _protected(signals.take(scan.screened.reasons[signals.cells] == Reason.ALLOWED), rules.exits, market.day)
     judged = judge(entrant, rules, signals, market)
     found: list[list[Proposal]] = [[] for _ in dates]
-    session_of = signals.cells[0].tolist() if len(signals.cells) > 1 else [0] * len(signals)
-    columns = zip(
-        session_of,
-        signals.cells[-1].tolist(),
-        signals.minute.tolist(),
-        signals.side.tolist(),
-        signals.price.tolist(),
-        signals.strength.tolist(),
-        signals.stop.tolist(),
-        signals.target.tolist(),
-        signals.rule.tolist(),
-        judged.reasons.tolist(),
-        strict=True,
-    )
     symbols = market.bars.symbols
-    for number, (session, row, minute, side, price, strength, stop, target, rule, reason) in enumerate(columns):
+    for number, (session, row, minute, side, price, strength, stop, target, rule, reason) in enumerate(
+        _columns(signals, judged)
+    ):
         identity = SignalId(
             session=dates[session], strategy=entrant.name, symbol=symbols[row], minute=minute, rule=signals.rules[rule]
         )
@@ -206,6 +194,14 @@ def propose(entrant: Entrant, rules: Rules, scan: Scan, market: Market) -> list[
             )
         )
     return found
+
+
+def _columns(signals: Signals, judged: Judged) -> Iterator[tuple[Any, ...]]:
+    """Each signal's session, row, minute, side, price, strength, stop, target, rule and reason as plain numbers."""
+    session_of = signals.cells[0].tolist() if len(signals.cells) > 1 else [0] * len(signals)
+    names = ("minute", "side", "price", "strength", "stop", "target", "rule")
+    columns = (getattr(signals, name).tolist() for name in names)
+    return zip(session_of, signals.cells[-1].tolist(), *columns, judged.reasons.tolist(), strict=True)
 
 
 def _judge(reasons: Index, checks: list[Check], *, missing_rejects: bool) -> Judged:

@@ -75,12 +75,12 @@ _ANSWERS: Final = (
 )
 
 
-def _arrows() -> dict[tuple[OrderState, OrderEvent], Arrow]:
-    """Every word of a broker leads somewhere from every state; a deed of ours that is absent is a fault of ours.
+def _unanswered() -> dict[tuple[OrderState, OrderEvent], Arrow]:
+    """Orders that no broker has spoken of yet.
 
     What cannot be, as an answer to an order that was never sent, changes no state and raises an alarm.
     """
-    table: dict[tuple[OrderState, OrderEvent], Arrow] = {
+    return {
         (_S.INTENDED, _E.SEND): Arrow(_S.SENDING),
         (_S.INTENDED, _E.DROP): Arrow(_S.DROPPED),
         (_S.INTENDED, _E.FILL): Arrow(_S.PARTIALLY_FILLED, Effect.ALARM),
@@ -96,6 +96,11 @@ def _arrows() -> dict[tuple[OrderState, OrderEvent], Arrow]:
         (_S.SENDING, _E.NOT_FOUND): Arrow(_S.UNKNOWN, Effect.QUERY),
         (_S.SENDING, _E.REPLACE): Arrow(_S.NEW),
     }
+
+
+def _arrows() -> dict[tuple[OrderState, OrderEvent], Arrow]:
+    """Every word of a broker leads somewhere from every state; a deed of ours that is absent is a fault of ours."""
+    table = _unanswered()
     for state in _WORKING:
         table |= {
             (state, _E.ACKNOWLEDGE): Arrow(state, Effect.IGNORE),

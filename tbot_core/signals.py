@@ -143,8 +143,8 @@ class Hits:
         return found
 
     def row(self, value: Array) -> Array:
-        """The value of a (..., symbols) array in each hit's row."""
-        found: Array = value[self.cells]
+        """The value of a (..., symbols) array in each hit's row; leading axes that it lacks are broadcast."""
+        found: Array = value[self.cells[-value.ndim :]]
         return found
 
     def pick(self, long: Array, short: Array) -> Array:
