@@ -126,6 +126,12 @@ def _arrows() -> dict[tuple[OrderState, OrderEvent], Arrow]:
             (state, _E.NOT_FOUND): Arrow(state, Effect.QUERY),
             (state, _E.GIVE_UP): Arrow(_S.LOST, Effect.ALARM),
         }
+    return table | _ended()
+
+
+def _ended() -> dict[tuple[OrderState, OrderEvent], Arrow]:
+    """Terminal states stay what they are; a late fill is booked all the same."""
+    table: dict[tuple[OrderState, OrderEvent], Arrow] = {}
     for state in sorted(TERMINAL):
         table |= {
             (state, _E.ACKNOWLEDGE): Arrow(state, Effect.QUERY),
