@@ -135,7 +135,8 @@ def assemble(home: Path | str | None, mode: Mode, clock: Clock, overrides: Mappi
     SettingsError for faults, and PluginError when a plugin is not so approved, and when a strategy, or outside
     simulations any enabled plugin, is absent or broken; an absent filter of a simulation is a note.
     """
-    texts = {**configuration.raw(home), **(overrides or {})}
+    sources = configuration.read(Instance.at(home), live=mode == "live")
+    texts = {**sources.texts(), **(overrides or {})}
     listings = catalogue.mark(catalogue.plugins(), configuration.enabled(texts))
     warnings = _unapproved(Instance.at(home), listings, texts, mode)
     wanted = _wanted(texts, mode)
@@ -143,7 +144,7 @@ def assemble(home: Path | str | None, mode: Mode, clock: Clock, overrides: Mappi
     loaded, failures = loader.offers(wanted, listings)
     checks, silent = risk_checks(loader, loaded)
     failures += silent
-    settings = configuration.load(home, mode=mode, declared=_declared(loaded), overrides=overrides)
+    settings = configuration.load(home, mode=mode, declared=_declared(loaded), overrides=overrides, sources=sources)
     fatal = [one for one in failures if mode not in SIMULATIONS or one.kind in {"broker", "strategy"}]
     if fatal:
         raise refusal(tuple(fatal))

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from tbot_core.settings.findings import Finding, Mode
     from tbot_core.settings.instance import Instance
     from tbot_core.settings.loading import Examined, examine, load
+    from tbot_core.settings.sources import Sources, is_sealed, read
     from tbot_core.settings.switches import enabled, raw
     from tbot_core.settings.values import Effective, Settings
 
@@ -20,13 +21,30 @@ _HOMES = {
     "load": "loading",
     "enabled": "switches",
     "raw": "switches",
+    "is_sealed": "sources",
+    "read": "sources",
+    "Sources": "sources",
     "Effective": "values",
     "Finding": "findings",
     "Mode": "findings",
     "Settings": "values",
 }
 
-__all__ = ["Effective", "Examined", "Finding", "Instance", "Mode", "Settings", "enabled", "examine", "load", "raw"]
+__all__ = [
+    "Effective",
+    "Examined",
+    "Finding",
+    "Instance",
+    "Mode",
+    "Settings",
+    "Sources",
+    "enabled",
+    "examine",
+    "is_sealed",
+    "load",
+    "raw",
+    "read",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -12,13 +12,15 @@ import attrs
 
 from tbot_core import policy
 from tbot_core.declaration import declarations
-from tbot_core.errors import AccessError, SettingsError
+from tbot_core.errors import SettingsError
 from tbot_core.seams import disk
 from tbot_core.settings import rules
 from tbot_core.settings.catalogue import CORE, GROUPS, Catalogue, Known, catalogue, framed
-from tbot_core.settings.files import LIMIT_BYTES, Entry, Parsed, parse
+from tbot_core.settings.files import Entry
 from tbot_core.settings.findings import Finding, Origin, shown
 from tbot_core.settings.instance import ENCRYPTED_SUFFIX, ENV_FILE, Instance
+from tbot_core.settings.sources import Sources
+from tbot_core.settings.sources import read as configured
 from tbot_core.settings.switches import applied, running
 from tbot_core.settings.values import Effective, Settings
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from tbot_core.settings.findings import Mode
 
 _VERSION_FILE = Path(__file__).parents[1] / "VERSION.md"
-_ENV_BOT = ".env_bot"
+_ENV_FILES = frozenset({ENV_FILE, f"{ENV_FILE}{ENCRYPTED_SUFFIX}"})
 # A file of nothing but unknown keys is no settings file, and comparing each would take a minute.
 _COMPARED = 50
 _LINES = 200
@@ -54,13 +56,15 @@ def load(
     mode: Mode,
     declared: Sequence[Declared] = (),
     overrides: Mapping[str, str] | None = None,
+    sources: Sources | None = None,
 ) -> Settings:
     """The settings of the instance for a run in this mode.
 
     `declared` are the settings classes of the plugins that the run uses; `overrides` are texts by variable that
-    options of the command line give. Raises SettingsError with one line a fault.
+    options of the command line give; `sources` are the files where they were read before. Raises SettingsError with one
+    line a fault.
     """
-    examined = examine(home, mode=mode, declared=declared, overrides=overrides)
+    examined = examine(home, mode=mode, declared=declared, overrides=overrides, sources=sources)
     if examined.settings is None:
         faults = [str(finding) for finding in examined.findings if finding.level == "fail"]
         more = [f"and {len(faults) - _LINES} more faults."] if len(faults) > _LINES else []
@@ -74,17 +78,19 @@ def examine(
     mode: Mode,
     declared: Sequence[Declared] = (),
     overrides: Mapping[str, str] | None = None,
+    sources: Sources | None = None,
 ) -> Examined:
     """Everything that can be said about the instance's settings, without refusing them."""
     instance = Instance.at(home)
+    read = sources or configured(instance, live=mode == "live")
     options = {key: Entry(key=key, value=value, file="", line=0) for key, value in (overrides or {}).items()}
-    files = _files(instance, mode)
-    texts = {entry.key: entry.value for entry in files.entries}
+    given = [*read.env.parsed.entries, *read.bot.parsed.entries]
+    texts = {entry.key: entry.value for entry in given}
     texts |= {key: entry.value for key, entry in options.items()}
     known = catalogue(_mentioned(texts), declared)
-    entries, found = _assigned(known, [*files.entries, *options.values()])
+    entries, found = _assigned(known, [*given, *options.values()])
     values, refused = _values(known, entries)
-    findings = [*files.findings, *found, *refused]
+    findings = [*read.findings(live=mode == "live"), *_missing(read, instance, mode), *found, *refused]
     bad = {key for finding in refused for key in finding.keys}
     draft = _draft(mode, values)
     findings += [finding for finding in rules.findings(draft) if not bad & set(finding.keys)]
@@ -113,47 +119,15 @@ def _remedy(faults: Sequence[str]) -> str:
     return "Correct it; `tbot config check` lists every finding, `tbot config explain KEY` says what is allowed."
 
 
-def _files(instance: Instance, mode: Mode) -> Parsed:
-    env = _file(instance.env, ENV_FILE)
-    named = {entry.key: entry.value for entry in env.entries}.get("ENV_BOT_PATH") or _ENV_BOT
-    trading, named = instance.path(named), shown(named)
-    findings = [*_encrypted(instance.env, ENV_FILE), *_encrypted(trading, named)]
-    bot = _file(trading, named)
-    if not findings and not _stands(trading):
-        findings += _missing(instance, named, mode)
-    elif not findings and mode == "live":
-        sentence = "live trading refuses a plaintext trading configuration: it must be encrypted."
-        findings.append(Finding(level="fail", message=sentence, where=named))
-    return Parsed(entries=(*env.entries, *bot.entries), findings=(*env.findings, *bot.findings, *findings))
-
-
-def _missing(instance: Instance, named: str, mode: Mode) -> Iterator[Finding]:
-    if mode != "demo":
+def _missing(sources: Sources, instance: Instance, mode: Mode) -> Iterator[Finding]:
+    """A demo needs no file at all."""
+    readable = sources.env.fault is None
+    if readable and not sources.bot.stands and mode != "demo":
         sentence = (
-            f"{instance.home} holds no trading configuration {named}: write one, or name an instance with "
-            "--home; `tbot run --demo` shows a simulated day without one."
+            f"{instance.home} holds no trading configuration {sources.bot.name}: `tbot init` makes an instance, --home "
+            "names another; `tbot run --demo` shows a simulated day without one."
         )
         yield Finding(level="fail", message=sentence)
-
-
-def _file(path: Path, name: str) -> Parsed:
-    try:
-        return parse(name, disk.read_bytes(path, limit=LIMIT_BYTES)) if disk.exists(path) else Parsed()
-    except AccessError as error:
-        return Parsed(findings=(Finding(level="fail", message=str(error), where=name),))
-
-
-def _stands(path: Path) -> bool:
-    try:
-        return disk.exists(path)
-    except AccessError:
-        return True
-
-
-def _encrypted(path: Path, name: str) -> Iterator[Finding]:
-    if _stands(Path(f"{path}{ENCRYPTED_SUFFIX}")):
-        sentence = f"{name}{ENCRYPTED_SUFFIX} stands there and takes precedence; this version reads plaintext only."
-        yield Finding(level="fail", message=sentence, where=name)
 
 
 def _mentioned(texts: Mapping[str, str]) -> tuple[str, ...]:
@@ -174,7 +148,7 @@ def _assigned(known: Catalogue, entries: Sequence[Entry]) -> tuple[dict[str, Ent
             found.append(_unknown(known, entry, compare=len(found) < _COMPARED))
             continue
         wanted = known.known[name].declaration.file
-        if entry.line and (entry.file == ENV_FILE) != (wanted == ENV_FILE):
+        if entry.line and (entry.file in _ENV_FILES) != (wanted == ENV_FILE):
             sentence = f"{entry.key} belongs into {wanted} and is not read here."
             found.append(Finding(level="warn", message=sentence, keys=(name,), where=entry.where))
             continue

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tbot_core.seams import disk
 from tbot_core.settings.instance import Instance
 
 if TYPE_CHECKING:
@@ -17,22 +16,15 @@ _ON = frozenset({"true", "yes", "on", "1"})
 
 
 def raw(home: Path | str | None = None) -> dict[str, str]:
-    """The text of every key of `.env` and of the trading configuration; what cannot be parsed is left out.
+    """The text of every key of the global and of the trading configuration; what cannot be parsed is left out.
 
-    A key of both counts as in the trading configuration, but for EXTENSIONS. Empty where there is no instance.
-    Raises AccessError for a file that stands there and cannot be read.
+    A key of both counts as in the trading configuration, but for EXTENSIONS. Empty where there is no instance. An
+    encrypted file is opened, and the opening audited. Raises AccessError or VaultError for a file that stands there
+    and cannot be read.
     """
-    from tbot_core.settings.files import LIMIT_BYTES, parse
+    from tbot_core.settings.sources import read
 
-    instance = Instance.at(home)
-    texts: dict[str, str] = {}
-    if disk.exists(instance.env):
-        texts.update({e.key: e.value for e in parse(".env", disk.read_bytes(instance.env, limit=LIMIT_BYTES)).entries})
-    trading = instance.path(texts.get("ENV_BOT_PATH") or ".env_bot")
-    if disk.exists(trading):
-        entries = parse(".env_bot", disk.read_bytes(trading, limit=LIMIT_BYTES)).entries
-        texts |= {e.key: e.value for e in entries if e.key != "EXTENSIONS"}
-    return texts
+    return read(Instance.at(home)).texts()
 
 
 def enabled(texts: Mapping[str, str]) -> frozenset[tuple[str, str]]:

@@ -180,17 +180,19 @@ def test_live_refuses_plaintext(tmp_path: Path) -> None:
     """Live trading needs an encrypted trading configuration; every other mode reads the plaintext one."""
     write(tmp_path)
     for mode in MODES:
-        expected = [".env_bot: live trading refuses a plaintext trading configuration: it must be encrypted."]
+        sentence = "live trading refuses a plaintext trading configuration: `tbot config encrypt` encrypts it."
+        expected = [f".env_bot: {sentence}"]
         assert faults(tmp_path, mode) == (expected if mode == "live" else [])
 
 
-@pytest.mark.parametrize("name", [".env", ".env_bot"])
-def test_an_encrypted_file_is_never_passed_over(tmp_path: Path, name: str) -> None:
-    """An encrypted file takes precedence, so a plaintext one beside it is not used in its place."""
+@pytest.mark.parametrize(("name", "category"), [(".env", "env"), (".env_bot", "env_bot")])
+def test_an_encrypted_file_is_never_passed_over(tmp_path: Path, name: str, category: str) -> None:
+    """An encrypted file counts even where it cannot be opened: a plaintext one beside it is not used in its place."""
     write(tmp_path)
     (tmp_path / f"{name}.enc").write_bytes(b"token")
+    (tmp_path / f"{name}.enc").chmod(0o600)
     for mode in MODES:
-        assert f"{name}: {name}.enc stands there and takes precedence" in faults(tmp_path, mode)[0]
+        assert f"{name}.enc: TB-SEC-021 {category}: its key file storage/keys/" in "\n".join(faults(tmp_path, mode))
 
 
 @pytest.mark.parametrize(

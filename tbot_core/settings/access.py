@@ -1,0 +1,92 @@
+"""The way to an instance's secrets: its vault, with the provider of keys that the environment names, and its log."""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tbot_core.seams import environ, terminal
+from tbot_core.seams.secret import Secret
+
+if TYPE_CHECKING:
+    from tbot_core.contracts import KeyProvider
+    from tbot_core.policy import Deployment
+    from tbot_core.settings.instance import Instance
+    from tbot_core.vault.vault import Vault
+
+_PROGRAM: Final = "tbot"
+
+
+def vault(instance: Instance, deployment: Deployment, *, live: bool = False) -> Vault:
+    """The vault of the instance, whose every access is written to its audit log; `live` refuses loose file modes.
+
+    The audit log's key is made where there is neither one nor a log. Raises VaultError where the keys' provider cannot
+    serve, and where ENV_ENC_KEY_PATH and TBOT_ENV_ENC_KEY_PATH disagree.
+    """
+    from tbot_core.audit import log_path, open_vault
+    from tbot_core.clock import SystemClock
+    from tbot_core.seams import disk
+    from tbot_core.vault.categories import AUDIT
+    from tbot_core.vault.store import Store
+
+    store = Store(
+        instance=instance,
+        deployment=deployment,
+        clock=SystemClock(),
+        strict=live,
+        provider=_provider(instance.home),
+    )
+    opened = open_vault(store, f"{environ.user()}/{Path(sys.argv[0]).name or _PROGRAM}")
+    if not disk.is_present(log_path(instance)) and lacks_key(opened, AUDIT):
+        disk.make_folder(store.place(AUDIT).key.parent)
+        opened.make_key(AUDIT)
+    return opened
+
+
+def keep(opened: Vault, category: str, plaintext: bytes | bytearray | memoryview) -> None:
+    """Encrypt into the category's file; its folder and its key are made where there are none. Raises VaultError."""
+    from tbot_core.seams import disk
+
+    here = opened.store.place(category)
+    for folder in (here.key.parent, here.file.parent):
+        disk.make_folder(folder)
+    if lacks_key(opened, category):
+        opened.make_key(category)
+    opened.write(category, plaintext)
+
+
+def lacks_key(opened: Vault, category: str) -> bool:
+    """Whether a category has no key and could be given one. Raises VaultError for a key that cannot be used."""
+    if "put" not in opened.store.keys.capabilities:
+        return False
+    key = opened.store.key(category)
+    if key is not None:
+        key.wipe()
+    return key is None
+
+
+def forget() -> None:
+    """Ask anew for passphrases, and for the provider of keys."""
+    _provider.cache_clear()
+
+
+@cache
+def _provider(home: Path) -> KeyProvider | None:
+    """One for the process, so that a passphrase is asked for once."""
+    from tbot_core.settings.instance import Instance
+    from tbot_core.vault.providers import VARIABLE, choose
+
+    return choose(environ.variable(VARIABLE), Instance(home), ask=_passphrase, offered=lambda: _offered(home))
+
+
+def _passphrase() -> Secret:
+    return Secret(terminal.hidden("Passphrase of the keys"))
+
+
+def _offered(home: Path) -> KeyProvider | None:
+    from tbot_core.clock import SystemClock
+    from tbot_core.plugins.providing import key_provider
+
+    return key_provider(home / "data", SystemClock())
