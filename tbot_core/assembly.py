@@ -18,7 +18,7 @@ from tbot_core.clock import Clock
 from tbot_core.contracts import Context, FeedSource, Filter, Needs, Plugin, RiskCheck, Strategy, VenueRules
 from tbot_core.decide import Entrant, Rules
 from tbot_core.declaration import Declared
-from tbot_core.errors import PluginError
+from tbot_core.errors import PluginError, SettingsError
 from tbot_core.model import UNITS_PER_SHARE
 from tbot_core.plugins import catalogue, lock
 from tbot_core.plugins.catalogue import Listing
@@ -28,6 +28,7 @@ from tbot_core.plugins.loader import Loaded, Loader, build
 from tbot_core.plugins.recording import record_run
 from tbot_core.seams import disk, log
 from tbot_core.settings import Instance, Settings
+from tbot_core.settings.identified import identity
 from tbot_core.window import Window
 from tbot_core.windows import anchor_named, missed_bell, named_window, place
 
@@ -55,6 +56,7 @@ class Assembly:
     notes: tuple[str, ...]
     filters: Mapping[str, Filter]
     checks: tuple[tuple[str, RiskCheck], ...]
+    identity: str = ""
     _placed: dict[tuple[Window | None, ...], tuple[Entrant, ...]] = attrs.field(factory=dict, alias="placed")
 
     @property
@@ -159,8 +161,17 @@ def assemble(home: Path | str | None, mode: Mode, clock: Clock, overrides: Mappi
         filters={},
         listings=listings,
         checks=checks,
+        identity=_identity(settings),
     )
     return attrs.evolve(assembly, filters=_filters(assembly))
+
+
+def _identity(settings: Settings) -> str:
+    """Simulations and paper trading may do without one."""
+    found = identity(settings.instance, settings.deployment, live=settings.mode == "live")
+    if found is None and settings.mode == "live":
+        raise SettingsError("Live trading needs an identity of the bot, and there is none.", "`tbot init` writes it.")
+    return "" if found is None else found.text
 
 
 def feed_source(broker: object, name: str) -> FeedSource:

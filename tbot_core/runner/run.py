@@ -323,6 +323,7 @@ class _Run:
             "data_hash": label.data_hash,
             "source": label.name,
             "simulated": label.simulated,
+            "identity": self._plan.assembly.identity,
             "notes": [*label.notes, *self._plan.assembly.notes],
             "request": request_document(self._plan.request),
         }
