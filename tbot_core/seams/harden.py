@@ -6,26 +6,32 @@ import ctypes
 import os
 import resource
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_NO_NEW_PRIVS: Final = 38
 
 
-def harden() -> tuple[str, ...]:
-    """Harden this process, at once and again after every exec; returns what could not be done, a sentence each."""
+def harden(prctl: Callable[[int, int], bool] | None = None, platform: str = sys.platform) -> tuple[str, ...]:
+    """Harden this process, at once and again after every exec; returns what could not be done, a sentence each.
+
+    `prctl` sets a property of the process and says whether that failed; by default the system does.
+    """
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if not sys.platform.startswith("linux"):
+    if not platform.startswith("linux"):
         return ("Memory cannot be closed to debuggers, nor new rights refused, on this system.",)
+    failed = prctl or _prctl
     failures = {
-        "Memory could not be closed to debuggers.": _prctl(_PR_SET_DUMPABLE, 0),
-        "New rights could not be refused.": _prctl(_PR_SET_NO_NEW_PRIVS, 1),
+        "Memory could not be closed to debuggers.": failed(_PR_SET_DUMPABLE, 0),
+        "New rights could not be refused.": failed(_PR_SET_NO_NEW_PRIVS, 1),
     }
-    return tuple(sentence for sentence, failed in failures.items() if failed)
+    return tuple(sentence for sentence, has_failed in failures.items() if has_failed)
 
 
 def _prctl(option: int, value: int) -> bool:
-    """Whether the call failed."""
     word = ctypes.c_ulong
-    return bool(ctypes.CDLL(None, use_errno=True).prctl(ctypes.c_int(option), word(value), word(0), word(0), word(0)))
+    return bool(ctypes.CDLL(None).prctl(ctypes.c_int(option), word(value), word(0), word(0), word(0)))

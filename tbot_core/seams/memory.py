@@ -26,9 +26,8 @@ class Buffer:
         self._pages = mmap.mmap(-1, max(size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self._size = size
         self._view = memoryview(self._pages)[:size]
-        for name in _ADVICE:
-            if hasattr(mmap, name):
-                self._pages.madvise(getattr(mmap, name))
+        for advice in [getattr(mmap, name) for name in _ADVICE if hasattr(mmap, name)]:
+            self._pages.madvise(advice)
         _lock(self._pages)
 
     @classmethod

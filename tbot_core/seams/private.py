@@ -239,10 +239,9 @@ def _add(handle: int, size: int, lines: bytes, system: System) -> None:
 
 def _reserve(handle: int, size: int, reserve: int) -> None:
     """Best effort: blocks behind the end, which does not move."""
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "fallocate"):
-        word = ctypes.c_int64
-        libc.fallocate(ctypes.c_int(handle), ctypes.c_int(_KEEP_SIZE), word(size), word(reserve))
+    word = ctypes.c_int64
+    fallocate = getattr(ctypes.CDLL(None), "fallocate", lambda *_: None)
+    fallocate(ctypes.c_int(handle), ctypes.c_int(_KEEP_SIZE), word(size), word(reserve))
 
 
 def remove(path: Path, *, system: System = SYSTEM) -> None:
