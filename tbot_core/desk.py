@@ -177,7 +177,7 @@ class Desk:
         if event.fill is not None:
             return self._fill(event.fill, event.words, known)
         held = self._held.get(known.order.symbol)
-        if event.kind == "replaced" and held is not None:
+        if event.kind == "replaced" and held is not None and held.position.signal == signal:
             held.stop_moved = True
         if event.kind in _ANSWERS and leg in {Leg.ENTRY, Leg.EXIT}:
             self.standing.count_answer(self._rules.risk, rejected=event.kind == "rejected")
@@ -230,6 +230,9 @@ class Desk:
         held = self._held.get(order.symbol)
         reason = None if order.leg is Leg.ENTRY else self._reason(words, known, held)
         position = self.portfolio.apply(fill, order.signal, order.leg, reason)
+        if position is None:
+            self.standing.find_surplus(fill.symbol, fill.quantity)
+            return Outcome(signal=order.signal, leg=order.leg, filled=True)
         if order.leg is Leg.STOP and held is not None:
             held.stop_triggered = True
         if order.leg is Leg.ENTRY:

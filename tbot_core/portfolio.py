@@ -82,13 +82,33 @@ class Position:
 
 
 @attrs.define(kw_only=True)
+class Surplus:
+    """A fill that no position accounts for, such as a late one: signed units, what they cost, and their last mark."""
+
+    symbol: str
+    units: int
+    price: int
+    fee_atoms: int
+    mark: int
+
+    @property
+    def pnl_atoms(self) -> int:
+        """Profit at the last mark, after fees."""
+        return self.units * (self.mark - self.price) - self.fee_atoms
+
+
+@attrs.define(kw_only=True)
 class Portfolio:
-    """One account in one session: `cash_atoms` follows each fill, `positions` are those held, `closed` those done."""
+    """One account in one session: `cash_atoms` follows each fill, `positions` are those held, `closed` those done.
+
+    `surplus` holds fills beyond what a signal held: the truth is booked, whoever drives the portfolio must act on it.
+    """
 
     opening_atoms: int
     cash_atoms: int = attrs.field(init=False)
     positions: dict[str, Position] = attrs.field(factory=dict)
     closed: list[Position] = attrs.field(factory=list)
+    surplus: list[Surplus] = attrs.field(factory=list)
 
     def __attrs_post_init__(self) -> None:
         self.cash_atoms = self.opening_atoms
@@ -96,36 +116,45 @@ class Portfolio:
     @property
     def equity_atoms(self) -> int:
         """Cash and positions at their last marks."""
-        return self.cash_atoms + sum(position.value_atoms for position in self.positions.values())
+        held = sum(position.value_atoms for position in self.positions.values())
+        return self.cash_atoms + held + sum(one.units * one.mark for one in self.surplus)
 
     @property
     def pnl_atoms(self) -> int:
         """The session's profit, realised and not, after fees: counted by trade, not from cash."""
-        return sum(position.pnl_atoms for position in (*self.positions.values(), *self.closed))
+        traded = sum(position.pnl_atoms for position in (*self.positions.values(), *self.closed))
+        return traded + sum(one.pnl_atoms for one in self.surplus)
 
     @property
     def cost_atoms(self) -> int:
         """The sum of what the open positions cost, long and short alike: gross exposure."""
-        return sum(position.cost_atoms for position in self.positions.values())
+        held = sum(position.cost_atoms for position in self.positions.values())
+        return held + sum(abs(one.units) * one.price for one in self.surplus)
 
-    def apply(self, fill: Fill, signal: SignalId, leg: Leg, reason: ExitReason | None = None) -> Position:
+    def apply(self, fill: Fill, signal: SignalId, leg: Leg, reason: ExitReason | None = None) -> Position | None:
         """Book a fill of a signal's order; returns the position, closed when nothing of it is left.
 
-        An exit beyond what is held raises ValueError: flattening never crosses zero.
+        None: the signal holds less than the fill says, or the symbol belongs to another signal. The fill is booked as
+        surplus then, so that a position never crosses zero and another's is never touched.
         """
         units, ticks, fees = units_of(fill.quantity), ticks_of(float(fill.price)), atoms_of(fill.fees)
+        signed = units if fill.buy else -units
+        self.cash_atoms -= signed * ticks + fees
+        position = self.positions.get(fill.symbol)
+        foreign = position is not None and position.signal != signal
+        if foreign or (leg is not Leg.ENTRY and (position is None or units > position.units)):
+            self.surplus.append(Surplus(symbol=fill.symbol, units=signed, price=ticks, fee_atoms=fees, mark=ticks))
+            return None
+        if position is None:
+            position = Position(signal=signal, side=Side.LONG if fill.buy else Side.SHORT, entry_time=fill.time)
+            self.positions[fill.symbol] = position
         if leg is Leg.ENTRY:
-            position = self.positions.get(fill.symbol)
-            if position is None:
-                side = Side.LONG if fill.buy else Side.SHORT
-                position = Position(signal=signal, side=side, entry_time=fill.time)
-                self.positions[fill.symbol] = position
             position.units += units
             position.entry_units += units
             position.entry_atoms += units * ticks
         else:
-            position = self._reduce(fill, units, ticks, reason)
-        self.cash_atoms -= (1 if fill.buy else -1) * units * ticks + fees
+            self._reduce(position, units, units * ticks)
+            position.exit_time, position.exit_reason = fill.time, reason
         position.fee_atoms += fees
         position.mark = ticks
         return position
@@ -134,20 +163,13 @@ class Portfolio:
         """Value a position at a price."""
         self.positions[symbol].mark = ticks
 
-    def _reduce(self, fill: Fill, units: int, ticks: int, reason: ExitReason | None) -> Position:
-        position = self.positions.get(fill.symbol)
-        if position is None or units > position.units:
-            held = quantity_of(position.units) if position else 0
-            raise ValueError(f"{fill.symbol}: an exit of {fill.quantity} where {held} are held")
+    def _reduce(self, position: Position, units: int, atoms: int) -> None:
         position.units -= units
         position.exit_units += units
-        position.exit_atoms += units * ticks
-        position.exit_time = fill.time
-        position.exit_reason = reason
+        position.exit_atoms += atoms
         if not position.units:
-            del self.positions[fill.symbol]
+            del self.positions[position.signal.symbol]
             self.closed.append(position)
-        return position
 
 
 def _mean_price(atoms: int, units: int) -> Decimal:

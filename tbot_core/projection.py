@@ -147,7 +147,7 @@ class Book:
         if fill is not None and fill.execution_id not in record.executions:
             order = record.order
             position = self.portfolio.apply(fill, order.signal, order.leg, self._exit_reason(cid, order.leg, payload))
-            if order.leg is not Leg.ENTRY and not position.units:
+            if order.leg is not Leg.ENTRY and position is not None and not position.units:
                 self.trades.append(position.trade())
 
     @staticmethod

@@ -169,6 +169,11 @@ class Standing:
             self.state = RiskState.DEFENSE
             self._tell(RiskState.DEFENSE.word, "MAX_FILL_DEVIATION_PCT in a row", self.deviations_in_row, DEVIATIONS)
 
+    def find_surplus(self, symbol: str, quantity: Decimal) -> None:
+        """A fill came that no position accounts for: nothing is entered any more until a person has looked."""
+        self.state = max(self.state, RiskState.EXIT_ONLY)
+        self._tell(RiskState.EXIT_ONLY.word, f"a fill of {symbol} beyond what is held", quantity, 0)
+
     def _tell(self, what: str, cause: str, value: Decimal | int, limit: Decimal | int) -> None:
         self.told.append(RiskChange(what=what, cause=cause, value=Decimal(value), limit=Decimal(limit)))
 

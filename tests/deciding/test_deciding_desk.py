@@ -657,3 +657,20 @@ def _inside(day: Day) -> None:
         row, minute = "ABCD".index(trade.symbol), session().minute(trade.entry_time)
         low, high = (float(day.bars.field(one)[minute, row]) for one in ("low", "high"))
         assert low - 1e-9 <= float(trade.entry_price) <= high + 1e-9
+
+
+def test_a_late_fill_is_booked_and_leaves_exits_only() -> None:
+    """A stop that fills once more after the trade is done crashes nothing, is counted, and ends the entries."""
+    found = desk()
+    holding(found)
+    stop = found.decide([proposal("BBB")])[0].order
+    assert stop is not None
+    leg = next(one for one in stop.protection if one.leg is Leg.STOP)
+    late = attrs.evolve(said("fill", leg.client_order_id), fill=fill(leg, "99", "4", execution="9"))
+    outcome = found.booked(late)
+    assert outcome is not None
+    assert outcome.trade is None
+    assert [(one.symbol, one.units) for one in found.portfolio.surplus] == [("BBB", -4_000_000)]
+    assert found.standing.state is RiskState.EXIT_ONLY
+    assert found.standing.told[-1].cause == "a fill of BBB beyond what is held"
+    assert found.portfolio.equity_atoms == found.portfolio.opening_atoms + found.portfolio.pnl_atoms

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbot_core.model import ATOMS_PER_DOLLAR, ExitReason, Leg, Side, dollars_of, quantity_of
+from tbot_core.model import ATOMS_PER_DOLLAR, ExitReason, Leg, Side, dollars_of, quantity_of, units_of
 from tbot_core.portfolio import Portfolio
 from tbot_core.testing.trades import fill, identity, order, session
 
@@ -63,12 +63,25 @@ def test_a_short_trade() -> None:
 
 @pytest.mark.parametrize(("first", "shares"), [((), "1"), (((Leg.ENTRY, True, "100", "10", "0"),), "100.000001")])
 def test_an_exit_never_crosses_zero(first: tuple[tuple[Leg, bool, str, str, str], ...], shares: str) -> None:
-    """More than is held is refused aloud, and nothing changes."""
+    """More than is held is booked as surplus: the position stays, cash and profit follow the truth."""
     held = book(*first)
-    before = attrs.asdict(held)
-    with pytest.raises(ValueError, match=f"AAA: an exit of {shares} where"):
-        book((Leg.EXIT, False, shares, "10", "0"), portfolio=held)
-    assert attrs.asdict(held) == before
+    units = {symbol: position.units for symbol, position in held.positions.items()}
+    book((Leg.EXIT, False, shares, "10", "0.01"), portfolio=held)
+    assert {symbol: position.units for symbol, position in held.positions.items()} == units
+    (surplus,) = held.surplus
+    assert (surplus.symbol, surplus.units) == ("AAA", -units_of(Decimal(shares)))
+    assert held.equity_atoms == held.opening_atoms + held.pnl_atoms
+
+
+def test_a_late_fill_touches_no_other_signals_position() -> None:
+    """A stop of an earlier trade that fills once more leaves the present position of the symbol alone."""
+    held = book((Leg.ENTRY, True, "10", "10", "0"))
+    before = held.positions["AAA"].units
+    late = attrs.evolve(held.positions["AAA"].signal, minute=1, strategy="earlier")
+    assert held.apply(fill(order(Leg.STOP, buy=False), "9.5", "5"), late, Leg.STOP, ExitReason.STOP) is None
+    assert held.positions["AAA"].units == before
+    assert held.cost_atoms == 10 * 10 * ATOMS_PER_DOLLAR + 5 * 95 * ATOMS_PER_DOLLAR // 10
+    assert held.equity_atoms == held.opening_atoms + held.pnl_atoms
 
 
 def test_mean_prices_are_rounded_half_up_to_a_tick() -> None:
@@ -111,7 +124,7 @@ def test_cash_and_positions_are_equity_by_both_ways_of_counting(
         )
         booked = held.apply(one, identity(symbol), leg, None if leg is Leg.ENTRY else ExitReason.STOP)
         assert held.equity_atoms == CASH + held.pnl_atoms
-        if booked.units:
+        if booked is not None and booked.units:
             held.mark(symbol, ticks + 7)
         assert held.equity_atoms == CASH + held.pnl_atoms
         assert all(one.units > 0 and one.cost_atoms >= 0 for one in held.positions.values())
