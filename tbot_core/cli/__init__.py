@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "run": ("tbot_core.cli.run:command", "Trade: simulated sessions, stored days, or the running market."),
+    "init": ("tbot_core.cli.init:command", "Make an instance: folders, keys, encrypted settings."),
+    "check": ("tbot_core.cli.check:command", "Check keys, files, settings, plugins, logs and the machine."),
     "status": ("tbot_core.cli.status:command", "Show what is running, held and ordered."),
     "why": ("tbot_core.cli.why:command", "Explain what was decided on a symbol, and why."),
     "calendar": ("tbot_core.cli.calendar:command", "Show a day's session and its windows."),
@@ -26,6 +28,9 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "audit": ("tbot_core.cli.audit:command", "Verify the journal's chain of events."),
 }
 """Each command of the core: "module:object", and its line in `tbot --help`."""
+
+HARDENED: Final = frozenset({"run", "init", "check", "config", "secrets"})
+"""Commands that hold secrets in memory: the process is hardened before they begin."""
 
 INTERRUPTED: Final = 130
 
@@ -113,6 +118,11 @@ def main() -> int:
     """The console script `tbot`."""
     from tbot_core.cli.failures import Unforeseen
 
+    if HARDENED.intersection(sys.argv[1:2]):
+        from tbot_core.seams.harden import harden
+
+        for sentence in harden():
+            _say(sentence)
     unforeseen = Unforeseen()
     sys.excepthook = unforeseen.report
     return invoke(sys.argv[1:], state=unforeseen)

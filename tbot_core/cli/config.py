@@ -9,7 +9,7 @@ import click
 
 from tbot_core.cli.options import emit, home_option, json_option
 from tbot_core.declaration import Declared
-from tbot_core.errors import AccessError, UsageError
+from tbot_core.errors import AccessError, UsageError, VaultError
 from tbot_core.settings.findings import Finding, Level, Mode
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def _plugins(home: Path | None) -> _Plugins:
     installed = frozenset((it.entry.kind, it.entry.name) for it in listings)
     try:
         wanted = enabled(raw(home)) & installed
-    except AccessError:
+    except (AccessError, VaultError):
         wanted = frozenset()  # the file that cannot be read is a finding of its own
     loaded, failures = Loader().offers(wanted, listings)
     return _Plugins(

@@ -67,6 +67,10 @@ def command(*, as_json: bool, **options: object) -> int:
     with screen.interruptible():
         if wish.mode == "demo":
             furnish(wish.home)
+        else:
+            from tbot_core.cli.check import assert_start
+
+            assert_start(wish.home, wish.mode)
         outcome = trade(wish, as_json=as_json)
     if as_json and not outcome.stopped:
         emit(outcome.summary.document(), as_json=True)

@@ -7,6 +7,7 @@ import pwd
 from typing import Final
 
 PREFIX: Final = "TBOT_"
+VENDORS: Final = ("ALPACA_", "APCA_", "TRADIER_", "IB_", "FINNHUB_")
 _CARRIED: Final = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "PATH", "PYTHONHASHSEED", "TMPDIR", "TZ", "TZDIR")
 
 
@@ -15,6 +16,17 @@ def variable(name: str) -> str | None:
     if not name.startswith(PREFIX):
         raise ValueError(f"only variables that begin with {PREFIX} are read, not {name}")
     return os.environ.get(name)
+
+
+def vendor(prefix: str) -> dict[str, str]:
+    """The variables of one vendor that are set, without their prefix; ValueError for a prefix that the docs don't name.
+
+    For taking credentials over once, when an instance is made.
+    """
+    if prefix not in VENDORS:
+        raise ValueError(f"only variables of vendors are read, not {prefix}")
+    found = {name.removeprefix(prefix): value for name, value in os.environ.items() if name.startswith(prefix)}
+    return {name: value for name, value in sorted(found.items()) if name and value}
 
 
 def user() -> str:

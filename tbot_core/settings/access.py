@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 _PROGRAM: Final = "tbot"
 
 
-def vault(instance: Instance, deployment: Deployment, *, live: bool = False) -> Vault:
+def vault(instance: Instance, deployment: Deployment, *, live: bool = False, ready: bool = True) -> Vault:
     """The vault of the instance, whose every access is written to its audit log; `live` refuses loose file modes.
 
-    The audit log's key is made where there is neither one nor a log. Raises VaultError where the keys' provider cannot
-    serve, and where ENV_ENC_KEY_PATH and TBOT_ENV_ENC_KEY_PATH disagree.
+    With `ready` the audit log's key is made where there is neither one nor a log. Raises VaultError where the keys'
+    provider cannot serve, and where ENV_ENC_KEY_PATH and TBOT_ENV_ENC_KEY_PATH disagree.
     """
     from tbot_core.audit import log_path, open_vault
     from tbot_core.clock import SystemClock
@@ -39,7 +39,7 @@ def vault(instance: Instance, deployment: Deployment, *, live: bool = False) -> 
         provider=_provider(instance.home),
     )
     opened = open_vault(store, f"{environ.user()}/{Path(sys.argv[0]).name or _PROGRAM}")
-    if not disk.is_present(log_path(instance)) and lacks_key(opened, AUDIT):
+    if ready and not disk.is_present(log_path(instance)) and lacks_key(opened, AUDIT):
         disk.make_folder(store.place(AUDIT).key.parent)
         opened.make_key(AUDIT)
     return opened

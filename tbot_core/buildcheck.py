@@ -1,0 +1,263 @@
+"""What can be said of an instance without a network: keys, files, plugins, logs, and the machine."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from tbot_core import audit
+from tbot_core.errors import TbotError
+from tbot_core.journal import read_journal
+from tbot_core.plugins import catalogue, lock
+from tbot_core.seams import disk, environ, log, spawn
+from tbot_core.settings.access import vault
+from tbot_core.settings.findings import Level
+from tbot_core.settings.identified import identity
+from tbot_core.settings.instance import Instance
+from tbot_core.settings.sources import Sources, deployment_of
+from tbot_core.settings.switches import enabled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from tbot_core.vault.vault import Standing, Vault
+
+IGNORED: Final = (
+    "storage/keys/",
+    "storage/secrets/",
+    ".env",
+    ".env.enc",
+    ".env_bot",
+    ".env_bot.enc",
+    "*_credentials.json",
+    "data/",
+    "logs/",
+    "backups/",
+    "control/",
+)
+"""What neither git nor scp may carry away, a line each."""
+
+IGNORE_FILES: Final = (".gitignore", ".scpignore")
+LOW_BYTES: Final = 500_000_000
+NO_ROOM_BYTES: Final = 50_000_000
+BACKUP_DAYS: Final = 30
+_SQLITE: Final = (3, 37, 0)
+_GIT_S: Final = 2.0
+_SKEW_S: Final = 60.0
+
+
+@attrs.frozen(kw_only=True)
+class Row:
+    """One finding: its level, what it is about, a sentence, what mends it, and the exit code when it fails."""
+
+    level: Level
+    subject: str
+    message: str
+    remedy: str = ""
+    exit_code: int = 3
+
+    def __str__(self) -> str:
+        """The sentence with its remedy."""
+        return f"{self.message} {self.remedy}".rstrip()
+
+
+@attrs.frozen(kw_only=True)
+class Subject:
+    """The instance that is checked: its settings files as they were read, and the moment."""
+
+    instance: Instance
+    sources: Sources
+    now: datetime
+    strict: bool = False
+
+    def vault(self) -> Vault:
+        """The instance's vault; loose modes are told, not raised."""
+        return vault(self.instance, deployment_of(self.sources.env.parsed), ready=False)
+
+
+def rows(subject: Subject) -> tuple[Row, ...]:
+    """Every finding, in the order in which a start would meet them; nothing is raised for what is wrong."""
+    found: list[Row] = []
+    for about, check in (
+        ("secrets", _secrets),
+        ("files", _plaintext),
+        ("files", _ignored),
+        ("files", _tracked),
+        ("identity", _identity),
+        ("plugins", _plugins),
+        ("audit", _audit),
+        ("journal", _journal),
+        ("machine", _machine),
+        ("backup", _backup),
+    ):
+        try:
+            found += check(subject)
+        except TbotError as fault:
+            found.append(
+                Row(
+                    level="fail",
+                    subject=about,
+                    message=fault.message,
+                    remedy=fault.remedy,
+                    exit_code=fault.exit_code,
+                )
+            )
+    return tuple(found)
+
+
+def _secrets(subject: Subject) -> Iterator[Row]:
+    opened = subject.vault()
+    faults = opened.verify()
+    for fault in faults:
+        loose = fault.code in _LOOSE and not subject.strict
+        level: Level = "warn" if loose else "fail"
+        yield Row(level=level, subject="secrets", message=fault.message, remedy=fault.remedy)
+    said = {fault.message for fault in faults}
+    for standing in opened.status():
+        for fault in standing.faults:
+            if fault.message not in said and fault.code not in _LOOSE:
+                yield Row(level="fail", subject="secrets", message=fault.message, remedy=fault.remedy)
+        yield from _stored(standing)
+
+
+def _stored(standing: Standing) -> Iterator[Row]:
+    if "file" in standing.missing or standing.format is None:
+        return
+    sentence = f"{standing.category}: {standing.file}, {standing.format}, key {standing.key_id or 'unknown'}."
+    yield Row(level="ok", subject="secrets", message=sentence)
+
+
+def _plaintext(subject: Subject) -> Iterator[Row]:
+    """Both forms of one file; whoever reads the settings says so as a warning, here it fails."""
+    instance = subject.instance
+    for source in subject.sources.both:
+        if source.plain and source.sealed:
+            sentence = f"The plaintext {source.name} lies beside {source.counts}."
+            yield Row(level="fail", subject="files", message=sentence, remedy=f"Remove {source.name}.")
+        elif source.plain and source is subject.sources.bot:
+            sentence = f"{source.name} is plaintext: good for paper and replay, refused live."
+            yield Row(level="warn", subject="files", message=sentence, remedy="`tbot config encrypt` encrypts it.")
+    secrets = instance.path("storage/secrets")
+    left = [it for it in disk.entries(secrets) if it.suffix == ".json"] if disk.is_folder(secrets) else []
+    left += [it for it in _entries(instance.home) if it.name.endswith("_credentials.json")]
+    for path in left:
+        yield Row(
+            level="fail",
+            subject="files",
+            message=f"{path.relative_to(instance.home)} is a plaintext file of secrets.",
+            remedy="`tbot secrets set` takes its values; then remove it.",
+        )
+
+
+def _entries(folder: Path) -> list[Path]:
+    return disk.entries(folder) if disk.is_folder(folder) else []
+
+
+def _ignored(subject: Subject) -> Iterator[Row]:
+    for name in IGNORE_FILES:
+        path = subject.instance.path(name)
+        lines = set(disk.read_text(path).splitlines()) if disk.exists(path) else set()
+        missing = [] if "*" in lines else [line for line in IGNORED if line not in lines]
+        if missing:
+            sentence = f"{name} does not exclude {', '.join(missing)}."
+            yield Row(level="warn", subject="files", message=sentence, remedy=f"Add these lines to {name}.")
+
+
+def _tracked(subject: Subject) -> Iterator[Row]:
+    """A key that git knows is in every clone, for ever."""
+    home = subject.instance.home
+    if not any(disk.exists(folder / ".git") for folder in (home, *home.parents)):
+        return
+    args = ["git", "-C", str(home), "ls-files", "--", "storage/keys", "storage/secrets", ".env", ".env_bot"]
+    done = spawn.run(args, timeout_s=_GIT_S, environment=environ.minimal())
+    for name in done.output.splitlines():
+        sentence = f"git tracks {name}."
+        remedy = f"git rm --cached {name}, and make new keys and credentials: it is in the history."
+        yield Row(level="fail", subject="files", message=sentence, remedy=remedy)
+
+
+def _identity(subject: Subject) -> Iterator[Row]:
+    found = identity(subject.instance, deployment_of(subject.sources.env.parsed))
+    if found is None:
+        sentence = "The bot has no identity: good for paper and replay, refused live."
+        yield Row(level="warn", subject="identity", message=sentence, remedy="`tbot secrets set bot_identity` sets it.")
+    else:
+        yield Row(level="ok", subject="identity", message=f"The bot is {found.text}.")
+
+
+def _plugins(subject: Subject) -> Iterator[Row]:
+    listings = catalogue.mark(catalogue.plugins(), enabled(_texts(subject)))
+    objections = lock.objections(subject.instance.home, listings)
+    for sentence in objections:
+        yield Row(level="warn", subject="plugins", message=sentence, remedy="`tbot plugins lock` approves them.")
+    if not objections:
+        yield Row(level="ok", subject="plugins", message="Every enabled plugin is as plugins.lock approved it.")
+
+
+def _texts(subject: Subject) -> Mapping[str, str]:
+    """What cannot be read is said where the settings are judged."""
+    return {} if any(source.fault for source in subject.sources.both) else subject.sources.texts()
+
+
+def _audit(subject: Subject) -> Iterator[Row]:
+    path = audit.log_path(subject.instance)
+    if not disk.is_present(path):
+        yield Row(level="ok", subject="audit", message="No secret was opened here yet.")
+        return
+    anchor = audit.Audit(store=subject.vault().store, actor="").verify()
+    yield Row(level="ok", subject="audit", message=f"The audit log fits: {anchor.count} lines.")
+    last = max(line.utc for line in audit.entries(path))
+    if (last - subject.now).total_seconds() > _SKEW_S:
+        sentence = f"The clock says {subject.now:%Y-%m-%d %H:%M}, and the audit log knows {last:%Y-%m-%d %H:%M}."
+        yield Row(level="fail", subject="machine", message=sentence, remedy="Set the clock.", exit_code=1)
+
+
+def _journal(subject: Subject) -> Iterator[Row]:
+    path = subject.instance.journal
+    if not disk.exists(path):
+        yield Row(level="ok", subject="journal", message="Nothing was traded here yet.")
+        return
+    journal = read_journal(path)
+    try:
+        events, _ = journal.verify()
+    finally:
+        journal.close()
+    yield Row(level="ok", subject="journal", message=f"The journal fits: {events} events.")
+
+
+def _machine(subject: Subject) -> Iterator[Row]:
+    good = sqlite3.sqlite_version_info >= _SQLITE
+    yield Row(
+        level="ok" if good else "fail",
+        subject="machine",
+        message=f"SQLite is {sqlite3.sqlite_version}; one process writes, so its WAL is safe.",
+        remedy="" if good else "SQLite 3.37 or newer is needed.",
+        exit_code=1,
+    )
+    free = disk.free_bytes(subject.instance.home)
+    yield Row(
+        level="fail" if free < NO_ROOM_BYTES else "warn" if free < LOW_BYTES else "ok",
+        subject="machine",
+        message=f"{free / 1e9:,.1f} GB are free.",
+        remedy="" if free >= LOW_BYTES else "Make room.",
+        exit_code=1,
+    )
+
+
+def _backup(subject: Subject) -> Iterator[Row]:
+    files = [it for it in _entries(subject.instance.home / "backups") if not it.name.startswith(log.FILE_NAME)]
+    if not files:
+        remedy = "`tbot secrets backup` makes one."
+        yield Row(level="warn", subject="backup", message="There is no backup.", remedy=remedy)
+        return
+    days = int((subject.now.timestamp() - max(map(disk.modified, files))) // 86_400)
+    level: Level = "warn" if days > BACKUP_DAYS else "ok"
+    yield Row(level=level, subject="backup", message=f"The newest backup is {days} days old.")
+
+
+_LOOSE: Final = frozenset({"TB-SEC-029", "TB-SEC-030", "TB-SEC-059", "TB-SEC-060"})
+"""Modes that live trading refuses and any other run is warned of."""

@@ -1,0 +1,71 @@
+"""`tbot check`: everything that can be said of an instance before it trades, one row a finding."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from tbot_core.cli.options import emit, home_option, json_option
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tbot_core.buildcheck import Row
+    from tbot_core.settings import Mode
+
+_FATAL: Final = frozenset({"secrets", "audit", "journal", "machine"})
+_REFUSED: Final = 3
+
+
+@click.command("check")
+@home_option
+@click.option("--strict", is_flag=True, help="Let warnings fail too.")
+@json_option
+def command(*, home: Path | None, strict: bool, as_json: bool) -> int:
+    """Check keys, encrypted files, settings, plugins, logs and the machine; exit 3 for settings and secrets."""
+    found = checked(home)
+    failed = [row for row in found if row.level == "fail" or (strict and row.level == "warn")]
+    document = {"passed": not failed, "rows": [_row(row) for row in found]}
+    emit(document, as_json=as_json, lines=(f"{row.level:<5} {row.subject:<9} {row}" for row in found))
+    return max((row.exit_code for row in failed), default=0)
+
+
+def checked(home: Path | None) -> tuple[Row, ...]:
+    """Every row about the instance, failing ones first; the settings are judged as for paper trading."""
+    from tbot_core.buildcheck import Row, Subject, rows
+    from tbot_core.cli.config import check
+    from tbot_core.clock import SystemClock
+    from tbot_core.settings import Instance, read
+
+    instance = Instance.at(home)
+    subject = Subject(instance=instance, sources=read(instance), now=SystemClock().now())
+    found = [Row(level=it.level, subject="settings", message=str(it)) for it in check(home, "paper")]
+    order = ("fail", "warn", "ok")
+    return tuple(sorted((*found, *rows(subject)), key=lambda row: order.index(row.level)))
+
+
+def assert_start(home: Path, mode: Mode) -> None:
+    """The same rows before a run: what trading must not begin with is raised, the rest is said on standard error.
+
+    A simulation begins with anything that it can read. Raises SettingsError, or AccessError for a damaged log or a
+    machine that is not fit.
+    """
+    from tbot_core.buildcheck import Subject, rows
+    from tbot_core.clock import SystemClock
+    from tbot_core.errors import AccessError, SettingsError
+    from tbot_core.settings import Instance, read
+
+    instance = Instance.at(home)
+    subject = Subject(instance=instance, sources=read(instance), now=SystemClock().now(), strict=mode == "live")
+    failed = [row for row in rows(subject) if row.level == "fail"]
+    fatal = [row for row in failed if mode == "live" or (mode == "paper" and row.subject in _FATAL)]
+    if fatal:
+        kind = SettingsError if any(row.exit_code == _REFUSED for row in fatal) else AccessError
+        raise kind("\n".join(str(row) for row in fatal), "`tbot check` shows every finding.")
+    for row in failed:
+        click.echo(f"tbot: {row}", err=True)
+
+
+def _row(row: Row) -> dict[str, object]:
+    return {"level": row.level, "subject": row.subject, "message": row.message, "remedy": row.remedy}

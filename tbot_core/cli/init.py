@@ -1,0 +1,201 @@
+"""`tbot init`: a new instance with folders, keys, encrypted settings and secrets, an identity and a journal."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from tbot_core.cli.options import home_option
+from tbot_core.errors import SettingsError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import TextIO
+
+    from tbot_core.settings import Instance
+
+PAPER: Final = Path(__file__).parents[1] / "paper.env_bot"
+FOLDERS: Final = ("storage/keys", "storage/secrets", "control", "data", "logs", "backups", "reports")
+_VENDORS: Final = {
+    "ALPACA_": ("broker", "alpaca"),
+    "APCA_": ("broker", "alpaca"),
+    "TRADIER_": ("broker", "tradier"),
+    "IB_": ("broker", "ibkr"),
+    "FINNHUB_": ("screener_api", "finnhub"),
+}
+
+
+@click.command("init")
+@click.option("--paper", is_flag=True, help="A complete instance for paper trading, without a question.")
+@click.option("--from-json", "document", type=click.File(), help="Take what is asked for from a JSON file; - is stdin.")
+@click.option("--from-env", is_flag=True, help="Take credentials over from the vendors' usual variables.")
+@home_option
+def command(*, paper: bool, document: TextIO | None, from_env: bool, home: Path | None) -> int:
+    """Make an instance; what stands there is never overwritten. Ends with `tbot check`.
+
+    Without an option you are asked for identity, broker and credentials, unseen where they are secret.
+    """
+    from tbot_core.settings import Instance
+
+    instance = Instance.at(home)
+    refuse_occupied(instance)
+    wanted: dict[str, Any] = {}
+    if document is not None:
+        wanted = read(document.read())
+    elif not paper and not from_env:
+        wanted = asked()
+    if from_env:
+        wanted = {**vendors(), **wanted}
+    make(instance, wanted)
+    click.echo(f"{instance.home} is an instance now. Its keys lie in storage/keys: back them up elsewhere.")
+    return _checked(home)
+
+
+def refuse_occupied(instance: Instance) -> None:
+    """Raises UsageError where settings or keys stand already."""
+    from tbot_core.seams import disk
+
+    keys = instance.path("storage/keys")
+    found = [name for name in (".env", ".env.enc", ".env_bot", ".env_bot.enc") if disk.is_present(instance.path(name))]
+    found += ["storage/keys"] if disk.is_folder(keys) and disk.entries(keys) else []
+    if found:
+        message = f"{instance.home} is an instance already: {', '.join(found)} would be overwritten."
+        raise UsageError(message, "Choose another --home; `tbot config edit` and `tbot secrets edit` change this one.")
+
+
+def make(instance: Instance, wanted: Mapping[str, Any]) -> None:
+    """Make everything: `wanted` gives categories their content, settings as {variable: value} over the paper ones.
+
+    Raises UsageError for an unknown category, SettingsError for an identity that is none.
+    """
+    from tbot_core.journal import open_journal
+    from tbot_core.seams import disk
+    from tbot_core.settings.access import keep, lacks_key, vault
+    from tbot_core.settings.files import parse
+    from tbot_core.settings.sources import deployment_of
+    from tbot_core.vault.categories import CATEGORIES
+    from tbot_core.vault.providers import Passphrase
+
+    contents = _contents(wanted)
+    deployment = deployment_of(parse(".env", contents["env"]))
+    for folder in FOLDERS:
+        disk.make_folder(instance.path(folder))
+    _ignore(instance)
+    opened = vault(instance, deployment)
+    if isinstance(opened.provider, Passphrase):
+        opened.provider.create()
+    for category in CATEGORIES:
+        if category in contents:
+            keep(opened, category, contents[category])
+        elif lacks_key(opened, category):
+            disk.make_folder(opened.store.place(category).key.parent)
+            opened.make_key(category)
+    open_journal(instance.journal).close()
+
+
+def read(text: str) -> dict[str, Any]:
+    """The document of --from-json: {category: {...}}. Raises UsageError, which quotes nothing of it."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(part, dict) for part in found.values()):
+        raise UsageError("The document is no JSON object of one object for each category.", "See `tbot init --help`.")
+    return found
+
+
+def vendors() -> dict[str, dict[str, dict[str, str]]]:
+    """What the vendors' usual variables hold, by category and plugin; UsageError when none is set."""
+    from tbot_core.seams import environ
+
+    found: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
+    for prefix, (category, plugin) in _VENDORS.items():
+        for name, value in environ.vendor(prefix).items():
+            found[category][plugin][name.lower()] = value
+    if not found:
+        raise UsageError(f"No variable begins with {', '.join(_VENDORS)}.", "Set them for this one command.")
+    return {category: {name: dict(fields) for name, fields in part.items()} for category, part in found.items()}
+
+
+def asked() -> dict[str, Any]:
+    """What a person answers: identity, broker, and its credentials unseen."""
+    from tbot_core.identity import FIELD, Identity
+
+    def checked(text: str) -> str:
+        try:
+            return Identity.parse(text.strip()).text
+        except SettingsError as fault:
+            raise click.BadParameter(fault.remedy) from fault
+
+    identity = click.prompt("Identity of the bot (ENTITY_JURISDICTION_BROKER_BOTID)", value_proc=checked)
+    broker = click.prompt("Broker", default="PAPER").strip().upper()
+    wanted: dict[str, Any] = {"bot_identity": {FIELD: identity}, "env_bot": {"BROKER_NAME": broker}}
+    fields: dict[str, str] = {}
+    while broker != "PAPER" and (name := click.prompt("Field of its credentials (empty ends)", default="").strip()):
+        fields[name] = click.prompt(name, hide_input=True)
+    if fields:
+        wanted["broker"] = {broker.lower(): fields}
+    return wanted
+
+
+def _contents(wanted: Mapping[str, Any]) -> dict[str, bytes]:
+    """The plaintext of each category, checked before anything is written."""
+    from tbot_core.declaration import declarations
+    from tbot_core.identity import FIELD, Identity
+    from tbot_core.policy import Deployment
+    from tbot_core.seams import chance, disk
+    from tbot_core.vault.categories import CATEGORIES
+
+    unknown = sorted(set(wanted) - set(CATEGORIES))
+    if unknown:
+        raise UsageError(f"Unknown categories: {', '.join(unknown)}.", f"Known are {', '.join(CATEGORIES)}.")
+    identity = wanted.get("bot_identity") or {FIELD: f"TBOT_US_PAPER_{chance.token(4).upper()}"}
+    Identity.parse(str(identity.get(FIELD, "")))
+    defaults = "".join(f"{one.name}={one.default_text}\n" for one in declarations(Deployment).values())
+    contents = {
+        name: json.dumps(part, sort_keys=True, ensure_ascii=False).encode() for name, part in wanted.items() if part
+    }
+    contents["bot_identity"] = json.dumps(identity, sort_keys=True).encode()
+    contents["env"] = _changed(defaults, wanted.get("env", {}))
+    contents["env_bot"] = _changed(disk.read_text(PAPER), wanted.get("env_bot", {}))
+    return contents
+
+
+def _changed(text: str, changes: Mapping[str, object]) -> bytes:
+    """The lines of a settings file with other values; new variables come last."""
+    rest = {key: str(value) for key, value in changes.items()}
+    if any("\n" in part or "\r" in part for pair in rest.items() for part in pair):
+        raise UsageError("A setting holds a line break.", "Give each setting one line.")
+    lines = []
+    for line in text.splitlines():
+        key = line.partition("=")[0]
+        lines.append(f"{key}={rest.pop(key)}" if key in rest else line)
+    return "\n".join([*lines, *(f"{key}={value}" for key, value in rest.items()), ""]).encode()
+
+
+def _ignore(instance: Instance) -> None:
+    """Lines that stand there stay."""
+    from tbot_core.buildcheck import IGNORE_FILES, IGNORED
+    from tbot_core.seams import disk
+
+    for name in IGNORE_FILES:
+        path = instance.path(name)
+        lines = disk.read_text(path).splitlines() if disk.exists(path) else []
+        lines += [line for line in IGNORED if line not in lines]
+        disk.write_atomic(path, "\n".join([*lines, ""]).encode())
+
+
+def _checked(home: Path | None) -> int:
+    from tbot_core.cli.check import checked
+
+    rows = checked(home)
+    for row in rows:
+        if row.level != "ok":
+            click.echo(f"{row.level:<5} {row.subject:<9} {row}")
+    failed = [row for row in rows if row.level == "fail"]
+    click.echo("`tbot check` fails." if failed else f"`tbot check` passes, with {len(rows)} rows.")
+    return max((row.exit_code for row in failed), default=0)

@@ -1,0 +1,193 @@
+"""`tbot init` and `tbot check`: an instance that holds nothing in the clear, and what can be wrong with one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+from tbot_core import cli
+from tbot_core.policy import Deployment
+from tbot_core.settings import Instance, access, load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+CANARY = "canary-7f3a91c0"
+DOCUMENT = {
+    "bot_identity": {"BOT_IDENTITY_STRING": "ACME_US_ALPACA_B01"},
+    "broker": {"alpaca": {"api_key": CANARY, "mode": "paper"}},
+    "env_bot": {"SEED": 9, "MIN_REL_VOLUME": "0.5"},
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A paper instance as `tbot init --paper` makes it."""
+    assert cli.invoke(["init", "--paper", "--home", str(tmp_path / "x")]) == 0
+    return tmp_path / "x"
+
+
+def rows(capsys: pytest.CaptureFixture[str], home: Path, code: int = 0, *args: str) -> list[dict[str, Any]]:
+    """The rows of `tbot check`."""
+    capsys.readouterr()
+    assert cli.invoke(["check", "--home", str(home), "--json", *args]) == code
+    found: list[dict[str, Any]] = json.loads(capsys.readouterr().out)["rows"]
+    return found
+
+
+def failing(capsys: pytest.CaptureFixture[str], home: Path, code: int = 3) -> list[str]:
+    """The sentences of the rows that fail."""
+    return [row["message"] for row in rows(capsys, home, code) if row["level"] == "fail"]
+
+
+def test_a_paper_instance_holds_only_encrypted_files(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No plaintext settings, keys and secrets for their owner alone, and a check that passes."""
+    assert not (home / ".env").exists()
+    assert not (home / ".env_bot").exists()
+    for path in (*(home / "storage" / "keys").iterdir(), home / ".env_bot.enc", home / ".env.enc"):
+        assert path.stat().st_mode & 0o777 == 0o600
+    assert (home / "storage" / "keys").stat().st_mode & 0o777 == 0o700
+    assert all(b"STRATEGY_SEQUENCE" not in path.read_bytes() for path in home.rglob("*") if path.is_file())
+    assert load(home, mode="paper").trading.broker_name == "paper"
+    assert not [row for row in rows(capsys, home) if row["level"] == "fail"]
+    assert rows(capsys, home, 3, "--strict")
+
+
+def test_what_stands_is_never_overwritten(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A second init exits 2 and changes no file."""
+    before = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
+    assert cli.invoke(["init", "--paper", "--home", str(home)]) == 2
+    assert "is an instance already" in capsys.readouterr().err
+    assert before == {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
+
+
+def test_values_come_from_a_document(tmp_path: Path) -> None:
+    """--from-json - takes settings and secrets from standard input, into encrypted files alone."""
+    result = CliRunner().invoke(
+        cli.group, ["init", "--from-json", "-", "--home", str(tmp_path)], input=json.dumps(DOCUMENT)
+    )
+    assert result.exit_code == 0
+    assert CANARY not in result.output
+    found = load(tmp_path, mode="replay")
+    assert (found.simulation.seed, found.texts["MIN_REL_VOLUME"]) == (9, "0.5")
+    vault = access.vault(Instance(tmp_path), Deployment())
+    assert vault.read_section("broker", "alpaca")["api_key"].reveal() == CANARY
+    assert all(CANARY.encode() not in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize(
+    ("document", "sentence"),
+    [
+        ("{", "no JSON object"),
+        ('{"broker": 1}', "no JSON object"),
+        ('{"brokr": {}}', "Unknown categories: brokr"),
+        ('{"bot_identity": {"BOT_IDENTITY_STRING": "acme"}}', "no identity of a bot"),
+        ('{"env_bot": {"SEED": "1\\n2"}}', "holds a line break"),
+    ],
+)
+def test_a_document_that_is_wrong_makes_nothing(
+    tmp_path: Path, document: str, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What cannot be taken is said before anything is written."""
+    (tmp_path / "in.json").write_text(document)
+    home = tmp_path / "x"
+    assert cli.invoke(["init", "--from-json", str(tmp_path / "in.json"), "--home", str(home)]) in {2, 3}
+    assert sentence in capsys.readouterr().err
+    assert not home.exists()
+
+
+def test_vendors_variables_are_taken_over_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--from-env puts them under the plugins' names; without any it refuses."""
+    assert cli.invoke(["init", "--from-env", "--home", str(tmp_path)]) == 2
+    monkeypatch.setenv("APCA_API_KEY_ID", CANARY)
+    monkeypatch.setenv("FINNHUB_API_KEY", "f-key-123456")
+    assert cli.invoke(["init", "--from-env", "--home", str(tmp_path)]) == 0
+    vault = access.vault(Instance(tmp_path), Deployment())
+    assert vault.read_section("broker", "alpaca")["api_key_id"].reveal() == CANARY
+    assert vault.read_section("screener_api", "finnhub")["api_key"].reveal() == "f-key-123456"
+
+
+def test_the_wizard_asks_unseen(tmp_path: Path) -> None:
+    """Identity, broker and credentials are asked for; a wrong identity is asked for again, and no secret is shown."""
+    answers = f"acme\nACME_US_ALPACA_B01\nalpaca\napi_key\n{CANARY}\n\n"
+    result = CliRunner().invoke(cli.group, ["init", "--home", str(tmp_path)], input=answers)
+    assert "ENTITY_JURISDICTION_BROKER_BOTID" in result.output
+    assert CANARY not in result.output
+    vault = access.vault(Instance(tmp_path), Deployment())
+    assert vault.read_section("broker", "alpaca")["api_key"].reveal() == CANARY
+
+
+def _edited(home: Path) -> None:
+    log = home / "data" / "audit.log"
+    log.write_bytes(log.read_bytes().replace(b'"seq":2', b'"seq":3', 1))
+
+
+@pytest.mark.parametrize(
+    ("harm", "sentence", "code"),
+    [
+        (lambda home: (home / ".env_bot").write_text("SEED=1\n"), "The plaintext .env_bot lies beside", 3),
+        (lambda home: (home / "storage/secrets/x.json").write_text("{}"), "x.json is a plaintext file of secrets", 3),
+        (lambda home: (home / "storage/keys/bot_identity.key").unlink(), "TB-SEC-021 bot_identity", 3),
+        (
+            lambda home: (home / "storage/keys/smtp.key").write_bytes((home / "storage/keys/env.key").read_bytes()),
+            "TB-SEC-038 smtp",
+            3,
+        ),
+        (_edited, "TB-SEC-096 audit", 3),
+        (lambda home: (home / "data/tbot.sqlite").write_bytes(b"no database" * 100), "tbot.sqlite", 1),
+    ],
+)
+def test_each_harm_is_a_failing_row(
+    home: Path, harm: Callable[[Path], object], sentence: str, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Plaintext beside, keys missing or shared, logs that were changed: one failing row each, with its exit code."""
+    for suffix in ("-wal", "-shm"):
+        (home / f"data/tbot.sqlite{suffix}").unlink(missing_ok=True)
+    harm(home)
+    assert any(sentence in message for message in failing(capsys, home, code))
+
+
+def test_a_key_that_git_tracks_fails(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A key in the index of the folder's own repository is named."""
+    for args in (["init", "-q"], ["add", "-f", "storage/keys/env.key"]):
+        subprocess.run(["git", "-C", str(home), *args], check=True)
+    assert failing(capsys, home) == ["git tracks storage/keys/env.key."]
+
+
+def test_a_plaintext_instance_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Plaintext settings, no ignore files, no identity, loose backups: warnings that exit 0, and nothing is made."""
+    (tmp_path / ".env_bot").write_text("STRATEGY_SEQUENCE=open\nBROKER_NAME=PAPER\n")
+    (tmp_path / "backups").mkdir()
+    (tmp_path / "backups" / "one").write_text("x")
+    os.utime(tmp_path / "backups" / "one", (1, 1))
+    said = " ".join(row["message"] for row in rows(capsys, tmp_path) if row["level"] == "warn")
+    for part in (".env_bot is plaintext", ".scpignore does not exclude", "has no identity", "The newest backup is"):
+        assert part in said
+    assert not (tmp_path / "storage").exists()
+
+
+def test_a_run_needs_nothing_in_the_clear(home: Path) -> None:
+    """`tbot run` in a process of its own starts from encrypted files, hardened, and says what the range lacks."""
+    entry = "import sys; from tbot_core.cli import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", entry, "run", "--replay", "2018-02-16..2018-02-16", "--home", str(home)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "no bars" in done.stderr.lower() or "bars" in done.stderr.lower()
+
+
+def test_paper_trading_does_not_begin_with_a_damaged_log(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The rows of the check hold at a start too: exit 3, and the code of what is wrong."""
+    _edited(home)
+    assert cli.invoke(["run", "--once", "--home", str(home)]) == 3
+    assert "TB-SEC-096" in capsys.readouterr().err
