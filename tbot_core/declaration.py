@@ -218,6 +218,18 @@ def fraction(
     return _as_float(kind) if of is float else kind
 
 
+def above_zero(kind: Kind[Decimal]) -> Kind[Decimal]:
+    """The same kind without 0: for a limit that would be reached before anything is done."""
+
+    def parse(written: str) -> Decimal:
+        value = kind.parse(written)
+        if value <= 0:
+            raise ValueError(written)
+        return value
+
+    return attrs.evolve(kind, allowed=f"{kind.allowed} and more than 0", parse=parse)
+
+
 def percent(*, least: str = "0", most: str | None = "100") -> Kind[Decimal]:
     """A percentage as written: 0.15 is 0.15 %, not 15 %."""
     return _decimal("percent", "a percentage (15 is 15 %)", least=Decimal(least), most=_exact(most))

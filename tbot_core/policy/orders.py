@@ -93,7 +93,7 @@ class Exits:
 
     stop_loss_pct: Decimal = setting(
         "STOP_LOSS_PCT",
-        fraction(least="0.0001"),
+        fraction(least="0.0001", most="0.99"),
         default="0.02",
         doc="Distance of the protective stop from the signal bar's close, as a fraction of that.",
     )

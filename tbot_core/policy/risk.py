@@ -6,7 +6,18 @@ from decimal import Decimal
 
 import attrs
 
-from tbot_core.declaration import boolean, fraction, integer, money, number, optional, percent, setting, weights
+from tbot_core.declaration import (
+    above_zero,
+    boolean,
+    fraction,
+    integer,
+    money,
+    number,
+    optional,
+    percent,
+    setting,
+    weights,
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -39,7 +50,7 @@ class Risk:
     )
     daily_loss_limit: Decimal = setting(
         "DAILY_LOSS_LIMIT",
-        fraction(),
+        above_zero(fraction()),
         default="0.05",
         doc="Loss of the session, as a fraction of equity, at which everything is closed until the next session.",
     )
@@ -57,7 +68,7 @@ class Risk:
     )
     window_loss_limit: Decimal = setting(
         "WINDOW_LOSS_LIMIT",
-        fraction(),
+        above_zero(fraction()),
         default="0.10",
         doc="Loss of a strategy window, as a fraction of B, that ends the window's entries.",
     )

@@ -99,8 +99,6 @@ def _budget(draft: Draft) -> Iterator[Finding]:
             "each order needs one, or FIXED_QUANTITY in a simulation."
         )
         yield draft.say("fail", sentence, "MAX_TRADES", "WEIGHTS")
-    if risk.daily_loss_limit == 0:
-        yield draft.say("warn", "DAILY_LOSS_LIMIT=0 closes everything at the first mark.", "DAILY_LOSS_LIMIT")
     if risk.defense_mode_total_allocation > risk.total_allocation:
         sentence = "DEFENSE_MODE_TOTAL_ALLOCATION is larger than TOTAL_ALLOCATION: defense would raise the budget."
         yield draft.say("warn", sentence, "DEFENSE_MODE_TOTAL_ALLOCATION", "TOTAL_ALLOCATION")

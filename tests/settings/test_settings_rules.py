@@ -32,11 +32,16 @@ FAILS: list[tuple[str, str]] = [
         "MIN_MARKET_CAP_OPEN=9 is more than MAX_MARKET_CAP_OPEN=8.",
     ),
     ("FILTERS=a,a", "FILTERS=a,a: each name may stand there once, and none alone."),
+    ("DAILY_LOSS_LIMIT=0", "DAILY_LOSS_LIMIT=0: allowed is a fraction (0.02 is 2 %) from 0 to 1 and more than 0."),
+    (
+        "WINDOW_LOSS_LIMIT=0.0",
+        "WINDOW_LOSS_LIMIT=0.0: allowed is a fraction (0.02 is 2 %) from 0 to 1 and more than 0.",
+    ),
+    ("STOP_LOSS_PCT=1", "STOP_LOSS_PCT=1: allowed is a fraction (0.02 is 2 %) from 0.0001 to 0.99."),
     ("FILTERS=none,a", "FILTERS=none,a: each name may stand there once, and none alone."),
 ]
 
 WARNS: list[tuple[str, str]] = [
-    ("DAILY_LOSS_LIMIT=0", "DAILY_LOSS_LIMIT=0 closes everything at the first mark."),
     ("DEFENSE_MODE_TOTAL_ALLOCATION=0.03", "DEFENSE_MODE_TOTAL_ALLOCATION is larger than TOTAL_ALLOCATION"),
     ("STRAT_OPEN_ENABLED=false", "No strategy is enabled: nothing will be traded."),
     ("TIME_ANCHOR=utc", "TIME_ANCHOR=utc: start times move by an hour"),

@@ -54,7 +54,7 @@ class Close:
     )
     stop_loss_pct: float = setting(
         "STOP_LOSS_PCT",
-        fraction(of=float),
+        fraction(of=float, least="0.0001", most="0.99"),
         default="0.02",
         doc="Distance of the protective stop from the signal bar's close, as a fraction of that.",
     )
