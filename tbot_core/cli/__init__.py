@@ -23,7 +23,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "calendar": ("tbot_core.cli.calendar:command", "Show a day's session and its windows."),
     "backtest": ("tbot_core.cli.backtest:command", "Trade a range of stored sessions at once."),
     "data": ("tbot_core.cli.data:command", "Import, list and verify stored bars."),
-    "config": ("tbot_core.cli.config:command", "Check, show and explain the settings."),
+    "config": ("tbot_core.cli.config:command", "Check, show, explain, compare, edit and encrypt the settings."),
     "plugins": ("tbot_core.cli.plugins:command", "List plugins and what they offer."),
     "audit": ("tbot_core.cli.audit:command", "Verify the journal's chain of events."),
 }

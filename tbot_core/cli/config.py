@@ -1,7 +1,8 @@
-"""`tbot config`: check, show and explain the settings."""
+"""`tbot config`: check, show, explain, compare, edit and encrypt the settings."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
 import attrs
@@ -14,7 +15,6 @@ from tbot_core.settings.findings import Finding, Level, Mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from tbot_core.settings.values import Effective, Settings
 
@@ -31,7 +31,7 @@ _mode_option = click.option(
 
 @click.group()
 def command() -> None:
-    """Check, show and explain the settings."""
+    """Check, show, explain, compare, edit and encrypt the settings."""
 
 
 @command.command("check")
@@ -73,6 +73,47 @@ def explain_command(*, key: str, home: Path | None, as_json: bool) -> None:
     """Say what a setting means, what is allowed, and what it holds."""
     document = explain(home, key)
     emit(document, as_json=as_json, lines=_sheet(document))
+
+
+@command.command("encrypt")
+@home_option
+def encrypt_command(*, home: Path | None) -> None:
+    """Encrypt the plaintext trading configuration, and remove the plaintext once the encrypted one is proven."""
+    from tbot_core.cli.changing import encrypt
+
+    click.echo(f"{encrypt(home)} holds the trading configuration; the plaintext is removed.")
+
+
+@command.command("edit")
+@home_option
+def edit_command(*, home: Path | None) -> None:
+    """Change the encrypted trading configuration in $EDITOR, in memory; what does not hold is not written."""
+    from tbot_core.cli.changing import edited
+    from tbot_core.seams.editor import edit
+
+    changed = edited(home, _plugins(home).declared, edit)
+    for one in changed:
+        click.echo(f"{one.name} {one.sentence}")
+    click.echo("A change applies from the next session." if changed else "No value was changed.")
+
+
+@command.command("diff")
+@click.option(
+    "--from",
+    "other",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    required=True,
+    help="The trading configuration as it was, in plaintext.",
+)
+@home_option
+@json_option
+def diff_command(*, other: Path, home: Path | None, as_json: bool) -> None:
+    """Say what changed since another trading configuration, and what that does to the risk, in money."""
+    from tbot_core.cli.changing import compared
+
+    found = compared(home, _plugins(home).declared, other)
+    lines = [f"{one.name} {one.sentence}" for one in found] or ["No value differs."]
+    emit({"changes": [attrs.asdict(one) for one in found]}, as_json=as_json, lines=lines)
 
 
 def check(home: Path | None, mode: Mode) -> tuple[Finding, ...]:

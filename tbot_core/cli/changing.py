@@ -1,0 +1,148 @@
+"""What `tbot config encrypt`, `edit` and `diff` do: change the trading configuration, and say what a change risks."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from tbot_core.errors import SettingsError, UsageError
+from tbot_core.settings import Instance, Settings, load, read
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from tbot_core.declaration import Declared
+    from tbot_core.settings import Sources
+
+_MONEY: Final = {
+    "DAILY_LOSS_LIMIT": "a day",
+    "TOTAL_ALLOCATION": "in each window",
+    "MAX_RISK_PER_TRADE": "in each trade",
+    "MAX_GROSS_EXPOSURE": "held at once",
+    "MAX_INDEX_EXPOSURE": "in each index",
+    "DEFENSE_MODE_TOTAL_ALLOCATION": "in each window of defense",
+}
+
+
+@attrs.frozen(kw_only=True)
+class Change:
+    """A variable whose value differs; `sentence` says what it does, in USD where the variable is a share of equity."""
+
+    name: str
+    before: str
+    after: str
+    sentence: str
+
+
+def encrypt(home: Path | None) -> Path:
+    """Encrypt the plaintext trading configuration, prove it, and remove the plaintext; returns the new file.
+
+    Raises UsageError where there is none, or an encrypted one already.
+    """
+    from tbot_core.seams import disk
+    from tbot_core.settings.access import keep, vault
+    from tbot_core.settings.files import LIMIT_BYTES
+    from tbot_core.settings.sources import deployment_of
+
+    sources = read(Instance.at(home))
+    bot = sources.bot
+    if sources.env.fault is not None:
+        raise sources.env.fault
+    if bot.sealed or not bot.plain:
+        what = f"{bot.counts} is encrypted already." if bot.sealed else f"There is no {bot.name} to encrypt."
+        remedy = f"Remove the plaintext {bot.name}." if bot.sealed and bot.plain else "`tbot config check` says more."
+        raise UsageError(what, remedy)
+    opened = vault(Instance.at(home), deployment_of(sources.env.parsed))
+    data = disk.read_bytes(bot.path, limit=LIMIT_BYTES)
+    keep(opened, "env_bot", data)
+    with opened.read("env_bot") as written:
+        if written.view != memoryview(data):
+            raise SettingsError(f"{bot.counts} does not hold what was written.", f"{bot.name} was kept.")
+    disk.remove(bot.path)
+    return opened.store.place("env_bot").file
+
+
+def edited(
+    home: Path | None, declared: Sequence[Declared], editor: Callable[[str, bytes], bytes]
+) -> tuple[Change, ...]:
+    """Let the editor change the encrypted trading configuration, check what comes back, and encrypt it.
+
+    Raises SettingsError for text that does not hold, and changes nothing then; UsageError where nothing is encrypted.
+    """
+    from tbot_core.settings.access import vault
+    from tbot_core.settings.files import parse
+    from tbot_core.settings.sources import deployment_of
+
+    sources = read(Instance.at(home))
+    bot = sources.bot
+    if not bot.sealed:
+        raise UsageError(f"{bot.name} is not encrypted.", "Edit it as it is, or encrypt it with `tbot config encrypt`.")
+    opened = vault(Instance.at(home), deployment_of(sources.env.parsed))
+    with opened.read("env_bot") as held:
+        data = bytes(held.view)
+    before = _loaded(home, declared, sources)
+    text = editor(bot.path.name, data)
+    if text == data:
+        return ()
+    after = _loaded(home, declared, attrs.evolve(sources, bot=attrs.evolve(bot, parsed=parse(bot.counts, text))))
+    opened.write("env_bot", text)
+    return changes(before, after)
+
+
+def compared(home: Path | None, declared: Sequence[Declared], other: Path) -> tuple[Change, ...]:
+    """What differs between another trading configuration, which is before, and the instance's."""
+    from tbot_core.seams import disk
+    from tbot_core.settings.files import LIMIT_BYTES, parse
+
+    sources = read(Instance.at(home))
+    parsed = parse(str(other), disk.read_bytes(other, limit=LIMIT_BYTES))
+    former = attrs.evolve(sources, bot=attrs.evolve(sources.bot, plain=True, parsed=parsed, fault=None))
+    return changes(_loaded(home, declared, former), _loaded(home, declared, sources))
+
+
+def changes(before: Settings, after: Settings) -> tuple[Change, ...]:
+    """Every variable that holds another value, in the order in which settings are shown."""
+    equity = _equity(after)
+    pairs = [(before.values.get(name), one) for name, one in after.values.items()]
+    return tuple(
+        Change(
+            name=new.declaration.name,
+            before=old.text,
+            after=new.text,
+            sentence=_sentence(new.declaration.name, old.value, new.value, equity)
+            or f"{old.text or 'empty'} -> {new.text or 'empty'}",
+        )
+        for old, new in pairs
+        if old is not None and old.text != new.text
+    )
+
+
+def _loaded(home: Path | None, declared: Sequence[Declared], sources: Sources) -> Settings:
+    return load(home, mode="paper", declared=declared, sources=sources)
+
+
+def _sentence(name: str, old: object, new: object, equity: Decimal) -> str:
+    from tbot_core.figures import money, percent
+
+    if name not in _MONEY or not isinstance(old, Decimal) or not isinstance(new, Decimal):
+        return ""
+    more = "more" if new > old else "less"
+    amount = money(abs(new - old) * equity)
+    return f"{percent(old)} -> {percent(new)}: up to {amount} {more} {_MONEY[name]}"
+
+
+def _equity(settings: Settings) -> Decimal:
+    """The last known equity of paper trading, else what it would begin with."""
+    from tbot_core.cli.runs import PAPER, reading, run_files
+    from tbot_core.projection import fold
+
+    for file in run_files(settings.instance):
+        if file.name == PAPER:
+            with reading(file) as journal:
+                book = fold(journal.events())
+            if book.run:
+                return book.equity
+    return Decimal(settings.simulation.paper_cash)

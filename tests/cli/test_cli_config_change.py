@@ -1,0 +1,116 @@
+"""`tbot config encrypt|edit|diff`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tbot_core import cli
+from tbot_core.errors import AccessError
+from tbot_core.seams import editor
+from tbot_core.settings import access, load
+from tbot_core.settings.instance import Instance
+from tbot_core.settings.sources import deployment_of, read
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BOT = "STRATEGY_SEQUENCE=open\nBROKER_NAME=PAPER\nDAILY_LOSS_LIMIT=0.05\nSEED=7\n"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """An instance with a plaintext trading configuration."""
+    (tmp_path / ".env_bot").write_text(BOT)
+    return tmp_path
+
+
+def test_encrypting_removes_the_plaintext_and_changes_nothing_else(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same settings, from the encrypted file alone; a second time exits 2."""
+    before = load(home, mode="replay").fingerprint
+    assert cli.invoke(["config", "encrypt", "--home", str(home)]) == 0
+    assert not (home / ".env_bot").exists()
+    assert load(home, mode="replay").fingerprint == before
+    assert cli.invoke(["config", "encrypt", "--home", str(home)]) == 2
+    assert ".env_bot.enc is encrypted already" in capsys.readouterr().err
+
+
+def test_nothing_to_encrypt_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder without a plaintext, and one whose .env.enc cannot be read, are refused."""
+    assert cli.invoke(["config", "encrypt", "--home", str(tmp_path)]) == 2
+    assert "There is no .env_bot to encrypt" in capsys.readouterr().err
+    (tmp_path / ".env.enc").write_bytes(b"x")
+    assert cli.invoke(["config", "encrypt", "--home", str(tmp_path)]) == 3
+
+
+def scripted(folder: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """An editor that runs this code on `path`."""
+    script = folder / "editor.py"
+    script.write_text(f"import pathlib, sys\npath = pathlib.Path(sys.argv[1])\n{code}\n")
+    monkeypatch.delenv("VISUAL", raising=False)
+    monkeypatch.setenv("EDITOR", f"{sys.executable} {script}")
+
+
+def test_an_edit_is_checked_and_told_in_money(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A changed limit is written, and said in USD of equity; the text never leaves memory."""
+    scripted(home, monkeypatch, "path.write_text(path.read_text().replace('0.05', '0.08'))")
+    assert cli.invoke(["config", "edit", "--home", str(home)]) == 2
+    assert cli.invoke(["config", "encrypt", "--home", str(home)]) == 0
+    assert cli.invoke(["config", "edit", "--home", str(home)]) == 0
+    out = capsys.readouterr().out
+    assert "DAILY_LOSS_LIMIT 5" in out
+    assert "3,000" in out
+    assert "more a day" in out
+    assert str(load(home, mode="replay").risk.daily_loss_limit) == "0.08"
+    assert not list(editor.MEMORY.glob("tbot-*"))
+
+
+def test_an_edit_that_does_not_hold_changes_nothing(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Text with a fault, an editor that fails and one that changes nothing leave the file as it was."""
+    assert cli.invoke(["config", "encrypt", "--home", str(home)]) == 0
+    before = (home / ".env_bot.enc").read_bytes()
+    for code, exit_code in (("path.write_text('SEED=x')", 3), ("sys.exit(4)", 1), ("pass", 0)):
+        scripted(home, monkeypatch, code)
+        assert cli.invoke(["config", "edit", "--home", str(home)]) == exit_code
+        assert (home / ".env_bot.enc").read_bytes() == before
+    assert "SEED=x: allowed is" in capsys.readouterr().err
+
+
+def test_without_memory_or_editor_nothing_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder on a disk, and a program that is not there, are refused."""
+    with pytest.raises(AccessError, match="no file system in memory"):
+        editor.edit("x", b"", folder=tmp_path)
+    monkeypatch.setenv("VISUAL", "/no/such/editor")
+    with pytest.raises(AccessError, match="The editor could not be used"):
+        editor.edit("x", b"secret")
+
+
+def test_diff_says_what_changed_since_another_file(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each value that differs from the file's, and none when nothing does."""
+    other = home / "other"
+    other.write_text(BOT.replace("0.05", "0.03").replace("SEED=7", "SEED=8"))
+    assert cli.invoke(["config", "diff", "--from", str(other), "--home", str(home), "--json"]) == 0
+    found = {one["name"]: one for one in json.loads(capsys.readouterr().out)["changes"]}
+    assert (found["SEED"]["before"], found["SEED"]["after"]) == ("8", "7")
+    assert "more a day" in found["DAILY_LOSS_LIMIT"]["sentence"]
+    assert cli.invoke(["config", "diff", "--from", str(home / ".env_bot"), "--home", str(home)]) == 0
+    assert "No value differs." in capsys.readouterr().out
+
+
+def test_the_encrypted_form_may_lie_elsewhere(home: Path) -> None:
+    """ENV_BOT_PATH and ENV_KEY_PATH of a plaintext .env are followed when encrypting."""
+    (home / ".env").write_text("ENV_BOT_PATH=bot\nENV_KEY_PATH=keys/bot.key\n")
+    (home / ".env_bot").rename(home / "bot")
+    assert cli.invoke(["config", "encrypt", "--home", str(home)]) == 0
+    assert (home / "bot.enc").is_file()
+    opened = access.vault(Instance(home), deployment_of(read(Instance(home)).env.parsed))
+    assert opened.store.place("env_bot").key == home / "keys" / "bot.key"
