@@ -15,7 +15,7 @@ import attrs
 from tbot_core import records
 from tbot_core.contracts import Broker, BrokerEvent
 from tbot_core.desk import Action, Cancel, Decision, Place, Replace
-from tbot_core.errors import BrokerError, Rejected
+from tbot_core.errors import BrokerError, JournalError, Rejected
 from tbot_core.journal import Entry
 from tbot_core.orders import BROKER_WORDS, Effect, OrderEvent, OrderRecord, advance
 from tbot_core.risk import RiskChange
@@ -85,19 +85,33 @@ class Execution:
             return
         entries = [decision.order for decision in minute.decisions if decision.order is not None]
         exits = [action.order for action in minute.actions if isinstance(action, Place)]
-        self.write(*self._intents(minute))
+        self._barrier(*self._intents(minute))
         sent = [*exits, *entries]
         whole = [part for order in sent for part in (order, *order.protection)]
         for order in whole:
             self.orders[order.client_order_id] = OrderRecord(order=order)
         if whole:
-            self.write(*(self.entry(records.SENDING, {}, order.client_order_id) for order in whole))
+            self._barrier(*(self.entry(records.SENDING, {}, order.client_order_id) for order in whole))
         for order in whole:
             self._advance(order.client_order_id, OrderEvent.SEND)
         await self._act(minute.actions)
         for order in entries:
             await self._submit(order)
         await self.settle()
+
+    def _barrier(self, *entries: Entry) -> None:
+        """Write what must be on disk before anything of the minute leaves."""
+        self._write(entries, "Nothing of this minute was sent.")
+
+    def _noted(self, *entries: Entry) -> None:
+        """Write what became of orders that have left."""
+        self._write(entries, "Orders that were sent stand at the broker as they are.")
+
+    def _write(self, entries: Sequence[Entry], truth: str) -> None:
+        try:
+            self.write(*entries)
+        except JournalError as fault:
+            raise JournalError(fault.message, f"{truth} {fault.remedy}") from fault
 
     async def settle(self) -> list[Outcome]:
         """Take what the broker has said since the last time: first on disk, then into the books."""
@@ -115,7 +129,7 @@ class Execution:
                 fresh[event.event_id] = event, entry
         if not fresh:
             return []
-        self.write(*(entry for _, entry in fresh.values()))
+        self._noted(*(entry for _, entry in fresh.values()))
         outcomes = [self._take_in(event) for event, _ in fresh.values()]
         return [outcome for outcome in outcomes if outcome is not None]
 
@@ -186,7 +200,7 @@ class Execution:
                 self._unanswered(part.client_order_id, silence)
 
     def _unanswered(self, cid: str, silence: BrokerError) -> None:
-        self.write(self.entry(records.NO_ANSWER, {"words": silence.message}, cid))
+        self._noted(self.entry(records.NO_ANSWER, {"words": silence.message}, cid))
         self._advance(cid, OrderEvent.NO_ANSWER)
 
     def _refused(self, order: Order, words: str) -> None:

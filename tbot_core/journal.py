@@ -45,6 +45,11 @@ CREATE TABLE events (
 CREATE INDEX events_by_kind ON events (kind);
 CREATE UNIQUE INDEX intents ON events (cid) WHERE kind = 'intended';
 """
+_UNREACHABLE: Final = frozenset(
+    getattr(sqlite3, f"SQLITE_{name}") for name in ("CANTOPEN", "PERM", "READONLY", "BUSY", "LOCKED", "IOERR")
+)
+"""What SQLite says of a file that may be whole and cannot be had: rights, the disk, or somebody else."""
+
 _COLUMNS: Final = "seq, kind, cid, broker, account, broker_event_id, payload, received, applied, previous_hash, hash"
 
 
@@ -123,7 +128,7 @@ class Journal:
         except sqlite3.Error as error:
             raise JournalError(
                 f"The journal {self.path} could not be written: {error}.",
-                "Nothing was sent. Check the disk, then start again.",
+                "Check the disk, then start again: the run goes on from what is written.",
             ) from error
         self._seq, self._hash = seq, previous
 
@@ -177,7 +182,18 @@ class Journal:
                 f"The journal {self.path} was changed: it ends at event {seq}, and event {self._seq} was there before.",
                 "Restore it from a backup; what follows the last good event cannot be trusted.",
             )
+        self.check()
         return seq, previous
+
+    def check(self) -> None:
+        """Hold the indexes against the events they list; raises JournalError where they differ or pages are broken.
+
+        That an event of a broker is known, and an intent written once, rests on them.
+        """
+        with self._reading():
+            (said,) = self._connection.execute("PRAGMA integrity_check(1)").fetchone()
+        if said != "ok":
+            raise _damaged(self.path, " ".join(said.split()))
 
     def close(self) -> None:
         """Close the file."""
@@ -192,7 +208,7 @@ class Journal:
         try:
             yield
         except (sqlite3.DatabaseError, ValueError) as error:
-            raise _damaged(self.path, error) from error
+            raise _unusable(self.path, error) from error
 
     def _repeat(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         for position, entry in enumerate(entries):
@@ -203,7 +219,7 @@ class Journal:
                 raise JournalError(
                     f"The repeated run says {entry.kind} {entry.cid or ''} where event {known.seq} of {self.path} "
                     f"says {known.kind} {known.cid or ''}.",
-                    "Settings, plugins or data have changed since; remove the run's file to begin anew.",
+                    "Settings, plugins or data have changed since: put them back, or start in another --home.",
                 )
         return ()
 
@@ -231,7 +247,15 @@ def read_journal(path: Path) -> Journal:
     """
     if not disk.exists(path):
         raise JournalError(f"There is no journal at {path}.", "Run `tbot run` first.")
-    with _opening(path, f"{path.resolve().as_uri()}?mode=ro") as connection:
+    address = f"{path.resolve().as_uri()}?mode=ro"
+    try:
+        with _opening(path, address) as connection:
+            return _checked(path, connection)
+    except JournalError as fault:
+        if not _closed_out_of_reach(path, fault.__cause__):
+            raise
+    # Nobody can write here, so what was closed in order is read as it lies, without the files beside it.
+    with _opening(path, f"{address}&immutable=1") as connection:
         return _checked(path, connection)
 
 
@@ -241,12 +265,12 @@ def _opening(path: Path, address: str) -> Iterator[sqlite3.Connection]:
     try:
         connection = sqlite3.connect(address, uri=address.startswith("file:"), isolation_level=None)
     except sqlite3.DatabaseError as error:
-        raise _damaged(path, error) from error
+        raise _unusable(path, error) from error
     try:
         yield connection
     except sqlite3.DatabaseError as error:
         connection.close()
-        raise _damaged(path, error) from error
+        raise _unusable(path, error) from error
     except JournalError:
         connection.close()
         raise
@@ -270,8 +294,28 @@ def _tables(connection: sqlite3.Connection) -> int:
     return count
 
 
-def _damaged(path: Path, error: Exception) -> JournalError:
-    return JournalError(f"The journal {path} is damaged: {error}.", "Restore it from a backup.")
+def _damaged(path: Path, words: str) -> JournalError:
+    return JournalError(f"The journal {path} is damaged: {words}.", "Restore it from a backup.")
+
+
+def _unusable(path: Path, error: Exception) -> JournalError:
+    if _code(error) not in _UNREACHABLE:
+        return _damaged(path, str(error))
+    return JournalError(
+        f"The journal {path} cannot be used: {error}.",
+        "Nothing says that it is damaged: check the disk, and who may use the file and its folder.",
+    )
+
+
+def _closed_out_of_reach(path: Path, error: BaseException | None) -> bool:
+    """Whether a file that cannot be opened holds all that was written: no log lies beside it."""
+    log = path.with_name(f"{path.name}-wal")
+    return _code(error) == sqlite3.SQLITE_CANTOPEN and not disk.exists(log)
+
+
+def _code(error: BaseException | None) -> int:
+    """SQLite's primary result code; 0 for what is no word of SQLite's own."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 @contextmanager

@@ -214,10 +214,31 @@ def test_a_journal_error_sends_nothing(tmp_path: Path, barrier: int) -> None:
 
     with closing(open_journal(tmp_path / "run.sqlite")) as opened:
         bench = Bench(Failing(opened.path, opened._connection))
-        with pytest.raises(JournalError):
+        with pytest.raises(JournalError, match=r"^full Nothing of this minute was sent\. make room$"):
             bench.decide(proposal())
         assert bench.broker.asked == []
         assert len(bench.told) == (0 if barrier == 1 else 3)
+
+
+@pytest.mark.parametrize("fault", [None, Rejected("no"), OutcomeUnknown("silence")])
+def test_a_journal_error_after_sending_says_that_orders_stand(tmp_path: Path, fault: BrokerError | None) -> None:
+    """What cannot be written once orders have left is never said to be unsent."""
+
+    class Full(Journal):
+        def append(self, entries: Sequence[Entry]) -> None:
+            if {entry.kind for entry in entries} & {"accepted", "rejected", "no_answer"}:
+                raise JournalError("full", "make room")
+            super().append(entries)
+
+    with closing(open_journal(tmp_path / "run.sqlite")) as opened:
+        bench = Bench(Full(opened.path, opened._connection))
+        if fault is None:
+            bench.broker.said = [said("accepted", "AAA entry")]
+        else:
+            bench.broker.faults["submit AAA entry"] = fault
+        with pytest.raises(JournalError, match="^full Orders that were sent stand at the broker"):
+            bench.decide(proposal("AAA"))
+        assert bench.broker.asked == ["submit AAA entry"]
 
 
 def test_a_rejection_ends_the_whole_bracket(bench: Bench) -> None:

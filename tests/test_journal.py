@@ -190,7 +190,7 @@ def test_what_is_no_journal_is_refused(tmp_path: Path, opener: Any) -> None:
     change(other, "CREATE TABLE something (x)")
     with pytest.raises(JournalError, match="is no journal of tbot"):
         opener(other)
-    with pytest.raises(JournalError, match="is damaged"):
+    with pytest.raises(JournalError, match=r"cannot be used: (unable to open|disk I/O error)"):
         opener(tmp_path)
 
 
@@ -201,6 +201,44 @@ def test_a_newer_schema_is_refused(journal: Journal, opener: Any) -> None:
     change(journal.path, f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     with pytest.raises(JournalError, match=f"has schema {SCHEMA_VERSION + 1}; this version knows {SCHEMA_VERSION}"):
         opener(journal.path)
+
+
+@pytest.mark.parametrize("index", ["sqlite_autoindex_events_1", "events_by_kind", "intents"])
+def test_a_damaged_index_is_no_whole_journal(journal: Journal, index: str) -> None:
+    """An index that lost what it lists, or is no index any more, is named, although every event fits the chain."""
+    query = "SELECT rootpage FROM sqlite_schema WHERE name = ?"
+    (page,) = journal._connection.execute(query, (index,)).fetchone()
+    (size,) = journal._connection.execute("PRAGMA page_size").fetchone()
+    journal.close()
+    with journal.path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\x5a" * size)
+    with closing(read_journal(journal.path)) as reader, pytest.raises(JournalError, match="is damaged"):
+        reader.verify()
+    with closing(open_journal(journal.path)) as writer, pytest.raises(JournalError, match="Restore it from a backup"):
+        writer.check()
+
+
+def out_of_reach(path: Path) -> None:
+    """SQLite cannot make the file that it shares with others, as in a folder that nobody may write to."""
+    path.with_name(f"{path.name}-shm").mkdir()
+
+
+def test_a_closed_journal_is_read_where_nobody_can_write(journal: Journal) -> None:
+    """A folder that is only read, such as a backup's, is enough for what was closed in order."""
+    journal.close()
+    out_of_reach(journal.path)
+    with closing(read_journal(journal.path)) as reader:
+        assert reader.verify()[0] == 5
+
+
+def test_a_journal_whose_log_is_out_of_reach_is_not_called_damaged(journal: Journal) -> None:
+    """What lies in the log beside it is not passed over: the sentence speaks of rights."""
+    journal.close()
+    journal.path.with_name(f"{journal.path.name}-wal").mkdir()
+    for opener in (read_journal, open_journal):
+        with pytest.raises(JournalError, match="cannot be used: unable to open database file.*who may use"):
+            opener(journal.path)
 
 
 def test_no_journal_is_said(tmp_path: Path) -> None:
@@ -250,7 +288,7 @@ def test_an_event_of_a_broker_is_known_once_it_is_written(journal: Journal) -> N
 def test_nothing_is_written_twice(journal: Journal, twice: list[Entry]) -> None:
     """The same event of a broker, or the same intent, is refused whole: nothing of the append stays."""
     head = journal.head
-    with pytest.raises(JournalError, match=r"could not be written: UNIQUE.*\. Nothing was sent"):
+    with pytest.raises(JournalError, match=r"could not be written: UNIQUE.*\. Check the disk"):
         journal.append([entry(what="before"), *twice])
     assert journal.head == head == journal.verify()
     journal.append([entry()])

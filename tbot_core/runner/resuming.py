@@ -38,6 +38,7 @@ def resume(path: Path) -> tuple[Journal, Book]:
     if disk.exists(path):
         journal = open_journal(path)
         if journal.last(records.RUN_FINISHED) is None:
+            journal.check()
             after = closed_at(journal)
             book = fold(event for event in journal.events() if event.seq <= after)
             journal.expect(after, leaving_out=frozenset({records.STOPPED}))
@@ -72,7 +73,7 @@ def repeat(journal: Journal, found: Pending, now: datetime, settings_hash: str) 
     if found.run["settings_hash"] != settings_hash:
         raise JournalError(
             f"The session of {found.session.date} was interrupted under other settings than those of now.",
-            f"Put the settings back until it has closed, or move {journal.path} away.",
+            "Put the settings back until it has closed, or trade in another --home.",
         )
     last = max(event.applied for event in journal.events(found.after) if event.kind not in _OF_THE_PROCESS)
     decided = any(event.applied == last for event in journal.events(found.after, kind=records.DECISION))

@@ -136,6 +136,7 @@ def _paper(plan: Plan, watcher: Watcher) -> _Course:
     disk.make_folder(settings.instance.data)
     journal = open_journal(settings.instance.journal)
     try:
+        journal.check()
         found = resuming.pending(journal)
         request = attrs.evolve(
             plan.request, sessions=MANY_SESSIONS, first=None if found is None else found.session.date
@@ -182,7 +183,8 @@ class _Run:
             equity = await self._trade(account)
         except Stopped:
             stopped = True
-            self._journal.append([self._entry(records.STOPPED, {"open": list(self._open())})])
+            if not self._journal.repeating:  # else the stop lies before what the journal says already
+                self._journal.append([self._entry(records.STOPPED, {"open": list(self._open())})])
         else:
             self._finish(equity)
         outcome = self._outcome(stopped=stopped)
@@ -267,15 +269,17 @@ class _Run:
         try:
             await self._course.pace.until(moment)
         except Stopped:
-            if not self._flatten(moment):
-                raise
-            await self._course.pace.until(moment)
+            # What is held now is known once all has been repeated; those minutes have passed, so none is waited for.
+            if not (self._flattens and self._journal.repeating):
+                if not self._flatten(moment):
+                    raise
+                await self._course.pace.until(moment)
         self._clock.advance_to(moment)
 
     def _flatten(self, moment: datetime) -> bool:
         """Begin to close what is held, if the settings say that a stop does so and there is something to close."""
-        session, wanted = self._session, self._plan.assembly.settings.exits.stop_policy == "flatten"
-        if session is None or session.desk.idle or session.desk.stopping or not (self._paper and wanted):
+        session = self._session
+        if session is None or session.desk.idle or session.desk.stopping or not self._flattens:
             return False
         self._plan.stop.clear()
         session.flatten()
@@ -283,6 +287,10 @@ class _Run:
         payload = {"session": session.session.date.isoformat(), "from": minute}
         self._journal.append([self._entry(records.FLATTEN, payload)])
         return True
+
+    @property
+    def _flattens(self) -> bool:
+        return self._paper and self._plan.assembly.settings.exits.stop_policy == "flatten"
 
     def _tell(self, entries: Sequence[Entry]) -> None:
         self._watcher.wrote(entries)
@@ -301,11 +309,14 @@ class _Run:
 
     def _outcome(self, *, stopped: bool) -> Outcome:
         events = list(self._journal.events(self._began))
-        summary = summarise(fold(events), self._course.feed, self._plan.assembly)
+        book = fold(events)
+        summary = summarise(book, self._course.feed, self._plan.assembly)
         if not stopped:
             place = self._plan.assembly.settings.instance.reports
             summary = attrs.evolve(summary, report=str(report.write(place, self._course.identity, summary, events)))
-        return Outcome(summary=summary, journal=self._journal.path, stopped=stopped, open=self._open())
+        return Outcome(
+            summary=summary, journal=self._journal.path, stopped=stopped, open=tuple(sorted(book.portfolio.positions))
+        )
 
     def _open(self) -> tuple[str, ...]:
         return () if self._session is None else tuple(sorted(self._session.desk.portfolio.positions))

@@ -153,6 +153,23 @@ def test_a_run_stopped_after_any_minute_resumes_to_the_same_end(home: Path, tmp_
     assert attrs.evolve(resumed.summary, report="") == attrs.evolve(whole.summary, report="")
 
 
+def test_a_run_that_is_stopped_while_it_repeats_resumes_too(home: Path, tmp_path: Path) -> None:
+    """Stopped, and stopped again before it caught up: nothing is written, and the same command ends as it would have."""
+    other = tmp_path / "other"
+    furnish(other)
+    whole = demo(other)
+
+    def halt(minute: int) -> Outcome:
+        stop = asyncio.Event()
+        return demo(home, Watcher(minute=lambda _, index: stop.set() if index >= minute else None), stop=stop)
+
+    first = halt(100)
+    written = events(first.journal)
+    assert halt(24).stopped
+    assert events(first.journal) == written
+    assert attrs.evolve(demo(home).summary, report="") == attrs.evolve(whole.summary, report="")
+
+
 def test_a_demo_can_be_paced(home: Path) -> None:
     """With a pace, exchange seconds pass at that rate on the wall clock."""
     wall = ManualClock(MORNING)
@@ -235,6 +252,18 @@ def test_paper_stopped_twice_still_adds_up(home: Path) -> None:
     assert cli.invoke(["audit", "verify", "--home", str(home)]) == 0
 
 
+def test_paper_stopped_while_it_repeats_says_what_is_held(home: Path) -> None:
+    """A stop before the session has been repeated changes nothing, and what the journal holds open is named."""
+    paper = Paper(home, MORNING)
+    held = paper.trade(until=BELL + dt.timedelta(minutes=27)).open
+    assert held
+    again = Paper(home, paper.clock.now() + dt.timedelta(seconds=5))
+    outcome = again.trade(until=BELL + dt.timedelta(minutes=3))
+    assert (outcome.stopped, outcome.open) == (True, held)
+    assert [event.kind for event in again.events].count(records.STOPPED) == 1
+    assert Paper(home, again.clock.now()).trade().summary.trades
+
+
 def test_a_session_that_was_interrupted_days_ago_is_closed_first(home: Path) -> None:
     """What was held is settled by the bars of its own day; the days between are passed over."""
     paper = Paper(home, MORNING)
@@ -304,3 +333,16 @@ def test_a_session_that_was_flattened_can_be_taken_up_again(home: Path) -> None:
     assert trades[: len(first.summary.trades)] == first.summary.trades
     assert {trade.strategy for trade in trades} >= {"mid", "close"}
     assert fold(paper.events).equity == outcome.summary.equity_end
+
+
+def test_a_stop_that_flattens_comes_after_what_is_repeated(home: Path) -> None:
+    """Stopped before it caught up, paper first finds out what is held, then closes it."""
+    paper = Paper(home, MORNING)
+    held = paper.trade(until=BELL + dt.timedelta(minutes=27)).open
+    settings = home / ".env_bot"
+    settings.write_text(settings.read_text() + "STOP_POLICY=flatten\n")
+    again = Paper(home, paper.clock.now() + dt.timedelta(seconds=5))
+    outcome = again.trade(until=BELL + dt.timedelta(minutes=3))
+    assert (outcome.stopped, outcome.open) == (True, ())
+    assert set(held) <= {trade.symbol for trade in outcome.summary.trades}
+    assert cli.invoke(["audit", "verify", "--home", str(home)]) == 0
