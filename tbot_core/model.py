@@ -59,11 +59,6 @@ class Side(IntEnum):
     SHORT = -1
 
     @property
-    def opposite(self) -> Side:
-        """The other direction."""
-        return Side(-self)
-
-    @property
     def word(self) -> str:
         """`long` or `short`."""
         return self.name.lower()
@@ -141,7 +136,7 @@ class SignalId:
 
     @property
     def text(self) -> str:
-        """The one spelling that enters client order ids and the keyed slippage draw."""
+        """The one spelling that enters client order ids."""
         return f"{self.session.isoformat()}/{self.strategy}/{self.symbol}/{self.minute}/{self.rule}"
 
 
