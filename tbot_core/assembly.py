@@ -15,12 +15,12 @@ import attrs
 from tbot_core import settings as configuration
 from tbot_core.calendar import ExchangeCalendar, Session
 from tbot_core.clock import Clock
-from tbot_core.contracts import Context, FeedSource, Filter, Needs, Plugin, RiskCheck, Strategy, VenueRules
+from tbot_core.contracts import Context, FeedSource, Filter, Needs, Plugin, RiskCheck, SecretValue, Strategy, VenueRules
 from tbot_core.decide import Entrant, Rules
 from tbot_core.declaration import Declared
 from tbot_core.errors import PluginError, SettingsError
 from tbot_core.model import UNITS_PER_SHARE
-from tbot_core.plugins import catalogue, lock
+from tbot_core.plugins import catalogue, guard, lock
 from tbot_core.plugins.catalogue import Listing
 from tbot_core.plugins.checks import risk_checks
 from tbot_core.plugins.failure import PluginFailure, refusal
@@ -28,7 +28,9 @@ from tbot_core.plugins.loader import Loaded, Loader, build
 from tbot_core.plugins.recording import record_run
 from tbot_core.seams import disk, log
 from tbot_core.settings import Instance, Settings
+from tbot_core.settings.access import vault
 from tbot_core.settings.identified import identity
+from tbot_core.vault.categories import CATEGORIES
 from tbot_core.window import Window
 from tbot_core.windows import anchor_named, missed_bell, named_window, place
 
@@ -141,11 +143,13 @@ def assemble(home: Path | str | None, mode: Mode, clock: Clock, overrides: Mappi
     texts = {**sources.texts(), **(overrides or {})}
     listings = catalogue.mark(catalogue.plugins(), configuration.enabled(texts))
     warnings = _unapproved(Instance.at(home), listings, texts, mode)
-    wanted = _wanted(texts, mode)
+    # Without settings nothing is imported, and nothing is written where no instance is.
+    named = _wanted(texts, mode) if sources.bot.stands or mode == "demo" else []
+    wanted, held = guard.held_back(named, listings, Instance.at(home).data, clock.now())
     loader = Loader()
-    loaded, failures = loader.offers(wanted, listings)
+    loaded, failed = loader.offers(wanted, listings)
     checks, silent = risk_checks(loader, loaded)
-    failures += silent
+    failures = (*held, *failed, *silent)
     settings = configuration.load(home, mode=mode, declared=_declared(loaded), overrides=overrides, sources=sources)
     fatal = [one for one in failures if mode not in SIMULATIONS or one.kind in {"broker", "strategy"}]
     if fatal:
@@ -229,4 +233,21 @@ def _context(settings: Settings, clock: Clock, loaded: Loaded) -> Context:
         clock=clock,
         log=log.logger(f"tbot.{loaded.entry.kind}.{plugin.name}"),
         data_dir=settings.instance.data / "plugins" / f"{loaded.entry.kind}-{plugin.name}",
+        secrets=handed(settings, plugin.name, plugin.needs.secrets),
     )
+
+
+def handed(settings: Settings, plugin: str, wanted: frozenset[str]) -> Mapping[str, Mapping[str, SecretValue]]:
+    """The plugin's own fields of each category that it wants; a simulation does without a file that is not there.
+
+    Raises VaultError for one that cannot be opened, and PluginError for a category that does not exist.
+    """
+    found: dict[str, Mapping[str, SecretValue]] = {}
+    for category in sorted(wanted):
+        if category not in CATEGORIES or CATEGORIES[category].shape == "text":
+            raise PluginError(f"The plugin {plugin} wants secrets of {category}, which is no category.", "Update it.")
+        opened = vault(settings.instance, settings.deployment, live=settings.mode == "live")
+        if opened.store.has_file(category) or settings.mode not in SIMULATIONS:
+            section = None if CATEGORIES[category].shape == "object" else plugin
+            found[category] = opened.read_section(category, section)
+    return found

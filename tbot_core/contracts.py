@@ -42,13 +42,27 @@ class Log(Protocol):
         """Something failed."""
 
 
+class SecretValue(Protocol):
+    """A secret that shows itself nowhere, unless it is told to."""
+
+    def reveal(self) -> str:
+        """The value as text, for a library that wants text."""
+
+    def wipe(self) -> None:
+        """Overwrite the value, once it is no longer needed."""
+
+
 @attrs.frozen(kw_only=True)
 class Context:
-    """What a plugin is built with: the clock, a logger of its own, and a folder of its own inside the instance."""
+    """What a plugin is built with: the clock, a logger of its own, and a folder of its own inside the instance.
+
+    `secrets` holds, by category, the plugin's own fields of the categories that its `needs` name, and nothing else.
+    """
 
     clock: Clock
     log: Log
     data_dir: Path
+    secrets: Mapping[str, Mapping[str, SecretValue]] = attrs.field(factory=dict, repr=False)
 
 
 @attrs.frozen(kw_only=True)

@@ -14,6 +14,7 @@ from tbot_core.needs import PluginNeeds
 from tbot_core.plugins import catalogue, lock, records
 from tbot_core.plugins.installed import origin
 from tbot_core.settings.instance import Instance
+from tbot_core.settings.sources import is_sealed
 from tbot_core.settings.switches import enabled, raw
 
 if TYPE_CHECKING:
@@ -85,7 +86,10 @@ def listed(home: Path | None, *, probing: bool = False) -> tuple[tuple[Listing, 
     folder = Instance.at(home).data
     listings, warnings = catalogue.plugins(), []
     try:
-        listings = catalogue.mark(listings, enabled(raw(home)))
+        if is_sealed(Instance.at(home)):
+            warnings.append("The settings are encrypted and a list opens nothing: `tbot check` says what is enabled.")
+        else:
+            listings = catalogue.mark(listings, enabled(raw(home)))
     except TbotError as fault:
         warnings.append(f"{fault.message} So the list cannot tell which plugins are active.")
     known = records.read(folder)

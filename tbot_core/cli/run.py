@@ -115,10 +115,10 @@ def wished(  # noqa: PLR0913  -- click hands every option over by its name
 def furnish(home: Path) -> None:
     """Make the demo's instance where there is none; settings that stand there are left as they are."""
     from tbot_core.seams import disk
-    from tbot_core.settings import Instance
+    from tbot_core.settings import Instance, is_sealed
 
     instance = Instance.at(home)
-    if disk.exists(instance.env) or disk.exists(instance.path(".env_bot")):
+    if disk.exists(instance.env) or disk.exists(instance.path(".env_bot")) or is_sealed(instance):
         return
     disk.make_folder(instance.home)
     if not disk.exists(instance.path(".gitignore")):

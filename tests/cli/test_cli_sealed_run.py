@@ -1,0 +1,74 @@
+"""A run from encrypted files alone: the demo's market, replayed settings, and nothing secret anywhere."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tbot_core import cli
+from tbot_core.assembly import handed
+from tbot_core.errors import PluginError, VaultError
+from tbot_core.settings import load
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CANARY = "canary-51d0b7e2"
+DOCUMENT: dict[str, Any] = {
+    "bot_identity": {"BOT_IDENTITY_STRING": "ACME_US_PAPER_B01"},
+    "broker": {"paper": {"token": CANARY}, "other": {"token": "not for you"}},
+    "smtp": {"password": CANARY},
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """An instance with a planted secret."""
+    (tmp_path / "in.json").write_text(json.dumps(DOCUMENT))
+    home = tmp_path / "x"
+    assert cli.invoke(["init", "--from-json", str(tmp_path / "in.json"), "--home", str(home)]) == 0
+    return home
+
+
+def test_a_run_trades_from_encrypted_files_and_leaks_nothing(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The demo runs on the encrypted settings, the journal names the bot, and no file or stream holds the secret."""
+    assert cli.invoke(["run", "--demo", "--sessions", "1", "--home", str(home), "--json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["mode"] == "demo"
+    assert not (home / ".env_bot").exists()
+    held = b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file())
+    assert b"ACME_US_PAPER_B01" in held
+    for form in (CANARY.encode(), b64encode(CANARY.encode()), CANARY.encode().hex().encode()):
+        assert form not in held + captured.out.encode() + captured.err.encode()
+
+
+def test_a_plugin_is_handed_its_own_section_and_no_other(home: Path) -> None:
+    """Only the declared categories, and of those only the plugin's fields; nothing by default."""
+    settings = load(home, mode="paper")
+    assert handed(settings, "paper", frozenset()) == {}
+    found = handed(settings, "paper", frozenset({"broker", "smtp"}))
+    assert set(found) == {"broker", "smtp"}
+    assert found["broker"]["token"].reveal() == CANARY
+    assert "not for you" not in repr(found)
+    with pytest.raises(VaultError, match=r"TB-SEC-074 broker: .* no section stranger"):
+        handed(settings, "stranger", frozenset({"broker"}))
+    with pytest.raises(PluginError, match="no category"):
+        handed(settings, "paper", frozenset({"env_bot"}))
+
+
+def test_a_category_that_is_not_there_is_fatal_outside_simulations(home: Path) -> None:
+    """Paper refuses with the code, a replay does without."""
+    assert handed(load(home, mode="replay"), "paper", frozenset({"alert"})) == {}
+    with pytest.raises(VaultError, match="TB-SEC-051 alert"):
+        handed(load(home, mode="paper"), "paper", frozenset({"alert"}))
+
+
+def test_listing_plugins_opens_no_secret(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The list of an encrypted instance writes no line to the audit log, and says where states are to be had."""
+    before = (home / "data" / "audit.log").read_bytes()
+    assert cli.invoke(["plugins", "list", "--home", str(home)]) == 0
+    assert "`tbot check` says what is enabled" in capsys.readouterr().err
+    assert (home / "data" / "audit.log").read_bytes() == before
