@@ -78,4 +78,5 @@ class PluginFailure:
 def refusal(failures: tuple[PluginFailure, ...]) -> PluginError:
     """The error of a run that needs plugins which failed: one line each, and what to do."""
     message = "\n".join(failure.sentence for failure in failures)
-    return PluginError(message, "Mend or uninstall it, or take it out of the settings; tbot plugins list shows all.")
+    remedy = "Mend or uninstall it, or take it out of the settings; `tbot plugins list --probe` tries all again."
+    return PluginError(message, remedy)

@@ -58,15 +58,16 @@ class Loader:
 
         What is absent, duplicate or incompatible is a failure of phase find. Failures are logged.
         """
+        log.hold()  # what plugins say while they are imported
         known = {(it.entry.kind, it.entry.name): it for it in listings}
         loaded, failures = [], []
-        for kind, name in sorted(_spelt_out(wanted, known)):
+        for kind, name in sorted(spelt_out(wanted, known)):
             outcome = self._usable(known[kind, name]) if (kind, name) in known else _absent(kind, name, known)
             if isinstance(outcome, Loaded):
                 loaded.append(outcome)
             else:
                 failures.append(outcome)
-                _report(outcome)
+                report(outcome)
         return tuple(loaded), tuple(failures)
 
     def load(self, entry: Entry) -> Loaded | PluginFailure:
@@ -126,12 +127,13 @@ def build(loaded: Loaded, config: object, context: Context) -> object | PluginFa
         _check_made(loaded.entry.kind, made)
     except (Exception, SystemExit) as fault:  # noqa: BLE001  -- the border of plugin load
         failure = PluginFailure.of(loaded.entry, "create", fault)
-        _report(failure)
+        report(failure)
         return failure
     return made
 
 
-def _report(failure: PluginFailure) -> None:
+def report(failure: PluginFailure) -> None:
+    """Log a failure with its traceback."""
     _log.error(
         "plugin.failed",
         plugin=f"{failure.kind}/{failure.name}",
@@ -142,7 +144,8 @@ def _report(failure: PluginFailure) -> None:
     )
 
 
-def _spelt_out(wanted: Iterable[tuple[str, str]], known: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+def spelt_out(wanted: Iterable[tuple[str, str]], known: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+    """The pairs with `EVERY_EXTENSION` replaced by each extension among the known."""
     pairs = set(wanted)
     if EVERY_EXTENSION in pairs:
         pairs = (pairs - {EVERY_EXTENSION}) | {pair for pair in known if pair[0] == "extension"}

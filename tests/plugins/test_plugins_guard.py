@@ -1,0 +1,89 @@
+"""What is held back from a run: plugins that do not come back from a trial in a process of their own."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tbot_core.assembly import assemble
+from tbot_core.clock import ManualClock
+from tbot_core.errors import PluginError, SettingsError
+from tbot_core.plugins import catalogue, records
+from tbot_core.plugins.guard import held_back
+from tbot_core.plugins.probe import probe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tbot_core.plugins.catalogue import Entry
+
+NOW = dt.datetime(2026, 1, 5, 14, 30, tzinfo=dt.UTC)
+ENDS = "import os\nos._exit(7)"
+
+
+def test_what_ends_its_trial_is_held_back_and_recorded(plant: Callable[..., Entry], tmp_path: Path) -> None:
+    """A plugin that ends its process is tried in a child, recorded, and not among what may be loaded."""
+    plant("good")
+    fatal = plant("fatal", ENDS)
+    wanted = [("strategy", "good"), ("strategy", "fatal"), ("strategy", "absent")]
+    fit, failures = held_back(wanted, catalogue.plugins(), tmp_path, NOW)
+    assert fit == {("strategy", "good"), ("strategy", "absent")}
+    assert [(it.name, it.phase) for it in failures] == [("fatal", "probe")]
+    assert "code 7" in failures[0].error
+    record = records.read(tmp_path).of(fatal)
+    assert record is not None
+    assert record.phase == "probe"
+
+
+@pytest.mark.slow
+def test_what_never_ends_costs_its_limit_once(plant: Callable[..., Entry], tmp_path: Path, site: Path) -> None:
+    """The record stands for the same files: with them the endless plugin is not tried again, with others it is."""
+    plant("endless", "while True: pass")
+    wanted = [("strategy", "endless")]
+    _, failures = held_back(wanted, catalogue.plugins(), tmp_path, NOW, limit_s=1)
+    assert "not finished after 1 s" in failures[0].error
+    # A trial without any time to it would say 0 s.
+    assert held_back(wanted, catalogue.plugins(), tmp_path, NOW, limit_s=0) == (set(), failures)
+    (site / "their_endless" / "__init__.py").write_text(ENDS)
+    _, (failure,) = held_back(wanted, catalogue.plugins(), tmp_path, NOW)
+    assert "code 7" in failure.error
+
+
+def test_what_failed_in_words_may_be_loaded(plant: Callable[..., Entry], tmp_path: Path) -> None:
+    """A missing library may have been installed since, without a change of the plugin's files."""
+    entry = plant("bare", "import no_such_library")
+    records.write(tmp_path, records.updated(records.Records(), [probe(entry)], NOW))
+    assert held_back([("strategy", "bare")], catalogue.plugins(), tmp_path, NOW) == ({("strategy", "bare")}, ())
+
+
+def test_a_trial_that_cannot_be_recorded_counts_all_the_same(plant: Callable[..., Entry], tmp_path: Path) -> None:
+    """Where the data folder cannot be made, what is held back is held back."""
+    plant("fatal", ENDS)
+    (tmp_path / "data").write_text("")
+    fit, (failure,) = held_back([("strategy", "fatal")], catalogue.plugins(), tmp_path / "data", NOW)
+    assert (fit, failure.name) == (set(), "fatal")
+
+
+def test_a_run_refuses_a_strategy_and_goes_on_without_a_filter(plant: Callable[..., Entry], tmp_path: Path) -> None:
+    """A simulation notes the filter that is held back; paper refuses it, and every mode a strategy."""
+    plant("fatal", ENDS, kind="filter")
+    (tmp_path / ".env_bot").write_text("BROKER_NAME=PAPER\nSTRATEGY_SEQUENCE=open\nFILTERS=fatal\n")
+    clock = ManualClock(NOW)
+    (note,) = assemble(tmp_path, "replay", clock).notes
+    assert note.startswith("Not applied: filter fatal (its process ended with code 7")
+    with pytest.raises(PluginError, match="The filter fatal"):
+        assemble(tmp_path, "paper", clock)
+    plant("deadly", ENDS)
+    (tmp_path / ".env_bot").write_text("BROKER_NAME=PAPER\nSTRATEGY_SEQUENCE=deadly\nFILTERS=none\n")
+    with pytest.raises(PluginError, match="The strategy deadly"):
+        assemble(tmp_path, "replay", clock)
+
+
+def test_where_no_instance_is_nothing_is_tried_or_written(tmp_path: Path) -> None:
+    """A replay in any folder is refused for want of settings and leaves it as it is."""
+    with pytest.raises(SettingsError):
+        assemble(tmp_path, "replay", ManualClock(NOW))
+    assert list(tmp_path.iterdir()) == []
