@@ -352,7 +352,7 @@ def _file_flaws(path: Path, status: os.stat_result, limit: int) -> list[Flaw]:
         else Flaw.OWNER
         if status.st_uid != os.geteuid()
         else Flaw.LINKS
-        if status.st_nlink != 1
+        if status.st_nlink > 1  # none at all: it was replaced since it was opened, and is what it was
         else Flaw.TOO_LARGE
         if status.st_size > limit
         else None

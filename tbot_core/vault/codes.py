@@ -126,7 +126,7 @@ class Code(enum.Enum):
     KEYRING_LOCKED = (87, "the system's keyring did not answer for the key of {file}", "Unlock the keyring.")
     PROVIDER_UNKNOWN = (
         88,
-        "TBOT_KEY_PROVIDER names {section}, which gives no keys, the key of {file} among them",
+        "TBOT_KEY_PROVIDER names {section}, and no provider of the keys of {file} is called so",
         "Choose file, passphrase, keyring or plugin.",
     )
     PROVIDER_ABSENT = (89, "no plugin offers the key of {file}", "Install the plugin, or choose another key provider.")
