@@ -236,7 +236,7 @@ def test_a_journal_error_after_sending_says_that_orders_stand(tmp_path: Path, fa
             bench.broker.said = [said("accepted", "AAA entry")]
         else:
             bench.broker.faults["submit AAA entry"] = fault
-        with pytest.raises(JournalError, match="^full Orders that were sent stand at the broker"):
+        with pytest.raises(JournalError, match=r"^full Orders that were sent stand at the broker"):
             bench.decide(proposal("AAA"))
         assert bench.broker.asked == ["submit AAA entry"]
 

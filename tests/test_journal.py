@@ -237,7 +237,7 @@ def test_a_journal_whose_log_is_out_of_reach_is_not_called_damaged(journal: Jour
     journal.close()
     journal.path.with_name(f"{journal.path.name}-wal").mkdir()
     for opener in (read_journal, open_journal):
-        with pytest.raises(JournalError, match="cannot be used: unable to open database file.*who may use"):
+        with pytest.raises(JournalError, match=r"cannot be used: unable to open database file.*who may use"):
             opener(journal.path)
 
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from tbot_core.cli.signals import interruptible
 from tbot_core.errors import TbotError
+from tbot_core.seams import terminal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,7 +102,8 @@ def group() -> None:
 def invoke(args: Sequence[str], *, state: object = None) -> int:
     """Run one command line and return its exit code; a failure is said in a sentence on standard error."""
     try:
-        outcome = group.main(args=args, prog_name="tbot", standalone_mode=False, obj=state)
+        color = None if terminal.styled() else False
+        outcome = group.main(args=args, prog_name="tbot", standalone_mode=False, obj=state, color=color)
     except TbotError as fault:
         _say(fault.message, fault.remedy)
         return fault.exit_code
@@ -116,6 +119,11 @@ def invoke(args: Sequence[str], *, state: object = None) -> int:
 
 def main() -> int:
     """The console script `tbot`."""
+    with interruptible():
+        return _begin()
+
+
+def _begin() -> int:
     from tbot_core.cli.failures import Unforeseen
 
     if HARDENED.intersection(sys.argv[1:2]):
@@ -125,7 +133,10 @@ def main() -> int:
             _say(sentence)
     unforeseen = Unforeseen()
     sys.excepthook = unforeseen.report
-    return invoke(sys.argv[1:], state=unforeseen)
+    try:
+        return invoke(sys.argv[1:], state=unforeseen)
+    finally:
+        unforeseen.settle()
 
 
 def _of_plugin(listing: Listing) -> click.Command:

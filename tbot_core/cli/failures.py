@@ -41,6 +41,20 @@ class Unforeseen:
         else:
             click.echo(f"      {self._logged((kind, fault, trace), texts)}", err=True)
 
+    def settle(self) -> None:
+        """Write to the instance's log what was said before it was open, as by a command that ended early."""
+        if self.home is None:
+            return
+        from tbot_core.seams import log
+
+        if not log.holds():
+            return
+        try:
+            self._open(self._settings())
+        except TbotError:  # the command has said what a person must know
+            return
+        log.close()
+
     def _settings(self) -> Mapping[str, str]:
         if self.home is None:
             return {}
@@ -56,17 +70,26 @@ class Unforeseen:
     ) -> str:
         """Write the traceback to the instance's log, and say where; without a log, say how to see it."""
         hint = "Run the command again with TBOT_DEBUG=1 in the environment to see the traceback."
-        if self.home is None or not texts or texts.get("ENABLE_LOGGING", "").strip().lower() in _OFF:
+        from tbot_core.seams import log
+
+        try:
+            folder = self._open(texts)
+        except TbotError as fault:
+            return f"{fault.message} {hint}"
+        if folder is None:
             return hint
+        log.logger(__name__).error("command.failed", exc_info=failure)
+        log.close()
+        return f"The traceback is in {folder / log.FILE_NAME}."
+
+    def _open(self, texts: Mapping[str, str]) -> Path | None:
+        """Open the instance's log, without the screen, and return its folder; None where there is none."""
+        if self.home is None or not texts or texts.get("ENABLE_LOGGING", "").strip().lower() in _OFF:
+            return None
         from tbot_core.seams import log
         from tbot_core.settings.instance import Instance
 
         form: log.Format = "csv" if texts.get("LOG_FORMAT", "").strip().lower() == "csv" else "json"
         folder = Instance.at(self.home).logs
-        try:
-            log.configure("info", form, folder, screen=False)
-        except TbotError as fault:
-            return f"{fault.message} {hint}"
-        log.logger(__name__).error("command.failed", exc_info=failure)
-        log.close()
-        return f"The traceback is in {folder / log.FILE_NAME}."
+        log.configure("info", form, folder, screen=False)
+        return folder

@@ -58,14 +58,16 @@ class Live:
 
     def __enter__(self) -> Self:
         """Take the screen."""
-        self._canvas.start()
+        with self._voice.heard():
+            self._canvas.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Give the screen back."""
-        self._canvas.stop()
+        with self._voice.heard():
+            self._canvas.stop()
         log.close()
 
     def end(self, outcome: Outcome) -> None:
@@ -131,7 +133,8 @@ class Live:
         return self._clock.monotonic() - self._drawn >= _EVERY_S
 
     def _draw(self, *, at_once: bool = False) -> None:
-        if at_once or self._due:
+        if (at_once or self._due) and not self._voice.gone:
             self._drawn = self._clock.monotonic()
             width, height = self._console.size
-            self._canvas.update(Group(*picture(self.board, width, height, plain=self._plain)), refresh=True)
+            with self._voice.heard():
+                self._canvas.update(Group(*picture(self.board, width, height, plain=self._plain)), refresh=True)

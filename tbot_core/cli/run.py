@@ -60,18 +60,15 @@ def command(*, as_json: bool, **options: object) -> int:
 
     Ctrl-C stops in order; the same command resumes.
     """
-    from tbot_core.cli import screen
-
     wish = wished(**options)  # type: ignore[arg-type]  # click gives what the options say
     use_home(wish.home)
-    with screen.interruptible():
-        if wish.mode == "demo":
-            furnish(wish.home)
-        else:
-            from tbot_core.cli.check import assert_start
+    if wish.mode == "demo":
+        furnish(wish.home)
+    else:
+        from tbot_core.cli.check import assert_start
 
-            assert_start(wish.home, wish.mode)
-        outcome = trade(wish, as_json=as_json)
+        assert_start(wish.home, wish.mode)
+    outcome = trade(wish, as_json=as_json)
     if as_json and not outcome.stopped:
         emit(outcome.summary.document(), as_json=True)
     return code(wish, outcome)

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 import click
 
 from tbot_core.cli.narration import LOUD, Line, Narrator
+from tbot_core.cli.signals import stops
 from tbot_core.clock import both_times, exchange_time
 from tbot_core.figures import plural
 from tbot_core.runner.run import Watcher
-from tbot_core.seams import log
+from tbot_core.seams import log, terminal
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Sequence
     from datetime import datetime
-    from types import FrameType, TracebackType
+    from types import TracebackType
 
     from tbot_core.assembly import Assembly
     from tbot_core.cli.run import Wish
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     from tbot_core.runner.run import Outcome
 
 T = TypeVar("T")
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_GONE = frozenset({errno.EPIPE, errno.EIO})
+"""How a reader that has closed its pipe, and a terminal that has hung up, are told."""
 
 
 class Shown(Protocol):
@@ -57,16 +59,16 @@ class Shown(Protocol):
 
 def shown(wish: Wish, assembly: Assembly, clock: Clock, *, as_json: bool) -> Shown:
     """The way to look on that fits the command and where it is written to; opens the log and says the warnings."""
-    terminal = sys.stdout.isatty() and not as_json
+    live = sys.stdout.isatty() and not as_json and not terminal.dumb()
     general = assembly.settings.general
     form: log.Format = "csv" if general.log_format == "csv" else "json"
     levels: dict[str, log.Level] = {"quiet": "quiet", "verbose": "verbose"}
     folder = assembly.settings.instance.logs if general.enable_logging else None
-    log.configure(levels.get(general.debug_log_level, "info"), form, folder, screen=not terminal)
+    log.configure(levels.get(general.debug_log_level, "info"), form, folder, screen=as_json or not sys.stdout.isatty())
     voice = Voice(to_errors=as_json)
     for warning in assembly.settings.warnings:
         click.echo(f"tbot: {warning}", err=True)
-    if terminal:
+    if live:
         from tbot_core.cli.live import Live
 
         return Live(wish, clock, voice)
@@ -78,19 +80,25 @@ class Voice:
 
     def __init__(self, *, to_errors: bool) -> None:
         self._to_errors = to_errors
-        self._gone = False
+        self.gone = False
 
     def say(self, *lines: str) -> None:
         """Write lines."""
-        if self._gone:
+        if self.gone:
             return
-        try:
+        with self.heard():
             for line in lines:
                 click.echo(line, err=self._to_errors)
+
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """Write inside; a reader that has gone is noted, and is no failure."""
+        try:
+            yield
         except OSError as fault:
-            if fault.errno != errno.EPIPE:
+            if fault.errno not in _GONE:
                 raise
-            self._gone = True
+            self.gone = True
             sys.stdout = _Nowhere(sys.stdout)
 
 
@@ -177,24 +185,6 @@ def plain(line: Line) -> str:
     return f"{exchange_time(line.time):%H:%M} ({line.time:%H:%M} UTC)  {line.text}"
 
 
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """SIGTERM is an interrupt as Ctrl-C is, also before the run has begun."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not in the main thread: nobody sends signals there
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 async def stoppable(work: Coroutine[Any, Any, T], stop: asyncio.Event) -> T:
     """Await the run; the first signal asks it to stop after the minute at hand, a second one breaks it off."""
     loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
@@ -204,12 +194,14 @@ async def stoppable(work: Coroutine[Any, Any, T], stop: asyncio.Event) -> T:
             task.cancel()
         stop.set()
 
-    for number in _SIGNALS:
+    before = {number: signal.getsignal(number) for number in stops()}
+    for number in before:
         loop.add_signal_handler(number, ask)
     try:
         return await task
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
     finally:
-        for number in _SIGNALS:
+        for number, handler in before.items():
             loop.remove_signal_handler(number)
+            signal.signal(number, handler)  # the loop leaves the system's own, which kills without a word

@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import sys
+from collections import deque
 from collections.abc import Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
@@ -26,6 +27,7 @@ FILE_BYTES: Final = 10_000_000
 """A log file of this size is moved into the backups folder, and a new one is begun."""
 FILES_KEPT: Final = 10
 
+_HELD: Final = 200
 _LEVELS: Final[Mapping[Level, int]] = {"quiet": logging.WARNING, "info": logging.INFO, "verbose": logging.DEBUG}
 _COLUMNS: Final = ("timestamp", "level", "logger", "event")
 
@@ -60,6 +62,7 @@ class Logger:
         self._structlog().exception(event, **fields)
 
     def _structlog(self) -> Any:
+        hold()
         if self._bound is None:
             self._bound = _bind(self._name)
         return self._bound
@@ -81,9 +84,10 @@ def configure(
     """Open the gate: lines to standard error, unless `screen` is false, and to `folder`/tbot.log unless that is None.
 
     A full file is moved into `backups` (default: the folder `backups` beside `folder`). Called again, it closes what
-    was open. Python's warnings, and what other libraries say from WARNING up, pass the same gate. Raises AccessError when a folder or
-    the file cannot be made.
+    was open. What was held before goes to the file alone. Python's warnings, and what other libraries say from WARNING
+    up, pass the same gate. Raises AccessError when a folder or the file cannot be made.
     """
+    held = _taken()
     close()
     handlers: list[logging.Handler] = [_Screen()] if screen else []
     if folder is not None:
@@ -96,6 +100,30 @@ def configure(
         root.addHandler(handler)
     root.setLevel(_LEVELS[level])
     logging.captureWarnings(capture=True)
+    for record in held:
+        for handler in handlers:
+            if isinstance(handler, _File):
+                handler.handle(record)
+
+
+def hold() -> None:
+    """Keep warnings and errors from the screen until the gate opens; does nothing when it is open."""
+    root = logging.getLogger()
+    if not any(isinstance(handler, _Screen | _File | _Held) for handler in root.handlers):
+        root.addHandler(_Held())
+
+
+def holds() -> bool:
+    """Whether something waits for the gate to open."""
+    return any(isinstance(handler, _Held) and handler.records for handler in logging.getLogger().handlers)
+
+
+def _taken() -> list[logging.LogRecord]:
+    root, records = logging.getLogger(), list[logging.LogRecord]()
+    for handler in [handler for handler in root.handlers if isinstance(handler, _Held)]:
+        root.removeHandler(handler)
+        records += handler.records
+    return records
 
 
 def _ours_or_grave(record: logging.LogRecord) -> bool:
@@ -110,6 +138,21 @@ def close() -> None:
         root.removeHandler(handler)
         handler.close()
     logging.captureWarnings(capture=False)
+
+
+class _Held(logging.Handler):
+    """The newest lines of a time without a gate, redacted while their secrets are known."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.records: deque[logging.LogRecord] = deque(maxlen=_HELD)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        kept = logging.makeLogRecord(vars(record))
+        ours = isinstance(record.msg, dict)
+        kept.msg = _clean(None, "", record.msg) if ours else redact(record.getMessage())  # type: ignore[arg-type]  # a dict
+        kept.args, kept.exc_info = None, None
+        self.records.append(kept)
 
 
 class _Screen(logging.StreamHandler[Any]):

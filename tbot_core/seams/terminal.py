@@ -1,8 +1,8 @@
-"""The one way to ask a person for what must not be seen."""
+"""The terminal: what it can show, and the one way to ask a person for what must not be seen."""
 
 from __future__ import annotations
 
-import getpass
+import os
 import sys
 
 from tbot_core.errors import AccessError
@@ -13,8 +13,20 @@ def hidden(words: str) -> str:
 
     Raises AccessError when nothing comes.
     """
+    import getpass
+
     seen = sys.stdin.isatty()
     text = getpass.getpass(f"{words}: ") if seen else sys.stdin.readline().removesuffix("\n")
     if not text:
         raise AccessError(f"{words}: nothing was entered.", "Type it, or give it on standard input.")
     return text
+
+
+def dumb() -> bool:
+    """Whether the terminal knows lines alone: neither a cursor that moves nor styles."""
+    return os.environ.get("TERM", "").lower() in {"dumb", "unknown"}
+
+
+def styled() -> bool:
+    """Whether bold and colours may be written to a terminal; NO_COLOR in the environment forbids them."""
+    return not (dumb() or os.environ.get("NO_COLOR"))

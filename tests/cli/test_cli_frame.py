@@ -340,3 +340,47 @@ def test_the_group_is_a_click_group() -> None:
     """Completion and documentation tools find every command through click's own interface."""
     context = click.Context(group)
     assert group.list_commands(context)[: len(COMMANDS)] == list(COMMANDS)
+
+
+def test_a_plugin_that_fails_is_a_sentence_and_its_traceback_is_logged(tmp_path: Path) -> None:
+    """Before the log is open nothing but the command's own sentence reaches the screen; the log has the failure."""
+    (tmp_path / ".env_bot").write_text("BROKER_NAME=PAPER\nSTRATEGY_SEQUENCE=open\n")
+    args = ("--from", "2018-02-16", "--to", "2018-02-16", "--strategy", "nope", "--home", str(tmp_path))
+    finished = tbot("backtest", *args)
+    assert finished.code == 3
+    assert finished.errors.startswith("tbot: The strategy nope failed")
+    assert "{" not in finished.errors
+    assert "plugin.failed" in (tmp_path / "logs" / "tbot.log").read_text()
+    (tmp_path / "logs" / "tbot.log").unlink()
+    (tmp_path / "logs").rmdir()
+    (tmp_path / "logs").write_text("in the way")
+    assert tbot("backtest", *args).errors == finished.errors
+
+
+def test_a_signal_before_the_command_is_imported_is_said() -> None:
+    """SIGTERM right after the start ends with 130 and a sentence."""
+    body = (
+        "import os, signal, sys\n"
+        "def hook(name, args):\n"
+        "    if name == 'exec' and args[0].co_filename.endswith('cli/run.py'): os.kill(os.getpid(), signal.SIGTERM)\n"
+        "sys.addaudithook(hook)\nsys.argv[1:] = ['run']\n" + ENTRY
+    )
+    finished = spawn.run([sys.executable, "-c", body], timeout_s=60, environment=environ.minimal())
+    assert (finished.code, finished.errors.strip()) == (130, "tbot: Stopped.")
+
+
+@pytest.mark.parametrize(
+    ("variables", "styled"),
+    [({"TERM": "xterm"}, True), ({"TERM": "dumb"}, False), ({"TERM": "xterm", "NO_COLOR": "1"}, False)],
+)
+def test_styles_are_left_out_where_they_are_not_wanted(
+    command: dict[str, Any], monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], styled: bool
+) -> None:
+    """A dumb terminal and NO_COLOR get bare text."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    seen: list[bool | None] = []
+    command["do"] = lambda *_: seen.append(click.get_current_context().color)
+    invoke(["sample"])
+    assert seen == [None if styled else False]

@@ -79,11 +79,11 @@ def _without_report(text: bytes) -> bytes:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_stops_in_order_and_the_same_command_resumes(
     child: Child, tmp_path: Path, undisturbed: bytes, number: int
 ) -> None:
-    """Ctrl-C and SIGTERM exit 130 with a journal whose chain holds, and the resumed run says what it would have."""
+    """Ctrl-C, SIGTERM and SIGHUP exit 130 with a whole journal, and the resumed run says what it would have."""
     code, said = child.end(number)
     assert code == 130
     assert "the same command resumes" in said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import io
 import os
 import signal
 import sys
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
+from rich.console import Console
 
 from tbot_core.assembly import assemble
-from tbot_core.cli import screen
+from tbot_core.cli import screen, signals
 from tbot_core.cli.epilogue import closing, halted
 from tbot_core.cli.live import Live
 from tbot_core.cli.narration import Narrator
@@ -128,26 +130,42 @@ def test_a_terminal_gets_the_live_view_and_warnings_go_to_standard_error(
     settings.write_text(settings.read_text() + "SEEED=1\n")
     assembly, wish = assemble(tmp_path, "demo", SystemClock()), Wish(mode="demo", home=tmp_path)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
     assert isinstance(screen.shown(wish, assembly, SystemClock(), as_json=False), Live)
     assert isinstance(screen.shown(wish, assembly, SystemClock(), as_json=True), screen.Lines)
+    monkeypatch.setenv("TERM", "dumb")
+    assert isinstance(screen.shown(wish, assembly, SystemClock(), as_json=False), screen.Lines)
     assert "SEEED is no setting that is known" in capsys.readouterr().err
 
 
-def test_an_early_sigterm_is_an_interrupt() -> None:
-    """Before the run has begun SIGTERM interrupts as Ctrl-C does, and afterwards all is as it was."""
-    before = signal.getsignal(signal.SIGTERM)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_an_early_signal_is_an_interrupt(number: signal.Signals) -> None:
+    """Before the run has begun SIGTERM and SIGHUP interrupt as Ctrl-C does, and afterwards all is as it was."""
+    before = signal.getsignal(number)
 
     def terminated() -> None:
-        with screen.interruptible():
-            os.kill(os.getpid(), signal.SIGTERM)
+        with signals.interruptible():
+            os.kill(os.getpid(), number)
             signal.pause()
 
     with pytest.raises(KeyboardInterrupt):
         terminated()
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(number) is before
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_hang_up_that_is_ignored_from_the_start_stays_so() -> None:
+    """A process under nohup outlives its terminal; signals without a meaning end nothing."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert signal.SIGHUP not in signals.stops()
+        with signals.interruptible():
+            for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+                os.kill(os.getpid(), number)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_asks_and_the_second_breaks_off(number: signal.Signals) -> None:
     """One signal sets the wish to stop and the work may end in its own time; a second one ends it at once."""
 
@@ -171,7 +189,9 @@ def test_the_first_signal_asks_and_the_second_breaks_off(number: signal.Signals)
 
         return await screen.stoppable(work(), asyncio.Event())
 
+    before = signal.getsignal(signal.SIGTERM)
     assert asyncio.run(orderly()) == "in order"
+    assert signal.getsignal(signal.SIGTERM) is before
     with pytest.raises(KeyboardInterrupt):
         asyncio.run(stubborn())
 
@@ -199,3 +219,27 @@ def test_a_replay_is_traded_by_the_same_function(tmp_path: Path, capsys: pytest.
     outcome = trade(Wish(mode="demo", home=tmp_path, symbols=("TARNO",), seed=3, rate=0.0), as_json=True)
     assert (outcome.summary.mode, outcome.summary.sessions, outcome.stopped) == ("demo", 1, False)
     assert capsys.readouterr().out == ""
+
+
+def test_a_terminal_that_has_hung_up_stops_the_view_and_not_the_run(tmp_path: Path) -> None:
+    """Nothing more is drawn, and the run that nobody sees ends as it would have."""
+
+    class HungUp(io.StringIO):
+        encoding = "utf-8"
+
+        def write(self, _text: str) -> int:
+            raise OSError(5, "Input/output error")
+
+    furnish(tmp_path)
+    wish, voice, clock = Wish(mode="demo", home=tmp_path), screen.Voice(to_errors=True), SystemClock()
+    live = Live(wish, clock, voice, Console(file=HungUp(), force_terminal=True))
+    plan = Plan(assembly=assemble(tmp_path, "demo", clock), request=FeedRequest(kind="demo"), wall=clock)
+    stdout = sys.stdout
+    try:
+        with live:
+            outcome = asyncio.run(run(plan, live.watcher))
+        live.end(outcome)
+    finally:
+        sys.stdout = stdout
+    assert voice.gone
+    assert not outcome.stopped

@@ -154,7 +154,7 @@ def test_a_run_stopped_after_any_minute_resumes_to_the_same_end(home: Path, tmp_
 
 
 def test_a_run_that_is_stopped_while_it_repeats_resumes_too(home: Path, tmp_path: Path) -> None:
-    """Stopped, and stopped again before it caught up: nothing is written, and the same command ends as it would have."""
+    """Stopped, and stopped again before it caught up: nothing is written, and the same command ends as ever."""
     other = tmp_path / "other"
     furnish(other)
     whole = demo(other)

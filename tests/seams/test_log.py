@@ -188,3 +188,18 @@ def test_a_library_is_heard_only_when_it_warns(tmp_path: Path) -> None:
     for level in (logging.DEBUG, logging.INFO, logging.WARNING):
         logging.getLogger("filelock").log(level, "lock %s", level)
     assert [line["event"] for line in lines(tmp_path / "logs")] == [f"lock {logging.WARNING}"]
+
+
+def test_nothing_is_shown_before_the_gate_opens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was said before waits, redacted, and goes to the file alone; of a gate without one nothing is left."""
+    secret = Secret(CANARY)
+    log.logger("a").error("early", traceback=f"Traceback {CANARY}")
+    logging.getLogger("vendor").warning("odd %s", CANARY)
+    log.logger("a").info("too quiet")
+    assert log.holds()
+    del secret
+    log.configure("info", "json", tmp_path)
+    assert not log.holds()
+    assert [line["event"] for line in lines(tmp_path)] == ["early", f"odd {SHOWN}"]
+    assert CANARY not in (tmp_path / "tbot.log").read_text()
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,40 @@
+"""What the process makes of signals; it imports next to nothing, so that it stands before anything else does."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+_MEANINGLESS: Final = (signal.SIGUSR1, signal.SIGUSR2)
+
+
+def stops() -> tuple[signal.Signals, ...]:
+    """The signals that ask the process to stop; a hang-up that was ignored from the start, as by nohup, is none."""
+    asked = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    return tuple(one for one in asked if one is not signal.SIGHUP or signal.getsignal(one) is not signal.SIG_IGN)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """SIGTERM and SIGHUP are interrupts as Ctrl-C is, and signals without a meaning do nothing."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    wanted = dict.fromkeys(stops(), interrupt) | dict.fromkeys(_MEANINGLESS, signal.SIG_IGN)
+    wanted.pop(signal.SIGINT)
+    try:
+        before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
+    except ValueError:  # not in the main thread: nobody sends signals there
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
