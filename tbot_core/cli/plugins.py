@@ -224,7 +224,7 @@ def _remark(row: Mapping[str, Any]) -> str:
 
 def _sheet(facts: Mapping[str, Any]) -> Iterator[str]:
     yield f"{facts['kind']} {facts['name']}: {facts['summary'] or facts['reason'] or 'no summary'}"
-    yield f"  state         {facts['state']} {facts['reason']}".rstrip()
+    yield f"  state         {facts['state']}{': ' if facts['reason'] else ''}{facts['reason']}"
     yield f"  distribution  {facts['distribution']} {facts['version']}"
     yield f"  origin        {facts['origin']}"
     yield f"  files         {facts['files_hash'] or 'unreadable'}"

@@ -64,7 +64,18 @@ def standard_window(strategy: str, frame: policy.Frame) -> Window:
 
 def findings(draft: Draft) -> tuple[Finding, ...]:
     """Everything that the rules have to say, in order."""
-    rules = (_version, _environment, _budget, _strategies, _windows, _pairs, _simulation, _plugins, _days)
+    rules = (
+        _version,
+        _environment,
+        _confirmation,
+        _budget,
+        _strategies,
+        _windows,
+        _pairs,
+        _simulation,
+        _plugins,
+        _days,
+    )
     return tuple(finding for rule in rules for finding in rule(draft))
 
 
@@ -84,6 +95,12 @@ def _version(draft: Draft) -> Iterator[Finding]:
 def _environment(draft: Draft) -> Iterator[Finding]:
     if draft.mode == "live" and draft.groups["deployment"].environment == "development":
         yield draft.say("fail", "ENVIRONMENT=development refuses live trading.", "ENVIRONMENT")
+
+
+def _confirmation(draft: Draft) -> Iterator[Finding]:
+    if draft.mode in {"paper", "live"} and draft.groups["entries"].trade_confirmation_required:
+        sentence = "TRADE_CONFIRMATION_REQUIRED=true: this version asks nobody before it enters: write false."
+        yield draft.say("fail", sentence, "TRADE_CONFIRMATION_REQUIRED")
 
 
 def _budget(draft: Draft) -> Iterator[Finding]:

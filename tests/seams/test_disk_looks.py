@@ -62,3 +62,10 @@ def test_room_on_the_disk_is_told(tmp_path: Path) -> None:
     assert disk.free_bytes(tmp_path) > 0
     with pytest.raises(AccessError, match="absent"):
         disk.free_bytes(tmp_path / "absent")
+
+
+def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    """Who reads a named pipe would wait for a writer for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(AccessError, match="it is a pipe"):
+        disk.read_bytes(tmp_path / "pipe")
