@@ -251,7 +251,7 @@ def _machine(subject: Subject) -> Iterator[Row]:
 def _backup(subject: Subject) -> Iterator[Row]:
     files = [it for it in _entries(subject.instance.home / "backups") if not it.name.startswith(log.FILE_NAME)]
     if not files:
-        remedy = "`tbot secrets backup` makes one."
+        remedy = "Copy storage/ and the .enc files to another place."
         yield Row(level="warn", subject="backup", message="There is no backup.", remedy=remedy)
         return
     days = int((subject.now.timestamp() - max(map(disk.modified, files))) // 86_400)

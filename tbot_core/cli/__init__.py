@@ -27,7 +27,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "data": ("tbot_core.cli.data:command", "Import, list and verify stored bars."),
     "config": ("tbot_core.cli.config:command", "Check, show, explain, compare, edit and encrypt the settings."),
     "plugins": ("tbot_core.cli.plugins:command", "List plugins and what they offer."),
-    "audit": ("tbot_core.cli.audit:command", "Verify the journal's chain of events."),
+    "secrets": ("tbot_core.cli.secrets:command", "Show, verify, set and edit secrets, and rotate their keys."),
+    "audit": ("tbot_core.cli.audit:command", "Verify the chains of the journal and of the log of secrets."),
 }
 """Each command of the core: "module:object", and its line in `tbot --help`."""
 

@@ -1,4 +1,4 @@
-"""`tbot audit verify`: whether every journal of the instance is as it was written."""
+"""`tbot audit verify`: whether every journal, and the log of accesses to secrets, is as it was written."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tbot_core.cli.options import emit, home_option, json_option
-from tbot_core.errors import JournalError
+from tbot_core.errors import JournalError, VaultError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,17 +16,19 @@ if TYPE_CHECKING:
 
 @click.group("audit")
 def command() -> None:
-    """Verify the journal's chain of events."""
+    """Verify the chains of the journal and of the log of secrets."""
 
 
 @command.command("verify")
 @home_option
 @json_option
 def verify(home: Path | None, *, as_json: bool) -> int:
-    """Walk the chain of each journal: exit 0 when all fit, 1 when one was changed or is damaged."""
-    rows = verified(home)
-    emit({"journals": rows, "verified": all(row["verified"] for row in rows)}, as_json=as_json, lines=_lines(rows))
-    return 0 if all(row["verified"] for row in rows) else 1
+    """Walk the chain of each journal and of the log of secrets: exit 0 when all fit, 1 when one was changed."""
+    rows, secrets = verified(home), secrets_verified(home)
+    whole = all(row["verified"] for row in (*rows, *secrets))
+    document = {"journals": rows, "secrets": secrets[0] if secrets else None, "verified": whole}
+    emit(document, as_json=as_json, lines=_lines(rows, secrets))
+    return 0 if whole else 1
 
 
 def verified(home: Path | None) -> list[dict[str, Any]]:
@@ -47,9 +49,24 @@ def verified(home: Path | None) -> list[dict[str, Any]]:
     return rows
 
 
-def _lines(rows: list[dict[str, Any]]) -> Iterator[str]:
+def secrets_verified(home: Path | None) -> list[dict[str, Any]]:
+    """The log of accesses to secrets, told like a journal; nothing where there has been none."""
+    from tbot_core.audit import log_path
+    from tbot_core.cli.sealing import log_verified
+    from tbot_core.settings import Instance
+
+    instance = Instance.at(home)
+    row = {"run": log_path(instance).name, "verified": False, "events": None, "head": None, "fault": ""}
+    try:
+        anchor = log_verified(instance)
+    except VaultError as fault:
+        return [row | {"fault": str(fault)}]
+    return [] if anchor is None else [row | {"verified": True, "events": anchor.count, "head": anchor.hash}]
+
+
+def _lines(rows: list[dict[str, Any]], secrets: list[dict[str, Any]]) -> Iterator[str]:
     if not rows:
         yield "No journal is here yet."
-    for row in rows:
+    for row in (*rows, *secrets):
         said = f"{row['events']} events, head {row['head'][:16]}" if row["verified"] else row["fault"]
         yield f"{'ok' if row['verified'] else 'FAIL':4}  {row['run']:16}  {said}"

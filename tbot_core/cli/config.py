@@ -126,6 +126,11 @@ def check(home: Path | None, mode: Mode) -> tuple[Finding, ...]:
     return (*(Finding(level=level, message=failure) for failure in known.failures), *found)
 
 
+def declared(home: Path | None) -> tuple[Declared, ...]:
+    """What the enabled plugins declare."""
+    return _plugins(home).declared
+
+
 def show(home: Path | None, mode: Mode) -> Settings:
     """The settings as they hold; SettingsError when they are not valid."""
     from tbot_core.settings.loading import load

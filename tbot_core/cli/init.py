@@ -160,12 +160,12 @@ def _contents(wanted: Mapping[str, Any]) -> dict[str, bytes]:
         name: json.dumps(part, sort_keys=True, ensure_ascii=False).encode() for name, part in wanted.items() if part
     }
     contents["bot_identity"] = json.dumps(identity, sort_keys=True).encode()
-    contents["env"] = _changed(defaults, wanted.get("env", {}))
-    contents["env_bot"] = _changed(disk.read_text(PAPER), wanted.get("env_bot", {}))
+    contents["env"] = with_values(defaults, wanted.get("env", {}))
+    contents["env_bot"] = with_values(disk.read_text(PAPER), wanted.get("env_bot", {}))
     return contents
 
 
-def _changed(text: str, changes: Mapping[str, object]) -> bytes:
+def with_values(text: str, changes: Mapping[str, object]) -> bytes:
     """The lines of a settings file with other values; new variables come last."""
     rest = {key: str(value) for key, value in changes.items()}
     if any("\n" in part or "\r" in part for pair in rest.items() for part in pair):

@@ -1,0 +1,224 @@
+"""What `tbot secrets` does, behind its words: values are put in, checked, and never given out."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from tbot_core.errors import UsageError, VaultError
+from tbot_core.seams import disk
+from tbot_core.seams.secret import SHOWN
+from tbot_core.settings import Instance, read
+from tbot_core.vault import content, rotation
+from tbot_core.vault.categories import CATEGORIES
+from tbot_core.vault.codes import Code
+from tbot_core.vault.vault import Standing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from tbot_core.audit import Anchor, Line
+    from tbot_core.vault.rotation import Rotated
+    from tbot_core.vault.vault import Upgrade, Vault
+
+_ANEW: Final = frozenset(
+    code.text
+    for code in Code
+    if code.name.startswith(("CONTENT_", "TOKEN_", "FERNET_")) or code in {Code.FILE_EMPTY, Code.FORMAT_UNKNOWN}
+) - {code.text for code in (Code.TOKEN_VERSION, Code.TOKEN_ALGORITHM, Code.TOKEN_KEY_ID, Code.FERNET_TAG)}
+"""What a file is beyond: nothing in it could be kept. A file that another key or a newer tbot would open is spared."""
+
+
+@attrs.frozen(kw_only=True)
+class Shown:
+    """A category as people see it: how it stands, when its file was written, and its fields by name alone."""
+
+    standing: Standing
+    modified: datetime | None
+    fields: tuple[str, ...] = ()
+    mask: str = SHOWN
+
+
+def shown(home: Path | None, category: str | None = None) -> tuple[Shown, ...]:
+    """How each category stands; a single one with the names of its fields as well, which opens it."""
+    vault = _vault(home, mending=True, ready=False)
+    rows = []
+    for it in vault.status():
+        if category in {None, it.category}:
+            names = () if category is None or "file" in it.missing else _names(vault, category)
+            rows.append(Shown(standing=it, modified=_modified(vault, it.category), fields=names))
+    return tuple(rows)
+
+
+def verified(home: Path | None) -> tuple[VaultError, ...]:
+    """What is wrong with the encrypted files and their keys."""
+    return _vault(home, mending=True, ready=False).verify()
+
+
+def accesses(home: Path | None, *, verify: bool) -> tuple[tuple[Line, ...], Anchor | None]:
+    """Every access that is logged, and with `verify` the head of the proven chain. Raises VaultError."""
+    from tbot_core.audit import entries, log_path
+
+    instance = Instance.at(home)
+    anchor = log_verified(instance) if verify else None
+    return tuple(entries(log_path(instance))), anchor
+
+
+def log_verified(instance: Instance) -> Anchor | None:
+    """The head of the proven log of accesses; None where there has been none. Raises VaultError."""
+    from tbot_core.audit import Audit, anchor_path, log_path
+
+    if not disk.is_present(log_path(instance)) and not disk.is_present(anchor_path(instance)):
+        return None
+    return Audit(store=_vault(instance.home, mending=True, ready=False).store, actor="").verify()
+
+
+def put(home: Path | None, category: str, values: Mapping[str, Any]) -> Path:
+    """Put values into a category beside what it holds, and return its file. Raises UsageError and VaultError.
+
+    A file of which nothing can be kept is written anew.
+    """
+    from tbot_core.settings.access import keep
+
+    vault = _vault(home, mending=category == "env")
+    data = _merged(category, _held(vault, category), values)
+    _judge(home, vault, category, data)
+    keep(vault, category, data)
+    return vault.store.place(category).file
+
+
+def edited(home: Path | None, category: str, editor: Callable[[str, bytes], bytes]) -> bool:
+    """Let the editor change what a category holds; whether it did. What does not hold is not written."""
+    vault = _vault(home)
+    with vault.read(category) as opened:
+        data = bytes(opened.view)
+    text = editor(vault.store.place(category).logical, data)
+    if text == data:
+        return False
+    _judge(home, vault, category, text)
+    vault.write(category, text)
+    return True
+
+
+def rekeyed(home: Path | None, category: str, values: Mapping[str, Any]) -> Rotated:
+    """A new key and new content for a category."""
+    vault = _vault(home, mending=category == "env")
+    data = _merged(category, b"", values)
+    _judge(home, vault, category, data)
+    here = vault.store.place(category)
+    for folder in (here.key.parent, here.file.parent):
+        disk.make_folder(folder)
+    return rotation.rekey(vault, category, data)
+
+
+def upgraded(home: Path | None, *, dry_run: bool) -> tuple[Upgrade, ...]:
+    """What was, or would be, written in the format and under the key that a write uses now."""
+    return _vault(home, ready=False).upgrade(dry_run=dry_run)
+
+
+def rotated(home: Path | None, categories: tuple[str, ...], *, resume: bool) -> tuple[Rotated, ...]:
+    """New keys for the categories, or the rest of a rotation that was begun."""
+    return (rotation.resume if resume else rotation.rotate)(_vault(home, ready=False), categories)
+
+
+def withdrawn(home: Path | None, categories: tuple[str, ...]) -> tuple[str, ...]:
+    """The categories whose rotation was under way and is not any more."""
+    return rotation.abort(_vault(home, ready=False), categories)
+
+
+def parsed(text: str) -> dict[str, Any]:
+    """The values of a JSON document. Raises UsageError, which quotes nothing of it."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or not found:
+        raise UsageError("The document is no JSON object with values.", "See `tbot secrets set --help`.")
+    return found
+
+
+def _vault(home: Path | None, *, mending: bool = False, ready: bool = True) -> Vault:
+    """The vault with the paths that `.env` gives; with `mending` its faults are put up with."""
+    from tbot_core.settings.access import vault
+    from tbot_core.settings.sources import deployment_of
+
+    env = read(Instance.at(home)).env
+    if env.fault is not None and not mending:
+        raise env.fault
+    return vault(Instance.at(home), deployment_of(env.parsed), ready=ready)
+
+
+def _held(vault: Vault, category: str) -> bytes:
+    """What a category holds, empty where there is nothing that could be kept."""
+    if not vault.store.has_file(category):
+        return b""
+    here = vault.store.place(category)
+    try:
+        with vault.read(category) as opened:
+            content.check(opened.view, category, here.shown(here.file), CATEGORIES[category].shape)
+            return bytes(opened.view)
+    except VaultError as error:
+        if error.code not in _ANEW:
+            raise
+        return b""
+
+
+def _merged(category: str, held: bytes, values: Mapping[str, Any]) -> bytes:
+    from tbot_core.cli.init import with_values
+
+    if CATEGORIES[category].shape == "text":
+        return with_values(held.decode(), values)
+    found = {**(json.loads(held) if held else {}), **values}
+    return json.dumps(found, sort_keys=True, ensure_ascii=False).encode()
+
+
+def _judge(home: Path | None, vault: Vault, category: str, data: bytes) -> None:
+    """Raises VaultError or SettingsError for content that the category's reader would refuse."""
+    from tbot_core.identity import FIELD, Identity
+
+    here = vault.store.place(category)
+    content.check(memoryview(data), category, here.shown(here.file), CATEGORIES[category].shape)
+    if CATEGORIES[category].shape == "text":
+        _load(home, category, here.shown(here.file), data)
+    elif category == "bot_identity":
+        Identity.parse(str(json.loads(data).get(FIELD, "")))
+
+
+def _load(home: Path | None, category: str, name: str, data: bytes) -> None:
+    """Settings must hold together with the others, as at a start of paper trading.
+
+    Where `.env` cannot be opened the others cannot be found: then `tbot check` judges afterwards.
+    """
+    from tbot_core.cli.config import declared
+    from tbot_core.settings import load
+    from tbot_core.settings.files import parse
+
+    sources = read(Instance.at(home))
+    if sources.env.fault is not None:
+        return
+    field = "env" if category == "env" else "bot"
+    source = attrs.evolve(getattr(sources, field), plain=True, parsed=parse(name, data), fault=None)
+    load(home, mode="paper", declared=declared(home), sources=attrs.evolve(sources, **{field: source}))
+
+
+def _names(vault: Vault, category: str) -> tuple[str, ...]:
+    from tbot_core.settings.files import parse
+
+    here, shape = vault.store.place(category), CATEGORIES[category].shape
+    with vault.read(category) as opened:
+        if shape == "text":
+            return tuple(sorted(entry.key for entry in parse(here.shown(here.file), bytes(opened.view)).entries))
+        content.check(opened.view, category, here.shown(here.file), shape)
+        found = content.parse(opened.view, category, here.shown(here.file))
+    if shape == "object":
+        return tuple(sorted(found))
+    return tuple(sorted(f"{section}.{name}" for section, part in found.items() for name in part))
+
+
+def _modified(vault: Vault, category: str) -> datetime | None:
+    file = vault.store.place(category).file
+    return datetime.fromtimestamp(disk.modified(file), UTC) if vault.store.has_file(category) else None

@@ -1,0 +1,241 @@
+"""`tbot secrets` and the log of accesses: values go in and never come out, and what is wrong is told by its code."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from tbot_core import cli
+from tbot_core.policy import Deployment
+from tbot_core.settings import Instance, access, load
+from tbot_core.vault import formats
+from tbot_core.vault.keys import generate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tbot_core.vault.vault import Vault
+
+CANARY = "canary-3b9e77d1"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A paper instance with a broker's credentials."""
+    assert cli.invoke(["init", "--paper", "--home", str(tmp_path / "x")]) == 0
+    given(tmp_path / "x", "broker", {"alpaca": {"api_key": CANARY}})
+    return tmp_path / "x"
+
+
+def vault(home: Path) -> Vault:
+    """The instance's vault."""
+    return access.vault(Instance(home), Deployment())
+
+
+def run(home: Path, *args: str, code: int = 0, typed: str = "") -> str:
+    """What `tbot secrets` says, on both streams; no word of it may be secret."""
+    with CliRunner().isolation(typed) as streams:
+        got = cli.invoke(["secrets", *args, "--home", str(home)])
+        said = streams[0].getvalue().decode() + streams[1].getvalue().decode()
+    assert got == code, said
+    assert CANARY not in said
+    return said
+
+
+def given(home: Path, category: str, values: object, code: int = 0, deed: str = "set") -> str:
+    """What setting values from a document says."""
+    return run(home, deed, category, "--from-json", "-", code=code, typed=json.dumps(values))
+
+
+def scripted(folder: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """An editor that runs this code on `path`."""
+    script = folder / "editor.py"
+    script.write_text(f"import pathlib, sys\npath = pathlib.Path(sys.argv[1])\n{code}\n")
+    monkeypatch.delenv("VISUAL", raising=False)
+    monkeypatch.setenv("EDITOR", f"{sys.executable} {script}")
+
+
+def test_show_tells_how_each_category_stands(home: Path) -> None:
+    """Presence, key id, date and format in words of every category, and no access is logged for it."""
+    rows = {row["category"]: row for row in json.loads(run(home, "show", "--json"))["categories"]}
+    assert (rows["broker"]["presence"], rows["smtp"]["presence"]) == ("present", "no file")
+    assert rows["broker"]["format"] == formats.written("aes-256-gcm")
+    assert rows["broker"]["modified"] is not None
+    assert rows["smtp"]["modified"] is None
+    assert rows["broker"]["key_id"] == vault(home).store.load("broker").key_id
+    assert all(not row["fields"] for row in rows.values())
+    (home / "storage/keys/smtp.key").unlink()
+    (home / "storage/secrets/broker_credentials.json.enc").chmod(0o644)
+    said = run(home, "show")
+    assert "smtp          absent" in said
+    assert "TB-SEC-059 broker" in said
+
+
+def test_show_names_fields_and_masks_values(home: Path) -> None:
+    """Names alone, for each shape, and the same mask for every value."""
+    assert "alpaca.api_key = [redacted]" in run(home, "show", "broker")
+    assert "BOT_IDENTITY_STRING = [redacted]" in run(home, "show", "bot_identity")
+    assert "STRATEGY_SEQUENCE = [redacted]" in run(home, "show", "env_bot")
+    assert "=" not in run(home, "show", "smtp")
+
+
+def test_verify_opens_every_file(home: Path) -> None:
+    """Whole files exit 0; a changed one exits 3 with its code, category and remedy."""
+    assert "Every encrypted file opens" in run(home, "verify")
+    file = home / "storage/secrets/broker_credentials.json.enc"
+    file.write_bytes(file.read_bytes()[:-9] + b"AAAAAAAA\n")
+    (fault,) = json.loads(run(home, "verify", "--json", code=3))["faults"]
+    assert fault["code"].startswith("TB-SEC-")
+    assert "broker" in fault["message"]
+    assert "tbot secrets set broker" in fault["remedy"]
+
+
+def test_every_access_is_in_the_log_and_the_log_is_proven(home: Path) -> None:
+    """Lines tell action, category and key id; an edited line exits 3, and 1 with `tbot audit verify`."""
+    document = json.loads(run(home, "audit", "--verify", "--json"))
+    assert ("write", "broker", "ok") in {(it["action"], it["category"], it["outcome"]) for it in document["accesses"]}
+    assert document["head"].startswith(f"{len(document['accesses'])}:")
+    assert "The chain of" in run(home, "audit", "--verify")
+    assert "The chain of" not in run(home, "audit")
+    log = home / "data/audit.log"
+    log.write_bytes(log.read_bytes().replace(b'"action":"write"', b'"action":"grant"', 1))
+    assert "TB-SEC-096" in run(home, "audit", "--verify", code=3)
+
+
+def test_the_audit_of_all_chains_covers_secrets(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`tbot audit verify` tells the log's length and head, and exits 1 for a log that was changed."""
+    capsys.readouterr()
+    assert cli.invoke(["audit", "verify", "--home", str(home), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["verified"]
+    assert found["secrets"]["events"] > 0
+    log = home / "data/audit.log"
+    log.write_bytes(log.read_bytes().replace(b'"seq":2', b'"seq":3', 1))
+    assert cli.invoke(["audit", "verify", "--home", str(home)]) == 1
+    assert "FAIL  audit.log" in capsys.readouterr().out
+
+
+def test_an_instance_without_secrets_has_nothing_to_tell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Reading makes nothing, and says that there is nothing."""
+    assert "No access is logged yet" in run(tmp_path, "audit", "--verify")
+    assert "env           absent" in run(tmp_path, "show")
+    assert "Every file is up to date" in run(tmp_path, "upgrade")
+    assert "No category has a key" in run(tmp_path, "rotate")
+    assert cli.invoke(["audit", "verify", "--home", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["secrets"] is None
+    assert not (tmp_path / "storage").exists()
+
+
+def test_set_replaces_what_is_named_alone(home: Path) -> None:
+    """Another section, field or variable stays as it was."""
+    given(home, "broker", {"tradier": {"token": "t-123456"}})
+    assert vault(home).read_section("broker", "alpaca")["api_key"].reveal() == CANARY
+    given(home, "smtp", {"host": "a", "port": 25})
+    given(home, "smtp", {"host": "b"})
+    assert {name: it.reveal() for name, it in vault(home).read_section("smtp").items()} == {"host": "b", "port": "25"}
+    given(home, "env_bot", {"SEED": 11})
+    assert load(home, mode="paper").simulation.seed == 11
+    given(home, "env", {"BROKER_CREDENTIALS_PATH": "storage/secrets/b.enc"})
+    given(home, "broker", {"alpaca": {"api_key": "k-123456"}})
+    assert (home / "storage/secrets/b.enc").is_file()
+
+
+def test_values_are_typed_unseen(home: Path) -> None:
+    """Section and field are asked for, the value without an echo; no field, or a settings file, exits 2."""
+    run(home, "set", "alert", typed=f"telegram\ntoken\n{CANARY}\n\n")
+    assert vault(home).read_section("alert", "telegram")["token"].reveal() == CANARY
+    run(home, "set", "smtp", typed=f"password\n{CANARY}\n\n")
+    assert vault(home).read_section("smtp")["password"].reveal() == CANARY
+    assert "No field was given" in run(home, "set", "smtp", typed="\n", code=2)
+    assert "tbot secrets edit env_bot" in run(home, "set", "env_bot", code=2)
+
+
+@pytest.mark.parametrize(
+    ("category", "values", "sentence", "code"),
+    [
+        ("broker", [], "no JSON object with values", 2),
+        ("broker", {"alpaca": CANARY}, "TB-SEC-075 broker", 3),
+        ("smtp", {"host": ""}, "TB-SEC-076 smtp", 3),
+        ("bot_identity", {"BOT_IDENTITY_STRING": "acme"}, "no identity of a bot", 3),
+        ("env_bot", {"SEED": "x"}, "SEED=x", 3),
+        ("env_bot", {"SEED": "1\n2"}, "line break", 2),
+    ],
+)
+def test_what_does_not_hold_is_not_written(home: Path, category: str, values: object, sentence: str, code: int) -> None:
+    """Each fault is told, quotes no secret, and leaves every file as it was."""
+    before = {path: path.read_bytes() for path in home.rglob("*.enc")}
+    assert sentence in given(home, category, values, code)
+    assert before == {path: path.read_bytes() for path in home.rglob("*.enc")}
+
+
+def test_a_damaged_file_is_written_anew_and_one_of_another_key_is_spared(home: Path) -> None:
+    """`set` mends a torn file; where another key is needed nothing is overwritten, and `rekey` starts afresh."""
+    file = home / "storage/secrets/broker_credentials.json.enc"
+    file.write_bytes(b"tbot1.AAAA")
+    given(home, "broker", {"alpaca": {"api_key": "new-123456"}})
+    assert vault(home).read_section("broker", "alpaca")["api_key"].reveal() == "new-123456"
+    (home / "storage/keys/broker.key").write_bytes((home / "storage/keys/smtp.key").read_bytes())
+    before = file.read_bytes()
+    assert "TB-SEC-010 broker" in given(home, "broker", {"alpaca": {"api_key": "x-123456"}}, 3)
+    assert file.read_bytes() == before
+    assert "broker has the key" in given(home, "broker", {"alpaca": {"api_key": "y-123456"}}, deed="rekey")
+    assert vault(home).read_section("broker", "alpaca")["api_key"].reveal() == "y-123456"
+    assert "Every encrypted file opens" in run(home, "verify")
+
+
+def test_settings_that_cannot_be_opened_are_rekeyed(home: Path) -> None:
+    """With the key of `.env.enc` lost, other categories are refused, `verify` names it, and `rekey env` mends it."""
+    (home / "storage/keys/env_enc.key").unlink()
+    assert "TB-SEC-021 env" in given(home, "smtp", {"host": "a"}, 3)
+    assert "TB-SEC-021 env" in run(home, "verify", code=3)
+    given(home, "env", {"TIMEZONE": "America/New_York"}, deed="rekey")
+    assert "Every encrypted file opens" in run(home, "verify")
+
+
+def test_an_edit_is_judged_and_stays_in_memory(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A changed text is written; one that is no JSON is refused; the same text changes nothing."""
+    scripted(tmp_path, monkeypatch, f"path.write_text(path.read_text().replace('{CANARY}', 'other-1234'))")
+    assert "A change applies" in run(home, "edit", "broker")
+    assert vault(home).read_section("broker", "alpaca")["api_key"].reveal() == "other-1234"
+    assert "Nothing was changed" in run(home, "edit", "broker")
+    scripted(tmp_path, monkeypatch, "path.write_text('{')")
+    assert "TB-SEC-071 broker" in run(home, "edit", "broker", code=3)
+    assert vault(home).read_section("broker", "alpaca")["api_key"].reveal() == "other-1234"
+
+
+def test_upgrade_rewrites_older_formats(home: Path) -> None:
+    """A Fernet file is named by --dry-run, which writes nothing, and is tbot's afterwards."""
+    file = home / "storage/secrets/broker_credentials.json.enc"
+    older = access.vault(Instance(home), Deployment(secrets_write_format="fernet"))
+    with older.read("broker") as opened:
+        older.write("broker", opened.view)
+    before = file.read_bytes()
+    assert json.loads(run(home, "upgrade", "--dry-run", "--json"))["upgraded"][0]["category"] == "broker"
+    assert file.read_bytes() == before
+    assert "broker was written as AES-256-GCM" in run(home, "upgrade")
+    assert file.read_bytes().startswith(b"tbot1.")
+
+
+def test_rotation_is_begun_finished_and_withdrawn(home: Path) -> None:
+    """A new key for what is named; one begun before is refused until --resume or --abort, which exclude each other."""
+    before = vault(home).store.load("broker").key_id
+    assert "broker has the key" in run(home, "rotate", "broker")
+    rotated = vault(home).store.load("broker").key_id
+    assert rotated != before
+    assert "No rotation was under way" in run(home, "rotate", "--abort")
+    vault(home).store.put_key("smtp", "next", generate())
+    assert "TB-SEC-091 smtp" in run(home, "rotate", code=3)
+    assert "smtp keeps its key" in run(home, "rotate", "--abort")
+    vault(home).store.put_key("smtp", "next", generate())
+    assert "smtp has the key" in run(home, "rotate", "--resume")
+    assert "contradict" in run(home, "rotate", "--resume", "--abort", code=2)
+    assert "Every encrypted file opens" in run(home, "verify")
+
+
+def test_no_value_is_an_argument(home: Path) -> None:
+    """A value after the category is wrong usage."""
+    assert "unexpected extra argument" in run(home, "set", "smtp", "x-123456", code=2)
