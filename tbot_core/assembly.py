@@ -20,7 +20,7 @@ from tbot_core.decide import Entrant, Rules
 from tbot_core.declaration import Declared
 from tbot_core.errors import PluginError, SettingsError
 from tbot_core.model import UNITS_PER_SHARE
-from tbot_core.plugins import catalogue, lock
+from tbot_core.plugins import catalogue, guard, lock
 from tbot_core.plugins.catalogue import Listing
 from tbot_core.plugins.checks import risk_checks
 from tbot_core.plugins.failure import PluginFailure, refusal
@@ -143,11 +143,13 @@ def assemble(home: Path | str | None, mode: Mode, clock: Clock, overrides: Mappi
     texts = {**sources.texts(), **(overrides or {})}
     listings = catalogue.mark(catalogue.plugins(), configuration.enabled(texts))
     warnings = _unapproved(Instance.at(home), listings, texts, mode)
-    wanted = _wanted(texts, mode)
+    # Without settings nothing is imported, and nothing is written where no instance is.
+    named = _wanted(texts, mode) if sources.bot.stands or mode == "demo" else []
+    wanted, held = guard.held_back(named, listings, Instance.at(home).data, clock.now())
     loader = Loader()
-    loaded, failures = loader.offers(wanted, listings)
+    loaded, failed = loader.offers(wanted, listings)
     checks, silent = risk_checks(loader, loaded)
-    failures += silent
+    failures = (*held, *failed, *silent)
     settings = configuration.load(home, mode=mode, declared=_declared(loaded), overrides=overrides, sources=sources)
     fatal = [one for one in failures if mode not in SIMULATIONS or one.kind in {"broker", "strategy"}]
     if fatal:
