@@ -207,6 +207,15 @@ def test_an_edit_is_judged_and_stays_in_memory(home: Path, tmp_path: Path, monke
     assert vault(home).read_section("broker", "alpaca")["api_key"].reveal() == "other-1234"
 
 
+def test_an_edit_mends_settings_that_are_no_text(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `.env.enc` whose content is not UTF-8 is told by `verify`, and `edit env` mends it as its remedy says."""
+    vault(home).write("env", b"\xff")
+    assert "tbot secrets edit env" in run(home, "verify", code=3)
+    scripted(tmp_path, monkeypatch, "path.write_text('TIMEZONE=America/New_York\\n')")
+    assert "A change applies" in run(home, "edit", "env")
+    assert "Every encrypted file opens" in run(home, "verify")
+
+
 def test_upgrade_rewrites_older_formats(home: Path) -> None:
     """A Fernet file is named by --dry-run, which writes nothing, and is tbot's afterwards."""
     file = home / "storage/secrets/broker_credentials.json.enc"
