@@ -6,6 +6,7 @@ import base64
 import errno
 import json
 import os
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,9 @@ def code_of(deed: Any) -> Code:
     with pytest.raises(VaultError) as refused:
         deed()
     assert refused.value.exit_code == 3
+    assert re.match(r"TB-SEC-\d{3} (every category|audit|env|login|broker|smtp): \S", refused.value.message)
+    assert not re.search(r"None|XX", str(refused.value))
+    assert refused.value.remedy
     return BY_TEXT[refused.value.code]
 
 
@@ -202,6 +206,7 @@ def put_key(bench: Any, data: bytes, mode: int = 0o600) -> None:
         (b"", Code.KEY_LENGTH),
         (KEY[:10] + b"+" + KEY[11:], Code.KEY_ALPHABET),
         (KEY[:-1] + b"A", Code.KEY_ALPHABET),
+        (KEY[:-2] + b"+=", Code.KEY_ALPHABET),
         (KEY[:-2] + b"9=", Code.KEY_CANONICAL),
         (KEY[:-2] + b"-=", Code.KEY_CANONICAL),
         (b"A" * 43 + b"=", Code.KEY_CONSTANT),
@@ -496,6 +501,20 @@ def test_fernet_is_written_when_it_is_asked_for_and_upgraded_when_not(smtp: Any)
     assert smtp.vault().upgrade(dry_run=False) == (step,)
     assert smtp.path(FILE_PATH).read_bytes().startswith(b"tbot1.")
     assert smtp.vault().upgrade(dry_run=False) == ()
+    with smtp.store().holding("smtp"):
+        assert smtp.vault().upgrade(dry_run=True) == ()
+        assert code_of(lambda: smtp.vault().upgrade(dry_run=False)) is Code.VAULT_BUSY
+
+
+def test_an_upgrade_is_of_all_files(bench: Any) -> None:
+    """Each that is there is written anew, and told in the order of the categories."""
+    bench.fernet()
+    vault = bench.vault()
+    for category in ("smtp", "login"):
+        vault.make_key(category)
+        vault.write(category, b"x")
+    bench.deployment = Deployment()
+    assert [step.category for step in bench.vault().upgrade(dry_run=False)] == ["login", "smtp"]
 
 
 def test_a_fernet_file_is_upgraded_by_any_write(smtp: Any) -> None:

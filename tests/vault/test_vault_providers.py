@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import sys
 from typing import Any
 
@@ -18,7 +19,7 @@ from tbot_core.errors import VaultError
 from tbot_core.seams.private import System
 from tbot_core.seams.secret import Secret
 from tbot_core.vault import keys, providers, rotation
-from tbot_core.vault.codes import BY_TEXT, Code
+from tbot_core.vault.codes import BY_TEXT, Code, fault
 from tbot_core.vault.providers import Keyring, Passphrase
 
 
@@ -26,6 +27,9 @@ def code_of(deed: Any) -> Code:
     """Under which code a deed is refused."""
     with pytest.raises(VaultError) as refused:
         deed()
+    assert re.match(r"TB-SEC-\d{3} (every category|audit|env|login|broker|smtp): \S", refused.value.message)
+    assert not re.search(r"None|XX", str(refused.value))
+    assert refused.value.remedy
     return BY_TEXT[refused.value.code]
 
 
@@ -285,7 +289,7 @@ def test_a_plugins_key_is_taken_in_any_form(bench: Any, kind: Any) -> None:
         (b"", Code.PROVIDER_KEY),
         (bytes(32), Code.KEY_CONSTANT),
         (OSError("no"), Code.PROVIDER_FAILED),
-        (VaultError("no", code=Code.KEY_DENIED.text), Code.KEY_DENIED),
+        (fault(Code.KEY_DENIED, "smtp", "token"), Code.KEY_DENIED),
     ],
 )
 def test_a_plugin_that_gives_no_key_fails_the_access(bench: Any, answer: Any, code: Code) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from datetime import timedelta
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from tbot_core.errors import VaultError
 from tbot_core.vault import keys, rotation
-from tbot_core.vault.codes import BY_TEXT, Code
+from tbot_core.vault.codes import BY_TEXT, Code, fault
 from tbot_core.vault.keys import Key
 
 TWO = ("login", "smtp")
@@ -23,6 +24,9 @@ def code_of(deed: Any) -> Code:
     """Under which code a deed is refused."""
     with pytest.raises(VaultError) as refused:
         deed()
+    assert re.match(r"TB-SEC-\d{3} (every category|audit|env|login|broker|smtp): \S", refused.value.message)
+    assert not re.search(r"None|XX", str(refused.value))
+    assert refused.value.remedy
     return BY_TEXT[refused.value.code]
 
 
@@ -234,6 +238,36 @@ def test_an_abort_goes_back_to_the_key_that_was(pair: Any) -> None:
     assert pair.notes.words == [("rotate", "smtp", "begun"), ("rotate", "smtp", "ok")]
 
 
+def test_an_abort_before_the_promotion_leaves_no_key_twice(pair: Any) -> None:
+    """A current key that was copied to prev already is taken out there; another previous key stays."""
+    for kept in (False, True):
+        half(pair)
+        store = pair.store()
+        store.put_key("smtp", "prev", keys.generate() if kept else store.key("smtp"))
+        before = slots(pair, "smtp")
+        rotation.abort(pair.vault(), ("smtp",))
+        expected = {"cur": before["cur"], "next": None, "prev": before["prev"] if kept else None}
+        assert (slots(pair, "smtp"), texts(pair)) == (expected, TEXT)
+
+
+def test_an_abort_after_the_promotion_keeps_the_new_key(pair: Any) -> None:
+    """What is left to do is to drop the next key, which is the current one."""
+    (done,) = rotation.rotate(pair.vault(), ("smtp",))
+    store = pair.store()
+    store.put_key("smtp", "next", store.key("smtp"))
+    assert rotation.abort(pair.vault(), ("smtp",)) == ("smtp",)
+    assert slots(pair, "smtp") == {"cur": done.after, "next": None, "prev": done.before}
+    assert texts(pair) == TEXT
+
+
+def test_one_process_rotates_at_a_time(pair: Any) -> None:
+    """Whatever it is that moves keys is refused while somebody else writes."""
+    with pair.store().holding("smtp"):
+        for deed in (rotation.rotate, rotation.resume, rotation.abort):
+            assert code_of(lambda deed=deed: deed(pair.vault(), ("smtp",))) is Code.VAULT_BUSY
+        assert code_of(lambda: rotation.rekey(pair.vault(), "smtp", b"x")) is Code.VAULT_BUSY
+
+
 def test_a_file_that_does_not_open_stops_a_rotation(pair: Any) -> None:
     """A damaged file is found before any key is thrown away, and the audit log hears of it."""
     pair.path("storage/secrets/smtp_credentials.json.enc").write_bytes(b"tbot1.AAAA")
@@ -284,6 +318,7 @@ def test_a_failing_disk_ends_a_rotation_with_a_code(pair: Any, number: int) -> N
 def test_a_rekey_needs_neither_the_old_key_nor_the_old_file(pair: Any) -> None:
     """A lost or damaged key is replaced, with new values; a sound one stays as prev."""
     first = rotation.rekey(pair.vault(), "smtp", b"new")
+    assert pair.notes.words == [("rotate", "smtp", "begun"), ("rotate", "smtp", "ok")]
     assert slots(pair, "smtp") == {"cur": first.after, "next": None, "prev": first.before}
     for damage in (b"x", None):
         path = pair.path("storage/keys/smtp.key")
@@ -336,7 +371,7 @@ def test_a_previous_key_that_the_file_needs_is_never_retired(pair: Any) -> None:
 def test_a_rotation_is_refused_that_the_audit_log_cannot_write_down(pair: Any) -> None:
     """Before any key is made."""
     before = slots(pair, "smtp")
-    pair.notes.fault = VaultError("no", code=Code.AUDIT_UNWRITABLE.text)
+    pair.notes.fault = fault(Code.AUDIT_UNWRITABLE, "audit", "data/audit.log")
     assert code_of(lambda: rotation.rotate(pair.vault(), ("smtp",))) is Code.AUDIT_UNWRITABLE
     assert slots(pair, "smtp") == before
 

@@ -66,6 +66,8 @@ def code_of(ring: Ring, where: Place, text: bytes) -> Code:
     """Under which code a token is refused."""
     with pytest.raises(VaultError) as refused:
         opened(ring, where, text)
+    assert refused.value.message.startswith(f"{refused.value.code} {where.category}: ")
+    assert "f.enc" in refused.value.message
     return next(code for code in Code if code.text == refused.value.code)
 
 
