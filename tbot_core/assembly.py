@@ -24,7 +24,7 @@ from tbot_core.plugins import catalogue, guard, lock
 from tbot_core.plugins.catalogue import Listing
 from tbot_core.plugins.checks import risk_checks
 from tbot_core.plugins.failure import PluginFailure, refusal
-from tbot_core.plugins.loader import Loaded, Loader, build
+from tbot_core.plugins.loader import EVERY_EXTENSION, Loaded, Loader, build
 from tbot_core.plugins.recording import record_run
 from tbot_core.seams import disk, log
 from tbot_core.settings import Instance, Settings
@@ -145,15 +145,15 @@ def assemble(home: Path | str | None, mode: Mode, clock: Clock, overrides: Mappi
     warnings = _unapproved(Instance.at(home), listings, texts, mode)
     # Without settings nothing is imported, and nothing is written where no instance is.
     named = _wanted(texts, mode) if sources.bot.stands or mode == "demo" else []
+    _settle_first(named, listings, mode)
+    configuration.load(home, mode=mode, overrides=overrides, sources=sources)  # faults, before any plugin is tried
     wanted, held = guard.held_back(named, listings, Instance.at(home).data, clock.now())
     loader = Loader()
     loaded, failed = loader.offers(wanted, listings)
     checks, silent = risk_checks(loader, loaded)
     failures = (*held, *failed, *silent)
     settings = configuration.load(home, mode=mode, declared=_declared(loaded), overrides=overrides, sources=sources)
-    fatal = [one for one in failures if mode not in SIMULATIONS or one.kind in {"broker", "strategy"}]
-    if fatal:
-        raise refusal(tuple(fatal))
+    _refuse(failures, mode)
     assembly = Assembly(
         settings=settings,
         calendar=ExchangeCalendar(weekdays=frozenset(settings.trading.trading_days)),
@@ -168,6 +168,20 @@ def assemble(home: Path | str | None, mode: Mode, clock: Clock, overrides: Mappi
         identity=_identity(settings),
     )
     return attrs.evolve(assembly, filters=_filters(assembly))
+
+
+def _settle_first(named: list[tuple[str, str]], listings: tuple[Listing, ...], mode: Mode) -> None:
+    """Refuse a run that needs what is not installed, before any plugin is tried and anything is written."""
+    known = {(one.entry.kind, one.entry.name) for one in listings} | {EVERY_EXTENSION}
+    _, absent = Loader().offers([pair for pair in named if pair not in known], listings)
+    _refuse(absent, mode)
+
+
+def _refuse(failures: tuple[PluginFailure, ...], mode: Mode) -> None:
+    """Raise PluginError for failures that a run of this mode cannot do without."""
+    fatal = tuple(one for one in failures if mode not in SIMULATIONS or one.kind in {"broker", "strategy"})
+    if fatal:
+        raise refusal(fatal)
 
 
 def _identity(settings: Settings) -> str:
