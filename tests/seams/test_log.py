@@ -27,6 +27,7 @@ CANARY = "canary-7391-value"
 @pytest.fixture(autouse=True)
 def _closed() -> Iterator[None]:
     level = logging.getLogger().level
+    log._taken()  # what other tests left waiting for a gate
     yield
     log.close()
     logging.getLogger().setLevel(level)
