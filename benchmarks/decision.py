@@ -178,9 +178,7 @@ def main() -> None:
             times = decisions(home, durable=durable)
         median, worst = statistics.median(times), statistics.quantiles(times, n=100)[98]
         kind = "durable commits" if durable else "journal in memory"
-        show(
-            f"decision, 500 symbols, {kind}: median {median:.2f} ms, p99 {worst:.2f} ms in {len(times)} minutes\n"
-        )
+        show(f"decision, 500 symbols, {kind}: median {median:.2f} ms, p99 {worst:.2f} ms in {len(times)} minutes\n")
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         (home / ".env_bot").write_text("".join(f"{key}={value}\n" for key, value in SETTINGS.items()))
