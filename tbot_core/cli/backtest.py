@@ -24,7 +24,7 @@ class Given(TypedDict):
 
     first: str
     last: str
-    symbols: str
+    symbols: str | None
     strategy: str
     seed: int | None
     home: Path | None
@@ -34,7 +34,7 @@ class Given(TypedDict):
 @click.command(name="backtest")
 @click.option("--from", "first", required=True, metavar="DATE", help="First day, YYYY-MM-DD.")
 @click.option("--to", "last", required=True, metavar="DATE", help="Last day, included.")
-@click.option("--symbols", default="", metavar="A,B,...", help="Only these; default: UNIVERSE, else every stored one.")
+@click.option("--symbols", metavar="A,B,...", help="Only these; default: UNIVERSE, else every stored one.")
 @click.option("--strategy", default="", metavar="NAME", help="Only this one; default: STRATEGY_SEQUENCE.")
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of the slippage draws; default: SEED.")
 @home_option

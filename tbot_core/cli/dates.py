@@ -23,6 +23,12 @@ def day_range(first: str, last: str) -> tuple[date, date]:
     return begin, end
 
 
-def names(text: str) -> tuple[str, ...]:
-    """The symbols of a list separated by commas, in capitals."""
-    return tuple(name.strip().upper() for name in text.split(",") if name.strip())
+def names(text: str | None) -> tuple[str, ...]:
+    """The symbols of a list separated by commas, in capitals, each once; none where no list is given.
+
+    Raises UsageError for a list that names none: it must not mean all of them.
+    """
+    found = tuple(dict.fromkeys(part.strip().upper() for part in (text or "").split(",") if part.strip()))
+    if text is not None and not found:
+        raise UsageError(f"--symbols {text!r} names no symbol.", "Name some, as in A,B, or leave the option out.")
+    return found

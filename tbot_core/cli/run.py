@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import attrs
 import click
 
+from tbot_core.cli.dates import names
 from tbot_core.cli.options import emit, home_option, json_option, resolve_home, use_home
 from tbot_core.errors import UsageError
 
@@ -101,7 +102,7 @@ def wished(  # noqa: PLR0913  -- click hands every option over by its name
         home=(home or DEMO_HOME) if demo else resolve_home(home),
         first=first,
         last=last,
-        symbols=tuple(dict.fromkeys(part.strip().upper() for part in (symbols or "").split(",") if part.strip())),
+        symbols=names(symbols),
         rate=_rate(speed),
         seed=seed,
         sessions=sessions or (DEMO_SESSIONS if demo else 1),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.errors import AccessError, TbotError, VaultError
+from tbot_core.errors import AccessError, SettingsError, TbotError, VaultError
 from tbot_core.seams import disk
 from tbot_core.settings.files import LIMIT_BYTES, Parsed, parse
 from tbot_core.settings.findings import Finding, shown
@@ -62,9 +62,11 @@ class Sources:
     def texts(self) -> dict[str, str]:
         """The text of every key; one of both files counts as in the trading configuration, but for EXTENSIONS.
 
-        What cannot be parsed is left out. Raises AccessError or VaultError for a file that cannot be read.
+        What cannot be parsed is left out. Raises SettingsError or VaultError for a file that cannot be read.
         """
         for source in self.both:
+            if isinstance(source.fault, AccessError):
+                raise SettingsError(source.fault.message, source.fault.remedy) from source.fault
             if source.fault is not None:
                 raise source.fault
         texts = {entry.key: entry.value for entry in self.env.parsed.entries}

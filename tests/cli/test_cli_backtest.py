@@ -1,0 +1,85 @@
+"""`tbot backtest` from the command line: its words, its document, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tbot_core import cli
+from tbot_core.cli.dates import day, day_range, names
+from tbot_core.errors import UsageError
+from tbot_core.testing.store import StoreBench, exchange_sessions, rising_bars
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DAY = "2018-07-02"
+RANGE = ("--from", DAY, "--to", DAY)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """An instance with one session of a stock that rises a cent a minute, and a strategy that buys it."""
+    bench = StoreBench(folder=tmp_path / "data")
+    bench.folder.mkdir()
+    bench.put(rising_bars("AAA", exchange_sessions(DAY, DAY), price=20.0))
+    lines = ("STRATEGY_SEQUENCE=open,mid", "FILTERS=none", "BROKER_NAME=PAPER", "STRAT_OPEN_BUFFER=0", "VOLUME_LIMIT=0")
+    (tmp_path / ".env_bot").write_text("\n".join(lines))
+    return tmp_path
+
+
+def test_the_document_holds_the_trade(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--json writes one document with the trade, the denials and both hashes."""
+    assert cli.invoke(["backtest", *RANGE, "--json", "--home", str(home), "--seed", "3"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["mode"], document["sessions"], document["symbols"]) == ("backtest", 1, 1)
+    assert [(trade["strategy"], trade["symbol"]) for trade in document["trades"]] == [("open", "AAA")]
+    assert document["settings_hash"]
+    assert document["data_hash"]
+
+
+def test_a_person_reads_trades_profit_and_strategies(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without --json the lines say sessions, equity, and each strategy's part."""
+    assert cli.invoke(["backtest", *RANGE, "--home", str(home), "--symbols", "aaa"]) == 0
+    said = capsys.readouterr().out
+    assert "1 sessions, 1 symbols, 1 trades" in said
+    assert "  open: 1 trades" in said
+
+
+def test_one_strategy_may_run_alone(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--strategy runs that one, whatever the sequence says."""
+    assert cli.invoke(["backtest", *RANGE, "--json", "--home", str(home), "--strategy", "mid"]) == 0
+    assert json.loads(capsys.readouterr().out)["trades"] == []
+
+
+@pytest.mark.parametrize("text", ["", ",,,", " , "])
+@pytest.mark.parametrize("words", [("backtest", *RANGE), ("run", "--replay", f"{DAY}..{DAY}")])
+def test_a_list_without_symbols_is_refused(
+    home: Path, words: tuple[str, ...], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A list that names no symbol does not mean all of them."""
+    assert cli.invoke([*words, "--symbols", text, "--home", str(home)]) == 2
+    assert "names no symbol" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [("backtest", *RANGE), ("run", "--replay", f"{DAY}..{DAY}")])
+def test_settings_that_are_a_folder_are_faulty_settings(
+    tmp_path: Path, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A trading configuration that cannot be read is said in a sentence, exit 3, and nothing is written."""
+    (tmp_path / ".env_bot").mkdir()
+    assert cli.invoke([*words, "--home", str(tmp_path)]) == 3
+    assert "Cannot read" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [".env_bot"]
+
+
+def test_days_and_lists_as_people_type_them() -> None:
+    """Symbols are capitals, each once; days are ISO; a reversed range says how to write it."""
+    assert names("spy, qqq,SPY") == ("SPY", "QQQ")
+    assert names(None) == ()
+    with pytest.raises(UsageError, match="is no day"):
+        day("yesterday")
+    with pytest.raises(UsageError, match="is reversed"):
+        day_range("2018-07-03", DAY)
