@@ -145,8 +145,9 @@ def assemble(home: Path | str | None, mode: Mode, clock: Clock, overrides: Mappi
     warnings = _unapproved(Instance.at(home), listings, texts, mode)
     # Without settings nothing is imported, and nothing is written where no instance is.
     named = _wanted(texts, mode) if sources.bot.stands or mode == "demo" else []
-    _settle_first(named, listings, mode)
-    configuration.load(home, mode=mode, overrides=overrides, sources=sources)  # faults, before any plugin is tried
+    if mode != "live":  # live, every plugin is approved file by file: there is nothing to try first
+        _settle_first(named, listings, mode)
+        configuration.load(home, mode=mode, overrides=overrides, sources=sources)
     wanted, held = guard.held_back(named, listings, Instance.at(home).data, clock.now())
     loader = Loader()
     loaded, failed = loader.offers(wanted, listings)
