@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 fits='import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'
-candidates="${PYTHON:-} python3.13 python3.12 python3.11 python3 /usr/bin/python3"
+candidates="${PYTHON:-} python3.11 python3.12 python3.13 python3 /usr/bin/python3"
 
 works() {
     "$1" -c "$fits" > /dev/null 2>&1
