@@ -23,7 +23,7 @@ SINGULARS = {
     "brokers": "broker", "strategies": "strategy", "filters": "filter", "alerts": "alert", "extensions": "extension",
 }  # fmt: skip
 FORBIDDEN = (
-    r"/w[o]rk/|/tmp/b[o]ot|/root/|/home/(?!you\b)\w",
+    r"/w[o]rk/|/tmp/boo[t]|/root/|/home/(?!you\b)\w",
     r"\bpypi\b|pythonhosted|npmjs|/simple\b(?=/)",
     r"(?i)\b(sandbox|workplace)\b|\bhelper session|\bissue #?\d|\bpart \d of \d",
 )
