@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from tbot_broker_paper import path, plan
-from tbot_core.bars import Array, Day
+from tbot_core.bars import Array, Day, Flags
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -33,7 +33,7 @@ class _Daily:
     low: Array
     close: Array
     so_far: Array
-    counts: Array
+    counts: Flags
 
 
 class SimulatedMarket:
@@ -107,7 +107,7 @@ class SimulatedMarket:
         )
 
 
-def _mean(rows: list[Array], counts: list[Array]) -> Array:
+def _mean(rows: list[Array], counts: list[Flags]) -> Array:
     counted = np.array(counts, dtype=np.float64)
     with np.errstate(invalid="ignore"):
         mean: Array = np.add.reduce(np.array(rows) * counted) / np.add.reduce(counted)
