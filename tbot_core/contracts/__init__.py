@@ -1,0 +1,31 @@
+"""What plugins provide and what they are given: the protocols between the core and everything else."""
+
+from tbot_core.contracts.broker import Broker, BrokerEvent, SimulatedVenue, VenueRules
+from tbot_core.contracts.deciding import Check, Explains, Filter, Needs, RiskCheck, Screens, Strategy
+from tbot_core.contracts.feed import Feed, FeedLabel, FeedRequest, FeedSession, FeedSource
+from tbot_core.contracts.plugin import Context, KeyProvider, Log, Plugin, RunInfo, SecretValue
+
+__all__ = [
+    "Broker",
+    "BrokerEvent",
+    "Check",
+    "Context",
+    "Explains",
+    "Feed",
+    "FeedLabel",
+    "FeedRequest",
+    "FeedSession",
+    "FeedSource",
+    "Filter",
+    "KeyProvider",
+    "Log",
+    "Needs",
+    "Plugin",
+    "RiskCheck",
+    "RunInfo",
+    "Screens",
+    "SecretValue",
+    "SimulatedVenue",
+    "Strategy",
+    "VenueRules",
+]

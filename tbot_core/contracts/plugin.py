@@ -1,0 +1,99 @@
+"""What a plugin offers, and what it is built with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import attrs
+
+from tbot_core.clock import Clock
+from tbot_core.contracts.feed import FeedLabel
+from tbot_core.needs import PluginNeeds
+
+
+class Log(Protocol):
+    """A structured logger: an event's name, then fields."""
+
+    def debug(self, event: str, **fields: object) -> None:
+        """For whoever looks for a fault."""
+
+    def info(self, event: str, **fields: object) -> None:
+        """For whoever wants to know today."""
+
+    def warning(self, event: str, **fields: object) -> None:
+        """Something to look at; work goes on."""
+
+    def error(self, event: str, **fields: object) -> None:
+        """Something failed."""
+
+
+class SecretValue(Protocol):
+    """A secret that shows itself nowhere, unless it is told to."""
+
+    def reveal(self) -> str:
+        """The value as text, for a library that wants text."""
+
+    def wipe(self) -> None:
+        """Overwrite the value, once it is no longer needed."""
+
+
+@attrs.frozen(kw_only=True)
+class Context:
+    """What a plugin is built with: the clock, a logger of its own, and a folder of its own inside the instance.
+
+    `secrets` holds, by category, the plugin's own fields of the categories that its `needs` name, and nothing else.
+    """
+
+    clock: Clock
+    log: Log
+    data_dir: Path
+    secrets: Mapping[str, Mapping[str, SecretValue]] = attrs.field(factory=dict, repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class Plugin:
+    """A plugin's one offer.
+
+    `name` equals the entry point's; `config` is a frozen attrs class whose fields are made by
+    `tbot_core.declaration.setting`; `create(config, context)` returns the finished object of its kind and may import
+    heavy libraries; `capabilities` are words of the kind (`feed`: a broker that also serves bars); `needs` is what it
+    reaches for beyond computing, which whoever approves it is shown.
+    """
+
+    name: str
+    summary: str
+    config: type[Any]
+    create: Callable[[Any, Context], object]
+    capabilities: frozenset[str] = frozenset()
+    needs: PluginNeeds = attrs.field(factory=PluginNeeds)
+
+
+@runtime_checkable
+class KeyProvider(Protocol):
+    """Where the keys of the encrypted files come from.
+
+    A key is 32 bytes; `category` is a category of secrets, or `audit`; `slot` is `cur`, and around a rotation `next`
+    and `prev`. A failure is raised as VaultError or OSError, never answered with None.
+    """
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """`put`: keys can be written, so that they can be made and rotated."""
+
+    def get_key(self, category: str, slot: str) -> bytes | bytearray | memoryview | None:
+        """The key, None where there is none; a bytearray is overwritten by the caller."""
+
+    def put_key(self, category: str, slot: str, key: memoryview | None) -> None:
+        """Keep the key durably, in place of the one before; with None take it away."""
+
+
+@attrs.frozen(kw_only=True)
+class RunInfo:
+    """What observers are told of a run; `report` is set when it has stopped."""
+
+    run_id: str
+    mode: str
+    label: FeedLabel | None = None
+    summary: Mapping[str, object] = attrs.field(factory=dict)
