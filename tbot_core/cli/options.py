@@ -7,10 +7,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from tbot_core.errors import UsageError
 from tbot_core.seams import environ
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+class _Folder(click.Path):
+    """A folder by its path; no text at all, as of an unset shell variable, would pass for the working directory."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            raise UsageError("--home '' names no folder.", "Name one, or leave the option out.")
+        return super().convert(value, param, ctx)
 
 
 def _told(ctx: click.Context, _parameter: click.Parameter, value: Path | None) -> Path | None:
@@ -29,7 +39,7 @@ def _point(ctx: click.Context, home: Path) -> None:
 
 home_option: Final = click.option(
     "--home",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=_Folder(file_okay=False, path_type=Path),
     metavar="DIR",
     callback=_told,
     help="The instance's folder. Default: $TBOT_HOME, else the working directory.",

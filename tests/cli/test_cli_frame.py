@@ -191,6 +191,13 @@ def test_home_is_the_option_else_the_variable_else_here(
     assert invoke(["sample", "--home", str(tmp_path / "file")]) == 2
 
 
+def test_a_home_without_a_name_is_refused(command: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    """An unset shell variable after --home does not mean the working directory: exit 2, and nothing is done."""
+    command["do"] = lambda *_: pytest.fail("the command was called")
+    assert invoke(["sample", "--home", ""]) == 2
+    assert "--home '' names no folder" in capsys.readouterr().err
+
+
 def test_a_document_is_one_sorted_json_text(command: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     """With --json the document alone is written, keys sorted, values of the edge as strings; else the lines."""
     document = {
