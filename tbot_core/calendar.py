@@ -148,7 +148,7 @@ class ExchangeCalendar:
 
     def closed_reason(self, day: dt.date) -> str | None:
         """Why the day has no session (weekend, the holiday's name, the override's reason), or None if it has one."""
-        _must_be_covered(day)
+        must_be_covered(day)
         weekday = day.weekday()
         if weekday not in EXCHANGE_WEEKDAYS:
             return "weekend"
@@ -185,7 +185,8 @@ class ExchangeCalendar:
                 yield session
 
 
-def _must_be_covered(day: dt.date) -> None:
+def must_be_covered(day: dt.date) -> None:
+    """Raise DataError for a day before the calendar's first or after its last, ValueError for a moment."""
     if isinstance(day, dt.datetime):
         message = f"{day.isoformat()} is a moment: a session is named by its exchange date."
         raise ValueError(message)  # noqa: TRY004  a datetime is a date by type; it is the value that misleads

@@ -12,14 +12,14 @@ from tbot_core import clock, windows
 from tbot_core.calendar import (
     EXCHANGE,
     EXCHANGE_WEEKDAYS,
-    FIRST_DAY,
-    LAST_DAY,
     WEEKDAY_NAMES,
     ExchangeCalendar,
     Session,
 )
+from tbot_core.cli.dates import covered
+from tbot_core.cli.dates import day as day_of
 from tbot_core.cli.options import emit, home_option, json_option
-from tbot_core.errors import UsageError
+from tbot_core.errors import DataError
 from tbot_core.reasons import Reason
 from tbot_core.window import Window
 from tbot_core.windows import Anchor, NamedWindow
@@ -64,11 +64,11 @@ class Day:
 
 @attrs.frozen(kw_only=True)
 class Agenda:
-    """Consecutive days, and the first session after them."""
+    """Consecutive days, and the first session after them; None where the calendar ends before it."""
 
     plan: Plan
     days: tuple[Day, ...]
-    next_session: Session
+    next_session: Session | None
 
 
 SAMPLE: Final = Plan(
@@ -97,7 +97,7 @@ SAMPLE: Final = Plan(
 @json_option
 def command(date: str | None, days: int, home: Path | None, *, as_json: bool) -> None:
     """Show the session of DATE (YYYY-MM-DD, default today in New York) and the strategies' windows."""
-    first = clock.exchange_time(clock.SystemClock().now()).date() if date is None else _day(date)
+    first = clock.exchange_time(clock.SystemClock().now()).date() if date is None else day_of(date)
     shown = agenda(first, days, plan_of(home))
     emit(document(shown), as_json=as_json, lines=lines(shown))
 
@@ -123,15 +123,10 @@ def plan_of(home: Path | None) -> Plan:
 
 def agenda(first: dt.date, days: int, plan: Plan) -> Agenda:
     """The days from the first on; raises UsageError where the exchange calendar does not reach."""
-    if not FIRST_DAY <= first <= LAST_DAY - dt.timedelta(days=MOST_DAYS):
-        latest = LAST_DAY - dt.timedelta(days=MOST_DAYS)
-        raise UsageError(f"{first} is outside the exchange calendar.", f"Choose a day from {FIRST_DAY} to {latest}.")
     calendar = ExchangeCalendar(weekdays=plan.weekdays)
-    dates = [first + dt.timedelta(days=offset) for offset in range(days)]
+    dates = [covered(first + dt.timedelta(days=offset)) for offset in range(days)]
     return Agenda(
-        plan=plan,
-        days=tuple(_day_of(date, calendar, plan) for date in dates),
-        next_session=calendar.next(dates[-1]),
+        plan=plan, days=tuple(_day_of(date, calendar, plan) for date in dates), next_session=_next(calendar, dates[-1])
     )
 
 
@@ -141,7 +136,7 @@ def document(shown: Agenda) -> dict[str, object]:
         "anchor": shown.plan.anchor,
         "calendar": EXCHANGE,
         "days": [_day_document(day, shown.plan) for day in shown.days],
-        "next_session": _session_document(shown.next_session),
+        "next_session": None if shown.next_session is None else _session_document(shown.next_session),
         "windows_from": shown.plan.source,
     }
 
@@ -152,16 +147,19 @@ def lines(shown: Agenda) -> Iterator[str]:
         yield from _day_lines(day, shown.plan)
         yield ""
     following = shown.next_session
-    yield f"Next session: {_named(following.date)}, {clock.both_times(following.open)}"
+    if following is None:
+        yield "Next session: beyond the exchange calendar"
+    else:
+        yield f"Next session: {_named(following.date)}, {clock.both_times(following.open)}"
     if shown.plan.source == "sample":
         yield "The windows are the sample's: no settings here name a strategy."
 
 
-def _day(written: str) -> dt.date:
+def _next(calendar: ExchangeCalendar, date: dt.date) -> Session | None:
     try:
-        return dt.date.fromisoformat(written)
-    except ValueError as error:
-        raise UsageError(f"{written!r} is no date.", "Write it as 2026-11-27.") from error
+        return calendar.next(date)
+    except DataError:
+        return None
 
 
 def _day_of(date: dt.date, calendar: ExchangeCalendar, plan: Plan) -> Day:

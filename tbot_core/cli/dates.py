@@ -1,18 +1,28 @@
-"""Days and lists of symbols as people type them."""
+"""Days, ranges and lists of symbols as people type them."""
 
 from __future__ import annotations
 
 from datetime import date
 
-from tbot_core.errors import UsageError
+from tbot_core.calendar import must_be_covered
+from tbot_core.errors import DataError, UsageError
 
 
 def day(text: str) -> date:
-    """The day of YYYY-MM-DD; raises UsageError for anything else."""
+    """The day of YYYY-MM-DD; raises UsageError for anything else, and for a day that the calendar does not cover."""
     try:
-        return date.fromisoformat(text)
+        return covered(date.fromisoformat(text.strip()))
     except ValueError:
         raise UsageError(f"{text!r} is no day.", "Write it as YYYY-MM-DD, for example 2018-02-16.") from None
+
+
+def covered(found: date) -> date:
+    """The day itself; raises UsageError where the exchange calendar does not reach."""
+    try:
+        must_be_covered(found)
+    except DataError as fault:
+        raise UsageError(fault.message, fault.remedy) from None
+    return found
 
 
 def day_range(first: str, last: str) -> tuple[date, date]:

@@ -11,7 +11,7 @@ import attrs
 
 from tbot_core import records
 from tbot_core.assembly import assemble
-from tbot_core.cli import runs
+from tbot_core.cli import dates, runs
 from tbot_core.cli.runs import RunFile
 from tbot_core.clock import SystemClock, exchange_moment, exchange_time, exchange_zone
 from tbot_core.errors import JournalError, TbotError, UsageError
@@ -104,10 +104,7 @@ def _session(
 
 def _asked(at: str | None, date: str | None) -> tuple[dt.date | None, dt.time | dt.datetime | None]:
     """The session's date and the time that were asked for."""
-    try:
-        day = None if date is None else dt.date.fromisoformat(date)
-    except ValueError as error:
-        raise UsageError(f"{date!r} is no date.", "Write it as 2026-11-27.") from error
+    day = None if date is None else dates.day(date)
     if at is None:
         return day, None
     try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import attrs
 import click
 
-from tbot_core.cli.dates import names
+from tbot_core.cli.dates import day_range, names
 from tbot_core.cli.options import emit, home_option, json_option, resolve_home, use_home
 from tbot_core.errors import UsageError
 
@@ -200,11 +200,7 @@ def _rate(speed: str | None) -> float | None:
 
 
 def _range(text: str) -> tuple[dt.date, dt.date]:
-    ends = text.split("..")
-    try:
-        first, last = (dt.date.fromisoformat(end.strip()) for end in ends)
-    except ValueError as error:
-        raise UsageError(f"{text!r} is no range of dates.", "Write it as 2018-02-16..2018-03-29.") from error
-    if last < first:
-        raise UsageError(f"The range {text} is reversed.", f"Write it as {last}..{first}.")
-    return first, last
+    first, separator, last = text.partition("..")
+    if not separator:
+        raise UsageError(f"{text!r} is no range of days.", "Write it as 2018-02-16..2018-03-29.")
+    return day_range(first, last)

@@ -17,6 +17,7 @@ from tbot_core.clock import SystemClock, exchange_time
 if TYPE_CHECKING:
     from pathlib import Path
 
+OUTSIDE = "is outside the exchange calendar, which covers 2008-01-01 to 2060-12-31."
 SETTINGS = """\
 STRATEGY_SEQUENCE=OPEN,CLOSE
 START_TIME_OPEN=14:40
@@ -168,10 +169,10 @@ def test_today_is_the_exchange_s_day(tmp_path: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("date", "words"),
     [
-        ("2026-02-29", "'2026-02-29' is no date"),
-        ("tomorrow", "'tomorrow' is no date"),
-        ("2007-12-31", "2007-12-31 is outside the exchange calendar"),
-        ("2060-01-01", "2060-01-01 is outside the exchange calendar"),
+        ("2026-02-29", "'2026-02-29' is no day"),
+        ("tomorrow", "'tomorrow' is no day"),
+        ("2007-12-31", f"2007-12-31 {OUTSIDE}"),
+        ("2061-01-01", f"2061-01-01 {OUTSIDE}"),
     ],
 )
 def test_a_wrong_date_is_wrong_usage(date: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -179,6 +180,27 @@ def test_a_wrong_date_is_wrong_usage(date: str, words: str, tmp_path: Path, caps
     code, out, err = shown(capsys, date, "--home", str(tmp_path))
     assert (code, out) == (2, "")
     assert words in err
+
+
+@pytest.mark.parametrize("far", ["2007-12-31", "2061-01-01"])
+@pytest.mark.parametrize("command", ["run", "backtest", "calendar"])
+def test_days_beyond_the_calendar_are_refused_alike(
+    home: Path, command: str, far: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever is given a day before the calendar's first or after its last says one sentence with both, and exits 2."""
+    first, last = sorted((far, "2026-07-01"))
+    words = {"run": ["--replay", f"{first}..{last}"], "backtest": ["--from", first, "--to", last], "calendar": [far]}
+    assert cli.invoke([command, *words[command], "--home", str(home)]) == 2
+    assert f"{far} {OUTSIDE}" in capsys.readouterr().err
+
+
+def test_the_calendar_s_last_day_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The last day has its session and no next one; a day more is refused."""
+    code, out, _ = shown(capsys, "2060-12-31", "--home", str(tmp_path))
+    assert (code, "Next session: beyond the exchange calendar" in out) == (0, True)
+    code, out, _ = shown(capsys, "2060-12-31", "--home", str(tmp_path), "--json")
+    assert json.loads(out)["next_session"] is None
+    assert shown(capsys, "2060-12-31", "--days", "2", "--home", str(tmp_path))[0] == 2
 
 
 def test_wrong_settings_are_refused(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -93,8 +93,8 @@ def test_plain_lines_tell_fills_exits_and_sessions_and_end_with_tables(
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (("--replay", "2018-02-16"), "is no range of dates"),
-        (("--replay", "2018-02-30..2018-03-01"), "is no range of dates"),
+        (("--replay", "2018-02-16"), "is no range of days"),
+        (("--replay", "2018-02-30..2018-03-01"), "is no day"),
         (("--replay", "2018-03-29..2018-02-16"), "is reversed"),
         (("--demo", "--replay", "2018-02-16..2018-02-16"), "exclude each other"),
         (("--replay", "2018-02-16..2018-02-16", "--sessions", "2"), "the demo's"),

@@ -112,8 +112,8 @@ def test_a_symbol_without_a_signal_is_told_how_close_it_came(traded: Path, capsy
         (("TARNO", "--at", "09:30"), "outside the session", 2),
         (("TARNO", "--at", "16:01"), "outside the session", 2),
         (("TARNO", "--at", "25:99"), "is no time", 2),
-        (("TARNO", "--date", "yesterday"), "is no date", 2),
-        (("TARNO", "--date", "2001-01-01"), "has no session of 2001-01-01", 2),
+        (("TARNO", "--date", "yesterday"), "is no day", 2),
+        (("TARNO", "--date", "2011-01-03"), "has no session of 2011-01-03", 2),
         (("TARNO", "--run", "zzz"), "names 0 runs", 2),
     ],
 )
