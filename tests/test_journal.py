@@ -220,8 +220,9 @@ def test_a_damaged_index_is_no_whole_journal(journal: Journal, index: str) -> No
 
 
 def out_of_reach(path: Path) -> None:
-    """SQLite cannot make the file that it shares with others, as in a folder that nobody may write to."""
-    path.with_name(f"{path.name}-shm").mkdir()
+    """SQLite can make no files beside it, as in a folder that nobody may write to."""
+    for suffix in ("wal", "shm"):
+        path.with_name(f"{path.name}-{suffix}").symlink_to(path.parent / "nowhere" / suffix)
 
 
 def test_a_closed_journal_is_read_where_nobody_can_write(journal: Journal) -> None:
