@@ -13,17 +13,17 @@ from typing import Final
 from tbot_core.errors import AccessError
 
 MEMORY: Final = Path("/dev/shm")  # noqa: S108  -- memory, and a folder of our own in it
-_MOUNTS: Final = Path("/proc/mounts")
+MOUNTS: Final = Path("/proc/mounts")
 _FALLBACK: Final = "vi"
 
 
-def edit(name: str, data: bytes, *, folder: Path = MEMORY) -> bytes:
+def edit(name: str, data: bytes, *, folder: Path = MEMORY, mounts: Path = MOUNTS) -> bytes:
     """What a person makes of the text: $VISUAL, else $EDITOR, else vi works on a file called `name`.
 
-    The file, and whatever the editor leaves beside it, is in memory and is overwritten and removed afterwards. Raises
-    AccessError where there is no file system in memory, and when the editor fails.
+    The file, and whatever the editor leaves beside it, is in memory and is overwritten and removed afterwards; `mounts`
+    says what is memory. Raises AccessError where there is no file system in memory, and when the editor fails.
     """
-    if not _in_memory(folder):
+    if not _in_memory(folder, mounts):
         raise AccessError(
             f"{folder} is no file system in memory, so there is no safe place for the text.",
             "Mount a tmpfs there, or set the values from standard input.",
@@ -51,10 +51,10 @@ def _run(file: Path) -> None:
         raise AccessError(f"The editor ended with {done.returncode}.", "Nothing was changed.")
 
 
-def _in_memory(folder: Path) -> bool:
+def _in_memory(folder: Path, mounts: Path) -> bool:
     """Whether the folder is the root of a tmpfs, as the kernel says."""
     try:
-        mounts = [line.split() for line in _MOUNTS.read_text().splitlines()]
+        rows = [line.split() for line in mounts.read_text().splitlines()]
     except OSError:
         return False
-    return any(parts[1] == str(folder) and parts[2] in {"tmpfs", "ramfs"} for parts in mounts)
+    return any(row[1] == str(folder) and row[2] in {"tmpfs", "ramfs"} for row in rows)

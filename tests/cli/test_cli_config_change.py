@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tbot_core import cli
 from tbot_core.errors import AccessError
+from tbot_core.journal import Entry, open_journal
+from tbot_core.records import RUN_STARTED
 from tbot_core.seams import editor
 from tbot_core.settings import access, load
 from tbot_core.settings.instance import Instance
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BOT = "STRATEGY_SEQUENCE=open\nBROKER_NAME=PAPER\nDAILY_LOSS_LIMIT=0.05\nSEED=7\n"
+MOMENT = dt.datetime(2026, 1, 5, 14, 30, tzinfo=dt.UTC)
 
 
 @pytest.fixture
@@ -86,9 +91,11 @@ def test_an_edit_that_does_not_hold_changes_nothing(
 
 
 def test_without_memory_or_editor_nothing_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder on a disk, and a program that is not there, are refused."""
+    """A folder on a disk, a system that does not say what is memory, and a program that is not there, are refused."""
     with pytest.raises(AccessError, match="no file system in memory"):
         editor.edit("x", b"", folder=tmp_path)
+    with pytest.raises(AccessError, match="no file system in memory"):
+        editor.edit("x", b"", mounts=tmp_path / "none")
     monkeypatch.setenv("VISUAL", "/no/such/editor")
     with pytest.raises(AccessError, match="The editor could not be used"):
         editor.edit("x", b"secret")
@@ -104,6 +111,31 @@ def test_diff_says_what_changed_since_another_file(home: Path, capsys: pytest.Ca
     assert "more a day" in found["DAILY_LOSS_LIMIT"]["sentence"]
     assert cli.invoke(["config", "diff", "--from", str(home / ".env_bot"), "--home", str(home)]) == 0
     assert "No value differs." in capsys.readouterr().out
+
+
+def test_the_money_of_a_change_is_that_of_paper_trading(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A share is told in USD of the last known equity of paper, not of another run; without one, of its first cash."""
+    other = home / "other"
+    other.write_text(BOT.replace("0.05", "0.03"))
+
+    def told() -> str:
+        assert cli.invoke(["config", "diff", "--from", str(other), "--home", str(home)]) == 0
+        return capsys.readouterr().out
+
+    instance = Instance(home)
+    record(instance.runs / "demo.sqlite", Entry(kind=RUN_STARTED, payload={"equity": "7000000"}, time=MOMENT))
+    assert "up to 2,000.00 more a day" in told()
+    record(instance.journal)
+    assert "up to 2,000.00 more a day" in told()
+    record(instance.journal, Entry(kind=RUN_STARTED, payload={"equity": "250000"}, time=MOMENT))
+    assert "up to 5,000.00 more a day" in told()
+
+
+def record(path: Path, *entries: Entry) -> None:
+    """Append to the journal at a path, which is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with closing(open_journal(path)) as journal:
+        journal.append(entries)
 
 
 def test_the_encrypted_form_may_lie_elsewhere(home: Path) -> None:

@@ -19,7 +19,7 @@ from tbot_core import cli, errors
 from tbot_core.cli import COMMANDS, group, invoke
 from tbot_core.cli.failures import Unforeseen
 from tbot_core.cli.options import emit, home_option, json_option, resolve_home, use_home
-from tbot_core.seams import environ, spawn
+from tbot_core.seams import environ, log, spawn
 from tbot_core.seams.secret import Secret
 
 HEAVY = ("asyncio", "cattrs", "filelock", "holidays", "numpy", "pandas", "polars", "rich", "sqlite3", "structlog")
@@ -307,6 +307,29 @@ def test_a_log_that_cannot_be_written_is_said(tmp_path: Path, capsys: pytest.Cap
     text = capsys.readouterr().err
     assert "Cannot make the folder" in text
     assert "TBOT_DEBUG=1" in text
+
+
+def test_what_was_said_early_is_kept_in_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Lines of a command that ended before the log was open reach the instance's; where it has none, nobody minds."""
+    (tmp_path / ".env_bot").write_text("LOG_FORMAT=json\n")
+    unforeseen = Unforeseen()
+    log.hold()
+    log.logger("early").warning("plugin.odd")
+    unforeseen.settle()
+    unforeseen.home = tmp_path
+    unforeseen.settle()
+    file = tmp_path / "logs" / "tbot.log"
+    kept = file.read_text()
+    assert "plugin.odd" in kept
+    unforeseen.settle()
+    assert file.read_text() == kept
+    log.hold()
+    log.logger("early").warning("plugin.odd")
+    file.unlink()
+    file.parent.rmdir()
+    file.parent.write_text("in the way")
+    unforeseen.settle()
+    assert capsys.readouterr() == ("", "")
 
 
 def test_the_hook_knows_the_home_of_the_command(command: dict[str, Any], tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import io
 import os
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -163,6 +164,18 @@ def test_a_hang_up_that_is_ignored_from_the_start_stays_so() -> None:
                 os.kill(os.getpid(), number)
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_thread_without_signals_runs_all_the_same() -> None:
+    """Only the main thread may say what signals do; a command line that is called in another one leaves them alone."""
+    before = [signal.getsignal(number) for number in signals.stops()]
+
+    def inside() -> list[Any]:
+        with signals.interruptible():
+            return [signal.getsignal(number) for number in signals.stops()]
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(inside).result() == before
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
