@@ -30,6 +30,7 @@ from tbot_core.runner.session import SessionRun, Trading
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from tbot_core.contracts import Permit
     from tbot_core.model import Order
 
 SESSIONS = 30
@@ -79,10 +80,10 @@ class Timed:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._broker, name)
 
-    async def submit(self, order: Order) -> None:
+    async def submit(self, order: Order, permit: Permit) -> None:
         """Hand the order over, and note the moment of the first of a minute."""
         self.handed = self.handed or time.perf_counter()
-        await self._broker.submit(order)
+        await self._broker.submit(order, permit)
 
 
 def source(session: Session, symbols: int, seed: int = 0) -> Source:

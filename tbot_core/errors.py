@@ -10,6 +10,7 @@ The tree::
     ├── BrokerError          4    a broker or the way to it
     │   ├── Rejected              the broker refused, with its own words
     │   ├── Unavailable           nothing was sent
+    │   │   └── Withdrawn         the right to send was taken back first
     │   └── OutcomeUnknown        sent, and no answer: look it up, never retry blindly
     ├── RiskError            5    refused by a risk rule or for want of arming
     ├── DataError            1    bars and facts: missing or corrupt
@@ -77,6 +78,10 @@ class Rejected(BrokerError):
 
 class Unavailable(BrokerError):
     """The broker could not be reached, and nothing was sent."""
+
+
+class Withdrawn(Unavailable):
+    """The right to send an order was taken back before its first byte."""
 
 
 class OutcomeUnknown(BrokerError):

@@ -18,6 +18,7 @@ from tbot_core.desk import Action, Cancel, Decision, Place, Replace
 from tbot_core.errors import BrokerError, JournalError, Rejected
 from tbot_core.journal import Entry
 from tbot_core.orders import BROKER_WORDS, Effect, OrderEvent, OrderRecord, advance
+from tbot_core.permits import SendPermit, always
 from tbot_core.risk import RiskChange
 from tbot_core.seams import log
 
@@ -175,7 +176,9 @@ class Execution:
                 case Cancel(client_order_id=cid):
                     await self._ask(cid, self._venue.broker.cancel(cid))
                 case Replace(client_order_id=cid, stop_price=price):
-                    await self._ask(cid, self._venue.broker.replace(cid, price))
+                    await self._ask(
+                        cid, self._venue.broker.replace(cid, attrs.evolve(self.orders[cid].order, stop_price=price))
+                    )
 
     async def _ask(self, cid: str, request: Awaitable[None]) -> None:
         """Ask something of an order that rests; what fails is written down and keeps no other request back."""
@@ -192,7 +195,7 @@ class Execution:
     async def _submit(self, order: Order) -> None:
         """Send an order; whatever the way of failing, its record says what is known and no more."""
         try:
-            await self._venue.broker.submit(order)
+            await self._venue.broker.submit(order, SendPermit(order, always))
         except Rejected as refusal:
             self._refused(order, refusal.message)
         except BrokerError as silence:

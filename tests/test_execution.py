@@ -12,7 +12,7 @@ import pytest
 
 from tbot_core import records
 from tbot_core.clock import ManualClock
-from tbot_core.contracts import BrokerEvent, VenueRules
+from tbot_core.contracts import BrokerEvent, Permit, Snapshot, VenueRules
 from tbot_core.desk import Cancel, Desk, Place, Replace
 from tbot_core.errors import BrokerError, JournalError, OutcomeUnknown, Rejected, Unavailable
 from tbot_core.execution import Execution, Minutes, Venue
@@ -28,6 +28,7 @@ from tbot_core.testing.trades import fill, order, proposal, rules, session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from tbot_core.bars import Bars
@@ -62,8 +63,9 @@ class FakeBroker:
         """Never called."""
         raise NotImplementedError
 
-    async def submit(self, order: Order) -> None:
+    async def submit(self, order: Order, permit: Permit) -> None:
         """Take an order."""
+        permit.redeem()
         self._ask(f"submit {order.client_order_id}")
         if self.minute >= 0:
             self.venue.accept(order, self.minute)
@@ -74,16 +76,20 @@ class FakeBroker:
         if self.minute >= 0:
             self.venue.cancel(client_order_id)
 
-    async def replace(self, client_order_id: str, stop_price: Decimal) -> None:
+    async def replace(self, client_order_id: str, order: Order) -> None:
         """Take a request to move a stop."""
-        self._ask(f"replace {client_order_id} {stop_price}")
-        if self.minute >= 0:
-            self.venue.replace(client_order_id, stop_price)
+        self._ask(f"replace {client_order_id} {order.stop_price}")
+        if self.minute >= 0 and order.stop_price is not None:
+            self.venue.replace(client_order_id, order.stop_price)
 
     async def poll(self) -> Sequence[BrokerEvent]:
         """What it was given to say."""
         said, self.said = self.said, []
         return [*said, *self.venue.events()]
+
+    async def snapshot(self, since: datetime) -> Snapshot:
+        """Never called."""
+        raise NotImplementedError
 
     async def close(self) -> None:
         """Nothing to close."""

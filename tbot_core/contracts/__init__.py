@@ -1,6 +1,16 @@
 """What plugins provide and what they are given: the protocols between the core and everything else."""
 
-from tbot_core.contracts.broker import Broker, BrokerEvent, SimulatedVenue, VenueRules
+from tbot_core.contracts.broker import (
+    Broker,
+    BrokerEvent,
+    Finds,
+    Holding,
+    OrderReport,
+    Permit,
+    SimulatedVenue,
+    Snapshot,
+    VenueRules,
+)
 from tbot_core.contracts.deciding import Check, Explains, Filter, Needs, RiskCheck, Screens, Strategy
 from tbot_core.contracts.feed import Feed, FeedLabel, FeedRequest, FeedSession, FeedSource
 from tbot_core.contracts.plugin import Context, KeyProvider, Log, Plugin, RunInfo, SecretValue
@@ -17,15 +27,20 @@ __all__ = [
     "FeedSession",
     "FeedSource",
     "Filter",
+    "Finds",
+    "Holding",
     "KeyProvider",
     "Log",
     "Needs",
+    "OrderReport",
+    "Permit",
     "Plugin",
     "RiskCheck",
     "RunInfo",
     "Screens",
     "SecretValue",
     "SimulatedVenue",
+    "Snapshot",
     "Strategy",
     "VenueRules",
 ]

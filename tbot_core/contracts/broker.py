@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import attrs
 
-from tbot_core.model import Fill
+from tbot_core.model import Account, Fill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from tbot_core.bars import Minute
     from tbot_core.calendar import Session
-    from tbot_core.model import Account, Order
+    from tbot_core.model import Order
 
 
 @attrs.frozen(kw_only=True)
@@ -22,7 +23,10 @@ class VenueRules:
     """What a broker can do; the core never guesses it.
 
     `simulated`: the core shows it every closed minute before deciding on it. `brackets`: an entry's stop and target
-    rest there from its fill on. `quantity_step`: the smallest quantity in shares, for types in `fractional_types`.
+    rest there from its fill on. `amend_atomic`: a resting order is changed in place and keeps its id. `dedupes_cid`: a
+    second order under a client order id is never made, for `dedupe_window_s` seconds. `lookup_window_s`: how long after
+    it was sent an order may still turn up. `requests_per_minute`: 0 where the broker names no limit. `quantity_step`:
+    the smallest quantity in shares, for types in `fractional_types`.
     """
 
     simulated: bool = False
@@ -36,6 +40,9 @@ class VenueRules:
     reduce_only: bool = False
     cancel_all: bool = False
     dead_man_switch: bool = False
+    dedupe_window_s: float = 0.0
+    lookup_window_s: float = 600.0
+    requests_per_minute: int = 0
     quantity_step: Decimal = Decimal(1)
     fractional_types: frozenset[str] = frozenset()
     cid_length: int = 48
@@ -56,11 +63,63 @@ class BrokerEvent:
     words: str = ""
 
 
+@attrs.frozen(kw_only=True)
+class OrderReport:
+    """What a broker knows of an order now, its own word for the outcome included.
+
+    `kind` is that of the event that would have told it: acknowledged while it rests, else rejected, cancelled, expired
+    or fill. `filled` is cumulative; `fills` holds the executions that the broker still names. `client_order_id` is
+    empty for an order that was placed without one.
+    """
+
+    client_order_id: str
+    broker_order_id: str
+    kind: str
+    symbol: str
+    buy: bool
+    quantity: Decimal
+    filled: Decimal = Decimal(0)
+    average_price: Decimal | None = None
+    fills: tuple[Fill, ...] = ()
+    words: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Holding:
+    """What an account holds of a symbol; shares sold short are negative."""
+
+    symbol: str
+    quantity: Decimal
+    average_price: Decimal | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Snapshot:
+    """All of an account that was read in one go: money, holdings, and its open and recently closed orders.
+
+    `barrier` names the moment for which all parts hold, where the venue has such a number; else it is empty, and two
+    readings have to agree before one is believed.
+    """
+
+    account: Account
+    holdings: tuple[Holding, ...] = ()
+    orders: tuple[OrderReport, ...] = ()
+    barrier: str = ""
+
+
+class Permit(Protocol):
+    """The right to send one order, once."""
+
+    def redeem(self) -> None:
+        """Use it, just before the first byte leaves. Raises `Withdrawn` when the order may not be sent any more."""
+
+
 @runtime_checkable
 class Broker(Protocol):
     """An account at a venue.
 
-    Every call may raise `BrokerError`; a submit that may have arrived raises `OutcomeUnknown`.
+    Every call may raise `BrokerError`; a submit that may have arrived raises `OutcomeUnknown`. A reading that is not
+    whole raises `Unavailable`: what is not known is never shown as empty.
     """
 
     @property
@@ -73,20 +132,31 @@ class Broker(Protocol):
     async def account(self) -> Account:
         """Cash, equity and buying power now."""
 
-    async def submit(self, order: Order) -> None:
-        """Hand an order over; what becomes of it comes as events."""
+    async def submit(self, order: Order, permit: Permit) -> None:
+        """Hand an order over; what becomes of it comes as events. Nothing leaves before the permit is redeemed."""
 
     async def cancel(self, client_order_id: str) -> None:
         """Ask for a cancel; its outcome comes as an event."""
 
-    async def replace(self, client_order_id: str, stop_price: Decimal) -> None:
-        """Move a resting stop."""
+    async def replace(self, client_order_id: str, order: Order) -> None:
+        """Change a resting order into `order`, which bears the same id where `amend_atomic` holds, else its own."""
 
     async def poll(self) -> Sequence[BrokerEvent]:
         """Everything that happened since the last call, oldest first; does not wait."""
 
+    async def snapshot(self, since: datetime) -> Snapshot:
+        """Everything at the account, with the orders that were closed since."""
+
     async def close(self) -> None:
         """Log out; resting orders stay."""
+
+
+@runtime_checkable
+class Finds(Protocol):
+    """A broker that can be asked for one order by our id for it, as `query_by_cid` says."""
+
+    async def find(self, client_order_id: str) -> OrderReport | None:
+        """The order, None where the broker does not know it."""
 
 
 @runtime_checkable

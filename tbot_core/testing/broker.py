@@ -12,16 +12,17 @@ Cases of what a broker need not be able to do are skipped by its own `rules`.
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict, TypeVar, Unpack
 
 import attrs
 import pytest
 
-from tbot_core.contracts import Broker, BrokerEvent
-from tbot_core.errors import BrokerError
+from tbot_core.contracts import Broker, BrokerEvent, Finds
+from tbot_core.errors import BrokerError, Withdrawn
 from tbot_core.model import Leg, Order, OrderType, SignalId
+from tbot_core.permits import SendPermit, always
 from tbot_core.testing.causality import demand
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ KINDS: Final = frozenset(
     {"acknowledged", "rejected", "fill", "cancelled", "expired", "replaced", "cancel_refused", "not_found"}
 )
 PRICE: Final = Decimal(20)
+DAWN: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _QUANTITY: Final = Decimal(10)
 _FAR: Final = Decimal(10)
 Said = TypeVar("Said")
@@ -126,7 +128,7 @@ class BrokerContract:
 
     def test_b07_a_resting_order_is_cancelled(self, venue: Venue) -> None:
         """Its cancel is told as an event, and it is not filled any more."""
-        venue.wait(venue.broker.submit(_order(venue, "kit-1", type=OrderType.LIMIT, limit_price=PRICE - _FAR)))
+        _submit(venue, _order(venue, "kit-1", type=OrderType.LIMIT, limit_price=PRICE - _FAR))
         venue.wait(venue.broker.cancel("kit-1"))
         kinds = [event.kind for event in _poll(venue)]
         demand("cancelled" in kinds, "a cancel is told")
@@ -157,7 +159,7 @@ class BrokerContract:
         if not venue.broker.rules.amend_atomic:
             pytest.skip("the broker's rules do not claim it")
         _traded(venue, _protected(venue))
-        venue.wait(venue.broker.replace("kit-stop", PRICE - 8))
+        venue.wait(venue.broker.replace("kit-stop", _stop(venue, PRICE - 8)))
         demand(("replaced", "kit-stop") in _told(_poll(venue)), "the move is told")
         venue.trade_at(PRICE - 5)
         demand(not _fills(_poll(venue)), "the old level does not count any more")
@@ -181,6 +183,47 @@ class BrokerContract:
         cost = sum((fill.quantity * fill.price + fill.fees for fill in fills), Decimal(0))
         demand(abs(before.cash - cost - after.cash) < Decimal("0.01"), "cash falls by price x quantity and fees")
 
+    def test_b13_nothing_leaves_without_a_permit(self, venue: Venue) -> None:
+        """An order whose permit was withdrawn is not sent, not even when its sending had begun."""
+        order = _order(venue, "kit-1")
+        withdrawn = False
+        try:
+            venue.wait(venue.broker.submit(order, SendPermit(order, lambda _: "the kit withdrew it")))
+        except Withdrawn:
+            withdrawn = True
+        demand(withdrawn, "the permit is redeemed before anything leaves")
+        venue.trade_at(PRICE)
+        demand(not _poll(venue), "nothing becomes of an order that was not sent")
+
+    def test_b14_a_snapshot_shows_what_was_traded(self, venue: Venue) -> None:
+        """Holdings, cash and the orders of the day are read together, and a resting order is among them."""
+        rests = _order(venue, "kit-2", type=OrderType.LIMIT, limit_price=PRICE - _FAR)
+        _traded(venue, _order(venue, "kit-1"))
+        _submit(venue, rests)
+        snapshot = venue.wait(venue.broker.snapshot(DAWN))
+        held = {holding.symbol: holding.quantity for holding in snapshot.holdings}
+        demand(held == {venue.symbol: _QUANTITY}, "what was bought is held, and nothing else")
+        demand(snapshot.account == venue.wait(venue.broker.account()), "the money is the account's")
+        kinds = {report.client_order_id: report.kind for report in snapshot.orders}
+        demand(kinds.get("kit-2") == "acknowledged", "an order that rests is listed as such")
+        if venue.broker.rules.lists_closed:
+            demand(kinds.get("kit-1") == "fill", "an order that was filled is listed as such")
+
+    def test_b15_an_order_is_found_by_its_id(self, venue: Venue) -> None:
+        """Its report tells what was filled, at what price; an id that was never sent is not known."""
+        broker = venue.broker
+        if not broker.rules.query_by_cid:
+            pytest.skip("the broker's rules do not claim it")
+        if not isinstance(broker, Finds):
+            pytest.fail("a broker that claims query_by_cid has a method `find`")
+        fills = _fills(_traded(venue, _order(venue, "kit-1")))
+        report = venue.wait(broker.find("kit-1"))
+        demand(report is not None and report.kind == "fill", "a filled order is reported as filled")
+        if report is not None:
+            demand(report.filled == _QUANTITY, "the filled quantity is the sum of the fills")
+            demand(report.average_price == fills[0].price or len(fills) > 1, "one fill's price is the average")
+        demand(venue.wait(broker.find("kit-never-sent")) is None, "what was never sent is not found")
+
 
 def _order(venue: Venue, client_order_id: str, **terms: Unpack[Terms]) -> Order:
     signal = SignalId(session=date(2026, 1, 5), strategy="kit", symbol=venue.symbol, minute=0, rule="kit")
@@ -197,13 +240,20 @@ def _order(venue: Venue, client_order_id: str, **terms: Unpack[Terms]) -> Order:
 
 
 def _protected(venue: Venue) -> Order:
-    stop = _order(venue, "kit-stop", buy=False, leg=Leg.STOP, type=OrderType.STOP, stop_price=PRICE - 4)
-    return _order(venue, "kit-1", protection=(stop,))
+    return _order(venue, "kit-1", protection=(_stop(venue, PRICE - 4),))
+
+
+def _stop(venue: Venue, price: Decimal) -> Order:
+    return _order(venue, "kit-stop", buy=False, leg=Leg.STOP, type=OrderType.STOP, stop_price=price)
+
+
+def _submit(venue: Venue, order: Order) -> None:
+    venue.wait(venue.broker.submit(order, SendPermit(order, always)))
 
 
 def _traded(venue: Venue, order: Order) -> list[BrokerEvent]:
     """What is told of an order that is sent and meets a minute at the usual price."""
-    venue.wait(venue.broker.submit(order))
+    _submit(venue, order)
     venue.trade_at(PRICE)
     return _poll(venue)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tbot_core.model import atoms_of, dollars_of, ticks_of, units_of
+from tbot_core.contracts import Holding
+from tbot_core.model import atoms_of, dollars_of, quantity_of, ticks_of, units_of
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -36,6 +37,15 @@ class Book:
     def gross(self) -> Decimal:
         """What all positions are worth, long or short, dollars."""
         return dollars_of(sum(abs(units) * self._last[symbol] for symbol, units in self._units.items()))
+
+    @property
+    def holdings(self) -> tuple[Holding, ...]:
+        """What is held, by symbol; shares sold short are negative."""
+        return tuple(
+            Holding(symbol=symbol, quantity=side * quantity_of(abs(units)))
+            for symbol, units in sorted(self._units.items())
+            for side in (1 if units > 0 else -1,)
+        )
 
     def book(self, fill: Fill) -> None:
         """Take a fill in; its price is the symbol's last one until a bar closes."""

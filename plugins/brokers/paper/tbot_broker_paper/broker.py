@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_broker_paper.book import Book
+from tbot_broker_paper.reports import Reports
 from tbot_broker_paper.simulator import SimulatedFeed, today_or_next
 from tbot_core.bars import Tape
 from tbot_core.calendar import ExchangeCalendar
 from tbot_core.clock import exchange_time
-from tbot_core.errors import Unavailable
+from tbot_core.contracts import Snapshot
+from tbot_core.errors import Rejected, Unavailable
 from tbot_core.fills import RULES, Costs, Venue
 from tbot_core.model import Account
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from tbot_core.bars import Minute
     from tbot_core.calendar import Session
     from tbot_core.clock import Clock
-    from tbot_core.contracts import BrokerEvent, Feed, FeedRequest, VenueRules
+    from tbot_core.contracts import BrokerEvent, Feed, FeedRequest, Permit, VenueRules
     from tbot_core.model import Order
 
 ACCOUNT_ID: Final = "PAPER"
@@ -46,7 +48,7 @@ class PaperBroker:
         self._book = Book(config.paper_cash)
         self._venue: Venue | None = None
         self._tape = Tape((), 0)
-        self._known: set[str] = set()
+        self._reports = Reports()
         self._events: list[BrokerEvent] = []
 
     @property
@@ -80,7 +82,7 @@ class PaperBroker:
         self._book = Book(cash)
         self._venue = Venue(self._costs, session, symbols)
         self._tape = Tape(symbols, session.minutes)
-        self._known = set()
+        self._reports = Reports()
 
     def observe(self, minute: Minute) -> None:
         """A minute has closed: match what rests, then value what is held."""
@@ -106,15 +108,16 @@ class PaperBroker:
         """Cash, equity at the last prices, and buying power of twice the equity less all that is held."""
         return self._account()
 
-    async def submit(self, order: Order) -> None:
+    async def submit(self, order: Order, permit: Permit) -> None:
         """Take an order; the same client order id again in a session is the same order and changes nothing.
 
         Raises Unavailable while no session is open.
         """
         venue = self._open_venue()
-        if order.client_order_id in self._known:
+        permit.redeem()
+        if order.client_order_id in self._reports:
             return
-        self._known.update({order.client_order_id}, (child.client_order_id for child in order.protection))
+        self._reports.accept(order)
         venue.accept(order, self._tape.closed - 1)
         self._collect(venue)
 
@@ -124,16 +127,24 @@ class PaperBroker:
         venue.cancel(client_order_id)
         self._collect(venue)
 
-    async def replace(self, client_order_id: str, stop_price: Decimal) -> None:
-        """Move a resting stop at once. Raises Unavailable while no session is open."""
+    async def replace(self, client_order_id: str, order: Order) -> None:
+        """Move a resting stop to the order's at once. Raises Unavailable while no session is open."""
         venue = self._open_venue()
-        venue.replace(client_order_id, stop_price)
+        if order.stop_price is None:
+            raise Rejected(f"The paper broker moves stops, and {client_order_id} would have none.")
+        venue.replace(client_order_id, order.stop_price)
         self._collect(venue)
 
     async def poll(self) -> Sequence[BrokerEvent]:
         """What happened since the last call, oldest first."""
         taken, self._events = self._events, []
         return taken
+
+    async def snapshot(self, since: dt.datetime) -> Snapshot:  # noqa: ARG002  a session's orders are few
+        """The account, what it holds, and every order of the session: all of one moment."""
+        orders = self._reports.all()
+        barrier = str(sum(len(report.fills) + 1 for report in orders))
+        return Snapshot(account=self._account(), holdings=self._book.holdings, orders=orders, barrier=barrier)
 
     async def close(self) -> None:
         """Nothing to log out of."""
@@ -156,4 +167,5 @@ class PaperBroker:
         for event in venue.events():
             if event.fill is not None:
                 self._book.book(event.fill)
+            self._reports.take(event)
             self._events.append(event)

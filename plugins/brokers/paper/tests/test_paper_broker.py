@@ -7,7 +7,7 @@ import datetime as dt
 import math
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import attrs
 import numpy as np
@@ -23,11 +23,12 @@ from tbot_core.contracts import Broker, BrokerEvent, Context, FeedRequest, FeedS
 from tbot_core.declaration import declarations
 from tbot_core.errors import DataError, Unavailable
 from tbot_core.model import Leg, Order, OrderType, SignalId
+from tbot_core.permits import SendPermit, always
 from tbot_core.policy import Exits, Simulation
 from tbot_core.seams import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from tbot_core.contracts import Feed
 
@@ -58,6 +59,10 @@ def _order(cid: str, quantity: str, *, buy: bool = True, symbol: str = "A", **te
         type=OrderType.MARKET,
     )
     return attrs.evolve(order, **terms)
+
+
+def _submit(broker: PaperBroker, order: Order) -> Coroutine[Any, Any, None]:
+    return broker.submit(order, SendPermit(order, always))
 
 
 def _session(day: dt.date = DEMO_FIRST_DAY) -> Session:
@@ -125,8 +130,8 @@ def test_the_account_is_exact_to_the_cent() -> None:
     async def day() -> None:
         assert (await broker.connect()).equity == Decimal("10000.00")
         broker.observe(_minute(0, 20.0, 30.0))
-        await broker.submit(_order("a", "100"))
-        await broker.submit(_order("b", "50.5", symbol="B", buy=False))
+        await _submit(broker, _order("a", "100"))
+        await _submit(broker, _order("b", "50.5", symbol="B", buy=False))
         broker.observe(_minute(1, 20.13, 30.0))
         bought, sold = Decimal("2013.00") + 1, Decimal("1515.00") - Decimal("0.55")
         after = await broker.account()
@@ -147,9 +152,9 @@ def test_cash_and_positions_are_equity_at_every_event() -> None:
 
     async def day() -> None:
         broker.observe(_minute(0, 50.0, 30.0))
-        await broker.submit(_order("in", "10.123456"))
+        await _submit(broker, _order("in", "10.123456"))
         broker.observe(_minute(1, 50.0, 30.0))
-        await broker.submit(_order("out", "10.123456", buy=False, leg=Leg.EXIT))
+        await _submit(broker, _order("out", "10.123456", buy=False, leg=Leg.EXIT))
         broker.observe(_minute(2, 49.0, 30.0))
         account = await broker.account()
         fees = sum(event.fill.fees for event in await broker.poll() if event.fill)
@@ -164,8 +169,8 @@ def test_an_event_is_told_once() -> None:
     broker = _opened()
     stop = _order("s", "10", buy=False, leg=Leg.STOP, type=OrderType.STOP, stop_price=Decimal("19.50"))
     broker.observe(_minute(0, 20.0, 30.0))
-    asyncio.run(broker.submit(_order("a", "10", protection=(stop,))))
-    asyncio.run(broker.submit(_order("x", "10", symbol="C")))
+    asyncio.run(_submit(broker, _order("a", "10", protection=(stop,))))
+    asyncio.run(_submit(broker, _order("x", "10", symbol="C")))
     broker.observe(_minute(1, 20.0, 30.0))
     first = _polled(broker)
     assert _kinds(first) == [("acknowledged", "a"), ("rejected", "x"), ("fill", "a"), ("acknowledged", "s")]
@@ -185,8 +190,8 @@ def test_the_same_id_is_the_same_order() -> None:
     entry = _order("a", "10", protection=(stop,))
     broker.observe(_minute(0, 20.0, 30.0))
     for index in (1, 2):
-        asyncio.run(broker.submit(entry))
-        asyncio.run(broker.submit(stop))
+        asyncio.run(_submit(broker, entry))
+        asyncio.run(_submit(broker, stop))
         broker.observe(_minute(index, 20.0, 30.0))
     assert [kind for kind, _ in _kinds(_polled(broker))].count("fill") == 1
 
@@ -196,10 +201,10 @@ def test_cancels_and_moves_are_answered() -> None:
     broker = _opened()
     stop = _order("s", "10", buy=False, leg=Leg.STOP, type=OrderType.STOP, stop_price=Decimal("19.50"))
     broker.observe(_minute(0, 20.0, 30.0))
-    asyncio.run(broker.submit(_order("a", "10", protection=(stop,))))
+    asyncio.run(_submit(broker, _order("a", "10", protection=(stop,))))
     broker.observe(_minute(1, 20.0, 30.0))
     _polled(broker)
-    asyncio.run(broker.replace("s", Decimal("19.80")))
+    asyncio.run(broker.replace("s", attrs.evolve(stop, stop_price=Decimal("19.80"))))
     asyncio.run(broker.cancel("s"))
     asyncio.run(broker.cancel("s"))
     events = _polled(broker)
@@ -212,7 +217,7 @@ def test_the_session_s_end_leaves_nothing_open() -> None:
     broker = _opened()
     stop = _order("s", "10", buy=False, leg=Leg.STOP, type=OrderType.STOP, stop_price=Decimal("15.00"))
     broker.observe(_minute(0, 20.0, 30.0))
-    asyncio.run(broker.submit(_order("a", "10", protection=(stop,))))
+    asyncio.run(_submit(broker, _order("a", "10", protection=(stop,))))
     broker.observe(_minute(1, 20.0, 30.0))
     broker.observe(_minute(2, 21.0, 30.0))
     broker.close_session()
@@ -230,11 +235,11 @@ def test_orders_need_an_open_session() -> None:
     """Before the bell and after the close nothing is sent, and the error says so."""
     broker = _broker()
     with pytest.raises(Unavailable, match="no open session"):
-        asyncio.run(broker.submit(_order("a", "1")))
+        asyncio.run(_submit(broker, _order("a", "1")))
     with pytest.raises(Unavailable):
         asyncio.run(broker.cancel("a"))
     with pytest.raises(Unavailable):
-        asyncio.run(broker.replace("a", Decimal(1)))
+        asyncio.run(broker.replace("a", _order("a", "1", stop_price=Decimal(1))))
 
 
 def test_rules_are_what_the_broker_does() -> None:

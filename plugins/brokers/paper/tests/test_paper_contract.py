@@ -16,7 +16,7 @@ from tbot_broker_paper.broker import PaperBroker
 from tbot_core.bars import Minute
 from tbot_core.calendar import ExchangeCalendar
 from tbot_core.clock import ManualClock
-from tbot_core.contracts import BrokerEvent, VenueRules
+from tbot_core.contracts import BrokerEvent, Permit, VenueRules
 from tbot_core.errors import Unavailable
 from tbot_core.fills import RULES
 from tbot_core.testing.broker import PRICE, BrokerContract
@@ -100,37 +100,39 @@ class _ReusesIds(_Broken):
 class _BuysTwice(_Broken):
     """Makes a new order of each submit."""
 
-    async def submit(self, order: Order) -> None:
+    async def submit(self, order: Order, permit: Permit) -> None:
         self._events.append(BrokerEvent(kind="acknowledged", event_id="x", client_order_id=order.client_order_id))
-        await super().submit(attrs.evolve(order, client_order_id=f"{order.client_order_id}-{self._tape.closed}"))
+        await super().submit(
+            attrs.evolve(order, client_order_id=f"{order.client_order_id}-{self._tape.closed}"), permit
+        )
 
 
 class _Keeps(_Broken):
     """Says nothing of a cancel, and does nothing."""
 
     async def cancel(self, client_order_id: str) -> None:
-        self._known.add(client_order_id)
+        assert client_order_id in self._reports
 
 
 class _Forgets(_Broken):
     """Leaves an entry without its protection."""
 
-    async def submit(self, order: Order) -> None:
-        await super().submit(attrs.evolve(order, protection=()))
+    async def submit(self, order: Order, permit: Permit) -> None:
+        await super().submit(attrs.evolve(order, protection=()), permit)
 
 
 class _Stays(_Broken):
     """Says that a stop has moved, and leaves it where it was."""
 
-    async def replace(self, client_order_id: str, stop_price: Decimal) -> None:  # noqa: ARG002 - that is the fault
+    async def replace(self, client_order_id: str, order: Order) -> None:  # noqa: ARG002 - that is the fault
         self._events.append(BrokerEvent(kind="replaced", event_id="x", client_order_id=client_order_id))
 
 
 class _Rounds(_Broken):
     """Fills whole shares alone."""
 
-    async def submit(self, order: Order) -> None:
-        await super().submit(attrs.evolve(order, quantity=order.quantity // 1))
+    async def submit(self, order: Order, permit: Permit) -> None:
+        await super().submit(attrs.evolve(order, quantity=order.quantity // 1), permit)
 
 
 class _Generous(_Broken):

@@ -16,6 +16,7 @@ from tbot_core.clock import ManualClock
 from tbot_core.contracts import FeedRequest
 from tbot_core.errors import DataError
 from tbot_core.model import Leg, Order, OrderType, SignalId
+from tbot_core.permits import SendPermit, always
 from tbot_core.testing.store import StoreBench, exchange_sessions, rising_bars
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def test_partial_volume_does_not_cap_fills(tmp_path: Path, volume: str, expected
         quantity=Decimal(500),
         type=OrderType.MARKET,
     )
-    asyncio.run(broker.submit(order))
+    asyncio.run(broker.submit(order, SendPermit(order, always)))
     broker.observe(minutes[1])
     (fill,) = [event.fill for event in asyncio.run(broker.poll()) if event.fill]
     assert fill.quantity == expected
