@@ -5,7 +5,6 @@ The report and the end of `tbot run` tell it to people; nothing decides on it.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -61,20 +60,6 @@ class Chronicle:
     run: Mapping[str, Any]
     chapters: tuple[Chapter, ...]
     book: Book
-
-    @property
-    def by_strategy(self) -> dict[str, tuple[int, int, Decimal]]:
-        """Trades, winners and profit of each strategy, by name."""
-        found: dict[str, tuple[int, int, Decimal]] = {}
-        for trade in self.book.trades:
-            count, won, pnl = found.get(trade.strategy, (0, 0, Decimal(0)))
-            found[trade.strategy] = (count + 1, won + (trade.pnl > 0), pnl + trade.pnl)
-        return dict(sorted(found.items()))
-
-    @property
-    def denials(self) -> list[tuple[str, int]]:
-        """How often each reason denied, most often first."""
-        return sorted(Counter(self.book.denials).items(), key=lambda pair: (-pair[1], pair[0]))
 
 
 def read(events: Iterable[Said]) -> Chronicle:

@@ -32,6 +32,20 @@ class Summary:
         """Profit after fees."""
         return self.equity_end - self.equity_start
 
+    @property
+    def by_strategy(self) -> dict[str, tuple[int, int, Decimal]]:
+        """Trades, winners and profit of each strategy, by name."""
+        found: dict[str, tuple[int, int, Decimal]] = {}
+        for trade in self.trades:
+            count, won, pnl = found.get(trade.strategy, (0, 0, Decimal(0)))
+            found[trade.strategy] = (count + 1, won + (trade.pnl > 0), pnl + trade.pnl)
+        return dict(sorted(found.items()))
+
+    @property
+    def reasons(self) -> list[tuple[str, int]]:
+        """How often each reason denied, most often first."""
+        return sorted(self.denials.items(), key=lambda pair: (-pair[1], pair[0]))
+
     def document(self) -> dict[str, Any]:
         """The summary for JSON: nothing in it depends on the wall clock, nor on paths but `report`."""
         return {

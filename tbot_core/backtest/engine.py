@@ -12,10 +12,10 @@ import attrs
 
 from tbot_core.backtest.walk import Terms, walk
 from tbot_core.bars import Bars, Market
+from tbot_core.barstore.selection import Selection, select
 from tbot_core.barstore.store import BarStore, Block
 from tbot_core.calendar import Session
 from tbot_core.decide import Entrant, Proposal, Rules, Scan, propose, screen
-from tbot_core.errors import DataError
 from tbot_core.fills import RULES, Costs
 from tbot_core.model import Trade, atoms_of, dollars_of
 from tbot_core.reasons import BY_CODE
@@ -23,6 +23,8 @@ from tbot_core.summary import Summary
 
 if TYPE_CHECKING:
     from tbot_core.assembly import Assembly
+    from tbot_core.contracts import FeedLabel
+    from tbot_core.settings import Settings
 
 
 @attrs.frozen(kw_only=True)
@@ -43,21 +45,26 @@ class _Found:
     proposals: Sequence[Proposal]
 
 
-def backtest(assembly: Assembly, over: Range, progress: Callable[[date], None] = lambda _day: None) -> Summary:
-    """Trade the range; raises DataError when it has no bars. `progress` hears each session's date."""
-    settings = assembly.settings
+def backtest(
+    assembly: Assembly,
+    over: Range,
+    progress: Callable[[date], None] = lambda _day: None,
+    started: Callable[[FeedLabel], None] = lambda _label: None,
+) -> Summary:
+    """Trade the range; raises DataError when it has no bars.
+
+    `started` hears first what bars these are, `progress` each session's date.
+    """
+    settings, typical = assembly.settings, assembly.typical_volume
     store = BarStore(folder=settings.instance.bars, calendar=assembly.calendar)
-    symbols = universe(store, over, settings.trading.universe)
-    costs = Costs.of(settings.simulation, settings.exits.target_fill)
-    if any(volume == "partial" for _, volume in store.kinds(over.first, over.last, symbols)):
-        costs = attrs.evolve(costs, share_cap=None)
-    terms = Terms(rules=assembly.rules(RULES), costs=costs, checks=assembly.checks)
+    wanted = over.symbols or settings.trading.universe
+    chosen = select(store, over.first, over.last, wanted, typical_volume=typical)
+    started(chosen.label)
+    terms = Terms(rules=assembly.rules(RULES), costs=_costs(settings, chosen), checks=assembly.checks)
     opening = equity = atoms_of(settings.simulation.paper_cash)
     trades: list[Trade] = []
-    denials: Counter[str] = Counter()
-    sessions = 0
-    needs_volume = assembly.typical_volume
-    blocks = store.blocks(over.first, over.last, symbols, typical_volume=needs_volume)
+    denials, sessions = Counter[str](), 0
+    blocks = store.blocks(over.first, over.last, chosen.symbols, typical_volume=typical)
     for found in _found(assembly, terms.rules, blocks, denials):
         walked = walk(terms, found.session, found.bars, found.proposals, equity)
         equity = walked.equity_atoms
@@ -68,26 +75,20 @@ def backtest(assembly: Assembly, over: Range, progress: Callable[[date], None] =
     return Summary(
         mode="backtest",
         sessions=sessions,
-        symbols=len(symbols),
+        symbols=len(chosen.symbols),
         equity_start=dollars_of(opening),
         equity_end=dollars_of(equity),
         trades=tuple(trades),
         denials=denials,
         settings_hash=settings.fingerprint,
-        data_hash=store.data_hash(over.first, over.last, symbols, typical_volume=needs_volume),
-        notes=assembly.notes,
+        data_hash=chosen.data_hash,
+        notes=(*chosen.label.notes, *assembly.notes),
     )
 
 
-def universe(store: BarStore, over: Range, chosen: tuple[str, ...]) -> tuple[str, ...]:
-    """The symbols of a range, sorted; raises DataError when none of them is stored."""
-    symbols = tuple(sorted(set(over.symbols or chosen))) or store.symbols(over.first, over.last)
-    if not symbols:
-        raise DataError(
-            f"No bars are stored from {over.first} to {over.last}.",
-            "`tbot data list` shows what is; `tbot data import PATH` adds to it.",
-        )
-    return symbols
+def _costs(settings: Settings, chosen: Selection) -> Costs:
+    costs = Costs.of(settings.simulation, settings.exits.target_fill)
+    return attrs.evolve(costs, share_cap=None) if chosen.partial_volume else costs
 
 
 def _found(assembly: Assembly, rules: Rules, blocks: Iterator[Block], denials: Counter[str]) -> Iterator[_Found]:

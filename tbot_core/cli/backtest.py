@@ -11,11 +11,12 @@ from tbot_core.cli.dates import day_range, names
 from tbot_core.cli.options import emit, home_option, json_option
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from datetime import date
     from pathlib import Path
     from typing import Unpack
 
+    from tbot_core.contracts import FeedLabel
     from tbot_core.summary import Summary
 
 
@@ -48,33 +49,31 @@ def command(**given: Unpack[Given]) -> None:
     if given["seed"] is not None:
         overrides["SEED"] = str(given["seed"])
     days = day_range(given["first"], given["last"])
+    from tbot_core.cli import epilogue
+
     summary = tested(given["home"], days, names(given["symbols"]), overrides, quiet=given["as_json"])
-    emit(summary.document(), as_json=given["as_json"], lines=_lines(summary))
+    emit(summary.document(), as_json=given["as_json"], lines=epilogue.tested(summary))
 
 
 def tested(
     home: Path | None, days: tuple[date, date], symbols: tuple[str, ...], overrides: Mapping[str, str], *, quiet: bool
 ) -> Summary:
-    """The result of a backtest; progress goes to a terminal's standard error unless `quiet`."""
+    """The result of a backtest, after saying what bars these are.
+
+    With `quiet` that goes to standard error; else progress does, on a terminal.
+    """
     from tbot_core.assembly import assemble
     from tbot_core.backtest.engine import Range, backtest
+    from tbot_core.cli.screen import banner
     from tbot_core.clock import SystemClock
+
+    def started(label: FeedLabel) -> None:
+        for line in banner("backtest", label):
+            click.echo(line, err=quiet)
 
     assembly = assemble(home, "backtest", SystemClock(), overrides)
     over = Range(first=days[0], last=days[1], symbols=symbols)
     sessions = len(assembly.calendar.sessions(*days))
     hidden = quiet or not sys.stderr.isatty()
     with click.progressbar(length=sessions, label="sessions", file=sys.stderr, hidden=hidden) as bar:
-        return backtest(assembly, over, lambda _day: bar.update(1))
-
-
-def _lines(summary: Summary) -> Iterator[str]:
-    yield f"{summary.sessions} sessions, {summary.symbols} symbols, {len(summary.trades)} trades"
-    yield f"Equity {summary.equity_start:,.2f} -> {summary.equity_end:,.2f} USD ({summary.pnl:+,.2f})"
-    for strategy in sorted({trade.strategy for trade in summary.trades}):
-        mine = [trade for trade in summary.trades if trade.strategy == strategy]
-        won = sum(trade.pnl > 0 for trade in mine)
-        yield f"  {strategy}: {len(mine)} trades, {won} won, {sum(trade.pnl for trade in mine):+,.2f} USD"
-    if summary.denials:
-        yield "Denied: " + ", ".join(f"{code} {count}" for code, count in sorted(summary.denials.items()))
-    yield from summary.notes
+        return backtest(assembly, over, lambda _day: bar.update(1), started)

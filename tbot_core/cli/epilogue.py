@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tbot_core.cli.run import Wish
     from tbot_core.model import Trade
     from tbot_core.runner.run import Outcome
+    from tbot_core.summary import Summary
 
 _MOST_TRADES = 60
 _MOST_WINDOWS = 12
@@ -29,13 +30,22 @@ def closing(outcome: Outcome, wish: Wish) -> Iterator[str]:
     journal = read_journal(outcome.journal)
     story = chronicle.read(journal.events())
     journal.close()
-    yield ""
-    yield from _trades(outcome.summary.trades)
-    yield from _strategies(story)
-    yield from _denials(story)
+    summary = outcome.summary
+    yield from _results(summary)
     yield from _near_misses(story)
-    yield from _notes(outcome)
-    yield from _next(outcome, wish)
+    yield from _notes(summary)
+    yield from _total(summary)
+    yield f"Report: {summary.report}"
+    symbol = summary.trades[0].symbol if summary.trades else "SYMBOL"
+    where = "" if str(wish.home) == "." else f" --home {wish.home}"
+    yield f"Next:   tbot why {symbol}{where}"
+
+
+def tested(summary: Summary) -> Iterator[str]:
+    """The end of a backtest."""
+    yield from _results(summary)
+    yield from _notes(summary)
+    yield from _total(summary)
 
 
 def halted(outcome: Outcome, wish: Wish) -> Iterator[str]:
@@ -64,7 +74,15 @@ def signed(text: str) -> str:
     return click.style(text, fg="yellow" if text.startswith(MINUS) else "cyan")
 
 
-def _trades(trades: Sequence[Trade]) -> Iterator[str]:
+def _results(summary: Summary) -> Iterator[str]:
+    yield ""
+    yield from _trades(summary)
+    yield from _strategies(summary)
+    yield from _denials(summary)
+
+
+def _trades(summary: Summary) -> Iterator[str]:
+    trades = summary.trades
     yield click.style("Trades", bold=True)
     if not trades:
         yield "  none"
@@ -76,7 +94,8 @@ def _trades(trades: Sequence[Trade]) -> Iterator[str]:
         "llllnlnlnln",
     )
     if len(trades) > _MOST_TRADES:
-        yield f"  and {len(trades) - _MOST_TRADES} more, in the report"
+        where = "in the report" if summary.report else "with --json"
+        yield f"  and {len(trades) - _MOST_TRADES} more, {where}"
 
 
 def _row(trade: Trade) -> tuple[str, ...]:
@@ -96,25 +115,24 @@ def _row(trade: Trade) -> tuple[str, ...]:
     )
 
 
-def _strategies(story: chronicle.Chronicle) -> Iterator[str]:
+def _strategies(summary: Summary) -> Iterator[str]:
     rows = [
         (name, f"{count}", f"{won}", signed(money(pnl, signed=True)))
-        for name, (count, won, pnl) in story.by_strategy.items()
+        for name, (count, won, pnl) in summary.by_strategy.items()
     ]
     if rows:
-        book = story.book
         total = sum(int(row[1]) for row in rows), sum(int(row[2]) for row in rows)
-        pnl = signed(money(book.equity - book.equity_start, signed=True))
+        pnl = signed(money(summary.pnl, signed=True))
         yield ""
         yield click.style("P&L by strategy", bold=True)
         yield from table(("strategy", "trades", "won", "P&L"), [*rows, ("all", *map(str, total), pnl)], "lnnn")
 
 
-def _denials(story: chronicle.Chronicle) -> Iterator[str]:
-    if story.denials:
+def _denials(summary: Summary) -> Iterator[str]:
+    if summary.denials:
         yield ""
         yield click.style("Denied, by reason", bold=True)
-        rows = [(f"{count}", name, Reason[name].sentence) for name, count in story.denials]
+        rows = [(f"{count}", name, Reason[name].sentence) for name, count in summary.reasons]
         yield from table(("count", "reason", ""), rows, "nll")
 
 
@@ -127,20 +145,15 @@ def _near_misses(story: chronicle.Chronicle) -> Iterator[str]:
             yield f"  {date}  {window_words(window.strategy, window.candidates, window.triggers, window.near_misses)}"
 
 
-def _notes(outcome: Outcome) -> Iterator[str]:
-    if outcome.summary.notes:
+def _notes(summary: Summary) -> Iterator[str]:
+    if summary.notes:
         yield ""
         yield click.style("Notes", bold=True)
-        yield from (f"  {note}" for note in outcome.summary.notes)
+        yield from (f"  {note}" for note in summary.notes)
 
 
-def _next(outcome: Outcome, wish: Wish) -> Iterator[str]:
-    summary = outcome.summary
+def _total(summary: Summary) -> Iterator[str]:
     yield ""
     sessions = plural(summary.sessions, "session")
     equity = f"equity {money(summary.equity_start)} to {money(summary.equity_end)}"
     yield click.style(f"{sessions}, {plural(len(summary.trades), 'trade')}, {equity}", bold=True)
-    yield f"Report: {summary.report}"
-    symbol = summary.trades[0].symbol if summary.trades else "SYMBOL"
-    where = "" if str(wish.home) == "." else f" --home {wish.home}"
-    yield f"Next:   tbot why {symbol}{where}"

@@ -77,7 +77,7 @@ class Live:
         self._voice.say(*self._banner, *(halted if outcome.stopped else closing)(outcome, self._wish))
 
     def _started(self, feed: Feed, book: Book) -> None:
-        self._banner = banner(feed, self._wish, book)
+        self._banner = banner(self._wish.mode, feed.label, book.sessions)
         self.board.simulated, self.board.source = feed.label.simulated, feed.label.name
         self.board.equity = book.equity
         self._draw(at_once=True)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tbot_core.assembly import Assembly
     from tbot_core.cli.run import Wish
     from tbot_core.clock import Clock
-    from tbot_core.contracts import Feed
+    from tbot_core.contracts import Feed, FeedLabel
     from tbot_core.journal import Entry
     from tbot_core.projection import Book
     from tbot_core.runner.run import Outcome
@@ -155,7 +155,7 @@ class Lines:
             self._voice.say(*closing(outcome, self._wish))
 
     def _started(self, feed: Feed, book: Book) -> None:
-        self._voice.say(*banner(feed, self._wish, book))
+        self._voice.say(*banner(self._wish.mode, feed.label, book.sessions))
 
     def _wrote(self, entries: Sequence[Entry]) -> None:
         lines = [line for line in self._narrator.follow(entries) if line.weight in LOUD]
@@ -169,14 +169,13 @@ class Lines:
             self._voice.say(f"Waiting for the session of {exchange_time(moment):%Y-%m-%d}, {both_times(moment)}.")
 
 
-def banner(feed: Feed, wish: Wish, book: Book) -> list[str]:
-    """Whose prices these are, and what one must know of them."""
-    label = feed.label
+def banner(mode: str, label: FeedLabel, closed: int = 0) -> list[str]:
+    """Whose prices these are, and what one must know of them; `closed` sessions of a resumed run are told."""
     loud = "SIMULATED PRICES: " if label.simulated else "Market prices: "
-    lines = [f"tbot {wish.mode}. {loud}{label.name}."]
+    lines = [f"tbot {mode}. {loud}{label.name}."]
     lines += [f"  {note}" for note in label.notes]
-    if book.sessions:
-        lines.append(f"Resumed after {plural(book.sessions, 'closed session')}.")
+    if closed:
+        lines.append(f"Resumed after {plural(closed, 'closed session')}.")
     return lines
 
 

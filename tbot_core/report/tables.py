@@ -59,11 +59,11 @@ def cards(summary: Summary) -> str:
     return f'<ul class="cards">\n{items}\n</ul>'
 
 
-def strategies(story: Chronicle) -> str:
+def strategies(summary: Summary) -> str:
     """Profit by strategy."""
     rows = [
         (escape(name), f"{count:,}", f"{won} of {count}", _signed(pnl), _signed(pnl / count))
-        for name, (count, won, pnl) in story.by_strategy.items()
+        for name, (count, won, pnl) in summary.by_strategy.items()
     ]
     heads = ("Strategy", "Trades", "Winners", "P&amp;L", "P&amp;L a trade")
     return _section("By strategy", _table(heads, rows, "lnnnn")) if rows else ""
@@ -79,9 +79,9 @@ def trades(story: Chronicle) -> str:
     return _section("Trades", f'<div class="table"><table><thead><tr>{head}</tr></thead>{bodies}</table></div>')
 
 
-def denials(story: Chronicle) -> str:
+def denials(summary: Summary) -> str:
     """How often each reason denied, with its sentence."""
-    rows = [(f"<code>{escape(name)}</code>", f"{count:,}", _sentence(name)) for name, count in story.denials]
+    rows = [(f"<code>{escape(name)}</code>", f"{count:,}", _sentence(name)) for name, count in summary.reasons]
     return _section("What was denied, and why", _table(("Reason", "Count", "In words"), rows, "lnw")) if rows else ""
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-SAME = ("trades", "denials", "sessions", "symbols", "equity_start", "equity_end", "settings_hash", "data_hash")
+SAME = ("trades", "denials", "sessions", "symbols", "equity_start", "equity_end", "settings_hash", "data_hash", "notes")
 CLOCK = ManualClock(dt.datetime(2026, 1, 5, tzinfo=dt.UTC))
 
 

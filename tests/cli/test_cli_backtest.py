@@ -40,12 +40,39 @@ def test_the_document_holds_the_trade(home: Path, capsys: pytest.CaptureFixture[
     assert document["data_hash"]
 
 
-def test_a_person_reads_trades_profit_and_strategies(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without --json the lines say sessions, equity, and each strategy's part."""
+def test_a_person_reads_what_a_replay_says(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Bars, trades, profit, notes and equity are told as those of a replay of the same days."""
     assert cli.invoke(["backtest", *RANGE, "--home", str(home), "--symbols", "aaa"]) == 0
-    said = capsys.readouterr().out
-    assert "1 sessions, 1 symbols, 1 trades" in said
-    assert "  open: 1 trades" in said
+    said = capsys.readouterr().out.splitlines()
+    assert cli.invoke(["run", "--replay", f"{DAY}..{DAY}", "--home", str(home), "--symbols", "aaa"]) == 0
+    replayed = capsys.readouterr().out.splitlines()
+    assert said[0] == "tbot backtest. Market prices: stored bars."
+    assert [line for line in said[1:] if line not in replayed] == []
+    for head in ("Trades", "P&L by strategy", "Notes"):
+        assert head in said
+    assert said[-1].startswith("1 session, 1 trade, equity ")
+
+
+@pytest.mark.parametrize("words", [("backtest", *RANGE), ("run", "--replay", f"{DAY}..{DAY}")])
+def test_a_symbol_without_bars_is_named_and_the_others_are_traded(
+    home: Path, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A symbol of --symbols that the range has no bars of is warned of before the run, and noted in the document."""
+    assert cli.invoke([*words, "--symbols", "AAA,NOPE", "--json", "--home", str(home)]) == 0
+    captured = capsys.readouterr()
+    document = json.loads(captured.out)
+    assert [trade["symbol"] for trade in document["trades"]] == ["AAA"]
+    assert "No bars are stored of NOPE." in document["notes"]
+    assert "No bars are stored of NOPE." in captured.err
+
+
+@pytest.mark.parametrize("words", [("backtest", *RANGE), ("run", "--replay", f"{DAY}..{DAY}")])
+def test_symbols_none_of_which_has_bars_end_the_run(
+    home: Path, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without any bar of what was asked for there is nothing to trade, as in a range without bars."""
+    assert cli.invoke([*words, "--symbols", "NOPE,NADA", "--home", str(home)]) == 1
+    assert f"No bars of NADA, NOPE are stored from {DAY} to {DAY}." in capsys.readouterr().err
 
 
 def test_one_strategy_may_run_alone(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,7 +26,6 @@ from tbot_core.cli.run import Wish, furnish, trade
 from tbot_core.clock import ManualClock, SystemClock
 from tbot_core.contracts import FeedLabel, FeedRequest
 from tbot_core.journal import Entry, open_journal
-from tbot_core.projection import Book
 from tbot_core.runner.run import Outcome, Plan, run
 from tbot_core.seams import log
 from tbot_core.summary import Summary
@@ -69,10 +68,9 @@ def _gate() -> Iterator[None]:
 
 def test_a_banner_says_whose_prices_these_are() -> None:
     """Simulated prices are said aloud, notes follow, and a run that goes on says from where."""
-    wish = Wish(mode="replay", home=Path())
-    bars = Bars(FeedLabel(name="stored bars", simulated=False, quotes=False, notes=("a note",)))
-    assert screen.banner(bars, wish, Book()) == ["tbot replay. Market prices: stored bars.", "  a note"]
-    assert screen.banner(bars, wish, Book(sessions=2))[-1] == "Resumed after 2 closed sessions."
+    label = FeedLabel(name="stored bars", simulated=False, quotes=False, notes=("a note",))
+    assert screen.banner("replay", label) == ["tbot replay. Market prices: stored bars.", "  a note"]
+    assert screen.banner("replay", label, closed=2)[-1] == "Resumed after 2 closed sessions."
 
 
 def test_a_stopped_run_says_what_is_open_and_how_to_go_on() -> None:
