@@ -1,0 +1,155 @@
+"""What the bot may do and why: causes that come and go, and the risk state that they add up to.
+
+A cause is withdrawn by whatever raised it; how long it holds on after that is its own. Pure: moments are passed in.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+import attrs
+
+from tbot_core.model import RiskState
+
+RECONCILED: Final = timedelta(seconds=60)
+"""A clean reconcile must have held this long before exits-only ends."""
+
+QUIET: Final = timedelta(minutes=15)
+"""Defense lasts this long after its last cause."""
+
+
+class End(StrEnum):
+    """What ends the effect of a cause that has been withdrawn."""
+
+    WITHDRAWAL = "its withdrawal"
+    RECONCILE = "a clean reconcile, held for 60 s"
+    QUIET = "15 minutes without it"
+    SESSION = "the session's end"
+
+
+@attrs.frozen
+class Kind:
+    """What a cause does to the state, and what ends that."""
+
+    state: RiskState
+    end: End
+
+
+class Cause(StrEnum):
+    """Everything that takes the bot out of its normal state; the value is what people read."""
+
+    KILL_FILE = "control/kill is there"
+    KILL_COMMAND = "tbot kill"
+    KILL_SIGNAL = "a kill signal"
+    STOP = "a stop was asked for"
+    UNKNOWN = "the account is not known"
+    MISMATCH = "the broker holds something else than the journal says"
+    SURPLUS = "a fill that no position accounts for"
+    FEEDS_STALE = "every feed is stale"
+    CLOCK_JUMP = "the clock jumped"
+    DISK_LOW = "the disk is nearly full"
+    JOURNAL = "the journal or the audit log lost something"
+    REJECTS = "MAX_REJECTS_IN_ROW"
+    RESTRICTED = "the broker restricts the account"
+    LOGIN = "the broker asks for a new login"
+    PLUGIN_LOST = "a plugin of the order path was lost"
+    UNREACHABLE = "the broker does not answer"
+    PRIMARY_DOWN = "the primary broker is down"
+    UNIVERSE_STALE = "over 20 % of the universe is stale"
+    HALF_LOSS = "half of DAILY_LOSS_LIMIT used"
+    DEVIATIONS = "MAX_FILL_DEVIATION_PCT in a row"
+    DEFENSE_COMMAND = "tbot defense on"
+    DEFENSE_SETTING = "DEFENSE_MODE_ACTIVE"
+
+
+_HALTED = Kind(RiskState.HALTED, End.WITHDRAWAL)
+_DOUBT = Kind(RiskState.EXIT_ONLY, End.RECONCILE)
+_WARY = Kind(RiskState.DEFENSE, End.QUIET)
+_SESSION = Kind(RiskState.DEFENSE, End.SESSION)
+
+KINDS: Final = {
+    Cause.KILL_FILE: _HALTED,
+    Cause.KILL_COMMAND: _HALTED,
+    Cause.KILL_SIGNAL: _HALTED,
+    Cause.STOP: Kind(RiskState.EXIT_ONLY, End.WITHDRAWAL),
+    Cause.UNKNOWN: _DOUBT,
+    Cause.MISMATCH: _DOUBT,
+    Cause.SURPLUS: _DOUBT,
+    Cause.FEEDS_STALE: _DOUBT,
+    Cause.CLOCK_JUMP: _DOUBT,
+    Cause.DISK_LOW: _DOUBT,
+    Cause.JOURNAL: _DOUBT,
+    Cause.REJECTS: _DOUBT,
+    Cause.RESTRICTED: _DOUBT,
+    Cause.LOGIN: _DOUBT,
+    Cause.PLUGIN_LOST: _DOUBT,
+    Cause.UNREACHABLE: _DOUBT,
+    Cause.PRIMARY_DOWN: _WARY,
+    Cause.UNIVERSE_STALE: _WARY,
+    Cause.HALF_LOSS: _SESSION,
+    Cause.DEVIATIONS: _SESSION,
+    Cause.DEFENSE_COMMAND: Kind(RiskState.DEFENSE, End.WITHDRAWAL),
+    Cause.DEFENSE_SETTING: Kind(RiskState.DEFENSE, End.WITHDRAWAL),
+}
+
+
+@attrs.define(kw_only=True)
+class States:
+    """The causes at work. `standing` have not been withdrawn; `lingering` have, and hold on until their end.
+
+    `clean_since` is when reconciliation last began to agree, None while it does not.
+    """
+
+    standing: dict[Cause, datetime] = attrs.field(factory=dict)
+    lingering: dict[Cause, datetime] = attrs.field(factory=dict)
+    clean_since: datetime | None = None
+
+    def begin(self, cause: Cause, now: datetime) -> bool:
+        """A cause is there; whether it was not before."""
+        fresh = cause not in self.standing
+        self.standing.setdefault(cause, now)
+        self.lingering.pop(cause, None)
+        return fresh
+
+    def withdraw(self, cause: Cause, now: datetime) -> bool:
+        """A cause is gone, and lingers as long as its kind says; whether it was there."""
+        if self.standing.pop(cause, None) is None:
+            return False
+        if KINDS[cause].end is not End.WITHDRAWAL:
+            self.lingering[cause] = now
+        return True
+
+    def reconciled(self, now: datetime, *, clean: bool) -> None:
+        """A reading of the broker agreed with the journal, or it did not."""
+        if not clean:
+            self.clean_since = None
+        elif self.clean_since is None:
+            self.clean_since = now
+
+    def expire(self, now: datetime) -> tuple[Cause, ...]:
+        """Take out the causes that have lingered to their end, and say which."""
+        over = tuple(cause for cause, since in self.lingering.items() if self._over(cause, since, now))
+        for cause in over:
+            del self.lingering[cause]
+        return over
+
+    @property
+    def causes(self) -> tuple[Cause, ...]:
+        """All causes at work, the gravest first."""
+        return tuple(sorted((*self.standing, *self.lingering), key=lambda cause: (-KINDS[cause].state, cause)))
+
+    @property
+    def state(self) -> RiskState:
+        """The gravest state that a cause asks for."""
+        return max((KINDS[cause].state for cause in self.causes), default=RiskState.NORMAL)
+
+    def _over(self, cause: Cause, since: datetime, now: datetime) -> bool:
+        match KINDS[cause].end:
+            case End.QUIET:
+                return now - since >= QUIET
+            case End.RECONCILE:
+                return self.clean_since is not None and now - max(since, self.clean_since) >= RECONCILED
+            case _:
+                return False
