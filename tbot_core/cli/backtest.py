@@ -64,7 +64,7 @@ def tested(
     """
     from tbot_core.assembly import assemble
     from tbot_core.backtest.engine import Range, backtest
-    from tbot_core.cli.screen import banner
+    from tbot_core.cli.screen import banner, warn
     from tbot_core.clock import SystemClock
 
     def started(label: FeedLabel) -> None:
@@ -72,6 +72,7 @@ def tested(
             click.echo(line, err=quiet)
 
     assembly = assemble(home, "backtest", SystemClock(), overrides)
+    warn(assembly)
     over = Range(first=days[0], last=days[1], symbols=symbols)
     sessions = len(assembly.calendar.sessions(*days))
     hidden = quiet or not sys.stderr.isatty()

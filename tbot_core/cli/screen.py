@@ -17,6 +17,7 @@ from tbot_core.clock import both_times, exchange_time
 from tbot_core.figures import plural
 from tbot_core.runner.run import Watcher
 from tbot_core.seams import log, terminal
+from tbot_core.settings.report import unheeded
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Sequence
@@ -66,13 +67,21 @@ def shown(wish: Wish, assembly: Assembly, clock: Clock, *, as_json: bool) -> Sho
     folder = assembly.settings.instance.logs if general.enable_logging else None
     log.configure(levels.get(general.debug_log_level, "info"), form, folder, screen=as_json or not sys.stdout.isatty())
     voice = Voice(to_errors=as_json)
-    for warning in assembly.settings.warnings:
-        click.echo(f"tbot: {warning}", err=True)
+    warn(assembly)
     if live:
         from tbot_core.cli.live import Live
 
         return Live(wish, clock, voice)
     return Lines(wish, voice, silent=as_json)
+
+
+def warn(assembly: Assembly) -> None:
+    """Say on standard error what is doubtful in the settings, and in one line which of them nothing acts on."""
+    installed = [(one.entry.kind, one.entry.name) for one in assembly.listings]
+    keys = unheeded(assembly.settings.values, installed)
+    idle = [f"Switched on, but nothing that is installed acts on it: {', '.join(keys)}."] if keys else []
+    for warning in (*assembly.settings.warnings, *idle):
+        click.echo(f"tbot: {warning}", err=True)
 
 
 class Voice:

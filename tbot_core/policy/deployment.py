@@ -8,7 +8,7 @@ from tbot_core.declaration import choice, duration, integer, minutes, path, sett
 
 
 def _stored(name: str, default: str, doc: str) -> str:
-    return setting(name, path(), default=default, doc=doc, file=".env", changes_trades=False, acted_on=False)
+    return setting(name, path(), default=default, doc=doc, file=".env", changes_trades=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -136,7 +136,6 @@ class Deployment:
         doc="Format in which encrypted files are written; both formats are read.",
         file=".env",
         changes_trades=False,
-        acted_on=False,
     )
     keep_prev_days: int = setting(
         "KEEP_PREV_DAYS",

@@ -38,7 +38,8 @@ class Parsed:
 def parse(file: str, data: bytes) -> Parsed:
     """Read a settings file: quotes, blanks, comments and `export` as in a shell, no `${...}`; the last of a key wins.
 
-    Lines that cannot be read, keys without `=` and values that span lines fail; a repeated key warns.
+    Lines that cannot be read, keys without `=` and values that span lines fail; a key repeated with another value
+    warns.
     """
     try:
         content = data.decode("utf-8-sig")
@@ -83,6 +84,7 @@ def _breaks(blank: str) -> int:
 
 
 def _repeated(entry: Entry, earlier: Entry) -> Finding:
-    same = " with the same value" if entry.value == earlier.value else "; this line counts"
-    message = f"{shown(entry.key)} stands in line {earlier.line} too{same}."
-    return Finding(level="warn", message=message, keys=(entry.key,), where=entry.where)
+    same = entry.value == earlier.value
+    words = " with the same value" if same else "; this line counts"
+    message = f"{shown(entry.key)} stands in line {earlier.line} too{words}."
+    return Finding(level="ok" if same else "warn", message=message, keys=(entry.key,), where=entry.where)

@@ -98,7 +98,7 @@ def examine(
     findings.sort(key=_position)
     if any(finding.level == "fail" for finding in findings):
         return Examined(settings=None, findings=tuple(findings), values=values)
-    settings = _settings(instance, draft, texts, tuple(findings))
+    settings = _settings(instance, draft, texts, tuple(finding for finding in findings if finding.level == "warn"))
     return Examined(settings=settings, findings=tuple(findings), values=values)
 
 
@@ -234,7 +234,7 @@ def _outside(instance: Instance, values: Mapping[str, Effective]) -> Iterator[Fi
 
 
 def _settings(
-    instance: Instance, draft: rules.Draft, texts: Mapping[str, str], findings: tuple[Finding, ...]
+    instance: Instance, draft: rules.Draft, texts: Mapping[str, str], warnings: tuple[Finding, ...]
 ) -> Settings:
     return Settings(
         mode=draft.mode,
@@ -244,7 +244,7 @@ def _settings(
         filters=draft.filters,
         values=draft.values,
         texts=texts,
-        warnings=findings,
+        warnings=warnings,
         fingerprint=_fingerprint(draft),
         **draft.groups,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbot_core.declaration import plain
+from tbot_core.settings.catalogue import CORE
 from tbot_core.settings.findings import Finding
 from tbot_core.settings.loading import examine
 from tbot_core.settings.needs import needs
@@ -34,10 +35,29 @@ def report(
     return tuple(sorted(found, key=lambda finding: order.index(finding.level)))
 
 
+def unheeded(values: Mapping[str, Effective], installed: Collection[tuple[str, str]]) -> tuple[str, ...]:
+    """The settings that are switched on and that nothing acts on: this version does not, or their owner is not there.
+
+    Of an absent owner's settings these are its switches alone: the others say how, not whether.
+    """
+    switched = (key for key, effective in values.items() if effective.value is not False)
+    return tuple(key for key in switched if _is_idle(values[key]) or _is_orphan(values[key], installed))
+
+
+def _is_idle(effective: Effective) -> bool:
+    return not effective.declaration.acted_on and effective.text != effective.declaration.default_text
+
+
+def _is_orphan(effective: Effective, installed: Collection[tuple[str, str]]) -> bool:
+    kind, _, name = effective.owner.partition(" ")
+    there = effective.owner == CORE or (kind, name) in installed
+    return not there and effective.given and effective.value is True
+
+
 def _idle(values: Mapping[str, Effective]) -> Iterator[Finding]:
     """Settings that a file changes and that nothing acts on."""
     for key, effective in values.items():
-        if not effective.declaration.acted_on and effective.text != effective.declaration.default_text:
+        if _is_idle(effective):
             sentence = f"{key}={effective.text}: {NOT_ACTED_ON}."
             yield Finding(level="warn", message=sentence, keys=(key,), where=str(effective.origin))
 

@@ -102,6 +102,34 @@ def test_settings_that_are_a_folder_are_faulty_settings(
     assert [path.name for path in tmp_path.iterdir()] == [".env_bot"]
 
 
+SWITCHES = """REBALANCE_ENABLED=true
+EARNINGS_BLACKOUT=true
+TRADE_CONFIRMATION_REQUIRED=false
+NOTIFY_ON_FILL=false
+LEDGER_EXPORT_MODE=auto
+ENABLE_STRATEGY_OPTIMIZER=true
+OPTIMIZER_ALGORITHM=genetic
+SECRETS_WRITE_FORMAT=fernet
+"""
+
+
+@pytest.mark.parametrize(
+    "words", [("backtest", *RANGE), ("run", "--replay", f"{DAY}..{DAY}"), ("run", "--demo", "--sessions", "1")]
+)
+def test_switches_that_nothing_acts_on_are_one_line(
+    home: Path, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every run names in one line what is switched on without effect, and no repetition that changes nothing."""
+    settings = home / ".env_bot"
+    settings.write_text(f"{settings.read_text()}\n{SWITCHES}REBALANCE_ENABLED=true\n")
+    assert cli.invoke([*words, "--home", str(home)]) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("tbot: ")]
+    (idle,) = [line for line in said if "nothing that is installed acts on it" in line]
+    keys = idle.rpartition(": ")[2].removesuffix(".").split(", ")
+    assert sorted(keys) == ["EARNINGS_BLACKOUT", "ENABLE_STRATEGY_OPTIMIZER", "LEDGER_EXPORT_MODE", "REBALANCE_ENABLED"]
+    assert not any("with the same value" in line for line in said)
+
+
 def test_days_and_lists_as_people_type_them() -> None:
     """Symbols are capitals, each once; days are ISO; a reversed range says how to write it."""
     assert names("spy, qqq,SPY") == ("SPY", "QQQ")

@@ -49,16 +49,6 @@ SUMMARY = Summary(
 )
 
 
-@attrs.frozen
-class Bars:
-    """A feed that is only a label."""
-
-    label: FeedLabel
-
-    def sessions(self) -> Any:
-        """There are none."""
-
-
 @pytest.fixture(autouse=True)
 def _gate() -> Iterator[None]:
     """Whoever opened the log closes it."""
