@@ -100,12 +100,15 @@ class Audit:
         return key
 
     def verify(self) -> Anchor:
-        """Walk the log with its key and against the kept anchors; see `verify`."""
-        key = self.key()
+        """Walk the log with its key and against the kept anchors, see `verify`; its head is kept as the next anchor."""
+        kept, key = read_anchors(self.store.instance), self.key()
         try:
-            return verify(self.path, key, anchors=read_anchors(self.store.instance))
+            found = verify(self.path, key, anchors=kept)
         finally:
             key.wipe()
+        if found not in kept[-1:]:
+            keep_anchor(self.store.instance, found)
+        return found
 
     def _lines(self, access: Access, last: bytes | None, *, torn: bool, key: Key) -> bytes:
         lines = b""

@@ -69,12 +69,17 @@ def accesses(home: Path | None, *, verify: bool) -> tuple[tuple[Line, ...], Anch
 
 
 def log_verified(instance: Instance) -> Anchor | None:
-    """The head of the proven log of accesses; None where there has been none. Raises VaultError."""
+    """The head of the proven log of accesses; None where there has been none. Raises VaultError.
+
+    The settings, which do not say where the log lies, stay closed: opening them would add lines to what is proven.
+    """
     from tbot_core.audit import Audit, anchor_path, log_path
+    from tbot_core.policy import Deployment
+    from tbot_core.settings.access import vault
 
     if not disk.is_present(log_path(instance)) and not disk.is_present(anchor_path(instance)):
         return None
-    return Audit(store=_vault(instance.home, mending=True, ready=False).store, actor="").verify()
+    return Audit(store=vault(instance, Deployment(), ready=False).store, actor="").verify()
 
 
 def put(home: Path | None, category: str, values: Mapping[str, Any]) -> Path:

@@ -16,6 +16,7 @@ from tbot_core.vault import formats
 from tbot_core.vault.keys import generate
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tbot_core.vault.vault import Vault
@@ -95,15 +96,36 @@ def test_verify_opens_every_file(home: Path) -> None:
 
 
 def test_every_access_is_in_the_log_and_the_log_is_proven(home: Path) -> None:
-    """Lines tell action, category and key id; an edited line exits 3, and 1 with `tbot audit verify`."""
+    """Lines tell action, category and key id; with --verify also the length of the chain and its head."""
     document = json.loads(run(home, "audit", "--verify", "--json"))
     assert ("write", "broker", "ok") in {(it["action"], it["category"], it["outcome"]) for it in document["accesses"]}
     assert document["head"].startswith(f"{len(document['accesses'])}:")
     assert "The chain of" in run(home, "audit", "--verify")
     assert "The chain of" not in run(home, "audit")
+
+
+@pytest.mark.parametrize(
+    ("damage", "code"),
+    [
+        (lambda lines: [lines[0].replace(b'"ok"', b'"OK"'), *lines[1:]], "096"),
+        (lambda lines: [*lines[:2], *lines[3:]], "096"),
+        (lambda lines: [lines[1], lines[0], *lines[2:]], "096"),
+        (lambda lines: [*lines[:2], lines[1], *lines[2:]], "096"),
+        (lambda lines: [*lines[:-2], b""], "097"),
+        (lambda lines: [*lines[:1], b""], "097"),
+        (lambda lines: [*lines[:-1], b'{"action":'], "099"),
+    ],
+    ids=["edited", "removed", "reordered", "repeated", "truncated", "truncated far", "torn"],
+)
+def test_whatever_happens_to_the_log_is_found(
+    home: Path, damage: Callable[[list[bytes]], list[bytes]], code: str
+) -> None:
+    """A log that was proven once and then edited, or lost or moved a line, exits 3 with its code."""
+    run(home, "audit", "--verify")
     log = home / "data/audit.log"
-    log.write_bytes(log.read_bytes().replace(b'"action":"write"', b'"action":"grant"', 1))
-    assert "TB-SEC-096" in run(home, "audit", "--verify", code=3)
+    log.write_bytes(b"\n".join(damage(log.read_bytes().split(b"\n"))))
+    assert f"TB-SEC-{code} audit: " in run(home, "audit", "--verify", code=3)
+    assert cli.invoke(["audit", "verify", "--home", str(home)]) == 1
 
 
 def test_the_audit_of_all_chains_covers_secrets(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
