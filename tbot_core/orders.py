@@ -86,6 +86,7 @@ def _unanswered() -> dict[tuple[OrderState, OrderEvent], Arrow]:
         (_S.INTENDED, _E.FILL): Arrow(_S.PARTIALLY_FILLED, Effect.ALARM),
         (_S.INTENDED, _E.NO_ANSWER): Arrow(_S.INTENDED),
         **{(_S.INTENDED, word): Arrow(_S.INTENDED, Effect.ALARM) for word in _ANSWERS},
+        (_S.SENDING, _E.DROP): Arrow(_S.DROPPED),
         (_S.SENDING, _E.ACKNOWLEDGE): Arrow(_S.NEW),
         (_S.SENDING, _E.REJECT): Arrow(_S.REJECTED),
         (_S.SENDING, _E.NO_ANSWER): Arrow(_S.UNKNOWN, Effect.QUERY),
@@ -162,13 +163,21 @@ BROKER_WORDS: Final[Mapping[str, OrderEvent]] = {
 """The kinds of `contracts.BrokerEvent` as events of an order."""
 
 
+SUPPOSED: Final = "supposed-"
+"""Begins the execution id of a fill that was derived from a cumulative quantity, its executions not being named."""
+
+
 @attrs.frozen(kw_only=True)
 class OrderRecord:
-    """An order and what has become of it."""
+    """An order and what has become of it.
+
+    `supposed` is the part of `filled` whose executions the broker has not named yet; those that come are part of it.
+    """
 
     order: Order
     state: OrderState = OrderState.INTENDED
     filled: Decimal = Decimal(0)
+    supposed: Decimal = Decimal(0)
     executions: frozenset[str] = frozenset()
 
     @property
@@ -190,9 +199,10 @@ class OrderRecord:
 def advance(record: OrderRecord, event: OrderEvent, fill: Fill | None = None) -> tuple[OrderRecord, Effect]:
     """The record after an event, and what the event asks for.
 
-    A fill that was booked before changes nothing. A late fill of an order that has ended is booked, the state stays;
-    one that is found again after parts of it were filled is partially filled, not new. Raises ValueError for an event
-    that the table does not know in this state.
+    A fill that was booked before changes nothing, nor does one that names an execution of a supposed fill: what is
+    booked is the growth of `filled`. A late fill of an order that has ended is booked, the state stays; one that is
+    found again after parts of it were filled is partially filled, not new. Raises ValueError for an event that the
+    table does not know in this state.
     """
     arrow = TRANSITIONS.get((record.state, event))
     if arrow is None:
@@ -202,12 +212,15 @@ def advance(record: OrderRecord, event: OrderEvent, fill: Fill | None = None) ->
         return attrs.evolve(record, state=OrderState.PARTIALLY_FILLED if found_again else arrow.to), arrow.effect
     if fill.execution_id in record.executions:
         return record, Effect.IGNORE
-    filled = record.filled + fill.quantity
+    named = Decimal(0) if fill.execution_id.startswith(SUPPOSED) else min(fill.quantity, record.supposed)
+    supposing = fill.quantity if fill.execution_id.startswith(SUPPOSED) else -named
+    filled = record.filled + fill.quantity - named
     complete = filled >= record.order.quantity and not record.terminal
     booked = attrs.evolve(
         record,
         state=OrderState.FILLED if complete else arrow.to,
         filled=filled,
+        supposed=record.supposed + supposing,
         executions=record.executions | {fill.execution_id},
     )
     return booked, Effect.ALARM if filled > record.order.quantity else arrow.effect

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -11,7 +12,6 @@ from tbot_core.model import Account, Fill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     from tbot_core.bars import Minute
     from tbot_core.calendar import Session
@@ -68,8 +68,8 @@ class OrderReport:
     """What a broker knows of an order now, its own word for the outcome included.
 
     `kind` is that of the event that would have told it: acknowledged while it rests, else rejected, cancelled, expired
-    or fill. `filled` is cumulative; `fills` holds the executions that the broker still names. `client_order_id` is
-    empty for an order that was placed without one.
+    or fill. `filled` is cumulative; `fills` holds the executions that the broker still names; `time` is when this
+    became so. `client_order_id` is empty for an order that was placed without one.
     """
 
     client_order_id: str
@@ -78,6 +78,7 @@ class OrderReport:
     symbol: str
     buy: bool
     quantity: Decimal
+    time: datetime
     filled: Decimal = Decimal(0)
     average_price: Decimal | None = None
     fills: tuple[Fill, ...] = ()

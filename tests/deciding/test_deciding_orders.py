@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tbot_core.model import Leg, OrderState
 from tbot_core.orders import (
     BROKER_WORDS,
+    SUPPOSED,
     TERMINAL,
     TRANSITIONS,
     Effect,
@@ -31,7 +32,7 @@ COLUMNS = "intended sending new partial unknown lost filled cancelled dropped"
 # One row an event, one cell a state of COLUMNS: next state and effect; "." stays without effect, "-" is refused.
 TABLE = """
 send           | sending | -            | -            | -            | -          | -        | - | - | -
-drop           | dropped | -            | -            | -            | -          | -        | - | - | -
+drop           | dropped | dropped      | -            | -            | -          | -        | - | - | -
 give up        | -       | -            | -            | -            | lost !     | lost !   | - | - | -
 no answer      | .       | unknown ?    | . ?          | . ?          | .          | .        | . | . | .
 acknowledge    | . !     | new          | . =          | . =          | new        | new      | . ? | . ? | . ?
@@ -121,6 +122,19 @@ def test_a_fill_beyond_the_quantity_alarms() -> None:
     over, effect = advance(record(S.NEW), E.FILL, fill(order(limit="100"), "100", "130"))
     assert (over.state, over.filled, over.overfilled, effect) == (S.FILLED, D(130), D(30), Effect.ALARM)
     assert (record(S.NEW).overfilled, over.open_quantity) == (D(0), D(0))
+
+
+def test_executions_that_are_named_later_are_part_of_the_supposed_fill() -> None:
+    """What was derived from a cumulative figure is booked once; what goes beyond it is new."""
+    bought = order(limit="100")
+    jumped, _ = advance(record(S.NEW), E.FILL, fill(bought, "100", "50", f"{SUPPOSED}1"))
+    assert (jumped.filled, jumped.supposed, jumped.state) == (D(50), D(50), S.PARTIALLY_FILLED)
+    first, _ = advance(jumped, E.FILL, fill(bought, "100", "30", "a"))
+    assert (first.filled, first.supposed) == (D(50), D(20))
+    second, _ = advance(first, E.FILL, fill(bought, "100", "50", "b"))
+    assert (second.filled, second.supposed, second.state) == (D(80), D(0), S.PARTIALLY_FILLED)
+    again, effect = advance(second, E.FILL, fill(bought, "100", "50", f"{SUPPOSED}1"))
+    assert (again, effect) == (second, Effect.IGNORE)
 
 
 @pytest.mark.parametrize("event", [E.ACKNOWLEDGE, E.REPLACE])

@@ -117,7 +117,7 @@ class PaperBroker:
         permit.redeem()
         if order.client_order_id in self._reports:
             return
-        self._reports.accept(order)
+        self._reports.accept(order, self._clock.now())
         venue.accept(order, self._tape.closed - 1)
         self._collect(venue)
 
@@ -167,5 +167,5 @@ class PaperBroker:
         for event in venue.events():
             if event.fill is not None:
                 self._book.book(event.fill)
-            self._reports.take(event)
+            self._reports.take(event, self._clock.now())
             self._events.append(event)

@@ -10,6 +10,8 @@ import attrs
 from tbot_core.contracts import OrderReport
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from tbot_core.contracts import BrokerEvent
     from tbot_core.model import Order
 
@@ -26,7 +28,7 @@ class Reports:
         """Whether the order was ever handed over."""
         return client_order_id in self._reports
 
-    def accept(self, order: Order) -> None:
+    def accept(self, order: Order, now: datetime) -> None:
         """An order was handed over, and the protection that waits for its fill with it."""
         for part in (order, *order.protection):
             self._reports[part.client_order_id] = OrderReport(
@@ -36,22 +38,23 @@ class Reports:
                 symbol=part.symbol,
                 buy=part.buy,
                 quantity=part.quantity,
+                time=now,
             )
 
-    def take(self, event: BrokerEvent) -> None:
+    def take(self, event: BrokerEvent, now: datetime) -> None:
         """Follow what was told of an order."""
         report = self._reports.get(event.client_order_id)
         if report is None:
             return
         if event.fill is None:
             kind = event.kind if event.kind in _ENDINGS else report.kind
-            changed = attrs.evolve(report, kind=kind, words=event.words)
+            changed = attrs.evolve(report, kind=kind, words=event.words, time=now)
         else:
             fills = (*report.fills, event.fill)
             filled = sum((fill.quantity for fill in fills), Decimal(0))
             paid = sum((fill.quantity * fill.price for fill in fills), Decimal(0))
             kind = "fill" if filled >= report.quantity else report.kind
-            changed = attrs.evolve(report, fills=fills, filled=filled, average_price=paid / filled, kind=kind)
+            changed = attrs.evolve(report, fills=fills, filled=filled, average_price=paid / filled, kind=kind, time=now)
         self._reports[event.client_order_id] = changed
 
     def all(self) -> tuple[OrderReport, ...]:

@@ -1,0 +1,180 @@
+"""What a reading of the broker says against what the journal says: pure comparison, order by order, share by share.
+
+The broker wins on facts, the journal on intent. What is ours becomes events of our orders; what is not ours is named,
+counted and left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from tbot_core.contracts import BrokerEvent, OrderReport, Snapshot
+from tbot_core.model import Fill, OrderState
+from tbot_core.orders import SUPPOSED, OrderRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PRICE: Final = Decimal("0.0001")
+_KNOWN_AS: Final = {
+    "acknowledged": frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED}),
+    "rejected": frozenset({OrderState.REJECTED}),
+    "cancelled": frozenset({OrderState.CANCELLED}),
+    "expired": frozenset({OrderState.EXPIRED}),
+    "fill": frozenset({OrderState.FILLED}),
+}
+
+
+class Verdict(StrEnum):
+    """How a reconciliation ended."""
+
+    MATCHED = "matched"
+    ADOPTED = "adopted"
+    UNSETTLED = "unsettled"
+
+
+@attrs.frozen(kw_only=True)
+class Books:
+    """The journal's side: our orders by client order id, what they add up to by symbol, and foreign holdings known.
+
+    `placed` is when each order was last sent; an order younger than the reading cannot be missed by it.
+    """
+
+    orders: Mapping[str, OrderRecord]
+    held: Mapping[str, Decimal]
+    foreign: Mapping[str, Decimal] = attrs.field(factory=dict)
+    placed: Mapping[str, datetime] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class Difference:
+    """A symbol of which the account holds `theirs`, while our fills and the foreign holdings known make `ours`."""
+
+    symbol: str
+    ours: Decimal
+    theirs: Decimal
+
+
+@attrs.frozen(kw_only=True)
+class Findings:
+    """What a reading tells: `events` that our orders lack, `absent` ones, and what belongs to somebody else."""
+
+    events: tuple[BrokerEvent, ...] = ()
+    absent: tuple[str, ...] = ()
+    foreign_orders: tuple[OrderReport, ...] = ()
+    differences: tuple[Difference, ...] = ()
+
+    @property
+    def verdict(self) -> Verdict:
+        """Matched when there is nothing to tell, adopted when only facts are to be booked, else unsettled."""
+        if self.absent:
+            return Verdict.UNSETTLED
+        if self.events or self.foreign_orders or self.differences:
+            return Verdict.ADOPTED
+        return Verdict.MATCHED
+
+
+def agree(first: Snapshot, second: Snapshot) -> bool:
+    """Whether two readings may be believed: of the same moment by the venue's own mark, or equal in all that counts."""
+    if first.barrier and second.barrier:
+        return first.barrier == second.barrier
+    return _facts(first) == _facts(second)
+
+
+def compare(books: Books, snapshot: Snapshot, since: datetime) -> Findings:
+    """Hold a reading against the books; `since` is the moment from which it lists closed orders too.
+
+    Holdings are compared after the events that the reading itself brings.
+    """
+    events: list[BrokerEvent] = []
+    grown: dict[str, Decimal] = {}
+    listed = {report.client_order_id: report for report in snapshot.orders if report.client_order_id}
+    for cid, record in books.orders.items():
+        report = listed.get(cid)
+        if report is None:
+            continue
+        for event in told(record, report):
+            events.append(event)
+            if event.fill is not None:
+                signed = event.fill.quantity if event.fill.buy else -event.fill.quantity
+                grown[report.symbol] = grown.get(report.symbol, Decimal(0)) + signed
+    return Findings(
+        events=tuple(events),
+        absent=tuple(_absent(books, listed, since)),
+        foreign_orders=tuple(report for report in snapshot.orders if report.client_order_id not in books.orders),
+        differences=tuple(_differences(books, grown, snapshot)),
+    )
+
+
+def told(record: OrderRecord, report: OrderReport) -> Iterator[BrokerEvent]:
+    """The events that lead from a record to a report: fills that it lacks, then its state if that is another.
+
+    Their ids follow from what they say, so that the same report twice says nothing new. A cumulative quantity beyond
+    the named executions becomes one supposed fill at the price that makes the broker's average true.
+    """
+    cid = report.client_order_id
+    filled, paid = record.filled, Decimal(0)
+    missing = [fill for fill in report.fills if fill.execution_id not in record.executions]
+    named = min(record.supposed, sum((fill.quantity for fill in missing), Decimal(0)))
+    for fill in missing:
+        yield _event("fill", cid, f"execution {fill.execution_id}", fill=fill)
+        filled += fill.quantity
+    filled -= named
+    paid = sum((fill.quantity * fill.price for fill in report.fills), Decimal(0))
+    if report.filled > filled:
+        yield _event("fill", cid, f"{cid} to {report.filled}", fill=_supposed(record, report, filled, paid))
+    if report.kind != "fill" and record.state not in _KNOWN_AS[report.kind] and not record.terminal:
+        yield _event(report.kind, cid, f"{cid} is {report.kind}", words=report.words)
+
+
+def _supposed(record: OrderRecord, report: OrderReport, filled: Decimal, paid: Decimal) -> Fill:
+    """A fill of what the cumulative quantity has more than the executions, with an id that follows from both ends."""
+    quantity = report.filled - filled
+    average = report.average_price or record.order.limit_price or Decimal(0)
+    known = sum((fill.quantity for fill in report.fills), Decimal(0))
+    rest = report.filled - known
+    price = average if not known else ((average * report.filled - paid) / rest if rest else average)
+    return Fill(
+        execution_id=f"{SUPPOSED}{report.client_order_id}-{filled}-{report.filled}",
+        client_order_id=report.client_order_id,
+        symbol=report.symbol,
+        buy=report.buy,
+        quantity=quantity,
+        price=max(price, _PRICE).quantize(_PRICE),
+        fees=Decimal(0),
+        time=report.time,
+    )
+
+
+def _absent(books: Books, listed: Mapping[str, OrderReport], since: datetime) -> Iterator[str]:
+    """Orders that may live at the broker and are not among those that it lists."""
+    for cid, record in books.orders.items():
+        placed = books.placed.get(cid)
+        if placed is not None and placed >= since and not record.terminal and cid not in listed:
+            yield cid
+
+
+def _differences(books: Books, grown: Mapping[str, Decimal], snapshot: Snapshot) -> Iterator[Difference]:
+    theirs = {holding.symbol: holding.quantity for holding in snapshot.holdings}
+    symbols = sorted({*theirs, *books.held, *books.foreign, *grown})
+    zero = Decimal(0)
+    for symbol in symbols:
+        ours = books.held.get(symbol, zero) + books.foreign.get(symbol, zero) + grown.get(symbol, zero)
+        if ours != theirs.get(symbol, zero):
+            yield Difference(symbol=symbol, ours=ours, theirs=theirs.get(symbol, zero))
+
+
+def _facts(snapshot: Snapshot) -> tuple[object, ...]:
+    orders = sorted((report.broker_order_id, report.kind, report.filled) for report in snapshot.orders)
+    holdings = sorted((holding.symbol, holding.quantity) for holding in snapshot.holdings)
+    return snapshot.account.cash, holdings, orders
+
+
+def _event(kind: str, cid: str, event_id: str, *, fill: Fill | None = None, words: str = "") -> BrokerEvent:
+    return BrokerEvent(kind=kind, event_id=event_id, client_order_id=cid, fill=fill, words=words)
