@@ -1,0 +1,149 @@
+"""Requests to a running bot: files in the instance's folder `control/`, dropped whole, looked at every 50 ms.
+
+`control/kill` and `control/stop` are obeyed whatever they hold and whoever made them: the folder is the authority.
+Everything else is a document of its own file, and counts only when its owner, mode and words are right. Nothing that
+permits something is obeyed by guess.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from tbot_core.errors import AccessError, DataError
+from tbot_core.seams import chance, disk, private
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KILL: Final = "kill"
+STOP: Final = "stop"
+POLL_S: Final = 0.05
+_SUFFIX: Final = ".json"
+_LARGEST: Final = 4096
+_NAME: Final = 12
+
+
+class Verb(StrEnum):
+    """What can be asked of a running bot."""
+
+    KILL = "kill"
+    KILL_FLATTEN = "kill-flatten"
+    KILL_CLEAR = "kill-clear"
+    STOP = "stop"
+    STOP_FLATTEN = "stop-flatten"
+    STOP_KEEP = "stop-keep"
+    STOP_CANCEL = "stop-cancel"
+    DEFENSE_ON = "defense-on"
+    DEFENSE_OFF = "defense-off"
+    ARM = "arm"
+    DISARM = "disarm"
+    CONFIRM = "confirm"
+    REJECT = "reject"
+
+
+@attrs.frozen(kw_only=True)
+class Request:
+    """A request as it lies in the folder: `name` is its file's, `actor` who made it, `made` when (UTC)."""
+
+    name: str
+    verb: Verb
+    actor: str
+    made: datetime
+    arguments: Mapping[str, str] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class Refused:
+    """A file that is no request, and why."""
+
+    name: str
+    words: str
+
+
+@attrs.frozen(kw_only=True)
+class Seen:
+    """What lies in the folder: the two files that count by being there, requests in the order made, refused ones."""
+
+    kill: bool = False
+    stop: bool = False
+    requests: tuple[Request, ...] = ()
+    refused: tuple[Refused, ...] = ()
+
+
+NOTHING: Final = Seen()
+
+
+def prepare(folder: Path) -> None:
+    """Make the folder, for its owner alone."""
+    disk.make_folder(folder, mode=0o700)
+
+
+def killed(folder: Path) -> bool:
+    """Whether the kill file is there; asked inside the second barrier of every send."""
+    return disk.is_present(folder / KILL)
+
+
+def look(folder: Path) -> Seen:
+    """Everything that lies in the folder now; one that is not there holds nothing.
+
+    Raises AccessError when the folder cannot be read: who cannot see a kill must not send.
+    """
+    if not disk.is_present(folder):
+        return NOTHING
+    names = [path for path in disk.entries(folder) if not path.name.startswith(".")]
+    if not names:
+        return NOTHING
+    requests: list[Request] = []
+    refused: list[Refused] = []
+    for path in names:
+        if path.name in {KILL, STOP}:
+            continue
+        try:
+            requests.append(_read(path))
+        except (AccessError, DataError) as fault:
+            refused.append(Refused(name=path.name, words=fault.message))
+    present = {path.name for path in names}
+    requests.sort(key=lambda request: (request.made, request.name))
+    return Seen(kill=KILL in present, stop=STOP in present, requests=tuple(requests), refused=tuple(refused))
+
+
+def ask(folder: Path, verb: Verb, *, actor: str, now: datetime, arguments: Mapping[str, str] | None = None) -> str:
+    """Drop a request and return its file's name; it is there whole or not at all, and stays until it is taken."""
+    prepare(folder)
+    name = f"{verb.value}-{chance.token(_NAME)}{_SUFFIX}"
+    document = {"verb": verb.value, "actor": actor, "made": now.isoformat(), "arguments": dict(arguments or {})}
+    disk.write_atomic(folder / name, json.dumps(document, sort_keys=True).encode())
+    return name
+
+
+def take(folder: Path, name: str) -> None:
+    """A request has been written down: its file is no longer needed."""
+    disk.remove(folder / name)
+
+
+def _read(path: Path) -> Request:
+    """The request in a file; raises AccessError for its owner, mode or kind, DataError for its words."""
+    content = private.read(path, limit=_LARGEST, strict=True)
+    try:
+        document = json.loads(bytes(content.data.view))
+        return _request(path.name, document)
+    except (ValueError, KeyError, TypeError, AttributeError) as fault:
+        raise DataError(f"{path} is no request: {type(fault).__name__}.", "Ask by the commands of tbot.") from fault
+
+
+def _request(name: str, document: Mapping[str, Any]) -> Request:
+    """The request that a document spells out; raises ValueError, KeyError or TypeError for anything else."""
+    if set(document) != {"verb", "actor", "made", "arguments"}:
+        raise ValueError("fields")
+    actor, arguments = document["actor"], document["arguments"]
+    texts = (actor, *arguments.keys(), *arguments.values())
+    made = datetime.fromisoformat(document["made"])
+    if not all(isinstance(text, str) for text in texts) or made.utcoffset() is None:
+        raise ValueError("values")
+    return Request(name=name, verb=Verb(document["verb"]), actor=actor, made=made, arguments=arguments)
