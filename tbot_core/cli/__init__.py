@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from tbot_core.cli.signals import interruptible
-from tbot_core.errors import TbotError
+from tbot_core.errors import AccessError, TbotError
 from tbot_core.seams import terminal
+from tbot_core.seams.output import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,8 +121,12 @@ def invoke(args: Sequence[str], *, state: object = None) -> int:
 
 def main() -> int:
     """The console script `tbot`."""
-    with interruptible():
-        return _begin()
+    try:
+        with interruptible(), guarded():
+            return _begin()
+    except AccessError as fault:  # standard output is closed, or what was written last could not be
+        _say(fault.message, fault.remedy)
+        return fault.exit_code
 
 
 def _begin() -> int:

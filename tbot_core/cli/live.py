@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Self
 
+import click
 from rich.console import Console, Group
 from rich.live import Live as Canvas
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from tbot_core.cli.run import Wish
-    from tbot_core.cli.screen import Voice
     from tbot_core.clock import Clock
     from tbot_core.contracts import Feed
     from tbot_core.journal import Entry
@@ -37,10 +37,9 @@ class Live:
 
     watched = True
 
-    def __init__(self, wish: Wish, clock: Clock, voice: Voice, console: Console | None = None) -> None:
+    def __init__(self, wish: Wish, clock: Clock, console: Console | None = None) -> None:
         self._wish = wish
         self._clock = clock
-        self._voice = voice
         self._console = console or Console()
         self._plain = not self._console.encoding.lower().startswith("utf")
         self._narrator = Narrator()
@@ -58,23 +57,22 @@ class Live:
 
     def __enter__(self) -> Self:
         """Take the screen."""
-        with self._voice.heard():
-            self._canvas.start()
+        self._canvas.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Give the screen back."""
-        with self._voice.heard():
-            self._canvas.stop()
+        self._canvas.stop()
         log.close()
 
     def end(self, outcome: Outcome) -> None:
         """Say what it came to, with whose prices these were."""
         from tbot_core.cli.epilogue import closing, halted
 
-        self._voice.say(*self._banner, *(halted if outcome.stopped else closing)(outcome, self._wish))
+        for line in (*self._banner, *(halted if outcome.stopped else closing)(outcome, self._wish)):
+            click.echo(line)
 
     def _started(self, feed: Feed, book: Book) -> None:
         self._banner = banner(self._wish.mode, feed.label, book.sessions)
@@ -133,8 +131,7 @@ class Live:
         return self._clock.monotonic() - self._drawn >= _EVERY_S
 
     def _draw(self, *, at_once: bool = False) -> None:
-        if (at_once or self._due) and not self._voice.gone:
+        if at_once or self._due:
             self._drawn = self._clock.monotonic()
             width, height = self._console.size
-            with self._voice.heard():
-                self._canvas.update(Group(*picture(self.board, width, height, plain=self._plain)), refresh=True)
+            self._canvas.update(Group(*picture(self.board, width, height, plain=self._plain)), refresh=True)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import signal
 import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import click
@@ -20,7 +18,7 @@ from tbot_core.seams import log, terminal
 from tbot_core.settings.report import unheeded
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator, Sequence
+    from collections.abc import Coroutine, Sequence
     from datetime import datetime
     from types import TracebackType
 
@@ -33,8 +31,6 @@ if TYPE_CHECKING:
     from tbot_core.runner.run import Outcome
 
 T = TypeVar("T")
-_GONE = frozenset({errno.EPIPE, errno.EIO})
-"""How a reader that has closed its pipe, and a terminal that has hung up, are told."""
 
 
 class Shown(Protocol):
@@ -66,13 +62,12 @@ def shown(wish: Wish, assembly: Assembly, clock: Clock, *, as_json: bool) -> Sho
     levels: dict[str, log.Level] = {"quiet": "quiet", "verbose": "verbose"}
     folder = assembly.settings.instance.logs if general.enable_logging else None
     log.configure(levels.get(general.debug_log_level, "info"), form, folder, screen=as_json or not sys.stdout.isatty())
-    voice = Voice(to_errors=as_json)
     warn(assembly)
     if live:
         from tbot_core.cli.live import Live
 
-        return Live(wish, clock, voice)
-    return Lines(wish, voice, silent=as_json)
+        return Live(wish, clock)
+    return Lines(wish, silent=as_json)
 
 
 def warn(assembly: Assembly) -> None:
@@ -84,57 +79,13 @@ def warn(assembly: Assembly) -> None:
         click.echo(f"tbot: {warning}", err=True)
 
 
-class Voice:
-    """Lines for a person; when nobody reads them any more, the run goes on in silence."""
-
-    def __init__(self, *, to_errors: bool) -> None:
-        self._to_errors = to_errors
-        self.gone = False
-
-    def say(self, *lines: str) -> None:
-        """Write lines."""
-        if self.gone:
-            return
-        with self.heard():
-            for line in lines:
-                click.echo(line, err=self._to_errors)
-
-    @contextmanager
-    def heard(self) -> Iterator[None]:
-        """Write inside; a reader that has gone is noted, and is no failure."""
-        try:
-            yield
-        except OSError as fault:
-            if fault.errno not in _GONE:
-                raise
-            self.gone = True
-            sys.stdout = _Nowhere(sys.stdout)
-
-
-class _Nowhere:
-    """What replaces a stream whose reader has gone: Python flushes it once more at the end."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        return len(text)
-
-    def flush(self) -> None:
-        pass
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-
 class Lines:
-    """Plain lines: one a fill, an exit, a session; `silent`: only what must be known."""
+    """Plain lines: one a fill, an exit, a session; `silent`: only what must be known, on standard error."""
 
     watched = False
 
-    def __init__(self, wish: Wish, voice: Voice, *, silent: bool) -> None:
+    def __init__(self, wish: Wish, *, silent: bool) -> None:
         self._wish = wish
-        self._voice = voice
         self._silent = silent
         self._narrator = Narrator()
         self._waited: datetime | None = None
@@ -159,23 +110,27 @@ class Lines:
         from tbot_core.cli.epilogue import closing, halted
 
         if outcome.stopped:
-            self._voice.say(*halted(outcome, self._wish))
+            self._say(*halted(outcome, self._wish))
         elif not self._silent:
-            self._voice.say(*closing(outcome, self._wish))
+            self._say(*closing(outcome, self._wish))
+
+    def _say(self, *lines: str) -> None:
+        for line in lines:
+            click.echo(line, err=self._silent)
 
     def _started(self, feed: Feed, book: Book) -> None:
-        self._voice.say(*banner(self._wish.mode, feed.label, book.sessions))
+        self._say(*banner(self._wish.mode, feed.label, book.sessions))
 
     def _wrote(self, entries: Sequence[Entry]) -> None:
         lines = [line for line in self._narrator.follow(entries) if line.weight in LOUD]
         if not self._silent:
-            self._voice.say(*(plain(line) for line in lines))
+            self._say(*(plain(line) for line in lines))
 
     def _idle(self, moment: datetime) -> None:
         """Say once what is waited for; within a session nobody needs to hear it each minute."""
         if not self._narrator.book.in_session and moment != self._waited:
             self._waited = moment
-            self._voice.say(f"Waiting for the session of {exchange_time(moment):%Y-%m-%d}, {both_times(moment)}.")
+            self._say(f"Waiting for the session of {exchange_time(moment):%Y-%m-%d}, {both_times(moment)}.")
 
 
 def banner(mode: str, label: FeedLabel, closed: int = 0) -> list[str]:

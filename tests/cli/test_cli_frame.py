@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import pkgutil
+import subprocess
 import sys
 from decimal import Decimal
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import importlib_metadata
@@ -21,6 +23,9 @@ from tbot_core.cli.failures import Unforeseen
 from tbot_core.cli.options import emit, home_option, json_option, resolve_home, use_home
 from tbot_core.seams import environ, log, spawn
 from tbot_core.seams.secret import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HEAVY = ("asyncio", "cattrs", "filelock", "holidays", "numpy", "pandas", "polars", "rich", "sqlite3", "structlog")
 ENTRY = "import sys; from tbot_core.cli import main; sys.exit(main())"
@@ -166,11 +171,63 @@ def test_an_interrupt_is_130_and_a_refusal_is_not(
     assert f"tbot: {words}" in capsys.readouterr().err
 
 
-def test_a_closed_pipe_is_quiet() -> None:
-    """A reader that goes away early, such as `head`, causes no traceback."""
-    code = f"import os\nr, w = os.pipe(); os.close(r); os.dup2(w, 1)\nimport sys; sys.argv[1:] = ['--help']\n{ENTRY}"
-    finished = spawn.run([sys.executable, "-c", code], timeout_s=60, environment=environ.minimal())
-    assert finished.errors == ""
+SHOWING = [
+    ["--help"],
+    ["config", "show"],
+    ["config", "explain", "SEED"],
+    ["data", "list"],
+    ["plugins", "list"],
+    ["calendar", "--days", "200"],
+    ["status", "--json"],
+]
+
+
+@pytest.fixture
+def showing(tmp_path: Path) -> Callable[..., tuple[int, str]]:
+    """A command in an instance of its own, with standard output as said: its exit code, and what else it says."""
+    (tmp_path / ".env_bot").write_text("STRATEGY_SEQUENCE=open\n")
+
+    def show(output: int, *arguments: str, before: str = "") -> tuple[int, str]:
+        finished = subprocess.run(
+            [sys.executable, "-c", before + ENTRY, *arguments],
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+            env=environ.minimal() | {"TBOT_HOME": str(tmp_path)},
+        )
+        return finished.returncode, finished.stderr
+
+    return show
+
+
+@pytest.mark.parametrize("arguments", SHOWING, ids=" ".join)
+def test_a_closed_pipe_is_quiet(arguments: list[str], showing: Callable[..., tuple[int, str]]) -> None:
+    """A reader that goes away early, such as `head`, is no failure of any command: nothing is said, exit 0."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    assert showing(writer, *arguments) == (0, "")
+    os.close(writer)
+
+
+@pytest.mark.parametrize("arguments", SHOWING[:3], ids=" ".join)
+def test_an_output_that_is_full_is_one_sentence(arguments: list[str], showing: Callable[..., tuple[int, str]]) -> None:
+    """What cannot be written is said with its reason, exit 1."""
+    full = os.open("/dev/full", os.O_WRONLY)
+    code, said = showing(full, *arguments)
+    os.close(full)
+    assert (code, said.splitlines()[0]) == (1, "tbot: Cannot write to standard output: No space left on device.")
+    assert "nobody foresaw" not in said
+
+
+def test_an_output_that_is_closed_is_one_sentence(showing: Callable[..., tuple[int, str]]) -> None:
+    """With standard output closed from the start nothing begins, exit 1."""
+    closed = (
+        f"import os, sys\nif sys.stdout: os.close(1); os.execv(sys.executable, [sys.executable, '-c', {ENTRY!r}])\n"
+    )
+    code, said = showing(subprocess.DEVNULL, before=closed)
+    assert (code, said.splitlines()[0]) == (1, "tbot: Standard output is closed.")
 
 
 def test_home_is_the_option_else_the_variable_else_here(

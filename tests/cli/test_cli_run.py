@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tbot_core import cli
 from tbot_core.cli.run import Wish, code, furnish, wished
-from tbot_core.cli.screen import Voice
 from tbot_core.runner.run import Outcome
 from tbot_core.seams import disk
 from tbot_core.summary import Summary
@@ -220,25 +219,3 @@ def test_exit_codes_of_a_run_that_was_stopped(mode: Any, stopped: bool, left: tu
     )
     outcome = Outcome(summary=summary, journal=Path("x"), stopped=stopped, open=left)
     assert code(Wish(mode=mode, home=Path()), outcome) == expected
-
-
-def test_a_reader_that_has_gone_silences_the_lines_and_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A broken pipe is quiet: what follows is said to nobody, and the run goes on."""
-
-    class Gone:
-        encoding = "utf-8"
-        written: ClassVar[list[str]] = []
-
-        def write(self, text: str) -> int:
-            self.written.extend([text] if text else [])
-            raise BrokenPipeError(32, "Broken pipe")
-
-        def flush(self) -> None:
-            raise BrokenPipeError(32, "Broken pipe")
-
-    stream = Gone()
-    monkeypatch.setattr("sys.stdout", stream)
-    voice = Voice(to_errors=False)
-    voice.say("one", "two")
-    voice.say("three")
-    assert stream.written == ["one\n"]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import io
 import os
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import attrs
 import pytest
@@ -28,6 +27,7 @@ from tbot_core.contracts import FeedLabel, FeedRequest
 from tbot_core.journal import Entry, open_journal
 from tbot_core.runner.run import Outcome, Plan, run
 from tbot_core.seams import log
+from tbot_core.seams.output import Guarded
 from tbot_core.summary import Summary
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def test_plain_lines_say_once_what_is_waited_for(tmp_path: Path, capsys: pytest.
     """Before the bell one line says what is waited for; within the session no wait is mentioned."""
     furnish(tmp_path)
     clock, wish = ManualClock(MORNING), Wish(mode="paper", home=tmp_path)
-    lines = screen.Lines(wish, screen.Voice(to_errors=False), silent=False)
+    lines = screen.Lines(wish, silent=False)
     plan = Plan(assembly=assemble(tmp_path, "paper", clock), request=FeedRequest(kind="live"), wall=clock, once=True)
     inner = lines.watcher
 
@@ -197,23 +197,6 @@ def test_the_first_signal_asks_and_the_second_breaks_off(number: signal.Signals)
         asyncio.run(stubborn())
 
 
-def test_a_stream_that_fails_otherwise_than_by_a_gone_reader_is_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only a broken pipe is quiet; a full disk is not."""
-
-    class Full:
-        encoding = "utf-8"
-
-        def write(self, _text: str) -> int:
-            raise OSError(28, "No space left on device")
-
-        def flush(self) -> None:
-            raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("sys.stdout", Full())
-    with pytest.raises(OSError, match="No space"):
-        screen.Voice(to_errors=False).say("one")
-
-
 def test_a_replay_is_traded_by_the_same_function(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The function behind the command takes a wish and returns the outcome."""
     furnish(tmp_path)
@@ -222,25 +205,16 @@ def test_a_replay_is_traded_by_the_same_function(tmp_path: Path, capsys: pytest.
     assert capsys.readouterr().out == ""
 
 
-def test_a_terminal_that_has_hung_up_stops_the_view_and_not_the_run(tmp_path: Path) -> None:
-    """Nothing more is drawn, and the run that nobody sees ends as it would have."""
-
-    class HungUp(io.StringIO):
-        encoding = "utf-8"
-
-        def write(self, _text: str) -> int:
-            raise OSError(5, "Input/output error")
-
+def test_a_terminal_that_has_hung_up_stops_no_run(tmp_path: Path) -> None:
+    """The run that nobody sees any more ends as it would have."""
     furnish(tmp_path)
-    wish, voice, clock = Wish(mode="demo", home=tmp_path), screen.Voice(to_errors=True), SystemClock()
-    live = Live(wish, clock, voice, Console(file=HungUp(), force_terminal=True))
-    plan = Plan(assembly=assemble(tmp_path, "demo", clock), request=FeedRequest(kind="demo"), wall=clock)
-    stdout = sys.stdout
-    try:
+    wish, clock = Wish(mode="demo", home=tmp_path), SystemClock()
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs, "w", encoding="utf-8") as stream:
+        console = Console(file=cast("TextIO", Guarded(stream, "standard output")), force_terminal=True)
+        os.close(ours)
+        live = Live(wish, clock, console)
+        plan = Plan(assembly=assemble(tmp_path, "demo", clock), request=FeedRequest(kind="demo"), wall=clock)
         with live:
             outcome = asyncio.run(run(plan, live.watcher))
-        live.end(outcome)
-    finally:
-        sys.stdout = stdout
-    assert voice.gone
-    assert not outcome.stopped
+    assert (outcome.stopped, outcome.summary.sessions) == (False, 1)

@@ -17,7 +17,6 @@ from tbot_core.calendar import ExchangeCalendar
 from tbot_core.cli.live import Live
 from tbot_core.cli.narration import Line
 from tbot_core.cli.run import Wish, furnish
-from tbot_core.cli.screen import Voice
 from tbot_core.cli.view import Board, Holding, picture
 from tbot_core.clock import ManualClock
 from tbot_core.contracts import FeedRequest
@@ -130,7 +129,7 @@ def watched(home: Path, moment: dt.datetime | None = None) -> tuple[str, Live, O
     console = Console(file=stream, force_terminal=True, width=80, height=24, color_system="truecolor")
     clock = ManualClock(moment or NOW)
     wish = Wish(mode="demo" if moment is None else "paper", home=home)
-    live = Live(wish, clock, Voice(to_errors=False), console)
+    live = Live(wish, clock, console)
     request = FeedRequest(kind="demo" if moment is None else "live")
     plan = Plan(assembly=assemble(home, wish.mode, clock), request=request, wall=clock, pace=5200.0, once=True)
     inner = live.watcher
