@@ -35,7 +35,7 @@ from tbot_core.window import Window
 from tbot_core.windows import anchor_named, missed_bell, named_window, place
 
 if TYPE_CHECKING:
-    from tbot_core.settings import Mode
+    from tbot_core.settings import Mode, Sources
 
 SIMULATOR: Final = "paper"
 """The broker that replay and demo trade with, whatever BROKER_NAME says."""
@@ -132,14 +132,21 @@ class Assembly:
         raise PluginError(f"The {kind} {name} is not installed.", "`tbot plugins list` shows what is.")
 
 
-def assemble(home: Path | str | None, mode: Mode, clock: Clock, overrides: Mapping[str, str] | None = None) -> Assembly:
-    """Find and import what the settings enable, read the settings with what it declares, and build filters and checks.
+def assemble(
+    home: Path | str | None,
+    mode: Mode,
+    clock: Clock,
+    overrides: Mapping[str, str] | None = None,
+    sources: Sources | None = None,
+) -> Assembly:
+    """Find and import what the settings enable, judge the settings with what it declares, and build filters and checks.
 
-    Live, nothing is imported before each enabled plugin is found to be exactly as plugins.lock approved it. Raises
-    SettingsError for faults, and PluginError when a plugin is not so approved, and when a strategy, or outside
-    simulations any enabled plugin, is absent or broken; an absent filter of a simulation is a note.
+    `sources` are the settings files where they were read before. Live, nothing is imported before each enabled plugin
+    is found to be exactly as plugins.lock approved it. Raises SettingsError for faults, and PluginError when a plugin
+    is not so approved, and when a strategy, or outside simulations any enabled plugin, is absent or broken; an absent
+    filter of a simulation is a note.
     """
-    sources = configuration.read(Instance.at(home), live=mode == "live")
+    sources = sources or configuration.read(Instance.at(home), live=mode == "live")
     texts = {**sources.texts(), **(overrides or {})}
     listings = catalogue.mark(catalogue.plugins(), configuration.enabled(texts))
     warnings = _unapproved(Instance.at(home), listings, texts, mode)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core import audit
-from tbot_core.errors import TbotError
+from tbot_core.errors import TbotError, VaultError
 from tbot_core.journal import read_journal
 from tbot_core.plugins import catalogue, lock
 from tbot_core.seams import disk, environ, log, spawn
@@ -21,7 +21,7 @@ from tbot_core.settings.sources import Sources, deployment_of
 from tbot_core.settings.switches import enabled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tbot_core.vault.vault import Standing, Vault
@@ -48,6 +48,7 @@ BACKUP_DAYS: Final = 30
 _SQLITE: Final = (3, 37, 0)
 _GIT_S: Final = 2.0
 _SKEW_S: Final = 60.0
+_SOURCES: Final = {"env": "env", "env_bot": "bot"}
 
 
 @attrs.frozen(kw_only=True)
@@ -75,8 +76,8 @@ class Subject:
     strict: bool = False
 
     def vault(self) -> Vault:
-        """The instance's vault; loose modes are told, not raised."""
-        return vault(self.instance, deployment_of(self.sources.env.parsed), ready=False)
+        """The instance's vault."""
+        return vault(self.instance, deployment_of(self.sources.env.parsed), live=self.strict, ready=False)
 
 
 def rows(subject: Subject) -> tuple[Row, ...]:
@@ -110,17 +111,17 @@ def rows(subject: Subject) -> tuple[Row, ...]:
 
 
 def _secrets(subject: Subject) -> Iterator[Row]:
-    opened = subject.vault()
-    faults = opened.verify()
-    for fault in faults:
+    """The settings were opened by whoever read them, the identity is by its own row: no file is opened twice."""
+    opened, sources = subject.vault(), subject.sources
+    before = {"bot_identity", *(name for name, it in _SOURCES.items() if getattr(sources, it).sealed)}
+    standings = opened.status()
+    faults = [it.fault for it in sources.both if isinstance(it.fault, VaultError)]
+    faults += [*opened.verify(without=before), *(fault for it in standings for fault in it.faults)]
+    for fault in {it.message: it for it in faults}.values():
         loose = fault.code in _LOOSE and not subject.strict
         level: Level = "warn" if loose else "fail"
         yield Row(level=level, subject="secrets", message=fault.message, remedy=fault.remedy)
-    said = {fault.message for fault in faults}
-    for standing in opened.status():
-        for fault in standing.faults:
-            if fault.message not in said and fault.code not in _LOOSE:
-                yield Row(level="fail", subject="secrets", message=fault.message, remedy=fault.remedy)
+    for standing in standings:
         yield from _stored(standing)
 
 
@@ -181,7 +182,7 @@ def _tracked(subject: Subject) -> Iterator[Row]:
 
 
 def _identity(subject: Subject) -> Iterator[Row]:
-    found = identity(subject.instance, deployment_of(subject.sources.env.parsed))
+    found = identity(subject.instance, deployment_of(subject.sources.env.parsed), live=subject.strict)
     if found is None:
         sentence = "The bot has no identity: good for paper and replay, refused live."
         yield Row(level="warn", subject="identity", message=sentence, remedy="`tbot secrets set bot_identity` sets it.")
@@ -190,17 +191,12 @@ def _identity(subject: Subject) -> Iterator[Row]:
 
 
 def _plugins(subject: Subject) -> Iterator[Row]:
-    listings = catalogue.mark(catalogue.plugins(), enabled(_texts(subject)))
+    listings = catalogue.mark(catalogue.plugins(), enabled(subject.sources.known_texts()))
     objections = lock.objections(subject.instance.home, listings)
     for sentence in objections:
         yield Row(level="warn", subject="plugins", message=sentence, remedy="`tbot plugins lock` approves them.")
     if not objections:
         yield Row(level="ok", subject="plugins", message="Every enabled plugin is as plugins.lock approved it.")
-
-
-def _texts(subject: Subject) -> Mapping[str, str]:
-    """What cannot be read is said where the settings are judged."""
-    return {} if any(source.fault for source in subject.sources.both) else subject.sources.texts()
 
 
 def _audit(subject: Subject) -> Iterator[Row]:

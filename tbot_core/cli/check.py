@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.buildcheck import Row
-    from tbot_core.settings import Mode
+    from tbot_core.settings import Instance, Mode, Sources
 
 _FATAL: Final = frozenset({"secrets", "audit", "journal", "machine"})
 _REFUSED: Final = 3
@@ -45,7 +45,7 @@ def checked(home: Path | None) -> tuple[Row, ...]:
     return tuple(sorted((*found, *rows(subject)), key=lambda row: order.index(row.level)))
 
 
-def assert_start(home: Path, mode: Mode) -> None:
+def assert_start(instance: Instance, sources: Sources, mode: Mode) -> None:
     """The same rows before a run: what trading must not begin with is raised, the rest is said on standard error.
 
     A simulation begins with anything that it can read. Raises SettingsError, or AccessError for a damaged log or a
@@ -54,10 +54,8 @@ def assert_start(home: Path, mode: Mode) -> None:
     from tbot_core.buildcheck import Subject, rows
     from tbot_core.clock import SystemClock
     from tbot_core.errors import AccessError, SettingsError
-    from tbot_core.settings import Instance, read
 
-    instance = Instance.at(home)
-    subject = Subject(instance=instance, sources=read(instance), now=SystemClock().now(), strict=mode == "live")
+    subject = Subject(instance=instance, sources=sources, now=SystemClock().now(), strict=mode == "live")
     failed = [row for row in rows(subject) if row.level == "fail"]
     fatal = [row for row in failed if mode == "live" or (mode == "paper" and row.subject in _FATAL)]
     if fatal:

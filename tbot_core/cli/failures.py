@@ -20,12 +20,14 @@ _OFF = frozenset({"false", "no", "off", "0"})
 class Unforeseen:
     """The last hook of the process: one sentence, and where the traceback lies; the process then exits with 1.
 
-    `home` is the instance's folder once a command has read `--home`. The traceback goes to the log of the instance, or
-    to the screen with BUILD_MODE=debug in its settings or TBOT_DEBUG=1 in the environment; redacted in either case.
+    `home` is the instance's folder once a command has read `--home`, `texts` its settings once a run has read them. The
+    traceback goes to the log of the instance, or to the screen with BUILD_MODE=debug in its settings or TBOT_DEBUG=1 in
+    the environment; redacted in either case.
     """
 
     def __init__(self) -> None:
         self.home: Path | None = None
+        self.texts: Mapping[str, str] | None = None
 
     def report(self, kind: type[BaseException], fault: BaseException, trace: TracebackType | None) -> None:
         """Say what happened; the signature is that of `sys.excepthook`."""
@@ -56,6 +58,8 @@ class Unforeseen:
         log.close()
 
     def _settings(self) -> Mapping[str, str]:
+        if self.texts is not None:
+            return self.texts
         if self.home is None:
             return {}
         from tbot_core.settings.switches import raw

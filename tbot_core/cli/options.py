@@ -11,7 +11,7 @@ from tbot_core.errors import UsageError
 from tbot_core.seams import environ
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 
 class _Folder(click.Path):
@@ -58,6 +58,15 @@ def resolve_home(home: Path | None) -> Path:
 def use_home(home: Path) -> None:
     """Say that the running command uses another instance than `--home` names, so that failures are logged there."""
     _point(click.get_current_context(), home)
+
+
+def use_settings(texts: Mapping[str, str]) -> None:
+    """Say what the settings are, so that failures are logged as they say and no file is opened once more for it."""
+    from tbot_core.cli.failures import Unforeseen
+
+    unforeseen = click.get_current_context().find_object(Unforeseen)
+    if unforeseen is not None:
+        unforeseen.texts = texts
 
 
 def emit(document: object, *, as_json: bool, lines: Iterable[str] = ()) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -10,13 +11,16 @@ import attrs
 import click
 
 from tbot_core.cli.dates import day_range, names
-from tbot_core.cli.options import emit, home_option, json_option, resolve_home, use_home
+from tbot_core.cli.options import emit, home_option, json_option, resolve_home, use_home, use_settings
 from tbot_core.errors import UsageError
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from tbot_core.assembly import Assembly
     from tbot_core.contracts import FeedRequest
     from tbot_core.runner.run import Outcome
+    from tbot_core.settings import Sources
 
 DEMO_HOME: Final = Path("tbot-demo")
 DEMO_SESSIONS: Final = 3
@@ -65,11 +69,8 @@ def command(*, as_json: bool, **options: object) -> int:
     use_home(wish.home)
     if wish.mode == "demo":
         furnish(wish.home)
-    else:
-        from tbot_core.cli.check import assert_start
-
-        assert_start(wish.home, wish.mode)
-    outcome = trade(wish, as_json=as_json)
+    with alone(wish.home):
+        outcome = trade(wish, as_json=as_json, found=sources(wish))
     if as_json and not outcome.stopped:
         emit(outcome.summary.document(), as_json=True)
     return code(wish, outcome)
@@ -124,8 +125,35 @@ def furnish(home: Path) -> None:
     disk.write_atomic(instance.path(".env_bot"), disk.read_bytes(_DEMO_SETTINGS))
 
 
-def trade(wish: Wish, *, as_json: bool) -> Outcome:
-    """Run what is wished for, and show it."""
+def alone(home: Path) -> AbstractContextManager[None]:
+    """Be the one process that trades in the instance, before any secret is opened; where none is, nothing is made."""
+    from tbot_core.seams import disk
+    from tbot_core.settings import Instance, is_there
+
+    instance = Instance.at(home)
+    return disk.hold(instance.lock) if is_there(instance) else nullcontext()
+
+
+def sources(wish: Wish) -> Sources:
+    """The settings files, read once for the whole run, of an instance that is fit for it; a demo's own is not checked.
+
+    Raises SettingsError or AccessError where it is not.
+    """
+    from tbot_core.settings import Instance, read
+
+    instance = Instance.at(wish.home)
+    use_settings({})  # whatever fails from here on opens nothing once more
+    found = read(instance)
+    use_settings(found.known_texts())
+    if wish.mode != "demo":
+        from tbot_core.cli.check import assert_start
+
+        assert_start(instance, found, wish.mode)
+    return found
+
+
+def trade(wish: Wish, *, as_json: bool, found: Sources | None = None) -> Outcome:
+    """Run what is wished for, with the settings that were `found`, and show it."""
     import asyncio
 
     from tbot_core.assembly import assemble
@@ -134,7 +162,8 @@ def trade(wish: Wish, *, as_json: bool) -> Outcome:
     from tbot_core.runner.run import Plan, run
 
     clock = SystemClock()
-    assembly = assemble(wish.home, wish.mode, clock, None if wish.seed is None else {"SEED": str(wish.seed)})
+    overrides = None if wish.seed is None else {"SEED": str(wish.seed)}
+    assembly = assemble(wish.home, wish.mode, clock, overrides, found)
     shown = screen.shown(wish, assembly, clock, as_json=as_json)
     plan = Plan(
         assembly=assembly,

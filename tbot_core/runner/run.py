@@ -86,17 +86,16 @@ async def run(plan: Plan, watcher: Watcher) -> Outcome:
     """Run simulated sessions, a replay, or paper trading day after day, to the end or until it is stopped.
 
     A run that was interrupted is resumed from its last closed session: the interrupted one is repeated and must say
-    again what it said. Raises AccessError when another process holds the instance.
+    again what it said. The caller holds the instance's lock.
     """
-    with disk.hold(plan.assembly.settings.instance.lock):
-        plan.assembly.record()
-        paper = plan.assembly.settings.mode == PAPER
-        course = _paper(plan, watcher) if paper else _simulation(plan)
-        try:
-            return await _Run(plan, watcher, course).go()
-        finally:
-            course.journal.close()
-            await course.broker.close()
+    plan.assembly.record()
+    paper = plan.assembly.settings.mode == PAPER
+    course = _paper(plan, watcher) if paper else _simulation(plan)
+    try:
+        return await _Run(plan, watcher, course).go()
+    finally:
+        course.journal.close()
+        await course.broker.close()
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from tbot_core.settings.findings import Finding, Mode
     from tbot_core.settings.instance import Instance
     from tbot_core.settings.loading import Examined, examine, load
-    from tbot_core.settings.sources import Sources, is_sealed, read
+    from tbot_core.settings.sources import Sources, is_sealed, is_there, read
     from tbot_core.settings.switches import enabled, raw
     from tbot_core.settings.values import Effective, Settings
 
@@ -22,6 +22,7 @@ _HOMES = {
     "enabled": "switches",
     "raw": "switches",
     "is_sealed": "sources",
+    "is_there": "sources",
     "read": "sources",
     "Sources": "sources",
     "Effective": "values",
@@ -41,6 +42,7 @@ __all__ = [
     "enabled",
     "examine",
     "is_sealed",
+    "is_there",
     "load",
     "raw",
     "read",

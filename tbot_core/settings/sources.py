@@ -72,6 +72,10 @@ class Sources:
         texts = {entry.key: entry.value for entry in self.env.parsed.entries}
         return texts | {entry.key: entry.value for entry in self.bot.parsed.entries if entry.key != "EXTENSIONS"}
 
+    def known_texts(self) -> dict[str, str]:
+        """The same, and nothing where a file cannot be read: whoever judges the settings says so."""
+        return {} if any(source.fault for source in self.both) else self.texts()
+
     def findings(self, *, live: bool) -> Iterator[Finding]:
         """What there is to say of the files as such; live trading refuses plaintext."""
         for source in self.both:
@@ -97,6 +101,12 @@ def read(instance: Instance, *, live: bool = False) -> Sources:
         # Where the trading configuration lies is unknown then, and so is its key.
         return Sources(env=env, bot=Source(name=named, path=instance.path(named)))
     return Sources(env=env, bot=_source(instance, "env_bot", named, env.parsed, live=live))
+
+
+def is_there(instance: Instance) -> bool:
+    """Whether the folder holds an instance: a settings file in either form; nothing is opened to tell."""
+    files = (instance.env, instance.path(ENV_BOT_FILE))
+    return any(disk.is_present(path) for file in files for path in (file, _sealed(file)))
 
 
 def is_sealed(instance: Instance) -> bool:

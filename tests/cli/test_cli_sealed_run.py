@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from base64 import b64encode
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tbot_core import cli
 from tbot_core.assembly import handed
+from tbot_core.audit import entries
 from tbot_core.errors import PluginError, VaultError
-from tbot_core.settings import load
+from tbot_core.seams import disk
+from tbot_core.settings import Instance, load
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,3 +77,43 @@ def test_listing_plugins_opens_no_secret(home: Path, capsys: pytest.CaptureFixtu
     assert cli.invoke(["plugins", "list", "--home", str(home)]) == 0
     assert "`tbot check` says what is enabled" in capsys.readouterr().err
     assert (home / "data" / "audit.log").read_bytes() == before
+
+
+def test_a_start_opens_each_settings_file_once(home: Path) -> None:
+    """A start opens each settings file once; any other file once to be proven, and once by whoever uses it."""
+    log = home / "data" / "audit.log"
+    before = len(list(entries(log)))
+    cli.invoke(["run", "--replay", "2018-02-16..2018-02-16", "--home", str(home)])
+    opened = [(it.action, it.category, it.outcome) for it in list(entries(log))[before:]]
+    assert [it[1] for it in opened[:2]] == ["env", "env_bot"]
+    assert Counter(opened) == {
+        ("decrypt", "env", "ok"): 1,
+        ("decrypt", "env_bot", "ok"): 1,
+        ("decrypt", "broker", "ok"): 1,
+        ("decrypt", "smtp", "ok"): 1,
+        ("decrypt", "bot_identity", "ok"): 2,
+    }
+
+
+def test_a_failing_start_opens_nothing_once_more(home: Path) -> None:
+    """What a failure is logged with is what was read, if anything was."""
+    (home / "storage/keys/env.key").unlink()
+    log = home / "data" / "audit.log"
+    before = len(list(entries(log)))
+    entry = "import sys; from tbot_core.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", entry, "run", "--once", "--home", str(home)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert "TB-SEC-021 env_bot" in done.stderr
+    opened = Counter((it.action, it.category) for it in list(entries(log))[before:])
+    assert (opened["decrypt", "env"], opened["deny", "env_bot"]) == (1, 1)
+
+
+def test_a_second_process_opens_no_secret(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The lock comes before the settings: while another process holds it, nothing is opened and nothing is logged."""
+    log = home / "data" / "audit.log"
+    before = log.read_bytes()
+    with disk.hold(Instance.at(home).lock):
+        assert cli.invoke(["run", "--once", "--home", str(home)]) == 1
+    assert "in use by another tbot" in capsys.readouterr().err
+    assert log.read_bytes() == before
