@@ -67,13 +67,15 @@ def choose(
 class Passphrase:
     """Keys derived from a passphrase by argon2id; no key lies on the disk, only the salt, in a header file.
 
-    The passphrase is asked for once, when the first key is needed. Keys cannot be changed one by one.
+    The passphrase is asked for once, when the first key is needed; a wrong one serves no other key either. Keys cannot
+    be changed one by one.
     """
 
     path: Path
     ask: Callable[[], Secret]
     system: System = private.SYSTEM
     _master: Buffer | None = None
+    _wrong: bool = False
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -116,9 +118,11 @@ class Passphrase:
         """Forget the passphrase; it is asked for again when it is needed."""
         if self._master is not None:
             self._master.wipe()
-            self._master = None
+        self._master, self._wrong = None, False
 
     def _opened(self) -> Buffer:
+        if self._wrong:
+            self._refuse(Code.PASSPHRASE_WRONG)
         if self._master is None:
             header = self._header()
             if header is None:
@@ -127,6 +131,7 @@ class Passphrase:
             master = self._derive(salt)
             if keys.key_id(master.view) != check:
                 master.wipe()
+                self._wrong = True
                 self._refuse(Code.PASSPHRASE_WRONG)
             self._master = master
         return self._master

@@ -138,12 +138,16 @@ def test_the_derivation_is_the_documented_one(bench: Any, passphrase: Passphrase
 
 
 def test_a_wrong_passphrase_opens_nothing(bench: Any, passphrase: Passphrase) -> None:
-    """It is told apart from a damaged file."""
-    wrong = Passphrase(path=passphrase.path, ask=lambda: Secret("wrong horse"))
+    """It is told apart from a damaged file, and asked for once, until it is forgotten."""
+    answers = iter(("wrong horse", "correct horse"))
+    wrong = Passphrase(path=passphrase.path, ask=lambda: Secret(next(answers)))
     assert code_of(lambda: bench.vault(provider=wrong).read_section("smtp") or wrong.get_key("smtp", "cur")) is (
         Code.FILE_MISSING
     )
-    assert code_of(lambda: wrong.get_key("smtp", "cur")) is Code.PASSPHRASE_WRONG
+    for category in ("smtp", "login"):
+        assert code_of(lambda category=category: wrong.get_key(category, "cur")) is Code.PASSPHRASE_WRONG
+    wrong.wipe()
+    assert wrong.get_key("smtp", "cur") == passphrase.get_key("smtp", "cur")
 
 
 def test_keys_of_a_passphrase_cannot_be_changed_one_by_one(bench: Any, passphrase: Passphrase) -> None:
