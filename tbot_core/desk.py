@@ -23,10 +23,10 @@ from tbot_core.model import (
     RiskState,
     Side,
     SignalId,
-    Trade,
     price_of,
     quantity_of,
     ticks_of,
+    units_of,
 )
 from tbot_core.portfolio import Portfolio, Position
 from tbot_core.reasons import Reason
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from tbot_core.model import Fill
 
 _ANSWERS = frozenset({"acknowledged", "rejected"})
+_REASONS = {Leg.STOP: ExitReason.STOP, Leg.TARGET: ExitReason.TARGET}
 _ENDINGS = frozenset({"expired", "cancelled", "rejected"})
 Name: TypeAlias = "Callable[[SignalId, Leg, int], str]"
 
@@ -61,10 +62,9 @@ class Decision:
 
 @attrs.frozen(kw_only=True)
 class Place:
-    """Send an order that closes a position, wholly or in part."""
+    """Send an order that closes a position."""
 
     order: Order
-    reason: ExitReason
 
 
 @attrs.frozen(kw_only=True)
@@ -76,48 +76,46 @@ class Cancel:
 
 @attrs.frozen(kw_only=True)
 class Replace:
-    """Move a resting stop."""
+    """Move a resting stop; `reason` is what its fill closes the position for once it has moved."""
 
     client_order_id: str
     stop_price: Decimal
+    reason: ExitReason
 
 
 Action: TypeAlias = Place | Cancel | Replace
 
 
-@attrs.frozen(kw_only=True)
-class Outcome:
-    """What a broker event meant: a fill booked, an entry given up, a trade done."""
-
-    signal: SignalId
-    leg: Leg
-    filled: bool = False
-    not_filled: bool = False
-    trade: Trade | None = None
-
-
 @attrs.define(kw_only=True)
 class _Held:
-    """A position being managed: its plan, its row in the bars, and the ids of what rests for it."""
+    """A position being managed: its plan, its row in the bars, and the ids of what rests for it.
+
+    `leaving` is why it is being closed; `due` holds until its exit is placed, `exit` names that order while it works.
+    """
 
     plan: exits.Plan
     row: int
     position: Position
     resting: dict[Leg, str]
-    exiting: ExitReason | None = None
-    owed: ExitReason | None = None
+    leaving: ExitReason | None = None
+    due: bool = False
+    exit: str | None = None
     attempts: int = 0
-    stop_moved: bool = False
     stop_triggered: bool = False
 
 
 @attrs.define(kw_only=True)
 class _Known:
-    """An order of the session and what it belongs to."""
+    """An order of the session and what it belongs to.
+
+    `reason` is what its fill closes the position for by now, `open` the units that may still fill.
+    """
 
     order: Order
     plan: exits.Plan
     row: int
+    reason: ExitReason | None
+    open: int
 
 
 class Desk:
@@ -168,30 +166,21 @@ class Desk:
         """Whether nothing is held or worked: without a signal the next minute cannot matter."""
         return not self._held and not self.standing.working
 
-    def booked(self, event: BrokerEvent) -> Outcome | None:
-        """Take in what a broker said of one of our orders; None when it changes nothing here."""
+    def booked(self, event: BrokerEvent) -> None:
+        """Take in what a broker said of an order; what is not one of ours changes nothing here."""
         known = self._known.get(event.client_order_id)
         if known is None:
-            return None
-        signal, leg = known.order.signal, known.order.leg
+            return
+        order = known.order
         if event.fill is not None:
-            return self._fill(event.fill, event.words, known)
-        held = self._held.get(known.order.symbol)
-        if event.kind == "replaced" and held is not None and held.position.signal == signal:
-            held.stop_moved = True
-        if event.kind in _ANSWERS and leg in {Leg.ENTRY, Leg.EXIT}:
+            self._fill(event.fill, known, exits.closing(known.reason, event.words))
+            return
+        if event.kind == "replaced" and order.leg is Leg.STOP:
+            known.reason = known.plan.stop_reason
+        if event.kind in _ANSWERS and order.leg in {Leg.ENTRY, Leg.EXIT}:
             self.standing.count_answer(self._rules.risk, rejected=event.kind == "rejected")
-        if event.kind not in _ENDINGS:
-            return None
-        if leg is not Leg.ENTRY:
-            if held is not None and held.position.signal == signal:
-                self._lost(held, known.order)
-            return None
-        working = self.standing.working.pop(event.client_order_id, None)
-        filled = held is not None and held.position.signal == signal
-        done = any(position.signal == signal for position in self.portfolio.closed)
-        missed = working is not None and not filled and not done
-        return Outcome(signal=signal, leg=leg, not_filled=True) if missed else None
+        if event.kind in _ENDINGS:
+            self._ended(order)
 
     def mark(self, bars: Bars, minute: int) -> list[RiskChange]:
         """Value positions at the minute's closes, else at the last known, and compare losses with their limits."""
@@ -203,75 +192,78 @@ class Desk:
         return review(self.standing, self._limits[False])
 
     def manage(self, bars: Bars, minute: int) -> list[Action]:
-        """What positions and working entries need after a minute: exits that are due, stops that follow."""
+        """What positions and working entries need after a minute: exits that are due, stops that follow.
+
+        An exit goes only when nothing else works for its position. What does is cancelled here, each minute anew until
+        the broker says that it has ended; ask for `released` whenever events were booked.
+        """
         actions: list[Action] = []
         if self.stopping or self.standing.daily_loss or minute + 1 >= self.flatten_from:
             actions += [Cancel(client_order_id=one) for one in self.standing.working]
         for symbol in sorted(self._held):
             held = self._held[symbol]
-            if held.exiting is None:
+            if held.exit is None:
                 actions += self._manage_one(held, bars, minute)
-        return actions
+        return [*dict.fromkeys(actions), *self.released()]
+
+    def released(self) -> list[Place]:
+        """The exits that are due and that nothing stands in the way of any more; each is given once."""
+        due = [held for held in self._held.values() if held.due and not self._in_the_way(held)]
+        return [self._exit(held) for held in sorted(due, key=lambda held: held.position.signal.symbol)]
 
     def decide(self, proposals: Sequence[Proposal]) -> list[Decision]:
         """Decide a minute's signals in their order; each allowed one counts for those after it."""
         return [self._decide_one(proposal) for proposal in sorted(proposals, key=lambda one: one.order)]
 
-    @staticmethod
-    def _lost(held: _Held, order: Order) -> None:
-        """An order that was to close the position has ended: an exit is sent again, a lost stop acts on closes."""
-        if order.leg is Leg.EXIT:
-            held.owed, held.exiting = held.exiting, None
-        elif held.resting.pop(order.leg, None) and order.leg is Leg.STOP and held.exiting is None:
-            held.plan.on_close = True
-
-    def _fill(self, fill: Fill, words: str, known: _Known) -> Outcome:
-        order = known.order
+    def _ended(self, order: Order) -> None:
+        """An exit that ended goes out again with the next minute; a stop that ended unasked acts on closes from now."""
         held = self._held.get(order.symbol)
-        reason = None if order.leg is Leg.ENTRY else self._reason(words, known, held)
+        if order.leg is Leg.ENTRY:
+            self.standing.working.pop(order.client_order_id, None)
+        elif held is None or held.position.signal != order.signal:
+            return
+        elif order.leg is not Leg.EXIT:
+            lost = held.resting.pop(order.leg, None) is not None
+            held.plan.on_close |= lost and order.leg is Leg.STOP and held.leaving is None
+        elif order.client_order_id == held.exit:
+            held.exit = None
+
+    def _fill(self, fill: Fill, known: _Known, reason: ExitReason | None) -> None:
+        order = known.order
+        known.open -= units_of(fill.quantity)
         position = self.portfolio.apply(fill, order.signal, order.leg, reason)
         if position is None:
             self.standing.find_surplus(fill.symbol, fill.quantity)
-            return Outcome(signal=order.signal, leg=order.leg, filled=True)
-        if order.leg is Leg.STOP and held is not None:
-            held.stop_triggered = True
-        if order.leg is Leg.ENTRY:
-            self.standing.traded.add(order.symbol)
-            self.standing.count_fill(self._rules.risk, fill.price, price_of(known.plan.price), position.side)
-            if held is None:
-                known.plan.filled(self.session.minute(fill.time))
-                resting = {one.leg: one.client_order_id for one in order.protection}
-                self._held[order.symbol] = _Held(plan=known.plan, row=known.row, position=position, resting=resting)
-            if position.entry_units >= order.quantity * 1_000_000:
-                self.standing.working.pop(order.client_order_id, None)
-        trade = None
-        if order.leg is not Leg.ENTRY and not position.units:
-            trade = position.trade()
+        elif order.leg is Leg.ENTRY:
+            self._entered(fill, known, position)
+        elif not position.units:
             del self._held[order.symbol]
             self.standing.count_closed(position.pnl_atoms)
-        return Outcome(signal=order.signal, leg=order.leg, filled=True, trade=trade)
+        else:
+            self._held[order.symbol].stop_triggered |= order.leg is Leg.STOP
+            if known.open <= 0:
+                self._ended(order)
 
-    def _reason(self, words: str, known: _Known, held: _Held | None) -> ExitReason:
-        if words == ExitReason.NO_MARKET:
-            return ExitReason.NO_MARKET
-        match known.order.leg:
-            case Leg.STOP:
-                moved = held is not None and held.stop_moved
-                return ExitReason.TRAILING_STOP if moved else ExitReason.STOP
-            case Leg.TARGET:
-                return ExitReason.TARGET
-            case _:
-                return held.exiting if held is not None and held.exiting is not None else ExitReason.STOPPED
+    def _entered(self, fill: Fill, known: _Known, position: Position) -> None:
+        order = known.order
+        self.standing.traded.add(order.symbol)
+        self.standing.count_fill(self._rules.risk, fill.price, price_of(known.plan.price), position.side)
+        if order.symbol not in self._held:
+            known.plan.filled(self.session.minute(fill.time))
+            resting = {one.leg: one.client_order_id for one in order.protection}
+            self._held[order.symbol] = _Held(plan=known.plan, row=known.row, position=position, resting=resting)
+        if known.open <= 0:
+            self.standing.working.pop(order.client_order_id, None)
 
     def _manage_one(self, held: _Held, bars: Bars, minute: int) -> list[Action]:
         close = float(bars.field("close")[minute, held.row])
-        if self.standing.daily_loss:
-            return self._leave(held, ExitReason.DAILY_LOSS)
-        reason = held.owed or exits.due(held.plan, minute, close, self.flatten_from)
+        reason = held.leaving or (ExitReason.DAILY_LOSS if self.standing.daily_loss else None)
+        reason = reason or exits.due(held.plan, minute, close, self.flatten_from)
         if reason is None and self.stopping:
             reason = ExitReason.STOPPED
         if reason is not None:
-            return self._leave(held, reason)
+            held.leaving, held.due = reason, True
+            return [Cancel(client_order_id=one) for one in self._in_the_way(held)]
         high, low = (float(bars.field(name)[minute, held.row]) for name in ("high", "low"))
         if (
             math.isnan(high + low)
@@ -280,13 +272,19 @@ class Desk:
             or Leg.STOP not in held.resting
         ):
             return []
-        return [Replace(client_order_id=held.resting[Leg.STOP], stop_price=price_of(held.plan.stop))]
+        stop, level = held.resting[Leg.STOP], price_of(held.plan.stop)
+        return [Replace(client_order_id=stop, stop_price=level, reason=held.plan.stop_reason)]
 
-    def _leave(self, held: _Held, reason: ExitReason) -> list[Action]:
-        """Take away the protection and close the position at the market."""
-        held.exiting = reason
-        held.attempts += 1
+    def _in_the_way(self, held: _Held) -> list[str]:
+        """What works for a position besides an exit: the rest of its entry, then its protection, the stop last."""
+        signal = held.position.signal
+        entering = [name for name, one in self.standing.working.items() if one.signal == signal]
+        return [*entering, *reversed(held.resting.values())]
+
+    def _exit(self, held: _Held) -> Place:
+        """Close what is left of a position at the market."""
         position = held.position
+        held.attempts += 1
         order = Order(
             client_order_id=self._name(position.signal, Leg.EXIT, held.attempts),
             signal=position.signal,
@@ -295,10 +293,13 @@ class Desk:
             buy=position.side is Side.SHORT,
             quantity=quantity_of(position.units),
             type=OrderType.MARKET,
+            reason=held.leaving,
         )
-        self._known[order.client_order_id] = _Known(order=order, plan=held.plan, row=held.row)
-        cancels = [Cancel(client_order_id=one) for one in held.resting.values()]
-        return [*cancels, Place(order=order, reason=reason)]
+        held.due, held.exit = False, order.client_order_id
+        self._known[order.client_order_id] = _Known(
+            order=order, plan=held.plan, row=held.row, reason=order.reason, open=position.units
+        )
+        return Place(order=order)
 
     def _decide_one(self, proposal: Proposal) -> Decision:
         if proposal.reason is not Reason.ALLOWED:
@@ -356,6 +357,7 @@ class Desk:
                 limit_price=price if kind is OrderType.LIMIT else None,
                 stop_price=price if kind is OrderType.STOP else None,
                 protection=protection,
+                reason=_REASONS.get(leg),
             )
 
         protection = []
@@ -375,7 +377,9 @@ class Desk:
             power_atoms=planned.power_atoms(proposal.side),
         )
         for one in (order, *order.protection):
-            self._known[one.client_order_id] = _Known(order=one, plan=plan, row=proposal.row)
+            self._known[one.client_order_id] = _Known(
+                order=one, plan=plan, row=proposal.row, reason=one.reason, open=planned.units
+            )
 
 
 def _denied(proposal: Proposal, refusal: Refusal) -> Decision:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from tbot_core.clock import Clock
-    from tbot_core.desk import Desk, Outcome
+    from tbot_core.desk import Desk
     from tbot_core.journal import Journal
     from tbot_core.model import Order
 
@@ -81,7 +81,10 @@ class Execution:
         return Entry(kind=kind, payload=payload, time=self._clock.now(), cid=cid)
 
     async def carry_out(self, minute: Minutes) -> None:
-        """Write the minute down (T1), mark what is sent (T2), send it, and book the first answers."""
+        """Write the minute down (T1), mark what is sent (T2), send it, and book the first answers.
+
+        Exits leave before entries, those too that a cancel of this minute sets free.
+        """
         if minute.nothing:
             return
         entries = [decision.order for decision in minute.decisions if decision.order is not None]
@@ -96,9 +99,12 @@ class Execution:
         for order in whole:
             self._advance(order.client_order_id, OrderEvent.SEND)
         await self._act(minute.actions)
+        if minute.actions:
+            await self.settle()
         for order in entries:
             await self._submit(order)
-        await self.settle()
+        if entries:
+            await self.settle()
 
     def _barrier(self, *entries: Entry) -> None:
         """Write what must be on disk before anything of the minute leaves."""
@@ -114,12 +120,15 @@ class Execution:
         except JournalError as fault:
             raise JournalError(fault.message, f"{truth} {fault.remedy}") from fault
 
-    async def settle(self) -> list[Outcome]:
-        """Take what the broker has said since the last time: first on disk, then into the books."""
-        said = await self._venue.broker.poll()
-        return self._book(said)
+    async def settle(self) -> None:
+        """Take what the broker has said since the last time, on disk first, then into the books; send what it frees.
 
-    def _book(self, said: Sequence[BrokerEvent]) -> list[Outcome]:
+        An exit is set free when the last order that worked for its position is proven to have ended.
+        """
+        self._book(await self._venue.broker.poll())
+        await self.carry_out(Minutes(actions=self._desk.released()))
+
+    def _book(self, said: Sequence[BrokerEvent]) -> None:
         now = self._clock.now()
         fresh: dict[str, tuple[BrokerEvent, Entry]] = {}
         for event in said:
@@ -128,35 +137,35 @@ class Execution:
                 payload = records.broker_payload(event)
                 entry = Entry(kind=event.kind, payload=payload, time=now, cid=event.client_order_id, source=source)
                 fresh[event.event_id] = event, entry
-        if not fresh:
-            return []
-        self._noted(*(entry for _, entry in fresh.values()))
-        outcomes = [self._take_in(event) for event, _ in fresh.values()]
-        return [outcome for outcome in outcomes if outcome is not None]
+        if fresh:
+            self._noted(*(entry for _, entry in fresh.values()))
+        for event, _ in fresh.values():
+            self._take_in(event)
 
-    def _take_in(self, event: BrokerEvent) -> Outcome | None:
+    def _take_in(self, event: BrokerEvent) -> None:
         """An event that is on disk enters the order's record and the desk; a fill seen before does so once."""
         cid, word = event.client_order_id, BROKER_WORDS.get(event.kind)
         record = self.orders.get(cid)
         if record is None or word is None:
             _log.warning("broker.event_not_ours", kind=event.kind, id=cid, words=event.words)
-            return None
+            return
         again = event.fill is not None and event.fill.execution_id in record.executions
         effect = self._advance(cid, word, event)
         if effect is Effect.ALARM:
             _log.error("order.alarm", id=cid, kind=event.kind, state=self.orders[cid].state.value)
-        return None if again else self._desk.booked(event)
+        if not again:
+            self._desk.booked(event)
 
     def _intents(self, minute: Minutes) -> list[Entry]:
         entries = [self.entry(records.RISK, records.risk_payload(change)) for change in minute.changes]
         for action in minute.actions:
             match action:
-                case Place(order=order, reason=reason):
-                    entries.append(self._intent(order, reason.value))
+                case Place(order=order):
+                    entries.append(self._intent(order))
                 case Cancel(client_order_id=cid):
                     entries.append(self.entry(records.CANCEL_REQUESTED, {}, cid))
-                case Replace(client_order_id=cid, stop_price=price):
-                    entries.append(self.entry(records.REPLACE_REQUESTED, {"stop_price": str(price)}, cid))
+                case Replace(client_order_id=cid):
+                    entries.append(self.entry(records.REPLACE_REQUESTED, records.replace_payload(action), cid))
         for decision in minute.decisions:
             allowed = decision.order
             named = None if allowed is None else allowed.client_order_id
@@ -165,8 +174,8 @@ class Execution:
                 entries += [self._intent(part) for part in (allowed, *allowed.protection)]
         return entries
 
-    def _intent(self, order: Order, reason: str = "") -> Entry:
-        return self.entry(records.INTENDED, records.order_payload(order, reason), order.client_order_id)
+    def _intent(self, order: Order) -> Entry:
+        return self.entry(records.INTENDED, records.order_payload(order), order.client_order_id)
 
     async def _act(self, actions: Sequence[Action]) -> None:
         for action in actions:

@@ -111,6 +111,11 @@ def due(plan: Plan, minute: int, close: float, flatten_from: int) -> ExitReason 
     return None
 
 
+def closing(reason: ExitReason | None, words: str) -> ExitReason | None:
+    """Why a fill closes a position: its order's reason, unless the venue says in `words` that no market was left."""
+    return ExitReason.NO_MARKET if words == ExitReason.NO_MARKET else reason
+
+
 def on_grid(ticks: float, *, up: bool) -> int:
     """A price in fractional ticks on the instrument's grid, rounded up or down; at least one grid step."""
     step = tick_of(int(ticks))

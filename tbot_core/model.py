@@ -145,6 +145,7 @@ class Order:
     """An order as it is written down before it is sent; prices lie on the instrument's tick grid.
 
     `protection` of an entry holds the stop and the target that rest from its fill on, sized to what was filled.
+    `reason` is why a fill of it closes the position; an entry has none.
     """
 
     client_order_id: str
@@ -157,6 +158,7 @@ class Order:
     limit_price: Decimal | None = None
     stop_price: Decimal | None = None
     protection: tuple[Order, ...] = ()
+    reason: ExitReason | None = None
     time_in_force: str = "day"
     tag: str = ""
 

@@ -186,6 +186,11 @@ class OrderRecord:
         return self.state in TERMINAL
 
     @property
+    def missed(self) -> bool:
+        """Whether it is an entry that has ended without a fill."""
+        return self.terminal and self.order.leg is Leg.ENTRY and not self.filled
+
+    @property
     def open_quantity(self) -> Decimal:
         """What may still fill: the worst case counts it in full."""
         return Decimal(0) if self.terminal else max(Decimal(0), self.order.quantity - self.filled)

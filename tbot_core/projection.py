@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 
 from tbot_core import records
+from tbot_core.exits import closing
 from tbot_core.model import ExitReason, Leg, Trade, atoms_of, dollars_of
 from tbot_core.orders import BROKER_WORDS, OrderEvent, OrderRecord, advance
 from tbot_core.portfolio import Portfolio
@@ -73,8 +74,8 @@ class Book:
     risk: list[Mapping[str, Any]] = attrs.field(factory=list)
     windows: list[Mapping[str, Any]] = attrs.field(factory=list)
     equity_curve: list[tuple[str, Decimal]] = attrs.field(factory=list)
-    _reasons: dict[str, str] = attrs.field(factory=dict)
-    _moved: set[str] = attrs.field(factory=set)
+    _asked: dict[str, ExitReason] = attrs.field(factory=dict)
+    _reasons: dict[str, ExitReason | None] = attrs.field(factory=dict)
 
     @property
     def equity(self) -> Decimal:
@@ -115,7 +116,7 @@ class Book:
     def _open(self, payload: Mapping[str, Any]) -> None:
         self.session, self.in_session = payload, True
         self.symbols = max(self.symbols, payload["symbols"])
-        self.orders, self.stops, self._reasons, self._moved = {}, {}, {}, set()
+        self.orders, self.stops, self._asked, self._reasons = {}, {}, {}, {}
         self.risk, self.windows = [], []
         self.portfolio = Portfolio(opening_atoms=atoms_of(Decimal(payload["equity"])))
 
@@ -127,47 +128,30 @@ class Book:
     def _order(self, kind: str, cid: str, payload: Mapping[str, Any]) -> None:
         if kind == records.INTENDED:
             order = records.order_of(cid, payload)
-            self.orders[cid], self._reasons[cid] = OrderRecord(order=order), payload["reason"]
+            self.orders[cid], self._reasons[cid] = OrderRecord(order=order), order.reason
             if order.stop_price is not None:
                 self.stops[order.symbol] = order.stop_price
             return
         if kind == records.REPLACE_REQUESTED:
             self.stops[self.orders[cid].order.symbol] = Decimal(payload["stop_price"])
+            self._asked[cid] = ExitReason(payload["reason"])
             return
         event = _OUR_WORDS.get(kind) or BROKER_WORDS.get(kind)
         if event is None or cid not in self.orders:  # what is not ours is kept in the journal, and changes nothing here
             return
         if event is OrderEvent.REPLACE:
-            self._moved.add(cid)
+            self._reasons[cid] = self._asked.get(cid, self._reasons[cid])
         fill = records.fill_of(cid, payload)
         record = self.orders[cid]
         self.orders[cid], _ = advance(record, event, fill)
-        if self._missed(record, self.orders[cid]):
+        if self.orders[cid].missed and not record.missed:
             self.denials[Reason.ENTRY_NOT_FILLED.name] += 1
         if fill is not None and fill.execution_id not in record.executions:
             order = record.order
-            position = self.portfolio.apply(fill, order.signal, order.leg, self._exit_reason(cid, order.leg, payload))
+            reason = closing(self._reasons[cid], payload["words"])
+            position = self.portfolio.apply(fill, order.signal, order.leg, reason)
             if order.leg is not Leg.ENTRY and position is not None and not position.units:
                 self.trades.append(position.trade())
-
-    @staticmethod
-    def _missed(before: OrderRecord, after: OrderRecord) -> bool:
-        """Whether an entry has just ended without a fill."""
-        ended = after.terminal and not before.terminal
-        return ended and after.order.leg is Leg.ENTRY and not after.filled
-
-    def _exit_reason(self, cid: str, leg: Leg, payload: Mapping[str, Any]) -> ExitReason | None:
-        if payload["words"] == ExitReason.NO_MARKET:
-            return ExitReason.NO_MARKET
-        match leg:
-            case Leg.ENTRY:
-                return None
-            case Leg.STOP:
-                return ExitReason.TRAILING_STOP if cid in self._moved else ExitReason.STOP
-            case Leg.TARGET:
-                return ExitReason.TARGET
-            case _:
-                return ExitReason(self._reasons[cid])
 
 
 def fold(events: Iterable[Said]) -> Book:

@@ -10,14 +10,14 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from tbot_core.model import Fill, Leg, Order, OrderType, SignalId
+from tbot_core.model import ExitReason, Fill, Leg, Order, OrderType, SignalId
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tbot_core.contracts import BrokerEvent
     from tbot_core.decide import Finding
-    from tbot_core.desk import Decision
+    from tbot_core.desk import Decision, Replace
     from tbot_core.risk import RiskChange
 
 RUN_STARTED = "run_started"
@@ -62,8 +62,8 @@ def signal_of(payload: Mapping[str, Any]) -> SignalId:
     )
 
 
-def order_payload(order: Order, reason: str = "") -> Payload:
-    """An intent; protection is written as intents of its own, named here. `reason` is that of an exit."""
+def order_payload(order: Order) -> Payload:
+    """An intent; protection is written as intents of its own, named here."""
     return {
         "signal": signal_payload(order.signal),
         "leg": order.leg.value,
@@ -74,7 +74,7 @@ def order_payload(order: Order, reason: str = "") -> Payload:
         "stop_price": _optional(order.stop_price),
         "time_in_force": order.time_in_force,
         "protection": [one.client_order_id for one in order.protection],
-        "reason": reason,
+        "reason": _optional(order.reason),
         "tag": order.tag,
     }
 
@@ -92,9 +92,15 @@ def order_of(client_order_id: str, payload: Mapping[str, Any]) -> Order:
         type=OrderType(payload["type"]),
         limit_price=_decimal(payload["limit_price"]),
         stop_price=_decimal(payload["stop_price"]),
+        reason=_reason(payload["reason"]),
         time_in_force=payload["time_in_force"],
         tag=payload["tag"],
     )
+
+
+def replace_payload(request: Replace) -> Payload:
+    """A stop's new level, and why its fill closes the position once the broker has moved it."""
+    return {"stop_price": str(request.stop_price), "reason": request.reason.value}
 
 
 def broker_payload(event: BrokerEvent) -> Payload:
@@ -171,12 +177,16 @@ def window_payload(
     return {"strategy": strategy, **counts, "near_misses": list(near), "bad_prints": list(bad_prints)}
 
 
-def _optional(value: Decimal | None) -> str | None:
+def _optional(value: Decimal | ExitReason | None) -> str | None:
     return None if value is None else str(value)
 
 
 def _decimal(text: str | None) -> Decimal | None:
     return None if text is None else Decimal(text)
+
+
+def _reason(text: str | None) -> ExitReason | None:
+    return None if text is None else ExitReason(text)
 
 
 def _number(value: float | None) -> float | None:

@@ -343,19 +343,22 @@ def held(bench: Bench) -> Bars:
     return Draft("AAA", "BBB").bar(30, 110.0).bars()
 
 
-def test_exits_cancel_protection_first_and_then_leave(bench: Bench) -> None:
-    """Requests are written with what they ask, the exit with its reason, and all of it before anything is asked."""
+def test_an_exit_leaves_once_its_protection_is_proven_gone(bench: Bench) -> None:
+    """The cancel is written and asked; the exit is written, with its reason, and sent when the cancel is told."""
     bars = held(bench)
     seen: list[list[str]] = []
     bench.broker.before = lambda: seen.append(bench.kinds[-3:])
     bench.broker.asked.clear()
     bench.do(Minutes(actions=bench.desk.manage(bars, 59)))
+    assert bench.broker.asked == ["cancel AAA stop"]
+    assert seen[0][-1] == "cancel_requested AAA stop"
+    bench.hear(said("cancelled", "AAA stop"))
     assert bench.broker.asked == ["cancel AAA stop", "submit AAA exit"]
-    assert seen[0] == ["cancel_requested AAA stop", "intended AAA exit", "sending AAA exit"]
+    assert seen[1] == ["cancelled AAA stop", "intended AAA exit", "sending AAA exit"]
     intended = bench.journal.last("intended")
     assert intended is not None
     assert (intended.payload["reason"], intended.payload["leg"], intended.payload["quantity"]) == ("TIME", "exit", "7")
-    bench.hear(said("cancelled", "AAA stop"), filled(bench.execution.orders["AAA exit"].order, "101", execution="2"))
+    bench.hear(filled(bench.execution.orders["AAA exit"].order, "101", execution="2"))
     book = fold(bench.journal.events())
     assert [trade.exit_reason for trade in book.trades] == [ExitReason.TIME]
     assert dollars_of(bench.desk.portfolio.pnl_atoms) == book.trades[0].pnl == 7
@@ -366,6 +369,7 @@ def test_exits_leave_before_entries(bench: Bench) -> None:
     """What frees risk goes first."""
     bars = held(bench)
     bench.broker.asked.clear()
+    bench.broker.said = [said("cancelled", "AAA stop")]
     minute = Minutes(actions=bench.desk.manage(bars, 59), decisions=bench.desk.decide([proposal("BBB", 59, "mid")]))
     bench.do(minute)
     assert bench.broker.asked == ["cancel AAA stop", "submit AAA exit", "submit BBB entry"]
@@ -379,7 +383,7 @@ def test_a_stop_is_moved_and_named_trailing(bench: Bench) -> None:
     assert bench.broker.asked == ["replace AAA stop 107.8000"]
     requested = bench.journal.last("replace_requested")
     assert requested is not None
-    assert requested.payload == {"stop_price": "107.8000"}
+    assert requested.payload == {"stop_price": "107.8000", "reason": "TRAILING_STOP"}
     stop = bench.execution.orders["AAA stop"].order
     bench.hear(said("replaced", "AAA stop"), filled(stop, "107.80", execution="2"))
     trade = bench.desk.portfolio.closed[0].trade()
@@ -388,21 +392,26 @@ def test_a_stop_is_moved_and_named_trailing(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("fault", [Rejected("too late"), OutcomeUnknown("time-out"), Unavailable("no way")])
-def test_a_request_that_fails_keeps_no_other_back(bench: Bench, fault: BrokerError) -> None:
-    """A cancel that is refused or not answered is written down, and the exit goes all the same."""
+def test_a_cancel_without_proof_keeps_the_exit_back_and_is_asked_again(bench: Bench, fault: BrokerError) -> None:
+    """A cancel that is refused or not answered is written down; no exit goes beside a stop that may still rest."""
     bars = held(bench)
     bench.broker.faults["cancel AAA stop"] = fault
+    bench.broker.asked.clear()
     bench.do(Minutes(actions=bench.desk.manage(bars, 59)))
-    assert bench.broker.asked[-1] == "submit AAA exit"
+    bench.do(Minutes(actions=bench.desk.manage(bars, 60)))
+    assert bench.broker.asked == ["cancel AAA stop"] * 2
     word = "cancel_refused" if isinstance(fault, Rejected) else "no_answer"
-    assert f"{word} AAA stop" in bench.kinds
+    assert bench.kinds.count(f"{word} AAA stop") == 2
     assert bench.states["AAA stop"] is OrderState.NEW
+    bench.hear(filled(bench.execution.orders["AAA stop"].order, "98", execution="2"))
+    assert [trade.exit_reason for trade in fold(bench.journal.events()).trades] == [ExitReason.STOP]
+    assert bench.desk.manage(bars, 61) == []
 
 
 def test_each_refusal_of_a_request_is_an_event_of_its_own(bench: Bench) -> None:
     """Two refused moves of one stop are two events."""
     held(bench)
-    request = Replace(client_order_id="AAA stop", stop_price=Decimal(99))
+    request = Replace(client_order_id="AAA stop", stop_price=Decimal(99), reason=ExitReason.TRAILING_STOP)
     bench.broker.faults["replace AAA stop 99"] = Rejected("no")
     bench.do(Minutes(actions=[request, request]))
     assert bench.kinds.count("cancel_refused AAA stop") == 2
@@ -414,6 +423,7 @@ def test_a_rejected_exit_is_sent_again_the_next_minute(bench: Bench) -> None:
     bench.broker.faults["submit AAA exit"] = Rejected("not now")
     bench.do(Minutes(actions=bench.desk.manage(bars, 59)))
     bench.hear(said("cancelled", "AAA stop"))
+    assert bench.broker.asked.count("submit AAA exit") == 1
     actions = bench.desk.manage(bars, 60)
     assert [one.order.client_order_id for one in actions if isinstance(one, Place)] == ["AAA exit 2"]
     assert not any(isinstance(one, Cancel) for one in actions)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tbot_core.bars import Bars
     from tbot_core.calendar import Session
     from tbot_core.decide import Proposal
-    from tbot_core.desk import Action
+    from tbot_core.desk import Action, Decision
     from tbot_core.model import Leg, SignalId
 
 
@@ -61,27 +61,38 @@ def walk(terms: Terms, session: Session, bars: Bars, proposals: Sequence[Proposa
             minute = waiting[-1]
         if minute >= session.minutes:
             break
-        if not venue.idle:
-            venue.match(bars, minute)
-            _book(desk, venue, denials)
-        desk.mark(bars, minute)
-        _act(venue, desk.manage(bars, minute), minute)
-        for decision in desk.decide(due.get(minute, ())):
-            if decision.order is not None:
-                venue.accept(decision.order, minute)
-            else:
+        for decision in _step(desk, venue, bars, minute, due.get(minute, ())):
+            if decision.order is None:
                 denials[decision.reason.name] += 1
-        _book(desk, venue, denials)
     venue.close(bars)
-    _book(desk, venue, denials)
-    return Walked(positions=desk.portfolio.closed, equity_atoms=desk.portfolio.equity_atoms, denials=denials)
+    _book(desk, venue)
+    done = desk.portfolio.closed
+    if missed := sum(desk.standing.sent.values()) - len(done):  # whatever was sent and filled has been closed
+        denials[Reason.ENTRY_NOT_FILLED.name] = missed
+    return Walked(positions=done, equity_atoms=desk.portfolio.equity_atoms, denials=denials)
 
 
-def _book(desk: Desk, venue: Venue, denials: Counter[str]) -> None:
+def _step(desk: Desk, venue: Venue, bars: Bars, minute: int, proposals: Sequence[Proposal]) -> list[Decision]:
+    """One minute in the order that all clocks keep."""
+    if not venue.idle:
+        venue.match(bars, minute)
+        _book(desk, venue)
+    desk.mark(bars, minute)
+    actions, decisions = desk.manage(bars, minute), desk.decide(proposals)
+    if actions:
+        _act(venue, actions, minute)
+        _book(desk, venue)
+        _act(venue, desk.released(), minute)
+    for decision in decisions:
+        if decision.order is not None:
+            venue.accept(decision.order, minute)
+    _book(desk, venue)
+    return decisions
+
+
+def _book(desk: Desk, venue: Venue) -> None:
     for event in venue.events():
-        outcome = desk.booked(event)
-        if outcome is not None and outcome.not_filled:
-            denials[Reason.ENTRY_NOT_FILLED.name] += 1
+        desk.booked(event)
 
 
 def _act(venue: Venue, actions: Sequence[Action], minute: int) -> None:

@@ -11,7 +11,7 @@ import attrs
 from tbot_core.calendar import ExchangeCalendar, Session
 from tbot_core.contracts import VenueRules
 from tbot_core.decide import Proposal, Rules
-from tbot_core.model import Fill, Leg, Order, OrderType, Side, SignalId
+from tbot_core.model import ExitReason, Fill, Leg, Order, OrderType, Side, SignalId
 from tbot_core.policy import Entries, Exits, Risk
 from tbot_core.reasons import Reason
 from tbot_core.signals import Exits as Shape
@@ -77,6 +77,7 @@ class Terms(TypedDict, total=False):
     buy: bool
     symbol: str
     protection: tuple[Order, ...]
+    reason: ExitReason | None
 
 
 def order(leg: Leg = Leg.ENTRY, name: str = "", **terms: Unpack[Terms]) -> Order:
@@ -94,6 +95,7 @@ def order(leg: Leg = Leg.ENTRY, name: str = "", **terms: Unpack[Terms]) -> Order
         limit_price=Decimal(limit) if limit else None,
         stop_price=Decimal(stop) if stop else None,
         protection=terms.get("protection", ()),
+        reason=terms.get("reason"),
     )
 
 

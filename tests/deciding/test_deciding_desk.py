@@ -12,16 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tbot_core.contracts import BrokerEvent
-from tbot_core.desk import Cancel, Decision, Desk, Outcome, Place, Replace
+from tbot_core.desk import Cancel, Decision, Desk, Place, Replace
 from tbot_core.fills import RULES, Costs, Venue
 from tbot_core.model import ExitReason, Leg, OrderType, RiskState, Side, atoms_of, dollars_of
 from tbot_core.reasons import Reason
 from tbot_core.signals import Exits
 from tbot_core.slippage import Slippage
 from tbot_core.testing.sessions import Draft
-from tbot_core.testing.trades import fill, identity, proposal, rules, session
+from tbot_core.testing.trades import fill, order, proposal, rules, session
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tbot_core.bars import Bars
     from tbot_core.contracts import RiskCheck
     from tbot_core.decide import Proposal, Rules
@@ -54,21 +56,29 @@ class Day:
         self.decisions: list[Decision] = []
         self.actions: list[tuple[int, Action]] = []
         self.changes: list[tuple[int, RiskChange]] = []
-        self.outcomes: list[Outcome] = []
 
     def book(self) -> None:
         """Hand the venue's events to the desk."""
         for event in self.venue.events():
-            outcome = self.desk.booked(event)
-            if outcome is not None:
-                self.outcomes.append(outcome)
+            self.desk.booked(event)
 
     def step(self, minute: int, *proposals: Proposal) -> None:
         """One minute in the order that all clocks keep."""
         self.venue.match(self.bars, minute)
         self.book()
         self.changes += [(minute, change) for change in self.desk.mark(self.bars, minute)]
-        for action in self.desk.manage(self.bars, minute):
+        self.act(self.desk.manage(self.bars, minute), minute)
+        self.book()
+        self.act(self.desk.released(), minute)
+        for decision in self.desk.decide(proposals):
+            self.decisions.append(decision)
+            if decision.order is not None:
+                self.venue.accept(decision.order, minute)
+        self.book()
+
+    def act(self, actions: Sequence[Action], minute: int) -> None:
+        """Do what the desk asks for."""
+        for action in actions:
             self.actions.append((minute, action))
             match action:
                 case Place(order=order):
@@ -77,11 +87,6 @@ class Day:
                     self.venue.cancel(cid)
                 case Replace(client_order_id=cid, stop_price=price):
                     self.venue.replace(cid, price)
-        for decision in self.desk.decide(proposals):
-            self.decisions.append(decision)
-            if decision.order is not None:
-                self.venue.accept(decision.order, minute)
-        self.book()
 
     def walk(self, *proposals: Proposal, last: int = 389, close: bool = True) -> Day:
         """The session from the first signal on."""
@@ -150,7 +155,10 @@ def test_a_trail_follows_completed_bars_only() -> None:
     draft = Draft().bar(30, 105.0, high=110.0, low=104.0).bar(31, 107.7, open=107.9, low=107.7, high=107.9)
     day = Day(draft.bars()).walk(proposal(exits=Exits(trailing=True)))
     assert [(at, action) for at, action in day.actions if isinstance(action, Replace)] == [
-        (30, Replace(client_order_id="AAA stop", stop_price=Decimal("107.8000")))
+        (
+            30,
+            Replace(client_order_id="AAA stop", stop_price=Decimal("107.8000"), reason=ExitReason.TRAILING_STOP),
+        )
     ]
     assert day.trades == [("AAA", 26, "100.0000", 31, "107.8000", ExitReason.TRAILING_STOP)]
 
@@ -319,7 +327,6 @@ def test_flattening_cancels_working_entries() -> None:
     day = Day(Draft().gap(384, 386).bars()).walk(proposal(minute=383))
     assert [(at, action) for at, action in day.actions] == [(384, Cancel(client_order_id="AAA entry"))]
     assert day.trades == []
-    assert [outcome.not_filled for outcome in day.outcomes] == [True]
     assert day.desk.idle
 
 
@@ -421,10 +428,19 @@ def holding(found: Desk, shares: str = "7", shape: Exits | None = None) -> Bars:
     return bars
 
 
+def leave(found: Desk, bars: Bars, minute: int = 59) -> Order:
+    """The exit of AAA, whose protection ends as soon as it is asked to."""
+    for one in found.manage(bars, minute):
+        assert isinstance(one, Cancel)
+        found.booked(said("cancelled", one.client_order_id))
+    (place,) = found.released()
+    return place.order
+
+
 def test_events_of_foreign_orders_change_nothing() -> None:
     """What the desk did not write down is not its own."""
     found = desk()
-    assert found.booked(said("cancelled", "somebody else's")) is None
+    found.booked(said("cancelled", "somebody else's"))
     assert found.idle
 
 
@@ -432,30 +448,74 @@ def test_an_exit_that_ended_is_sent_again_under_a_new_name() -> None:
     """A rejected or expired exit leaves the position open: the next minute tries again, for the same reason."""
     found = desk()
     bars = holding(found)
-    first = found.manage(bars, 59)
-    assert [type(one).__name__ for one in first] == ["Cancel", "Place"]
+    assert leave(found, bars).client_order_id == "AAA exit"
     assert found.manage(bars, 60) == []  # it may still fill
     for attempt, word in ((2, "rejected"), (3, "expired")):
-        last = "AAA exit" if attempt == 2 else "AAA exit 2"
-        assert found.booked(said(word, last)) is None
-        again = found.manage(bars, 60 + attempt)
-        placed = [one for one in again if isinstance(one, Place)]
-        assert [(one.order.client_order_id, one.reason) for one in placed] == [(f"AAA exit {attempt}", ExitReason.TIME)]
+        found.booked(said(word, "AAA exit" if attempt == 2 else "AAA exit 2"))
+        found.booked(said("expired", "AAA exit"))  # an older attempt says nothing of the newer one
+        assert found.released() == []  # not before the next minute
+        (again,) = found.manage(bars, 60 + attempt)
+        assert isinstance(again, Place)
+        assert (again.order.client_order_id, again.order.reason) == (f"AAA exit {attempt}", ExitReason.TIME)
+        assert found.manage(bars, 61 + attempt) == []
 
 
-def test_an_exit_without_a_plan_is_called_stopped() -> None:
-    """An exit that fills after the desk has given up on it is booked all the same."""
+def test_an_exit_that_the_desk_gave_up_keeps_its_reason() -> None:
+    """An exit that fills after it was said to have ended is booked all the same, as what it was sent for."""
     found = desk()
-    bars = holding(found)
-    place = found.manage(bars, 59)[-1]
-    assert isinstance(place, Place)
+    order = leave(found, holding(found))
     found.booked(said("expired", "AAA exit"))
-    late = attrs.evolve(said("fill", "AAA exit"), fill=fill(place.order, "101", execution="2"))
-    outcome = found.booked(late)
-    assert outcome is not None
-    assert outcome.trade is not None
-    assert outcome.trade.exit_reason is ExitReason.STOPPED
+    found.booked(attrs.evolve(said("fill", "AAA exit"), fill=fill(order, "101", execution="2")))
+    assert [position.exit_reason for position in found.portfolio.closed] == [ExitReason.TIME]
     assert found.idle
+
+
+def test_an_exit_waits_until_nothing_else_works_for_its_position() -> None:
+    """The entry's rest, target and stop are cancelled, the stop last; only when all have ended, the exit goes, once."""
+    found = desk()
+    bars = Draft().bars()
+    entry = found.decide([proposal(target=103.0, exits=Exits(leave=60))])[0].order
+    assert entry is not None
+    found.booked(attrs.evolve(said("fill", "AAA entry"), fill=fill(entry, "100", "3")))
+    asked = [Cancel(client_order_id=one) for one in ("AAA entry", "AAA target", "AAA stop")]
+    assert found.manage(bars, 59) == asked
+    found.booked(said("cancelled", "AAA target"))
+    found.booked(said("cancel_refused", "AAA stop"))
+    assert found.released() == []
+    assert found.manage(bars, 60) == [asked[0], asked[2]]
+    found.booked(said("cancelled", "AAA stop"))
+    found.booked(said("expired", "AAA entry"))
+    (place,) = found.released()
+    assert (place.order.quantity, place.order.reason) == (Decimal(3), ExitReason.TIME)
+    assert (found.released(), found.manage(bars, 61)) == ([], [])
+
+
+def test_an_exit_is_for_what_its_stop_has_left() -> None:
+    """A stop that fills in part before its cancel is proven leaves the rest to the exit; one that fills, nothing."""
+    for part, left in (("2", [Decimal(5)]), ("7", [])):
+        found = desk()
+        bars = holding(found)
+        found.manage(bars, 59)
+        stop = fill(order(Leg.STOP, "AAA stop"), "98", part, execution="2")
+        found.booked(attrs.evolve(said("fill", "AAA stop"), fill=stop))
+        found.booked(said("cancelled", "AAA stop"))
+        assert [place.order.quantity for place in found.released()] == left
+
+
+def test_an_exit_that_left_something_over_is_followed_by_another() -> None:
+    """An entry that fills once more after its exit was sent is closed with the next minute."""
+    found = desk()
+    bars = holding(found, "3")
+    found.manage(bars, 59)
+    for name in ("AAA entry", "AAA stop"):
+        found.booked(said("cancelled", name))
+    (place,) = found.released()
+    late = fill(order(name="AAA entry"), "100", "2", execution="2")
+    found.booked(attrs.evolve(said("fill", "AAA entry"), fill=late))
+    found.booked(attrs.evolve(said("fill", "AAA exit"), fill=fill(place.order, "101", execution="3")))
+    (again,) = found.manage(bars, 60)
+    assert isinstance(again, Place)
+    assert (again.order.client_order_id, again.order.quantity) == ("AAA exit 2", Decimal(2))
 
 
 def test_a_stop_that_is_lost_acts_on_closes() -> None:
@@ -467,7 +527,8 @@ def test_a_stop_that_is_lost_acts_on_closes() -> None:
     bars.field("close")[30] = 97.9
     assert found.manage(bars, 29) == []
     actions = found.manage(bars, 30)
-    assert [(type(one).__name__, getattr(one, "reason", None)) for one in actions] == [("Place", ExitReason.STOP)]
+    assert [one.order.reason for one in actions if isinstance(one, Place)] == [ExitReason.STOP]
+    assert len(actions) == 1
 
 
 def test_a_target_that_is_lost_changes_nothing_else() -> None:
@@ -488,9 +549,9 @@ def test_rejects_in_a_row_leave_exits_only() -> None:
     for symbol in "ABC":
         assert found.standing.state is RiskState.NORMAL
         found.decide([proposal(symbol)])
-        outcome = found.booked(said("rejected", f"{symbol} entry"))
+        found.booked(said("rejected", f"{symbol} entry"))
         found.booked(said("rejected", f"{symbol} stop"))
-        assert outcome == Outcome(signal=identity(symbol), leg=Leg.ENTRY, not_filled=True)
+        assert not found.standing.working
     assert found.standing.state is RiskState.EXIT_ONLY
     changes = found.mark(Draft("A", "B", "C").bars(), 26)
     assert [change.what for change in changes] == ["exit-only"]
@@ -507,12 +568,12 @@ def test_an_acknowledgement_starts_the_count_of_rejects_again() -> None:
 
 
 def test_an_entry_filled_in_part_works_on_until_it_ends() -> None:
-    """Position and rest both count, the end of the rest is no miss."""
+    """Position and rest both count until the rest ends."""
     found = desk()
     holding(found, "3")
     assert found.standing.busy("AAA")
     assert list(found.standing.working) == ["AAA entry"]
-    assert found.booked(said("expired", "AAA entry")) == None  # noqa: E711 - an Outcome would be a miss
+    found.booked(said("expired", "AAA entry"))
     assert found.standing.working == {}
     assert found.portfolio.positions["AAA"].units == 3_000_000
 
@@ -526,15 +587,7 @@ def test_an_entry_may_fill_in_several_parts() -> None:
     found.booked(attrs.evolve(said("fill", "AAA entry"), fill=fill(attrs.evolve(entry, symbol="AAA"), "100.10", "4")))
     assert found.portfolio.positions["AAA"].units == 7_000_000
     assert list(found.standing.working) == ["BBB entry"]
-    assert len(found.manage(bars, 59)) == 2
-
-
-def test_an_entry_that_was_filled_and_stopped_is_no_miss() -> None:
-    """The end of the rest may come after the position is closed."""
-    costs = attrs.evolve(FREE, share_cap=(1, 10))
-    day = Day(Draft().bar(26, 97.0, open=100.0, volume=50).bars(), costs=costs).walk(proposal())
-    assert day.trades == [("AAA", 26, "100.0000", 26, "98.0000", ExitReason.STOP)]
-    assert not any(outcome.not_filled for outcome in day.outcomes)
+    assert leave(found, bars).quantity == 7
 
 
 def test_stopping_closes_what_is_held_and_enters_nothing() -> None:
@@ -542,22 +595,20 @@ def test_stopping_closes_what_is_held_and_enters_nothing() -> None:
     found = desk()
     bars = holding(found, "3")
     found.stopping = True
-    kinds = [type(one).__name__ for one in found.manage(bars, 30)]
-    assert kinds == ["Cancel", "Cancel", "Place"]
+    assert found.manage(bars, 30) == [Cancel(client_order_id=one) for one in ("AAA entry", "AAA stop")]
     assert found.decide([proposal("BBB", 30)])[0].reason is Reason.EXIT_ONLY
     due = desk()
     bars = holding(due)
     due.stopping = True
-    place = due.manage(bars, 59)[-1]
-    assert isinstance(place, Place)
-    assert place.reason is ExitReason.TIME
+    assert leave(due, bars).reason is ExitReason.TIME
 
 
 def test_a_fill_without_its_details_is_no_fill() -> None:
     """A word that says fill and brings none changes nothing."""
     found = desk()
     found.decide([proposal()])
-    assert found.booked(said("fill", "AAA entry")) is None
+    found.booked(said("fill", "AAA entry"))
+    assert not found.portfolio.positions
 
 
 def test_marks_are_the_close_or_the_last_known() -> None:
@@ -667,9 +718,7 @@ def test_a_late_fill_is_booked_and_leaves_exits_only() -> None:
     assert stop is not None
     leg = next(one for one in stop.protection if one.leg is Leg.STOP)
     late = attrs.evolve(said("fill", leg.client_order_id), fill=fill(leg, "99", "4", execution="9"))
-    outcome = found.booked(late)
-    assert outcome is not None
-    assert outcome.trade is None
+    found.booked(late)
     assert [(one.symbol, one.units) for one in found.portfolio.surplus] == [("BBB", -4_000_000)]
     assert found.standing.state is RiskState.EXIT_ONLY
     assert found.standing.told[-1].cause == "a fill of BBB beyond what is held"

@@ -12,7 +12,7 @@ import pytest
 from tbot_core import records
 from tbot_core.contracts import BrokerEvent
 from tbot_core.decide import Finding
-from tbot_core.desk import Decision
+from tbot_core.desk import Decision, Replace
 from tbot_core.model import ExitReason, Leg, dollars_of
 from tbot_core.projection import Book, fold
 from tbot_core.reasons import Reason
@@ -42,9 +42,15 @@ OPENING: dict[str, Any] = {"date": "2026-01-05", "symbols": 3, "equity": "1000"}
 ENTRY = order(limit="10", protection=(order(Leg.STOP, stop="9"),))
 
 
-def intended(of: Any, reason: str = "") -> Said:
+def intended(of: Any) -> Said:
     """An order's intent."""
-    return Said(kind=records.INTENDED, cid=of.client_order_id, payload=records.order_payload(of, reason))
+    return Said(kind=records.INTENDED, cid=of.client_order_id, payload=records.order_payload(of))
+
+
+def moving(stop: Any, price: str) -> Said:
+    """A request to move a stop."""
+    request = Replace(client_order_id=stop.client_order_id, stop_price=Decimal(price), reason=ExitReason.TRAILING_STOP)
+    return Said(kind=records.REPLACE_REQUESTED, cid=stop.client_order_id, payload=records.replace_payload(request))
 
 
 def heard(of: Any, kind: str, price: str = "", execution: str = "1", words: str = "") -> Said:
@@ -60,7 +66,7 @@ SENDING = [intended(ENTRY), Said(kind=records.SENDING, cid="entry", payload={})]
 def test_orders_fills_and_signals_come_back_as_they_were() -> None:
     """What is written is what is read, exact to the last digit."""
     assert records.signal_of(records.signal_payload(identity())) == identity()
-    whole = attrs.evolve(ENTRY, tag="REBALANCE")
+    whole = attrs.evolve(ENTRY, tag="REBALANCE", reason=ExitReason.TIME)
     assert records.order_of("entry", records.order_payload(whole)) == attrs.evolve(whole, protection=())
     assert records.order_payload(ENTRY)["protection"] == ["stop"]
     one = fill(ENTRY, "10.0001", "0.000001", fees="0.01")
@@ -123,25 +129,30 @@ def test_a_run_from_start_to_finish() -> None:
 
 
 @pytest.mark.parametrize(
-    ("leg", "words", "moved", "reason"),
+    ("leg", "said", "words", "moves", "reason"),
     [
-        (Leg.STOP, "", False, ExitReason.STOP),
-        (Leg.STOP, "", True, ExitReason.TRAILING_STOP),
-        (Leg.STOP, "NO_MARKET", True, ExitReason.NO_MARKET),
-        (Leg.TARGET, "", False, ExitReason.TARGET),
-        (Leg.EXIT, "", False, ExitReason.DAILY_LOSS),
+        (Leg.STOP, ExitReason.STOP, "", "", ExitReason.STOP),
+        (Leg.STOP, ExitReason.STOP, "", "asked", ExitReason.STOP),
+        (Leg.STOP, ExitReason.STOP, "", "told", ExitReason.STOP),
+        (Leg.STOP, ExitReason.STOP, "", "asked, told", ExitReason.TRAILING_STOP),
+        (Leg.STOP, ExitReason.STOP, "NO_MARKET", "asked, told", ExitReason.NO_MARKET),
+        (Leg.TARGET, ExitReason.TARGET, "", "", ExitReason.TARGET),
+        (Leg.EXIT, ExitReason.DAILY_LOSS, "", "", ExitReason.DAILY_LOSS),
     ],
 )
-def test_a_trade_is_closed_for_its_reason(leg: Leg, words: str, moved: bool, reason: ExitReason) -> None:
-    """By the order that closed it, and by what moved or what the venue said."""
-    close = order(leg, stop="9") if leg is Leg.STOP else order(leg)
-    moves = [heard(close, "acknowledged"), heard(close, "replaced")] if moved else []
+def test_a_trade_is_closed_for_the_reason_that_was_written(
+    leg: Leg, said: ExitReason, words: str, moves: str, reason: ExitReason
+) -> None:
+    """That of the order that closed it, or of the move once it is told, unless the venue found no market."""
+    close = order(leg, stop="9", reason=said) if leg is Leg.STOP else order(leg, reason=said)
+    steps = {"asked": moving(close, "9.50"), "told": heard(close, "replaced")}
     book = opened(
         *SENDING,
         heard(ENTRY, "fill", "10"),
-        intended(close, "DAILY_LOSS"),
+        intended(close),
         Said(kind=records.SENDING, cid=close.client_order_id, payload={}),
-        *moves,
+        heard(close, "acknowledged"),
+        *(step for name, step in steps.items() if name in moves),
         heard(close, "fill", "11", execution="2", words=words),
     )
     (trade,) = book.trades
