@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import sys
 from collections import defaultdict
 from collections.abc import Mapping
 from decimal import Decimal
@@ -220,10 +219,7 @@ def _unapproved(
 ) -> tuple[str, ...]:
     """What a person must know of plugins that nobody approved; live trading refuses them here, before any import."""
     if mode == "live":
-        if sentences := lock.objections(instance.home, listings):
-            raise lock.refusal(sentences)
-        # Bytecode beside the sources is not pinned, so live trading reads none but what it compiled itself.
-        sys.pycache_prefix = str(instance.data / "bytecode")
+        lock.insist(instance.home, listings)
     elif mode == "paper" and (texts.get("ENVIRONMENT") or "production").strip().lower() == "production":
         sentences = lock.objections(instance.home, listings)
         more = f" {len(sentences) - 1} more: `tbot plugins verify` shows all." if len(sentences) > 1 else ""

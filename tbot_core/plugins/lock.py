@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import defaultdict
 from collections.abc import Mapping
 from datetime import datetime
@@ -202,6 +203,16 @@ def objections(home: Path, listings: Iterable[Listing]) -> tuple[str, ...]:
         return tuple(it.sentence for it in verify(lock, given) if (it.kind, it.name) in used)
     except TbotError as fault:
         return (fault.message,)
+
+
+def insist(home: Path, listings: Iterable[Listing]) -> None:
+    """Let live trading import the enabled plugins; raises PluginError, before any import, where `objections` forbid it.
+
+    Bytecode beside the sources is not pinned, so none is read from then on but what this instance compiled itself.
+    """
+    if sentences := objections(home, listings):
+        raise refusal(sentences)
+    sys.pycache_prefix = str(home / "data" / "bytecode")
 
 
 def refusal(sentences: Sequence[str]) -> PluginError:

@@ -20,8 +20,9 @@ _PROGRAM: Final = "tbot"
 
 
 def vault(instance: Instance, deployment: Deployment, *, live: bool = False, ready: bool = True) -> Vault:
-    """The vault of the instance, whose every access is written to its audit log; `live` refuses loose file modes.
+    """The vault of the instance, whose every access is written to its audit log.
 
+    `live` refuses loose file modes, and asks no plugin for keys that nobody approved.
     With `ready` the audit log's key is made where there is neither one nor a log. Raises VaultError where the keys'
     provider cannot serve, and where ENV_ENC_KEY_PATH and TBOT_ENV_ENC_KEY_PATH disagree.
     """
@@ -36,7 +37,7 @@ def vault(instance: Instance, deployment: Deployment, *, live: bool = False, rea
         deployment=deployment,
         clock=SystemClock(),
         strict=live,
-        provider=_provider(instance.home),
+        provider=_provider(instance.home, live=live),
     )
     opened = open_vault(store, f"{environ.user()}/{Path(sys.argv[0]).name or _PROGRAM}")
     if ready and not disk.is_present(log_path(instance)) and lacks_key(opened, AUDIT):
@@ -73,20 +74,22 @@ def forget() -> None:
 
 
 @cache
-def _provider(home: Path) -> KeyProvider | None:
+def _provider(home: Path, *, live: bool) -> KeyProvider | None:
     """One for the process, so that a passphrase is asked for once."""
     from tbot_core.settings.instance import Instance
     from tbot_core.vault.providers import VARIABLE, choose
 
-    return choose(environ.variable(VARIABLE), Instance(home), ask=_passphrase, offered=lambda: _offered(home))
+    return choose(
+        environ.variable(VARIABLE), Instance(home), ask=_passphrase, offered=lambda: _offered(home, live=live)
+    )
 
 
 def _passphrase() -> Secret:
     return Secret(terminal.hidden("Passphrase of the keys"))
 
 
-def _offered(home: Path) -> KeyProvider | None:
+def _offered(home: Path, *, live: bool) -> KeyProvider | None:
     from tbot_core.clock import SystemClock
     from tbot_core.plugins.providing import key_provider
 
-    return key_provider(home / "data", SystemClock())
+    return key_provider(home, SystemClock(), live=live)

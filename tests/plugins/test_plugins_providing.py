@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tbot_core.clock import SystemClock
 from tbot_core.errors import PluginError, VaultError
+from tbot_core.needs import PluginNeeds
+from tbot_core.plugins import catalogue, lock
 from tbot_core.plugins.providing import key_provider
 from tbot_core.policy import Deployment
-from tbot_core.settings import Instance, access, load
+from tbot_core.settings import Instance, access, load, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,6 +50,10 @@ class Keys:
 def tbot_extension():
     name = __name__.removeprefix("their_")
     return Plugin(name=name, summary="Keys", config=Config, create=lambda config, context: config)
+"""
+KEPT = """
+
+HELD.update({(name, "cur"): bytes(range(start, start + 32)) for start, name in enumerate(("audit", "env_bot"))})
 """
 ANSWERING = BODY + "\n\n@hookimpl\ndef tbot_key_provider(context):\n    return ANSWER\n"
 
@@ -84,3 +92,44 @@ def test_a_plugin_that_fails_is_named(plant: Callable[..., Entry], tmp_path: Pat
     plant("faulty", ANSWERING.replace("ANSWER\n", f"{answer}\n"), kind="extension")
     with pytest.raises(PluginError, match="faulty"):
         key_provider(tmp_path, SystemClock())
+
+
+def test_live_asks_those_alone_that_were_approved(
+    plant: Callable[..., Entry], site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a lock, and with a changed file, nothing is imported; what the lock does not name is never imported."""
+    monkeypatch.setattr(sys, "pycache_prefix", None)
+    plant("chosen", ANSWERING.replace("ANSWER\n", "Keys()\n") + KEPT, kind="extension")
+    instance = Instance(tmp_path / "x")
+    access.keep(access.vault(instance, Deployment()), "env_bot", b"STRATEGY_SEQUENCE=open\nSEED=7\n")
+    plant("stranger", "1 / 0", kind="extension")
+    assert refused(instance).startswith("Live trading imports approved plugins alone:\n")
+    approve(instance.home, "chosen")
+    source = site / "their_chosen" / "__init__.py"
+    text = source.read_text()
+    source.write_text(f"{text}\n# changed")
+    assert "The extension chosen has a changed file: their_chosen/__init__.py." in refused(instance)
+    assert sys.pycache_prefix is None
+    source.write_text(text)
+    assert read(instance, live=True).texts()["SEED"] == "7"
+    assert "their_chosen" in sys.modules
+    assert "their_stranger" not in sys.modules
+    assert sys.pycache_prefix == str(instance.data / "bytecode")
+
+
+def refused(instance: Instance) -> str:
+    """Why live trading opens nothing; no extension was imported to tell."""
+    access.forget()
+    for name in [name for name in sys.modules if name.startswith("their_")]:
+        del sys.modules[name]
+    with pytest.raises(PluginError) as caught:
+        read(instance, live=True)
+    assert not [name for name in sys.modules if name.startswith("their_")]
+    return caught.value.message
+
+
+def approve(home: Path, name: str) -> None:
+    """Write a lock of one extension."""
+    listings = catalogue.mark(catalogue.plugins(), {("extension", name)})
+    approval = lock.Approval(approver="me", date=datetime(2026, 11, 24, tzinfo=UTC))
+    lock.write(home, lock.make(listings, {("extension", name): PluginNeeds()}, approval))
