@@ -57,10 +57,10 @@ def is_folder(path: Path) -> bool:
         return path.is_dir()
 
 
-def is_pipe(path: Path) -> bool:
-    """Whether the path is a named pipe: who opens one waits for a writer."""
+def is_endless(path: Path) -> bool:
+    """Whether the path is a pipe, a socket or a device: who reads one may wait for ever."""
     with faults("look at", path):
-        return path.is_fifo()
+        return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def size(path: Path) -> int:
@@ -82,9 +82,9 @@ def free_bytes(path: Path) -> int:
 
 
 def read_bytes(path: Path, *, limit: int | None = None) -> bytes:
-    """The whole file; AccessError when it holds more than `limit` bytes, and for a pipe, which has no end."""
-    if is_pipe(path):
-        raise AccessError(f"Cannot read {path}: it is a pipe.", "Name a regular file.")
+    """The whole file; AccessError when it holds more than `limit` bytes, and for a pipe, socket or device."""
+    if is_endless(path):
+        raise AccessError(f"Cannot read {path}: it is a pipe, a socket or a device.", "Name a regular file.")
     with faults("read", path), path.open("rb") as file:
         data = file.read() if limit is None else file.read(limit + 1)
     if limit is not None and len(data) > limit:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -52,6 +53,16 @@ def test_import_says_what_it_took(home: Path, tmp_path: Path, capsys: pytest.Cap
         "1 file read: 0 rows added, 0 replaced.",
     ]
     assert said.err == ""
+
+
+def test_a_source_without_an_end_is_refused_at_once(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A named pipe, alone or in a folder, and a device are refused with a sentence instead of being waited for."""
+    os.mkfifo(tmp_path / "bars.csv")
+    for source in (tmp_path / "bars.csv", tmp_path, "/dev/zero"):
+        assert tbot("data", "import", source, "--home", home) == 1
+        assert "it is a pipe, a socket or a device. Name a regular file." in capsys.readouterr().err
 
 
 def test_many_symbols_are_counted(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tbot_core.errors import AccessError
 from tbot_core.seams import disk
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_the_holder_of_a_lock_is_named_while_it_lives(tmp_path: Path) -> None:
@@ -64,8 +62,11 @@ def test_room_on_the_disk_is_told(tmp_path: Path) -> None:
         disk.free_bytes(tmp_path / "absent")
 
 
-def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
-    """Who reads a named pipe would wait for a writer for ever."""
+def test_what_has_no_end_is_refused_at_once(tmp_path: Path) -> None:
+    """Who reads a named pipe, a socket or a device might wait for ever."""
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(AccessError, match="it is a pipe"):
-        disk.read_bytes(tmp_path / "pipe")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        for path in (tmp_path / "pipe", tmp_path / "socket", Path("/dev/zero")):
+            with pytest.raises(AccessError, match="it is a pipe, a socket or a device"):
+                disk.read_bytes(path)
