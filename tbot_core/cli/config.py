@@ -176,10 +176,15 @@ class _Plugins:
 
 
 def _plugins(home: Path | None) -> _Plugins:
-    """What is installed, what the enabled plugins declare, and a sentence for each of these that does not load."""
+    """What is installed, what the enabled plugins declare, and a sentence for each of these that does not load.
+
+    Those that would not come back are held back, as in a run.
+    """
     from tbot_core.declaration import Declared
-    from tbot_core.plugins import catalogue
+    from tbot_core.clock import SystemClock
+    from tbot_core.plugins import catalogue, guard
     from tbot_core.plugins.loader import Loader
+    from tbot_core.settings.instance import Instance
     from tbot_core.settings.switches import enabled, raw
 
     listings = catalogue.plugins()
@@ -188,11 +193,12 @@ def _plugins(home: Path | None) -> _Plugins:
         wanted = enabled(raw(home)) & installed
     except (AccessError, VaultError):
         wanted = frozenset()  # the file that cannot be read is a finding of its own
-    loaded, failures = Loader().offers(wanted, listings)
+    fit, held = guard.held_back(wanted, listings, Instance.at(home).data, SystemClock().now())
+    loaded, failed = Loader().offers(fit, listings)
     return _Plugins(
         installed=installed,
         declared=tuple(Declared(kind=it.entry.kind, name=it.entry.name, config=it.plugin.config) for it in loaded),
-        failures=tuple(failure.sentence for failure in failures),
+        failures=tuple(failure.sentence for failure in (*held, *failed)),
     )
 
 

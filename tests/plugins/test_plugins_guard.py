@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tbot_core import cli
 from tbot_core.assembly import assemble
 from tbot_core.clock import ManualClock
 from tbot_core.errors import PluginError, SettingsError
@@ -80,6 +81,18 @@ def test_a_run_refuses_a_strategy_and_goes_on_without_a_filter(plant: Callable[.
     (tmp_path / ".env_bot").write_text("BROKER_NAME=PAPER\nSTRATEGY_SEQUENCE=deadly\nFILTERS=none\n")
     with pytest.raises(PluginError, match="The strategy deadly"):
         assemble(tmp_path, "replay", clock)
+
+
+def test_checks_hold_back_what_a_run_holds_back(
+    plant: Callable[..., Entry], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A plugin that ends its process is a finding of `config check` and of `check`, and ends neither."""
+    plant("fatal", ENDS)
+    (tmp_path / ".env_bot").write_text("BROKER_NAME=PAPER\nSTRATEGY_SEQUENCE=fatal\nFILTERS=none\n")
+    for words in (["config", "check"], ["check"]):
+        assert cli.invoke([*words, "--home", str(tmp_path)]) != 0
+        assert "its process ended with code 7" in capsys.readouterr().out
+    assert cli.invoke(["config", "show", "--home", str(tmp_path)]) == 0
 
 
 def test_where_no_instance_is_nothing_is_tried_or_written(tmp_path: Path) -> None:
