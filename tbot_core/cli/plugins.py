@@ -72,10 +72,10 @@ def info_command(*, name: str, as_json: bool, home: Path | None) -> None:
     """Show one plugin: NAME, or KIND/NAME where several kinds use the name.
 
     Shows its distribution, origin, files and the settings that it declares. What was not recorded yet is found out by
-    trying the plugin in a process of its own.
+    trying the plugin in a process of its own. Of a name that several distributions use, each is shown.
     """
     facts = described(name, home)
-    emit(facts, as_json=as_json, lines=_sheet(facts))
+    emit(facts, as_json=as_json, lines=_sheets(facts))
 
 
 def listed(home: Path | None, *, probing: bool = False) -> tuple[tuple[Listing, ...], Records, list[str]]:
@@ -125,14 +125,21 @@ def row(listing: Listing, record: Record | None) -> dict[str, object]:
 
 
 def described(name: str, home: Path | None) -> dict[str, object]:
-    """One plugin with everything known of it; it is tried when no record says. UsageError for an unknown name."""
+    """One plugin with everything known of it; it is tried when no record says. UsageError for an unknown name.
+
+    `duplicates` are the others of its kind and name: none of these is used.
+    """
     listings, known, _ = listed(home)
-    listing = _named(name, listings)
+    listing, *others = _named(name, listings)
     record = known.of(listing.entry)
     if record is None and listing.state in {"active", "available"}:
         fresh = records.updated(known, _tried([listing]), _now())
         record = fresh.of(listing.entry)
         (listing,) = records.judge([listing], fresh)
+    return _facts(listing, record) | {"duplicates": [_facts(it, known.of(it.entry)) for it in others]}
+
+
+def _facts(listing: Listing, record: Record | None) -> dict[str, object]:
     description = _described(record)
     return row(listing, record) | {
         "capabilities": description.get("capabilities", []),
@@ -142,8 +149,8 @@ def described(name: str, home: Path | None) -> dict[str, object]:
     }
 
 
-def _named(name: str, listings: Sequence[Listing]) -> Listing:
-    """The first of this name: duplicates share kind, name and state."""
+def _named(name: str, listings: Sequence[Listing]) -> list[Listing]:
+    """Those of this name, of one kind: more than one are duplicates."""
     found = [it for it in listings if name in {it.entry.name, f"{it.entry.kind}/{it.entry.name}"}]
     kinds = sorted({it.entry.kind for it in found})
     if len(kinds) > 1:
@@ -155,7 +162,7 @@ def _named(name: str, listings: Sequence[Listing]) -> Listing:
         near = get_close_matches(name, [it.entry.name for it in listings], n=1)
         remedy = f"Did you mean {near[0]}?" if near else "tbot plugins list shows all."
         raise UsageError(f"No installed plugin is called {name}.", remedy)
-    return found[0]
+    return found
 
 
 def _tried(listings: Iterable[Listing]) -> Iterator[Outcome]:
@@ -220,6 +227,14 @@ def _remark(row: Mapping[str, Any]) -> str:
         seen = f" (seen {row['seen']})" if row["seen"] else ""
         return f"{row['reason']}{seen}"
     return f"last crash {row['last_crash']}" if row["last_crash"] else ""
+
+
+def _sheets(facts: Mapping[str, Any]) -> Iterator[str]:
+    every = facts, *facts["duplicates"]
+    for one in every:
+        yield from _sheet(one)
+    if len(every) > 1:
+        yield f"{'Both' if len(every) == 2 else 'All of them'} are refused."
 
 
 def _sheet(facts: Mapping[str, Any]) -> Iterator[str]:

@@ -172,6 +172,24 @@ def test_info_of_a_faulty_plugin_says_what_is_wrong(
         assert words in capsys.readouterr().out
 
 
+def test_info_of_a_name_that_is_used_twice_shows_both(
+    plant: Callable[..., Entry], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each distribution has its sheet, and both are said to be refused."""
+    plant("twin", dist="their-first", target="their_twin_a")
+    plant("twin", dist="their-second", target="their_twin_b")
+    assert invoke(["plugins", "info", "twin", "--json", "--home", str(tmp_path)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [found["distribution"], *(one["distribution"] for one in found["duplicates"])] == [
+        "their-first",
+        "their-second",
+    ]
+    assert invoke(["plugins", "info", "twin", "--home", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines if line.startswith("  distribution")] == ["their-first", "their-second"]
+    assert lines[-1] == "Both are refused."
+
+
 def test_info_of_an_unknown_or_ambiguous_name_is_wrong_usage(
     plant: Callable[..., Entry], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
