@@ -26,7 +26,11 @@ LOUD: Final = frozenset({"session", "entry", "exit", "risk"})
 
 @attrs.frozen(kw_only=True)
 class Line:
-    """One thing that happened: when (UTC), in words, and of which weight; `gain` is the profit of an exit."""
+    """One thing that happened: when (UTC), in words, and of which weight; `gain` is the profit of an exit.
+
+    A fill has its own time, as in every table: the start of the bar that filled it. All else has the moment at which it
+    was decided or told.
+    """
 
     time: datetime
     text: str
@@ -70,14 +74,14 @@ class Narrator:
     def _filled(self, entry: Entry, closed: Sequence[Trade]) -> Line:
         if closed:
             trade = closed[-1]
-            return Line(time=entry.time, text=_exit(trade), weight="exit", gain=trade.pnl)
+            return Line(time=trade.exit_time, text=_exit(trade), weight="exit", gain=trade.pnl)
         fill, order = entry.payload, self.book.orders[entry.cid or ""].order
         what = f"{order.signal.strategy} {'LONG' if order.buy else 'SHORT'}"
         if order.leg is not Leg.ENTRY:
             what = f"{order.signal.strategy} reduces"
         shares, at = (Decimal(fill[name]) for name in ("quantity", "price"))
         text = f"{what} {order.symbol} {quantity(shares)} at {price(at)}"
-        return Line(time=entry.time, text=text, weight="entry")
+        return Line(time=datetime.fromisoformat(fill["time"]), text=text, weight="entry")
 
 
 def window_words(strategy: str, candidates: int, triggers: int, near_misses: Sequence[Mapping[str, Any]]) -> str:

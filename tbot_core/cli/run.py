@@ -63,7 +63,8 @@ class Wish:
 def command(*, as_json: bool, **options: object) -> int:
     """Trade: simulated sessions (--demo), stored days (--replay), or the running market on paper.
 
-    Ctrl-C stops in order; the same command resumes.
+    A fill bears the time at which its bar began, all else the moment at which it was decided. Ctrl-C stops in order;
+    the same command resumes.
     """
     wish = wished(**options)  # type: ignore[arg-type]  # click gives what the options say
     use_home(wish.home)

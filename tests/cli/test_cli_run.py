@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from decimal import Decimal
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tbot_core import cli
+from tbot_core.cli import screen
+from tbot_core.cli.narration import Line
 from tbot_core.cli.run import Wish, code, furnish, wished
 from tbot_core.runner.run import Outcome
 from tbot_core.seams import disk
@@ -87,6 +90,18 @@ def test_plain_lines_tell_fills_exits_and_sessions_and_end_with_tables(
     assert lines[-2].startswith("Report: ")
     assert lines[-1].startswith("Next:   tbot why ")
     assert lines[-1].endswith(f"--home {tmp_path}")
+
+
+def test_lines_and_tables_give_a_fill_the_same_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each line of an entry or exit bears the time that the document gives it, the start of the bar that filled it."""
+    args = ("--demo", "--sessions", "1", "--home", str(tmp_path))
+    lines = run(capsys, *args)[0].splitlines()
+    for trade in document(capsys, *args)["trades"]:
+        entered, left = (dt.datetime.fromisoformat(trade[name]) for name in ("entry_time", "exit_time"))
+        entry = f"{screen.plain(Line(time=entered, text=trade['strategy'], weight='entry'))} {trade['side'].upper()}"
+        assert any(line.startswith(f"{entry} {trade['symbol']} ") for line in lines)
+        way_out = screen.plain(Line(time=left, text=f"{trade['strategy']} out of {trade['symbol']} ", weight="exit"))
+        assert any(line.startswith(way_out) for line in lines)
 
 
 @pytest.mark.parametrize(
