@@ -35,7 +35,10 @@ class NextEvent:
 
 @attrs.frozen(kw_only=True)
 class Standing:
-    """Everything that `tbot status` tells; `book` is None where nothing has run yet."""
+    """Everything that `tbot status` tells; `book` is None where nothing has run yet.
+
+    `upcoming` is None for a simulation, which goes by a time of its own.
+    """
 
     home: Path
     holder: int | None
@@ -46,7 +49,7 @@ class Standing:
     state: str
     most_trades: int
     strategies: tuple[str, ...]
-    upcoming: NextEvent
+    upcoming: NextEvent | None
     free_bytes: int
     attention: tuple[str, ...]
 
@@ -74,7 +77,7 @@ def standing(home: Path | None, now: dt.datetime) -> Standing:
         state=state,
         most_trades=settings.risk.max_trades,
         strategies=settings.strategies,
-        upcoming=upcoming(settings, now),
+        upcoming=upcoming(settings, now) if subject is None or subject.name == PAPER else None,
         free_bytes=free,
         attention=tuple(_attention(files, holder, book, free)),
     )
@@ -99,7 +102,7 @@ def upcoming(settings: Settings, now: dt.datetime) -> NextEvent:
 
 def document(found: Standing) -> dict[str, Any]:
     """The standing for machines; money as strings, at the prices of the last fills."""
-    book, limits = found.book, found.limits
+    book, limits, event = found.book, found.limits, found.upcoming
     run = {} if book is None else book.run
     figures: dict[str, Any] = dict.fromkeys(("equity", "day_pnl", "daily_loss_limit", "budget", "gross"))
     if book is not None and limits is not None:
@@ -127,8 +130,9 @@ def document(found: Standing) -> dict[str, Any]:
         "orders": [] if book is None else _orders(book),
         "trades": {name: found.sent.get(name, 0) for name in found.strategies},
         "most_trades": found.most_trades,
-        "phase": found.upcoming.phase,
-        "next_event": {"event": found.upcoming.event, "time": found.upcoming.time.isoformat()},
+        "ran_until": None if found.file is None else dt.datetime.fromtimestamp(found.file.changed, dt.UTC).isoformat(),
+        "phase": None if event is None else event.phase,
+        "next_event": None if event is None else {"event": event.event, "time": event.time.isoformat()},
         "disk_free_bytes": found.free_bytes,
         "attention": list(found.attention),
     }

@@ -32,8 +32,6 @@ def command(home: Path | None, *, as_json: bool) -> int:
 
 def lines(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
     """The standing for a person, from its document."""
-    from tbot_core.clock import both_times
-
     running = f"running, process {shown['process']}" if shown["running"] else "not running"
     label = "SIMULATED PRICES, " if shown["simulated"] else ""
     what = f"{shown['mode']}, {label}{shown['source']}" if shown["mode"] else "nothing has run here yet"
@@ -41,14 +39,28 @@ def lines(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
     if shown["equity"] is not None:
         yield from _account(shown)
         yield from _held(shown)
-    event = shown["next_event"]
-    when = dt.datetime.fromisoformat(event["time"])
-    hours, minutes = divmod(int((when - now).total_seconds()) // 60, 60)
-    yield f"{'now':10} {shown['phase']}"
-    yield f"{'next':10} {event['event']}, {when:%Y-%m-%d} {both_times(when)}, in {hours} h {minutes:02} min"
+    yield from _when(shown, now)
     yield f"{'disk':10} {shown['disk_free_bytes'] / 1e9:,.1f} GB free"
     for sentence in shown["attention"]:
         yield f"{click.style('ATTENTION', bold=True):10} {sentence}"
+
+
+def _when(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
+    """What goes on and what comes next; of a simulation, when it ran, or how far it is in a time of its own."""
+    from tbot_core.clock import both_times
+
+    event = shown["next_event"]
+    if event is not None:
+        when = dt.datetime.fromisoformat(event["time"])
+        hours, minutes = divmod(int((when - now).total_seconds()) // 60, 60)
+        yield f"{'now':10} {shown['phase']}"
+        yield f"{'next':10} {event['event']}, {when:%Y-%m-%d} {both_times(when)}, in {hours} h {minutes:02} min"
+    elif not shown["running"]:
+        ended = dt.datetime.fromisoformat(shown["ran_until"])
+        yield f"{'ran':10} until {ended:%Y-%m-%d} {both_times(ended)}; it is not running"
+    elif shown["last_event"] is not None:
+        at = dt.datetime.fromisoformat(shown["last_event"])
+        yield f"{'now':10} {at:%Y-%m-%d} {both_times(at)} in the run's own time"
 
 
 def _account(shown: Mapping[str, Any]) -> Iterator[str]:

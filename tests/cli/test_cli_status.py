@@ -16,9 +16,10 @@ from tbot_core.assembly import assemble
 from tbot_core.cli.run import furnish
 from tbot_core.cli.standing import document, standing
 from tbot_core.cli.status import lines
-from tbot_core.clock import ManualClock
+from tbot_core.clock import ManualClock, both_times
 from tbot_core.contracts import FeedRequest
 from tbot_core.runner.run import Plan, Watcher, run
+from tbot_core.seams import disk
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,6 +61,23 @@ def test_a_finished_run_is_ready(traded: Path, capsys: pytest.CaptureFixture[str
     assert "SIMULATED PRICES" in text
 
 
+def test_a_simulation_goes_by_a_time_of_its_own(
+    traded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of one that has ended the end is told, of one that runs how far it is; the market's windows are not its own."""
+    found = status(capsys, traded)
+    assert (found["phase"], found["next_event"]) == (None, None)
+    ended = dt.datetime.fromisoformat(found["ran_until"])
+    text = list(lines(found, MORNING))
+    assert f"ran        until {ended:%Y-%m-%d} {both_times(ended)}; it is not running" in text
+    assert not any(line.startswith(("now", "next")) for line in text)
+    shutil.copytree(traded, tmp_path / "copy")
+    with disk.hold(tmp_path / "copy" / "data" / "tbot.lock"):
+        running = list(lines(status(capsys, tmp_path / "copy"), MORNING))
+    (line,) = [line for line in running if line.startswith("now")]
+    assert line.endswith("16:00 New York) in the run's own time")
+
+
 def test_positions_that_nobody_manages_want_attention(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Paper that was stopped with positions: exit 1, each position with its stop, its orders, and how to resume."""
     stopped_on_paper(tmp_path)
@@ -88,10 +106,11 @@ def test_positions_that_nobody_manages_want_attention(tmp_path: Path, capsys: py
         ("2026-11-26T15:00", "closed", "opening bell"),
     ],
 )
-def test_the_calendar_says_what_comes_next(traded: Path, now: str, phase: str, event: str) -> None:
+def test_the_calendar_says_what_comes_next(tmp_path: Path, now: str, phase: str, event: str) -> None:
     """Before, between, in and after windows the phase and the next event are named, holidays passed over."""
+    furnish(tmp_path)
     moment = dt.datetime.fromisoformat(now).replace(tzinfo=dt.UTC)
-    found = document(standing(traded, moment))
+    found = document(standing(tmp_path, moment))
     assert (found["phase"], found["next_event"]["event"]) == (phase, event)
     assert dt.datetime.fromisoformat(found["next_event"]["time"]) > moment
     assert any(line.startswith("next") for line in lines(found, moment))
