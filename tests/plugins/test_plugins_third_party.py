@@ -1,4 +1,4 @@
-"""A third party's strategy, built and installed as a stranger does it."""
+"""Third parties' plugins, built and installed as strangers do it: a strategy, and a keeper of keys."""
 
 from __future__ import annotations
 
@@ -14,32 +14,40 @@ import pytest
 from tbot_core.seams import disk, environ, spawn
 from tbot_core.testing.store import StoreBench, exchange_sessions, rising_bars
 
-SOURCE = Path(__file__).with_name("streak")
+SOURCES = [Path(__file__).with_name(name) for name in ("streak", "lockbox")]
 BUILD = "import os, sys, uv_build; os.chdir(sys.argv[1]); print(uv_build.build_wheel(sys.argv[2]))"
 
 
-def done(*command: str | Path, **variables: str) -> str:
-    """The output of a command that succeeds."""
-    finished = spawn.run(
+def ended(*command: str | Path, **variables: str) -> spawn.Finished:
+    """A command that has come to its end."""
+    return spawn.run(
         [str(part) for part in command],
         timeout_s=110,
         environment=environ.minimal() | {"PIP_NO_INDEX": "1"} | variables,
     )
+
+
+def done(*command: str | Path, **variables: str) -> str:
+    """The output of a command that succeeds."""
+    finished = ended(*command, **variables)
     assert finished.code == 0, finished.errors
     return finished.output
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The `tbot` of a fresh environment that sees tbot-core, with the third party's wheel installed by pip."""
+    """The `tbot` of a fresh environment that sees tbot-core, with the third parties' wheels installed by pip."""
     folder = tmp_path_factory.mktemp("stranger")
-    shutil.copytree(SOURCE, folder / "source", ignore=shutil.ignore_patterns("__pycache__"))
     scripts = sysconfig.get_path("scripts")
     path = f"{scripts}:{environ.minimal()['PATH']}"
-    wheel = done(sys.executable, "-c", BUILD, folder / "source", folder, PATH=path).split()[-1]
+    wheels = []
+    for source in SOURCES:
+        shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns("__pycache__"))
+        built = done(sys.executable, "-c", BUILD, folder / source.name, folder, PATH=path)
+        wheels.append(folder / built.split()[-1])
     done(sys.executable, "-m", "venv", folder / "venv")
     python = folder / "venv" / "bin" / "python"
-    done(python, "-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check", folder / wheel)
+    done(python, "-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check", *wheels)
     # The environment of these tests is where tbot-core and its libraries are: the fresh one sees it as its own.
     (site,) = (folder / "venv").glob("lib/python*/site-packages")
     (site / "tbot.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
@@ -91,3 +99,28 @@ def test_a_strangers_strategy_trades_a_session(installed: Path, tmp_path: Path) 
     assert dt.datetime.fromisoformat(trade["exit_time"]) == session.moment(60)
     rows = json.loads(done(installed, "plugins", "list", "--json", "--home", tmp_path))["plugins"]
     assert [row["name"] for row in rows if row["state"] == "active" and row["kind"] == "strategy"] == ["streak"]
+
+
+KEYS = {"TBOT_KEY_PROVIDER": "plugin"}
+
+
+@pytest.mark.slow
+def test_a_strangers_keys_open_an_instance(installed: Path, tmp_path: Path) -> None:
+    """Made, rotated and traded with under its keys alone; while it fails nothing opens, and no key file steps in."""
+    home = tmp_path / "x"
+    done(installed, "init", "--paper", "--home", home, **KEYS)
+    box = home / "data" / "plugins" / "extension-lockbox"
+    before = (box / "env_bot.cur").read_bytes()
+    assert len(before) == 32
+    assert not list(home.rglob("*.key"))
+    assert "env_bot has the key" in done(installed, "secrets", "rotate", "env_bot", "--home", home, **KEYS)
+    assert before == (box / "env_bot.prev").read_bytes() != (box / "env_bot.cur").read_bytes()
+    assert "Every encrypted file opens" in done(installed, "secrets", "verify", "--home", home, **KEYS)
+    (session,) = exchange_sessions("2026-01-06", "2026-01-06")
+    StoreBench(folder=home / "data").put(rising_bars("ACME", [session]))
+    ran = done(installed, "run", "--replay", "2026-01-06..2026-01-06", "--json", "--home", home, **KEYS)
+    assert json.loads(ran)["sessions"]
+    (box / "shut").touch()
+    for code, variables in (("TB-SEC-080", KEYS), ("TB-SEC-021", {})):
+        failed = ended(installed, "secrets", "verify", "--home", home, **variables)
+        assert (failed.code, failed.output.count(f"{code} ")) == (3, 3), failed
