@@ -141,7 +141,12 @@ class Desk:
         self._name = name
         self._checks = checks
         self._gate = Gate(risk=rules.risk, once_a_day=rules.entries.one_trade_per_symbol_per_day, indices=rules.indices)
-        self._sizer = Sizer(entries=rules.entries, rules=rules.venue, fixed_units=rules.fixed_units)
+        self._sizer = Sizer(
+            entries=rules.entries,
+            rules=rules.venue,
+            price_band=rules.risk.price_band_pct,
+            fixed_units=rules.fixed_units,
+        )
         self._held: dict[str, _Held] = {}
         self._known: dict[str, _Known] = {}
         self._limits = {defense: Limits.of(rules.risk, opening_atoms, defense=defense) for defense in (False, True)}
@@ -365,8 +370,7 @@ class Desk:
             protection.append(order(Leg.STOP, OrderType.STOP, buys=not buy, ticks=plan.stop))
         if plan.target is not None:
             protection.append(order(Leg.TARGET, OrderType.LIMIT, buys=not buy, ticks=plan.target))
-        limit = planned.limit if planned.type is OrderType.LIMIT else None
-        return order(Leg.ENTRY, planned.type, buys=buy, ticks=limit, protection=tuple(protection))
+        return order(Leg.ENTRY, planned.type, buys=buy, ticks=planned.limit, protection=tuple(protection))
 
     def _write_down(self, order: Order, proposal: Proposal, planned: Planned, plan: exits.Plan) -> None:
         self.standing.count_sent(proposal.signal.strategy, proposal.signal.minute)

@@ -1,6 +1,6 @@
 """The risk gate: every limit of a session, checked on the worst case before an entry is written down.
 
-Exposure is what positions cost plus what working entries would cost filled at their limits. All amounts are
+Exposure is what positions cost plus what working entries would cost filled at their worst price. All amounts are
 integers of 1e-10 USD; equity in every limit is the session's opening equity. Pure: nothing here sends or waits.
 """
 
@@ -229,8 +229,8 @@ class Gate:
         """Worst cases of the planned entry: by itself, with its symbol, its index, and everything else."""
         if not planned.units:
             return Refusal(reason=Reason.QUANTITY_TOO_SMALL)
-        if abs(planned.limit - planned.reference) > planned.reference * limits.price_band:
-            away = Decimal(abs(planned.limit - planned.reference)) / max(1, planned.reference)
+        if abs(planned.worst - planned.reference) > planned.reference * limits.price_band:
+            away = Decimal(abs(planned.worst - planned.reference)) / max(1, planned.reference)
             return Refusal(reason=Reason.PRICE_BAND, value=round(away, 6), limit=limits.price_band)
         worst = planned.worst_atoms
         power = sum(entry.power_atoms for entry in standing.working.values()) + planned.power_atoms(side)

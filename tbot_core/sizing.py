@@ -1,8 +1,8 @@
-"""How much to buy and at which limit: from a signal's price to the planned order."""
+"""How much to buy and at which price at worst: from a signal's price to the planned order."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from decimal import Decimal
 
 import attrs
 
@@ -11,34 +11,39 @@ from tbot_core.exits import on_grid
 from tbot_core.model import UNITS_PER_SHARE, OrderType, Side, units_of
 from tbot_core.policy import Entries
 
-if TYPE_CHECKING:
-    from decimal import Decimal
-
-
 SHORT_MARGIN = (103, 100)
 """A short's worst case for the buying power: at least 1.03 times the reference."""
 
 
 @attrs.frozen(kw_only=True)
 class Planned:
-    """An entry before the gate: its limit (for a market order the price it is planned at) in ticks, and its units."""
+    """An entry before the gate: its units, and the worst price in ticks that it is judged at.
+
+    That of a limit order is its limit. A market order has none: it is judged at the far edge of PRICE_BAND_PCT, beyond
+    which no limit may lie, whichever way it goes, since a short that is sold higher is exposed to more.
+    """
 
     type: OrderType
-    limit: int
+    worst: int
     units: int
     reference: int
 
     @property
+    def limit(self) -> int | None:
+        """The limit in ticks; None at the market."""
+        return self.worst if self.type is OrderType.LIMIT else None
+
+    @property
     def worst_atoms(self) -> int:
-        """The notional with the whole order filled at its limit."""
-        return self.units * self.limit
+        """The notional with the whole order filled at its worst price."""
+        return self.units * self.worst
 
     def power_atoms(self, side: Side) -> int:
         """What it takes of the buying power at worst."""
         if side is Side.LONG:
             return self.worst_atoms
         part, whole = SHORT_MARGIN
-        return self.units * max(self.limit, self.reference * part // whole)
+        return self.units * max(self.worst, self.reference * part // whole)
 
 
 @attrs.frozen(kw_only=True)
@@ -47,20 +52,26 @@ class Sizer:
 
     entries: Entries
     rules: VenueRules
+    price_band: Decimal
     fixed_units: int = 0
 
-    def limit(self, reference: int, side: Side) -> int:
-        """The entry's limit in ticks: the reference moved by ENTRY_LIMIT_PCT, rounded so that it is never exceeded."""
+    def worst(self, reference: int, side: Side) -> int:
+        """The worst price in ticks: the reference moved by ENTRY_LIMIT_PCT, at the market up by PRICE_BAND_PCT.
+
+        Rounded so that the fraction is never exceeded.
+        """
+        if self.entries.entry_order_type == OrderType.MARKET:
+            return on_grid(float(reference * (1 + self.price_band)), up=False)
         moved = reference * (1 + side * self.entries.entry_limit_pct)
         return on_grid(float(moved), up=side is Side.SHORT)
 
     def plan(self, reference: int, side: Side, budget_atoms: int) -> Planned:
-        """The entry that a budget in atoms allows at its limit; 0 units when that is under the smallest quantity."""
+        """The entry that a budget in atoms allows at its worst; 0 units when that is under the smallest quantity."""
         kind = OrderType(self.entries.entry_order_type)
-        limit = self.limit(reference, side)
+        worst = self.worst(reference, side)
         step = self._step(kind, side)
-        units = self.fixed_units or max(0, budget_atoms) // limit
-        return Planned(type=kind, limit=limit, units=units // step * step, reference=reference)
+        units = self.fixed_units or max(0, budget_atoms) // worst
+        return Planned(type=kind, worst=worst, units=units // step * step, reference=reference)
 
     def _step(self, kind: OrderType, side: Side) -> int:
         whole = side is Side.SHORT or not self.entries.fractional or kind not in self.rules.fractional_types

@@ -17,7 +17,7 @@ class Entries:
         "ENTRY_ORDER_TYPE",
         choice("limit", "market"),
         default="limit",
-        doc="Type of entry orders.",
+        doc="Type of entry orders; one at the market is sized and judged as if it cost PRICE_BAND_PCT more.",
     )
     entry_limit_pct: Decimal = setting(
         "ENTRY_LIMIT_PCT",

@@ -212,11 +212,33 @@ def test_the_order_that_is_written_down() -> None:
 
 
 def test_a_market_entry_has_no_limit() -> None:
-    """ENTRY_ORDER_TYPE=market sizes at the same worst price and sends none."""
-    entry = desk(rules(entry_order_type="market")).decide([proposal()])[0].order
+    """ENTRY_ORDER_TYPE=market sends no price, and sizes and reserves at PRICE_BAND_PCT above the signal's close."""
+    found = desk(rules(entry_order_type="market", price_band_pct="0.15"))
+    entry = found.decide([proposal()])[0].order
     assert entry is not None
     assert (entry.type, entry.limit_price) == (OrderType.MARKET, None)
-    assert entry.quantity == 7
+    assert entry.quantity == 6  # 800 USD at 115.00
+    assert dollars_of(found.standing.gross()) == 690
+
+
+def test_a_market_entry_counts_at_its_worst_price_until_it_is_filled() -> None:
+    """What is reserved for it denies others; once it is filled, what it cost counts."""
+    found = rules(
+        entry_order_type="market", max_risk_per_trade="0.02", max_gross_exposure="0.0212", fixed_units=10_000_000
+    )
+    day = Day(Draft("AAA", "BBB").bars(), found)
+    wanted = [proposal("AAA"), proposal("BBB", row=1), proposal("BBB", 26, row=1)]
+    assert day.walk(*wanted, last=27, close=False).reasons == [
+        Reason.ALLOWED,
+        Reason.ALLOWED,
+        Reason.ALREADY_HELD,
+    ]
+    tight = Day(day.bars, attrs.evolve(found, risk=attrs.evolve(found.risk, max_gross_exposure=Decimal("0.0206"))))
+    assert tight.walk(*wanted, last=27, close=False).reasons == [
+        Reason.ALLOWED,
+        Reason.GROSS_EXPOSURE,
+        Reason.ALLOWED,
+    ]
 
 
 def test_the_kth_order_gets_the_kth_weight() -> None:

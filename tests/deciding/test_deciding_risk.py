@@ -48,10 +48,10 @@ def work(now: Standing, symbol: str, dollars: int, side: Side = LONG) -> Standin
     return now
 
 
-def planned(dollars: int, limit: int = 1_000_000, reference: int = 1_000_000) -> Planned:
+def planned(dollars: int, worst: int = 1_000_000, reference: int = 1_000_000) -> Planned:
     """An entry at 100 USD of that worst case."""
-    units = dollars * ATOMS_PER_DOLLAR // limit
-    return Planned(type=OrderType.LIMIT, limit=limit, units=units, reference=reference)
+    units = dollars * ATOMS_PER_DOLLAR // worst
+    return Planned(type=OrderType.LIMIT, worst=worst, units=units, reference=reference)
 
 
 def test_fractions_become_amounts() -> None:
@@ -350,7 +350,7 @@ def test_a_wider_limit_never_denies_what_a_narrower_one_allows(
         settings: dict[str, Any] = {"max_symbol_exposure": Decimal(1), name: Decimal(hundredths) / 100}
         gate = Gate(risk=Risk(**settings), once_a_day=True, indices=INDICES)
         plan = Planned(
-            type=OrderType.LIMIT, limit=1_002_000, units=dollars * UNITS_PER_SHARE // 100, reference=1_000_000
+            type=OrderType.LIMIT, worst=1_002_000, units=dollars * UNITS_PER_SHARE // 100, reference=1_000_000
         )
         return gate.after_sizing(now, limits(**settings), identity("SSO"), side, plan) is None
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +17,11 @@ from tbot_core.sizing import Planned, Sizer, share
 
 LONG, SHORT = Side.LONG, Side.SHORT
 FINE = VenueRules(quantity_step=Decimal("0.001"), fractional_types=frozenset({"limit"}))
+
+
+def sizer(**settings: Any) -> Sizer:
+    """A sizer at a venue of fine limit orders."""
+    return Sizer(entries=Entries(**settings), rules=FINE, price_band=Decimal("0.05"))
 
 
 @pytest.mark.parametrize(
@@ -35,7 +42,30 @@ FINE = VenueRules(quantity_step=Decimal("0.001"), fractional_types=frozenset({"l
 )
 def test_the_limit_never_exceeds_entry_limit_pct(reference: int, side: Side, limit: int) -> None:
     """Reference x (1 +- 0.002), rounded towards the reference on the tick grid."""
-    assert Sizer(entries=Entries(), rules=VenueRules()).limit(reference, side) == limit
+    planned = sizer().plan(reference, side, 0)
+    assert planned.limit == planned.worst == limit
+
+
+@pytest.mark.parametrize("side", [LONG, SHORT])
+@pytest.mark.parametrize(
+    ("reference", "band", "worst"),
+    [
+        (1_000_000, "0.05", 1_050_000),
+        (333_300, "0.05", 349_900),  # 34.9965 down
+        (5_001, "0.05", 5_251),
+        (1_000_000, "0", 1_000_000),
+        (1, "0.05", 1),
+    ],
+)
+def test_a_market_order_is_judged_at_the_edge_of_the_price_band(
+    reference: int, band: str, worst: int, side: Side
+) -> None:
+    """It has no limit; bought or sold it is sized, and reserved, at reference x (1 + PRICE_BAND_PCT)."""
+    market = Sizer(entries=Entries(entry_order_type="market"), rules=FINE, price_band=Decimal(band))
+    planned = market.plan(reference, side, 10 * worst * UNITS_PER_SHARE)
+    assert (planned.limit, planned.worst, planned.units) == (None, worst, 10 * UNITS_PER_SHARE)
+    assert planned.worst_atoms == 10 * worst * UNITS_PER_SHARE
+    assert planned.power_atoms(SHORT) == 10 * UNITS_PER_SHARE * max(worst, reference * 103 // 100)
 
 
 @pytest.mark.parametrize(
@@ -47,11 +77,12 @@ def test_the_limit_never_exceeds_entry_limit_pct(reference: int, side: Side, lim
         (True, "limit", LONG, "100.19", 999_000),
         (True, "limit", LONG, "0.10", 0),
         (True, "limit", SHORT, "1001.99", 10 * UNITS_PER_SHARE),  # at 99.80, and whole
-        (True, "market", LONG, "1001.99", 9 * UNITS_PER_SHARE),  # the venue has no fractions of market orders
+        (True, "market", LONG, "1049.99", 9 * UNITS_PER_SHARE),  # at 105.00, and without fractions at this venue
+        (True, "market", SHORT, "1050", 10 * UNITS_PER_SHARE),
         (False, "limit", LONG, "-5", 0),
     ],
 )
-def test_a_budget_buys_what_it_can_at_the_limit(
+def test_a_budget_buys_what_it_can_at_the_worst_price(
     fractional: bool,
     kind: str,
     side: Side,
@@ -59,33 +90,41 @@ def test_a_budget_buys_what_it_can_at_the_limit(
     units: int,
 ) -> None:
     """Rounded down to the venue's step where it allows fractions of the type, else whole; shorts are whole."""
-    sizer = Sizer(entries=Entries(fractional=fractional, entry_order_type=kind), rules=FINE)
-    planned = sizer.plan(1_000_000, side, int(Decimal(budget) * ATOMS_PER_DOLLAR))
+    planned = sizer(fractional=fractional, entry_order_type=kind).plan(
+        1_000_000, side, int(Decimal(budget) * ATOMS_PER_DOLLAR)
+    )
     assert (planned.units, planned.type) == (units, OrderType(kind))
 
 
 def test_fixed_quantity_knows_no_budget() -> None:
     """FIXED_QUANTITY is taken as it is."""
-    sizer = Sizer(entries=Entries(fractional=True), rules=FINE, fixed_units=100 * UNITS_PER_SHARE)
-    assert sizer.plan(1_000_000, LONG, 0).units == 100 * UNITS_PER_SHARE
+    fixed = attrs.evolve(sizer(fractional=True), fixed_units=100 * UNITS_PER_SHARE)
+    assert fixed.plan(1_000_000, LONG, 0).units == 100 * UNITS_PER_SHARE
 
 
 def test_a_short_takes_more_of_the_buying_power() -> None:
     """At worst a short costs the larger of its limit and 1.03 x the reference."""
-    planned = Planned(type=OrderType.LIMIT, limit=998_000, units=10 * UNITS_PER_SHARE, reference=1_000_000)
+    planned = Planned(type=OrderType.LIMIT, worst=998_000, units=10 * UNITS_PER_SHARE, reference=1_000_000)
     assert planned.worst_atoms == 998 * ATOMS_PER_DOLLAR
     assert planned.power_atoms(LONG) == 998 * ATOMS_PER_DOLLAR
     assert planned.power_atoms(SHORT) == 1030 * ATOMS_PER_DOLLAR
 
 
-@given(st.integers(1, 10**8), st.sampled_from([LONG, SHORT]), st.integers(0, 10**16), st.booleans())
-def test_a_plan_never_costs_more_than_its_budget(reference: int, side: Side, budget: int, fractional: bool) -> None:
-    """Filled at its limit it costs at most the budget, and a step more would cost more."""
-    sizer = Sizer(entries=Entries(fractional=fractional), rules=FINE)
-    planned = sizer.plan(reference, side, budget)
+@given(
+    st.integers(1, 10**8),
+    st.sampled_from([LONG, SHORT]),
+    st.integers(0, 10**16),
+    st.booleans(),
+    st.sampled_from(["limit", "market"]),
+)
+def test_a_plan_never_costs_more_than_its_budget(
+    reference: int, side: Side, budget: int, fractional: bool, kind: str
+) -> None:
+    """Filled at its worst price it costs at most the budget, and a step more would cost more."""
+    planned = sizer(fractional=fractional, entry_order_type=kind).plan(reference, side, budget)
     assert 0 <= planned.worst_atoms <= budget
-    step = 1000 if fractional and side is LONG else UNITS_PER_SHARE
-    assert (planned.units + step) * planned.limit > budget
+    step = 1000 if fractional and side is LONG and kind == "limit" else UNITS_PER_SHARE
+    assert (planned.units + step) * planned.worst > budget
     assert planned.units % step == 0
 
 
