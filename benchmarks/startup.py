@@ -16,7 +16,7 @@ from pathlib import Path
 
 import click
 
-ENTRY = "import sys; from tbot_core.cli import main; sys.exit(main())"
+ENTRY = "import sys; from tbot_core.__main__ import main; sys.exit(main())"
 TARGETS_MS = {"tbot --help": 100.0, "tbot plugins list": 150.0}
 COMMANDS = {
     "bare interpreter": ["-c", "pass"],

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from tbot_core.cli.signals import interruptible
 from tbot_core.errors import AccessError, TbotError
 from tbot_core.seams import terminal
+from tbot_core.seams.interrupts import INTERRUPTED
 from tbot_core.seams.output import guarded
 
 if TYPE_CHECKING:
@@ -35,8 +35,6 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 
 HARDENED: Final = frozenset({"run", "init", "check", "config", "secrets"})
 """Commands that hold secrets in memory: the process is hardened before they begin."""
-
-INTERRUPTED: Final = 130
 
 
 class LazyGroup(click.Group):
@@ -120,9 +118,9 @@ def invoke(args: Sequence[str], *, state: object = None) -> int:
 
 
 def main() -> int:
-    """The console script `tbot`."""
+    """Run the command line that the process was called with."""
     try:
-        with interruptible(), guarded():
+        with guarded():
             return _begin()
     except AccessError as fault:  # standard output is closed, or what was written last could not be
         _say(fault.message, fault.remedy)

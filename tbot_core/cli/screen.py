@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 import click
 
 from tbot_core.cli.narration import LOUD, Line, Narrator
-from tbot_core.cli.signals import stops
 from tbot_core.clock import both_times, exchange_time
 from tbot_core.figures import plural
 from tbot_core.runner.run import Watcher
 from tbot_core.seams import log, terminal
+from tbot_core.seams.interrupts import stops
 from tbot_core.settings.report import unheeded
 
 if TYPE_CHECKING:

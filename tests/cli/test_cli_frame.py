@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 HEAVY = ("asyncio", "cattrs", "filelock", "holidays", "numpy", "pandas", "polars", "rich", "sqlite3", "structlog")
-ENTRY = "import sys; from tbot_core.cli import main; sys.exit(main())"
+ENTRY = "import sys; from tbot_core.__main__ import main; sys.exit(main())"
 
 
 def tbot(*args: str, **variables: str) -> spawn.Finished:
@@ -444,12 +444,15 @@ def test_a_plugin_that_fails_is_a_sentence_and_its_traceback_is_logged(tmp_path:
     assert tbot("backtest", *args).errors == finished.errors
 
 
-def test_a_signal_before_the_command_is_imported_is_said() -> None:
-    """SIGTERM right after the start ends with 130 and a sentence."""
+@pytest.mark.parametrize("module", ["click/core.py", "cli/run.py"])
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_before_the_command_is_imported_is_said(module: str, number: str) -> None:
+    """Right after the start a request to stop ends with 130 and a sentence, whatever is being imported."""
     body = (
         "import os, signal, sys\n"
         "def hook(name, args):\n"
-        "    if name == 'exec' and args[0].co_filename.endswith('cli/run.py'): os.kill(os.getpid(), signal.SIGTERM)\n"
+        f"    if name == 'exec' and args[0].co_filename.endswith('{module}'):\n"
+        f"        os.kill(os.getpid(), signal.{number})\n"
         "sys.addaudithook(hook)\nsys.argv[1:] = ['run']\n" + ENTRY
     )
     finished = spawn.run([sys.executable, "-c", body], timeout_s=60, environment=environ.minimal())

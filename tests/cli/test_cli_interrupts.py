@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-TBOT = (sys.executable, "-c", "import sys; from tbot_core.cli import main; sys.exit(main())")
+TBOT = (sys.executable, "-c", "import sys; from tbot_core.__main__ import main; sys.exit(main())")
 SLOW = ("--speed", "3000")
 
 

@@ -17,7 +17,7 @@ import pytest
 from rich.console import Console
 
 from tbot_core.assembly import assemble
-from tbot_core.cli import screen, signals
+from tbot_core.cli import screen
 from tbot_core.cli.epilogue import closing, halted
 from tbot_core.cli.live import Live
 from tbot_core.cli.narration import Narrator
@@ -26,7 +26,7 @@ from tbot_core.clock import ManualClock, SystemClock
 from tbot_core.contracts import FeedLabel, FeedRequest
 from tbot_core.journal import Entry, open_journal
 from tbot_core.runner.run import Outcome, Plan, run
-from tbot_core.seams import log
+from tbot_core.seams import interrupts, log
 from tbot_core.seams.output import Guarded
 from tbot_core.summary import Summary
 
@@ -133,7 +133,7 @@ def test_an_early_signal_is_an_interrupt(number: signal.Signals) -> None:
     before = signal.getsignal(number)
 
     def terminated() -> None:
-        with signals.interruptible():
+        with interrupts.interruptible():
             os.kill(os.getpid(), number)
             signal.pause()
 
@@ -146,8 +146,8 @@ def test_a_hang_up_that_is_ignored_from_the_start_stays_so() -> None:
     """A process under nohup outlives its terminal; signals without a meaning end nothing."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        assert signal.SIGHUP not in signals.stops()
-        with signals.interruptible():
+        assert signal.SIGHUP not in interrupts.stops()
+        with interrupts.interruptible():
             for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
                 os.kill(os.getpid(), number)
     finally:
@@ -156,11 +156,11 @@ def test_a_hang_up_that_is_ignored_from_the_start_stays_so() -> None:
 
 def test_a_thread_without_signals_runs_all_the_same() -> None:
     """Only the main thread may say what signals do; a command line that is called in another one leaves them alone."""
-    before = [signal.getsignal(number) for number in signals.stops()]
+    before = [signal.getsignal(number) for number in interrupts.stops()]
 
     def inside() -> list[Any]:
-        with signals.interruptible():
-            return [signal.getsignal(number) for number in signals.stops()]
+        with interrupts.interruptible():
+            return [signal.getsignal(number) for number in interrupts.stops()]
 
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(inside).result() == before

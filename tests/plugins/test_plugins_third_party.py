@@ -52,7 +52,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (site,) = (folder / "venv").glob("lib/python*/site-packages")
     (site / "tbot.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
     tbot = folder / "venv" / "bin" / "tbot"
-    tbot.write_text(f"#!{python}\nimport sys\nfrom tbot_core.cli import main\nsys.exit(main())\n")
+    tbot.write_text(f"#!{python}\nimport sys\nfrom tbot_core.__main__ import main\nsys.exit(main())\n")
     tbot.chmod(0o755)
     return tbot
 

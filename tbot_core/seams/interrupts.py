@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
+INTERRUPTED: Final = 130
+"""The exit code of a process that was asked to stop."""
+
 _MEANINGLESS: Final = (signal.SIGUSR1, signal.SIGUSR2)
 
 
