@@ -74,6 +74,7 @@ class Subject:
     sources: Sources
     now: datetime
     strict: bool = False
+    allow_shared_key: bool = False
 
     def vault(self) -> Vault:
         """The instance's vault."""
@@ -118,7 +119,8 @@ def _secrets(subject: Subject) -> Iterator[Row]:
     faults = [it.fault for it in sources.both if isinstance(it.fault, VaultError)]
     faults += [*opened.verify(without=before), *(fault for it in standings for fault in it.faults)]
     for fault in {it.message: it for it in faults}.values():
-        loose = fault.code in _LOOSE and not subject.strict
+        allowed = fault.code == _SHARED and subject.allow_shared_key
+        loose = allowed or (fault.code in _LOOSE and not subject.strict)
         level: Level = "warn" if loose else "fail"
         yield Row(level=level, subject="secrets", message=fault.message, remedy=fault.remedy)
     for standing in standings:
@@ -257,3 +259,5 @@ def _backup(subject: Subject) -> Iterator[Row]:
 
 _LOOSE: Final = frozenset({"TB-SEC-029", "TB-SEC-030", "TB-SEC-059", "TB-SEC-060"})
 """Modes that live trading refuses and any other run is warned of."""
+
+_SHARED: Final = "TB-SEC-038"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from tbot_core.cli.options import emit, home_option, json_option
+from tbot_core.cli.options import emit, home_option, json_option, shared_key_option
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,17 +21,18 @@ _REFUSED: Final = 3
 @click.command("check")
 @home_option
 @click.option("--strict", is_flag=True, help="Let warnings fail too.")
+@shared_key_option
 @json_option
-def command(*, home: Path | None, strict: bool, as_json: bool) -> int:
+def command(*, home: Path | None, strict: bool, allow_shared_key: bool, as_json: bool) -> int:
     """Check keys, encrypted files, settings, plugins, logs and the machine; exit 3 for settings and secrets."""
-    found = checked(home)
+    found = checked(home, allow_shared_key=allow_shared_key)
     failed = [row for row in found if row.level == "fail" or (strict and row.level == "warn")]
     document = {"passed": not failed, "rows": [_row(row) for row in found]}
     emit(document, as_json=as_json, lines=(f"{row.level:<5} {row.subject:<9} {row}" for row in found))
     return max((row.exit_code for row in failed), default=0)
 
 
-def checked(home: Path | None) -> tuple[Row, ...]:
+def checked(home: Path | None, *, allow_shared_key: bool = False) -> tuple[Row, ...]:
     """Every row about the instance, failing ones first; the settings are judged as for paper trading."""
     from tbot_core.buildcheck import Row, Subject, rows
     from tbot_core.cli.config import check
@@ -39,13 +40,15 @@ def checked(home: Path | None) -> tuple[Row, ...]:
     from tbot_core.settings import Instance, read
 
     instance = Instance.at(home)
-    subject = Subject(instance=instance, sources=read(instance), now=SystemClock().now())
+    subject = Subject(
+        instance=instance, sources=read(instance), now=SystemClock().now(), allow_shared_key=allow_shared_key
+    )
     found = [Row(level=it.level, subject="settings", message=str(it)) for it in check(home, "paper")]
     order = ("fail", "warn", "ok")
     return tuple(sorted((*found, *rows(subject)), key=lambda row: order.index(row.level)))
 
 
-def assert_start(instance: Instance, sources: Sources, mode: Mode) -> None:
+def assert_start(instance: Instance, sources: Sources, mode: Mode, *, allow_shared_key: bool = False) -> None:
     """The same rows before a run: what trading must not begin with is raised, the rest is said on standard error.
 
     A simulation begins with anything that it can read. Raises SettingsError, or AccessError for a damaged log or a
@@ -55,7 +58,13 @@ def assert_start(instance: Instance, sources: Sources, mode: Mode) -> None:
     from tbot_core.clock import SystemClock
     from tbot_core.errors import AccessError, SettingsError
 
-    subject = Subject(instance=instance, sources=sources, now=SystemClock().now(), strict=mode == "live")
+    subject = Subject(
+        instance=instance,
+        sources=sources,
+        now=SystemClock().now(),
+        strict=mode == "live",
+        allow_shared_key=allow_shared_key,
+    )
     failed = [row for row in rows(subject) if row.level == "fail"]
     fatal = [row for row in failed if mode == "live" or (mode == "paper" and row.subject in _FATAL)]
     if fatal:

@@ -49,6 +49,11 @@ home_option: Final = click.option(
 json_option: Final = click.option("--json", "as_json", is_flag=True, help="Write one JSON document to standard output.")
 """Decorator: `--json`, passed on as `as_json: bool`."""
 
+shared_key_option: Final = click.option(
+    "--allow-shared-key", is_flag=True, help="Warn where categories share a key, as in old instances, and go on."
+)
+"""Decorator: `--allow-shared-key`, passed on as `allow_shared_key: bool`."""
+
 
 def resolve_home(home: Path | None) -> Path:
     """The instance's folder: the option, else $TBOT_HOME, else the working directory."""

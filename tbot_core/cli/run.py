@@ -11,7 +11,15 @@ import attrs
 import click
 
 from tbot_core.cli.dates import day_range, names
-from tbot_core.cli.options import emit, home_option, json_option, resolve_home, use_home, use_settings
+from tbot_core.cli.options import (
+    emit,
+    home_option,
+    json_option,
+    resolve_home,
+    shared_key_option,
+    use_home,
+    use_settings,
+)
 from tbot_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,6 +52,7 @@ class Wish:
     seed: int | None = None
     sessions: int = 1
     once: bool = False
+    allow_shared_key: bool = False
 
 
 @click.command("run")
@@ -58,6 +67,7 @@ class Wish:
 )
 @click.option("--sessions", type=click.IntRange(1, 1000), metavar="N", help="Sessions of the demo. Default: 3.")
 @click.option("--once", is_flag=True, help="End after one session.")
+@shared_key_option
 @home_option
 @json_option
 def command(*, as_json: bool, **options: object) -> int:
@@ -86,6 +96,7 @@ def wished(  # noqa: PLR0913  -- click hands every option over by its name
     seed: int | None,
     sessions: int | None,
     once: bool,
+    allow_shared_key: bool = False,
     home: Path | None,
 ) -> Wish:
     """The options as one wish; raises UsageError for what does not go together."""
@@ -109,6 +120,7 @@ def wished(  # noqa: PLR0913  -- click hands every option over by its name
         seed=seed,
         sessions=sessions or (DEMO_SESSIONS if demo else 1),
         once=once,
+        allow_shared_key=allow_shared_key,
     )
 
 
@@ -149,7 +161,7 @@ def sources(wish: Wish) -> Sources:
     if wish.mode != "demo":
         from tbot_core.cli.check import assert_start
 
-        assert_start(instance, found, wish.mode)
+        assert_start(instance, found, wish.mode, allow_shared_key=wish.allow_shared_key)
     return found
 
 

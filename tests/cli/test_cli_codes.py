@@ -19,6 +19,7 @@ from cryptography.fernet import Fernet
 from tbot_core import cli
 from tbot_core.policy import Deployment
 from tbot_core.settings import Instance, access
+from tbot_core.testing.store import StoreBench, exchange_sessions, rising_bars
 from tbot_core.vault import categories
 from tbot_core.vault.categories import CATEGORIES
 from tbot_core.vault.codes import Code, fault
@@ -57,10 +58,10 @@ def vault(home: Path) -> Vault:
     return access.vault(Instance(home), Deployment())
 
 
-def said(home: Path, *args: str, code: int, typed: str = "") -> str:
-    """What `tbot secrets` says on both streams, in one line; no word of it may be secret."""
+def said(home: Path, *args: str, code: int, typed: str = "", of: str = "secrets") -> str:
+    """What `tbot secrets`, or another command, says on both streams, in one line; no word of it may be secret."""
     with CliRunner().isolation(typed) as streams:
-        got = cli.invoke(["secrets", *args, "--home", str(home)])
+        got = cli.invoke([of, *args, "--home", str(home)])
         text = b" ".join((streams[0].getvalue() + streams[1].getvalue()).split()).decode()
     assert got == code, text
     assert CANARY not in text
@@ -222,9 +223,16 @@ def test_a_content_of_another_shape_is_named_by_its_section(home: Path) -> None:
 
 
 def test_a_key_of_two_categories_is_found(home: Path) -> None:
-    """The later of the two is told to have its own."""
+    """The later of the two is told to have its own; --allow-shared-key lets an old instance pass with a warning."""
     shutil.copy(home / "storage/keys/login.key", home / "storage/keys/smtp.key")
-    assert sentence(Code.KEY_SHARED, "smtp", "storage/keys/smtp.key") in said(home, "verify", code=3)
+    shared = sentence(Code.KEY_SHARED, "smtp", "storage/keys/smtp.key")
+    assert shared in said(home, "verify", code=3)
+    assert f"fail secrets {shared}" in said(home, code=3, of="check")
+    assert f"warn secrets {shared}" in said(home, "--allow-shared-key", code=0, of="check")
+    StoreBench(folder=home / "data").put(rising_bars("ACME", exchange_sessions("2026-01-06", "2026-01-06")))
+    replay = ("--replay", "2026-01-06..2026-01-06", "--json")
+    assert f"tbot: {shared}" in said(home, *replay, code=0, of="run")
+    assert "TB-SEC" not in said(home, *replay, "--allow-shared-key", code=0, of="run")
 
 
 def test_two_names_of_the_first_key_must_agree(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
