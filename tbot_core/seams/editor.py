@@ -1,4 +1,4 @@
-"""A person's editor on a file that lies in memory alone."""
+"""Folders that lie in memory alone, and a person's editor on a file in one."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tbot_core.errors import AccessError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MEMORY: Final = Path("/dev/shm")  # noqa: S108  -- memory, and a folder of our own in it
 MOUNTS: Final = Path("/proc/mounts")
@@ -20,23 +24,34 @@ _FALLBACK: Final = "vi"
 def edit(name: str, data: bytes, *, folder: Path = MEMORY, mounts: Path = MOUNTS) -> bytes:
     """What a person makes of the text: $VISUAL, else $EDITOR, else vi works on a file called `name`.
 
-    The file, and whatever the editor leaves beside it, is in memory and is overwritten and removed afterwards; `mounts`
-    says what is memory. Raises AccessError where there is no file system in memory, and when the editor fails.
+    The file, and whatever the editor leaves beside it, lies `in_memory`. Raises AccessError where there is none, and
+    when the editor fails.
     """
-    if not _in_memory(folder, mounts):
+    with in_memory(folder=folder, mounts=mounts) as work:
+        file = work / name
+        try:
+            with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:
+                opened.write(data)
+            _run(file)
+            return file.read_bytes()
+        except OSError as fault:
+            raise AccessError(f"The editor could not be used: {fault.strerror}.", "Set EDITOR to a program.") from fault
+
+
+@contextmanager
+def in_memory(*, folder: Path = MEMORY, mounts: Path = MOUNTS) -> Iterator[Path]:
+    """A new folder for its owner alone on a file system in memory; what lies in it is overwritten and removed.
+
+    `mounts` says what is memory. Raises AccessError where `folder` is not.
+    """
+    if not _is_memory(folder, mounts):
         raise AccessError(
-            f"{folder} is no file system in memory, so there is no safe place for the text.",
-            "Mount a tmpfs there, or set the values from standard input.",
+            f"{folder} is no file system in memory, so there is no safe place for what is decrypted.",
+            "Mount a tmpfs there.",
         )
     work = Path(tempfile.mkdtemp(prefix="tbot-", dir=folder))
-    file = work / name
     try:
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:
-            opened.write(data)
-        _run(file)
-        return file.read_bytes()
-    except OSError as fault:
-        raise AccessError(f"The editor could not be used: {fault.strerror}.", "Set EDITOR to a program.") from fault
+        yield work
     finally:
         for left in (it for it in work.rglob("*") if it.is_file() and not it.is_symlink()):
             left.write_bytes(bytes(left.stat().st_size))
@@ -51,7 +66,7 @@ def _run(file: Path) -> None:
         raise AccessError(f"The editor ended with {done.returncode}.", "Nothing was changed.")
 
 
-def _in_memory(folder: Path, mounts: Path) -> bool:
+def _is_memory(folder: Path, mounts: Path) -> bool:
     """Whether the folder is the root of a tmpfs, as the kernel says."""
     try:
         rows = [line.split() for line in mounts.read_text().splitlines()]

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import pwd
-from typing import Final
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PREFIX: Final = "TBOT_"
 VENDORS: Final = ("ALPACA_", "APCA_", "TRADIER_", "IB_", "FINNHUB_")
@@ -16,6 +20,16 @@ def variable(name: str) -> str | None:
     if not name.startswith(PREFIX):
         raise ValueError(f"only variables that begin with {PREFIX} are read, not {name}")
     return os.environ.get(name)
+
+
+@contextmanager
+def without(*names: str) -> Iterator[None]:
+    """As long as the context lasts these variables of tbot are unset, in this process and in its children."""
+    kept = {name: os.environ.pop(name) for name in names if variable(name) is not None}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
 
 
 def vendor(prefix: str) -> dict[str, str]:

@@ -8,10 +8,10 @@ import sys
 from tbot_core.errors import AccessError
 
 
-def hidden(words: str) -> str:
+def hidden(words: str, *, twice: bool = False) -> str:
     """What a person types without seeing it; the first line of standard input where that is no terminal.
 
-    Raises AccessError when nothing comes.
+    A person is asked `twice` for what is new. Raises AccessError when nothing comes, and when the two differ.
     """
     import getpass
 
@@ -19,6 +19,8 @@ def hidden(words: str) -> str:
     text = getpass.getpass(f"{words}: ") if seen else sys.stdin.readline().removesuffix("\n")
     if not text:
         raise AccessError(f"{words}: nothing was entered.", "Type it, or give it on standard input.")
+    if twice and seen and getpass.getpass(f"{words} again: ") != text:
+        raise AccessError(f"{words}: what was entered twice differs.", "Type it again.")
     return text
 
 
