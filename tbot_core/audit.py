@@ -34,6 +34,7 @@ RESERVE_BYTES: Final = 65_536
 
 _LABEL: Final = b"tbot audit v1 "
 _ROTATED: Final = ("rotate", "ok")
+_BACKED_UP: Final = ("backup", "ok")
 
 
 @attrs.frozen(kw_only=True)
@@ -210,6 +211,12 @@ def entries(path: Path) -> Iterator[Line]:
 def rotations(path: Path) -> dict[str, datetime]:
     """When each category was last rotated, as the log tells."""
     return {line.category: line.utc for line in entries(path) if (line.action, line.outcome) == _ROTATED}
+
+
+def backed_up(path: Path) -> datetime | None:
+    """When a backup was last written and opened again, as the log tells."""
+    moments = [line.utc for line in entries(path) if (line.action, line.outcome) == _BACKED_UP]
+    return max(moments, default=None)
 
 
 def verify(path: Path, key: Key | None, *, anchors: Sequence[Anchor] = ()) -> Anchor:

@@ -96,6 +96,20 @@ def test_a_vault_tells_the_log_all_it_does(store: Store) -> None:
     assert audit.rotations(audit.log_path(store.instance)) == {"smtp": store.clock.now()}
 
 
+def test_the_log_knows_when_a_backup_was_last_whole(store: Store, log: Audit) -> None:
+    """The latest that was written and opened again counts; one that was only begun does not, and an export is none."""
+    clock, path = store.clock, audit.log_path(store.instance)
+    assert isinstance(clock, ManualClock)
+    assert audit.backed_up(path) is None
+    log.record(Access(action="backup", category="every category", outcome="begun"))
+    log.record(Access(action="export", category="smtp", outcome="ok"))
+    assert audit.backed_up(path) is None
+    for _ in range(2):
+        clock.advance(86_400)
+        log.record(Access(action="backup", category="every category", outcome="ok"))
+    assert audit.backed_up(path) == clock.now()
+
+
 def test_a_whole_log_verifies(store: Store, log: Audit) -> None:
     """Its head is kept as an anchor, once; kept anchors are looked at; an absent log is an empty one."""
     head = log.verify()

@@ -63,6 +63,16 @@ def choose(
             raise fault(Code.PROVIDER_UNKNOWN, "every category", "all files", section=name)
 
 
+def stretch(secret: Secret, salt: bytes) -> Buffer:
+    """The 32 bytes that argon2id makes of a passphrase, to be wiped by the caller."""
+    from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+
+    master = Buffer(keys.KEY_BYTES)
+    kdf = Argon2id(salt=salt, length=keys.KEY_BYTES, iterations=ITERATIONS, lanes=LANES, memory_cost=MEMORY_KIB)
+    kdf.derive_into(secret.reveal_bytes(), master.view)
+    return master
+
+
 @attrs.define(kw_only=True)
 class Passphrase:
     """Keys derived from a passphrase by argon2id; no key lies on the disk, only the salt, in a header file.
@@ -137,13 +147,11 @@ class Passphrase:
         return self._master
 
     def _derive(self, salt: bytes) -> Buffer:
-        from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
-
-        master, secret = Buffer(keys.KEY_BYTES), self.ask()
-        kdf = Argon2id(salt=salt, length=keys.KEY_BYTES, iterations=ITERATIONS, lanes=LANES, memory_cost=MEMORY_KIB)
-        kdf.derive_into(secret.reveal_bytes(), master.view)
-        secret.wipe()
-        return master
+        secret = self.ask()
+        try:
+            return stretch(secret, salt)
+        finally:
+            secret.wipe()
 
     def _header(self) -> tuple[bytes, bytes] | None:
         """Salt and check, None where there is no header."""

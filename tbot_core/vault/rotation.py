@@ -6,7 +6,6 @@ reader asks for next, cur and prev in that order after it has read the file, so 
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -18,11 +17,11 @@ from tbot_core.vault.categories import CATEGORIES
 from tbot_core.vault.codes import Code, fault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from tbot_core.vault.keys import Key, Ring
-    from tbot_core.vault.vault import Action, Vault
+    from tbot_core.vault.vault import Vault
 
 
 @attrs.frozen(kw_only=True)
@@ -43,7 +42,7 @@ def rotate(vault: Vault, categories: Sequence[str] = tuple(CATEGORIES)) -> tuple
         chosen = [category for category in categories if _may_begin(vault, category)]
         begun: list[tuple[str, Key]] = []
         for category in chosen:
-            with _noted(vault, "rotate", category):
+            with vault.noted("rotate", category):
                 begun.append((category, _begin(vault, category)))
         return tuple(_finished(vault, category, key) for category, key in begun)
 
@@ -65,7 +64,7 @@ def abort(vault: Vault, categories: Sequence[str] = tuple(CATEGORIES)) -> tuple[
         for category in categories:
             key = vault.store.key(category, "next")
             if key is not None:
-                with _noted(vault, "rotate", category), vault.store.ring(category) as ring:
+                with vault.noted("rotate", category), vault.store.ring(category) as ring:
                     _withdraw(vault, category, ring, key)
                 found.append(category)
                 key.wipe()
@@ -78,7 +77,7 @@ def rekey(vault: Vault, category: str, plaintext: bytes | bytearray | memoryview
         old = _usable(vault, category)
         if old is not None:
             _may_begin(vault, category)
-        with _noted(vault, "rotate", category):
+        with vault.noted("rotate", category):
             new = _begin(vault, category)
             vault.store.put(category, plaintext, new)
             return _promote(vault, category, old, new)
@@ -100,7 +99,7 @@ def retire(
             if ring.prev is None or ring.cur is None or ring.next is not None:
                 continue
             _prove(vault, category, ring.cur)
-            with _noted(vault, "retire", category):
+            with vault.noted("retire", category):
                 vault.store.put_key(category, "prev", None)
             gone.append(category)
     return tuple(gone)
@@ -130,7 +129,7 @@ def _begin(vault: Vault, category: str) -> Key:
 
 def _finished(vault: Vault, category: str, new: Key) -> Rotated:
     """From any state in which there is a next key; each step may have been done before."""
-    with _noted(vault, "rotate", category), vault.store.ring(category) as ring:
+    with vault.noted("rotate", category), vault.store.ring(category) as ring:
         if ring.cur is not None:
             _move(vault, category, new)
         _prove(vault, category, new)
@@ -180,14 +179,3 @@ def _opens(vault: Vault, category: str, key: Key) -> bool:
     except VaultError:
         return False
     return True
-
-
-@contextmanager
-def _noted(vault: Vault, action: Action, category: str) -> Iterator[None]:
-    vault.note(action, category, "begun")
-    try:
-        yield
-    except VaultError as error:
-        vault.note("deny", category, error.code)
-        raise
-    vault.note(action, category, "ok")

@@ -1,0 +1,214 @@
+"""Backups of the secrets: the files as they lie, and their keys, in a bundle. What was written is opened again.
+
+A backup holds nothing of where its files lie: that is said by the settings in it, so it may be restored anywhere.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Final, Self
+
+import attrs
+
+from tbot_core.seams import disk, private
+from tbot_core.seams.memory import Buffer
+from tbot_core.vault import files, formats, keys, providers
+from tbot_core.vault.bundle import Bundle
+from tbot_core.vault.categories import AUDIT, CATEGORIES, EVERY
+from tbot_core.vault.codes import Code, fault
+from tbot_core.vault.keys import Key, Ring
+from tbot_core.vault.providers import Passphrase
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tbot_core.vault.bundle import Seal
+    from tbot_core.vault.categories import Place
+    from tbot_core.vault.vault import Vault
+
+_HEADER: Final = "header"
+_KEPT: Final = (AUDIT, *CATEGORIES)
+
+
+@attrs.frozen(kw_only=True)
+class Backup:
+    """A backup that was opened: keys, encrypted files and plaintext settings by category; a passphrase's header.
+
+    Used as a context it is wiped at the end.
+    """
+
+    bundle: Bundle
+    rings: Mapping[str, Ring]
+    files: Mapping[str, memoryview]
+    plain: Mapping[str, memoryview]
+    header: memoryview | None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for ring in self.rings.values():
+            ring.wipe()
+        self.bundle.wipe()
+
+
+def make(vault: Vault, path: Path, seal: Seal) -> None:
+    """Write a backup of every key and file, durably, once it has been opened again with everything in it.
+
+    Raises VaultError, and AccessError for a path that cannot be written; what stood there is still there then.
+    """
+
+    def prove(bundle: Bundle) -> None:
+        with opened(bundle, path.name) as backup:
+            _prove(backup, vault.store.place)
+
+    with vault.store.holding("env"), vault.noted("backup", EVERY), ExitStack() as stack:
+        parts: dict[str, bytes | memoryview] = {}
+        for category in _KEPT:
+            parts |= _gathered(vault, category, stack)
+        if isinstance(vault.store.keys, Passphrase):
+            parts[_HEADER] = disk.read_bytes(vault.store.keys.path)
+        seal.write(path, parts, prove=prove, system=vault.system)
+
+
+def opened(bundle: Bundle, file: str) -> Backup:
+    """The backup that a bundle holds. Raises VaultError, and the bundle is wiped, for a part that is none of one."""
+    slots: dict[str, dict[str, Key]] = defaultdict(dict)
+    held: dict[str, dict[str, memoryview]] = {"file": {}, "plain": {}}
+    for name, content in bundle.parts.items():
+        match name.split("/"):
+            case ["key", category, ("cur" | "next" | "prev") as slot] if (
+                category in _KEPT and len(content) == keys.KEY_BYTES
+            ):
+                slots[category][slot] = Key(Buffer.of([content]))
+            case [("file" | "plain") as kind, category] if category in CATEGORIES:
+                held[kind][category] = content
+            case _ if name != _HEADER:
+                bundle.wipe()
+                raise fault(Code.BUNDLE_CONTENT, EVERY, file, section=name)
+    return Backup(
+        bundle=bundle,
+        rings={category: Ring(**slots[category]) for category in _KEPT},
+        files=held["file"],
+        plain=held["plain"],
+        header=bundle.parts.get(_HEADER),
+    )
+
+
+def settings(backup: Backup, place: Place) -> bytes:
+    """The text of `.env` in it, empty where it has none; `place` is that of `.env`. Raises VaultError."""
+    if "env" not in backup.files:
+        return bytes(backup.plain.get("env", b""))
+    plain, _ = formats.open_text(backup.rings["env"], place, backup.files["env"])
+    with plain:
+        return bytes(plain.view)
+
+
+def restore(vault: Vault, backup: Backup) -> tuple[str, ...]:
+    """Put everything back and return the categories that have a file; what stands there and differs is refused.
+
+    Nothing is written before everything has been opened. A restore that was stopped may be begun anew. Raises
+    VaultError, and AccessError for a folder that cannot be made.
+    """
+    store = vault.store
+    with store.holding("env"):
+        _prove(backup, store.place)
+        _refuse_strange(vault, backup)
+        for here in map(store.place, _KEPT):
+            disk.make_folder(here.key.parent)
+            disk.make_folder(here.file.parent)
+        if isinstance(store.keys, Passphrase) and backup.header is not None:
+            private.write(store.keys.path, backup.header, check=_taken, system=vault.system)
+        _put_keys(vault, backup, AUDIT)
+        with vault.noted("restore", EVERY):
+            for category in CATEGORIES:
+                _put_keys(vault, backup, category)
+                _put_file(vault, backup, category)
+    return tuple(category for category in CATEGORIES if category in backup.files)
+
+
+def plaintext(here: Place) -> Path | None:
+    """Where a category's plaintext lies, if it may: settings alone."""
+    if here.category == AUDIT or CATEGORIES[here.category].shape != "text":
+        return None
+    return here.file.with_suffix("")
+
+
+def _gathered(vault: Vault, category: str, stack: ExitStack) -> dict[str, bytes | memoryview]:
+    """The parts of one category, which are wiped with the stack."""
+    store, here = vault.store, vault.store.place(category)
+    ring = stack.enter_context(store.ring(category))
+    found: dict[str, bytes | memoryview] = {
+        f"key/{category}/{slot}": key.root.view for slot in keys.SLOTS if (key := getattr(ring, slot)) is not None
+    }
+    if category != AUDIT and store.has_file(category):
+        content = files.read_file(here, strict=store.strict, system=vault.system)
+        found[f"file/{category}"] = stack.enter_context(content.data).view
+    elif (plain := plaintext(here)) is not None and disk.is_present(plain):
+        found[f"plain/{category}"] = disk.read_bytes(plain, limit=files.FILE_LIMIT_BYTES)
+    if found:
+        vault.note("export", category, "ok", "" if ring.cur is None else ring.cur.name)
+    return found
+
+
+def _prove(backup: Backup, place: Callable[[str], Place]) -> None:
+    for category, text in backup.files.items():
+        formats.open_text(backup.rings[category], place(category), text)[0].wipe()
+
+
+def _refuse_strange(vault: Vault, backup: Backup) -> None:
+    """What stands where something would be put, and is not what is put there, is named."""
+    keys_from, found = vault.store.keys, list[str]()
+    if isinstance(keys_from, Passphrase) and _differs(keys_from.path, backup.header):
+        found.append(providers.HEADER_PATH)
+    for category in _KEPT:
+        here, ring = vault.store.place(category), backup.rings[category]
+        if "put" in keys_from.capabilities:
+            with vault.store.ring(category) as standing:
+                foreign = {key.id for key in standing.members()} - {key.id for key in ring.members()}
+            found += [here.shown(here.key)] if foreign else []
+        paths = {} if category == AUDIT else {here.file: backup.files.get(category)}
+        if (plain := plaintext(here)) is not None:
+            paths[plain] = backup.plain.get(category)
+        found += [here.shown(path) for path, text in paths.items() if _differs(path, text)]
+    if found:
+        raise fault(Code.RESTORE_STANDS, EVERY, ", ".join(found))
+
+
+def _differs(path: Path, text: memoryview | None) -> bool:
+    """Whether something stands there that is not this text."""
+    return disk.is_present(path) and (text is None or disk.size(path) != len(text) or disk.read_bytes(path) != text)
+
+
+def _put_keys(vault: Vault, backup: Backup, category: str) -> None:
+    store, ring = vault.store, backup.rings[category]
+    if "put" in store.keys.capabilities:
+        for slot in keys.SLOTS:
+            if (key := getattr(ring, slot)) is not None:
+                store.put_key(category, slot, key)
+        return
+    here, given = store.place(category), store.key(category)
+    if given is not None:
+        given.wipe()
+    if ring.cur is not None and (given is None or given.id != ring.cur.id):
+        raise fault(Code.RESTORE_PROVIDER, category, here.shown(here.key))
+
+
+def _put_file(vault: Vault, backup: Backup, category: str) -> None:
+    here, ring = vault.store.place(category), backup.rings[category]
+
+    def prove(written: memoryview) -> None:
+        formats.open_text(ring, here, written)[0].wipe()
+
+    if (text := backup.files.get(category)) is not None:
+        files.write_file(here, bytes(text), prove=prove, system=vault.system)
+        vault.note("write", category, "ok", "" if ring.cur is None else ring.cur.name)
+    elif (text := backup.plain.get(category)) is not None and (plain := plaintext(here)) is not None:
+        files.write_file(attrs.evolve(here, file=plain), bytes(text), prove=_taken, system=vault.system)
+
+
+def _taken(_: memoryview) -> None:
+    """What reads back is proven."""

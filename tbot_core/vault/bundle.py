@@ -1,0 +1,223 @@
+"""Bundles: what leaves an instance in one file under a passphrase. AES-256-GCM, the key by argon2id.
+
+magic 7 | version 1 | algorithm 1 | kind 1 | check 8 | salt 16 | nonce 12 | ciphertext | tag 16, written as
+`tbotbundle1.` and unpadded base64url. What is encrypted are named parts, each behind the lengths of both.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Literal, NoReturn, Self
+
+import attrs
+
+from tbot_core.seams import chance, disk, private
+from tbot_core.seams.memory import Buffer
+from tbot_core.seams.secret import Secret
+from tbot_core.vault import keys, providers
+from tbot_core.vault.categories import EVERY
+from tbot_core.vault.codes import Code, fault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from tbot_core.seams.private import System
+
+Kind = Literal["export", "backup"]
+"""What categories hold, to be put in elsewhere; or their files and keys as they lie."""
+
+PREFIX: Final = b"tbotbundle1."
+LIMIT_BYTES: Final = 16 * 1_048_576
+"""The longest text of a bundle, its final newline apart: room for every category at its longest."""
+
+PASSPHRASE_CHARACTERS: Final = 12
+
+MAGIC: Final = b"TBOTBDL"
+VERSION: Final = 1
+ALGORITHM: Final = 1
+HEADER_BYTES: Final = 46
+TAG_BYTES: Final = 16
+KINDS: Final[dict[Kind, int]] = {"export": 1, "backup": 2}
+
+_KEY_LABEL: Final = b"tbot bundle key v1 "
+_NAME_BYTES: Final = 2
+_SIZE_BYTES: Final = 4
+
+
+@attrs.frozen(kw_only=True)
+class Parsed:
+    """A bundle taken apart; nothing in it is proven yet."""
+
+    header: bytes
+    kind: int
+    check: bytes
+    salt: bytes
+    nonce: bytes
+    sealed: bytes
+
+
+class Bundle:
+    """The parts of a bundle by name; used as a context they are wiped at the end."""
+
+    __slots__ = ("_data", "parts")
+
+    def __init__(self, data: Buffer) -> None:
+        """Take the parts out of one another. ValueError for what `pack` does not write."""
+        self._data = data
+        self.parts: Mapping[str, memoryview] = dict(_unpacked(data.view))
+
+    def wipe(self) -> None:
+        """Overwrite every part."""
+        self._data.wipe()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wipe()
+
+    def __repr__(self) -> str:
+        return "Bundle([redacted])"
+
+
+@attrs.frozen(kw_only=True)
+class Seal:
+    """What bundles of one kind are closed and opened with; `stretch` makes the 32 bytes of a passphrase and a salt."""
+
+    kind: Kind
+    passphrase: Secret
+    stretch: Callable[[Secret, bytes], Buffer] = providers.stretch
+    entropy: Callable[[int], bytes] = chance.entropy
+
+    def close(self, parts: Mapping[str, bytes | memoryview], file: str) -> bytes:
+        """The text of a new bundle, without a newline. Raises VaultError for a short passphrase, and too much."""
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        if len(self.passphrase.reveal()) < PASSPHRASE_CHARACTERS:
+            _refuse(Code.BUNDLE_PASSPHRASE_SHORT, file)
+        salt, nonce = self.entropy(providers.SALT_BYTES), self.entropy(12)
+        with self.stretch(self.passphrase, salt) as master, self._own_key(master) as own, pack(parts) as plain:
+            head = MAGIC + bytes([VERSION, ALGORITHM, KINDS[self.kind]])
+            header = head + keys.key_id(master.view) + salt + nonce
+            sealed = AESGCM(own.view).encrypt(nonce, plain.view, header)
+        text = PREFIX + base64.urlsafe_b64encode(header + sealed).rstrip(b"=")
+        if len(text) > LIMIT_BYTES:
+            _refuse(Code.BUNDLE_LONG, file)
+        return text
+
+    def open(self, text: bytes | memoryview, file: str) -> Bundle:
+        """What the bundle holds, to be wiped by the caller. Raises VaultError."""
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        parsed = parse(text, file)
+        if parsed.kind != KINDS[self.kind]:
+            _refuse(Code.BUNDLE_KIND, file, self.kind)
+        plain = Buffer(len(parsed.sealed) - TAG_BYTES)
+        with self.stretch(self.passphrase, parsed.salt) as master, self._own_key(master) as own:
+            if keys.key_id(master.view) != parsed.check:
+                _refuse(Code.BUNDLE_PASSPHRASE, file)
+            try:
+                AESGCM(own.view).decrypt_into(parsed.nonce, parsed.sealed, parsed.header, plain.view)
+                return Bundle(plain)
+            except InvalidTag:
+                _refuse(Code.BUNDLE_TAG, file)
+            except ValueError:
+                plain.wipe()
+                _refuse(Code.BUNDLE_CONTENT, file, "parts")
+
+    def write(
+        self,
+        path: Path,
+        parts: Mapping[str, bytes | memoryview],
+        *,
+        prove: Callable[[Bundle], None] | None = None,
+        system: System = private.SYSTEM,
+    ) -> None:
+        """Write a bundle, mode 0600, durably, once it has been opened again; `prove` may refuse it.
+
+        Raises VaultError, and AccessError where the file cannot be written; what stood there is still there then.
+        """
+
+        def check(written: memoryview) -> None:
+            with self.open(written, path.name) as bundle:
+                if prove is not None:
+                    prove(bundle)
+
+        private.write(path, self.close(parts, path.name) + b"\n", check=check, system=system)
+
+    def read(self, path: Path) -> Bundle:
+        """What the bundle in a file holds, to be wiped by the caller. Raises VaultError and AccessError."""
+        if disk.size(path) > LIMIT_BYTES + 1:
+            _refuse(Code.BUNDLE_LONG, path.name)
+        return self.open(disk.read_bytes(path), path.name)
+
+    def _own_key(self, master: Buffer) -> Buffer:
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+
+        own = Buffer(keys.KEY_BYTES)
+        HKDFExpand(hashes.SHA256(), keys.KEY_BYTES, _KEY_LABEL + self.kind.encode()).derive_into(master.view, own.view)
+        return own
+
+
+def pack(parts: Mapping[str, bytes | memoryview]) -> Buffer:
+    """The parts one behind the other, in the order of their names, to be wiped by the caller."""
+    pieces: list[bytes | memoryview] = []
+    for name, content in sorted(parts.items()):
+        said = name.encode()
+        lengths = len(said).to_bytes(_NAME_BYTES, "big") + len(content).to_bytes(_SIZE_BYTES, "big")
+        pieces += [lengths + said, content]
+    return Buffer.of(pieces)
+
+
+def parse(text: bytes | memoryview, file: str) -> Parsed:
+    """Take the text of a bundle apart, strictly: one way of writing it, no other. Raises VaultError."""
+    body = bytes(text).removesuffix(b"\n")
+    if len(body) > LIMIT_BYTES:
+        _refuse(Code.BUNDLE_LONG, file)
+    if not body.startswith(PREFIX):
+        _refuse(Code.BUNDLE_FORMAT, file)
+    body = body.removeprefix(PREFIX)
+    try:
+        data = base64.urlsafe_b64decode(body + b"=" * (-len(body) % 4))
+    except binascii.Error:
+        _refuse(Code.BUNDLE_CANONICAL, file)
+    if base64.urlsafe_b64encode(data).rstrip(b"=") != body:
+        _refuse(Code.BUNDLE_CANONICAL, file)
+    if data[: len(MAGIC)] != MAGIC[: len(data)]:
+        _refuse(Code.BUNDLE_FORMAT, file)
+    if len(data) < HEADER_BYTES + TAG_BYTES:
+        _refuse(Code.BUNDLE_SHORT, file)
+    if data[7] != VERSION:
+        _refuse(Code.BUNDLE_VERSION, file)
+    if data[8] != ALGORITHM:
+        _refuse(Code.BUNDLE_ALGORITHM, file)
+    return Parsed(
+        header=data[:HEADER_BYTES],
+        kind=data[9],
+        check=data[10:18],
+        salt=data[18:34],
+        nonce=data[34:HEADER_BYTES],
+        sealed=data[HEADER_BYTES:],
+    )
+
+
+def _unpacked(rest: memoryview) -> Iterator[tuple[str, memoryview]]:
+    before = ""
+    while rest:
+        begin = _NAME_BYTES + _SIZE_BYTES
+        end = begin + int.from_bytes(rest[:_NAME_BYTES], "big")
+        whole = end + int.from_bytes(rest[_NAME_BYTES:begin], "big")
+        name = str(rest[begin:end], "utf-8")
+        if whole > len(rest) or name <= before:
+            raise ValueError("no part is cut, and none stands before its name's turn")
+        yield name, rest[end:whole]
+        before, rest = name, rest[whole:]
+
+
+def _refuse(code: Code, file: str, section: str = "") -> NoReturn:
+    raise fault(code, EVERY, file, section=section) from None
