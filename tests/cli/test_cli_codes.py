@@ -191,7 +191,7 @@ def given(values: Any = VALUES) -> tuple[tuple[str, ...], str]:
     return ("set", "broker", "--from-json", "-"), json.dumps(values)
 
 
-LONG: Final = {"alpaca": VALUES["alpaca"] | {"api_secret": "x" * 1_000_000}}
+LONG: Final = {f"acme{number}": {"token": "x" * 1000} for number in range(1000)}
 MET: Final[list[tuple[Code, str, Damage, tuple[tuple[str, ...], str]]]] = [
     (Code.PLAINTEXT_LONG, FILE, lambda home: home, given(LONG)),
     (Code.FILE_MISSING, FILE, lambda home: (home / FILE).unlink(), (("edit", "broker"), "")),
