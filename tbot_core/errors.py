@@ -67,9 +67,13 @@ class PluginError(TbotError):
 
 
 class BrokerError(TbotError):
-    """A broker, or the way to it, failed."""
+    """A broker, or the way to it, failed; `retry_after_s` is how long the broker asks to be left alone, if it does."""
 
     exit_code = 4
+
+    def __init__(self, message: str, remedy: str = "", *, retry_after_s: float | None = None) -> None:
+        super().__init__(message, remedy)
+        self.retry_after_s = retry_after_s
 
 
 class Rejected(BrokerError):

@@ -52,8 +52,9 @@ class VenueRules:
 class BrokerEvent:
     """Something a broker says of an order.
 
-    `kind`: acknowledged, rejected, fill, cancelled, expired, replaced, cancel_refused, not_found. `event_id` is unique
-    within broker and account, so that the same event is booked once. `words` quotes the broker.
+    `kind`: acknowledged, rejected, fill, cancelled, expired, replaced, cancel_refused, not_found; busted where the
+    execution that `fill` names is void, corrected where `fill` has the new terms of the execution of that id.
+    `event_id` is unique within broker and account, so that the same event is booked once. `words` quotes the broker.
     """
 
     kind: str
@@ -95,16 +96,35 @@ class Holding:
 
 
 @attrs.frozen(kw_only=True)
+class Activity:
+    """What moved an account's money or shares without an order, as the broker lists it.
+
+    `kind`: dividend, fee, interest, transfer, split, or the broker's own word. `quantity` and `cash` are what was
+    added, negative where it was taken.
+    """
+
+    activity_id: str
+    kind: str
+    time: datetime
+    symbol: str = ""
+    quantity: Decimal = Decimal(0)
+    cash: Decimal = Decimal(0)
+    words: str = ""
+
+
+@attrs.frozen(kw_only=True)
 class Snapshot:
     """All of an account that was read in one go: money, holdings, and its open and recently closed orders.
 
-    `barrier` names the moment for which all parts hold, where the venue has such a number; else it is empty, and two
-    readings have to agree before one is believed.
+    `activities` are those since the moment that was asked for, empty also where the broker lists none. `barrier` names
+    the moment for which all parts hold, where the venue has such a number; else it is empty, and two readings have to
+    agree before one is believed.
     """
 
     account: Account
     holdings: tuple[Holding, ...] = ()
     orders: tuple[OrderReport, ...] = ()
+    activities: tuple[Activity, ...] = ()
     barrier: str = ""
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 KINDS: Final = frozenset(
     {"acknowledged", "rejected", "fill", "cancelled", "expired", "replaced", "cancel_refused", "not_found"}
+    | {"busted", "corrected"}
 )
 PRICE: Final = Decimal(20)
 DAWN: Final = datetime(2000, 1, 1, tzinfo=UTC)
