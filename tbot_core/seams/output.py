@@ -20,13 +20,14 @@ class Guarded:
     """A text stream of the process; what is written after its reader has gone goes nowhere, and the work goes on.
 
     A pipe that was closed, as `head` does, and a terminal that has hung up are readers that have gone. Whatever else
-    keeps it from being written raises AccessError, once.
+    keeps it from being written raises AccessError, from then on.
     """
 
     def __init__(self, stream: TextIO, name: str) -> None:
         self._stream = stream
         self._name = name
         self._gone = {errno.EPIPE, errno.EIO} if stream.isatty() else {errno.EPIPE}
+        self._fault: AccessError | None = None
 
     def write(self, text: str) -> int:
         """Write text; returns its length, written or not."""
@@ -50,7 +51,9 @@ class Guarded:
             _divert(self._stream)
             if fault.errno not in self._gone:
                 reason = fault.strerror or type(fault).__name__
-                raise AccessError(f"Cannot write to {self._name}: {reason}.", _REMEDY) from fault
+                self._fault = AccessError(f"Cannot write to {self._name}: {reason}.", _REMEDY)
+        if self._fault is not None:  # each time: whoever tries the stream out swallows the first
+            raise self._fault
 
 
 @contextmanager

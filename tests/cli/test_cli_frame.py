@@ -187,7 +187,7 @@ def showing(tmp_path: Path) -> Callable[..., tuple[int, str]]:
     """A command in an instance of its own, with standard output as said: its exit code, and what else it says."""
     (tmp_path / ".env_bot").write_text("STRATEGY_SEQUENCE=open\n")
 
-    def show(output: int, *arguments: str, before: str = "") -> tuple[int, str]:
+    def show(output: int, *arguments: str, before: str = "", **variables: str) -> tuple[int, str]:
         finished = subprocess.run(
             [sys.executable, "-c", before + ENTRY, *arguments],
             stdout=output,
@@ -195,7 +195,7 @@ def showing(tmp_path: Path) -> Callable[..., tuple[int, str]]:
             text=True,
             timeout=60,
             check=False,
-            env=environ.minimal() | {"TBOT_HOME": str(tmp_path)},
+            env=environ.minimal() | {"TBOT_HOME": str(tmp_path)} | variables,
         )
         return finished.returncode, finished.stderr
 
@@ -211,11 +211,14 @@ def test_a_closed_pipe_is_quiet(arguments: list[str], showing: Callable[..., tup
     os.close(writer)
 
 
+@pytest.mark.parametrize("variables", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["buffered", "unbuffered"])
 @pytest.mark.parametrize("arguments", SHOWING[:3], ids=" ".join)
-def test_an_output_that_is_full_is_one_sentence(arguments: list[str], showing: Callable[..., tuple[int, str]]) -> None:
-    """What cannot be written is said with its reason, exit 1."""
+def test_an_output_that_is_full_is_one_sentence(
+    arguments: list[str], variables: dict[str, str], showing: Callable[..., tuple[int, str]]
+) -> None:
+    """What cannot be written is said with its reason, exit 1, whether Python holds words back or not."""
     full = os.open("/dev/full", os.O_WRONLY)
-    code, said = showing(full, *arguments)
+    code, said = showing(full, *arguments, **variables)
     os.close(full)
     assert (code, said.splitlines()[0]) == (1, "tbot: Cannot write to standard output: No space left on device.")
     assert "nobody foresaw" not in said

@@ -50,15 +50,15 @@ def test_what_is_read_arrives() -> None:
     os.close(reader)
 
 
-def test_a_full_device_is_a_sentence_once() -> None:
-    """What cannot be written is said with the system's reason; then the stream is silent, so that the end is quiet."""
-    guard = Guarded(opened(os.open("/dev/full", os.O_WRONLY)), "standard output")
+def test_a_full_device_is_a_sentence() -> None:
+    """What cannot be written is said with the system's reason, each time; the stream itself can be closed in quiet."""
+    stream = opened(os.open("/dev/full", os.O_WRONLY))
+    guard = Guarded(stream, "standard output")
     guard.write("word\n")
-    with pytest.raises(AccessError, match="Cannot write to standard output: No space left on device"):
-        guard.flush()
-    guard.write("word\n")
-    guard.flush()
-    guard.close()
+    for deed in (guard.flush, guard.flush, lambda: guard.write("")):
+        with pytest.raises(AccessError, match="Cannot write to standard output: No space left on device"):
+            deed()
+    stream.close()
 
 
 def test_both_streams_are_guarded_inside_alone(monkeypatch: pytest.MonkeyPatch) -> None:
