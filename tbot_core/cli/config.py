@@ -180,8 +180,8 @@ def _plugins(home: Path | None) -> _Plugins:
 
     Those that would not come back are held back, as in a run.
     """
-    from tbot_core.declaration import Declared
     from tbot_core.clock import SystemClock
+    from tbot_core.declaration import Declared
     from tbot_core.plugins import catalogue, guard
     from tbot_core.plugins.loader import Loader
     from tbot_core.settings.instance import Instance
