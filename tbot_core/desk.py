@@ -8,13 +8,12 @@ before it is done.
 from __future__ import annotations
 
 import math
-from decimal import Decimal
 from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
 from tbot_core import exits
-from tbot_core.decide import Proposal
+from tbot_core.actions import Action, Cancel, Decision, Place, Replace
 from tbot_core.model import (
     ExitReason,
     Leg,
@@ -39,51 +38,13 @@ if TYPE_CHECKING:
     from tbot_core.bars import Bars
     from tbot_core.calendar import Session
     from tbot_core.contracts import BrokerEvent, RiskCheck
-    from tbot_core.decide import Rules
+    from tbot_core.decide import Proposal, Rules
     from tbot_core.model import Fill
 
 _ANSWERS = frozenset({"acknowledged", "rejected"})
 _REASONS = {Leg.STOP: ExitReason.STOP, Leg.TARGET: ExitReason.TARGET}
 _ENDINGS = frozenset({"expired", "cancelled", "rejected"})
 Name: TypeAlias = "Callable[[SignalId, Leg, int], str]"
-
-
-@attrs.frozen(kw_only=True)
-class Decision:
-    """A proposal's end: an order written down, or the reason against it with what was compared."""
-
-    proposal: Proposal
-    reason: Reason
-    order: Order | None = None
-    value: object = None
-    limit: object = None
-    words: str = ""
-
-
-@attrs.frozen(kw_only=True)
-class Place:
-    """Send an order that closes a position."""
-
-    order: Order
-
-
-@attrs.frozen(kw_only=True)
-class Cancel:
-    """Ask for a cancel of an order that rests."""
-
-    client_order_id: str
-
-
-@attrs.frozen(kw_only=True)
-class Replace:
-    """Move a resting stop; `reason` is what its fill closes the position for once it has moved."""
-
-    client_order_id: str
-    stop_price: Decimal
-    reason: ExitReason
-
-
-Action: TypeAlias = Place | Cancel | Replace
 
 
 @attrs.define(kw_only=True)
@@ -149,6 +110,7 @@ class Desk:
         )
         self._held: dict[str, _Held] = {}
         self._known: dict[str, _Known] = {}
+        self._orphans: dict[str, None] = {}
         self._limits = {defense: Limits.of(rules.risk, opening_atoms, defense=defense) for defense in (False, True)}
 
     @property
@@ -159,7 +121,7 @@ class Desk:
     @property
     def limits(self) -> Limits:
         """The limits of the present risk state."""
-        return self._limits[self.standing.state >= RiskState.DEFENSE]
+        return self._limits[self.standing.present >= RiskState.DEFENSE]
 
     @property
     def flatten_from(self) -> int:
@@ -187,6 +149,17 @@ class Desk:
         if event.kind in _ENDINGS:
             self._ended(order)
 
+    def adjusted(self, fill: Fill) -> None:
+        """Somebody else closed shares of ours, wholly or in part: the account says so, and it is booked like a fill."""
+        held = self._held[fill.symbol]
+        position = self.portfolio.apply(fill, held.position.signal, Leg.EXIT, ExitReason.OUTSIDE)
+        if position is not None and not position.units:
+            self._closed(position)
+
+    def dropped(self, client_order_id: str) -> None:
+        """An order was written down and will never be sent."""
+        self._ended(self._known[client_order_id].order)
+
     def mark(self, bars: Bars, minute: int) -> list[RiskChange]:
         """Value positions at the minute's closes, else at the last known, and compare losses with their limits."""
         closes = bars.field("close")[minute]
@@ -202,8 +175,9 @@ class Desk:
         An exit goes only when nothing else works for its position. What does is cancelled here, each minute anew until
         the broker says that it has ended; ask for `released` whenever events were booked.
         """
-        actions: list[Action] = []
-        if self.stopping or self.standing.daily_loss or minute + 1 >= self.flatten_from:
+        actions: list[Action] = [Cancel(client_order_id=one) for one in self._orphans]
+        barred = self.stopping or self.standing.daily_loss or self.standing.present >= RiskState.EXIT_ONLY
+        if barred or minute + 1 >= self.flatten_from:
             actions += [Cancel(client_order_id=one) for one in self.standing.working]
         for symbol in sorted(self._held):
             held = self._held[symbol]
@@ -223,6 +197,7 @@ class Desk:
     def _ended(self, order: Order) -> None:
         """An exit that ended goes out again with the next minute; a stop that ended unasked acts on closes from now."""
         held = self._held.get(order.symbol)
+        self._orphans.pop(order.client_order_id, None)
         if order.leg is Leg.ENTRY:
             self.standing.working.pop(order.client_order_id, None)
         elif held is None or held.position.signal != order.signal:
@@ -242,12 +217,17 @@ class Desk:
         elif order.leg is Leg.ENTRY:
             self._entered(fill, known, position)
         elif not position.units:
-            del self._held[order.symbol]
-            self.standing.count_closed(position.pnl_atoms)
+            self._closed(position)
         else:
             self._held[order.symbol].stop_triggered |= order.leg is Leg.STOP
-            if known.open <= 0:
-                self._ended(order)
+        if order.leg is not Leg.ENTRY and known.open <= 0:
+            self._ended(order)
+
+    def _closed(self, position: Position) -> None:
+        """Nothing is left of a position: what still rests for it must not open another."""
+        held = self._held.pop(position.signal.symbol)
+        self._orphans.update(dict.fromkeys(held.resting.values()))
+        self.standing.count_closed(position.pnl_atoms)
 
     def _entered(self, fill: Fill, known: _Known, position: Position) -> None:
         order = known.order
@@ -266,7 +246,7 @@ class Desk:
         reason = reason or exits.due(held.plan, minute, close, self.flatten_from)
         if reason is None and self.stopping:
             reason = ExitReason.STOPPED
-        if reason is not None:
+        if reason is not None and not self._waits(reason):
             held.leaving, held.due = reason, True
             return [Cancel(client_order_id=one) for one in self._in_the_way(held)]
         high, low = (float(bars.field(name)[minute, held.row]) for name in ("high", "low"))
@@ -279,6 +259,10 @@ class Desk:
             return []
         stop, level = held.resting[Leg.STOP], price_of(held.plan.stop)
         return [Replace(client_order_id=stop, stop_price=level, reason=held.plan.stop_reason)]
+
+    def _waits(self, reason: ExitReason) -> bool:
+        """Whether an exit waits for the end of a kill: then only stops go on, and what is to be flattened."""
+        return self.standing.present is RiskState.HALTED and not self.stopping and reason not in exits.STOPS
 
     def _in_the_way(self, held: _Held) -> list[str]:
         """What works for a position besides an exit: the rest of its entry, then its protection, the stop last."""

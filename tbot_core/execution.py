@@ -1,8 +1,8 @@
 """Carries decisions out: write down, then do, then write down what came of it.
 
 Two barriers stand before every send. T1 writes the minute's decisions and intents in one transaction, T2 marks the
-orders as being sent; only then does anything leave. A journal error sends nothing. What a broker says is on disk before
-anyone is told.
+orders as being sent, or drops those that may not be sent any more; only then does anything leave, each order with a
+permit that a kill takes back. A journal error sends nothing. What a broker says is on disk before anyone is told.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING
 import attrs
 
 from tbot_core import records
+from tbot_core.actions import Action, Cancel, Decision, Place, Replace
 from tbot_core.contracts import Broker, BrokerEvent
-from tbot_core.desk import Action, Cancel, Decision, Place, Replace
-from tbot_core.errors import BrokerError, JournalError, Rejected
+from tbot_core.errors import BrokerError, JournalError, Rejected, Withdrawn
 from tbot_core.journal import Entry
 from tbot_core.orders import BROKER_WORDS, Effect, OrderEvent, OrderRecord, advance
-from tbot_core.permits import SendPermit, always
+from tbot_core.permits import Refusal, SendPermit, always
 from tbot_core.risk import RiskChange
 from tbot_core.seams import log
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from datetime import datetime
 
     from tbot_core.clock import Clock
     from tbot_core.desk import Desk
@@ -36,11 +37,12 @@ _log = log.logger(__name__)
 
 @attrs.frozen(kw_only=True)
 class Venue:
-    """Where orders go: the broker, its name, and the account that it reported."""
+    """Where orders go: the broker, its name, the account that it reported, and who may still refuse an order."""
 
     broker: Broker
     name: str
     account_id: str
+    refusal: Refusal = always
 
 
 @attrs.frozen(kw_only=True)
@@ -64,12 +66,13 @@ class Execution:
         self, journal: Journal, venue: Venue, desk: Desk, clock: Clock, tell: Callable[[Sequence[Entry]], None]
     ) -> None:
         self._journal = journal
-        self._venue = venue
         self._desk = desk
         self._clock = clock
         self._tell = tell
-        self.orders: dict[str, OrderRecord] = {}
         self._count = 0
+        self.venue = venue
+        self.orders: dict[str, OrderRecord] = {}
+        self.placed: dict[str, datetime] = {}
 
     def write(self, *entries: Entry) -> None:
         """Write events down, then tell the observers."""
@@ -90,21 +93,43 @@ class Execution:
         entries = [decision.order for decision in minute.decisions if decision.order is not None]
         exits = [action.order for action in minute.actions if isinstance(action, Place)]
         self._barrier(*self._intents(minute))
-        sent = [*exits, *entries]
-        whole = [part for order in sent for part in (order, *order.protection)]
-        for order in whole:
-            self.orders[order.client_order_id] = OrderRecord(order=order)
-        if whole:
-            self._barrier(*(self.entry(records.SENDING, {}, order.client_order_id) for order in whole))
-        for order in whole:
-            self._advance(order.client_order_id, OrderEvent.SEND)
-        await self._act(minute.actions)
+        allowed = self._mark([*exits, *entries])
+        await self._act([one for one in minute.actions if not isinstance(one, Place) or one.order in allowed])
         if minute.actions:
             await self.settle()
         for order in entries:
-            await self._submit(order)
+            if order in allowed:
+                await self._submit(order)
         if entries:
             await self.settle()
+
+    def _mark(self, orders: Sequence[Order]) -> list[Order]:
+        """The second barrier: mark the orders that may be sent, drop the others; returns the first."""
+        if not orders:
+            return []
+        why = [(order, self.venue.refusal(order)) for order in orders]
+        parts = [(part, words) for order, words in why for part in _parts(order)]
+        for part, _ in parts:
+            self.orders[part.client_order_id] = OrderRecord(order=part)
+        now = self._clock.now()
+        self._barrier(*(self._leaving(part, words) for part, words in parts))
+        for part, words in parts:
+            if words:
+                self._drop(part)
+            else:
+                self._advance(part.client_order_id, OrderEvent.SEND)
+                self.placed[part.client_order_id] = now
+        return [order for order, words in why if not words]
+
+    def _leaving(self, part: Order, words: str) -> Entry:
+        if words:
+            return self.entry(records.DROPPED, {"words": words}, part.client_order_id)
+        return self.entry(records.SENDING, {}, part.client_order_id)
+
+    def _drop(self, part: Order) -> None:
+        """An order that was written down and will never be sent frees what it reserved."""
+        self._advance(part.client_order_id, OrderEvent.DROP)
+        self._desk.dropped(part.client_order_id)
 
     def _barrier(self, *entries: Entry) -> None:
         """Write what must be on disk before anything of the minute leaves."""
@@ -125,14 +150,15 @@ class Execution:
 
         An exit is set free when the last order that worked for its position is proven to have ended.
         """
-        self._book(await self._venue.broker.poll())
+        self.book(await self.venue.broker.poll())
         await self.carry_out(Minutes(actions=self._desk.released()))
 
-    def _book(self, said: Sequence[BrokerEvent]) -> None:
+    def book(self, said: Sequence[BrokerEvent]) -> None:
+        """Take events in: first on disk, then into the books; one that was written before changes nothing."""
         now = self._clock.now()
         fresh: dict[str, tuple[BrokerEvent, Entry]] = {}
         for event in said:
-            source = (self._venue.name, self._venue.account_id, event.event_id)
+            source = (self.venue.name, self.venue.account_id, event.event_id)
             if not self._journal.knows(source):
                 payload = records.broker_payload(event)
                 entry = Entry(kind=event.kind, payload=payload, time=now, cid=event.client_order_id, source=source)
@@ -149,12 +175,24 @@ class Execution:
         if record is None or word is None:
             _log.warning("broker.event_not_ours", kind=event.kind, id=cid, words=event.words)
             return
-        again = event.fill is not None and event.fill.execution_id in record.executions
         effect = self._advance(cid, word, event)
         if effect is Effect.ALARM:
             _log.error("order.alarm", id=cid, kind=event.kind, state=self.orders[cid].state.value)
-        if not again:
+        if event.fill is None:
             self._desk.booked(event)
+        elif grown := self.orders[cid].filled - record.filled:
+            self._desk.booked(attrs.evolve(event, fill=attrs.evolve(event.fill, quantity=grown)))
+
+    def absent(self, client_order_id: str) -> None:
+        """Sources agree that they do not know the order: from now on it is in doubt."""
+        self._noted(self.entry(records.ABSENT, {}, client_order_id))
+        self._advance(client_order_id, OrderEvent.NOT_FOUND)
+
+    def give_up(self, client_order_id: str) -> None:
+        """The order was not found in all the time it could have turned up: lost, watched, its exposure reserved."""
+        self._noted(self.entry(records.LOST, {}, client_order_id))
+        self._advance(client_order_id, OrderEvent.GIVE_UP)
+        _log.error("order.lost", id=client_order_id)
 
     def _intents(self, minute: Minutes) -> list[Entry]:
         entries = [self.entry(records.RISK, records.risk_payload(change)) for change in minute.changes]
@@ -171,7 +209,7 @@ class Execution:
             named = None if allowed is None else allowed.client_order_id
             entries.append(self.entry(records.DECISION, records.decision_payload(decision), named))
             if allowed is not None:
-                entries += [self._intent(part) for part in (allowed, *allowed.protection)]
+                entries += [self._intent(part) for part in _parts(allowed)]
         return entries
 
     def _intent(self, order: Order) -> Entry:
@@ -183,10 +221,10 @@ class Execution:
                 case Place(order=order):
                     await self._submit(order)
                 case Cancel(client_order_id=cid):
-                    await self._ask(cid, self._venue.broker.cancel(cid))
+                    await self._ask(cid, self.venue.broker.cancel(cid))
                 case Replace(client_order_id=cid, stop_price=price):
                     await self._ask(
-                        cid, self._venue.broker.replace(cid, attrs.evolve(self.orders[cid].order, stop_price=price))
+                        cid, self.venue.broker.replace(cid, attrs.evolve(self.orders[cid].order, stop_price=price))
                     )
 
     async def _ask(self, cid: str, request: Awaitable[None]) -> None:
@@ -197,18 +235,22 @@ class Execution:
             self._count += 1
             event_id = f"refused-{cid}-{self._count}"
             event = BrokerEvent(kind="cancel_refused", event_id=event_id, client_order_id=cid, words=refusal.message)
-            self._book([event])
+            self.book([event])
         except BrokerError as silence:
             self._unanswered(cid, silence)
 
     async def _submit(self, order: Order) -> None:
         """Send an order; whatever the way of failing, its record says what is known and no more."""
         try:
-            await self._venue.broker.submit(order, SendPermit(order, always))
+            await self.venue.broker.submit(order, SendPermit(order, self.venue.refusal))
         except Rejected as refusal:
             self._refused(order, refusal.message)
+        except Withdrawn as refusal:
+            self._noted(*(self._leaving(part, refusal.message) for part in _parts(order)))
+            for part in _parts(order):
+                self._drop(part)
         except BrokerError as silence:
-            for part in (order, *order.protection):
+            for part in _parts(order):
                 self._unanswered(part.client_order_id, silence)
 
     def _unanswered(self, cid: str, silence: BrokerError) -> None:
@@ -217,8 +259,8 @@ class Execution:
 
     def _refused(self, order: Order, words: str) -> None:
         """A broker's refusal in its answer becomes an event like one that it would have streamed."""
-        parts = [part.client_order_id for part in (order, *order.protection)]
-        self._book(
+        parts = [part.client_order_id for part in _parts(order)]
+        self.book(
             [BrokerEvent(kind="rejected", event_id=f"refused-{cid}", client_order_id=cid, words=words) for cid in parts]
         )
 
@@ -226,3 +268,8 @@ class Execution:
         fill = None if said is None else said.fill
         self.orders[cid], effect = advance(self.orders[cid], event, fill)
         return effect
+
+
+def _parts(order: Order) -> tuple[Order, ...]:
+    """An order and the protection that goes with it."""
+    return order, *order.protection

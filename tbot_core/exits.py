@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from tbot_core.policy import Exits as ExitPolicy
     from tbot_core.signals import Exits
 
+STOPS = frozenset({ExitReason.STOP, ExitReason.TRAILING_STOP})
+"""What protection is called when it acts."""
+
 TRAIL_STEP = 1001
 """A trailing stop moves by at least 0.1 %: to 1001/1000 of where it is (a short's to 999/1000)."""
 

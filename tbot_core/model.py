@@ -108,6 +108,7 @@ class ExitReason(StrEnum):
     DAILY_LOSS = "DAILY_LOSS"
     STOPPED = "STOPPED"
     NO_MARKET = "NO_MARKET"
+    OUTSIDE = "OUTSIDE"
 
 
 class RiskState(IntEnum):

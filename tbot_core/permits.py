@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from tbot_core.errors import Withdrawn
 
@@ -11,11 +11,14 @@ if TYPE_CHECKING:
 
     from tbot_core.model import Order
 
+Refusal: TypeAlias = "Callable[[Order], str]"
+"""Says at the last moment why an order may not leave; "" while it may."""
+
 
 class SendPermit:
     """A `contracts.Permit` for one order; `refusal` says at the last moment why it may not leave, "" while it may."""
 
-    def __init__(self, order: Order, refusal: Callable[[Order], str]) -> None:
+    def __init__(self, order: Order, refusal: Refusal) -> None:
         self._order = order
         self._refusal = refusal
         self.redeemed = False

@@ -131,6 +131,14 @@ class Portfolio:
         held = sum(position.cost_atoms for position in self.positions.values())
         return held + sum(abs(one.units) * one.price for one in self.surplus)
 
+    @property
+    def holdings(self) -> dict[str, int]:
+        """Signed units by symbol, as the account must hold them: positions, and fills that no position accounts for."""
+        held = {symbol: position.side * position.units for symbol, position in self.positions.items()}
+        for one in self.surplus:
+            held[one.symbol] = held.get(one.symbol, 0) + one.units
+        return held
+
     def apply(self, fill: Fill, signal: SignalId, leg: Leg, reason: ExitReason | None = None) -> Position | None:
         """Book a fill of a signal's order; returns the position, closed when nothing of it is left.
 

@@ -47,6 +47,9 @@ class Said(Protocol):
 _OUR_WORDS = {
     records.SENDING: OrderEvent.SEND,
     records.NO_ANSWER: OrderEvent.NO_ANSWER,
+    records.DROPPED: OrderEvent.DROP,
+    records.ABSENT: OrderEvent.NOT_FOUND,
+    records.LOST: OrderEvent.GIVE_UP,
 }
 
 
@@ -102,6 +105,8 @@ class Book:
                 self.risk.append(payload)
             case records.WINDOW_CLOSED:
                 self.windows.append(payload)
+            case records.ADJUSTMENT:
+                self._adjust(payload)
             case _ if cid is not None:
                 self._order(kind, cid, payload)
 
@@ -125,6 +130,14 @@ class Book:
         self.sessions += 1
         self.equity_curve.append((self.session["date"], Decimal(payload["equity"])))
 
+    def _adjust(self, payload: Mapping[str, Any]) -> None:
+        fill = records.fill_of("", payload)
+        if fill is not None:
+            signal = self.portfolio.positions[fill.symbol].signal
+            position = self.portfolio.apply(fill, signal, Leg.EXIT, ExitReason.OUTSIDE)
+            if position is not None and not position.units:
+                self.trades.append(position.trade())
+
     def _order(self, kind: str, cid: str, payload: Mapping[str, Any]) -> None:
         if kind == records.INTENDED:
             order = records.order_of(cid, payload)
@@ -146,8 +159,9 @@ class Book:
         self.orders[cid], _ = advance(record, event, fill)
         if self.orders[cid].missed and not record.missed:
             self.denials[Reason.ENTRY_NOT_FILLED.name] += 1
-        if fill is not None and fill.execution_id not in record.executions:
-            order = record.order
+        grown = self.orders[cid].filled - record.filled
+        if fill is not None and grown:
+            fill, order = attrs.evolve(fill, quantity=grown), record.order
             reason = closing(self._reasons[cid], payload["words"])
             position = self.portfolio.apply(fill, order.signal, order.leg, reason)
             if order.leg is not Leg.ENTRY and position is not None and not position.units:

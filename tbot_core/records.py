@@ -15,10 +15,12 @@ from tbot_core.model import ExitReason, Fill, Leg, Order, OrderType, SignalId
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tbot_core.contracts import BrokerEvent
+    from tbot_core.actions import Decision, Replace
+    from tbot_core.contracts import BrokerEvent, OrderReport
     from tbot_core.decide import Finding
-    from tbot_core.desk import Decision, Replace
+    from tbot_core.model import RiskState
     from tbot_core.risk import RiskChange
+    from tbot_core.states import Cause
 
 RUN_STARTED = "run_started"
 RUN_FINISHED = "run_finished"
@@ -28,7 +30,14 @@ SCREENED = "screened"
 DECISION = "decision"
 INTENDED = "intended"
 SENDING = "sending"
+DROPPED = "dropped"
 NO_ANSWER = "no_answer"
+ABSENT = "absent"
+LOST = "lost"
+STATE = "state"
+FOREIGN_ORDER = "foreign_order"
+FOREIGN_HOLDING = "foreign_holding"
+ADJUSTMENT = "adjustment"
 CANCEL_REQUESTED = "cancel_requested"
 REPLACE_REQUESTED = "replace_requested"
 RISK = "risk"
@@ -105,19 +114,21 @@ def replace_payload(request: Replace) -> Payload:
 
 def broker_payload(event: BrokerEvent) -> Payload:
     """What a broker said of an order."""
-    payload: Payload = {"words": event.words}
-    fill = event.fill
-    if fill is not None:
-        payload |= {
-            "execution_id": fill.execution_id,
-            "symbol": fill.symbol,
-            "buy": fill.buy,
-            "quantity": str(fill.quantity),
-            "price": str(fill.price),
-            "fees": str(fill.fees),
-            "time": fill.time.isoformat(),
-        }
-    return payload
+    words: Payload = {"words": event.words}
+    return words if event.fill is None else words | fill_payload(event.fill)
+
+
+def fill_payload(fill: Fill) -> Payload:
+    """A fill."""
+    return {
+        "execution_id": fill.execution_id,
+        "symbol": fill.symbol,
+        "buy": fill.buy,
+        "quantity": str(fill.quantity),
+        "price": str(fill.price),
+        "fees": str(fill.fees),
+        "time": fill.time.isoformat(),
+    }
 
 
 def fill_of(client_order_id: str, payload: Mapping[str, Any]) -> Fill | None:
@@ -134,6 +145,24 @@ def fill_of(client_order_id: str, payload: Mapping[str, Any]) -> Fill | None:
         fees=Decimal(payload["fees"]),
         time=datetime.fromisoformat(payload["time"]),
     )
+
+
+def report_payload(report: OrderReport) -> Payload:
+    """An order at the broker that is not one of ours."""
+    return {
+        "client_order_id": report.client_order_id,
+        "broker_order_id": report.broker_order_id,
+        "symbol": report.symbol,
+        "buy": report.buy,
+        "quantity": str(report.quantity),
+        "filled": str(report.filled),
+        "said": report.kind,
+    }
+
+
+def state_payload(cause: Cause, state: RiskState, *, there: bool, words: str) -> Payload:
+    """A cause that came or went, and the risk state since."""
+    return {"cause": cause.name, "there": there, "state": state.word, "words": words}
 
 
 def decision_payload(decision: Decision) -> Payload:

@@ -97,10 +97,14 @@ class RiskChange:
 
 @attrs.define(kw_only=True)
 class Standing:
-    """All that the gate looks at: what is held, worked, sent and lost in the session so far."""
+    """All that the gate looks at: what is held, worked, sent and lost in the session so far.
+
+    `state` follows from the session's own events, `imposed` from what happens around it; the graver one counts.
+    """
 
     portfolio: Portfolio
     state: RiskState = RiskState.NORMAL
+    imposed: RiskState = RiskState.NORMAL
     working: dict[str, Working] = attrs.field(factory=dict)
     sent: dict[str, int] = attrs.field(factory=dict)
     sent_at: tuple[int, int] = (-1, 0)
@@ -113,6 +117,11 @@ class Standing:
     rejects_in_row: int = 0
     deviations_in_row: int = 0
     told: list[RiskChange] = attrs.field(factory=list)
+
+    @property
+    def present(self) -> RiskState:
+        """The risk state that counts now."""
+        return max(self.state, self.imposed)
 
     def busy(self, symbol: str) -> bool:
         """Whether the symbol is held or being worked."""
@@ -202,9 +211,9 @@ class Gate:
         rate = standing.sent_at[1] if standing.sent_at[0] == signal.minute else 0
         checks = (
             (self.risk.disable_all_trades, Reason.TRADING_DISABLED, None, None),
-            (standing.state is RiskState.HALTED, Reason.HALTED, None, None),
+            (standing.present is RiskState.HALTED, Reason.HALTED, None, None),
             (standing.daily_loss, Reason.DAILY_LOSS, None, None),
-            (standing.state is RiskState.EXIT_ONLY, Reason.EXIT_ONLY, None, None),
+            (standing.present is RiskState.EXIT_ONLY, Reason.EXIT_ONLY, None, None),
             (
                 bool(limits.max_consecutive_losses) and standing.most_losses_in_row >= limits.max_consecutive_losses,
                 Reason.CONSECUTIVE_LOSSES,

@@ -135,6 +135,11 @@ class States:
             del self.lingering[cause]
         return over
 
+    def open_session(self) -> None:
+        """A new session: what held to the last one's end is over."""
+        self.lingering = {cause: since for cause, since in self.lingering.items() if not _of_session(cause)}
+        self.standing = {cause: since for cause, since in self.standing.items() if not _of_session(cause)}
+
     @property
     def causes(self) -> tuple[Cause, ...]:
         """All causes at work, the gravest first."""
@@ -153,3 +158,7 @@ class States:
                 return self.clean_since is not None and now - max(since, self.clean_since) >= RECONCILED
             case _:
                 return False
+
+
+def _of_session(cause: Cause) -> bool:
+    return KINDS[cause].end is End.SESSION

@@ -11,9 +11,10 @@ import attrs
 import pytest
 
 from tbot_core import records
+from tbot_core.actions import Cancel, Place, Replace
 from tbot_core.clock import ManualClock
 from tbot_core.contracts import BrokerEvent, Permit, Snapshot, VenueRules
-from tbot_core.desk import Cancel, Desk, Place, Replace
+from tbot_core.desk import Desk
 from tbot_core.errors import BrokerError, JournalError, OutcomeUnknown, Rejected, Unavailable
 from tbot_core.execution import Execution, Minutes, Venue
 from tbot_core.fills import Costs

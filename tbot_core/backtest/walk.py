@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from tbot_core.actions import Cancel, Place, Replace
 from tbot_core.contracts import RiskCheck
 from tbot_core.decide import Rules
-from tbot_core.desk import Cancel, Desk, Place, Replace
+from tbot_core.desk import Desk
 from tbot_core.fills import Costs, Venue
 from tbot_core.portfolio import Position
 from tbot_core.reasons import Reason
 
 if TYPE_CHECKING:
+    from tbot_core.actions import Action, Decision
     from tbot_core.bars import Bars
     from tbot_core.calendar import Session
     from tbot_core.decide import Proposal
-    from tbot_core.desk import Action, Decision
     from tbot_core.model import Leg, SignalId
 
 

@@ -161,7 +161,7 @@ class SessionRun:
             "minutes": self.session.minutes,
             "symbols": len(self.source.symbols),
             "equity": str(equity),
-            "state": self.desk.standing.state.word,
+            "state": self.desk.standing.present.word,
             "windows": windows,
         }
 

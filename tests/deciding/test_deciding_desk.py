@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tbot_core.actions import Cancel, Decision, Place, Replace
 from tbot_core.contracts import BrokerEvent
-from tbot_core.desk import Cancel, Decision, Desk, Place, Replace
+from tbot_core.desk import Desk
 from tbot_core.fills import RULES, Costs, Venue
 from tbot_core.model import ExitReason, Leg, OrderType, RiskState, Side, atoms_of, dollars_of
 from tbot_core.reasons import Reason
@@ -24,10 +25,10 @@ from tbot_core.testing.trades import fill, order, proposal, rules, session
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tbot_core.actions import Action
     from tbot_core.bars import Bars
     from tbot_core.contracts import RiskCheck
     from tbot_core.decide import Proposal, Rules
-    from tbot_core.desk import Action
     from tbot_core.model import Order, SignalId
     from tbot_core.risk import RiskChange
 

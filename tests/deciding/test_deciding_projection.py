@@ -10,9 +10,9 @@ import attrs
 import pytest
 
 from tbot_core import records
+from tbot_core.actions import Decision, Replace
 from tbot_core.contracts import BrokerEvent
 from tbot_core.decide import Finding
-from tbot_core.desk import Decision, Replace
 from tbot_core.model import ExitReason, Leg, dollars_of
 from tbot_core.projection import Book, fold
 from tbot_core.reasons import Reason

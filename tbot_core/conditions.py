@@ -1,0 +1,85 @@
+"""The causes at work in a running session: written down when they come and go, and imposed on the desk."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tbot_core import records
+from tbot_core.seams import log
+from tbot_core.states import Cause, States
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from tbot_core.clock import Clock
+    from tbot_core.execution import Execution
+    from tbot_core.model import RiskState
+    from tbot_core.projection import Said
+
+_log = log.logger(__name__)
+
+
+class Conditions:
+    """What keeps the bot from its normal state; `impose` hands the state on to whoever decides."""
+
+    def __init__(self, execution: Execution, clock: Clock, impose: Callable[[RiskState], None], states: States) -> None:
+        self._execution = execution
+        self._clock = clock
+        self._impose = impose
+        self._states = states
+        impose(states.state)
+
+    @property
+    def state(self) -> RiskState:
+        """The gravest state that a cause asks for."""
+        return self._states.state
+
+    @property
+    def causes(self) -> tuple[Cause, ...]:
+        """All causes at work, the gravest first."""
+        return self._states.causes
+
+    def begin(self, cause: Cause, words: str = "") -> None:
+        """A cause is there; said again it is no news."""
+        if self._states.begin(cause, self._clock.now()):
+            self._impose(self._states.state)  # before it is written down: a full disk must not keep an entry alive
+            self._tell(cause, there=True, words=words)
+
+    def withdraw(self, cause: Cause, words: str = "") -> None:
+        """A cause is gone, and lingers as long as its kind says."""
+        if self._states.withdraw(cause, self._clock.now()):
+            self._tell(cause, there=False, words=words)
+            self._impose(self._states.state)
+
+    def reconciled(self, *, clean: bool) -> None:
+        """A reading of the broker agreed with the journal, or it did not; causes that lingered to their end go."""
+        self._states.reconciled(self._clock.now(), clean=clean)
+        self.expire()
+
+    def expire(self) -> None:
+        """Let go of causes that have lingered to their end."""
+        for cause in self._states.expire(self._clock.now()):
+            self._tell(cause, there=False, words="over")
+        self._impose(self._states.state)
+
+    def _tell(self, cause: Cause, *, there: bool, words: str) -> None:
+        payload = records.state_payload(cause, self._states.state, there=there, words=words)
+        self._execution.write(self._execution.entry(records.STATE, payload))
+        _log.warning("state", cause=cause.value, there=there, state=self._states.state.word, words=words)
+
+
+def recall(events: Iterable[Said]) -> States:
+    """The causes that a journal's events leave at work."""
+    states = States()
+    for event in events:
+        if event.kind == records.STATE:
+            cause = Cause[event.payload["cause"]]
+            if event.payload["there"]:
+                states.begin(cause, event.applied)
+            elif event.payload["words"] == "over":
+                states.lingering.pop(cause, None)
+            else:
+                states.withdraw(cause, event.applied)
+        elif event.kind == records.SESSION_OPENED:
+            states.open_session()
+    return states

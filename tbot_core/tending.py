@@ -1,0 +1,246 @@
+"""Looks after a session's orders while they are in flight: asks for what is in doubt, and reads the account.
+
+Nothing is inferred. An order that the broker does not know stays in doubt until two sources agree and the venue's own
+window has passed; then it is lost, which is watched and keeps its exposure reserved. A reading that failed is no
+reading: three in a row leave exits only.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from tbot_core import records
+from tbot_core.contracts import Finds, Snapshot
+from tbot_core.errors import BrokerError
+from tbot_core.model import Fill, OrderState, price_of, quantity_of
+from tbot_core.reconcile import Books, Difference, Findings, Verdict, agree, compare, told
+from tbot_core.seams import log
+from tbot_core.states import Cause
+
+if TYPE_CHECKING:
+    from tbot_core.clock import Clock
+    from tbot_core.conditions import Conditions
+    from tbot_core.desk import Desk
+    from tbot_core.execution import Execution
+    from tbot_core.portfolio import Position
+
+IN_FLIGHT_S: Final = 2.0
+OPEN_ORDERS_S: Final = 10.0
+POSITIONS_S: Final = 30.0
+AGREE_S: Final = 0.5
+READINGS: Final = 6
+LEAST_WINDOW_S: Final = 600.0
+MARGIN: Final = timedelta(minutes=1)
+_BACKOFF_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
+_FAILED_READINGS: Final = 3
+_DOUBT: Final = frozenset({OrderState.UNKNOWN, OrderState.LOST})
+
+_log = log.logger(__name__)
+
+
+@attrs.define(kw_only=True)
+class _Doubt:
+    """An order whose outcome is being looked up: how often, when next, and which sources do not know it."""
+
+    due: float
+    asked: int = 0
+    absent: set[str] = attrs.field(factory=set)
+
+    def postpone(self, now: float) -> None:
+        """Ask again later, each time twice as late, up to a minute."""
+        self.due = now + _BACKOFF_S[min(self.asked, len(_BACKOFF_S) - 1)]
+        self.asked += 1
+
+
+class Tender:
+    """Keeps a session's orders and holdings in step with the broker; `tend` is called about twice a second.
+
+    `since` is the moment from which readings list closed orders: the session's opening, less a margin.
+    """
+
+    def __init__(self, execution: Execution, desk: Desk, clock: Clock, conditions: Conditions, since: datetime) -> None:
+        self._execution = execution
+        self._desk = desk
+        self._broker = execution.venue.broker
+        self._clock = clock
+        self._conditions = conditions
+        self.foreign: dict[str, Decimal] = {}
+        self._since = since - MARGIN
+        self._doubts: dict[str, _Doubt] = {}
+        self._next_reading = 0.0
+        self._failed = 0
+        self._foreign_orders: set[tuple[str, str, Decimal]] = set()
+
+    async def tend(self) -> None:
+        """One round: look up what is in doubt and due, and read the account when that is due."""
+        now = self._clock.monotonic()
+        self._notice(now)
+        for cid in [cid for cid, doubt in self._doubts.items() if doubt.due <= now]:
+            await self._look_up(cid)
+        if self._clock.monotonic() >= self._next_reading:
+            await self.read()
+
+    async def read(self) -> Verdict | None:
+        """Read the account until two readings agree, and act on what they tell; None when it could not be read."""
+        try:
+            snapshot = await self._believed()
+        except BrokerError as fault:
+            self._unread(fault)
+            return None
+        finally:
+            self._next_reading = self._clock.monotonic() + self._interval
+        self._failed = 0
+        self._conditions.withdraw(Cause.UNKNOWN)
+        if snapshot is None:
+            return None
+        findings = compare(self._books(), snapshot, self._since)
+        self._conditions.reconciled(clean=self._settle(findings))
+        return findings.verdict
+
+    @property
+    def _interval(self) -> float:
+        living = [record for record in self._execution.orders.values() if not record.terminal]
+        return OPEN_ORDERS_S if living else POSITIONS_S
+
+    def _notice(self, now: float) -> None:
+        """Orders that came into doubt, and those that left it."""
+        for cid, record in self._execution.orders.items():
+            if record.state in _DOUBT or (record.state is OrderState.SENDING and self._age(cid) > IN_FLIGHT_S):
+                self._doubts.setdefault(cid, _Doubt(due=now))
+            else:
+                self._doubts.pop(cid, None)
+
+    def _age(self, cid: str) -> float:
+        placed = self._execution.placed.get(cid)
+        return 0.0 if placed is None else (self._clock.now() - placed).total_seconds()
+
+    async def _look_up(self, cid: str) -> None:
+        doubt = self._doubts[cid]
+        doubt.postpone(self._clock.monotonic())
+        if not (self._broker.rules.query_by_cid and isinstance(self._broker, Finds)):
+            self._next_reading = 0.0
+            return
+        try:
+            report = await self._broker.find(cid)
+        except BrokerError as fault:
+            _log.warning("order.not_looked_up", id=cid, reason=fault.message)
+            return
+        if report is not None:
+            doubt.absent.clear()
+            self._execution.book(tuple(told(self._execution.orders[cid], report)))
+            return
+        self._missed(cid, doubt, "query")
+
+    def _missed(self, cid: str, doubt: _Doubt, source: str) -> None:
+        """A source does not know the order. Two of them are evidence, and after the venue's window it is given up."""
+        doubt.absent.add(source)
+        sources = 2 if self._broker.rules.query_by_cid else 1
+        if len(doubt.absent) < sources:
+            return
+        record = self._execution.orders[cid]
+        if record.state is not OrderState.UNKNOWN:
+            if record.state is not OrderState.LOST:
+                self._execution.absent(cid)
+        elif self._age(cid) > max(self._broker.rules.lookup_window_s, LEAST_WINDOW_S):
+            self._execution.give_up(cid)
+
+    async def _believed(self) -> Snapshot | None:
+        """A reading that a second one confirms; None when they go on to differ, as in a busy minute."""
+        first = await self._broker.snapshot(self._since)
+        for _ in range(READINGS):
+            if first.barrier:
+                return first
+            await self._clock.sleep(AGREE_S)
+            second = await self._broker.snapshot(self._since)
+            if agree(first, second):
+                return second
+            first = second
+        return None
+
+    def _books(self) -> Books:
+        execution = self._execution
+        held = {symbol: _quantity(units) for symbol, units in self._desk.portfolio.holdings.items()}
+        return Books(orders=execution.orders, held=held, foreign=self.foreign, placed=execution.placed)
+
+    def _settle(self, findings: Findings) -> bool:
+        """Book what a reading tells; whether it agreed with the books."""
+        self._execution.book(findings.events)
+        now = self._clock.monotonic()
+        for cid in findings.absent:
+            self._missed(cid, self._doubts.setdefault(cid, _Doubt(due=now)), "list")
+        fresh = []
+        for report in findings.foreign_orders:
+            mark = (report.broker_order_id, report.kind, report.filled)
+            if mark not in self._foreign_orders:
+                self._foreign_orders.add(mark)
+                fresh.append(self._execution.entry(records.FOREIGN_ORDER, records.report_payload(report)))
+        if fresh:
+            self._execution.write(*fresh)
+        unexplained = [one for one in findings.differences if not self._in_flight(one.symbol)]
+        for difference in unexplained:
+            self._explain(difference)
+        in_doubt = any(record.state in _DOUBT for record in self._execution.orders.values())
+        return not (findings.absent or unexplained or in_doubt)
+
+    def _in_flight(self, symbol: str) -> bool:
+        """Whether an order of ours may explain a difference of this symbol once it is settled."""
+        return any(
+            record.order.symbol == symbol and record.state in {OrderState.SENDING, OrderState.UNKNOWN}
+            for record in self._execution.orders.values()
+        )
+
+    def _explain(self, difference: Difference) -> None:
+        """Book a difference that no order of ours explains: it belongs to somebody else, or took from what was ours.
+
+        Somebody who sold what we hold leaves us with less, never with the opposite; whatever goes beyond is foreign.
+        """
+        symbol, theirs = difference.symbol, difference.theirs
+        ours = _quantity(self._desk.portfolio.holdings.get(symbol, 0))
+        position = self._desk.portfolio.positions.get(symbol)
+        held = Decimal(0) if position is None else _quantity(position.side * position.units)
+        beside = ours - held
+        kept = max(Decimal(0), min(held, theirs - beside)) if held > 0 else min(Decimal(0), max(held, theirs - beside))
+        if position is not None and kept != held:
+            self._adjust(position, kept - held)
+        self._hold_foreign(symbol, theirs - beside - kept)
+
+    def _adjust(self, position: Position, change: Decimal) -> None:
+        symbol = position.signal.symbol
+        _, seq = symbol, len(self._desk.portfolio.closed)
+        fill = Fill(
+            execution_id=f"outside-{position.signal.text}-{position.units}-{seq}",
+            client_order_id="",
+            symbol=symbol,
+            buy=change > 0,
+            quantity=abs(change),
+            price=price_of(position.mark),
+            fees=Decimal(0),
+            time=self._clock.now(),
+        )
+        self._conditions.begin(Cause.MISMATCH, f"{symbol}: {change} outside of tbot")
+        self._execution.write(self._execution.entry(records.ADJUSTMENT, records.fill_payload(fill)))
+        self._desk.adjusted(fill)
+        self._conditions.withdraw(Cause.MISMATCH)
+
+    def _hold_foreign(self, symbol: str, quantity: Decimal) -> None:
+        """Shares that are not ours: named, counted, never touched."""
+        if quantity == self.foreign.get(symbol, Decimal(0)):
+            return
+        self.foreign[symbol] = quantity
+        payload = {"symbol": symbol, "quantity": str(quantity)}
+        self._execution.write(self._execution.entry(records.FOREIGN_HOLDING, payload))
+
+    def _unread(self, fault: BrokerError) -> None:
+        self._failed += 1
+        self._conditions.reconciled(clean=False)
+        _log.warning("account.not_read", times=self._failed, reason=fault.message)
+        if self._failed >= _FAILED_READINGS:
+            self._conditions.begin(Cause.UNKNOWN, fault.message)
+
+
+def _quantity(units: int) -> Decimal:
+    return quantity_of(units) if units >= 0 else -quantity_of(-units)
