@@ -63,6 +63,13 @@ class LazyGroup(click.Group):
             names = self.list_commands(ctx)
             raise click.NoSuchCommand(fault.command_name, possibilities=names, ctx=ctx) from None
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click does; but a pipe that breaks elsewhere than at the guarded output is a failure, not a quiet end."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as fault:
+            raise ConnectionError(str(fault)) from fault
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  -- likewise
         """Write the help's list from the table and the metadata, importing no command."""
         offered = self._offered(aloud=True)

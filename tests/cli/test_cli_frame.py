@@ -211,6 +211,17 @@ def test_a_closed_pipe_is_quiet(arguments: list[str], showing: Callable[..., tup
     os.close(writer)
 
 
+def test_a_pipe_that_breaks_elsewhere_is_a_failure(command: dict[str, Any]) -> None:
+    """A broker's connection that breaks unforeseen does not end a command in silence, as a gone reader would."""
+
+    def fail(*_: object) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    command["do"] = fail
+    with pytest.raises(ConnectionError, match="Broken pipe"):
+        invoke(["sample"])
+
+
 @pytest.mark.parametrize("variables", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["buffered", "unbuffered"])
 @pytest.mark.parametrize("arguments", SHOWING[:3], ids=" ".join)
 def test_an_output_that_is_full_is_one_sentence(
