@@ -21,6 +21,8 @@ AUDIT: Final = "audit"
 """The key of the audit log has a place among the keys, and no file of its own."""
 
 AUDIT_KEY_PATH: Final = "storage/keys/audit.key"
+EVERY: Final = "every category"
+"""How messages and the audit log call what concerns all of them."""
 
 
 class Home(Protocol):

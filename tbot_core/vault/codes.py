@@ -12,6 +12,7 @@ _RESTORE_FILE: Final = "Restore it from a backup, or enter the values again with
 _DISK: Final = "The file as it was is still there; mend the disk, then try again."
 _NEWER: Final = "A newer tbot is needed to read it: update tbot."
 _ENTER: Final = "Correct it with `tbot secrets edit {category}`."
+_COPY: Final = "Take another copy of it."
 
 
 class Code(enum.Enum):
@@ -150,6 +151,43 @@ class Code(enum.Enum):
     AUDIT_CUT = (97, "{file} ends before line {section}, which an anchor names", "Compare with a backup.")
     AUDIT_ANCHOR = (98, "line {section} of {file} is not the one that an anchor names", "Compare with a backup.")
     AUDIT_TORN = (99, "the last line of {file} was not written to its end", "Nothing: the next access cuts it off.")
+    BUNDLE_FORMAT = (
+        100,
+        "{file} is no bundle of tbot",
+        "Name a file that `tbot secrets export` or `tbot secrets backup` wrote.",
+    )
+    BUNDLE_LONG = (101, "the bundle {file} holds more than 16 MiB", _COPY)
+    BUNDLE_CANONICAL = (102, "the bundle {file} is not written as tbot writes bundles", _COPY)
+    BUNDLE_SHORT = (103, "the bundle {file} ends too early", _COPY)
+    BUNDLE_VERSION = (104, "the bundle {file} has a version that this tbot does not know", _NEWER)
+    BUNDLE_ALGORITHM = (105, "the bundle {file} uses an algorithm that this tbot does not know", _NEWER)
+    BUNDLE_KIND = (
+        106,
+        "the bundle {file} is not of the kind {section}",
+        "`tbot secrets import` takes an export, `tbot secrets restore` a backup.",
+    )
+    BUNDLE_PASSPHRASE = (
+        107,
+        "the passphrase does not fit the bundle {file}",
+        "Enter the passphrase again; if it is right, take another copy of the bundle.",
+    )
+    BUNDLE_TAG = (108, "the bundle {file} was changed since it was written", _COPY)
+    BUNDLE_CONTENT = (109, "the bundle {file} holds {section}, which this tbot does not know", _NEWER)
+    BUNDLE_PASSPHRASE_SHORT = (
+        110,
+        "the passphrase of the bundle {file} has fewer than 12 characters",
+        "Choose a longer one: who has the bundle may try as many as they like.",
+    )
+    RESTORE_STANDS = (
+        111,
+        "{file} would be overwritten by what the backup holds",
+        "Choose an empty folder with --home, or move them away.",
+    )
+    RESTORE_PROVIDER = (
+        112,
+        "the key provider gives another key of {file} than the backup holds",
+        "Let TBOT_KEY_PROVIDER name the provider under which the backup was made, or file.",
+    )
 
     def __init__(self, number: int, sentence: str, remedy: str) -> None:
         self.number = number

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import attrs
@@ -20,12 +20,12 @@ from tbot_core.vault.codes import Code, fault
 from tbot_core.vault.store import Opened, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
+    from collections.abc import Container, Iterator, Mapping
 
     from tbot_core.seams.private import Flaw
     from tbot_core.seams.secret import Secret
 
-Action = Literal["open", "decrypt", "deny", "write", "rotate", "export", "retire"]
+Action = Literal["open", "decrypt", "deny", "write", "rotate", "export", "retire", "backup", "restore"]
 
 
 @attrs.frozen(kw_only=True)
@@ -208,6 +208,17 @@ class Vault:
     def note(self, action: Action, category: str, outcome: str, key_id: str = "") -> None:
         """Tell the audit log; an access that it cannot write down is refused."""
         self.audit.record(Access(action=action, category=category, outcome=outcome, key_id=key_id))
+
+    @contextmanager
+    def noted(self, action: Action, category: str) -> Iterator[None]:
+        """Tell the audit log that an access begins, and how it ended."""
+        self.note(action, category, "begun")
+        try:
+            yield
+        except VaultError as error:
+            self.note("deny", category, error.code)
+            raise
+        self.note(action, category, "ok")
 
     def _put(self, category: str, plaintext: bytes | bytearray | memoryview, key: keys.Key) -> None:
         self.note("write", category, "begun", key.name)
