@@ -308,6 +308,37 @@ def test_a_passphrase_serves_and_a_wrong_one_is_told(tmp_path: Path, provider: A
     assert "TB-SEC-084 every category: " in said(home, "show", "bot_identity", code=3, typed="wrong horse\n")
 
 
+class Memory:
+    """A keyring in memory."""
+
+    def __init__(self) -> None:
+        self.held: dict[tuple[str, str], str] = {}
+
+    def get_password(self, service: str, name: str) -> str | None:
+        """What is held under the name."""
+        return self.held.get((service, name))
+
+    def set_password(self, service: str, name: str, text: str) -> None:
+        """Hold it."""
+        self.held[service, name] = text
+
+    def delete_password(self, service: str, name: str) -> None:
+        """Let it go."""
+        del self.held[service, name]
+
+
+def test_a_keyring_serves(tmp_path: Path, provider: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`tbot init` with the system's keyring leaves no key file; what it closed opens, and is rotated like any other."""
+    home, ring = tmp_path / "x", Memory()
+    provider("keyring")
+    monkeypatch.setattr(keyring, "get_keyring", lambda: ring)
+    assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
+    assert not list((home / "storage/keys").iterdir())
+    assert {service for service, _ in ring.held} == {f"tbot {home}"}
+    assert "env has the key" in said(home, "rotate", "env", code=0)
+    assert "Every encrypted file opens" in said(home, "verify", code=0)
+
+
 @pytest.mark.slow
 def test_no_category_takes_the_place_of_another(home: Path) -> None:
     """Each file in each other's place, each key in each other's, and both at once: all refused."""

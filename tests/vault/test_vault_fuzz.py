@@ -141,10 +141,9 @@ def grind(seed: int, count: int) -> tuple[int, float]:
 
 
 def test_some_texts_open_and_the_rest_is_refused() -> None:
-    """A short run of what `make full` does at length: both outcomes come, and no other."""
-    opened, slowest = grind(SHARDS, 20_000)
+    """A short run of what `make full` does at length, without its stopwatch, which a tracer would hold back."""
+    opened, _ = grind(SHARDS, 20_000)
     assert 200 < opened < 10_000
-    assert slowest < LIMIT_S
 
 
 @pytest.mark.full
