@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core.model import RiskState, Side, SignalId, dollars_of
+from tbot_core.model import RiskState, Side, SignalId, atoms_of, dollars_of
 from tbot_core.policy import Risk
 from tbot_core.portfolio import Portfolio
 from tbot_core.reasons import Reason
@@ -100,6 +100,7 @@ class Standing:
     """All that the gate looks at: what is held, worked, sent and lost in the session so far.
 
     `state` follows from the session's own events, `imposed` from what happens around it; the graver one counts.
+    `granted`: what positions and entries may cost together, as the broker said last; None while it does not say.
     """
 
     portfolio: Portfolio
@@ -117,6 +118,7 @@ class Standing:
     rejects_in_row: int = 0
     deviations_in_row: int = 0
     told: list[RiskChange] = attrs.field(factory=list)
+    granted: int | None = None
 
     @property
     def present(self) -> RiskState:
@@ -147,6 +149,14 @@ class Standing:
             if one.signal.symbol in exposures
         )
         return sign * held + sum(max(0, sign * atoms) for atoms in worked)
+
+    def grant(self, buying_power: Decimal | None) -> None:
+        """The broker has reported how much more may be held, in dollars; None: it reports no such figure."""
+        self.granted = None if buying_power is None else atoms_of(buying_power) + self.portfolio.cost_atoms
+
+    def leverage(self, limits: Limits) -> int:
+        """What positions and entries may cost together: by MAX_LEVERAGE, and no more than the broker grants."""
+        return limits.leverage if self.granted is None else min(limits.leverage, self.granted)
 
     def count_sent(self, strategy: str, minute: int) -> None:
         """An entry was written down: it counts towards MAX_TRADES and the rate, whatever becomes of it."""
@@ -249,7 +259,7 @@ class Gate:
             (worst, limits.per_symbol, Reason.SYMBOL_EXPOSURE),
             *self._index_checks(standing, limits, signal.symbol, side * worst),
             (standing.gross() + worst, limits.gross, Reason.GROSS_EXPOSURE),
-            (power, limits.leverage - standing.portfolio.cost_atoms, Reason.BUYING_POWER),
+            (power, standing.leverage(limits) - standing.portfolio.cost_atoms, Reason.BUYING_POWER),
         ]
         for amount, limit, reason in checks:
             if amount > limit:

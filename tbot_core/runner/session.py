@@ -89,7 +89,7 @@ class SessionRun:
         """Trade the whole session; when it returns, everything is closed and written down."""
         trading = self._trading
         await trading.wait(self.session.open)
-        self._open()
+        await self._open()
         async for minute in self.source.minutes():
             await trading.wait(self.session.moment(minute.index + 1))
             self.tape.append(minute)
@@ -139,11 +139,13 @@ class SessionRun:
                 found += [_too_late(one) for one in proposals] if minute in self._interruptions.late else proposals
         return found
 
-    def _open(self) -> None:
+    async def _open(self) -> None:
         trading, session, portfolio = self._trading, self.session, self.desk.portfolio
         venue = trading.venue.broker
         if isinstance(venue, SimulatedVenue):
             venue.open_session(session, self.source.symbols, dollars_of(portfolio.cash_atoms))
+        account = await venue.account()
+        self.desk.standing.grant(account.buying_power)
         entries = [self.execution.entry(records.SESSION_OPENED, self._opening(dollars_of(portfolio.opening_atoms)))]
         for entrant in self.entrants:
             judged = screen(entrant, trading.rules, self.source.day, self.source.symbols, session.minutes)
@@ -154,6 +156,7 @@ class SessionRun:
 
     def _opening(self, equity: Decimal) -> dict[str, Any]:
         windows = {one.name: attrs.asdict(one.window) for one in self.entrants}
+        granted = self.desk.standing.granted
         return {
             "date": self.session.date.isoformat(),
             "open": self.session.open.isoformat(),
@@ -161,6 +164,7 @@ class SessionRun:
             "minutes": self.session.minutes,
             "symbols": len(self.source.symbols),
             "equity": str(equity),
+            "buying_power": None if granted is None else str(dollars_of(granted)),
             "state": self.desk.standing.present.word,
             "windows": windows,
         }

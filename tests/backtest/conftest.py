@@ -133,9 +133,9 @@ class RandomInstance:
     first: dt.date = FIRST
     last: dt.date = LAST
 
-    def settle(self, seed: int) -> None:
-        """Write the settings of this seed."""
-        texts = "".join(f"{key}={value}\n" for key, value in _settings(seed).items())
+    def settle(self, seed: int, **changes: str) -> None:
+        """Write the settings of this seed, and these in place of its own."""
+        texts = "".join(f"{key}={value}\n" for key, value in {**_settings(seed), **changes}.items())
         disk.write_atomic(self.home / ".env_bot", texts.encode())
 
 

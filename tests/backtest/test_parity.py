@@ -57,6 +57,19 @@ def test_random_markets_trade_alike(random_instance: Callable[[int], Any], bars:
     assert check(random_instance, bars, range(bars * 1000, bars * 1000 + 5)) > 20
 
 
+def test_both_clocks_hold_no_more_than_the_account_is_granted(random_instance: Callable[[int], Any]) -> None:
+    """Where MAX_LEVERAGE allows more than a simulated account may hold, that denies alike in replay and backtest."""
+    instance = random_instance(1)
+    every = dict.fromkeys(("MAX_RISK_PER_TRADE", "MAX_SYMBOL_EXPOSURE", "DAILY_LOSS_LIMIT", "WINDOW_LOSS_LIMIT"), "1")
+    many = dict.fromkeys(("MAX_TRADES", "MAX_OPEN_POSITIONS"), "20")
+    more = {"MAX_LEVERAGE": "4", "MAX_GROSS_EXPOSURE": "4", "FIXED_QUANTITY": "1000", "OPEN_MONITORING_TIME": "59"}
+    instance.settle(8001, **every, **many, **more)
+    tested, replayed = both(instance.home, instance.first, instance.last)
+    assert tested == replayed
+    assert tested["trades"]
+    assert tested["denials"]["BUYING_POWER"] > 3
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("bars", range(100, 140))
 def test_many_random_markets_trade_alike(random_instance: Callable[[int], Any], bars: int) -> None:

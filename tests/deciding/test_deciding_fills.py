@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 import pytest
 
-from tbot_core.fills import Costs, Venue, tick_of
+from tbot_core.fills import Costs, Venue, buying_power, tick_of
 from tbot_core.model import Leg, Order
 from tbot_core.policy import Simulation
 from tbot_core.slippage import Slippage
@@ -447,3 +447,9 @@ def test_market_orders_and_stops_slip_and_limits_do_not() -> None:
         ("entry", FIRST, "100", "101.0000"),
         ("target", 31, "100", "103.0000"),
     ]
+
+
+@pytest.mark.parametrize(("equity", "gross", "left"), [(100, 0, 200), (100, 150, 50), (100, 250, 0), (-5, 0, 0)])
+def test_a_simulated_account_holds_twice_its_equity(equity: int, gross: int, left: int) -> None:
+    """What it holds is taken off, and nothing is never less than nothing."""
+    assert buying_power(Decimal(equity), Decimal(gross)) == left

@@ -199,6 +199,33 @@ def test_a_short_needs_buying_power_at_1_03_times_the_reference() -> None:
     assert (refusal.reason, refusal.value, refusal.limit) == (Reason.BUYING_POWER, 1030, 1020)
 
 
+def test_the_smaller_of_leverage_and_the_broker_s_figure_counts() -> None:
+    """What the broker granted goes down by what positions cost since, and comes back when they are closed."""
+    gate = Gate(risk=Risk(), once_a_day=True)
+    found = limits(max_leverage=Decimal("0.06"), max_gross_exposure=Decimal(1))
+
+    def denied(now: Standing, dollars: int) -> str | None:
+        refusal = gate.after_sizing(now, found, identity("ZZZ"), LONG, planned(dollars))
+        return None if refusal is None else f"{refusal.reason.name} {refusal.limit:.0f}"
+
+    now = standing()
+    hold(now, "B", 1000)
+    assert [denied(now, dollars) for dollars in (2500,)] == [None]
+    now.grant(Decimal(2000))
+    assert [denied(now, dollars) for dollars in (2000, 2001)] == [None, "BUYING_POWER 2000"]
+    hold(now, "C", 500)
+    assert [denied(now, dollars) for dollars in (1500, 1501)] == [None, "BUYING_POWER 1500"]
+    work(now, "D", 500)
+    assert [denied(now, dollars) for dollars in (1000, 1001)] == [None, "BUYING_POWER 1500"]
+    sold = order(Leg.EXIT, symbol="B")
+    now.portfolio.apply(fill(sold, "100", "10"), identity("B"), Leg.EXIT)
+    assert [denied(now, dollars) for dollars in (2000, 2001)] == [None, "BUYING_POWER 2500"]
+    now.grant(Decimal(1_000_000))
+    assert [denied(now, 2500)] == [None]
+    now.grant(None)
+    assert now.leverage(found) == found.leverage
+
+
 INDEX: list[tuple[str, Standing, str, Side, int, bool]] = [
     ("edge", standing(), "SPY", LONG, 4000, True),
     ("beyond", standing(), "SPY", LONG, 4001, False),

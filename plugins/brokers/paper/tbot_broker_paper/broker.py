@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -16,11 +15,12 @@ from tbot_core.calendar import ExchangeCalendar
 from tbot_core.clock import exchange_time
 from tbot_core.contracts import Snapshot
 from tbot_core.errors import Rejected, Unavailable
-from tbot_core.fills import RULES, Costs, Venue
+from tbot_core.fills import RULES, Costs, Venue, buying_power
 from tbot_core.model import Account
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from decimal import Decimal
 
     from tbot_broker_paper.config import Config
     from tbot_core.bars import Minute
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 ACCOUNT_ID: Final = "PAPER"
 DEMO_FIRST_DAY: Final = dt.date(2026, 3, 2)
-_LEVERAGE: Final = 2
 
 
 class PaperBroker:
@@ -155,7 +154,7 @@ class PaperBroker:
             account_id=ACCOUNT_ID,
             equity=equity,
             cash=self._book.cash,
-            buying_power=max(_LEVERAGE * equity - self._book.gross, Decimal(0)),
+            buying_power=buying_power(equity, self._book.gross),
         )
 
     def _open_venue(self) -> Venue:
