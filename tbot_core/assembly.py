@@ -6,6 +6,7 @@ import csv
 from collections import defaultdict
 from collections.abc import Mapping
 from decimal import Decimal
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,9 +15,8 @@ import attrs
 from tbot_core import settings as configuration
 from tbot_core.calendar import ExchangeCalendar, Session
 from tbot_core.clock import Clock
-from tbot_core.contracts import Context, FeedSource, Filter, Needs, Plugin, RiskCheck, SecretValue, Strategy, VenueRules
+from tbot_core.contracts import Context, FeedSource, Filter, Needs, Plugin, RiskCheck, Strategy, VenueRules
 from tbot_core.decide import Entrant, Rules
-from tbot_core.declaration import Declared
 from tbot_core.errors import PluginError, SettingsError
 from tbot_core.model import UNITS_PER_SHARE
 from tbot_core.plugins import catalogue, guard, lock
@@ -34,6 +34,7 @@ from tbot_core.window import Window
 from tbot_core.windows import anchor_named, missed_bell, named_window, place
 
 if TYPE_CHECKING:
+    from tbot_core.declaration import Declared
     from tbot_core.settings import Mode, Sources
 
 SIMULATOR: Final = "paper"
@@ -237,7 +238,7 @@ def _wanted(texts: Mapping[str, str], mode: Mode) -> list[tuple[str, str]]:
 
 
 def _declared(loaded: tuple[Loaded, ...]) -> list[Declared]:
-    return [Declared(kind=one.entry.kind, name=one.entry.name, config=one.plugin.config) for one in loaded]
+    return [one.declared for one in loaded]
 
 
 def _filters(assembly: Assembly) -> dict[str, Filter]:
@@ -255,17 +256,18 @@ def _context(settings: Settings, clock: Clock, loaded: Loaded) -> Context:
     )
 
 
-def handed(settings: Settings, plugin: str, wanted: frozenset[str]) -> Mapping[str, Mapping[str, SecretValue]]:
-    """The plugin's own fields of each category that it wants; a simulation does without a file that is not there.
+def handed(settings: Settings, plugin: str, wanted: Mapping[str, type[Any] | None]) -> Mapping[str, Any]:
+    """For each category that the plugin wants an object of its class; a simulation does without a file that is absent.
 
-    Raises VaultError for one that cannot be opened, and PluginError for a category that does not exist.
+    Raises VaultError for one that cannot be opened or does not hold what the class asks for, and PluginError for a
+    category that no plugin is given.
     """
-    found: dict[str, Mapping[str, SecretValue]] = {}
-    for category in sorted(wanted):
-        if category not in CATEGORIES or CATEGORIES[category].shape == "text":
-            raise PluginError(f"The plugin {plugin} wants secrets of {category}, which is no category.", "Update it.")
+    found: dict[str, Any] = {}
+    for category, schema in sorted(wanted.items(), key=itemgetter(0)):
+        kind = CATEGORIES.get(category)
+        if kind is None or schema is None or not (kind.by_plugin or kind.shape == "object"):
+            raise PluginError(f"The plugin {plugin} cannot be given secrets of {category}.", "Update it.")
         opened = vault(settings.instance, settings.deployment, live=settings.mode == "live")
         if opened.store.has_file(category) or settings.mode not in SIMULATIONS:
-            section = None if CATEGORIES[category].shape == "object" else plugin
-            found[category] = opened.read_section(category, section)
+            found[category] = opened.read_as(schema, category, plugin if kind.by_plugin else None)
     return found

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core import audit
+from tbot_core.declaration import Declared
 from tbot_core.errors import TbotError, VaultError
 from tbot_core.journal import read_journal
 from tbot_core.plugins import catalogue, lock
 from tbot_core.seams import disk, environ, log, spawn
 from tbot_core.settings.access import vault
 from tbot_core.settings.findings import Level
+from tbot_core.settings.holdings import schemas
 from tbot_core.settings.identified import identity
 from tbot_core.settings.instance import Instance
 from tbot_core.settings.sources import Sources, deployment_of
@@ -68,13 +70,14 @@ class Row:
 
 @attrs.frozen(kw_only=True)
 class Subject:
-    """The instance that is checked: its settings files as they were read, and the moment."""
+    """The instance that is checked: its settings files as they were read, the moment, what its plugins declare."""
 
     instance: Instance
     sources: Sources
     now: datetime
     strict: bool = False
     allow_shared_key: bool = False
+    declared: tuple[Declared, ...] = ()
 
     def vault(self) -> Vault:
         """The instance's vault."""
@@ -117,7 +120,8 @@ def _secrets(subject: Subject) -> Iterator[Row]:
     before = {"bot_identity", *(name for name, it in _SOURCES.items() if getattr(sources, it).sealed)}
     standings = opened.status()
     faults = [it.fault for it in sources.both if isinstance(it.fault, VaultError)]
-    faults += [*opened.verify(without=before), *(fault for it in standings for fault in it.faults)]
+    faults += opened.verify(schemas(subject.declared), without=before)
+    faults += [fault for it in standings for fault in it.faults]
     for fault in {it.message: it for it in faults}.values():
         allowed = fault.code == _SHARED and subject.allow_shared_key
         loose = allowed or (fault.code in _LOOSE and not subject.strict)

@@ -11,7 +11,7 @@ declare in the same way::
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import time
 from decimal import Decimal
 from typing import Any, Final, Generic, TypedDict, TypeVar, Unpack, overload
@@ -82,13 +82,22 @@ class Declaration:
     file: str = ".env_bot"
 
 
+@attrs.frozen
+class NoSettings:
+    """The config of what reads no settings."""
+
+
 @attrs.frozen(kw_only=True)
 class Declared:
-    """A plugin's settings: `config` is its frozen attrs class, `kind` the singular (broker, strategy, filter, ...)."""
+    """What a plugin reads: `config` is the frozen attrs class of its settings, `secrets` has one for each category.
+
+    `kind` is the singular (broker, strategy, filter, ...).
+    """
 
     kind: str
     name: str
-    config: type[Any]
+    config: type[Any] = NoSettings
+    secrets: Mapping[str, type[Any] | None] = attrs.field(factory=dict)
 
 
 def setting(name: str, kind: Kind[T], *, default: T | str, doc: str, **traits: Unpack[Traits]) -> T:

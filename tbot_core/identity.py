@@ -11,9 +11,9 @@ from tbot_core.errors import SettingsError
 
 FIELD: Final = "BOT_IDENTITY_STRING"
 PATTERN: Final = re.compile(r"([A-Z]{2,6})_([A-Z]{2,4})_([A-Z]{2,10})_([A-Z0-9]{2,6})")
-_REMEDY: Final = (
-    "Write ENTITY_JURISDICTION_BROKER_BOTID: 2 to 6, 2 to 4 and 2 to 10 capital letters, then 2 to 6 capital letters "
-    "or digits, as in ACME_US_ALPACA_B01."
+ALLOWED: Final = (
+    "ENTITY_JURISDICTION_BROKER_BOTID: 2 to 6, 2 to 4 and 2 to 10 capital letters, then 2 to 6 capital letters or "
+    "digits, as in ACME_US_ALPACA_B01"
 )
 
 
@@ -31,7 +31,7 @@ class Identity:
         """The identity of its text; raises SettingsError where that is none."""
         found = PATTERN.fullmatch(text)
         if found is None:
-            raise SettingsError(f"{FIELD}: the text is no identity of a bot.", _REMEDY)
+            raise SettingsError(f"{FIELD}: the text is no identity of a bot.", f"Write {ALLOWED}.")
         entity, jurisdiction, broker, bot_id = found.groups()
         return cls(entity=entity, jurisdiction=jurisdiction, broker=broker, bot_id=bot_id)
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import attrs
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+
+def _schemas(_owner: object, field: attrs.Attribute[Mapping[str, Any]], value: object) -> None:
+    if not isinstance(value, Mapping) or not all(
+        isinstance(name, str) and name.strip() and (schema is None or attrs.has(schema))
+        for name, schema in value.items()
+    ):
+        raise TypeError(f"{field.name} must map categories to attrs classes")
 
 
 def _words(_owner: object, field: attrs.Attribute[frozenset[str]], value: object) -> None:
@@ -19,11 +25,13 @@ def _words(_owner: object, field: attrs.Attribute[frozenset[str]], value: object
 class PluginNeeds:
     """A plugin's needs; the default needs nothing.
 
-    `secrets` are the categories of secrets that it is given; `hosts` the names of the hosts that it talks to;
-    `subprocess`: it starts programs; `orders`: it submits and cancels orders. Raises TypeError for other types.
+    `secrets` are the categories of secrets that it is given, each with the attrs class that its values are read into
+    (see `tbot_core.credentials`), or None where only the name is known, as in a lock; two needs with the same names are
+    equal. `hosts` are the names of the hosts that it talks to; `subprocess`: it starts programs; `orders`: it submits
+    and cancels orders. Raises TypeError for other types.
     """
 
-    secrets: frozenset[str] = attrs.field(default=frozenset(), validator=_words)
+    secrets: Mapping[str, type[Any] | None] = attrs.field(factory=dict, validator=_schemas, eq=frozenset)
     hosts: frozenset[str] = attrs.field(default=frozenset(), validator=_words)
     subprocess: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
     orders: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
@@ -34,7 +42,7 @@ class PluginNeeds:
         secrets, hosts = document["secrets"], document["hosts"]
         if not isinstance(secrets, list) or not isinstance(hosts, list):
             raise TypeError("secrets and hosts must be lists")
-        return cls(**{**document, "secrets": frozenset(secrets), "hosts": frozenset(hosts)})
+        return cls(**{**document, "secrets": dict.fromkeys(secrets), "hosts": frozenset(hosts)})
 
     @property
     def document(self) -> dict[str, object]:

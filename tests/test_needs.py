@@ -9,7 +9,10 @@ import pytest
 from tbot_core.needs import PluginNeeds
 
 MANY = PluginNeeds(
-    secrets=frozenset({"smtp", "alpaca"}), hosts=frozenset({"api.example.invalid"}), subprocess=True, orders=True
+    secrets={"smtp": PluginNeeds, "alpaca": None},
+    hosts=frozenset({"api.example.invalid"}),
+    subprocess=True,
+    orders=True,
 )
 
 

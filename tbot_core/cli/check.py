@@ -35,15 +35,20 @@ def command(*, home: Path | None, strict: bool, allow_shared_key: bool, as_json:
 def checked(home: Path | None, *, allow_shared_key: bool = False) -> tuple[Row, ...]:
     """Every row about the instance, failing ones first; the settings are judged as for paper trading."""
     from tbot_core.buildcheck import Row, Subject, rows
-    from tbot_core.cli.config import check
+    from tbot_core.cli.config import check, known
     from tbot_core.clock import SystemClock
     from tbot_core.settings import Instance, read
 
     instance = Instance.at(home)
+    plugins = known(home)
     subject = Subject(
-        instance=instance, sources=read(instance), now=SystemClock().now(), allow_shared_key=allow_shared_key
+        instance=instance,
+        sources=read(instance),
+        now=SystemClock().now(),
+        allow_shared_key=allow_shared_key,
+        declared=plugins.declared,
     )
-    found = [Row(level=it.level, subject="settings", message=str(it)) for it in check(home, "paper")]
+    found = [Row(level=it.level, subject="settings", message=str(it)) for it in check(home, "paper", plugins)]
     order = ("fail", "warn", "ok")
     return tuple(sorted((*found, *rows(subject)), key=lambda row: order.index(row.level)))
 

@@ -91,7 +91,7 @@ def edit_command(*, home: Path | None) -> None:
     from tbot_core.cli.changing import edited
     from tbot_core.seams.editor import edit
 
-    changed = edited(home, _plugins(home).declared, edit)
+    changed = edited(home, known(home).declared, edit)
     for one in changed:
         click.echo(f"{one.name} {one.sentence}")
     click.echo("A change applies from the next session." if changed else "No value was changed.")
@@ -111,31 +111,31 @@ def diff_command(*, other: Path, home: Path | None, as_json: bool) -> None:
     """Say what changed since another trading configuration, and what that does to the risk, in money."""
     from tbot_core.cli.changing import compared
 
-    found = compared(home, _plugins(home).declared, other)
+    found = compared(home, known(home).declared, other)
     lines = [f"{one.name} {one.sentence}" for one in found] or ["No value differs."]
     emit({"changes": [attrs.asdict(one) for one in found]}, as_json=as_json, lines=lines)
 
 
-def check(home: Path | None, mode: Mode) -> tuple[Finding, ...]:
+def check(home: Path | None, mode: Mode, plugins: Known | None = None) -> tuple[Finding, ...]:
     """Every finding about the instance's settings for a run in this mode, failing ones first."""
     from tbot_core.settings.report import report
 
-    known = _plugins(home)
-    found = report(home, mode=mode, declared=known.declared, installed=known.installed)
+    plugins = plugins or known(home)
+    found = report(home, mode=mode, declared=plugins.declared, installed=plugins.installed)
     level: Level = "fail" if mode in {"paper", "live"} else "warn"
-    return (*(Finding(level=level, message=failure) for failure in known.failures), *found)
+    return (*(Finding(level=level, message=failure) for failure in plugins.failures), *found)
 
 
 def declared(home: Path | None) -> tuple[Declared, ...]:
     """What the enabled plugins declare."""
-    return _plugins(home).declared
+    return known(home).declared
 
 
 def show(home: Path | None, mode: Mode) -> Settings:
     """The settings as they hold; SettingsError when they are not valid."""
     from tbot_core.settings.loading import load
 
-    return load(home, mode=mode, declared=_plugins(home).declared)
+    return load(home, mode=mode, declared=known(home).declared)
 
 
 def explain(home: Path | None, key: str) -> dict[str, Any]:
@@ -146,7 +146,7 @@ def explain(home: Path | None, key: str) -> dict[str, Any]:
     from tbot_core.settings.loading import examine
     from tbot_core.settings.report import NOT_ACTED_ON
 
-    examined = examine(home, mode="demo", declared=_plugins(home).declared)
+    examined = examine(home, mode="demo", declared=known(home).declared)
     effective = _find(examined.values, key)
     one = effective.declaration
     return {
@@ -169,19 +169,20 @@ def explain(home: Path | None, key: str) -> dict[str, Any]:
 
 
 @attrs.frozen(kw_only=True)
-class _Plugins:
+class Known:
+    """The plugins that are installed, what the enabled ones declare, and a sentence for each that does not load."""
+
     installed: frozenset[tuple[str, str]]
     declared: tuple[Declared, ...]
     failures: tuple[str, ...]
 
 
-def _plugins(home: Path | None) -> _Plugins:
+def known(home: Path | None) -> Known:
     """What is installed, what the enabled plugins declare, and a sentence for each of these that does not load.
 
     Those that would not come back are held back, as in a run.
     """
     from tbot_core.clock import SystemClock
-    from tbot_core.declaration import Declared
     from tbot_core.plugins import catalogue, guard
     from tbot_core.plugins.loader import Loader
     from tbot_core.settings.instance import Instance
@@ -195,9 +196,9 @@ def _plugins(home: Path | None) -> _Plugins:
         wanted = frozenset()  # the file that cannot be read is a finding of its own
     fit, held = guard.held_back(wanted, listings, Instance.at(home).data, SystemClock().now())
     loaded, failed = Loader().offers(fit, listings)
-    return _Plugins(
+    return Known(
         installed=installed,
-        declared=tuple(Declared(kind=it.entry.kind, name=it.entry.name, config=it.plugin.config) for it in loaded),
+        declared=tuple(it.declared for it in loaded),
         failures=tuple(failure.sentence for failure in (*held, *failed)),
     )
 

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from tbot_core.cli.options import home_option
-from tbot_core.errors import SettingsError, UsageError
+from tbot_core.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import TextIO
 
+    from tbot_core.errors import VaultError
+    from tbot_core.policy import Deployment
     from tbot_core.settings import Instance
 
 PAPER: Final = Path(__file__).parents[1] / "paper.env_bot"
@@ -49,7 +51,10 @@ def command(*, paper: bool, document: TextIO | None, from_env: bool, home: Path 
     elif not paper and not from_env:
         wanted = asked()
     if from_env:
-        wanted = {**vendors(), **wanted}
+        taken, rest = vendors()
+        wanted = {**taken, **wanted}
+        for name in rest:
+            click.echo(f"{name} is not taken over: no field is called so.")
     make(instance, wanted)
     click.echo(f"{instance.home} is an instance now. Its keys lie in storage/keys: back them up elsewhere.")
     return _checked(home)
@@ -70,7 +75,7 @@ def refuse_occupied(instance: Instance) -> None:
 def make(instance: Instance, wanted: Mapping[str, Any]) -> None:
     """Make everything: `wanted` gives categories their content, settings as {variable: value} over the paper ones.
 
-    Raises UsageError for an unknown category, SettingsError for an identity that is none.
+    Raises UsageError for an unknown category, VaultError for content that does not hold; nothing is made then.
     """
     from tbot_core.journal import open_journal
     from tbot_core.seams import disk
@@ -82,6 +87,7 @@ def make(instance: Instance, wanted: Mapping[str, Any]) -> None:
 
     contents = _contents(wanted)
     deployment = deployment_of(parse(".env", contents["env"]))
+    _judge(instance, deployment, contents)
     for folder in FOLDERS:
         disk.make_folder(instance.path(folder))
     _ignore(instance)
@@ -108,44 +114,49 @@ def read(text: str) -> dict[str, Any]:
     return found
 
 
-def vendors() -> dict[str, dict[str, dict[str, str]]]:
-    """What the vendors' usual variables hold, by category and plugin; UsageError when none is set."""
-    from tbot_core.seams import environ
+def vendors() -> tuple[dict[str, dict[str, dict[str, str]]], tuple[str, ...]]:
+    """What the vendors' usual variables hold, by category and plugin, and the names of those that nothing is made of.
 
+    UsageError when none is set, and when two of them disagree.
+    """
+    from tbot_core.credentials import entries
+    from tbot_core.seams import environ
+    from tbot_core.settings.holdings import schemas
+
+    known = schemas()
     found: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
+    rest: list[str] = []
     for prefix, (category, plugin) in _VENDORS.items():
+        fields = {word: it.name for it in entries(known[category, plugin]).values() for word in (it.name, *it.aliases)}
         for name, value in environ.vendor(prefix).items():
-            found[category][plugin][name.lower()] = value
+            field = fields.get(name.lower())
+            if field is None:
+                rest.append(f"{prefix}{name}")
+            elif found[category][plugin].setdefault(field, value) != value:
+                raise UsageError(f"{prefix}{name} and another variable give {plugin}.{field}.", "Unset one of them.")
     if not found:
         raise UsageError(f"No variable begins with {', '.join(_VENDORS)}.", "Set them for this one command.")
-    return {category: {name: dict(fields) for name, fields in part.items()} for category, part in found.items()}
+    return {category: {name: dict(part) for name, part in one.items()} for category, one in found.items()}, tuple(rest)
 
 
 def asked() -> dict[str, Any]:
     """What a person answers: identity, broker, and its credentials unseen."""
-    from tbot_core.identity import FIELD, Identity
+    from tbot_core.cli.asking import fields
+    from tbot_core.settings.holdings import BotIdentity, schemas
 
-    def checked(text: str) -> str:
-        try:
-            return Identity.parse(text.strip()).text
-        except SettingsError as fault:
-            raise click.BadParameter(fault.remedy) from fault
-
-    identity = click.prompt("Identity of the bot (ENTITY_JURISDICTION_BROKER_BOTID)", value_proc=checked)
+    identity = fields(BotIdentity, anew=True)
     broker = click.prompt("Broker", default="PAPER").strip().upper()
-    wanted: dict[str, Any] = {"bot_identity": {FIELD: identity}, "env_bot": {"BROKER_NAME": broker}}
-    fields: dict[str, str] = {}
-    while broker != "PAPER" and (name := click.prompt("Field of its credentials (empty ends)", default="").strip()):
-        fields[name] = click.prompt(name, hide_input=True)
-    if fields:
-        wanted["broker"] = {broker.lower(): fields}
+    wanted: dict[str, Any] = {"bot_identity": identity, "env_bot": {"BROKER_NAME": broker}}
+    if broker != "PAPER":
+        credentials = fields(schemas().get(("broker", broker.lower())), anew=True)
+        wanted |= {"broker": {broker.lower(): credentials}} if credentials else {}
     return wanted
 
 
 def _contents(wanted: Mapping[str, Any]) -> dict[str, bytes]:
-    """The plaintext of each category, checked before anything is written."""
+    """The plaintext of each category."""
     from tbot_core.declaration import declarations
-    from tbot_core.identity import FIELD, Identity
+    from tbot_core.identity import FIELD
     from tbot_core.policy import Deployment
     from tbot_core.seams import chance, disk
     from tbot_core.vault.categories import CATEGORIES
@@ -154,7 +165,6 @@ def _contents(wanted: Mapping[str, Any]) -> dict[str, bytes]:
     if unknown:
         raise UsageError(f"Unknown categories: {', '.join(unknown)}.", f"Known are {', '.join(CATEGORIES)}.")
     identity = wanted.get("bot_identity") or {FIELD: f"TBOT_US_PAPER_{chance.token(4).upper()}"}
-    Identity.parse(str(identity.get(FIELD, "")))
     defaults = "".join(f"{one.name}={one.default_text}\n" for one in declarations(Deployment).values())
     contents = {
         name: json.dumps(part, sort_keys=True, ensure_ascii=False).encode() for name, part in wanted.items() if part
@@ -163,6 +173,21 @@ def _contents(wanted: Mapping[str, Any]) -> dict[str, bytes]:
     contents["env"] = with_values(defaults, wanted.get("env", {}))
     contents["env_bot"] = with_values(disk.read_text(PAPER), wanted.get("env_bot", {}))
     return contents
+
+
+def _judge(instance: Instance, deployment: Deployment, contents: Mapping[str, bytes]) -> None:
+    """Raises VaultError, which names every field that is wrong."""
+    from tbot_core.settings.holdings import schemas
+    from tbot_core.vault.categories import place
+    from tbot_core.vault.codes import together
+    from tbot_core.vault.schemas import judge
+
+    faults: list[VaultError] = []
+    for category, data in contents.items():
+        here = place(category, instance, deployment)
+        faults += judge(memoryview(data), category, here.shown(here.file), schemas())
+    if faults:
+        raise together(faults)
 
 
 def with_values(text: str, changes: Mapping[str, object]) -> bytes:

@@ -14,7 +14,8 @@ from tbot_core.seams.secret import SHOWN
 from tbot_core.settings import Instance, read
 from tbot_core.vault import content, rotation
 from tbot_core.vault.categories import CATEGORIES
-from tbot_core.vault.codes import Code
+from tbot_core.vault.codes import Code, together
+from tbot_core.vault.schemas import judge
 from tbot_core.vault.vault import Standing
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from tbot_core.audit import Anchor, Line
     from tbot_core.vault.rotation import Rotated
+    from tbot_core.vault.schemas import Schemas
     from tbot_core.vault.vault import Upgrade, Vault
 
 _ANEW: Final = frozenset(
@@ -56,7 +58,7 @@ def shown(home: Path | None, category: str | None = None) -> tuple[Shown, ...]:
 
 def verified(home: Path | None) -> tuple[VaultError, ...]:
     """What is wrong with the encrypted files and their keys."""
-    return _vault(home, mending=True, ready=False).verify()
+    return _vault(home, mending=True, ready=False).verify(known(home))
 
 
 def accesses(home: Path | None, *, verify: bool) -> tuple[tuple[Line, ...], Anchor | None]:
@@ -91,7 +93,7 @@ def put(home: Path | None, category: str, values: Mapping[str, Any]) -> Path:
 
     vault = _vault(home, mending=category == "env")
     data = _merged(category, _held(vault, category), values)
-    _judge(home, vault, category, data)
+    _judge(home, vault, category, data, only=values)
     keep(vault, category, data)
     return vault.store.place(category).file
 
@@ -181,16 +183,30 @@ def _merged(category: str, held: bytes, values: Mapping[str, Any]) -> bytes:
     return json.dumps(found, sort_keys=True, ensure_ascii=False).encode()
 
 
-def _judge(home: Path | None, vault: Vault, category: str, data: bytes) -> None:
-    """Raises VaultError or SettingsError for content that the category's reader would refuse."""
-    from tbot_core.identity import FIELD, Identity
+def _judge(home: Path | None, vault: Vault, category: str, data: bytes, only: Mapping[str, Any] | None = None) -> None:
+    """Raises VaultError or SettingsError for content that the category's reader would refuse.
 
+    With `only`, sections of other names are judged by their shape alone: what is wrong there was so before.
+    """
     here = vault.store.place(category)
-    content.check(memoryview(data), category, here.shown(here.file), CATEGORIES[category].shape)
+    file = here.shown(here.file)
+    if faults := judge(memoryview(data), category, file, known(home), only):
+        raise together(faults)
     if CATEGORIES[category].shape == "text":
-        _load(home, category, here.shown(here.file), data)
-    elif category == "bot_identity":
-        Identity.parse(str(json.loads(data).get(FIELD, "")))
+        _load(home, category, file, data)
+
+
+def is_held(home: Path | None, category: str) -> bool:
+    """Whether the category has a file."""
+    return _vault(home, mending=True, ready=False).store.has_file(category)
+
+
+def known(home: Path | None) -> Schemas:
+    """The classes that judge secrets, those of the enabled plugins among them."""
+    from tbot_core.cli.config import declared
+    from tbot_core.settings.holdings import schemas
+
+    return schemas(declared(home))
 
 
 def _load(home: Path | None, category: str, name: str, data: bytes) -> None:

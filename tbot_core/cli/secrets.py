@@ -90,7 +90,7 @@ def set_command(*, category: str, document: TextIO | None, home: Path | None) ->
     """
     from tbot_core.cli.sealing import put
 
-    file = put(home, category, _values(category, document))
+    file = put(home, category, _values(home, category, document))
     click.echo(f"{file} holds the values. They apply from the next start.")
 
 
@@ -114,7 +114,7 @@ def rekey_command(*, category: str, document: TextIO | None, home: Path | None) 
     """Give CATEGORY a new key and new values, also where its key is lost; what it held before is gone."""
     from tbot_core.cli.sealing import rekeyed
 
-    done = rekeyed(home, category, _values(category, document))
+    done = rekeyed(home, category, _values(home, category, document))
     click.echo(f"{category} has the key {done.after}.")
 
 
@@ -153,30 +153,26 @@ def rotate_command(*, categories: tuple[str, ...], resume: bool, abort: bool, ho
         click.echo(line)
 
 
-def _values(category: str, document: TextIO | None) -> dict[str, Any]:
+def _values(home: Path | None, category: str, document: TextIO | None) -> dict[str, Any]:
     """From the document, else from a person. Raises UsageError, which quotes nothing of it."""
-    from tbot_core.cli.sealing import parsed
+    from tbot_core.cli.asking import fields
+    from tbot_core.cli.sealing import is_held, known, parsed
+    from tbot_core.vault.schemas import key
 
     if document is not None:
         return parsed(document.read())
-    if CATEGORIES[category].shape == "text":
+    kind, section = CATEGORIES[category], ""
+    if kind.shape == "text":
         raise UsageError(
             f"{category} holds settings, which are not asked for one by one.",
             f"`tbot secrets edit {category}` changes them; --from-json takes an object of them.",
         )
-    if CATEGORIES[category].shape == "sections":
-        section = click.prompt("User" if category == "login" else "Plugin").strip()
-        return {section: _asked()}
-    return _asked()
-
-
-def _asked() -> dict[str, Any]:
-    fields: dict[str, Any] = {}
-    while name := click.prompt("Field (empty ends)", default="", show_default=False).strip():
-        fields[name] = click.prompt(name, hide_input=True)
-    if not fields:
+    if kind.shape == "sections":
+        section = click.prompt("Plugin" if kind.by_plugin else "User").strip()
+    found = fields(known(home).get(key(category, section)), anew=bool(section) or not is_held(home, category))
+    if not found:
         raise UsageError("No field was given.", "Name at least one.")
-    return fields
+    return {section: found} if section else dict(found)
 
 
 def _listing(rows: tuple[Shown, ...]) -> Iterator[str]:

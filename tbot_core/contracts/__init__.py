@@ -13,7 +13,8 @@ from tbot_core.contracts.broker import (
 )
 from tbot_core.contracts.deciding import Check, Explains, Filter, Needs, RiskCheck, Screens, Strategy
 from tbot_core.contracts.feed import Feed, FeedLabel, FeedRequest, FeedSession, FeedSource
-from tbot_core.contracts.plugin import Context, KeyProvider, Log, Plugin, RunInfo, SecretValue
+from tbot_core.contracts.plugin import Context, KeyProvider, Log, Plugin, RunInfo
+from tbot_core.credentials import SecretValue
 
 __all__ = [
     "Broker",

@@ -29,27 +29,19 @@ class Log(Protocol):
         """Something failed."""
 
 
-class SecretValue(Protocol):
-    """A secret that shows itself nowhere, unless it is told to."""
-
-    def reveal(self) -> str:
-        """The value as text, for a library that wants text."""
-
-    def wipe(self) -> None:
-        """Overwrite the value, once it is no longer needed."""
-
-
 @attrs.frozen(kw_only=True)
 class Context:
     """What a plugin is built with: the clock, a logger of its own, and a folder of its own inside the instance.
 
-    `secrets` holds, by category, the plugin's own fields of the categories that its `needs` name, and nothing else.
+    `secrets` holds, for each category that its `needs` name, an object of the class that they give for it, filled from
+    the plugin's own section, or from the whole of a category that has none. A trial holds none; a simulation lacks
+    those whose file is not there.
     """
 
     clock: Clock
     log: Log
     data_dir: Path
-    secrets: Mapping[str, Mapping[str, SecretValue]] = attrs.field(factory=dict, repr=False)
+    secrets: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
 
 
 @attrs.frozen(kw_only=True)

@@ -13,6 +13,7 @@ import pluggy
 
 from tbot_core import hookspecs
 from tbot_core.contracts import Broker, Filter, Plugin, Strategy
+from tbot_core.declaration import Declared
 from tbot_core.errors import PluginError
 from tbot_core.needs import PluginNeeds
 from tbot_core.plugins.catalogue import Entry
@@ -38,6 +39,16 @@ class Loaded:
     entry: Entry
     plugin: Plugin
     subject: object = attrs.field(eq=False, repr=False)
+
+    @property
+    def declared(self) -> Declared:
+        """What it declares."""
+        return Declared(
+            kind=self.entry.kind,
+            name=self.entry.name,
+            config=self.plugin.config,
+            secrets=self.plugin.needs.secrets,
+        )
 
 
 class Loader:

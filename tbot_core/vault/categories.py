@@ -47,6 +47,11 @@ class Category:
     shape: Shape
     suffix: str = ""
 
+    @property
+    def by_plugin(self) -> bool:
+        """Whether its sections are those of plugins; the sections of `login` are users."""
+        return self.shape == "sections" and self.name != "login"
+
 
 @attrs.frozen(kw_only=True)
 class Place:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import enum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tbot_core.errors import VaultError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _RESTORE_KEY: Final = "Restore it from a backup, or run `tbot secrets rekey {category}` and enter the values again."
 _RESTORE_FILE: Final = "Restore it from a backup, or enter the values again with `tbot secrets set {category}`."
@@ -101,6 +104,9 @@ class Code(enum.Enum):
     CONTENT_ABSENT = (74, "its file {file} has no section {section}", _ENTER)
     CONTENT_SECTION = (75, "section {section} of its file {file} is no JSON object", _ENTER)
     CONTENT_EMPTY = (76, "field {section} of its file {file} is empty", _ENTER)
+    CONTENT_UNKNOWN = (77, "its file {file} has a field {section}; known there are {allowed}", _ENTER)
+    CONTENT_LACKING = (78, "its file {file} lacks the field {section}: {allowed}", _ENTER)
+    CONTENT_WRONG = (79, "field {section} of its file {file} is not {allowed}", _ENTER)
     PROVIDER_FAILED = (80, "the key provider failed to give or take the key of {file}", "Mend the key provider.")
     PROVIDER_KEY = (81, "the key provider gave no key of 32 bytes for {file}", "Mend the key provider.")
     PROVIDER_FIXED = (
@@ -204,12 +210,19 @@ BY_TEXT: Final = {code.text: code for code in Code}
 """Every code by its text."""
 
 
-def fault(code: Code, category: str, file: str, *, section: str = "") -> VaultError:
-    """The error of a code: it names the category, the file and the remedy, and nothing that was read."""
+def fault(code: Code, category: str, file: str, *, section: str = "", allowed: str = "") -> VaultError:
+    """The error of a code: it names the category, the file and the remedy, and no value that was read."""
     folder = file.rpartition("/")[0] or "."
-    said = {"category": category, "file": file, "folder": folder, "section": section}
+    said = {"category": category, "file": file, "folder": folder, "section": section, "allowed": allowed}
     message = f"{code.text} {category}: {code.sentence.format(**said)}."
     return VaultError(message, code.remedy.format(**said), code=code.text)
+
+
+def together(faults: Sequence[VaultError]) -> VaultError:
+    """Several errors of one category as one, with code and remedy of the first; ValueError for none."""
+    first, *others = faults
+    message = "\n".join((first.message, *(it.message for it in others)))
+    return VaultError(message, first.remedy, code=first.code)
 
 
 def table() -> str:
@@ -222,4 +235,6 @@ def table() -> str:
 
 
 def _shown(text: str) -> str:
-    return text.replace("{category}", "CATEGORY").format(file="FILE", folder="FOLDER", section="NAME")
+    return text.replace("{category}", "CATEGORY").format(
+        file="FILE", folder="FOLDER", section="NAME", allowed="ALLOWED"
+    )

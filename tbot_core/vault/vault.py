@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import attrs
 
@@ -14,7 +14,7 @@ from tbot_core.errors import VaultError
 from tbot_core.policy import Deployment
 from tbot_core.seams import chance, private
 from tbot_core.seams.private import System
-from tbot_core.vault import categories, content, files, formats, keys
+from tbot_core.vault import categories, content, files, formats, keys, schemas
 from tbot_core.vault.categories import Home
 from tbot_core.vault.codes import Code, fault
 from tbot_core.vault.store import Opened, Store
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
     from tbot_core.seams.private import Flaw
     from tbot_core.seams.secret import Secret
+    from tbot_core.vault.schemas import Schemas
 
+T = TypeVar("T")
 Action = Literal["open", "decrypt", "deny", "write", "rotate", "export", "retire", "backup", "restore"]
 
 
@@ -132,6 +134,16 @@ class Vault:
                 self.note("deny", category, error.code, opened.key_id)
                 raise
 
+    def read_as(self, schema: type[T], category: str, plugin: str | None = None) -> T:
+        """The same fields as an object of the class, which judges them. VaultError names every field that is wrong."""
+        here = self.store.place(category)
+        fields = self.read_section(category, plugin)
+        try:
+            return schemas.fill(schema, fields, schemas.Spot(category, here.shown(here.file), plugin or ""))
+        except VaultError as error:
+            self.note("deny", category, error.code)
+            raise
+
     def write(self, category: str, plaintext: bytes | bytearray | memoryview) -> None:
         """Encrypt with the category's current key and replace its file, once it has been proven to open."""
         here = self.store.place(category)
@@ -160,20 +172,21 @@ class Vault:
         """How each category stands; nothing is decrypted, and what is wrong is told, not raised."""
         return tuple(self._standing(category) for category in categories.CATEGORIES)
 
-    def verify(self, *, without: Container[str] = ()) -> tuple[VaultError, ...]:
+    def verify(self, known: Schemas | None = None, *, without: Container[str] = ()) -> tuple[VaultError, ...]:
         """Open every file that is there and judge its content; returns what is wrong, loose modes among it.
 
-        Categories of `without` are not opened: somebody else does it.
+        Sections and categories that `known` has no class for are judged by their shape. Categories of `without` are not
+        opened: somebody else does it.
         """
         found: list[VaultError] = []
-        for category, kind in categories.CATEGORIES.items():
+        for category in categories.CATEGORIES:
             if category in without or not self.store.has_file(category):
                 continue
             here = self.store.place(category)
             try:
                 with self.read(category) as opened:
                     found += opened.flaws
-                    content.check(opened.view, category, here.shown(here.file), kind.shape)
+                    found += schemas.judge(opened.view, category, here.shown(here.file), known or {})
             except VaultError as error:
                 found.append(error)
         return (*found, *self.shared_keys())

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 CANARY = "canary-7f3a91c0"
 DOCUMENT = {
     "bot_identity": {"BOT_IDENTITY_STRING": "ACME_US_ALPACA_B01"},
-    "broker": {"alpaca": {"api_key": CANARY, "mode": "paper"}},
+    "broker": {"alpaca": {"api_key": CANARY, "api_secret": "s-123456", "mode": "paper"}},
     "env_bot": {"SEED": 9, "MIN_REL_VOLUME": "0.5"},
 }
 
@@ -88,7 +88,9 @@ def test_values_come_from_a_document(tmp_path: Path) -> None:
         ("{", "no JSON object"),
         ('{"broker": 1}', "no JSON object"),
         ('{"brokr": {}}', "Unknown categories: brokr"),
-        ('{"bot_identity": {"BOT_IDENTITY_STRING": "acme"}}', "no identity of a bot"),
+        ('{"bot_identity": {"BOT_IDENTITY_STRING": "acme"}}', "is not ENTITY_JURISDICTION"),
+        ('{"smtp": {"port": 25, "colour": "red"}}', "lacks the field host"),
+        ('{"smtp": {"port": 25, "colour": "red"}}', "a field colour; known there are host"),
         ('{"env_bot": {"SEED": "1\\n2"}}', "holds a line break"),
     ],
 )
@@ -103,20 +105,34 @@ def test_a_document_that_is_wrong_makes_nothing(
     assert not home.exists()
 
 
-def test_vendors_variables_are_taken_over_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """--from-env puts them under the plugins' names; without any it refuses."""
-    assert cli.invoke(["init", "--from-env", "--home", str(tmp_path)]) == 2
+def test_vendors_variables_are_taken_over_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--from-env puts them under the plugins' names and fields, and says what it leaves; it refuses where it cannot."""
+    home = tmp_path / "x"
+    made = ["init", "--from-env", "--home", str(home)]
+    assert cli.invoke(made) == 2
     monkeypatch.setenv("APCA_API_KEY_ID", CANARY)
     monkeypatch.setenv("FINNHUB_API_KEY", "f-key-123456")
-    assert cli.invoke(["init", "--from-env", "--home", str(tmp_path)]) == 0
-    vault = access.vault(Instance(tmp_path), Deployment())
-    assert vault.read_section("broker", "alpaca")["api_key_id"].reveal() == CANARY
+    assert cli.invoke(made) == 3
+    assert "lacks the field alpaca.api_secret" in capsys.readouterr().err
+    monkeypatch.setenv("ALPACA_API_SECRET_KEY", "s-123456")
+    monkeypatch.setenv("ALPACA_API_KEY", "another")
+    assert cli.invoke(made) == 2
+    assert "APCA_API_KEY_ID and another variable give alpaca.api_key" in capsys.readouterr().err
+    assert not home.exists()
+    monkeypatch.setenv("ALPACA_API_KEY", CANARY)
+    monkeypatch.setenv("IB_INSECURE", "yes")
+    assert cli.invoke(made) == 0
+    assert "IB_INSECURE is not taken over" in capsys.readouterr().out
+    vault = access.vault(Instance(home), Deployment())
+    assert vault.read_section("broker", "alpaca")["api_key"].reveal() == CANARY
     assert vault.read_section("screener_api", "finnhub")["api_key"].reveal() == "f-key-123456"
 
 
 def test_the_wizard_asks_unseen(tmp_path: Path) -> None:
     """Identity, broker and credentials are asked for; a wrong identity is asked for again, and no secret is shown."""
-    answers = f"acme\nACME_US_ALPACA_B01\nalpaca\napi_key\n{CANARY}\n\n"
+    answers = f"acme\nACME_US_ALPACA_B01\nalpaca\n{CANARY}\ns-123456\n\n\n\n"
     result = CliRunner().invoke(cli.group, ["init", "--home", str(tmp_path)], input=answers)
     assert "ENTITY_JURISDICTION_BROKER_BOTID" in result.output
     assert CANARY not in result.output

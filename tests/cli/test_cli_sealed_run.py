@@ -9,11 +9,14 @@ from base64 import b64encode
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 
 from tbot_core import cli
 from tbot_core.assembly import handed
 from tbot_core.audit import entries
+from tbot_core.credentials import SecretValue, entry, hidden
+from tbot_core.declaration import integer, text
 from tbot_core.errors import PluginError, VaultError
 from tbot_core.seams import disk
 from tbot_core.settings import Instance, load
@@ -25,8 +28,24 @@ CANARY = "canary-51d0b7e2"
 DOCUMENT: dict[str, Any] = {
     "bot_identity": {"BOT_IDENTITY_STRING": "ACME_US_PAPER_B01"},
     "broker": {"paper": {"token": CANARY}, "other": {"token": "not for you"}},
-    "smtp": {"password": CANARY},
+    "smtp": {"host": "mail.example", "password": CANARY},
 }
+
+
+@attrs.frozen(kw_only=True)
+class Token:
+    """What the paper broker would be given."""
+
+    token: SecretValue = hidden(doc="A token.")
+
+
+@attrs.frozen(kw_only=True)
+class Mail:
+    """What a mail channel would be given."""
+
+    host: str = entry(text(), doc="A host.")
+    port: int = entry(integer(), default="25", doc="A port.")
+    password: SecretValue | None = hidden(doc="A password.", optional=True)
 
 
 @pytest.fixture
@@ -51,24 +70,28 @@ def test_a_run_trades_from_encrypted_files_and_leaks_nothing(home: Path, capsys:
 
 
 def test_a_plugin_is_handed_its_own_section_and_no_other(home: Path) -> None:
-    """Only the declared categories, and of those only the plugin's fields; nothing by default."""
+    """Only the declared categories, each as its class; nothing by default, and no settings, users or unknown ones."""
     settings = load(home, mode="paper")
-    assert handed(settings, "paper", frozenset()) == {}
-    found = handed(settings, "paper", frozenset({"broker", "smtp"}))
+    assert handed(settings, "paper", {}) == {}
+    found = handed(settings, "paper", {"broker": Token, "smtp": Mail})
     assert set(found) == {"broker", "smtp"}
-    assert found["broker"]["token"].reveal() == CANARY
-    assert "not for you" not in repr(found)
+    assert found["broker"].token.reveal() == CANARY
+    assert (found["smtp"].host, found["smtp"].port, found["smtp"].password.reveal()) == ("mail.example", 25, CANARY)
+    assert CANARY not in repr(found)
     with pytest.raises(VaultError, match=r"TB-SEC-074 broker: .* no section stranger"):
-        handed(settings, "stranger", frozenset({"broker"}))
-    with pytest.raises(PluginError, match="no category"):
-        handed(settings, "paper", frozenset({"env_bot"}))
+        handed(settings, "stranger", {"broker": Token})
+    with pytest.raises(VaultError, match=r"(?s)TB-SEC-077 smtp: .* host; known there are token.*lacks the field token"):
+        handed(settings, "paper", {"smtp": Token})
+    for category, schema in (("env_bot", Token), ("login", Token), ("nothing", Token), ("broker", None)):
+        with pytest.raises(PluginError, match=f"cannot be given secrets of {category}"):
+            handed(settings, "paper", {category: schema})
 
 
 def test_a_category_that_is_not_there_is_fatal_outside_simulations(home: Path) -> None:
     """Paper refuses with the code, a replay does without."""
-    assert handed(load(home, mode="replay"), "paper", frozenset({"alert"})) == {}
+    assert handed(load(home, mode="replay"), "paper", {"alert": Token}) == {}
     with pytest.raises(VaultError, match="TB-SEC-051 alert"):
-        handed(load(home, mode="paper"), "paper", frozenset({"alert"}))
+        handed(load(home, mode="paper"), "paper", {"alert": Token})
 
 
 def test_listing_plugins_opens_no_secret(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

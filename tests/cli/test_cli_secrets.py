@@ -28,7 +28,7 @@ CANARY = "canary-3b9e77d1"
 def home(tmp_path: Path) -> Path:
     """A paper instance with a broker's credentials."""
     assert cli.invoke(["init", "--paper", "--home", str(tmp_path / "x")]) == 0
-    given(tmp_path / "x", "broker", {"alpaca": {"api_key": CANARY}})
+    given(tmp_path / "x", "broker", {"alpaca": {"api_key": CANARY, "api_secret": "s-123456"}})
     return tmp_path / "x"
 
 
@@ -154,7 +154,7 @@ def test_an_instance_without_secrets_has_nothing_to_tell(tmp_path: Path, capsys:
 
 def test_set_replaces_what_is_named_alone(home: Path) -> None:
     """Another section, field or variable stays as it was."""
-    given(home, "broker", {"tradier": {"token": "t-123456"}})
+    given(home, "broker", {"tradier": {"access_token": "t-123456"}})
     assert vault(home).read_section("broker", "alpaca")["api_key"].reveal() == CANARY
     given(home, "smtp", {"host": "a", "port": 25})
     given(home, "smtp", {"host": "b"})
@@ -162,17 +162,29 @@ def test_set_replaces_what_is_named_alone(home: Path) -> None:
     given(home, "env_bot", {"SEED": 11})
     assert load(home, mode="paper").simulation.seed == 11
     given(home, "env", {"BROKER_CREDENTIALS_PATH": "storage/secrets/b.enc"})
-    given(home, "broker", {"alpaca": {"api_key": "k-123456"}})
+    given(home, "broker", {"alpaca": {"api_key": "k-123456", "api_secret": "s"}})
     assert (home / "storage/secrets/b.enc").is_file()
 
 
 def test_values_are_typed_unseen(home: Path) -> None:
-    """Section and field are asked for, the value without an echo; no field, or a settings file, exits 2."""
+    """Each value by its meaning, secrets without an echo, what is not allowed again; no value exits 2."""
     run(home, "set", "alert", typed=f"telegram\ntoken\n{CANARY}\n\n")
     assert vault(home).read_section("alert", "telegram")["token"].reveal() == CANARY
-    run(home, "set", "smtp", typed=f"password\n{CANARY}\n\n")
-    assert vault(home).read_section("smtp")["password"].reveal() == CANARY
-    assert "No field was given" in run(home, "set", "smtp", typed="\n", code=2)
+    said = run(home, "set", "smtp", typed=f"\nmail.example\nx\n465\n\nme@example.com\n{CANARY}\n\n\n")
+    assert "host, mail server:" in said
+    assert "port, its port [587]:" in said
+    assert said.count("Allowed is") == 2
+    smtp = vault(home).read_section("smtp")
+    assert {name: it.reveal() for name, it in smtp.items()} == {
+        "host": "mail.example",
+        "port": "465",
+        "user": "me@example.com",
+        "password": CANARY,
+    }
+    run(home, "set", "smtp", typed="\n\n\n\nother-123456\n\n\n")
+    assert vault(home).read_section("smtp")["host"].reveal() == "mail.example"
+    assert vault(home).read_section("smtp")["password"].reveal() == "other-123456"
+    assert "No field was given" in run(home, "set", "smtp", typed="\n" * 7, code=2)
     assert "tbot secrets edit env_bot" in run(home, "set", "env_bot", code=2)
 
 
@@ -182,7 +194,12 @@ def test_values_are_typed_unseen(home: Path) -> None:
         ("broker", [], "no JSON object with values", 2),
         ("broker", {"alpaca": CANARY}, "TB-SEC-075 broker", 3),
         ("smtp", {"host": ""}, "TB-SEC-076 smtp", 3),
-        ("bot_identity", {"BOT_IDENTITY_STRING": "acme"}, "no identity of a bot", 3),
+        ("smtp", {"host": "a", "port": CANARY}, "TB-SEC-079 smtp", 3),
+        ("smtp", {"port": 25}, "lacks the field host: a host's name or address", 3),
+        ("broker", {"ibkr": {"password": CANARY}}, "has a field ibkr.password; known there are host, port", 3),
+        ("login", {"ann": {"role": "owner", "hash": CANARY}}, "field ann.role", 3),
+        ("alert", {"sms": {"token": CANARY}}, "lacks the field sms.account_sid", 3),
+        ("bot_identity", {"BOT_IDENTITY_STRING": "acme"}, "is not ENTITY_JURISDICTION_BROKER_BOTID", 3),
         ("env_bot", {"SEED": "x"}, "SEED=x", 3),
         ("env_bot", {"SEED": "1\n2"}, "line break", 2),
     ],
@@ -198,13 +215,15 @@ def test_a_damaged_file_is_written_anew_and_one_of_another_key_is_spared(home: P
     """`set` mends a torn file; where another key is needed nothing is overwritten, and `rekey` starts afresh."""
     file = home / "storage/secrets/broker_credentials.json.enc"
     file.write_bytes(b"tbot1.AAAA")
-    given(home, "broker", {"alpaca": {"api_key": "new-123456"}})
+    given(home, "broker", {"alpaca": {"api_key": "new-123456", "api_secret": "s"}})
     assert vault(home).read_section("broker", "alpaca")["api_key"].reveal() == "new-123456"
     (home / "storage/keys/broker.key").write_bytes((home / "storage/keys/smtp.key").read_bytes())
     before = file.read_bytes()
-    assert "TB-SEC-010 broker" in given(home, "broker", {"alpaca": {"api_key": "x-123456"}}, 3)
+    assert "TB-SEC-010 broker" in given(home, "broker", {"alpaca": {"api_key": "x-123456", "api_secret": "s"}}, 3)
     assert file.read_bytes() == before
-    assert "broker has the key" in given(home, "broker", {"alpaca": {"api_key": "y-123456"}}, deed="rekey")
+    assert "broker has the key" in given(
+        home, "broker", {"alpaca": {"api_key": "y-123456", "api_secret": "s"}}, deed="rekey"
+    )
     assert vault(home).read_section("broker", "alpaca")["api_key"].reveal() == "y-123456"
     assert "Every encrypted file opens" in run(home, "verify")
 

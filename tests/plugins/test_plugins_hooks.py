@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,10 +50,11 @@ def test_the_manager_knows_exactly_these_hooks() -> None:
 
 
 def test_the_references_example_is_a_plugin() -> None:
-    """The code of the reference runs, and its offer is one."""
-    (code,) = re.findall(r"```python\n(.*?)```", REFERENCE.read_text(), re.DOTALL)
-    names: dict[str, object] = {"__name__": "sample"}
+    """The code of the reference runs, its offer is one, and what it says of secrets is sound."""
+    code = "\n".join(re.findall(r"```python\n(.*?)```", REFERENCE.read_text(), re.DOTALL))
+    names: dict[str, Any] = {"__name__": "sample"}
     exec(compile(code, str(REFERENCE), "exec", dont_inherit=True), names)
     offer = names["tbot_extension"]
     assert callable(offer)
     assert offer().name == "sample"
+    assert names["NEEDS"].document["secrets"] == ["broker"]

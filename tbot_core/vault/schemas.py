@@ -1,0 +1,118 @@
+"""What each category must hold: the class of whoever uses it judges the content, and is filled from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+
+import attrs
+
+from tbot_core.credentials import entries
+from tbot_core.errors import VaultError
+from tbot_core.vault import content
+from tbot_core.vault.categories import CATEGORIES
+from tbot_core.vault.codes import Code, fault, together
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from tbot_core.credentials import Entry
+    from tbot_core.seams.secret import Secret
+
+T = TypeVar("T")
+_LONG: Final = 80
+
+Schemas: TypeAlias = Mapping[tuple[str, str], type[Any]]
+"""The class of a category and a plugin's section in it; the section is empty where one class holds for the whole."""
+
+
+@attrs.frozen
+class Spot:
+    """Where fields stand: the category, its file as messages show it, and the section, empty where there is none."""
+
+    category: str
+    file: str
+    section: str = ""
+
+    def fault(self, code: Code, name: str, allowed: str = "") -> VaultError:
+        """The error of a field here."""
+        shown = f"{self.section}.{name}" if self.section else name
+        if len(shown) > _LONG or not shown.isprintable():
+            shown = f"{shown[:_LONG]!a}..."
+        return fault(code, self.category, self.file, section=shown, allowed=allowed)
+
+
+def key(category: str, section: str) -> tuple[str, str]:
+    """Under what `Schemas` knows a section."""
+    return category, section if CATEGORIES[category].by_plugin else ""
+
+
+def judge(
+    data: memoryview, category: str, file: str, schemas: Schemas, only: Collection[str] | None = None
+) -> tuple[VaultError, ...]:
+    """Everything that is wrong with the content; sections that no class is known for need no more than their shape.
+
+    With `only`, sections of other names are judged by their shape alone.
+    """
+    shape = CATEGORIES[category].shape
+    try:
+        content.check(data, category, file, shape)
+    except VaultError as error:
+        return (error,)
+    if shape == "text":
+        return ()
+    found: list[VaultError] = []
+    for section in content.parse(data, category, file) if shape == "sections" else ("",):
+        schema = schemas.get(key(category, section))
+        if schema is not None and (only is None or not section or section in only):
+            fields = content.fields(data, category, file, section or None)
+            found += _read(schema, fields, Spot(category, file, section))[1]
+            for value in fields.values():
+                value.wipe()
+    return tuple(found)
+
+
+def fill(schema: type[T], fields: Mapping[str, Secret], spot: Spot) -> T:
+    """An object of the class; what it shows is taken out of its secret. Raises VaultError, which names every fault."""
+    values, faults = _read(schema, fields, spot)
+    if faults:
+        for value in fields.values():
+            value.wipe()
+        raise together(faults)
+    return schema(**values)
+
+
+def _read(schema: type[Any], fields: Mapping[str, Secret], spot: Spot) -> tuple[dict[str, Any], list[VaultError]]:
+    known = entries(schema)
+    spellings = {word.lower(): field for field, it in known.items() for word in (it.name, *it.aliases)}
+    given: dict[str, Secret] = {}
+    faults: list[VaultError] = []
+    for name, value in fields.items():
+        field = spellings.get(name.lower())
+        if field is None:
+            faults.append(spot.fault(Code.CONTENT_UNKNOWN, name, ", ".join(it.name for it in known.values()) or "none"))
+        elif field in given:
+            faults.append(fault(Code.CONTENT_REPEATED, spot.category, spot.file))
+        else:
+            given[field] = value
+    values: dict[str, Any] = {}
+    for field, it in known.items():
+        try:
+            values[field] = _value(it, given.get(field))
+        except ValueError:
+            code = Code.CONTENT_WRONG if field in given else Code.CONTENT_LACKING
+            faults.append(spot.fault(code, it.name, it.kind.allowed))
+    return values, faults
+
+
+def _value(one: Entry, given: Secret | None) -> Any:
+    """Raises ValueError for a value that is not allowed, and for one that must be there and is not."""
+    if given is None:
+        if one.default_text is None:
+            raise ValueError(one.name)
+        return None if one.hidden else one.kind.parse(one.default_text)
+    value = one.kind.parse(given.reveal())
+    if one.hidden:
+        return given
+    given.wipe()
+    return value

@@ -1,0 +1,199 @@
+"""What each category must hold: every field that is wrong is named, and no value ever."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tbot_core.credentials import SecretValue, entries, entry, hidden
+from tbot_core.declaration import Declared, boolean, integer, text
+from tbot_core.errors import VaultError
+from tbot_core.seams.secret import Secret
+from tbot_core.settings.holdings import HOLDERS, schemas
+from tbot_core.vault import content
+from tbot_core.vault.categories import CATEGORIES
+from tbot_core.vault.codes import Code
+from tbot_core.vault.schemas import Spot, fill, judge, key
+
+if TYPE_CHECKING:
+    from tbot_core.vault.schemas import Schemas
+
+CANARY = "canary-0c4f88aa"
+
+
+@attrs.frozen(kw_only=True)
+class Account:
+    """A broker's fields."""
+
+    key: SecretValue = hidden(doc="A key.", aliases=("api_key",))
+    password: SecretValue | None = hidden(doc="A password.", optional=True)
+    port: int = entry(integer(most=9), default="3", doc="A port.")
+    paper: bool = entry(boolean(), doc="Whether it is paper.")
+
+
+MINE: Schemas = {("broker", "mine"): Account, ("smtp", ""): Account}
+
+
+def found(values: object, category: str = "broker", **more: Any) -> list[tuple[str, str]]:
+    """Code and sentence of everything that is wrong with the content."""
+    data = memoryview(json.dumps(values).encode())
+    faults = judge(data, category, "f", MINE, **more)
+    assert all(CANARY not in str(it) for it in faults)
+    return [(it.code, it.message.partition(": ")[2]) for it in faults]
+
+
+def test_content_that_holds_is_silent_and_is_read_into_its_class() -> None:
+    """Names in any case or another spelling, numbers and switches as JSON or as text, defaults for what is left out."""
+    assert found({"mine": {"KEY": CANARY, "paper": True}}) == []
+    assert found({"mine": {"api_key": CANARY, "paper": "no", "port": 9, "password": "p"}}) == []
+    fields = {name: Secret(value) for name, value in {"Api_Key": CANARY, "paper": "off", "port": "4"}.items()}
+    made = fill(Account, fields, Spot("broker", "f", "mine"))
+    assert (made.key.reveal(), made.password, made.port, made.paper) == (CANARY, None, 4, False)
+    assert CANARY not in repr(made)
+    assert [value.is_held for value in fields.values()] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("values", "faults"),
+    [
+        (
+            {"key": CANARY, "paper": 1, "colour": CANARY},
+            [("TB-SEC-077", "its file f has a field mine.colour; known there are key, password, port, paper.")],
+        ),
+        (
+            {"paper": True},
+            [("TB-SEC-078", "its file f lacks the field mine.key: one line of text.")],
+        ),
+        (
+            {"key": f"{CANARY}\n", "paper": CANARY, "port": 10},
+            [
+                ("TB-SEC-079", "field mine.key of its file f is not one line of text."),
+                ("TB-SEC-079", "field mine.port of its file f is not a whole number from 0 to 9."),
+                ("TB-SEC-079", "field mine.paper of its file f is not true or false."),
+            ],
+        ),
+        (
+            {"key": CANARY, "api_key": CANARY, "paper": True},
+            [("TB-SEC-073", "what its file f holds names a field twice.")],
+        ),
+        ({"key": ""}, [("TB-SEC-076", "field key of its file f is empty.")]),
+    ],
+)
+def test_every_fault_is_named_at_once(values: object, faults: list[tuple[str, str]]) -> None:
+    """Category, file, field and what is allowed; never the value."""
+    assert found({"mine": values}) == faults
+
+
+def test_a_name_that_is_long_or_no_text_is_cut() -> None:
+    """A field's name comes from the file: it breaks no line of a log."""
+    (one,) = found({"key": CANARY, "paper": True, "a\nb" + "c" * 200: "x"}, "smtp")
+    assert r"has a field 'a\nbccc" in one[1]
+    assert len(one[1]) < 250
+
+
+def test_only_what_a_class_is_known_for_is_judged() -> None:
+    """Sections of strangers, settings, and sections that are not asked about pass by their shape alone."""
+    assert found({"stranger": {"anything": "x"}}) == []
+    assert found({"mine": {"x": "y"}, "stranger": {"a": "b"}}, only={"stranger": {}}) == []
+    assert len(found({"mine": {"x": "y"}}, only={"mine": {}})) == 3
+    assert len(found({"x": "y"}, "smtp", only={"key": CANARY})) == 3
+    assert judge(memoryview(b"SEED=1"), "env_bot", "f", MINE) == ()
+    assert found({"mine": 1}) == [("TB-SEC-075", "section mine of its file f is no JSON object.")]
+
+
+def test_a_class_without_fields_wants_none() -> None:
+    """Nothing is known there, and nothing may stand there."""
+
+    @attrs.frozen
+    class Nothing:
+        """No field."""
+
+    (one,) = judge(memoryview(b'{"x": "y"}'), "smtp", "f", {("smtp", ""): Nothing})
+    assert one.message.endswith("known there are none.")
+    assert judge(memoryview(b"{}"), "smtp", "f", {("smtp", ""): Nothing}) == ()
+
+
+def test_a_refusal_names_every_fault_and_forgets_the_values() -> None:
+    """What is raised has the code and remedy of the first; no secret is left alive."""
+    fields = {"port": Secret(CANARY), "x": Secret(CANARY)}
+    with pytest.raises(VaultError) as refused:
+        fill(Account, fields, Spot("smtp", "f"))
+    assert refused.value.code == Code.CONTENT_UNKNOWN.text
+    assert [line[:10] for line in refused.value.message.splitlines()] == [
+        f"TB-SEC-0{number}" for number in (77, 78, 79, 78)
+    ]
+    assert refused.value.remedy == "Correct it with `tbot secrets edit smtp`."
+    assert not any(value.is_held for value in fields.values())
+
+
+def test_the_vault_hands_over_an_object_and_notes_a_refusal(bench: Any) -> None:
+    """What is read as a class is audited like any access, a refusal with its code."""
+    vault = bench.vault()
+    for category in ("broker", "smtp"):
+        vault.make_key(category)
+    vault.write("broker", b'{"mine": {"key": "k", "paper": "yes"}}')
+    assert vault.read_as(Account, "broker", "mine").paper is True
+    vault.write("smtp", b'{"key": "k"}')
+    with pytest.raises(VaultError, match=r"TB-SEC-078 smtp: its file storage/secrets/smtp_credentials\.json\.enc "):
+        vault.read_as(Account, "smtp")
+    assert bench.notes.words[-2:] == [("decrypt", "smtp", "ok"), ("deny", "smtp", "TB-SEC-078")]
+    assert [it.code for it in vault.verify(MINE)] == ["TB-SEC-078"]
+    assert vault.verify() == ()
+
+
+def test_every_category_that_is_no_settings_has_a_class() -> None:
+    """Each JSON category of the contract is judged, by plugin where it has their sections; users share one class."""
+    known = schemas()
+    assert {category for category, _ in known} == {it.name for it in CATEGORIES.values() if it.shape != "text"}
+    assert {section for category, section in known if not CATEGORIES[category].by_plugin} == {""}
+    assert {section for category, section in known if category == "broker"} == {"alpaca", "ibkr", "tradier"}
+    assert key("login", "ann") == ("login", "")
+    assert key("broker", "alpaca") == ("broker", "alpaca")
+
+
+def test_what_a_plugin_declares_replaces_what_the_core_knows() -> None:
+    """By the same declaration; what is only named, and what is no category, is left out."""
+    mine = Declared(kind="broker", name="alpaca", secrets={"broker": Account, "nothing": Account, "smtp": None})
+    assert schemas([mine])["broker", "alpaca"] is Account
+    assert schemas([mine]) == {**schemas(), ("broker", "alpaca"): Account}
+
+
+@pytest.mark.parametrize(
+    "schema", [one for it in HOLDERS for one in it.secrets.values() if one], ids=lambda it: it.__name__
+)
+def test_each_class_of_the_core_is_sound(schema: type[Any]) -> None:
+    """No spelling means two fields, every field has its meaning, and the kinds' words complete the sentence."""
+    fields = entries(schema)
+    words = [word.lower() for it in fields.values() for word in (it.name, *it.aliases)]
+    assert len(set(words)) == len(words)
+    assert all(it.doc.endswith(".") and it.kind.allowed for it in fields.values())
+    assert set(fields) == {field.name for field in attrs.fields(schema)}
+
+
+@given(
+    st.dictionaries(st.text(min_size=1), st.none() | st.booleans() | st.integers() | st.text() | st.lists(st.text()))
+)
+def test_whatever_stands_there_is_judged(values: dict[str, Any]) -> None:
+    """No content of an object makes more than errors of this vault."""
+    data = memoryview(json.dumps(values).encode())
+    for category in ("smtp", "network", "bot_identity", "acct_api"):
+        for error in judge(data, category, "f", schemas()):
+            assert error.code.startswith("TB-SEC-07")
+
+
+def test_text_is_text() -> None:
+    """A value that the class shows is taken from the file as it stands, blanks and all."""
+
+    @attrs.frozen
+    class One:
+        """One field."""
+
+        a: str = entry(text(), doc="A text.")
+
+    fields = content.fields(memoryview(b'{"a": " b "}'), "smtp", "f", None)
+    assert fill(One, fields, Spot("smtp", "f")).a == " b "
