@@ -6,7 +6,7 @@ import datetime as dt
 import json
 import sys
 from contextlib import closing
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -18,9 +18,6 @@ from tbot_core.seams import editor
 from tbot_core.settings import access, load
 from tbot_core.settings.instance import Instance
 from tbot_core.settings.sources import deployment_of, read
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 BOT = "STRATEGY_SEQUENCE=open\nBROKER_NAME=PAPER\nDAILY_LOSS_LIMIT=0.05\nSEED=7\n"
 MOMENT = dt.datetime(2026, 1, 5, 14, 30, tzinfo=dt.UTC)
@@ -65,7 +62,9 @@ def test_an_edit_is_checked_and_told_in_money(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A changed limit is written, and said in USD of equity; the text never leaves memory."""
-    scripted(home, monkeypatch, "path.write_text(path.read_text().replace('0.05', '0.08'))")
+    seen = home / "seen"
+    code = f"pathlib.Path({str(seen)!r}).write_text(str(path))"
+    scripted(home, monkeypatch, f"{code}\npath.write_text(path.read_text().replace('0.05', '0.08'))")
     assert cli.invoke(["config", "edit", "--home", str(home)]) == 2
     assert cli.invoke(["config", "encrypt", "--home", str(home)]) == 0
     assert cli.invoke(["config", "edit", "--home", str(home)]) == 0
@@ -74,7 +73,9 @@ def test_an_edit_is_checked_and_told_in_money(
     assert "3,000" in out
     assert "more a day" in out
     assert str(load(home, mode="replay").risk.daily_loss_limit) == "0.08"
-    assert not list(editor.MEMORY.glob("tbot-*"))
+    opened = Path(seen.read_text())
+    assert opened.is_relative_to(editor.MEMORY)
+    assert not opened.parent.exists()
 
 
 def test_an_edit_that_does_not_hold_changes_nothing(
