@@ -8,22 +8,18 @@ before it is done.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core import exits
+from tbot_core import drafts, exits
 from tbot_core.actions import Action, Cancel, Decision, Place, Replace
 from tbot_core.model import (
     ExitReason,
     Leg,
     Order,
-    OrderType,
     RiskState,
-    Side,
-    SignalId,
     price_of,
-    quantity_of,
     ticks_of,
     units_of,
 )
@@ -33,7 +29,7 @@ from tbot_core.risk import Gate, Limits, Refusal, RiskChange, Standing, Working,
 from tbot_core.sizing import Planned, Sizer, share
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from tbot_core.bars import Bars
     from tbot_core.calendar import Session
@@ -42,9 +38,7 @@ if TYPE_CHECKING:
     from tbot_core.model import Fill
 
 _ANSWERS = frozenset({"acknowledged", "rejected"})
-_REASONS = {Leg.STOP: ExitReason.STOP, Leg.TARGET: ExitReason.TARGET}
 _ENDINGS = frozenset({"expired", "cancelled", "rejected"})
-Name: TypeAlias = "Callable[[SignalId, Leg, int], str]"
 
 
 @attrs.define(kw_only=True)
@@ -90,7 +84,7 @@ class Desk:
         rules: Rules,
         session: Session,
         opening_atoms: int,
-        name: Name,
+        name: drafts.Name,
         checks: Sequence[tuple[str, RiskCheck]] = (),
     ) -> None:
         self.session = session
@@ -272,22 +266,10 @@ class Desk:
 
     def _exit(self, held: _Held) -> Place:
         """Close what is left of a position at the market."""
-        position = held.position
         held.attempts += 1
-        order = Order(
-            client_order_id=self._name(position.signal, Leg.EXIT, held.attempts),
-            signal=position.signal,
-            leg=Leg.EXIT,
-            symbol=position.signal.symbol,
-            buy=position.side is Side.SHORT,
-            quantity=quantity_of(position.units),
-            type=OrderType.MARKET,
-            reason=held.leaving,
-        )
+        order = drafts.exit_order(self._name, held.position, held.leaving, held.attempts)
         held.due, held.exit = False, order.client_order_id
-        self._known[order.client_order_id] = _Known(
-            order=order, plan=held.plan, row=held.row, reason=order.reason, open=position.units
-        )
+        self._know(order, held.plan, held.row)
         return Place(order=order)
 
     def _decide_one(self, proposal: Proposal) -> Decision:
@@ -310,7 +292,8 @@ class Desk:
         if refusal is not None:
             return _denied(proposal, refusal)
         plan = self._plan(proposal)
-        order = self._entry(proposal, planned, plan)
+        brackets = self._rules.venue.brackets
+        order = drafts.entry(self._name, signal, planned, plan, brackets=brackets)
         for name, check in self._checks:
             words = check(order)
             if words is not None:
@@ -327,35 +310,6 @@ class Desk:
         levels = (proposal.price, proposal.stop, proposal.target)
         return exits.plan(proposal.side, levels, proposal.exits, self._rules.exits)
 
-    def _entry(self, proposal: Proposal, planned: Planned, plan: exits.Plan) -> Order:
-        """The entry with the protection that rests from its fill on."""
-        signal, buy, quantity = proposal.signal, proposal.side is Side.LONG, quantity_of(planned.units)
-
-        def order(
-            leg: Leg, kind: OrderType, *, buys: bool, ticks: int | None, protection: tuple[Order, ...] = ()
-        ) -> Order:
-            price = None if ticks is None else price_of(ticks)
-            return Order(
-                client_order_id=self._name(signal, leg, 1),
-                signal=signal,
-                leg=leg,
-                symbol=signal.symbol,
-                buy=buys,
-                quantity=quantity,
-                type=kind,
-                limit_price=price if kind is OrderType.LIMIT else None,
-                stop_price=price if kind is OrderType.STOP else None,
-                protection=protection,
-                reason=_REASONS.get(leg),
-            )
-
-        protection = []
-        if not plan.on_close:
-            protection.append(order(Leg.STOP, OrderType.STOP, buys=not buy, ticks=plan.stop))
-        if plan.target is not None:
-            protection.append(order(Leg.TARGET, OrderType.LIMIT, buys=not buy, ticks=plan.target))
-        return order(Leg.ENTRY, planned.type, buys=buy, ticks=planned.limit, protection=tuple(protection))
-
     def _write_down(self, order: Order, proposal: Proposal, planned: Planned, plan: exits.Plan) -> None:
         self.standing.count_sent(proposal.signal.strategy, proposal.signal.minute)
         self.standing.working[order.client_order_id] = Working(
@@ -365,9 +319,11 @@ class Desk:
             power_atoms=planned.power_atoms(proposal.side),
         )
         for one in (order, *order.protection):
-            self._known[one.client_order_id] = _Known(
-                order=one, plan=plan, row=proposal.row, reason=one.reason, open=planned.units
-            )
+            self._know(one, plan, proposal.row)
+
+    def _know(self, order: Order, plan: exits.Plan, row: int) -> None:
+        units = units_of(order.quantity)
+        self._known[order.client_order_id] = _Known(order=order, plan=plan, row=row, reason=order.reason, open=units)
 
 
 def _denied(proposal: Proposal, refusal: Refusal) -> Decision:

@@ -1,0 +1,71 @@
+"""Orders as they are written down: an entry with the protection that goes with it, a stop of its own, an exit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+from tbot_core.model import ExitReason, Leg, Order, OrderType, Side, SignalId, price_of, quantity_of
+
+if TYPE_CHECKING:
+    from tbot_core.exits import Plan
+    from tbot_core.portfolio import Position
+    from tbot_core.sizing import Planned
+
+Name: TypeAlias = Callable[[SignalId, Leg, int], str]
+"""Makes the client order id of a signal's leg, for each attempt another."""
+
+REASONS = {Leg.STOP: ExitReason.STOP, Leg.TARGET: ExitReason.TARGET}
+"""What the fill of a protective order closes its position for, while nothing has moved it."""
+
+
+def entry(name: Name, signal: SignalId, planned: Planned, plan: Plan, *, brackets: bool) -> Order:
+    """The entry; where the broker keeps brackets, with the protection that rests from its fill on."""
+    buy = plan.side is Side.LONG
+    protection = []
+    if brackets and not plan.on_close:
+        protection.append(_draft(name, signal, Leg.STOP, planned.units, buy=not buy, ticks=plan.stop))
+    if brackets and plan.target is not None:
+        protection.append(_draft(name, signal, Leg.TARGET, planned.units, buy=not buy, ticks=plan.target))
+    return _draft(name, signal, Leg.ENTRY, planned.units, buy=buy, ticks=planned.limit, protection=tuple(protection))
+
+
+def stop(name: Name, position: Position, plan: Plan, attempt: int) -> Order:
+    """A stop for all that is held, at the plan's level."""
+    buy = position.side is Side.SHORT
+    return _draft(name, position.signal, Leg.STOP, position.units, buy=buy, ticks=plan.stop, attempt=attempt)
+
+
+def exit_order(name: Name, position: Position, reason: ExitReason | None, attempt: int) -> Order:
+    """A market order that closes what is left of a position."""
+    buy = position.side is Side.SHORT
+    return _draft(name, position.signal, Leg.EXIT, position.units, buy=buy, attempt=attempt, reason=reason)
+
+
+def _draft(  # noqa: PLR0913  what tells one order from another
+    name: Name,
+    signal: SignalId,
+    leg: Leg,
+    units: int,
+    *,
+    buy: bool,
+    ticks: int | None = None,
+    protection: tuple[Order, ...] = (),
+    attempt: int = 1,
+    reason: ExitReason | None = None,
+) -> Order:
+    price = None if ticks is None else price_of(ticks)
+    priced = OrderType.STOP if leg is Leg.STOP else OrderType.LIMIT
+    return Order(
+        client_order_id=name(signal, leg, attempt),
+        signal=signal,
+        leg=leg,
+        symbol=signal.symbol,
+        buy=buy,
+        quantity=quantity_of(units),
+        type=OrderType.MARKET if price is None else priced,
+        limit_price=price if priced is OrderType.LIMIT else None,
+        stop_price=price if priced is OrderType.STOP else None,
+        protection=protection,
+        reason=reason or REASONS.get(leg),
+    )
