@@ -29,3 +29,13 @@ GATE = runpy.run_path(str(ROOT / "tools" / "coverage_floors.py"))
 def test_each_floor_has_its_share(module: str, share: float) -> None:
     """Up to the keeping floor everything runs, branches and all; above it, and in plugins, nine tenths."""
     assert GATE["demand"](ROOT / module, GATE["doing_modules"]()) == share
+
+
+def test_without_a_measurement_the_gate_stays_shut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where no coverage was recorded nothing is called tested."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COVERAGE_FILE", raising=False)
+    assert GATE["main"]() == 1
+    assert capsys.readouterr().out == "coverage: 0 modules, 0 fall short\n"
