@@ -30,6 +30,7 @@ from tbot_core.sizing import Planned, Sizer, share
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from decimal import Decimal
 
     from tbot_core.bars import Bars
     from tbot_core.calendar import Session
@@ -46,6 +47,8 @@ class _Held:
     """A position being managed: its plan, its row in the bars, and the ids of what rests for it.
 
     `leaving` is why it is being closed; `due` holds until its exit is placed, `exit` names that order while it works.
+    Where the broker keeps no brackets, `stops` counts those placed here, and `renewing` holds while one that protects
+    too much or too little is taken away.
     """
 
     plan: exits.Plan
@@ -56,6 +59,9 @@ class _Held:
     due: bool = False
     exit: str | None = None
     attempts: int = 0
+    stops: int = 0
+    refused_stops: int = 0
+    renewing: bool = False
     stop_triggered: bool = False
 
 
@@ -140,6 +146,8 @@ class Desk:
             known.reason = known.plan.stop_reason
         if event.kind in _ANSWERS and order.leg in {Leg.ENTRY, Leg.EXIT}:
             self.standing.count_answer(self._rules.risk, rejected=event.kind == "rejected")
+        if event.kind == "rejected" and order.leg is Leg.STOP:
+            self._unprotected(order)
         if event.kind in _ENDINGS:
             self._ended(order)
 
@@ -153,6 +161,31 @@ class Desk:
     def dropped(self, client_order_id: str) -> None:
         """An order was written down and will never be sent."""
         self._ended(self._known[client_order_id].order)
+
+    def lost(self, client_order_id: str) -> None:
+        """An order was not found in all its time: an entry stays reserved, exits and stops are made anew without it."""
+        order = self._known[client_order_id].order
+        if order.leg is not Leg.ENTRY:
+            self._ended(order)
+
+    def recall(self, order: Order, proposal: Proposal | None = None) -> None:
+        """Take in an order that was written down before a restart; entries with the proposal they came from."""
+        if proposal is not None:
+            planned = self._sizer.planned(order, ticks_of(proposal.price), proposal.side)
+            self._write_down(order, proposal, planned, self._plan(proposal))
+            return
+        held = self._held[order.symbol]
+        if order.leg is Leg.EXIT:
+            held.attempts += 1
+            held.leaving, held.due, held.exit = order.reason, False, order.client_order_id
+        else:
+            held.stops += 1
+            held.resting[order.leg] = order.client_order_id
+        self._know(order, held.plan, held.row)
+
+    def recall_level(self, client_order_id: str, stop_price: Decimal) -> None:
+        """Take in where a stop was moved to before a restart."""
+        self._known[client_order_id].plan.stop = ticks_of(float(stop_price))
 
     def mark(self, bars: Bars, minute: int) -> list[RiskChange]:
         """Value positions at the minute's closes, else at the last known, and compare losses with their limits."""
@@ -179,10 +212,19 @@ class Desk:
                 actions += self._manage_one(held, bars, minute)
         return [*dict.fromkeys(actions), *self.released()]
 
-    def released(self) -> list[Place]:
-        """The exits that are due and that nothing stands in the way of any more; each is given once."""
-        due = [held for held in self._held.values() if held.due and not self._in_the_way(held)]
-        return [self._exit(held) for held in sorted(due, key=lambda held: held.position.signal.symbol)]
+    def released(self) -> list[Action]:
+        """What booked events call for at once: stops for what was filled, and exits that nothing stands in the way of.
+
+        Each is given once.
+        """
+        actions: list[Action] = []
+        for symbol in sorted(self._held):
+            held = self._held[symbol]
+            if held.due and not self._in_the_way(held):
+                actions.append(self._exit(held))
+            elif held.leaving is None and not (self._rules.venue.brackets or held.plan.on_close):
+                actions += self._protect(held)
+        return actions
 
     def decide(self, proposals: Sequence[Proposal]) -> list[Decision]:
         """Decide a minute's signals in their order; each allowed one counts for those after it."""
@@ -197,8 +239,9 @@ class Desk:
         elif held is None or held.position.signal != order.signal:
             return
         elif order.leg is not Leg.EXIT:
-            lost = held.resting.pop(order.leg, None) is not None
+            lost = held.resting.pop(order.leg, None) is not None and not held.renewing
             held.plan.on_close |= lost and order.leg is Leg.STOP and held.leaving is None
+            held.renewing = False
         elif order.client_order_id == held.exit:
             held.exit = None
 
@@ -253,6 +296,30 @@ class Desk:
             return []
         stop, level = held.resting[Leg.STOP], price_of(held.plan.stop)
         return [Replace(client_order_id=stop, stop_price=level, reason=held.plan.stop_reason)]
+
+    def _unprotected(self, order: Order) -> None:
+        """A broker refused a stop of its own for a position: it is tried once more, then the position is closed."""
+        held = self._held.get(order.symbol)
+        if held is None or self._rules.venue.brackets or held.position.signal != order.signal:
+            return
+        held.renewing = True
+        held.refused_stops += 1
+        if held.refused_stops > 1:
+            held.leaving, held.due = held.leaving or ExitReason.UNPROTECTED, True
+
+    def _protect(self, held: _Held) -> list[Action]:
+        """A stop of its own for a position, sized to what is held; one of another size is renewed."""
+        resting = held.resting.get(Leg.STOP)
+        if resting is None:
+            held.stops += 1
+            order = drafts.stop(self._name, held.position, held.plan, held.stops)
+            held.resting[Leg.STOP] = order.client_order_id
+            self._know(order, held.plan, held.row)
+            return [Place(order=order)]
+        if held.renewing or held.stop_triggered or self._known[resting].open == held.position.units:
+            return []
+        held.renewing = True
+        return [Cancel(client_order_id=resting)]
 
     def _waits(self, reason: ExitReason) -> bool:
         """Whether an exit waits for the end of a kill: then only stops go on, and what is to be flattened."""

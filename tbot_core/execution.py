@@ -188,10 +188,22 @@ class Execution:
         self._noted(self.entry(records.ABSENT, {}, client_order_id))
         self._advance(client_order_id, OrderEvent.NOT_FOUND)
 
+    def forget(self, client_order_id: str, words: str) -> None:
+        """An order that was written down never left, and never will."""
+        part = self.orders[client_order_id].order
+        self._noted(self._leaving(part, words))
+        self._drop(part)
+
+    def doubt(self, client_order_id: str, words: str) -> None:
+        """An order may have left; nobody heard of it since."""
+        self._noted(self.entry(records.NO_ANSWER, {"words": words}, client_order_id))
+        self._advance(client_order_id, OrderEvent.NO_ANSWER)
+
     def give_up(self, client_order_id: str) -> None:
         """The order was not found in all the time it could have turned up: lost, watched, its exposure reserved."""
         self._noted(self.entry(records.LOST, {}, client_order_id))
         self._advance(client_order_id, OrderEvent.GIVE_UP)
+        self._desk.lost(client_order_id)
         _log.error("order.lost", id=client_order_id)
 
     def _intents(self, minute: Minutes) -> list[Entry]:
@@ -237,7 +249,7 @@ class Execution:
             event = BrokerEvent(kind="cancel_refused", event_id=event_id, client_order_id=cid, words=refusal.message)
             self.book([event])
         except BrokerError as silence:
-            self._unanswered(cid, silence)
+            self.doubt(cid, silence.message)
 
     async def _submit(self, order: Order) -> None:
         """Send an order; whatever the way of failing, its record says what is known and no more."""
@@ -251,11 +263,7 @@ class Execution:
                 self._drop(part)
         except BrokerError as silence:
             for part in _parts(order):
-                self._unanswered(part.client_order_id, silence)
-
-    def _unanswered(self, cid: str, silence: BrokerError) -> None:
-        self._noted(self.entry(records.NO_ANSWER, {"words": silence.message}, cid))
-        self._advance(cid, OrderEvent.NO_ANSWER)
+                self.doubt(part.client_order_id, silence.message)
 
     def _refused(self, order: Order, words: str) -> None:
         """A broker's refusal in its answer becomes an event like one that it would have streamed."""

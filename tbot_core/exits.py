@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tbot_core.policy import Exits as ExitPolicy
     from tbot_core.signals import Exits
 
-STOPS = frozenset({ExitReason.STOP, ExitReason.TRAILING_STOP})
+STOPS = frozenset({ExitReason.STOP, ExitReason.TRAILING_STOP, ExitReason.UNPROTECTED})
 """What protection is called when it acts."""
 
 TRAIL_STEP = 1001

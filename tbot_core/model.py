@@ -109,6 +109,7 @@ class ExitReason(StrEnum):
     STOPPED = "STOPPED"
     NO_MARKET = "NO_MARKET"
     OUTSIDE = "OUTSIDE"
+    UNPROTECTED = "UNPROTECTED"
 
 
 class RiskState(IntEnum):

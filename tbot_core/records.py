@@ -10,6 +10,8 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from tbot_core.model import ExitReason, Fill, Leg, Order, OrderType, SignalId
 
 if TYPE_CHECKING:
@@ -175,6 +177,7 @@ def decision_payload(decision: Decision) -> Payload:
         "strength": _number(proposal.strength),
         "stop": _number(proposal.stop),
         "target": _number(proposal.target),
+        "exits": attrs.asdict(proposal.exits),
         "reason": decision.reason.name,
         "value": None if decision.value is None else str(decision.value),
         "limit": None if decision.limit is None else str(decision.limit),

@@ -8,7 +8,7 @@ import attrs
 
 from tbot_core.contracts import VenueRules
 from tbot_core.exits import on_grid
-from tbot_core.model import UNITS_PER_SHARE, OrderType, Side, units_of
+from tbot_core.model import UNITS_PER_SHARE, Order, OrderType, Side, ticks_of, units_of
 from tbot_core.policy import Entries
 
 SHORT_MARGIN = (103, 100)
@@ -72,6 +72,12 @@ class Sizer:
         step = self._step(kind, side)
         units = self.fixed_units or max(0, budget_atoms) // worst
         return Planned(type=kind, worst=worst, units=units // step * step, reference=reference)
+
+    def planned(self, order: Order, reference: int, side: Side) -> Planned:
+        """The plan that an entry was written down from."""
+        limit = order.limit_price
+        worst = self.worst(reference, side) if limit is None else ticks_of(float(limit))
+        return Planned(type=order.type, worst=worst, units=units_of(order.quantity), reference=reference)
 
     def _step(self, kind: OrderType, side: Side) -> int:
         whole = side is Side.SHORT or not self.entries.fractional or kind not in self.rules.fractional_types

@@ -441,6 +441,11 @@ def said(kind: str, cid: str, words: str = "") -> BrokerEvent:
     return BrokerEvent(kind=kind, event_id=f"{kind} {cid}", client_order_id=cid, words=words)
 
 
+def released(found: Desk) -> list[Order]:
+    """The orders that nothing stands in the way of any more."""
+    return [one.order for one in found.released() if isinstance(one, Place)]
+
+
 def holding(found: Desk, shares: str = "7", shape: Exits | None = None) -> Bars:
     """Let a desk hold AAA after minute 25, and give it flat bars."""
     bars = Draft().bars()
@@ -456,8 +461,8 @@ def leave(found: Desk, bars: Bars, minute: int = 59) -> Order:
     for one in found.manage(bars, minute):
         assert isinstance(one, Cancel)
         found.booked(said("cancelled", one.client_order_id))
-    (place,) = found.released()
-    return place.order
+    (exit_order,) = released(found)
+    return exit_order
 
 
 def test_events_of_foreign_orders_change_nothing() -> None:
@@ -508,8 +513,8 @@ def test_an_exit_waits_until_nothing_else_works_for_its_position() -> None:
     assert found.manage(bars, 60) == [asked[0], asked[2]]
     found.booked(said("cancelled", "AAA stop"))
     found.booked(said("expired", "AAA entry"))
-    (place,) = found.released()
-    assert (place.order.quantity, place.order.reason) == (Decimal(3), ExitReason.TIME)
+    (exit_order,) = released(found)
+    assert (exit_order.quantity, exit_order.reason) == (Decimal(3), ExitReason.TIME)
     assert (found.released(), found.manage(bars, 61)) == ([], [])
 
 
@@ -522,7 +527,7 @@ def test_an_exit_is_for_what_its_stop_has_left() -> None:
         stop = fill(order(Leg.STOP, "AAA stop"), "98", part, execution="2")
         found.booked(attrs.evolve(said("fill", "AAA stop"), fill=stop))
         found.booked(said("cancelled", "AAA stop"))
-        assert [place.order.quantity for place in found.released()] == left
+        assert [one.quantity for one in released(found)] == left
 
 
 def test_an_exit_that_left_something_over_is_followed_by_another() -> None:
@@ -532,10 +537,10 @@ def test_an_exit_that_left_something_over_is_followed_by_another() -> None:
     found.manage(bars, 59)
     for name in ("AAA entry", "AAA stop"):
         found.booked(said("cancelled", name))
-    (place,) = found.released()
+    (exit_order,) = released(found)
     late = fill(order(name="AAA entry"), "100", "2", execution="2")
     found.booked(attrs.evolve(said("fill", "AAA entry"), fill=late))
-    found.booked(attrs.evolve(said("fill", "AAA exit"), fill=fill(place.order, "101", execution="3")))
+    found.booked(attrs.evolve(said("fill", "AAA exit"), fill=fill(exit_order, "101", execution="3")))
     (again,) = found.manage(bars, 60)
     assert isinstance(again, Place)
     assert (again.order.client_order_id, again.order.quantity) == ("AAA exit 2", Decimal(2))

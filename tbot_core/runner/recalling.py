@@ -1,0 +1,164 @@
+"""A session after a crash: desk and orders as the journal left them, and what a restart has to say of open questions.
+
+What was written down and never marked as being sent, never left. What was marked may have: it is in doubt until the
+broker has been asked.
+"""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from tbot_core import records
+from tbot_core.contracts import BrokerEvent
+from tbot_core.decide import Proposal
+from tbot_core.model import Leg, OrderState, RiskState, Side
+from tbot_core.orders import BROKER_WORDS, OrderEvent, OrderRecord, advance
+from tbot_core.reasons import Reason
+from tbot_core.signals import Exits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tbot_core.desk import Desk
+    from tbot_core.execution import Execution
+    from tbot_core.journal import Event
+    from tbot_core.model import Order
+
+_OURS = {
+    records.SENDING: OrderEvent.SEND,
+    records.DROPPED: OrderEvent.DROP,
+    records.NO_ANSWER: OrderEvent.NO_ANSWER,
+    records.ABSENT: OrderEvent.NOT_FOUND,
+    records.LOST: OrderEvent.GIVE_UP,
+}
+_NEVER_SENT = "a restart found it written down and not sent"
+_ON_ITS_WAY = "a restart found it on its way"
+
+
+class Recall:
+    """Feeds a session's events, oldest first, to a new desk and its execution; `rows` are the session's symbols."""
+
+    def __init__(self, desk: Desk, execution: Execution, rows: Mapping[str, int]) -> None:
+        self._desk = desk
+        self._execution = execution
+        self._rows = rows
+        self._proposals: dict[str, Proposal] = {}
+        self._entry: Order
+        self._awaited: set[str] = set()
+        self.foreign: dict[str, Decimal] = {}
+        self.decided: set[str] = set()
+
+    def take(self, events: Sequence[Event]) -> None:
+        """Take in what was written before the crash."""
+        for event in events:
+            self._take(event)
+
+    def settle(self) -> None:
+        """Write down what the crash left open: orders that never left are dropped, those on their way are in doubt."""
+        execution = self._execution
+        for cid, record in list(execution.orders.items()):
+            if record.state is OrderState.INTENDED:
+                execution.forget(cid, _NEVER_SENT)
+            elif record.state is OrderState.SENDING:
+                execution.doubt(cid, _ON_ITS_WAY)
+
+    def _take(self, event: Event) -> None:
+        payload, cid = event.payload, event.cid
+        match event.kind:
+            case records.DECISION:
+                self._decided(payload, cid)
+            case records.INTENDED if cid is not None:
+                self._intended(cid, payload)
+            case records.RISK:
+                self._latched(payload["what"])
+            case records.ADJUSTMENT:
+                fill = records.fill_of("", payload)
+                if fill is not None:
+                    self._desk.adjusted(fill)
+            case records.FOREIGN_HOLDING:
+                self.foreign[payload["symbol"]] = Decimal(payload["quantity"])
+            case records.REPLACE_REQUESTED if cid is not None:
+                self._desk.recall_level(cid, Decimal(payload["stop_price"]))
+            case _ if cid in self._execution.orders:
+                self._happened(cid, event)
+
+    def _decided(self, payload: Mapping[str, Any], cid: str | None) -> None:
+        signal = records.signal_of(payload["signal"])
+        self.decided.add(signal.text)
+        if cid is not None:
+            self._proposals[cid] = proposal_of(payload, self._rows[signal.symbol])
+
+    def _intended(self, cid: str, payload: Mapping[str, Any]) -> None:
+        order = records.order_of(cid, payload)
+        self._execution.orders[cid] = OrderRecord(order=order)
+        if order.leg is Leg.ENTRY:
+            self._entry, self._awaited = order, set(payload["protection"])
+        elif cid in self._awaited:
+            self._awaited.remove(cid)
+            self._entry = attrs.evolve(self._entry, protection=(*self._entry.protection, order))
+        else:
+            self._desk.recall(order)
+            return
+        if not self._awaited:  # an entry and its protection are written in one transaction
+            self._desk.recall(self._entry, self._proposals.pop(self._entry.client_order_id))
+
+    def _happened(self, cid: str, event: Event) -> None:
+        execution, payload = self._execution, event.payload
+        word = _OURS.get(event.kind) or BROKER_WORDS.get(event.kind)
+        if word is None:
+            return
+        fill = records.fill_of(cid, payload)
+        before = execution.orders[cid]
+        execution.orders[cid], _ = advance(before, word, fill)
+        match word:
+            case OrderEvent.SEND:
+                execution.placed[cid] = event.applied
+            case OrderEvent.DROP:
+                self._desk.dropped(cid)
+            case OrderEvent.GIVE_UP:
+                self._desk.lost(cid)
+            case _ if event.kind in BROKER_WORDS:
+                grown = execution.orders[cid].filled - before.filled
+                if fill is not None:
+                    fill = attrs.evolve(fill, quantity=grown)
+                if fill is None or grown:
+                    said = BrokerEvent(
+                        kind=event.kind, event_id="", client_order_id=cid, fill=fill, words=payload["words"]
+                    )
+                    self._desk.booked(said)
+
+    def _latched(self, what: str) -> None:
+        """A latch outlives a restart: the loss that set it may not be seen again in the marks of now."""
+        standing = self._desk.standing
+        match what.split():
+            case ["daily", "loss", "latch"]:
+                standing.daily_loss = True
+            case ["window", "loss", "latch", "of", strategy]:
+                standing.window_loss.add(strategy)
+            case ["losing", "run", "latch"]:
+                standing.losing_run = True
+            case ["defense"]:
+                standing.state = max(standing.state, RiskState.DEFENSE)
+            case ["exit-only"]:
+                standing.state = max(standing.state, RiskState.EXIT_ONLY)
+
+
+def proposal_of(payload: Mapping[str, Any], row: int) -> Proposal:
+    """The proposal that a decision's record tells of, for its symbol's row; what was compared is left out."""
+    stop, target = (math.nan if payload[name] is None else float(payload[name]) for name in ("stop", "target"))
+    return Proposal(
+        signal=records.signal_of(payload["signal"]),
+        side=Side[payload["side"].upper()],
+        row=row,
+        rank=0,
+        price=payload["price"],
+        strength=payload["strength"] or 0.0,
+        exits=Exits(**payload["exits"]),
+        reason=Reason[payload["reason"]],
+        stop=stop,
+        target=target,
+    )
