@@ -1,0 +1,180 @@
+"""An asyncio event loop in virtual time: whoever waits is woken at once, at the moment he waited for.
+
+Nothing in it depends on the machine: timers decide what the time is, tasks run in the order in which they were woken,
+and sets of tasks are walked in the order of their making. There are no threads, no executors and no sockets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Callable, Coroutine, Generator
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
+
+from tbot_core.clock import aware
+
+if TYPE_CHECKING:
+    import contextvars
+
+Value = TypeVar("Value")
+_Awaited: TypeAlias = Generator[Any, None, Value] | Coroutine[Any, Any, Value]
+
+
+class Deadlock(RuntimeError):
+    """Nothing is ready, nothing is scheduled, and somebody still waits."""
+
+
+class VirtualLoop(asyncio.BaseEventLoop):
+    """An event loop whose time is virtual seconds since its making."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._selector = _Selector(self)
+        self._seconds = 0.0
+        self._born = 0
+
+    def __del__(self) -> None:
+        # It holds nothing of the machine's, so one that was never run may simply go.
+        pass
+
+    def time(self) -> float:
+        """Virtual seconds since the start."""
+        return self._seconds
+
+    def pass_time(self, seconds: float) -> None:
+        """Let this much virtual time pass, as the selector does when nothing is ready."""
+        self._seconds += seconds
+
+    def create_task(
+        self, coro: _Awaited[Value], *, name: object = None, context: contextvars.Context | None = None
+    ) -> asyncio.Task[Value]:
+        """A task that is numbered within this loop."""
+        self._born += 1
+        return _Task(self._born, coro, loop=self, name=str(name or f"task-{self._born}"), context=context)
+
+    def run_in_executor(self, *_: object) -> NoReturn:
+        """Refused: a thread's time is not virtual."""
+        raise RuntimeError("The simulation has no threads: nothing can be run in an executor.")
+
+    def finish(self) -> None:
+        """Cancel every task that is left, in the order of their making, and close the loop."""
+        left = sorted(asyncio.all_tasks(self), key=hash)
+        for task in left:
+            task.cancel()
+        if left:
+            self.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        self.run_until_complete(self.shutdown_asyncgens())
+        self.close()
+
+    def _process_events(self, event_list: list[object]) -> None:
+        """There are no files to hear from."""
+
+    def _write_to_self(self) -> None:
+        """There is no thread that could have called."""
+
+
+class LoopClock:
+    """The clock of a machine that lives in a virtual loop; its wall clock may be set, or run wrong."""
+
+    def __init__(self, loop: VirtualLoop, start: dt.datetime) -> None:
+        """`start` is the moment at which the loop's time is 0; raises ValueError for a naive one."""
+        self._loop = loop
+        self._start = aware(start).astimezone(dt.UTC)
+        self._wrong_s = 0.0
+        self._rate = 0.0
+        self._since = 0.0
+        self._sleepers: dict[asyncio.Future[None], None] = {}
+
+    def now(self) -> dt.datetime:
+        """What the wall clock shows, in UTC."""
+        passed = self._loop.time()
+        return self._start + dt.timedelta(seconds=passed + self._wrong_s + self._rate * (passed - self._since))
+
+    def true(self) -> dt.datetime:
+        """What a wall clock would show that was never touched."""
+        return self._start + dt.timedelta(seconds=self._loop.time())
+
+    def monotonic(self) -> float:
+        """Virtual seconds; no fault of the wall clock touches them."""
+        return self._loop.time()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait this many seconds."""
+        await asyncio.sleep(max(seconds, 0.0))
+
+    async def sleep_until(self, moment: dt.datetime) -> None:
+        """Wait until the wall clock shows the moment, also when it is set meanwhile."""
+        aware(moment)
+        while (rest_s := (moment - self.now()).total_seconds()) > 0:
+            woken: asyncio.Future[None] = self._loop.create_future()
+            self._sleepers[woken] = None
+            handle = self._loop.call_later(rest_s / (1 + self._rate), _wake, woken)
+            try:
+                await woken
+            finally:
+                handle.cancel()
+                del self._sleepers[woken]
+
+    def jump(self, seconds: float) -> None:
+        """Set the wall clock forward, or back where negative."""
+        self._set(self._wrong_s + seconds, self._rate)
+
+    def drift(self, rate: float) -> None:
+        """Let the wall clock gain so many seconds each second from now on; raises ValueError at -1 and below."""
+        if rate <= -1:
+            raise ValueError(f"A clock that gains {rate} s a second would stand still or go back.")
+        self._set(self._wrong_s, rate)
+
+    def mend(self) -> None:
+        """Set the wall clock right again."""
+        self._set(0.0, 0.0, carry=False)
+
+    def _set(self, wrong_s: float, rate: float, *, carry: bool = True) -> None:
+        passed = self._loop.time()
+        self._wrong_s = wrong_s + (self._rate * (passed - self._since) if carry else 0.0)
+        self._rate, self._since = rate, passed
+        for sleeper in [*self._sleepers]:
+            _wake(sleeper)
+
+
+def run(main: Callable[[], Coroutine[Any, Any, Value]], loop: VirtualLoop | None = None) -> Value:
+    """Run `main` in a virtual loop to its end, and everything that it leaves behind to its own.
+
+    Raises Deadlock when everybody waits for somebody else.
+    """
+    virtual = loop or VirtualLoop()
+    try:
+        return virtual.run_until_complete(main())
+    finally:
+        virtual.finish()
+
+
+class _Selector:
+    """Where a usual loop would wait for files, time is moved on to the next timer."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop = loop
+
+    def select(self, timeout: float | None) -> list[object]:
+        if timeout is None:
+            waiting = sorted((task for task in asyncio.all_tasks(self._loop) if not task.done()), key=hash)
+            names = ", ".join(task.get_name() for task in waiting)
+            raise Deadlock(f"Nothing is ready and nothing is scheduled, and these wait for ever: {names}.")
+        self._loop.pass_time(timeout)
+        return []
+
+
+class _Task(asyncio.Task[Value]):
+    """A task whose place in a set follows from its number, not from where it lies in memory."""
+
+    def __init__(self, number: int, coro: _Awaited[Value], **options: Any) -> None:
+        self._number = number
+        super().__init__(coro, **options)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
+def _wake(sleeper: asyncio.Future[None]) -> None:
+    if not sleeper.done():
+        sleeper.set_result(None)
