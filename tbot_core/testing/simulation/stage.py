@@ -1,0 +1,87 @@
+"""A small world for tests: one venue, one symbol at one price, and a hand that moves both price and time."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from tbot_core.model import ticks_of
+from tbot_core.permits import SendPermit, always
+from tbot_core.testing.simulation.chances import Chances
+from tbot_core.testing.simulation.exchange import Exchange
+from tbot_core.testing.simulation.faults import Faults
+from tbot_core.testing.simulation.floor import Floor
+from tbot_core.testing.simulation.loop import LoopClock, VirtualLoop
+from tbot_core.testing.simulation.market import Market
+from tbot_core.testing.simulation.others import Others, announced
+from tbot_core.testing.simulation.venues import Character
+from tbot_core.testing.simulation.way import Way
+from tbot_core.testing.simulation.wire import SimulatedBroker
+from tbot_core.testing.simulation.world import short_day
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping
+    from decimal import Decimal
+
+    from tbot_core.contracts import BrokerEvent
+    from tbot_core.model import Order
+
+Value = TypeVar("Value")
+
+LEAD_S: Final = 60.0
+_MINUTES: Final = 120
+
+
+class Stage:
+    """A venue that is open since a minute, its symbol at 20 USD in any quantity, a client that is connected.
+
+    `rates` says which faults are on, and how often each strikes. The bell rings at second 60 of the world.
+    """
+
+    def __init__(
+        self, character: Character | None = None, rates: Mapping[str, float] | None = None, *, seed: int = 0
+    ) -> None:
+        chances = Chances(seed)
+        _, self.session = short_day(_MINUTES)
+        start = self.session.open - dt.timedelta(seconds=LEAD_S)
+        self.symbol = "A"
+        self.loop = VirtualLoop()
+        self.clock = LoopClock(self.loop, start)
+        self.faults = Faults(chances, (), rates=rates)
+        self.market = Market.flat(ticks_of(20.0), (self.symbol,), _MINUTES)
+        news = announced(self.market, self.faults, chances.stream, _MINUTES * 60.0)
+        self.floor = Floor(self.market, character or Character(), self.session, start, self.faults)
+        self.exchange = Exchange(self.floor)
+        self.way = Way(self.exchange, self.faults, chances.stream, LEAD_S + _MINUTES * 60.0)
+        self.others = Others(self.exchange, self.faults, chances.stream, news)
+        self.broker = SimulatedBroker(self.way, self.clock)
+        self.pass_time(2 * LEAD_S)
+        self.wait(self.broker.connect())
+
+    def wait(self, asked: Coroutine[Any, Any, Value]) -> Value:
+        """What is answered, in virtual time."""
+        return self.loop.run_until_complete(asked)
+
+    def pass_time(self, seconds: float) -> None:
+        """Let virtual time pass, and the venue do what is due."""
+        self.wait(asyncio.sleep(seconds))
+        self.exchange.advance(self.loop.time())
+
+    def trade_at(self, price: Decimal) -> None:
+        """Let a minute pass in which the symbol trades at this price alone."""
+        self.market.paths[self.symbol].move(self.floor.step + 1, ticks_of(float(price)))
+        self.pass_time(60.0)
+
+    def submit(self, order: Order) -> None:
+        """Send an order with a permit that holds."""
+        self.wait(self.broker.submit(order, SendPermit(order, always)))
+
+    def heard(self, seconds: float = 1.0) -> list[BrokerEvent]:
+        """What the stream has told once so much time has passed."""
+        self.pass_time(seconds)
+        return list(self.wait(self.broker.poll()))
+
+    def close(self) -> None:
+        """End the loop."""
+        self.loop.finish()

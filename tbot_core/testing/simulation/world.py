@@ -1,0 +1,156 @@
+"""The world of one seed: its session, prices, venues, ways, feed and faults, in virtual time.
+
+Everything outside the bot; the bot that runs in it is the real one.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from functools import cached_property
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from tbot_core.calendar import ClosesEarly, ExchangeCalendar
+from tbot_core.clock import exchange_time
+from tbot_core.testing.simulation.chances import Chances
+from tbot_core.testing.simulation.exchange import Exchange
+from tbot_core.testing.simulation.faults import Faults
+from tbot_core.testing.simulation.feed import SimulatedFeed, Timetable, facts_of_the_day
+from tbot_core.testing.simulation.floor import Floor
+from tbot_core.testing.simulation.loop import LoopClock, VirtualLoop, run
+from tbot_core.testing.simulation.market import Market
+from tbot_core.testing.simulation.others import Others, announced
+from tbot_core.testing.simulation.venues import drawn
+from tbot_core.testing.simulation.way import Way
+from tbot_core.testing.simulation.wire import SimulatedBroker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
+
+    from tbot_core.calendar import Session
+    from tbot_core.testing.simulation.chances import Stream
+    from tbot_core.testing.simulation.feed import Delivery
+
+Value = TypeVar("Value")
+
+DAY: Final = dt.date(2026, 3, 3)
+LEAD_S: Final = 300.0
+QUIET_MINUTES: Final = 12
+"""So many minutes before the close the faults stop, so that everything can settle."""
+_AFTERMATH_S: Final = 1_200.0
+_SYMBOLS: Final = ("AAPL", "AMD", "F", "KO", "MSFT", "SPY", "T", "XOM")
+_NAMES: Final = ("alpha", "beta", "gamma")
+_WHOLE_DAY: Final = 0.02
+_AN_HOUR_S: Final = 3_600.0
+_DRIFT: Final = 0.05
+
+
+class World:
+    """All that surrounds a bot; `faults` None lets the seed choose them, else exactly these are on.
+
+    Second 0 is five minutes before the bell. A day lasts 25 to 60 minutes, in one seed of fifty as long as a real one:
+    `calendar` says so to the bot. `rates` overrides how often faults strike. A bot that has crashed gets another
+    `client` and another `feed`; the venues and the ways stay what they are.
+    """
+
+    def __init__(
+        self, seed: int, faults: Sequence[str] | None = None, *, rates: Mapping[str, float] | None = None
+    ) -> None:
+        self.seed = seed
+        self.chances = Chances(seed)
+        shape = self.chances.stream("world")
+        self.calendar, self.session = short_day(None if shape.happens(_WHOLE_DAY) else shape.whole(25, 60))
+        self.start = self.session.open - dt.timedelta(seconds=LEAD_S)
+        self.loop = VirtualLoop()
+        self.clock = LoopClock(self.loop, self.start)
+        session_s = self.session.minutes * 60.0
+        self.end = LEAD_S + session_s + _AFTERMATH_S
+        self.quiet_from = LEAD_S + session_s - QUIET_MINUTES * 60.0
+        self.faults = Faults(self.chances, faults, rates=rates, until=self.quiet_from)
+        count = shape.whole(2, 5)
+        self.market = Market.drawn(self.chances, _SYMBOLS[:count], self.session.minutes)
+        self.names = _NAMES[: shape.one((1, 1, 1, 2, 3))]
+        news = announced(self.market, self.faults, self._of("news"), session_s)
+        self.ways = tuple(self._way(name) for name in self.names)
+        for name, way in zip(self.names, self.ways, strict=True):
+            Others(way.exchange, self.faults, self._of(name), news)
+        self._notes: list[str] = []
+        self._plan_the_clock()
+
+    @property
+    def line(self) -> str:
+        """The options that make this world again."""
+        return f"--seed {self.seed} --fault {','.join(self.faults.on) or 'none'}"
+
+    @cached_property
+    def feed_plan(self) -> list[Delivery]:
+        """When each minute comes, the same for every bot that asks."""
+        timetable = Timetable(self.session, LEAD_S, self.faults, self._of("feed"))
+        return timetable.spoil(self.market.symbols)
+
+    def client(self, name: str) -> SimulatedBroker:
+        """A new client of the venue of that name."""
+        return SimulatedBroker(self.ways[self.names.index(name)], self.clock)
+
+    def feed(self) -> SimulatedFeed:
+        """The session's feed, for one bot."""
+        day = facts_of_the_day(self.market, Chances(self.seed).stream("day"))
+        return SimulatedFeed(self.session, self.market, self.feed_plan, day, self.clock)
+
+    def run(self, main: Callable[[], Coroutine[Any, Any, Value]]) -> Value:
+        """Run a bot in this world to its end; a world is run once."""
+        return run(main, self.loop)
+
+    def note(self, words: str) -> None:
+        """Add a line of the bot's own to the trace."""
+        self._notes.append(f"{self.loop.time():.6f} {words}")
+
+    def trace(self) -> list[str]:
+        """Everything that happened: facts, requests and events of each venue, faults, and the bot's own lines."""
+        lines = [self.line]
+        for name, way in zip(self.names, self.ways, strict=True):
+            lines += [f"{name} {fact.line}" for fact in way.exchange.floor.books.facts]
+            lines += [f"{name} {request.line}" for request in way.requests]
+            lines += [f"{name} {at:.6f} {event.kind} {event.event_id}" for at, event in way.delivered]
+        lines += [f"{name} x {count}" for name, count in self.faults.injected.items()]
+        return lines + self._notes
+
+    @property
+    def trace_hash(self) -> str:
+        """SHA-256 of the trace."""
+        return sha256("\n".join(self.trace()).encode()).hexdigest()
+
+    def _way(self, name: str) -> Way:
+        floor = Floor(self.market, drawn(self.chances, name), self.session, self.start, self.faults)
+        return Way(Exchange(floor), self.faults, self._of(name), self.end)
+
+    def _of(self, name: str) -> Callable[[str], Stream]:
+        return lambda purpose: self.chances.stream(f"{name}/{purpose}")
+
+    def _plan_the_clock(self) -> None:
+        for fault, jump_s in (("F68", _AN_HOUR_S), ("F69", -_AN_HOUR_S), ("F70", 0.0)):
+            for begins, ends in self.faults.planned(fault, 0.0, self.quiet_from):
+                self.loop.call_at(begins, self._spoil_the_clock, fault, jump_s)
+                self.loop.call_at(ends, self.clock.mend)
+
+    def _spoil_the_clock(self, fault: str, jump_s: float) -> None:
+        self.faults.count(fault)
+        if jump_s:
+            self.clock.jump(jump_s)
+        else:
+            self.clock.drift(_DRIFT)
+
+
+def short_day(minutes: int | None) -> tuple[ExchangeCalendar, Session]:
+    """The calendar of a day that closes so many minutes after its bell (None: as usual), and its session."""
+    whole = ExchangeCalendar().session(DAY)
+    if whole is None:
+        raise ValueError(f"{DAY} has no session")
+    if minutes is None:
+        return ExchangeCalendar(), whole
+    close = exchange_time(whole.moment(minutes)).time()
+    calendar = ExchangeCalendar(overrides={DAY: ClosesEarly(close=close)})
+    cut = calendar.session(DAY)
+    if cut is None:
+        raise ValueError(f"{DAY} has no session")
+    return calendar, cut
