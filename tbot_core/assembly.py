@@ -175,7 +175,7 @@ def assemble(
         checks=checks,
         identity=_identity(settings),
     )
-    return attrs.evolve(assembly, filters=_filters(assembly))
+    return attrs.evolve(assembly, filters=_filters(assembly), notes=(*assembly.notes, *_nameless(assembly)))
 
 
 def _settle_first(named: list[tuple[str, str]], listings: tuple[Listing, ...], mode: Mode) -> None:
@@ -198,6 +198,13 @@ def _identity(settings: Settings) -> str:
     if found is None and settings.mode == "live":
         raise SettingsError("Live trading needs an identity of the bot, and there is none.", "`tbot init` writes it.")
     return "" if found is None else found.text
+
+
+def _nameless(assembly: Assembly) -> tuple[str, ...]:
+    """Said once, of a run whose journal somebody may want to tell from another bot's; a demo is nobody's."""
+    if assembly.identity or assembly.settings.mode == "demo":
+        return ()
+    return ("The bot has no identity, so its orders bear no name: `tbot secrets set bot_identity` gives it one.",)
 
 
 def feed_source(broker: object, name: str) -> FeedSource:

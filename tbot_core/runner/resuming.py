@@ -33,11 +33,13 @@ class Pending:
     started: int
 
 
-def resume(path: Path) -> tuple[Journal, Book]:
-    """The run's journal, and the book of its closed sessions; a finished run's file is begun anew."""
+def resume(path: Path, identity: str) -> tuple[Journal, Book]:
+    """The run's journal, and the book of its closed sessions; a finished run, and another bot's, is begun anew."""
     if disk.exists(path):
         journal = open_journal(path)
-        if journal.last(records.RUN_FINISHED) is None:
+        started = journal.last(records.RUN_STARTED)
+        ours = started is None or started.payload["identity"] == identity
+        if ours and journal.last(records.RUN_FINISHED) is None:
             journal.check()
             after = closed_at(journal)
             book = fold(event for event in journal.events() if event.seq <= after)
@@ -65,16 +67,21 @@ def pending(journal: Journal) -> Pending | None:
     return Pending(session=session, after=opened.seq - 1, run=run.payload, started=run.seq)
 
 
-def repeat(journal: Journal, found: Pending, now: datetime, settings_hash: str) -> None:
-    """Make ready to repeat the interrupted session up to now; minutes that nobody watched are written down.
+def same(found: Pending, settings_hash: str, identity: str) -> None:
+    """Raises JournalError when settings or identity are no longer those of the session: its orders would differ."""
+    for what, then, now in (
+        ("other settings than those", found.run["settings_hash"], settings_hash),
+        ("another identity of the bot than that", found.run["identity"], identity),
+    ):
+        if then != now:
+            raise JournalError(
+                f"The session of {found.session.date} was interrupted under {what} of now.",
+                "Put it back until the session has closed, or trade in another --home.",
+            )
 
-    Raises JournalError when the settings are no longer those of the session.
-    """
-    if found.run["settings_hash"] != settings_hash:
-        raise JournalError(
-            f"The session of {found.session.date} was interrupted under other settings than those of now.",
-            "Put the settings back until it has closed, or trade in another --home.",
-        )
+
+def repeat(journal: Journal, found: Pending, now: datetime) -> None:
+    """Make ready to repeat the interrupted session up to now; minutes that nobody watched are written down."""
     last = max(event.applied for event in journal.events(found.after) if event.kind not in _OF_THE_PROCESS)
     decided = any(event.applied == last for event in journal.events(found.after, kind=records.DECISION))
     first = max(found.session.minute(last) - (0 if decided else 1), 0)

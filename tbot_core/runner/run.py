@@ -117,7 +117,7 @@ def _simulation(plan: Plan) -> _Course:
     identity = run_id(plan, feed)
     runs = plan.assembly.settings.instance.runs
     disk.make_folder(runs)
-    journal, book = resuming.resume(runs / f"{identity}.sqlite")
+    journal, book = resuming.resume(runs / f"{identity}.sqlite", plan.assembly.identity)
     pace: Pace = AtOnce(stop=plan.stop)
     if plan.pace is not None:
         pace = Scaled(stop=plan.stop, wall=plan.wall, rate=plan.pace)
@@ -143,7 +143,8 @@ def _paper(plan: Plan, watcher: Watcher) -> _Course:
         server = broker if source == name else plan.assembly.broker(source)
         feed = feed_source(server, source).feed(request)
         if found is not None:
-            resuming.repeat(journal, found, plan.wall.now(), settings.fingerprint)
+            resuming.same(found, settings.fingerprint, plan.assembly.identity)
+            resuming.repeat(journal, found, plan.wall.now())
     except BaseException:
         journal.close()
         raise
@@ -252,7 +253,7 @@ class _Run:
             clock=self._clock,
             naming=Naming(
                 install_id=install_id(data),
-                identity="",
+                identity=assembly.identity,
                 account_id=account.account_id,
                 length=course.broker.rules.cid_length,
             ),
