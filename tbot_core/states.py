@@ -43,8 +43,12 @@ class Cause(StrEnum):
     KILL_FILE = "control/kill is there"
     KILL_COMMAND = "tbot kill"
     KILL_SIGNAL = "a kill signal"
-    STOP = "a stop was asked for"
+    STOP_FILE = "control/stop is there"
+    STOP_COMMAND = "tbot stop"
+    STOP_SIGNAL = "a stop signal"
     UNKNOWN = "the account is not known"
+    UNRECONCILED = "the account has not been read since the start"
+    CONTROL_LOST = "the folder of requests cannot be read"
     MISMATCH = "the broker holds something else than the journal says"
     SURPLUS = "a fill that no position accounts for"
     FEEDS_STALE = "every feed is stale"
@@ -65,6 +69,7 @@ class Cause(StrEnum):
 
 
 _HALTED = Kind(RiskState.HALTED, End.WITHDRAWAL)
+_STOPPING = Kind(RiskState.EXIT_ONLY, End.WITHDRAWAL)
 _DOUBT = Kind(RiskState.EXIT_ONLY, End.RECONCILE)
 _WARY = Kind(RiskState.DEFENSE, End.QUIET)
 _SESSION = Kind(RiskState.DEFENSE, End.SESSION)
@@ -73,8 +78,12 @@ KINDS: Final = {
     Cause.KILL_FILE: _HALTED,
     Cause.KILL_COMMAND: _HALTED,
     Cause.KILL_SIGNAL: _HALTED,
-    Cause.STOP: Kind(RiskState.EXIT_ONLY, End.WITHDRAWAL),
+    Cause.STOP_FILE: _STOPPING,
+    Cause.STOP_COMMAND: _STOPPING,
+    Cause.STOP_SIGNAL: _STOPPING,
     Cause.UNKNOWN: _DOUBT,
+    Cause.UNRECONCILED: Kind(RiskState.EXIT_ONLY, End.WITHDRAWAL),
+    Cause.CONTROL_LOST: _STOPPING,
     Cause.MISMATCH: _DOUBT,
     Cause.SURPLUS: _DOUBT,
     Cause.FEEDS_STALE: _DOUBT,

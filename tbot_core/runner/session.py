@@ -83,13 +83,14 @@ class SessionRun:
         self._trading = trading
         self._interruptions = interruptions
         self._flattening = False
+        self.decided: set[str] = set()
         self._screened: dict[str, Judged] = {}
 
     async def trade(self) -> None:
         """Trade the whole session; when it returns, everything is closed and written down."""
         trading = self._trading
         await trading.wait(self.session.open)
-        await self._open()
+        await self.open()
         async for minute in self.source.minutes():
             await trading.wait(self.session.moment(minute.index + 1))
             self.tape.append(minute)
@@ -98,16 +99,16 @@ class SessionRun:
                 venue.observe(minute)
             await self.step(minute.index)
             trading.watch(self, minute.index)
-        await self._close()
+        await self.close()
 
-    async def step(self, minute: int) -> None:
-        """Everything that follows from a minute that has closed."""
+    async def step(self, minute: int, *, late: bool = False) -> None:
+        """Everything that follows from a minute that has closed; when it came too late, nothing is entered on it."""
         bars = self.tape.bars
         self.desk.stopping = self._flattening or minute in self._interruptions.exiting
         await self.execution.settle()
         changes = self.desk.mark(bars, minute)
         actions = self.desk.manage(bars, minute)
-        decisions = self.desk.decide(self._proposals(bars, minute))
+        decisions = self.desk.decide(self._proposals(bars, minute, late=late))
         await self.execution.carry_out(Minutes(changes=changes, actions=actions, decisions=decisions))
         for entrant in self.entrants:
             if minute == entrant.window.entry_end - 1:
@@ -118,6 +119,11 @@ class SessionRun:
         self._flattening = True
 
     @property
+    def flattening(self) -> bool:
+        """Whether flattening was asked for."""
+        return self._flattening
+
+    @property
     def flat(self) -> bool:
         """Whether flattening was asked for, and nothing is held or worked any more."""
         return self._flattening and self.desk.idle
@@ -126,7 +132,8 @@ class SessionRun:
         """How many symbols a strategy may enter today."""
         return int((self._screened[entrant.name].reasons == Reason.ALLOWED).sum())
 
-    def _proposals(self, bars: Bars, minute: int) -> list[Proposal]:
+    def _proposals(self, bars: Bars, minute: int, *, late: bool) -> list[Proposal]:
+        late = late or minute in self._interruptions.late
         found: list[Proposal] = []
         for entrant in self.entrants:
             window = entrant.window
@@ -135,11 +142,13 @@ class SessionRun:
                 signals = entrant.strategy.scan(bars, self.source.day, minute)
                 scan = Scan(signals=signals, screened=screened, dates=(self.session.date,))
                 proposals = propose(entrant, self._trading.rules, scan, Market(bars=bars, day=self.source.day))[0]
+                proposals = [one for one in proposals if one.signal.text not in self.decided]
                 self.triggers[entrant.name] += len(proposals)
-                found += [_too_late(one) for one in proposals] if minute in self._interruptions.late else proposals
+                found += [_too_late(one) for one in proposals] if late else proposals
         return found
 
-    async def _open(self) -> None:
+    async def open(self, *, again: bool = False) -> None:
+        """Screen the symbols and write down that the session has opened, unless that was said before a restart."""
         trading, session, portfolio = self._trading, self.session, self.desk.portfolio
         venue = trading.venue.broker
         if isinstance(venue, SimulatedVenue):
@@ -152,7 +161,8 @@ class SessionRun:
             self._screened[entrant.name] = judged
             payload = {"strategy": entrant.name, "candidates": self.candidates(entrant), "reasons": reasons(judged)}
             entries.append(self.execution.entry(records.SCREENED, payload))
-        self.execution.write(*entries)
+        if not again:
+            self.execution.write(*entries)
 
     def _opening(self, equity: Decimal) -> dict[str, Any]:
         windows = {one.name: attrs.asdict(one.window) for one in self.entrants}
@@ -180,7 +190,8 @@ class SessionRun:
         payload = records.window_payload(entrant.name, counts, near, skipped)
         self.execution.write(self.execution.entry(records.WINDOW_CLOSED, payload))
 
-    async def _close(self) -> None:
+    async def close(self) -> None:
+        """Wait for the closing bell, take in the last words of the broker, and write the session's end down."""
         trading, portfolio = self._trading, self.desk.portfolio
         await trading.wait(self.session.close)
         venue = trading.venue.broker

@@ -71,7 +71,52 @@ class Terms(TypedDict, total=False):
     protection: tuple[Order, ...]
 
 
-class BrokerContract:
+class ReadingContract:
+    """What can be read of an account, and what a permit holds back: a part of `BrokerContract`."""
+
+    def test_b13_nothing_leaves_without_a_permit(self, venue: Venue) -> None:
+        """An order whose permit was withdrawn is not sent, not even when its sending had begun."""
+        order = _order(venue, "kit-1")
+        withdrawn = False
+        try:
+            venue.wait(venue.broker.submit(order, SendPermit(order, lambda _: "the kit withdrew it")))
+        except Withdrawn:
+            withdrawn = True
+        demand(withdrawn, "the permit is redeemed before anything leaves")
+        venue.trade_at(PRICE)
+        demand(not _poll(venue), "nothing becomes of an order that was not sent")
+
+    def test_b14_a_snapshot_shows_what_was_traded(self, venue: Venue) -> None:
+        """Holdings, cash and the orders of the day are read together, and a resting order is among them."""
+        rests = _order(venue, "kit-2", type=OrderType.LIMIT, limit_price=PRICE - _FAR)
+        _traded(venue, _order(venue, "kit-1"))
+        _submit(venue, rests)
+        snapshot = venue.wait(venue.broker.snapshot(DAWN))
+        held = {holding.symbol: holding.quantity for holding in snapshot.holdings}
+        demand(held == {venue.symbol: _QUANTITY}, "what was bought is held, and nothing else")
+        demand(snapshot.account == venue.wait(venue.broker.account()), "the money is the account's")
+        kinds = {report.client_order_id: report.kind for report in snapshot.orders}
+        demand(kinds.get("kit-2") == "acknowledged", "an order that rests is listed as such")
+        if venue.broker.rules.lists_closed:
+            demand(kinds.get("kit-1") == "fill", "an order that was filled is listed as such")
+
+    def test_b15_an_order_is_found_by_its_id(self, venue: Venue) -> None:
+        """Its report tells what was filled, at what price; an id that was never sent is not known."""
+        broker = venue.broker
+        if not broker.rules.query_by_cid:
+            pytest.skip("the broker's rules do not claim it")
+        if not isinstance(broker, Finds):
+            pytest.fail("a broker that claims query_by_cid has a method `find`")
+        fills = _fills(_traded(venue, _order(venue, "kit-1")))
+        report = venue.wait(broker.find("kit-1"))
+        demand(report is not None and report.kind == "fill", "a filled order is reported as filled")
+        if report is not None:
+            demand(report.filled == _QUANTITY, "the filled quantity is the sum of the fills")
+            demand(report.average_price == fills[0].price or len(fills) > 1, "one fill's price is the average")
+        demand(venue.wait(broker.find("kit-never-sent")) is None, "what was never sent is not found")
+
+
+class BrokerContract(ReadingContract):
     """What the core demands of every broker; a subclass has a fixture `venue`."""
 
     def test_b01_it_is_a_broker(self, venue: Venue) -> None:
@@ -183,47 +228,6 @@ class BrokerContract:
         after: Account = venue.wait(venue.broker.account())
         cost = sum((fill.quantity * fill.price + fill.fees for fill in fills), Decimal(0))
         demand(abs(before.cash - cost - after.cash) < Decimal("0.01"), "cash falls by price x quantity and fees")
-
-    def test_b13_nothing_leaves_without_a_permit(self, venue: Venue) -> None:
-        """An order whose permit was withdrawn is not sent, not even when its sending had begun."""
-        order = _order(venue, "kit-1")
-        withdrawn = False
-        try:
-            venue.wait(venue.broker.submit(order, SendPermit(order, lambda _: "the kit withdrew it")))
-        except Withdrawn:
-            withdrawn = True
-        demand(withdrawn, "the permit is redeemed before anything leaves")
-        venue.trade_at(PRICE)
-        demand(not _poll(venue), "nothing becomes of an order that was not sent")
-
-    def test_b14_a_snapshot_shows_what_was_traded(self, venue: Venue) -> None:
-        """Holdings, cash and the orders of the day are read together, and a resting order is among them."""
-        rests = _order(venue, "kit-2", type=OrderType.LIMIT, limit_price=PRICE - _FAR)
-        _traded(venue, _order(venue, "kit-1"))
-        _submit(venue, rests)
-        snapshot = venue.wait(venue.broker.snapshot(DAWN))
-        held = {holding.symbol: holding.quantity for holding in snapshot.holdings}
-        demand(held == {venue.symbol: _QUANTITY}, "what was bought is held, and nothing else")
-        demand(snapshot.account == venue.wait(venue.broker.account()), "the money is the account's")
-        kinds = {report.client_order_id: report.kind for report in snapshot.orders}
-        demand(kinds.get("kit-2") == "acknowledged", "an order that rests is listed as such")
-        if venue.broker.rules.lists_closed:
-            demand(kinds.get("kit-1") == "fill", "an order that was filled is listed as such")
-
-    def test_b15_an_order_is_found_by_its_id(self, venue: Venue) -> None:
-        """Its report tells what was filled, at what price; an id that was never sent is not known."""
-        broker = venue.broker
-        if not broker.rules.query_by_cid:
-            pytest.skip("the broker's rules do not claim it")
-        if not isinstance(broker, Finds):
-            pytest.fail("a broker that claims query_by_cid has a method `find`")
-        fills = _fills(_traded(venue, _order(venue, "kit-1")))
-        report = venue.wait(broker.find("kit-1"))
-        demand(report is not None and report.kind == "fill", "a filled order is reported as filled")
-        if report is not None:
-            demand(report.filled == _QUANTITY, "the filled quantity is the sum of the fills")
-            demand(report.average_price == fills[0].price or len(fills) > 1, "one fill's price is the average")
-        demand(venue.wait(broker.find("kit-never-sent")) is None, "what was never sent is not found")
 
 
 def _order(venue: Venue, client_order_id: str, **terms: Unpack[Terms]) -> Order:

@@ -34,11 +34,11 @@ def test_the_gravest_cause_counts() -> None:
     states = States()
     states.begin(Cause.DEFENSE_COMMAND, NOON)
     assert states.state.word == "defense"
-    states.begin(Cause.STOP, NOON)
+    states.begin(Cause.STOP_FILE, NOON)
     assert states.state.word == "exit-only"
     states.begin(Cause.KILL_FILE, NOON)
     assert states.state.word == "halted"
-    assert states.causes == (Cause.KILL_FILE, Cause.STOP, Cause.DEFENSE_COMMAND)
+    assert states.causes == (Cause.KILL_FILE, Cause.STOP_FILE, Cause.DEFENSE_COMMAND)
     states.withdraw(Cause.KILL_FILE, NOON)
     assert states.state.word == "exit-only"
 
@@ -60,7 +60,7 @@ def test_a_cause_begins_once() -> None:
     assert states.begin(Cause.UNKNOWN, NOON)
     assert not states.begin(Cause.UNKNOWN, after(SECOND))
     assert states.standing[Cause.UNKNOWN] == NOON
-    assert not states.withdraw(Cause.STOP, NOON)
+    assert not states.withdraw(Cause.STOP_FILE, NOON)
 
 
 @pytest.mark.parametrize("cause", [cause for cause in Cause if KINDS[cause].end is End.RECONCILE])

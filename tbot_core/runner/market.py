@@ -1,0 +1,224 @@
+"""A session at a broker's own market: its minutes, the broker's words, requests and readings, side by side.
+
+One loop and no threads. Everything that changes the books happens between two waits, so nobody ever sees half of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from tbot_core import control
+from tbot_core.actions import Cancel
+from tbot_core.conditions import Conditions, recall
+from tbot_core.errors import AccessError, BrokerError
+from tbot_core.execution import Minutes
+from tbot_core.exits import STOPS
+from tbot_core.model import Leg, RiskState
+from tbot_core.runner.recalling import Recall
+from tbot_core.runner.requests import Requests
+from tbot_core.runner.session import SessionRun, Trading
+from tbot_core.seams import log
+from tbot_core.states import Cause
+from tbot_core.tending import Tender
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from tbot_core.bars import Minute
+    from tbot_core.contracts import FeedSession
+    from tbot_core.control import Seen
+    from tbot_core.decide import Entrant
+    from tbot_core.journal import Event
+    from tbot_core.model import Order
+
+TEND_S: Final = 0.5
+_UNREACHABLE: Final = 3
+_AGAIN_S: Final = 2.0
+_log = log.logger(__name__)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Floor:
+    """What a session at a market needs besides its trading: the folder of requests, and how often the broker is asked.
+
+    `ttl_s`: an entry that has not filled is taken back after so many seconds.
+    """
+
+    control: Path
+    poll_s: float
+    ttl_s: float
+
+
+class MarketSession:
+    """A session being traded at a broker's own market; `past` are the session's events before a restart, if any."""
+
+    def __init__(  # noqa: PLR0913, PLR0917  everything that one session is made of
+        self,
+        trading: Trading,
+        floor: Floor,
+        source: FeedSession,
+        entrants: tuple[Entrant, ...],
+        equity_atoms: int,
+        past: Sequence[Event] = (),
+    ) -> None:
+        venue = attrs.evolve(trading.venue, refusal=self.refusal)
+        self._trading = attrs.evolve(trading, venue=venue)
+        self._floor = floor
+        self._past = past
+        self.run = SessionRun(self._trading, source, entrants, equity_atoms)
+        execution, clock = self.run.execution, trading.clock
+        self.conditions = Conditions(execution, clock, self._impose, recall(past))
+        self.tender = Tender(execution, self.run.desk, clock, self.conditions, self.run.session.open)
+        self.requests = Requests(execution, self.conditions, self.run.flatten)
+        self._silences = 0
+        self._asked: dict[str, float] = {}
+
+    async def trade(self) -> None:
+        """Trade the session to its end, or until a stop has been carried out."""
+        if self._past:
+            self._recall()
+        await self._reconcile()
+        side = [
+            asyncio.ensure_future(self._every(self._floor.poll_s, self._listen)),
+            asyncio.ensure_future(self._every(control.POLL_S, self._watch)),
+            asyncio.ensure_future(self._every(TEND_S, self._tend)),
+        ]
+        main = asyncio.ensure_future(self._minutes())
+        try:
+            await asyncio.wait([main, *side], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (main, *side):
+                task.cancel()
+            results = await asyncio.gather(main, *side, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
+                raise result
+
+    def refusal(self, order: Order) -> str:
+        """Why an order may not leave now; looked at in the second barrier and again before its first byte."""
+        try:
+            if control.killed(self._floor.control):
+                self.conditions.begin(Cause.KILL_FILE)
+        except AccessError as fault:
+            return f"control cannot be looked at: {fault.message}"
+        state = self.conditions.state
+        if order.leg is Leg.ENTRY and state >= RiskState.EXIT_ONLY:
+            return f"{state.word}: {self.conditions.causes[0].value}"
+        if order.leg is Leg.EXIT and state is RiskState.HALTED and not (self.run.flattening or order.reason in STOPS):
+            return f"{state.word}: {self.conditions.causes[0].value}"
+        return ""
+
+    def _impose(self, state: RiskState) -> None:
+        self.run.desk.standing.imposed = state
+
+    def _recall(self) -> None:
+        rows = {symbol: row for row, symbol in enumerate(self.run.source.symbols)}
+        found = Recall(self.run.desk, self.run.execution, rows)
+        found.take(self._past)
+        found.settle()
+        self.tender.foreign = found.foreign
+        self.run.decided = found.decided
+
+    async def _reconcile(self) -> None:
+        """Before anything else the account is read; while that fails or the books do not agree, nothing is entered."""
+        self.conditions.begin(Cause.UNRECONCILED)
+        if await self.tender.read() is not None:
+            self.conditions.withdraw(Cause.UNRECONCILED)
+
+    async def _minutes(self) -> None:
+        """The session's minutes in their order; what comes late, twice or not at all is dropped or left empty."""
+        run, wait = self.run, self._trading.wait
+        await wait(run.session.open)
+        await run.open(again=bool(self._past))
+        came = run.session.minute(self._trading.clock.now())
+        async for minute in run.source.minutes():
+            if minute.index < run.tape.closed:
+                _log.warning("minute.late", index=minute.index)
+                continue
+            while run.tape.closed < minute.index:
+                run.tape.append(_empty(minute, run.tape.closed))
+            run.tape.append(minute)
+            late = self._late(minute.index) or minute.index < came - 1
+            await run.step(minute.index, late=late)
+            self._trading.watch(run, minute.index)
+            if self._over:
+                return
+        await run.close()
+
+    def _late(self, index: int) -> bool:
+        """Whether a minute came so long after its end that nothing is entered on it."""
+        behind = self._trading.clock.now() - self.run.session.moment(index + 1)
+        return behind.total_seconds() > self._floor.ttl_s
+
+    @property
+    def _over(self) -> bool:
+        """Whether a stop has been carried out: nothing is held or worked any more, or positions are to be kept."""
+        return self.requests.stopping and (self.run.desk.idle or self.requests.keep)
+
+    async def _listen(self) -> None:
+        try:
+            await self.run.execution.settle()
+        except BrokerError as fault:
+            self._silences += 1
+            _log.warning("broker.silent", times=self._silences, reason=fault.message)
+            if self._silences >= _UNREACHABLE:
+                self.conditions.begin(Cause.UNREACHABLE, fault.message)
+        else:
+            self._silences = 0
+            self.conditions.withdraw(Cause.UNREACHABLE)
+
+    async def _watch(self) -> None:
+        """Requests, as they come; entries that wait at the broker are taken back as soon as none may be sent."""
+        try:
+            seen: Seen = control.look(self._floor.control)
+        except AccessError as fault:
+            self.conditions.begin(Cause.CONTROL_LOST, fault.message)
+            return
+        self.conditions.withdraw(Cause.CONTROL_LOST)
+        before = self.conditions.state
+        for request in self.requests.take(seen):
+            control.take(self._floor.control, request.name)
+        if self.conditions.state >= RiskState.EXIT_ONLY > before:
+            await self._withdraw(list(self.run.desk.standing.working))
+
+    async def _tend(self) -> None:
+        await self.tender.tend()
+        self.conditions.expire()
+        now = self._trading.clock.now()
+        placed = self.run.execution.placed
+        old = [
+            cid
+            for cid in self.run.desk.standing.working
+            if cid in placed and (now - placed[cid]).total_seconds() > self._floor.ttl_s
+        ]
+        await self._withdraw([cid for cid in old if self._may_ask(cid)])
+
+    def _may_ask(self, cid: str) -> bool:
+        """Whether a cancel may be asked for again: not more often than answers take, and never of what is in doubt."""
+        now = self._trading.clock.monotonic()
+        if self._asked.get(cid, 0.0) > now:
+            return False
+        self._asked[cid] = now + _AGAIN_S
+        return True
+
+    async def _withdraw(self, entries: Sequence[str]) -> None:
+        cancels = [Cancel(client_order_id=cid) for cid in entries]
+        if cancels:
+            await self.run.execution.carry_out(Minutes(actions=cancels))
+
+    async def _every(self, seconds: float, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        while True:
+            await act()
+            await self._trading.clock.sleep(seconds)
+
+
+def _empty(like: Minute, index: int) -> Minute:
+    """A minute that never came: no bar of any symbol."""
+    nothing = like.close * float("nan")
+    return attrs.evolve(
+        like, index=index, open=nothing, high=nothing, low=nothing, close=nothing, volume=nothing, vwap=nothing
+    )
