@@ -32,6 +32,26 @@ async def idle(world: World, seconds: float) -> None:
         await asyncio.sleep(30)
 
 
+def test_venues_break_alone_or_together() -> None:
+    """F64 to F66 befall the first venue only, F67 all of them, and the last flap is over before the faults are."""
+    seed = next(seed for seed in range(99) if len(World(seed, ()).names) == 2)
+    for fault, broken in (
+        ("F64", [True, False]),
+        ("F65", [True, False]),
+        ("F66", [True, False]),
+        ("F67", [True, True]),
+    ):
+        world = World(seed, (), rates={fault: 1.0})
+        assert [trouble(world, name, fault) for name in world.names] == broken
+
+
+def trouble(world: World, name: str, fault: str) -> bool:
+    """Whether requests to a venue ever meet that fault."""
+    way = world.ways[world.names.index(name)]
+    seconds = range(int(world.end))
+    return any(way.passage("submit", float(second), -1.0).fault == fault for second in seconds)
+
+
 async def errors_of_the_clock(world: World) -> list[float]:
     """By how much the wall clock was wrong, every few seconds until the faults are over."""
     wrong = []

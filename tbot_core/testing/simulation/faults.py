@@ -101,13 +101,17 @@ _ALL: Final = (
     Fault("F61", "partition only on trade endpoint", "way", (60.0, 600.0)),
     Fault("F62", "slow link 5 s", "way", (20.0, 120.0)),
     Fault("F63", "broker maintenance", "way", (60.0, 300.0)),
+    Fault("F64", "failover while A has UNKNOWN", "way"),
+    Fault("F65", "A returns after failover", "way", (60.0, 240.0)),
+    Fault("F66", "failover flaps", "way"),
+    Fault("F67", "both brokers down", "way", (60.0, 240.0)),
     Fault("F68", "clock +1 h", "clock", (60.0, 300.0)),
     Fault("F69", "clock -1 h", "clock", (60.0, 300.0)),
     Fault("F70", "clock drifts 3 s", "clock", (60.0, 300.0)),
 )
 FAULTS: Final[Mapping[str, Fault]] = {fault.id: fault for fault in _ALL}
-"""Every fault of the matrix that the world itself can make. The rest follow from what stands in the world anyway (F36,
-F39, F41, F64 to F67), or happen to the bot's own machine (F71 and on)."""
+"""Every fault of the matrix that the world itself can make. F36, F39 and F41 happen in it without a fault; F56 needs
+quotes, and what follows F70 happens to the bot's own machine."""
 
 
 def chosen(names: Sequence[str]) -> tuple[str, ...]:

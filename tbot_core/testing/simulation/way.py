@@ -28,6 +28,7 @@ _SLOW_S: Final = 5.0
 _STORM_S: Final = 15.0
 _MINUTE_S: Final = 60.0
 _REPLAYED: Final = 5
+_AMBUSH_S: Final = 120.0
 _EPISODES: Final = ("F6", "F7", "F8", "F12", "F13", "F58", "F59", "F60", "F61", "F62", "F63")
 _UNREACHED: Final = {"F6": "TLS handshake failed", "F7": "its certificate is not valid", "F8": "no such host"}
 _TRADING: Final = frozenset({"submit", "cancel", "replace"})
@@ -115,6 +116,7 @@ class _Episode:
     begins: float
     ends: float
     fault: str
+    name: str
 
 
 class Way:
@@ -132,17 +134,25 @@ class Way:
         self._episodes: list[_Episode] = []
         self._met: dict[_Episode, None] = {}
         self._departures: deque[float] = deque()
+        self._ambushes: deque[float] = deque()
         for name in _EPISODES:
             for begins, ends in faults.planned(name, 0.0, end):
                 self.trouble(name, begins, ends)
 
-    def trouble(self, fault: str, begins: float, ends: float) -> None:
-        """Let a trouble last from one second of the world to another."""
-        self._episodes.append(_Episode(begins, ends, fault))
+    def trouble(self, fault: str, begins: float, ends: float, name: str = "") -> None:
+        """Let a trouble last from one second of the world to another; `name` is the fault that it counts as."""
+        self._episodes.append(_Episode(begins, ends, fault, name or fault))
+
+    def ambush(self, at: float) -> None:
+        """Let the first order that is sent from that second on fall into a partition that begins with it."""
+        self._ambushes.append(at)
 
     def passage(self, kind: str, now: float, connected_at: float) -> Passage:
         """What will happen to a request of this kind that is made now, over a connection of that age."""
         latency = self.chance("latency")
+        if kind == "submit" and self._ambushes and self._ambushes[0] <= now < self.faults.over_at:
+            self._ambushes.popleft()
+            self.trouble("F60", now, min(now + _AMBUSH_S, self.faults.over_at), "F64")
         met = self._troubles(now)
         slow = _SLOW_S / 2 if any(episode.fault == "F62" for episode in met) else 0.0
         plain = Passage(
@@ -155,7 +165,7 @@ class Way:
             age, fresh = now - episode.begins, connected_at >= episode.begins
             troubled = self._troubled(plain, episode, kind, age=age, fresh=fresh)
             if troubled is not None:
-                return attrs.evolve(troubled, fault=episode.fault)
+                return attrs.evolve(troubled, fault=episode.name)
         if not fault:
             return plain
         if fault not in _COUNTED_WHEN_DONE:
@@ -200,7 +210,7 @@ class Way:
         for episode in met:
             if episode not in self._met:
                 self._met[episode] = None
-                self.faults.count(episode.fault)
+                self.faults.count(episode.name)
         return met
 
     def _troubled(self, plain: Passage, episode: _Episode, kind: str, *, age: float, fresh: bool) -> Passage | None:

@@ -114,7 +114,7 @@ class SimulatedBroker:
         return events
 
     async def snapshot(self, since: dt.datetime) -> Snapshot:
-        """Everything at the account; one that was kept too long somewhere is never given twice in a row."""
+        """Everything at the account; an old reading never comes twice in a row, nor from a venue with barriers."""
         passage = self._passage("snapshot")
         true = await self._read("snapshot", lambda: self._exchange.snapshot(since), passage)
         shown = self._aged(true) if passage.fault == "F49" else true
@@ -140,12 +140,12 @@ class SimulatedBroker:
         self._connected = False
 
     def _aged(self, true: Snapshot) -> Snapshot:
-        """An earlier reading, or this one with money and holdings of an earlier moment where no barrier tells."""
-        if self._stale or not self._earlier:
+        """An earlier reading, or this one with money and holdings of an earlier moment."""
+        if self._stale or not self._earlier or true.barrier:
             return true
         self._way.faults.count("F49")
         old = self._earlier[0]
-        torn = not true.barrier and self._way.chance("torn").happens(0.5)
+        torn = self._way.chance("torn").happens(0.5)
         return attrs.evolve(true, holdings=old.holdings, account=old.account) if torn else old
 
     def _passage(self, kind: str) -> Passage:

@@ -43,6 +43,8 @@ _NAMES: Final = ("alpha", "beta", "gamma")
 _WHOLE_DAY: Final = 0.02
 _AN_HOUR_S: Final = 3_600.0
 _DRIFT: Final = 0.05
+_FLAPS: Final = 3
+_FLAP_S: Final = 30.0
 
 
 class World:
@@ -75,6 +77,7 @@ class World:
         for name, way in zip(self.names, self.ways, strict=True):
             Others(way.exchange, self.faults, self._of(name), news)
         self._notes: list[str] = []
+        self._plan_outages()
         self._plan_the_clock()
 
     @property
@@ -126,6 +129,21 @@ class World:
 
     def _of(self, name: str) -> Callable[[str], Stream]:
         return lambda purpose: self.chances.stream(f"{name}/{purpose}")
+
+    def _plan_outages(self) -> None:
+        """What the first venue, or all of them, bring upon a bot that could trade elsewhere."""
+        primary, plan = self.ways[0], self.faults.planned
+        for begins, _ in plan("F64", LEAD_S, self.quiet_from):
+            primary.ambush(begins)
+        for begins, ends in plan("F65", LEAD_S, self.quiet_from):
+            primary.trouble("F60", begins, ends, "F65")
+        for begins, _ in plan("F66", LEAD_S, self.quiet_from - _FLAPS * 2 * _FLAP_S):
+            for flap in range(_FLAPS):
+                at = begins + 2 * flap * _FLAP_S
+                primary.trouble("F60", at, at + _FLAP_S, "F66")
+        for begins, ends in plan("F67", LEAD_S, self.quiet_from):
+            for way in self.ways:
+                way.trouble("F60", begins, ends, "F67")
 
     def _plan_the_clock(self) -> None:
         for fault, jump_s in (("F68", _AN_HOUR_S), ("F69", -_AN_HOUR_S), ("F70", 0.0)):
