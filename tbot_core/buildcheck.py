@@ -13,7 +13,7 @@ from tbot_core.declaration import Declared
 from tbot_core.errors import TbotError, VaultError
 from tbot_core.journal import read_journal
 from tbot_core.plugins import catalogue, lock
-from tbot_core.seams import disk, environ, log, spawn
+from tbot_core.seams import disk, environ, spawn
 from tbot_core.settings.access import vault
 from tbot_core.settings.findings import Level
 from tbot_core.settings.holdings import schemas
@@ -251,14 +251,16 @@ def _machine(subject: Subject) -> Iterator[Row]:
 
 
 def _backup(subject: Subject) -> Iterator[Row]:
-    files = [it for it in _entries(subject.instance.home / "backups") if not it.name.startswith(log.FILE_NAME)]
-    if not files:
-        remedy = "Copy storage/ and the .enc files to another place."
-        yield Row(level="warn", subject="backup", message="There is no backup.", remedy=remedy)
+    """Where backups are kept is no business of the instance; that one was written and opened is in its log."""
+    moment = audit.backed_up(audit.log_path(subject.instance))
+    remedy = "`tbot secrets backup` makes one; keep it on another machine."
+    if moment is None:
+        yield Row(level="warn", subject="backup", message="The secrets have no backup.", remedy=remedy)
         return
-    days = int((subject.now.timestamp() - max(map(disk.modified, files))) // 86_400)
-    level: Level = "warn" if days > BACKUP_DAYS else "ok"
-    yield Row(level=level, subject="backup", message=f"The newest backup is {days} days old.")
+    days = (subject.now - moment).days
+    old = days > BACKUP_DAYS
+    sentence = f"The last backup of the secrets is {days} days old."
+    yield Row(level="warn" if old else "ok", subject="backup", message=sentence, remedy=remedy if old else "")
 
 
 _LOOSE: Final = frozenset({"TB-SEC-029", "TB-SEC-030", "TB-SEC-059", "TB-SEC-060"})

@@ -90,7 +90,7 @@ def make(instance: Instance, wanted: Mapping[str, Any]) -> None:
     _judge(instance, deployment, contents)
     for folder in FOLDERS:
         disk.make_folder(instance.path(folder))
-    _ignore(instance)
+    ignore(instance)
     opened = vault(instance, deployment)
     if isinstance(opened.provider, Passphrase):
         opened.provider.create()
@@ -153,6 +153,18 @@ def asked() -> dict[str, Any]:
     return wanted
 
 
+def ignore(instance: Instance) -> None:
+    """Keep keys, secrets and settings out of git and scp; lines that stand there stay."""
+    from tbot_core.buildcheck import IGNORE_FILES, IGNORED
+    from tbot_core.seams import disk
+
+    for name in IGNORE_FILES:
+        path = instance.path(name)
+        lines = disk.read_text(path).splitlines() if disk.exists(path) else []
+        lines += [line for line in IGNORED if line not in lines]
+        disk.write_atomic(path, "\n".join([*lines, ""]).encode())
+
+
 def _contents(wanted: Mapping[str, Any]) -> dict[str, bytes]:
     """The plaintext of each category."""
     from tbot_core.declaration import declarations
@@ -200,18 +212,6 @@ def with_values(text: str, changes: Mapping[str, object]) -> bytes:
         key = line.partition("=")[0]
         lines.append(f"{key}={rest.pop(key)}" if key in rest else line)
     return "\n".join([*lines, *(f"{key}={value}" for key, value in rest.items()), ""]).encode()
-
-
-def _ignore(instance: Instance) -> None:
-    """Lines that stand there stay."""
-    from tbot_core.buildcheck import IGNORE_FILES, IGNORED
-    from tbot_core.seams import disk
-
-    for name in IGNORE_FILES:
-        path = instance.path(name)
-        lines = disk.read_text(path).splitlines() if disk.exists(path) else []
-        lines += [line for line in IGNORED if line not in lines]
-        disk.write_atomic(path, "\n".join([*lines, ""]).encode())
 
 
 def _checked(home: Path | None) -> int:

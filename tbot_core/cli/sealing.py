@@ -47,7 +47,7 @@ class Shown:
 
 def shown(home: Path | None, category: str | None = None) -> tuple[Shown, ...]:
     """How each category stands; a single one with the names of its fields as well, which opens it."""
-    vault = _vault(home, mending=True, ready=False)
+    vault = vault_at(home, mending=True, ready=False)
     rows = []
     for it in vault.status():
         if category in {None, it.category}:
@@ -58,7 +58,7 @@ def shown(home: Path | None, category: str | None = None) -> tuple[Shown, ...]:
 
 def verified(home: Path | None) -> tuple[VaultError, ...]:
     """What is wrong with the encrypted files and their keys."""
-    return _vault(home, mending=True, ready=False).verify(known(home))
+    return vault_at(home, mending=True, ready=False).verify(known(home))
 
 
 def accesses(home: Path | None, *, verify: bool) -> tuple[tuple[Line, ...], Anchor | None]:
@@ -91,31 +91,31 @@ def put(home: Path | None, category: str, values: Mapping[str, Any]) -> Path:
     """
     from tbot_core.settings.access import keep
 
-    vault = _vault(home, mending=category == "env")
+    vault = vault_at(home, mending=category == "env")
     data = _merged(category, _held(vault, category), values)
-    _judge(home, vault, category, data, only=values)
+    assess(home, vault, {category: data}, only=values)
     keep(vault, category, data)
     return vault.store.place(category).file
 
 
 def edited(home: Path | None, category: str, editor: Callable[[str, bytes], bytes]) -> bool:
     """Let the editor change what a category holds; whether it did. What does not hold is not written."""
-    vault = _vault(home)
+    vault = vault_at(home)
     with vault.read(category) as opened:
         data = bytes(opened.view)
     text = editor(vault.store.place(category).logical, data)
     if text == data:
         return False
-    _judge(home, vault, category, text)
+    assess(home, vault, {category: text})
     vault.write(category, text)
     return True
 
 
 def rekeyed(home: Path | None, category: str, values: Mapping[str, Any]) -> Rotated:
     """A new key and new content for a category."""
-    vault = _vault(home, mending=category == "env")
+    vault = vault_at(home, mending=category == "env")
     data = _merged(category, b"", values)
-    _judge(home, vault, category, data)
+    assess(home, vault, {category: data})
     here = vault.store.place(category)
     for folder in (here.key.parent, here.file.parent):
         disk.make_folder(folder)
@@ -124,17 +124,28 @@ def rekeyed(home: Path | None, category: str, values: Mapping[str, Any]) -> Rota
 
 def upgraded(home: Path | None, *, dry_run: bool) -> tuple[Upgrade, ...]:
     """What was, or would be, written in the format and under the key that a write uses now."""
-    return _vault(home, ready=False).upgrade(dry_run=dry_run)
+    return vault_at(home, ready=False).upgrade(dry_run=dry_run)
 
 
 def rotated(home: Path | None, categories: tuple[str, ...], *, resume: bool) -> tuple[Rotated, ...]:
     """New keys for the categories, or the rest of a rotation that was begun."""
-    return (rotation.resume if resume else rotation.rotate)(_vault(home, ready=False), categories)
+    return (rotation.resume if resume else rotation.rotate)(vault_at(home, ready=False), categories)
 
 
 def withdrawn(home: Path | None, categories: tuple[str, ...]) -> tuple[str, ...]:
     """The categories whose rotation was under way and is not any more."""
-    return rotation.abort(_vault(home, ready=False), categories)
+    return rotation.abort(vault_at(home, ready=False), categories)
+
+
+def vault_at(home: Path | None, *, mending: bool = False, ready: bool = True) -> Vault:
+    """The vault with the paths that `.env` gives; with `mending` its faults are put up with."""
+    from tbot_core.settings.access import vault
+    from tbot_core.settings.sources import deployment_of
+
+    env = read(Instance.at(home)).env
+    if env.fault is not None and not mending:
+        raise env.fault
+    return vault(Instance.at(home), deployment_of(env.parsed), ready=ready)
 
 
 def parsed(text: str) -> dict[str, Any]:
@@ -146,17 +157,6 @@ def parsed(text: str) -> dict[str, Any]:
     if not isinstance(found, dict) or not found:
         raise UsageError("The document is no JSON object with values.", "See `tbot secrets set --help`.")
     return found
-
-
-def _vault(home: Path | None, *, mending: bool = False, ready: bool = True) -> Vault:
-    """The vault with the paths that `.env` gives; with `mending` its faults are put up with."""
-    from tbot_core.settings.access import vault
-    from tbot_core.settings.sources import deployment_of
-
-    env = read(Instance.at(home)).env
-    if env.fault is not None and not mending:
-        raise env.fault
-    return vault(Instance.at(home), deployment_of(env.parsed), ready=ready)
 
 
 def _held(vault: Vault, category: str) -> bytes:
@@ -183,22 +183,27 @@ def _merged(category: str, held: bytes, values: Mapping[str, Any]) -> bytes:
     return json.dumps(found, sort_keys=True, ensure_ascii=False).encode()
 
 
-def _judge(home: Path | None, vault: Vault, category: str, data: bytes, only: Mapping[str, Any] | None = None) -> None:
-    """Raises VaultError or SettingsError for content that the category's reader would refuse.
+def assess(
+    home: Path | None, vault: Vault, contents: Mapping[str, bytes], only: Mapping[str, Any] | None = None
+) -> None:
+    """Raises VaultError or SettingsError for contents that their categories' readers would refuse.
 
     With `only`, sections of other names are judged by their shape alone: what is wrong there was so before.
     """
-    here = vault.store.place(category)
-    file = here.shown(here.file)
-    if faults := judge(memoryview(data), category, file, known(home), only):
+    classes, faults = known(home), list[VaultError]()
+    for category, data in contents.items():
+        here = vault.store.place(category)
+        faults += judge(memoryview(data), category, here.shown(here.file), classes, only)
+    if faults:
         raise together(faults)
-    if CATEGORIES[category].shape == "text":
-        _load(home, category, file, data)
+    texts = {category: data for category, data in contents.items() if CATEGORIES[category].shape == "text"}
+    if texts:
+        hold_together(home, texts)
 
 
 def is_held(home: Path | None, category: str) -> bool:
     """Whether the category has a file."""
-    return _vault(home, mending=True, ready=False).store.has_file(category)
+    return vault_at(home, mending=True, ready=False).store.has_file(category)
 
 
 def known(home: Path | None) -> Schemas:
@@ -209,8 +214,8 @@ def known(home: Path | None) -> Schemas:
     return schemas(declared(home))
 
 
-def _load(home: Path | None, category: str, name: str, data: bytes) -> None:
-    """Settings must hold together with the others, as at a start of paper trading.
+def hold_together(home: Path | None, contents: Mapping[str, bytes]) -> None:
+    """Settings of env, env_bot or both must hold together with the others, as at a start of paper trading.
 
     Where `.env` cannot be opened the others cannot be found: then `tbot check` judges afterwards.
     """
@@ -221,23 +226,32 @@ def _load(home: Path | None, category: str, name: str, data: bytes) -> None:
     sources = read(Instance.at(home))
     if sources.env.fault is not None:
         return
-    field = "env" if category == "env" else "bot"
-    source = attrs.evolve(getattr(sources, field), plain=True, parsed=parse(name, data), fault=None)
-    load(home, mode="paper", declared=declared(home), sources=attrs.evolve(sources, **{field: source}))
+    for category, field in (("env", "env"), ("env_bot", "bot")):
+        if category in contents:
+            source = getattr(sources, field)
+            parsed = parse(f"{source.name}.enc", contents[category])
+            sources = attrs.evolve(sources, **{field: attrs.evolve(source, plain=True, parsed=parsed, fault=None)})
+    load(home, mode="paper", declared=declared(home), sources=sources)
+
+
+def fields(category: str, file: str, data: memoryview) -> dict[str, object]:
+    """What a category holds by name: variables, fields, or `section.field`. Raises VaultError."""
+    from tbot_core.settings.files import parse
+
+    shape = CATEGORIES[category].shape
+    if shape == "text":
+        return {entry.key: entry.value for entry in parse(file, bytes(data)).entries}
+    content.check(data, category, file, shape)
+    found = content.parse(data, category, file)
+    if shape == "object":
+        return found
+    return {f"{section}.{name}": value for section, part in found.items() for name, value in part.items()}
 
 
 def _names(vault: Vault, category: str) -> tuple[str, ...]:
-    from tbot_core.settings.files import parse
-
-    here, shape = vault.store.place(category), CATEGORIES[category].shape
+    here = vault.store.place(category)
     with vault.read(category) as opened:
-        if shape == "text":
-            return tuple(sorted(entry.key for entry in parse(here.shown(here.file), bytes(opened.view)).entries))
-        content.check(opened.view, category, here.shown(here.file), shape)
-        found = content.parse(opened.view, category, here.shown(here.file))
-    if shape == "object":
-        return tuple(sorted(found))
-    return tuple(sorted(f"{section}.{name}" for section, part in found.items() for name in part))
+        return tuple(sorted(fields(category, here.shown(here.file), opened.view)))
 
 
 def _modified(vault: Vault, category: str) -> datetime | None:

@@ -1,4 +1,4 @@
-"""`tbot secrets`: show, verify, set, edit and rekey secrets, rotate their keys, and read the log of every access."""
+"""`tbot secrets`: show, verify and change secrets, rotate their keys, carry them away, and read the log of accesses."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import click
 
+from tbot_core.cli.bundles import COMMANDS, RETIRED
 from tbot_core.cli.options import emit, home_option, json_option
 from tbot_core.errors import UsageError
 from tbot_core.vault.categories import CATEGORIES
@@ -29,10 +30,14 @@ _document: Final = click.option(
 
 @click.group("secrets")
 def command() -> None:
-    """Show, verify, set, edit and rekey secrets, rotate their keys, and read the log of every access.
+    """Show, verify, set, edit and rekey secrets, rotate their keys, carry them away, and read the log of every access.
 
     Values are typed unseen or come as JSON; none is ever an argument.
     """
+
+
+for _it in COMMANDS:
+    command.add_command(_it)
 
 
 @command.command("show")
@@ -139,7 +144,11 @@ def upgrade_command(*, dry_run: bool, home: Path | None, as_json: bool) -> None:
 @click.option("--abort", is_flag=True, help="Go back to the current keys.")
 @home_option
 def rotate_command(*, categories: tuple[str, ...], resume: bool, abort: bool, home: Path | None) -> None:
-    """Give each CATEGORY, else all, a new key. A rotation that was stopped is finished or withdrawn."""
+    """Give each CATEGORY, else all, a new key. A rotation that was stopped is finished or withdrawn.
+
+    Keys from before an earlier rotation that are in a backup, and older than KEEP_PREV_DAYS, are then dropped.
+    """
+    from tbot_core.cli.bundling import retired
     from tbot_core.cli.sealing import rotated, withdrawn
 
     if resume and abort:
@@ -151,6 +160,8 @@ def rotate_command(*, categories: tuple[str, ...], resume: bool, abort: bool, ho
         lines = [f"{it.category} has the key {it.after}." for it in rotated(home, chosen, resume=resume)]
     for line in lines or ["No rotation was under way." if resume or abort else "No category has a key."]:
         click.echo(line)
+    for category in retired(home):
+        click.echo(RETIRED.format(category))
 
 
 def _values(home: Path | None, category: str, document: TextIO | None) -> dict[str, Any]:
