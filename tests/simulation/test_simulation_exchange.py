@@ -183,6 +183,29 @@ def test_protection_rests_for_what_was_filled(stages: Make) -> None:
     assert balanced(stage)
 
 
+def test_an_entry_that_is_being_left_takes_in_no_more(stages: Make) -> None:
+    """Once its target filled, what is left of a partly filled entry goes, and the stop with it."""
+    stage = stages(BRACKETS)
+    path = stage.market.paths["A"]
+    path.depth[:] = [4 * UNITS_PER_SHARE] * len(path.depth)
+    limit = Decimal("20.01")
+    stage.submit(order(type=OrderType.LIMIT, limit_price=limit, protection=(stop(), target())))
+    path.move(stage.floor.step + 1, 230_000)
+    told = said(stage.heard(20))
+    assert told[-3:] == [("fill", "target"), ("cancelled", "o1"), ("cancelled", "stop")]
+    assert stage.floor.books.units == {}
+
+
+def test_a_leg_that_is_replaced_in_two_steps_is_still_a_leg(stages: Make) -> None:
+    """The target goes when the new stop fills."""
+    stage = stages(BRACKETS)
+    stage.submit(order(protection=(stop(), target())))
+    stage.wait(stage.broker.replace("stop", stop("stop-2", price=Decimal(19))))
+    stage.trade_at(Decimal("18.50"))
+    assert said(stage.heard())[-2:] == [("fill", "stop-2"), ("cancelled", "target")]
+    assert stage.floor.open == []
+
+
 def test_protection_of_an_entry_that_never_filled_goes_with_it(stages: Make) -> None:
     """Nothing of the bracket is left."""
     stage = stages(BRACKETS)
