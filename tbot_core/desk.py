@@ -25,7 +25,7 @@ from tbot_core.model import (
 )
 from tbot_core.portfolio import Portfolio, Position
 from tbot_core.reasons import Reason
-from tbot_core.risk import Gate, Limits, Refusal, RiskChange, Standing, Working, review
+from tbot_core.risk import Gate, Limits, Refusal, RiskChange, Standing, Working, objection, review
 from tbot_core.sizing import Planned, Sizer, share
 
 if TYPE_CHECKING:
@@ -361,10 +361,9 @@ class Desk:
         plan = self._plan(proposal)
         brackets = self._rules.venue.brackets
         order = drafts.entry(self._name, signal, planned, plan, brackets=brackets)
-        for name, check in self._checks:
-            words = check(order)
-            if words is not None:
-                return Decision(proposal=proposal, reason=Reason.RISK_CHECK_DENIED, words=f"{name}: {words}")
+        refusal = objection(self._checks, order)
+        if refusal is not None:
+            return _denied(proposal, refusal)
         self._write_down(order, proposal, planned, plan)
         return Decision(proposal=proposal, reason=Reason.ALLOWED, order=order)
 
@@ -394,4 +393,6 @@ class Desk:
 
 
 def _denied(proposal: Proposal, refusal: Refusal) -> Decision:
-    return Decision(proposal=proposal, reason=refusal.reason, value=refusal.value, limit=refusal.limit)
+    return Decision(
+        proposal=proposal, reason=refusal.reason, value=refusal.value, limit=refusal.limit, words=refusal.words
+    )

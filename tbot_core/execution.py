@@ -8,7 +8,8 @@ permit that a kill takes back. A journal error sends nothing. What a broker says
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
@@ -18,6 +19,7 @@ from tbot_core.contracts import Broker, BrokerEvent
 from tbot_core.errors import BrokerError, JournalError, Rejected, Withdrawn
 from tbot_core.journal import Entry
 from tbot_core.orders import BROKER_WORDS, Effect, OrderEvent, OrderRecord, advance
+from tbot_core.patience import Patience
 from tbot_core.permits import Refusal, SendPermit, always
 from tbot_core.risk import RiskChange
 from tbot_core.seams import log
@@ -32,17 +34,22 @@ if TYPE_CHECKING:
     from tbot_core.model import Order
 
 
+Said = TypeVar("Said")
 _log = log.logger(__name__)
 
 
 @attrs.frozen(kw_only=True)
 class Venue:
-    """Where orders go: the broker, its name, the account that it reported, and who may still refuse an order."""
+    """Where orders go: the broker, its name, the account that it reported, and who may still refuse an order.
+
+    `patience`: how often what may be asked twice is asked again.
+    """
 
     broker: Broker
     name: str
     account_id: str
     refusal: Refusal = always
+    patience: Patience = attrs.field(factory=Patience)
 
 
 @attrs.frozen(kw_only=True)
@@ -70,6 +77,7 @@ class Execution:
         self._clock = clock
         self._tell = tell
         self._count = 0
+        self._silent = False
         self.venue = venue
         self.orders: dict[str, OrderRecord] = {}
         self.placed: dict[str, datetime] = {}
@@ -150,8 +158,44 @@ class Execution:
 
         An exit is set free when the last order that worked for its position is proven to have ended.
         """
-        self.book(await self.venue.broker.poll())
+        self.book(await self._read("poll", self.venue.broker.poll) or ())
         await self.carry_out(Minutes(actions=self._desk.released()))
+
+    async def read_account(self) -> None:
+        """Take in what the broker grants the account now."""
+        account = await self._read("account", self.venue.broker.account)
+        if account is not None:
+            self._desk.standing.grant(account.buying_power)
+
+    async def _read(self, what: str, ask: Callable[[], Awaitable[Said]]) -> Said | None:
+        """What the broker answers; None when it does not, and then nothing is entered any more."""
+        try:
+            return await self._patiently(what, ask)
+        except BrokerError:
+            self._desk.standing.lose_sight(self.venue.patience.retries)
+            return None
+
+    async def _patiently(self, what: str, ask: Callable[[], Awaitable[Said]], cid: str | None = None) -> Said:
+        """Ask something that may be asked twice, until it is answered or the patience of a cycle is at its end.
+
+        Each failure is written down, the last one raised. A broker that was silent is then asked once at a time.
+        """
+        waits = iter(()) if self._silent else self.venue.patience.waits()
+        while True:
+            try:
+                answer = await ask()
+            except Rejected:
+                raise
+            except BrokerError as silence:
+                self._noted(self.entry(records.SILENCE, {"asked": what, "words": silence.message}, cid))
+                wait = next(waits, None)
+                if wait is None:
+                    self._silent = True
+                    raise
+            else:
+                self._silent = False
+                return answer
+            await self.venue.patience.pause(wait)
 
     def book(self, said: Sequence[BrokerEvent]) -> None:
         """Take events in: first on disk, then into the books; one that was written before changes nothing."""
@@ -233,7 +277,7 @@ class Execution:
                 case Place(order=order):
                     await self._submit(order)
                 case Cancel(client_order_id=cid):
-                    await self._ask(cid, self.venue.broker.cancel(cid))
+                    await self._ask(cid, self._patiently("cancel", partial(self.venue.broker.cancel, cid), cid))
                 case Replace(client_order_id=cid, stop_price=price):
                     await self._ask(
                         cid, self.venue.broker.replace(cid, attrs.evolve(self.orders[cid].order, stop_price=price))

@@ -84,7 +84,7 @@ def tbot_risk_checks() -> RiskCheck:
     Arguments: none. Moment: once for each run, before its first order. Caller: the risk gate's set-up, for every
     enabled plugin. Returned value: a function of one `Order`, called after the core's own limits have let an entry
     pass; None lets it pass, a sentence denies it with reason code RISK_CHECK_DENIED. It can deny only; one that raises
-    or returns anything else denies too.
+    or returns anything else denies too, with RISK_CHECK_FAILED.
     """
 
 

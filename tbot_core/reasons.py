@@ -81,6 +81,7 @@ class Reason(IntEnum):
     ORDER_RATE = 88, "MAX_ORDERS_PER_MINUTE entries were sent in this minute."
     BUYING_POWER = 89, "The worst case of all working entries is above the buying power."
     RISK_CHECK_DENIED = 90, "A plugin's risk check denied the order, in its own words."
+    RISK_CHECK_FAILED = 91, "A plugin's risk check failed, or answered neither None nor a sentence; unknown means deny."
 
     ENTRY_NOT_FILLED = 100, "The entry was sent and ended without a fill; it is never chased."
 

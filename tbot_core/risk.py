@@ -6,12 +6,13 @@ integers of 1e-10 USD; equity in every limit is the session's opening equity. Pu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import attrs
 
+from tbot_core.errors import PluginError
 from tbot_core.model import RiskState, Side, SignalId, atoms_of, dollars_of
 from tbot_core.policy import Risk
 from tbot_core.portfolio import Portfolio
@@ -19,6 +20,8 @@ from tbot_core.reasons import Reason
 from tbot_core.sizing import share
 
 if TYPE_CHECKING:
+    from tbot_core.contracts import RiskCheck
+    from tbot_core.model import Order
     from tbot_core.sizing import Planned
 
 
@@ -193,17 +196,24 @@ class Standing:
         self.state = max(self.state, RiskState.EXIT_ONLY)
         self._tell(RiskState.EXIT_ONLY.word, f"a fill of {symbol} beyond what is held", quantity, 0)
 
+    def lose_sight(self, retries: int) -> None:
+        """The broker did not answer, though asked so often again: the account is unknown, and nothing is entered."""
+        if self.state < RiskState.EXIT_ONLY:
+            self.state = RiskState.EXIT_ONLY
+            self._tell(RiskState.EXIT_ONLY.word, "the broker did not answer, API_RETRY_LIMIT", retries, retries)
+
     def _tell(self, what: str, cause: str, value: Decimal | int, limit: Decimal | int) -> None:
         self.told.append(RiskChange(what=what, cause=cause, value=Decimal(value), limit=Decimal(limit)))
 
 
 @attrs.frozen(kw_only=True)
 class Refusal:
-    """A denial by the gate with the figures it compared, in dollars or as counts."""
+    """A denial by the gate with the figures it compared, in dollars or as counts, or with a plugin's words."""
 
     reason: Reason
     value: object = None
     limit: object = None
+    words: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -276,6 +286,18 @@ class Gate:
                 net = standing.net_of(members, 1 if atoms > 0 else -1) + abs(atoms)
                 found.append((net, limits.per_index, Reason.INDEX_EXPOSURE))
         return found
+
+
+def objection(checks: Sequence[tuple[str, RiskCheck]], order: Order) -> Refusal | None:
+    """The first of the plugins' own limits that denies an order; one that fails with PluginError denies it too."""
+    for name, check in checks:
+        try:
+            words = check(order)
+        except PluginError as fault:
+            return Refusal(reason=Reason.RISK_CHECK_FAILED, words=f"{name}: {fault.message}")
+        if words is not None:
+            return Refusal(reason=Reason.RISK_CHECK_DENIED, words=f"{name}: {words}")
+    return None
 
 
 def review(standing: Standing, limits: Limits) -> list[RiskChange]:

@@ -20,8 +20,10 @@ from tbot_core.execution import Execution, Minutes, Venue
 from tbot_core.fills import Costs
 from tbot_core.fills import Venue as Simulated
 from tbot_core.journal import Entry, Journal, open_journal
-from tbot_core.model import ExitReason, Leg, OrderState, atoms_of, dollars_of
+from tbot_core.model import Account, ExitReason, Leg, OrderState, RiskState, atoms_of, dollars_of
+from tbot_core.patience import CYCLE_S, Patience
 from tbot_core.projection import fold
+from tbot_core.reasons import Reason
 from tbot_core.signals import Exits
 from tbot_core.slippage import Slippage
 from tbot_core.testing.sessions import Draft
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
     from tbot_core.bars import Bars
     from tbot_core.decide import Proposal
-    from tbot_core.model import Account, Order, SignalId
+    from tbot_core.model import Order, SignalId
 
 FREE = Costs(slippage=Slippage(kind="none", mean=0.0, deviation=0.0, seed=0))
 EQUITY = atoms_of(Decimal(100_000))
@@ -52,6 +54,7 @@ class FakeBroker:
         self.asked: list[str] = []
         self.faults: dict[str, BrokerError] = {}
         self.said: list[BrokerEvent] = []
+        self.polls = self.silences = 0
         self.before: Callable[[], None] = lambda: None
         self.venue = Simulated(FREE, session(), ())
         self.minute = -1
@@ -61,8 +64,9 @@ class FakeBroker:
         raise NotImplementedError
 
     async def account(self) -> Account:
-        """Never called."""
-        raise NotImplementedError
+        """An account with a buying power of 1,000 USD."""
+        self._ask("account")
+        return Account(account_id="A1", equity=Decimal(100_000), cash=Decimal(100_000), buying_power=Decimal(1000))
 
     async def submit(self, order: Order, permit: Permit) -> None:
         """Take an order."""
@@ -84,7 +88,11 @@ class FakeBroker:
             self.venue.replace(client_order_id, order.stop_price)
 
     async def poll(self) -> Sequence[BrokerEvent]:
-        """What it was given to say."""
+        """What it was given to say, unless it is silent for so many times."""
+        self.polls += 1
+        if self.silences:
+            self.silences -= 1
+            raise Unavailable("no way")
         said, self.said = self.said, []
         return [*said, *self.venue.events()]
 
@@ -113,6 +121,7 @@ class Bench:
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
         self.broker = FakeBroker()
+        self.waits: list[float] = []
         self.told: list[Entry] = []
         self.desk = Desk(rules(), session(), EQUITY, name)
         self.clock = ManualClock(session().open)
@@ -144,6 +153,14 @@ class Bench:
     def do(self, minute: Minutes) -> None:
         """Carry a minute out."""
         asyncio.run(self.execution.carry_out(minute))
+
+    def be_patient(self, retries: int) -> None:
+        """Let the broker be asked so many times again; what would be waited is written down."""
+
+        async def pause(seconds: float) -> None:
+            self.waits.append(seconds)
+
+        self.execution.venue = attrs.evolve(self.execution.venue, patience=Patience(retries=retries, pause=pause))
 
     def hear(self, *said: BrokerEvent) -> None:
         """Let the broker say something."""
@@ -486,3 +503,81 @@ def test_more_than_was_ordered_is_booked_and_alarms(bench: Bench) -> None:
     bench.hear(filled(bench.execution.orders["AAA entry"].order, quantity="9"))
     assert bench.execution.orders["AAA entry"].overfilled == 2
     assert bench.desk.portfolio.positions["AAA"].units == 9_000_000
+
+
+def test_a_broker_that_does_not_answer_is_asked_again_within_the_cycle(bench: Bench) -> None:
+    """Each silence is written down, the waits grow, and what the broker says in the end is booked as ever."""
+    bench.be_patient(3)
+    bench.decide(proposal("AAA"))
+    polls, bench.broker.silences = bench.broker.polls, 2
+    bench.hear(said("acknowledged", "AAA entry"))
+    assert bench.broker.polls == polls + 3
+    assert bench.kinds[-3:] == ["silence", "silence", "acknowledged AAA entry"]
+    assert [one.payload for one in bench.journal.events(kind=records.SILENCE)] == [
+        {"asked": "poll", "words": "no way"}
+    ] * 2
+    assert [0.25 <= bench.waits[0] <= 0.5, 0.5 <= bench.waits[1] <= 1.0] == [True, True]
+    assert bench.desk.standing.state is RiskState.NORMAL
+
+
+def test_a_broker_that_stays_silent_leaves_exits_only(bench: Bench) -> None:
+    """After API_RETRY_LIMIT nothing is entered, exits go on, and it is asked once at a time until it answers."""
+    bars = held(bench)
+    bench.be_patient(3)
+    polls, bench.broker.silences = bench.broker.polls, 5
+    bench.hear()
+    assert bench.broker.polls == polls + 4
+    bench.hear()
+    assert (bench.broker.polls, len(bench.waits)) == (polls + 5, 3)
+    (change,) = bench.desk.mark(bars, 59)
+    assert (change.what, change.value) == ("exit-only", Decimal(3))
+    bench.hear(said("cancelled", "AAA stop"))
+    minute = Minutes(actions=bench.desk.manage(bars, 59), decisions=bench.desk.decide([proposal("BBB", 59, "mid")]))
+    assert [one.reason for one in minute.decisions] == [Reason.EXIT_ONLY]
+    bench.do(minute)
+    assert bench.broker.asked[-1] == "submit AAA exit"
+    bench.broker.silences = 1
+    bench.hear()
+    assert len(bench.waits) == 4
+
+
+def test_a_cancel_that_was_not_answered_is_asked_again_within_the_cycle(bench: Bench) -> None:
+    """Unlike an order it may be sent twice."""
+    bars = held(bench)
+    bench.be_patient(3)
+    bench.broker.faults["cancel AAA stop"] = Unavailable("no way")
+    bench.broker.before = lambda: bench.broker.faults.clear() if len(bench.waits) == 2 else None
+    bench.broker.asked.clear()
+    bench.broker.said = [said("cancelled", "AAA stop")]
+    bench.do(Minutes(actions=bench.desk.manage(bars, 59)))
+    assert bench.broker.asked == ["cancel AAA stop"] * 3 + ["submit AAA exit"]
+    assert bench.kinds.count("silence AAA stop") == 2
+    assert "no_answer AAA stop" not in bench.kinds
+
+
+@pytest.mark.parametrize("fault", [None, Unavailable("no way"), Rejected("who are you?")])
+def test_the_account_is_read_or_nothing_is_entered(bench: Bench, fault: BrokerError | None) -> None:
+    """What the broker grants bounds the entries; an account that cannot be read is not known."""
+    if fault is not None:
+        bench.broker.faults["account"] = fault
+    asyncio.run(bench.execution.read_account())
+    standing = bench.desk.standing
+    assert standing.granted == (atoms_of(Decimal(1000)) if fault is None else None)
+    assert standing.state is (RiskState.NORMAL if fault is None else RiskState.EXIT_ONLY)
+
+
+def test_the_waits_of_one_request_end_with_its_cycle() -> None:
+    """However many attempts are allowed, an answer that would come too late is not waited for."""
+    waits = list(Patience(retries=20).waits())
+    assert 3 <= len(waits) <= 5
+    assert sum(waits) <= CYCLE_S
+    assert list(Patience(retries=20).waits()) == waits
+    assert list(Patience().waits()) == []
+
+
+def test_without_a_clock_nothing_is_waited_for(bench: Bench) -> None:
+    """A patience that is given no way to wait asks again at once."""
+    bench.execution.venue = attrs.evolve(bench.execution.venue, patience=Patience(retries=2))
+    bench.broker.silences = 2
+    bench.hear()
+    assert bench.broker.polls == 3

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tbot_core.plugins.loader import Loaded, Loader
 
 _log = log.logger(__name__)
+_REMEDY = "Mend or uninstall the plugin, or take it out of the settings."
 
 
 def risk_checks(
@@ -24,7 +25,7 @@ def risk_checks(
 ) -> tuple[tuple[tuple[str, RiskCheck], ...], tuple[PluginFailure, ...]]:
     """The (plugin's name, check) pairs of all loaded plugins in order, and the failures of those that gave none.
 
-    A check that raises, or answers anything but None or a sentence, denies the order and says so.
+    A check that raises, or answers anything but None or a sentence, fails with PluginError: the order is denied.
     """
     checks, failures, asked = [], [], set()
     for it in loaded:
@@ -56,9 +57,9 @@ def _guarded(entry: Entry, check: RiskCheck) -> RiskCheck:
             _log.error(
                 "plugin.failed", plugin=f"{entry.kind}/{entry.name}", phase=failure.phase, traceback=failure.trace
             )
-            return f"{entry.name} failed: {failure.error}"
+            raise PluginError(failure.error, _REMEDY) from None
         if answer is None or (isinstance(answer, str) and answer.strip()):
             return answer
-        return f"{entry.name} answered neither None nor a sentence."
+        raise PluginError(f"It answered {type(answer).__name__}, neither None nor a sentence.", _REMEDY)
 
     return guarded

@@ -136,7 +136,6 @@ class Trading:
         default="3",
         doc="How often a failed read or cancel at the broker is tried again; an order is never blindly sent again.",
         changes_trades=False,
-        acted_on=False,
     )
     api_timeout: float = setting(
         "API_TIMEOUT",

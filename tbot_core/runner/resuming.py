@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # A run that is repeated does not say these again: they tell of the process, not of the market.
-_OF_THE_PROCESS = frozenset({records.RUN_STARTED, records.RUN_FINISHED, records.GAP, records.STOPPED, records.FLATTEN})
+_OF_THE_PROCESS = frozenset(
+    {records.RUN_STARTED, records.RUN_FINISHED, records.GAP, records.STOPPED, records.FLATTEN, records.SILENCE}
+)
 
 
 @attrs.frozen(kw_only=True)

@@ -20,6 +20,7 @@ from tbot_core.execution import Venue
 from tbot_core.journal import Entry, Journal, open_journal
 from tbot_core.model import atoms_of, dollars_of
 from tbot_core.orders import Naming
+from tbot_core.patience import Patience
 from tbot_core.plugins.observers import Observers
 from tbot_core.projection import Book, fold
 from tbot_core.runner import resuming
@@ -245,14 +246,23 @@ class _Run:
 
     def _trading(self, account: Account) -> Trading:
         course, assembly = self._course, self._plan.assembly
-        data = assembly.settings.instance.data
+        install = install_id(assembly.settings.instance.data)
         return Trading(
             rules=assembly.rules(course.broker.rules),
-            venue=Venue(broker=course.broker, name=SIMULATOR, account_id=account.account_id),
+            venue=Venue(
+                broker=course.broker,
+                name=SIMULATOR,
+                account_id=account.account_id,
+                patience=Patience(
+                    retries=assembly.settings.trading.api_retry_limit,
+                    pause=self._plan.wall.sleep,
+                    dice=chance.generator(int.from_bytes(install.encode())).random,
+                ),
+            ),
             journal=self._journal,
             clock=self._clock,
             naming=Naming(
-                install_id=install_id(data),
+                install_id=install,
                 identity=assembly.identity,
                 account_id=account.account_id,
                 length=course.broker.rules.cid_length,

@@ -153,8 +153,7 @@ class SessionRun:
         venue = trading.venue.broker
         if isinstance(venue, SimulatedVenue):
             venue.open_session(session, self.source.symbols, dollars_of(portfolio.cash_atoms))
-        account = await venue.account()
-        self.desk.standing.grant(account.buying_power)
+        await self.execution.read_account()
         entries = [self.execution.entry(records.SESSION_OPENED, self._opening(dollars_of(portfolio.opening_atoms)))]
         for entrant in self.entrants:
             judged = screen(entrant, trading.rules, self.source.day, self.source.symbols, session.minutes)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tbot_core.actions import Cancel, Decision, Place, Replace
 from tbot_core.contracts import BrokerEvent
 from tbot_core.desk import Desk
+from tbot_core.errors import PluginError
 from tbot_core.fills import RULES, Costs, Venue
 from tbot_core.model import ExitReason, Leg, OrderType, RiskState, Side, atoms_of, dollars_of
 from tbot_core.reasons import Reason
@@ -366,6 +367,25 @@ def test_a_risk_check_may_only_deny() -> None:
     assert [one.reason for one in decisions] == [Reason.PRICE_LOW, Reason.RISK_CHECK_DENIED, Reason.ALLOWED]
     assert decisions[1].words == "calendar: not on Mondays"
     assert [order.symbol for order in asked] == ["AAA", "BBB"]
+    assert found.standing.sent == {"open": 1}
+
+
+def test_a_risk_check_that_fails_denies_with_a_code_of_its_own() -> None:
+    """Unknown means deny: the failure is quoted with the plugin's name, and the next signal is asked for anew."""
+
+    def check(order: Order) -> str | None:
+        if order.symbol == "AAA":
+            raise PluginError("KeyError: 'sector'", "Mend it.")
+        return None
+
+    found = desk(checks=(("sectors", check),))
+    denied, allowed = found.decide([proposal("AAA"), proposal("BBB")])
+    assert (denied.reason, denied.words, denied.order) == (
+        Reason.RISK_CHECK_FAILED,
+        "sectors: KeyError: 'sector'",
+        None,
+    )
+    assert allowed.reason is Reason.ALLOWED
     assert found.standing.sent == {"open": 1}
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from tbot_core.clock import ManualClock
 from tbot_core.contracts import Plugin, RunInfo
+from tbot_core.errors import PluginError
 from tbot_core.hookspecs import hookimpl
 from tbot_core.plugins.catalogue import Entry
 from tbot_core.plugins.checks import risk_checks
@@ -200,14 +201,16 @@ def test_any_other_answer_denies(answer: object) -> None:
     """Neither None nor a sentence is no permission."""
     loader = Loader()
     ((_, check),), _ = risk_checks(loader, registered(loader, a=Checks(lambda _order: answer)))
-    assert check(ORDER) == "a answered neither None nor a sentence."
+    with pytest.raises(PluginError, match=r"^It answered \w+, neither None nor a sentence\."):
+        check(ORDER)
 
 
 def test_a_failing_check_denies_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """An exception in a check denies the order with its words."""
+    """An exception in a check, or an exit, is a failure of the plugin in its words, which denies the order."""
     loader = Loader()
     ((_, check),), _ = risk_checks(loader, registered(loader, a=Checks(lambda _order: 1 / 0)))
-    assert check(ORDER) == "a failed: ZeroDivisionError: division by zero"
+    with pytest.raises(PluginError, match=r"^ZeroDivisionError: division by zero Mend or uninstall the plugin"):
+        check(ORDER)
     assert "ZeroDivisionError" in caplog.text
 
 
