@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from tbot_core.declaration import Declared
     from tbot_core.settings import Sources
+    from tbot_core.settings.files import Parsed
 
 _MONEY: Final = {
     "DAILY_LOSS_LIMIT": "a day",
@@ -35,6 +36,15 @@ class Change:
     before: str
     after: str
     sentence: str
+
+
+@attrs.frozen(kw_only=True)
+class Comparison:
+    """What differs from what was before, which `since` names; `worst_day` says what all of it does to the worst day."""
+
+    since: str
+    changes: tuple[Change, ...]
+    worst_day: str
 
 
 def encrypt(home: Path | None) -> Path:
@@ -89,15 +99,37 @@ def edited(
     return changes(before, after)
 
 
-def compared(home: Path | None, declared: Sequence[Declared], other: Path) -> tuple[Change, ...]:
-    """What differs between another trading configuration, which is before, and the instance's."""
+def compared(home: Path | None, declared: Sequence[Declared], other: Path | None = None) -> Comparison:
+    """What differs from another trading configuration, else from the settings of the last run, else the defaults."""
+    sources = read(Instance.at(home))
+    since, parsed = _of_file(other) if other is not None else _of_last_run(Instance.at(home))
+    former = attrs.evolve(sources, bot=attrs.evolve(sources.bot, plain=True, parsed=parsed, fault=None))
+    before, after = _loaded(home, declared, former), _loaded(home, declared, sources)
+    return Comparison(since=since, changes=changes(before, after), worst_day=_worst_day(before, after))
+
+
+def _of_file(path: Path) -> tuple[str, Parsed]:
     from tbot_core.seams import disk
     from tbot_core.settings.files import LIMIT_BYTES, parse
 
-    sources = read(Instance.at(home))
-    parsed = parse(str(other), disk.read_bytes(other, limit=LIMIT_BYTES))
-    former = attrs.evolve(sources, bot=attrs.evolve(sources.bot, plain=True, parsed=parsed, fault=None))
-    return changes(_loaded(home, declared, former), _loaded(home, declared, sources))
+    return str(path), parse(str(path), disk.read_bytes(path, limit=LIMIT_BYTES))
+
+
+def _of_last_run(instance: Instance) -> tuple[str, Parsed]:
+    """What paper trading last ran with, else the newest other run; nothing, which is the defaults, where none ran."""
+    from tbot_core.cli.runs import PAPER, reading, run_files
+    from tbot_core.records import RUN_STARTED
+    from tbot_core.settings.files import Entry, Parsed
+
+    for file in sorted(run_files(instance), key=lambda it: it.name != PAPER):
+        with reading(file) as journal:
+            started = journal.last(RUN_STARTED)
+        if started is not None:
+            since = f"the {started.payload['mode']} run of {started.applied:%Y-%m-%d %H:%M} UTC"
+            texts = started.payload["settings"].items()
+            entries = (Entry(key=name, value=text, file=since, line=0) for name, text in texts)
+            return since, Parsed(entries=tuple(entries))
+    return "the defaults, since nothing ran yet", Parsed()
 
 
 def changes(before: Settings, after: Settings) -> tuple[Change, ...]:
@@ -128,7 +160,19 @@ def _sentence(name: str, old: object, new: object, equity: Decimal) -> str:
         return ""
     more = "more" if new > old else "less"
     amount = money(abs(new - old) * equity)
-    return f"{percent(old)} -> {percent(new)}: up to {amount} {more} {_MONEY[name]}"
+    return f"{percent(old)} -> {percent(new)}: up to {amount} USD {more} {_MONEY[name]}"
+
+
+def _worst_day(before: Settings, after: Settings) -> str:
+    """What the changes do to the planned worst day; empty where they do nothing."""
+    from tbot_core.figures import money, percent
+    from tbot_core.settings.plan import plan
+
+    old, new = plan(before).worst_day, plan(after).worst_day
+    if old == new:
+        return ""
+    amount, more = money(abs(new - old) * _equity(after)), "more" if new > old else "less"
+    return f"planned worst day {percent(old)} -> {percent(new)}: up to {amount} USD {more}"
 
 
 def _equity(settings: Settings) -> Decimal:

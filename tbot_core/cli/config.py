@@ -102,18 +102,18 @@ def edit_command(*, home: Path | None) -> None:
     "--from",
     "other",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    required=True,
-    help="The trading configuration as it was, in plaintext.",
+    help="The trading configuration as it was, in plaintext. Default: the settings of the last run.",
 )
 @home_option
 @json_option
-def diff_command(*, other: Path, home: Path | None, as_json: bool) -> None:
-    """Say what changed since another trading configuration, and what that does to the risk, in money."""
+def diff_command(*, other: Path | None, home: Path | None, as_json: bool) -> None:
+    """Say what changed since the last run, and what that does to the risk, in money; where nothing ran, since never."""
     from tbot_core.cli.changing import compared
 
     found = compared(home, known(home).declared, other)
-    lines = [f"{one.name} {one.sentence}" for one in found] or ["No value differs."]
-    emit({"changes": [attrs.asdict(one) for one in found]}, as_json=as_json, lines=lines)
+    lines = [f"{one.name} {one.sentence}" for one in found.changes] or ["No value differs."]
+    lines += [found.worst_day] if found.worst_day else []
+    emit(attrs.asdict(found), as_json=as_json, lines=[f"Since {found.since}:", *lines])
 
 
 def check(home: Path | None, mode: Mode, plugins: Known | None = None) -> tuple[Finding, ...]:

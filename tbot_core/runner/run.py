@@ -341,6 +341,7 @@ class _Run:
             "mode": settings.mode,
             "equity": str(equity),
             "settings_hash": settings.fingerprint,
+            "settings": {name: one.text for name, one in settings.values.items()},
             "data_hash": label.data_hash,
             "source": label.name,
             "simulated": label.simulated,

@@ -7,6 +7,7 @@ import json
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -125,11 +126,11 @@ def test_the_money_of_a_change_is_that_of_paper_trading(home: Path, capsys: pyte
 
     instance = Instance(home)
     record(instance.runs / "demo.sqlite", Entry(kind=RUN_STARTED, payload={"equity": "7000000"}, time=MOMENT))
-    assert "up to 2,000.00 more a day" in told()
+    assert "up to 2,000.00 USD more a day" in told()
     record(instance.journal)
-    assert "up to 2,000.00 more a day" in told()
+    assert "up to 2,000.00 USD more a day" in told()
     record(instance.journal, Entry(kind=RUN_STARTED, payload={"equity": "250000"}, time=MOMENT))
-    assert "up to 5,000.00 more a day" in told()
+    assert "up to 5,000.00 USD more a day" in told()
 
 
 def record(path: Path, *entries: Entry) -> None:
@@ -137,6 +138,31 @@ def record(path: Path, *entries: Entry) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with closing(open_journal(path)) as journal:
         journal.append(entries)
+
+
+def test_diff_says_what_changed_since_the_last_run(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Since the defaults where nothing ran; since the run's own settings afterwards, with the money of each limit."""
+
+    def told() -> dict[str, Any]:
+        capsys.readouterr()
+        assert cli.invoke(["config", "diff", "--home", str(home), "--json"]) == 0
+        found: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return found | {"changes": {one["name"]: one for one in found["changes"]}}
+
+    first = told()
+    assert first["since"] == "the defaults, since nothing ran yet"
+    assert (first["changes"]["SEED"]["before"], first["changes"]["SEED"]["after"]) == ("0", "7")
+    assert cli.invoke(["run", "--demo", "--sessions", "1", "--home", str(home), "--json"]) == 0
+    assert told()["changes"] == {}
+    (home / ".env_bot").write_text(f"{BOT}STOP_LOSS_PCT=0.03\n".replace("0.05", "0.08"))
+    after = told()
+    assert after["since"].startswith("the demo run of ")
+    assert after["changes"].keys() == {"DAILY_LOSS_LIMIT", "STOP_LOSS_PCT"}
+    assert after["changes"]["DAILY_LOSS_LIMIT"]["sentence"].endswith("up to 3,000.00 USD more a day")
+    assert after["worst_day"].startswith("planned worst day ")
+    assert after["worst_day"].endswith(" more")
+    assert cli.invoke(["config", "diff", "--home", str(home)]) == 0
+    assert capsys.readouterr().out.startswith("Since the demo run of ")
 
 
 def test_the_encrypted_form_may_lie_elsewhere(home: Path) -> None:
