@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import os
 import pkgutil
+import runpy
 import subprocess
 import sys
 from decimal import Decimal
@@ -17,7 +18,7 @@ import click
 import importlib_metadata
 import pytest
 
-from tbot_core import cli, errors
+from tbot_core import __main__, cli, errors
 from tbot_core.cli import COMMANDS, group, invoke
 from tbot_core.cli.failures import Unforeseen
 from tbot_core.cli.options import emit, home_option, json_option, resolve_home, use_home
@@ -433,8 +434,25 @@ def test_main_hands_the_last_hook_to_the_interpreter(monkeypatch: pytest.MonkeyP
     """The console script installs the reporter before it runs the command line."""
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
     monkeypatch.setattr(sys, "argv", ["tbot", "--version"])
-    assert cli.main() == 0
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(__main__.__file__, run_name="__main__")
+    assert ended.value.code == 0
     assert getattr(sys.excepthook, "__self__", None).__class__ is Unforeseen
+
+
+def test_a_stop_that_no_command_hears_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before there is a command line, and after it has ended, an interrupt is a sentence and exit 130."""
+
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    module = type(sys)("tbot_core.cli")
+    module.main = interrupted  # type: ignore[attr-defined]  # a module made here
+    monkeypatch.setitem(sys.modules, "tbot_core.cli", module)
+    assert __main__.main() == 130
+    assert capsys.readouterr().err == "tbot: Stopped.\n"
 
 
 def test_the_group_is_a_click_group() -> None:
