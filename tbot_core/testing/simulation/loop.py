@@ -83,12 +83,17 @@ class LoopClock:
         self._wrong_s = 0.0
         self._rate = 0.0
         self._since = 0.0
+        self._read_at, self._shown = 0.0, self._start
         self._sleepers: dict[asyncio.Future[None], None] = {}
 
     def now(self) -> dt.datetime:
         """What the wall clock shows, in UTC."""
         passed = self._loop.time()
-        return self._start + dt.timedelta(seconds=passed + self._wrong_s + self._rate * (passed - self._since))
+        if passed != self._read_at:
+            self._read_at = passed
+            seconds = passed + self._wrong_s + self._rate * (passed - self._since)
+            self._shown = self._start + dt.timedelta(seconds=seconds)
+        return self._shown
 
     def true(self) -> dt.datetime:
         """What a wall clock would show that was never touched."""
@@ -132,7 +137,7 @@ class LoopClock:
     def _set(self, wrong_s: float, rate: float, *, carry: bool = True) -> None:
         passed = self._loop.time()
         self._wrong_s = wrong_s + (self._rate * (passed - self._since) if carry else 0.0)
-        self._rate, self._since = rate, passed
+        self._rate, self._since, self._read_at = rate, passed, -1.0
         for sleeper in [*self._sleepers]:
             _wake(sleeper)
 
