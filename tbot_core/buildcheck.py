@@ -16,11 +16,12 @@ from tbot_core.plugins import catalogue, lock
 from tbot_core.seams import disk, environ, spawn
 from tbot_core.settings.access import vault
 from tbot_core.settings.findings import Level
-from tbot_core.settings.holdings import schemas
+from tbot_core.settings.holdings import Network, schemas
 from tbot_core.settings.identified import identity
 from tbot_core.settings.instance import Instance
 from tbot_core.settings.sources import Sources, deployment_of
 from tbot_core.settings.switches import enabled
+from tbot_core.tls import findings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,6 +94,7 @@ def rows(subject: Subject) -> tuple[Row, ...]:
         ("files", _ignored),
         ("files", _tracked),
         ("identity", _identity),
+        ("network", _network),
         ("plugins", _plugins),
         ("audit", _audit),
         ("journal", _journal),
@@ -115,9 +117,9 @@ def rows(subject: Subject) -> tuple[Row, ...]:
 
 
 def _secrets(subject: Subject) -> Iterator[Row]:
-    """The settings were opened by whoever read them, the identity is by its own row: no file is opened twice."""
+    """The settings were opened by whoever read them, some by rows of their own: no file is opened twice."""
     opened, sources = subject.vault(), subject.sources
-    before = {"bot_identity", *(name for name, it in _SOURCES.items() if getattr(sources, it).sealed)}
+    before = {"bot_identity", "network", *(name for name, it in _SOURCES.items() if getattr(sources, it).sealed)}
     standings = opened.status()
     faults = [it.fault for it in sources.both if isinstance(it.fault, VaultError)]
     faults += opened.verify(schemas(subject.declared), without=before)
@@ -194,6 +196,16 @@ def _identity(subject: Subject) -> Iterator[Row]:
         yield Row(level="warn", subject="identity", message=sentence, remedy="`tbot secrets set bot_identity` sets it.")
     else:
         yield Row(level="ok", subject="identity", message=f"The bot is {found.text}.")
+
+
+def _network(subject: Subject) -> Iterator[Row]:
+    opened = subject.vault()
+    if opened.store.has_file("network"):
+        for one in findings(subject.instance, opened.read_as(Network, "network"), subject.now):
+            remedy = (
+                "" if one.level == "ok" else "`tbot secrets edit network` names other files, or listens on 127.0.0.1."
+            )
+            yield Row(level=one.level, subject="network", message=one.message, remedy=remedy)
 
 
 def _plugins(subject: Subject) -> Iterator[Row]:
