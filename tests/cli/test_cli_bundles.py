@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,9 @@ from tbot_core.audit import open_vault
 from tbot_core.clock import ManualClock
 from tbot_core.policy import Deployment
 from tbot_core.seams import editor
+from tbot_core.seams.secret import Secret
 from tbot_core.settings import Instance, access
+from tbot_core.vault.bundle import Seal
 from tbot_core.vault.categories import EVERY
 from tbot_core.vault.store import Store
 
@@ -328,6 +330,26 @@ def test_a_bundle_opens_with_its_passphrase_and_for_its_purpose(home: Path, tmp_
         bundle.write_bytes(bundle.read_bytes()[:-9] + b"AAAAAAAA\n")
         assert "TB-SEC-10" in run(empty, deed, str(bundle), code=3)
     assert not empty.exists()
+
+
+def test_an_export_of_a_later_tbot_is_refused_whole(home: Path, tmp_path: Path) -> None:
+    """A category that is not known is named; those beside it are not taken over either."""
+    file, before = tmp_path / "later.tbot", files(home)
+    Seal(kind="export", passphrase=Secret(PHRASE)).write(file, {"smtp": b"{}", "telex": b"{}"})
+    said = run(home, "import", str(file), "--replace", code=3)
+    assert "TB-SEC-109" in said
+    assert "holds telex" in said
+    assert files(home) == before
+
+
+def test_no_backup_takes_the_name_of_another(home: Path, tmp_path: Path) -> None:
+    """Where one of the same second stands already, as of another instance, it stays."""
+    moment = datetime.now(UTC)
+    for seconds in range(60):
+        name = f"secrets-{moment + timedelta(seconds=seconds):%Y%m%dT%H%M%SZ}.tbot"
+        (tmp_path / name).write_bytes(b"kept")
+    assert "is there already" in run(home, "backup", "--to", str(tmp_path), code=2)
+    assert all(path.read_bytes() == b"kept" for path in tmp_path.glob("*.tbot"))
 
 
 def test_a_bundle_is_never_closed_carelessly(home: Path, tmp_path: Path) -> None:

@@ -107,6 +107,12 @@ def test_whatever_is_closed_comes_back(parts: dict[str, bytes]) -> None:
         assert found.parts == parts
 
 
+@given(st.binary(max_size=200), st.booleans())
+def test_whatever_is_no_bundle_is_refused(data: bytes, encoded: bool) -> None:
+    """Any bytes, as they are or written as a bundle is: the typed error and nothing else."""
+    code_of(text_of(data) if encoded else data)
+
+
 @pytest.mark.slow
 def test_every_flipped_bit_is_refused(text: bytes) -> None:
     """Each bit of the text form, and each of what it stands for, has its code; nothing opens."""
