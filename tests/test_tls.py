@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -58,8 +59,8 @@ def test_a_good_certificate_says_until_when(tmp_path: Path) -> None:
     assert said(tmp_path) == [("warn", "web.pem is good until 2026-12-14: renew it.")]
     written(tmp_path, days=0, begins=-9)
     assert said(tmp_path)[0][0] == "warn"
-    for term in ({"days": -1, "begins": -9}, {"begins": 1}):
-        written(tmp_path, **term)
+    for days, begins in ((-1, -9), (90, 1)):
+        written(tmp_path, days=days, begins=begins)
         ((level, sentence),) = said(tmp_path)
         assert level == "fail"
         assert sentence.startswith("web.pem is good from 2026-")
@@ -77,16 +78,16 @@ def test_files_that_do_not_serve_fail(tmp_path: Path) -> None:
     ((level, sentence),) = said(tmp_path)
     assert level == "fail"
     assert "web.pem" in sentence
+    unusable = "The certificate or its key cannot be used:"
     written(tmp_path, key=ec.generate_private_key(ec.SECP256R1()))
-    assert said(tmp_path) == [
-        ("fail", "The certificate or its key cannot be used: the key is that of another certificate.")
-    ]
+    assert said(tmp_path) == [("fail", f"{unusable} the key is that of another certificate.")]
     (tmp_path / "web.key").write_text("canary")
-    assert said(tmp_path) == [
-        ("fail", "The certificate or its key cannot be used: the key is not in PEM, or under a passphrase.")
-    ]
+    assert said(tmp_path) == [("fail", f"{unusable} the key is not in PEM, or under a passphrase.")]
     (tmp_path / "web.pem").write_text("canary")
-    assert said(tmp_path) == [("fail", "The certificate or its key cannot be used: the certificate is not in PEM.")]
+    assert said(tmp_path) == [("fail", f"{unusable} the certificate is not in PEM.")]
+    (tmp_path / "web.pem").unlink()
+    os.mkfifo(tmp_path / "web.pem")
+    assert said(tmp_path) == [("fail", f"{unusable} the certificate is no regular file.")]
 
 
 @pytest.mark.parametrize(
