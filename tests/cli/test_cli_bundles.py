@@ -92,7 +92,7 @@ def files(home: Path) -> dict[str, bytes]:
     return {str(path.relative_to(home)): path.read_bytes() for path in paths}
 
 
-def test_an_instance_that_was_lost_comes_back_from_its_backup(
+def test_f104_an_instance_that_was_lost_comes_back_from_its_backup(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Backed up elsewhere, deleted, restored: the check has no failing row, the demo trades, and it is all audited."""

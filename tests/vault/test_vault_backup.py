@@ -171,6 +171,22 @@ def test_a_failing_disk_leaves_the_earlier_backup(filled: Any, number: int) -> N
         assert not list(filled.instance.home.glob(".backup*"))
 
 
+def test_cp21_a_backup_that_is_killed_leaves_the_earlier_one(filled: Any, died: type[BaseException]) -> None:
+    """At whichever call: under its name stands the old backup or the whole new one, and the next is made as ever."""
+    made(filled)
+    for position in range(len(filled.disk.calls)):
+        filled.quiet()
+        filled.disk.fails_at, filled.disk.fault = position, died()
+        with pytest.raises(died):
+            made(filled)
+        filled.quiet()
+        restored(filled, filled.path("backup.tbot"))
+        shutil.rmtree(filled.path("other"))
+    restored(filled, made(filled))
+    assert content(filled.path("other")) == content(filled.instance.home)
+    assert not list(filled.instance.home.glob(".backup*"))
+
+
 @pytest.mark.slow
 def test_a_restore_that_was_killed_may_be_begun_anew(filled: Any, died: type[BaseException]) -> None:
     """At whichever call it is killed: the same restore again ends with everything in its place."""
