@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbot_core import orders, reasons
+from tbot_core.settings import holdings
 from tbot_core.vault import codes
 
 if TYPE_CHECKING:
@@ -24,6 +25,13 @@ def test_the_page_of_orders_is_in_step(root: Path) -> None:
 def test_the_page_of_security_codes_is_in_step(root: Path) -> None:
     """docs/reference/security-codes.md holds the table of the codes; `python tools/reference.py` renews it."""
     assert codes.table() in (root / "docs" / "reference" / "security-codes.md").read_text(encoding="utf-8")
+
+
+def test_the_page_of_credentials_is_in_step(root: Path) -> None:
+    """docs/reference/credentials.md holds the table of the fields; `python tools/reference.py` renews it."""
+    page = (root / "docs" / "reference" / "credentials.md").read_text(encoding="utf-8")
+    assert holdings.table() in page
+    assert "| login | each user | role | one of viewer, trader, admin | viewer |" in page
 
 
 def test_every_reason_has_a_number_of_its_own_and_a_sentence() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tbot_core import orders, reasons
-from tbot_core.settings import reference
+from tbot_core.settings import holdings, reference
 from tbot_core.vault import codes
 
 REASONS = """# Reason codes
@@ -23,10 +23,16 @@ CODES = """# Codes of secrets
 Every refusal of a key, an encrypted file or the audit log bears one of these, followed by the category. Numbers are
 stable. Neither the message nor the log ever holds what a file contained.
 """
+CREDENTIALS = """# What the categories of secrets hold
+
+One row a field. Names are read in any case. A plugin that is installed and enabled says itself what its section holds,
+and a section of a plugin that nothing is known of may hold any fields. How to give them: [secrets](../secrets.md).
+"""
 PAGES = {
     "settings.md": reference.render(),
     "reasons.md": f"{REASONS}\n{reasons.table()}\n",
     "security-codes.md": f"{CODES}\n{codes.table()}\n",
+    "credentials.md": f"{CREDENTIALS}\n{holdings.table()}\n",
     "orders.md": f"{ORDERS}\n{orders.transition_table()}\n",
 }
 

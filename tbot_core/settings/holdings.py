@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core.credentials import SecretValue, entry, hidden, several
+from tbot_core.credentials import SecretValue, entries, entry, hidden, several
 from tbot_core.declaration import Declared, boolean, choice, integer, optional, path, text
 from tbot_core.identity import ALLOWED, FIELD, PATTERN
 from tbot_core.vault.categories import CATEGORIES
@@ -166,6 +166,18 @@ HOLDERS = (
     Declared(kind="alert", name="pagerduty", secrets={"alert": _PagerDuty}),
     Declared(kind="alert", name="apprise", secrets={"alert": _Apprise}),
 )
+
+
+def table() -> str:
+    """Every field that the core knows, as a Markdown table, for the reference."""
+    rows = ["| Category | Section | Field | Allowed | Default | Meaning | Also spelt |", f"|{'---|' * 7}"]
+    for (category, section), schema in schemas().items():
+        place = section or ("each user" if category == "login" else "")
+        for one in entries(schema).values():
+            default = "must be given" if one.default_text is None else one.default_text or "empty"
+            words = (one.kind.allowed, default, one.doc, ", ".join(one.aliases))
+            rows.append(f"| {category} | {place} | {one.name} | {' | '.join(words)} |")
+    return "\n".join(rows)
 
 
 def schemas(declared: Iterable[Declared] = ()) -> Schemas:
