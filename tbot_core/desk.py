@@ -10,10 +10,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import attrs
-
 from tbot_core import drafts, exits
 from tbot_core.actions import Action, Cancel, Decision, Place, Replace
+from tbot_core.held import Held, Known
 from tbot_core.model import (
     ExitReason,
     Leg,
@@ -40,43 +39,6 @@ if TYPE_CHECKING:
 
 _ANSWERS = frozenset({"acknowledged", "rejected"})
 _ENDINGS = frozenset({"expired", "cancelled", "rejected"})
-
-
-@attrs.define(kw_only=True)
-class _Held:
-    """A position being managed: its plan, its row in the bars, and the ids of what rests for it.
-
-    `leaving` is why it is being closed; `due` holds until its exit is placed, `exit` names that order while it works.
-    Where the broker keeps no brackets, `stops` counts those placed here, and `renewing` holds while one that protects
-    too much or too little is taken away.
-    """
-
-    plan: exits.Plan
-    row: int
-    position: Position
-    resting: dict[Leg, str]
-    leaving: ExitReason | None = None
-    due: bool = False
-    exit: str | None = None
-    attempts: int = 0
-    stops: int = 0
-    refused_stops: int = 0
-    renewing: bool = False
-    stop_triggered: bool = False
-
-
-@attrs.define(kw_only=True)
-class _Known:
-    """An order of the session and what it belongs to.
-
-    `reason` is what its fill closes the position for by now, `open` the units that may still fill.
-    """
-
-    order: Order
-    plan: exits.Plan
-    row: int
-    reason: ExitReason | None
-    open: int
 
 
 class Desk:
@@ -108,8 +70,8 @@ class Desk:
             price_band=rules.risk.price_band_pct,
             fixed_units=rules.fixed_units,
         )
-        self._held: dict[str, _Held] = {}
-        self._known: dict[str, _Known] = {}
+        self._held: dict[str, Held] = {}
+        self._known: dict[str, Known] = {}
         self._orphans: dict[str, None] = {}
         self._limits = {defense: Limits.of(rules.risk, opening_atoms, defense=defense) for defense in (False, True)}
 
@@ -179,13 +141,19 @@ class Desk:
             held.attempts += 1
             held.leaving, held.due, held.exit = order.reason, False, order.client_order_id
         else:
+            held.own = True
             held.stops += 1
             held.resting[order.leg] = order.client_order_id
         self._know(order, held.plan, held.row)
 
-    def recall_level(self, client_order_id: str, stop_price: Decimal) -> None:
-        """Take in where a stop was moved to before a restart."""
-        self._known[client_order_id].plan.stop = ticks_of(float(stop_price))
+    def recall_request(self, client_order_id: str, stop_price: Decimal | None = None) -> None:
+        """Take in what was asked of an order before a restart: to move, or without a price to end."""
+        known = self._known[client_order_id]
+        held = self._held.get(known.order.symbol)
+        if stop_price is not None:
+            known.plan.stop = ticks_of(float(stop_price))
+        elif held is not None and held.leaving is None and held.resting.get(Leg.STOP) == client_order_id:
+            held.own = held.renewing = True
 
     def mark(self, bars: Bars, minute: int) -> list[RiskChange]:
         """Value positions at the minute's closes, else at the last known, and compare losses with their limits."""
@@ -222,7 +190,7 @@ class Desk:
             held = self._held[symbol]
             if held.due and not self._in_the_way(held):
                 actions.append(self._exit(held))
-            elif held.leaving is None and not (self._rules.venue.brackets or held.plan.on_close):
+            elif held.own and held.leaving is None and not held.plan.on_close:
                 actions += self._protect(held)
         return actions
 
@@ -245,7 +213,7 @@ class Desk:
         elif order.client_order_id == held.exit:
             held.exit = None
 
-    def _fill(self, fill: Fill, known: _Known, reason: ExitReason | None) -> None:
+    def _fill(self, fill: Fill, known: Known, reason: ExitReason | None) -> None:
         order = known.order
         known.open -= units_of(fill.quantity)
         position = self.portfolio.apply(fill, order.signal, order.leg, reason)
@@ -266,27 +234,32 @@ class Desk:
         self._orphans.update(dict.fromkeys(held.resting.values()))
         self.standing.count_closed(position.pnl_atoms)
 
-    def _entered(self, fill: Fill, known: _Known, position: Position) -> None:
+    def _entered(self, fill: Fill, known: Known, position: Position) -> None:
         order = known.order
         self.standing.traded.add(order.symbol)
         self.standing.count_fill(self._rules.risk, fill.price, price_of(known.plan.price), position.side)
         if order.symbol not in self._held:
             known.plan.filled(self.session.minute(fill.time))
             resting = {one.leg: one.client_order_id for one in order.protection}
-            self._held[order.symbol] = _Held(plan=known.plan, row=known.row, position=position, resting=resting)
+            held = Held(plan=known.plan, row=known.row, position=position, resting=resting)
+            if not self._rules.venue.brackets:
+                held.own, held.stops = True, 0
+            self._held[order.symbol] = held
         if known.open <= 0:
             self.standing.working.pop(order.client_order_id, None)
 
-    def _manage_one(self, held: _Held, bars: Bars, minute: int) -> list[Action]:
+    def _manage_one(self, held: Held, bars: Bars, minute: int) -> list[Action]:
         close = float(bars.field("close")[minute, held.row])
         reason = held.leaving or (ExitReason.DAILY_LOSS if self.standing.daily_loss else None)
         reason = reason or exits.due(held.plan, minute, close, self.flatten_from)
+        high, low = (float(bars.field(name)[minute, held.row]) for name in ("high", "low"))
         if reason is None and self.stopping:
             reason = ExitReason.STOPPED
+        if reason is None and held.own and Leg.TARGET not in held.resting and held.plan.reached(high, low):
+            reason = ExitReason.TARGET
         if reason is not None and not self._waits(reason):
             held.leaving, held.due = reason, True
             return [Cancel(client_order_id=one) for one in self._in_the_way(held)]
-        high, low = (float(bars.field(name)[minute, held.row]) for name in ("high", "low"))
         if (
             math.isnan(high + low)
             or held.stop_triggered
@@ -294,20 +267,22 @@ class Desk:
             or Leg.STOP not in held.resting
         ):
             return []
+        if not self._rules.venue.amend_atomic:
+            return self._renew(held)
         stop, level = held.resting[Leg.STOP], price_of(held.plan.stop)
         return [Replace(client_order_id=stop, stop_price=level, reason=held.plan.stop_reason)]
 
     def _unprotected(self, order: Order) -> None:
         """A broker refused a stop of its own for a position: it is tried once more, then the position is closed."""
         held = self._held.get(order.symbol)
-        if held is None or self._rules.venue.brackets or held.position.signal != order.signal:
+        if held is None or not held.own or held.position.signal != order.signal:
             return
         held.renewing = True
         held.refused_stops += 1
         if held.refused_stops > 1:
             held.leaving, held.due = held.leaving or ExitReason.UNPROTECTED, True
 
-    def _protect(self, held: _Held) -> list[Action]:
+    def _protect(self, held: Held) -> list[Action]:
         """A stop of its own for a position, sized to what is held; one of another size is renewed."""
         resting = held.resting.get(Leg.STOP)
         if resting is None:
@@ -316,22 +291,29 @@ class Desk:
             held.resting[Leg.STOP] = order.client_order_id
             self._know(order, held.plan, held.row)
             return [Place(order=order)]
-        if held.renewing or held.stop_triggered or self._known[resting].open == held.position.units:
+        if held.stop_triggered or self._known[resting].open == held.position.units:
             return []
-        held.renewing = True
-        return [Cancel(client_order_id=resting)]
+        return self._renew(held)
+
+    @staticmethod
+    def _renew(held: Held) -> list[Action]:
+        """Take a stop away that is not what it should be; another is placed once it is proven to have ended."""
+        if held.renewing:
+            return []
+        held.own = held.renewing = True
+        return [Cancel(client_order_id=held.resting[Leg.STOP])]
 
     def _waits(self, reason: ExitReason) -> bool:
         """Whether an exit waits for the end of a kill: then only stops go on, and what is to be flattened."""
         return self.standing.present is RiskState.HALTED and not self.stopping and reason not in exits.STOPS
 
-    def _in_the_way(self, held: _Held) -> list[str]:
+    def _in_the_way(self, held: Held) -> list[str]:
         """What works for a position besides an exit: the rest of its entry, then its protection, the stop last."""
         signal = held.position.signal
         entering = [name for name, one in self.standing.working.items() if one.signal == signal]
         return [*entering, *reversed(held.resting.values())]
 
-    def _exit(self, held: _Held) -> Place:
+    def _exit(self, held: Held) -> Place:
         """Close what is left of a position at the market."""
         held.attempts += 1
         order = drafts.exit_order(self._name, held.position, held.leaving, held.attempts)
@@ -389,7 +371,7 @@ class Desk:
 
     def _know(self, order: Order, plan: exits.Plan, row: int) -> None:
         units = units_of(order.quantity)
-        self._known[order.client_order_id] = _Known(order=order, plan=plan, row=row, reason=order.reason, open=units)
+        self._known[order.client_order_id] = Known(order=order, plan=plan, row=row, reason=order.reason, open=units)
 
 
 def _denied(proposal: Proposal, refusal: Refusal) -> Decision:

@@ -7,7 +7,7 @@ permit that a kill takes back. A journal error sends nothing. What a broker says
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,14 +18,14 @@ from tbot_core.actions import Action, Cancel, Decision, Place, Replace
 from tbot_core.contracts import Broker, BrokerEvent
 from tbot_core.errors import BrokerError, JournalError, Rejected, Withdrawn
 from tbot_core.journal import Entry
-from tbot_core.orders import BROKER_WORDS, Effect, OrderEvent, OrderRecord, advance
+from tbot_core.orders import BROKER_WORDS, SUPPOSED, Effect, OrderEvent, OrderRecord, advance
 from tbot_core.patience import Patience
 from tbot_core.permits import Refusal, SendPermit, always
 from tbot_core.risk import RiskChange
 from tbot_core.seams import log
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable
     from datetime import datetime
 
     from tbot_core.clock import Clock
@@ -42,7 +42,8 @@ _log = log.logger(__name__)
 class Venue:
     """Where orders go: the broker, its name, the account that it reported, and who may still refuse an order.
 
-    `patience`: how often what may be asked twice is asked again.
+    `patience`: how often what may be asked twice is asked again. `sight` is told of each reading, "" for an answer and
+    else why there was none; without it, one that failed to the end leaves exits only for the session.
     """
 
     broker: Broker
@@ -50,6 +51,7 @@ class Venue:
     account_id: str
     refusal: Refusal = always
     patience: Patience = attrs.field(factory=Patience)
+    sight: Callable[[str], None] | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -170,15 +172,24 @@ class Execution:
     async def _read(self, what: str, ask: Callable[[], Awaitable[Said]]) -> Said | None:
         """What the broker answers; None when it does not, and then nothing is entered any more."""
         try:
-            return await self._patiently(what, ask)
-        except BrokerError:
-            self._desk.standing.lose_sight(self.venue.patience.retries)
+            answer = await self._patiently(what, ask)
+        except BrokerError as silence:
+            self._see(silence.message)
             return None
+        self._see("")
+        return answer
+
+    def _see(self, silence: str) -> None:
+        if self.venue.sight is not None:
+            self.venue.sight(silence)
+        elif silence:
+            self._desk.standing.lose_sight(self.venue.patience.retries)
 
     async def _patiently(self, what: str, ask: Callable[[], Awaitable[Said]], cid: str | None = None) -> Said:
         """Ask something that may be asked twice, until it is answered or the patience of a cycle is at its end.
 
-        Each failure is written down, the last one raised. A broker that was silent is then asked once at a time.
+        Each failure is written down, the last one raised. A broker that was silent is then asked once at a time, and
+        no more is written of its silence until it answers.
         """
         waits = iter(()) if self._silent else self.venue.patience.waits()
         while True:
@@ -187,7 +198,8 @@ class Execution:
             except Rejected:
                 raise
             except BrokerError as silence:
-                self._noted(self.entry(records.SILENCE, {"asked": what, "words": silence.message}, cid))
+                if not self._silent:
+                    self._noted(self.entry(records.SILENCE, {"asked": what, "words": silence.message}, cid))
                 wait = next(waits, None)
                 if wait is None:
                     self._silent = True
@@ -202,15 +214,23 @@ class Execution:
         now = self._clock.now()
         fresh: dict[str, tuple[BrokerEvent, Entry]] = {}
         for event in said:
-            source = (self.venue.name, self.venue.account_id, event.event_id)
+            source = (self.venue.name, self.venue.account_id, self._name(event))
             if not self._journal.knows(source):
                 payload = records.broker_payload(event)
                 entry = Entry(kind=event.kind, payload=payload, time=now, cid=event.client_order_id, source=source)
-                fresh[event.event_id] = event, entry
+                fresh[source[2]] = event, entry
         if fresh:
             self._noted(*(entry for _, entry in fresh.values()))
         for event, _ in fresh.values():
             self._take_in(event)
+
+    def _name(self, event: BrokerEvent) -> str:
+        """What makes an event the same one: a fill is its execution, whichever way it was told."""
+        if event.fill is None:
+            return event.event_id
+        execution = event.fill.execution_id
+        unique = self.venue.broker.rules.exec_ids_unique or execution.startswith(SUPPOSED)
+        return f"execution {execution}" if unique else f"execution {execution} of {event.client_order_id}"
 
     def _take_in(self, event: BrokerEvent) -> None:
         """An event that is on disk enters the order's record and the desk; a fill seen before does so once."""

@@ -68,6 +68,12 @@ class Plan:
             self.stop = level
         return moved
 
+    def reached(self, high: float, low: float) -> bool:
+        """Whether a bar traded at the target; NaN, no bar, did not."""
+        if self.target is None or math.isnan(high + low):
+            return False
+        return ticks_of(high) >= self.target if self.side is Side.LONG else ticks_of(low) <= self.target
+
     @property
     def stop_reason(self) -> ExitReason:
         """What a fill of the stop is called."""

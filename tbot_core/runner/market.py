@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core import control
+from tbot_core import control, records
 from tbot_core.actions import Cancel
 from tbot_core.conditions import Conditions, recall
-from tbot_core.errors import AccessError, BrokerError
+from tbot_core.errors import AccessError
 from tbot_core.execution import Minutes
 from tbot_core.exits import STOPS
 from tbot_core.model import Leg, RiskState
@@ -23,7 +23,7 @@ from tbot_core.runner.requests import Requests
 from tbot_core.runner.session import SessionRun, Trading
 from tbot_core.seams import log
 from tbot_core.states import Cause
-from tbot_core.tending import Tender
+from tbot_core.tending import LEAST_WINDOW_S, Tender
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -38,23 +38,29 @@ if TYPE_CHECKING:
 TEND_S: Final = 0.5
 _UNREACHABLE: Final = 3
 _AGAIN_S: Final = 2.0
+_AFTER_S: Final = 120.0
 _log = log.logger(__name__)
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Floor:
-    """What a session at a market needs besides its trading: the folder of requests, and how often the broker is asked.
+    """What a session at a market needs besides its trading: the folder of requests, and how often who is asked.
 
-    `ttl_s`: an entry that has not filled is taken back after so many seconds.
+    `poll_s`: how often the broker is asked for news; `watch_s`: how often requests are looked for; `ttl_s`: an entry
+    that has not filled is taken back after so many seconds.
     """
 
-    control: Path
+    folder: Path
     poll_s: float
     ttl_s: float
+    watch_s: float = control.POLL_S
 
 
 class MarketSession:
-    """A session being traded at a broker's own market; `past` are the session's events before a restart, if any."""
+    """A session being traded at a broker's own market.
+
+    `past` are the session's events before a restart, if any, with those of its reconciliation before the bell.
+    """
 
     def __init__(  # noqa: PLR0913, PLR0917  everything that one session is made of
         self,
@@ -65,7 +71,7 @@ class MarketSession:
         equity_atoms: int,
         past: Sequence[Event] = (),
     ) -> None:
-        venue = attrs.evolve(trading.venue, refusal=self.refusal)
+        venue = attrs.evolve(trading.venue, refusal=self.refusal, sight=self._sight)
         self._trading = attrs.evolve(trading, venue=venue)
         self._floor = floor
         self._past = past
@@ -84,7 +90,7 @@ class MarketSession:
         await self._reconcile()
         side = [
             asyncio.ensure_future(self._every(self._floor.poll_s, self._listen)),
-            asyncio.ensure_future(self._every(control.POLL_S, self._watch)),
+            asyncio.ensure_future(self._every(self._floor.watch_s, self._watch)),
             asyncio.ensure_future(self._every(TEND_S, self._tend)),
         ]
         main = asyncio.ensure_future(self._minutes())
@@ -101,7 +107,7 @@ class MarketSession:
     def refusal(self, order: Order) -> str:
         """Why an order may not leave now; looked at in the second barrier and again before its first byte."""
         try:
-            if control.killed(self._floor.control):
+            if control.killed(self._floor.folder):
                 self.conditions.begin(Cause.KILL_FILE)
         except AccessError as fault:
             return f"control cannot be looked at: {fault.message}"
@@ -133,7 +139,7 @@ class MarketSession:
         """The session's minutes in their order; what comes late, twice or not at all is dropped or left empty."""
         run, wait = self.run, self._trading.wait
         await wait(run.session.open)
-        await run.open(again=bool(self._past))
+        await run.open(again=any(event.kind == records.SESSION_OPENED for event in self._past))
         came = run.session.minute(self._trading.clock.now())
         async for minute in run.source.minutes():
             if minute.index < run.tape.closed:
@@ -147,7 +153,15 @@ class MarketSession:
             self._trading.watch(run, minute.index)
             if self._over:
                 return
+        await self._settle()
         await run.close()
+
+    async def _settle(self) -> None:
+        """After the last minute: wait for the outcome of what is in flight, as long as an order may still turn up."""
+        clock, run = self._trading.clock, self.run
+        until = clock.monotonic() + max(LEAST_WINDOW_S, self._trading.venue.broker.rules.lookup_window_s) + _AFTER_S
+        while clock.monotonic() < until and any(not one.terminal for one in run.execution.orders.values()):
+            await clock.sleep(1.0)
 
     def _late(self, index: int) -> bool:
         """Whether a minute came so long after its end that nothing is entered on it."""
@@ -160,28 +174,27 @@ class MarketSession:
         return self.requests.stopping and (self.run.desk.idle or self.requests.keep)
 
     async def _listen(self) -> None:
-        try:
-            await self.run.execution.settle()
-        except BrokerError as fault:
-            self._silences += 1
-            _log.warning("broker.silent", times=self._silences, reason=fault.message)
-            if self._silences >= _UNREACHABLE:
-                self.conditions.begin(Cause.UNREACHABLE, fault.message)
-        else:
-            self._silences = 0
+        await self.run.execution.settle()
+
+    def _sight(self, silence: str) -> None:
+        """A reading failed, or one was answered; three silences in a row leave exits only."""
+        self._silences = self._silences + 1 if silence else 0
+        if self._silences >= _UNREACHABLE:
+            self.conditions.begin(Cause.UNREACHABLE, silence)
+        elif not silence:
             self.conditions.withdraw(Cause.UNREACHABLE)
 
     async def _watch(self) -> None:
         """Requests, as they come; entries that wait at the broker are taken back as soon as none may be sent."""
         try:
-            seen: Seen = control.look(self._floor.control)
+            seen: Seen = control.look(self._floor.folder)
         except AccessError as fault:
             self.conditions.begin(Cause.CONTROL_LOST, fault.message)
             return
         self.conditions.withdraw(Cause.CONTROL_LOST)
         before = self.conditions.state
         for request in self.requests.take(seen):
-            control.take(self._floor.control, request.name)
+            control.take(self._floor.folder, request.name)
         if self.conditions.state >= RiskState.EXIT_ONLY > before:
             await self._withdraw(list(self.run.desk.standing.working))
 

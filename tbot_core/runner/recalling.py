@@ -82,7 +82,9 @@ class Recall:
             case records.FOREIGN_HOLDING:
                 self.foreign[payload["symbol"]] = Decimal(payload["quantity"])
             case records.REPLACE_REQUESTED if cid is not None:
-                self._desk.recall_level(cid, Decimal(payload["stop_price"]))
+                self._desk.recall_request(cid, Decimal(payload["stop_price"]))
+            case records.CANCEL_REQUESTED if cid is not None:
+                self._desk.recall_request(cid)
             case _ if cid in self._execution.orders:
                 self._happened(cid, event)
 

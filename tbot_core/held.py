@@ -1,0 +1,47 @@
+"""What a desk knows of the positions and orders of its session."""
+
+from __future__ import annotations
+
+import attrs
+
+from tbot_core.exits import Plan
+from tbot_core.model import ExitReason, Leg, Order
+from tbot_core.portfolio import Position
+
+
+@attrs.define(kw_only=True)
+class Held:
+    """A position being managed: its plan, its row in the bars, and the ids of what rests for it.
+
+    `leaving` is why it is being closed; `due` holds until its exit is placed, `exit` names that order while it works.
+    `own`: its stops are placed here, since the broker keeps no brackets, or none that can be moved. `stops` counts
+    them, and `renewing` holds while one is taken away that protects too much, too little, or at an old level.
+    """
+
+    plan: Plan
+    row: int
+    position: Position
+    resting: dict[Leg, str]
+    leaving: ExitReason | None = None
+    due: bool = False
+    exit: str | None = None
+    attempts: int = 0
+    own: bool = False
+    stops: int = 1
+    refused_stops: int = 0
+    renewing: bool = False
+    stop_triggered: bool = False
+
+
+@attrs.define(kw_only=True)
+class Known:
+    """An order of the session and what it belongs to.
+
+    `reason` is what its fill closes the position for by now, `open` the units that may still fill.
+    """
+
+    order: Order
+    plan: Plan
+    row: int
+    reason: ExitReason | None
+    open: int
