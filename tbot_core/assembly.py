@@ -41,6 +41,7 @@ SIMULATOR: Final = "paper"
 """The broker that replay and demo trade with, whatever BROKER_NAME says."""
 
 SIMULATIONS: Final = frozenset({"replay", "demo", "backtest"})
+_NAMELESS: Final = "The bot has no identity, so its orders bear no name: `tbot secrets set bot_identity` gives it one."
 _FUNDS: Final = Path(__file__).with_name("index_funds.csv")
 
 
@@ -55,10 +56,10 @@ class Assembly:
     loaded: tuple[Loaded, ...]
     failures: tuple[PluginFailure, ...]
     listings: tuple[Listing, ...]
-    notes: tuple[str, ...]
-    filters: Mapping[str, Filter]
     checks: tuple[tuple[str, RiskCheck], ...]
     identity: str = ""
+    notes: tuple[str, ...] = ()
+    filters: Mapping[str, Filter] = attrs.field(factory=dict)
     _placed: dict[tuple[Window | None, ...], tuple[Entrant, ...]] = attrs.field(factory=dict, alias="placed")
 
     @property
@@ -141,10 +142,9 @@ def assemble(
 ) -> Assembly:
     """Find and import what the settings enable, judge the settings with what it declares, and build filters and checks.
 
-    `sources` are the settings files where they were read before. Live, nothing is imported before each enabled plugin
-    is found to be exactly as plugins.lock approved it. Raises SettingsError for faults, and PluginError when a plugin
-    is not so approved, and when a strategy, or outside simulations any enabled plugin, is absent or broken; an absent
-    filter of a simulation is a note.
+    `sources` are the settings files where they were read before. Live, nothing is imported before it is found to be as
+    plugins.lock approved it. Raises SettingsError for faults, and PluginError for what is not so approved, and for a
+    strategy, or outside simulations any plugin, that is absent or broken; an absent filter of a simulation is a note.
     """
     sources = sources or configuration.read(Instance.at(home), live=mode == "live")
     texts = {**sources.texts(), **(overrides or {})}
@@ -156,8 +156,7 @@ def assemble(
         _settle_first(named, listings, mode)
         configuration.load(home, mode=mode, overrides=overrides, sources=sources)
     wanted, held = guard.held_back(named, listings, Instance.at(home).data, clock.now())
-    loader = Loader()
-    loaded, failed = loader.offers(wanted, listings)
+    loaded, failed = (loader := Loader()).offers(wanted, listings)
     checks, silent = risk_checks(loader, loaded)
     failures = (*held, *failed, *silent)
     settings = configuration.load(home, mode=mode, declared=_declared(loaded), overrides=overrides, sources=sources)
@@ -169,13 +168,11 @@ def assemble(
         loader=loader,
         loaded=loaded,
         failures=failures,
-        notes=(*(f"Not applied: {one.kind} {one.name} ({one.error})" for one in failures), *warnings),
-        filters={},
         listings=listings,
         checks=checks,
         identity=_identity(settings),
     )
-    return attrs.evolve(assembly, filters=_filters(assembly), notes=(*assembly.notes, *_nameless(assembly)))
+    return attrs.evolve(assembly, filters=_filters(assembly), notes=_notes(assembly, warnings))
 
 
 def _settle_first(named: list[tuple[str, str]], listings: tuple[Listing, ...], mode: Mode) -> None:
@@ -200,11 +197,11 @@ def _identity(settings: Settings) -> str:
     return "" if found is None else found.text
 
 
-def _nameless(assembly: Assembly) -> tuple[str, ...]:
-    """Said once, of a run whose journal somebody may want to tell from another bot's; a demo is nobody's."""
-    if assembly.identity or assembly.settings.mode == "demo":
-        return ()
-    return ("The bot has no identity, so its orders bear no name: `tbot secrets set bot_identity` gives it one.",)
+def _notes(assembly: Assembly, warnings: tuple[str, ...]) -> tuple[str, ...]:
+    """A demo's journal is nobody's, so it needs no name."""
+    absent = (f"Not applied: {one.kind} {one.name} ({one.error})" for one in assembly.failures)
+    nameless = not assembly.identity and assembly.settings.mode != "demo"
+    return (*absent, *warnings, *((_NAMELESS,) if nameless else ()))
 
 
 def feed_source(broker: object, name: str) -> FeedSource:
