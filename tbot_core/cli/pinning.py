@@ -14,6 +14,7 @@ from tbot_core.errors import PluginError, UsageError
 from tbot_core.plugins import catalogue, lock, records
 from tbot_core.plugins.lock import Difference, Lock
 from tbot_core.plugins.lookalikes import lookalikes
+from tbot_core.plugins.provenance import fresh
 from tbot_core.seams import environ
 from tbot_core.settings.instance import Instance
 from tbot_core.settings.switches import ALL_EXTENSIONS, enabled, raw
@@ -114,7 +115,7 @@ def propose(home: Path | None, approver: str) -> Proposal:
         raise PluginError("\n".join(refused), "Mend or uninstall it; `tbot plugins list` shows all.")
     approval = lock.Approval(approver=approver, date=SystemClock().now())
     proposed = lock.make(listings, needs, approval, previous=previous)
-    warnings += alike(listings, previous)
+    warnings += [*alike(listings, previous), *fresh(listings, approval.date)]
     return Proposal(
         path=instance.home / lock.FILE_NAME,
         previous=previous,

@@ -13,6 +13,7 @@ from tbot_core.errors import TbotError, UsageError
 from tbot_core.needs import PluginNeeds
 from tbot_core.plugins import catalogue, lock, records
 from tbot_core.plugins.installed import origin
+from tbot_core.plugins.provenance import publisher
 from tbot_core.settings.instance import Instance
 from tbot_core.settings.sources import is_sealed
 from tbot_core.settings.switches import enabled, raw
@@ -118,6 +119,8 @@ def row(listing: Listing, record: Record | None) -> dict[str, object]:
         "last_crash": f"{record.crashed}: {record.crash}" if record and record.crash else "",
         "needs": needs.document if (needs := records.needs_of(_described(record))) else {},
         "origin": origin(entry).words,
+        "publisher": publisher(entry),
+        "attested": None,
         "reason": listing.reason,
         "seen": listing.seen,
         "summary": _described(record).get("summary", ""),
@@ -242,6 +245,8 @@ def _sheet(facts: Mapping[str, Any]) -> Iterator[str]:
     yield f"  state         {facts['state']}{': ' if facts['reason'] else ''}{facts['reason']}"
     yield f"  distribution  {facts['distribution']} {facts['version']}"
     yield f"  origin        {facts['origin']}"
+    claim = f"{facts['publisher']}, by its own word" if facts["publisher"] else "not said"
+    yield f"  publisher     {claim}; attestation unknown, since installers keep none"
     yield f"  files         {facts['files_hash'] or 'unreadable'}"
     yield f"  needs         {PluginNeeds.of(facts['needs']).sentence if facts['needs'] else 'not recorded'}"
     yield f"  requires      {', '.join(facts['requires']) or 'nothing of tbot-core'}"

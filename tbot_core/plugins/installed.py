@@ -72,7 +72,7 @@ class Installed:
 
 def origin(entry: Entry) -> Origin:
     """Where the entry's distribution was installed from; unknown when it is gone or the note is damaged."""
-    dist = _distribution(entry)
+    dist = distribution(entry)
     return Origin(kind="unknown") if dist is None else _origin(dist)
 
 
@@ -81,7 +81,7 @@ def installed(entry: Entry) -> Installed:
 
     Raises PluginError when it is no longer installed, AccessError when a file cannot be read.
     """
-    dist = _distribution(entry)
+    dist = distribution(entry)
     if dist is None:
         raise PluginError(f"{entry.dist} {entry.version} is no longer installed.", "`tbot plugins list` shows what is.")
     points = tuple(sorted(f"{it.group}: {it.name} = {it.value}" for it in dist.entry_points))
@@ -116,7 +116,8 @@ def _below(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _distribution(entry: Entry) -> Distribution | None:
+def distribution(entry: Entry) -> Distribution | None:
+    """What is installed under the name of the entry's distribution; None when it is gone."""
     from importlib_metadata import Distribution
 
     return next(iter(Distribution.discover(name=entry.dist)), None)

@@ -1,0 +1,51 @@
+"""Who published a plugin's distribution, and since when it lies here, as far as what an installer left can tell.
+
+The date of a release and its attestation are known to the index alone: no installer keeps them.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tbot_core.plugins.installed import distribution, origin
+from tbot_core.seams import disk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from tbot_core.plugins.catalogue import Entry, Listing
+
+COOL_DOWN: Final = timedelta(days=3)
+"""How long others shall have had to find fault with a release before it is trusted."""
+
+_CLAIMS: Final = ("Maintainer", "Maintainer-email", "Author", "Author-email")
+
+
+def publisher(entry: Entry) -> str:
+    """Who publishes the entry's distribution by its own word, which nothing proves; empty where it says nothing."""
+    dist = distribution(entry)
+    claims = () if dist is None else (dist.metadata.get(name) or "" for name in _CLAIMS)
+    return next((claim.strip() for claim in claims if claim.strip()), "")
+
+
+def since(entry: Entry) -> datetime | None:
+    """When the entry's distribution was installed, so that its release is no younger; None where nothing tells."""
+    dist = distribution(entry)
+    for file in (dist and dist.files) or ():
+        if file.name == "RECORD":
+            return datetime.fromtimestamp(disk.modified(Path(str(file.locate()))), UTC)
+    return None
+
+
+def fresh(listings: Iterable[Listing], now: datetime) -> Iterator[str]:
+    """A warning for each distribution of an index that may still be in its cool-down."""
+    entries = {listing.entry.dist: listing.entry for listing in listings}
+    for entry in entries.values():
+        moment = since(entry) if origin(entry).kind == "index" else None
+        if moment is not None and now - moment < COOL_DOWN:
+            yield (
+                f"{entry.dist} {entry.version} was installed less than {COOL_DOWN.days} days ago: unless its release "
+                "is older, others had little time to find fault with it."
+            )
