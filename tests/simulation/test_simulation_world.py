@@ -47,7 +47,7 @@ def test_venues_break_alone_or_together() -> None:
 
 def trouble(world: World, name: str, fault: str) -> bool:
     """Whether requests to a venue ever meet that fault."""
-    way = world.ways[world.names.index(name)]
+    way = world.way(name)
     seconds = range(int(world.end))
     return any(way.passage("submit", float(second), -1.0).fault == fault for second in seconds)
 
@@ -127,6 +127,11 @@ def test_no_fault_strikes_once_the_faults_are_over() -> None:
     assert planned
     assert all(begins < ends <= 600.0 for begins, ends in planned)
     assert faults.injected == {"F2": 1}
+
+
+def test_some_acts_happen_once_a_day() -> None:
+    """No symbol is split twice, whatever the rate."""
+    assert len(Faults(Chances(1), (), rates={"F43": 1.0}).planned("F43", 0.0, 3600.0)) == 1
 
 
 def test_a_fault_that_is_not_known_is_named() -> None:

@@ -32,13 +32,14 @@ class Fault:
     """What is injected, and where.
 
     A fault of the way to a broker, an act of others, one of the feed or the clock may strike once a minute, and lasts
-    `lasts_s` (shortest, longest); all others may strike at every request, event or execution.
+    `lasts_s` (shortest, longest), `most` times a day; all others may strike at every request, event or execution.
     """
 
     id: str
     injection: str
     where: Where
     lasts_s: tuple[float, float] = (0.0, 0.0)
+    most: int = 1_000
 
 
 _ALL: Final = (
@@ -80,9 +81,9 @@ _ALL: Final = (
     Fault("F37", "stop rejected after entry", "venue"),
     Fault("F38", "OCO both legs fill", "venue"),
     Fault("F40", "halt mid-order", "act", (60.0, 300.0)),
-    Fault("F42", "tick/lot rule changes live", "act"),
-    Fault("F43", "split overnight", "act"),
-    Fault("F44", "symbol rename/delist", "act"),
+    Fault("F42", "tick/lot rule changes live", "act", most=1),
+    Fault("F43", "split overnight", "act", most=1),
+    Fault("F44", "symbol rename/delist", "act", most=1),
     Fault("F45", "dividend/fee entries", "act"),
     Fault("F46", "margin call, forced liquidation", "act"),
     Fault("F47", "manual order by human at broker", "act"),
@@ -185,11 +186,12 @@ class Faults:
         rate = self.rates.get(name)
         if rate is None:
             return []
-        stream, found, free = self._chances.stream(f"plan/{name}"), [], start
+        stream, free = self._chances.stream(f"plan/{name}"), start
+        found: list[tuple[float, float]] = []
         for slot in range(int((end - start) // SLOT_S)):
             strikes, at = stream.happens(rate), start + (slot + stream.between(0.0, 1.0)) * SLOT_S
             lasts = stream.between(*FAULTS[name].lasts_s)
-            if strikes and free <= at < min(end, self._until):
+            if strikes and free <= at < min(end, self._until) and len(found) < FAULTS[name].most:
                 free = min(at + lasts, self._until)
                 found.append((at, free))
         return found

@@ -48,18 +48,16 @@ def announced(market: Market, faults: Faults, chance: Callable[[str], Stream], s
         market.paths[symbol].halts.append((step(begins), step(ends) + 1))
         faults.count("F40")
     for begins, _, symbol in each("F42"):
-        if market.paths[symbol].coarse_from is None:
-            market.paths[symbol].coarse_from = step(begins)
-            faults.count("F42")
+        market.paths[symbol].coarse_from = step(begins)
+        faults.count("F42")
     for begins, _, symbol in each("F43"):
         market.paths[symbol].split(step(begins))
         news.append(News(at=step(begins) * STEP_S - _BEFORE_S, kind="split", symbol=symbol))
         faults.count("F43")
     for begins, _, symbol in each("F44"):
-        if market.paths[symbol].delisted_from is None:
-            market.paths[symbol].delisted_from = step(begins)
-            news.append(News(at=step(begins) * STEP_S - _BEFORE_S, kind="delisted", symbol=symbol))
-            faults.count("F44")
+        market.paths[symbol].delisted_from = step(begins)
+        news.append(News(at=step(begins) * STEP_S - _BEFORE_S, kind="delisted", symbol=symbol))
+        faults.count("F44")
     return news
 
 

@@ -73,7 +73,7 @@ class World:
         self.market = Market.drawn(self.chances, _SYMBOLS[:count], self.session.minutes)
         self.names = _NAMES[: shape.one((1, 1, 1, 2, 3))]
         news = announced(self.market, self.faults, self._of("news"), session_s)
-        self.ways = tuple(self._way(name) for name in self.names)
+        self.ways = tuple(self._paved(name) for name in self.names)
         for name, way in zip(self.names, self.ways, strict=True):
             Others(way.exchange, self.faults, self._of(name), news)
         self._notes: list[str] = []
@@ -91,9 +91,13 @@ class World:
         timetable = Timetable(self.session, LEAD_S, self.faults, self._of("feed"))
         return timetable.spoil(self.market.symbols)
 
+    def way(self, name: str) -> Way:
+        """The way to the venue of that name; what is true there is its `exchange.floor.books.facts`."""
+        return self.ways[self.names.index(name)]
+
     def client(self, name: str) -> SimulatedBroker:
         """A new client of the venue of that name."""
-        return SimulatedBroker(self.ways[self.names.index(name)], self.clock)
+        return SimulatedBroker(self.way(name), self.clock)
 
     def feed(self) -> SimulatedFeed:
         """The session's feed, for one bot."""
@@ -123,7 +127,7 @@ class World:
         """SHA-256 of the trace."""
         return sha256("\n".join(self.trace()).encode()).hexdigest()
 
-    def _way(self, name: str) -> Way:
+    def _paved(self, name: str) -> Way:
         floor = Floor(self.market, drawn(self.chances, name), self.session, self.start, self.faults)
         return Way(Exchange(floor), self.faults, self._of(name), self.end)
 
