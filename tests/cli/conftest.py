@@ -23,8 +23,10 @@ def traded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def hang_ups() -> Iterator[None]:
-    """A hang-up is heard as in a terminal, also where the tests run under nohup."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+def stops_heard() -> Iterator[None]:
+    """Ctrl-C and a hang-up are heard as in a terminal, also where the tests run in the background or under nohup."""
+    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
+    hang_up = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
-    signal.signal(signal.SIGHUP, before)
+    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGHUP, hang_up)

@@ -476,7 +476,7 @@ def test_a_plugin_that_fails_is_a_sentence_and_its_traceback_is_logged(tmp_path:
     assert tbot("backtest", *args).errors == finished.errors
 
 
-@pytest.mark.usefixtures("hang_ups")
+@pytest.mark.usefixtures("stops_heard")
 @pytest.mark.parametrize("module", ["click/core.py", "cli/run.py"])
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_before_the_command_is_imported_is_said(module: str, number: str) -> None:

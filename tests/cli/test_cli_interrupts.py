@@ -58,7 +58,7 @@ class Child:
 
 
 @pytest.fixture
-def child(tmp_path: Path, hang_ups: None) -> Iterator[Child]:  # noqa: ARG001  -- wanted for its effect
+def child(tmp_path: Path, stops_heard: None) -> Iterator[Child]:  # noqa: ARG001  -- wanted for its effect
     """A demo that has just had its first fill."""
     found = Child(tmp_path / "home")
     found.until("  open ")

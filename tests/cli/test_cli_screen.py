@@ -127,7 +127,7 @@ def test_a_terminal_gets_the_live_view_and_warnings_go_to_standard_error(
     assert "SEEED is no setting that is known" in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("hang_ups")
+@pytest.mark.usefixtures("stops_heard")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_an_early_signal_is_an_interrupt(number: signal.Signals) -> None:
     """Before the run has begun SIGTERM and SIGHUP interrupt as Ctrl-C does, and afterwards all is as it was."""
@@ -167,7 +167,7 @@ def test_a_thread_without_signals_runs_all_the_same() -> None:
         assert pool.submit(inside).result() == before
 
 
-@pytest.mark.usefixtures("hang_ups")
+@pytest.mark.usefixtures("stops_heard")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_asks_and_the_second_breaks_off(number: signal.Signals) -> None:
     """One signal sets the wish to stop and the work may end in its own time; a second one ends it at once."""
