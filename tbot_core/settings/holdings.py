@@ -26,6 +26,7 @@ _HOST = text(pattern=r"[A-Za-z0-9.:_-]{1,253}", allowed="a host's name or addres
 _PORT = integer(least=1, most=65_535)
 _PHONE = text(pattern=r"\+[1-9][0-9]{6,14}", allowed="a telephone number as in +12025550123")
 _ADDRESS = text(pattern=r"(?:[^@\s]{1,64}@[^@\s]{1,253})?", allowed="an address as in bot@example.com")
+_USER = text(pattern=r"[^\x00-\x1f\x7f]{0,320}")
 _BASE = "Address in place of the usual one, version included."
 _URL = text(pattern=r"https?://[^\s]{1,2000}", allowed="an address that begins with https://")
 
@@ -107,7 +108,7 @@ class _Smtp:
     port: int = entry(_PORT, default="587", doc="Its port.", aliases=("smtp_port",))
     security: str = entry(choice("starttls", "tls", "none"), default="starttls", doc="How the connection is encrypted.")
     user: str = entry(
-        text(pattern=r"[^\x00-\x1f\x7f]{0,320}"),
+        _USER,
         default="",
         doc="Name to log in with; empty for no login.",
         aliases=("username", "login", "smtp_user"),
@@ -123,8 +124,17 @@ class _Smtp:
 
 @attrs.frozen(kw_only=True)
 class _Accounting:
-    url: str = entry(_URL, doc="Address of the service.", aliases=("base_url", "endpoint"))
-    api_key: SecretValue = hidden(doc="Key of the account.", aliases=("key", "token"))
+    url: str | None = entry(
+        optional(_URL),
+        default="",
+        doc="Address of the service; empty for its usual one.",
+        aliases=("base_url", "endpoint"),
+    )
+    api_key: SecretValue | None = hidden(doc="Key of the account.", optional=True, aliases=("key", "token"))
+    user: str = entry(
+        _USER, default="", doc="Name to log in with, where there is no key.", aliases=("username", "login")
+    )
+    password: SecretValue | None = hidden(doc="Its password.", optional=True)
 
 
 @attrs.frozen(kw_only=True)
