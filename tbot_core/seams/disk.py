@@ -140,6 +140,12 @@ def entries(folder: Path) -> list[Path]:
         return sorted(folder.iterdir())
 
 
+def files(folder: Path) -> list[Path]:
+    """Every regular file below the folder, sorted; links are not followed."""
+    with faults("list", folder):
+        return sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+
+
 def remove(path: Path) -> None:
     """Remove the file; nothing happens when it is not there."""
     with faults("remove", path):

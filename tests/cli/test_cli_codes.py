@@ -19,6 +19,7 @@ from cryptography.fernet import Fernet
 from tbot_core import cli
 from tbot_core.policy import Deployment
 from tbot_core.settings import Instance, access
+from tbot_core.testing.canaries import canary, shows
 from tbot_core.testing.store import StoreBench, exchange_sessions, rising_bars
 from tbot_core.vault import categories
 from tbot_core.vault.categories import CATEGORIES
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 Damage = Callable[[Path], object]
 
-CANARY: Final = "canary-51c0de77"
+CANARY: Final = canary("broker")
 VALUES: Final = {"alpaca": {"api_key": CANARY, "api_secret": CANARY}}
 KEY: Final = "storage/keys/broker.key"
 FILE: Final = "storage/secrets/broker_credentials.json.enc"
@@ -64,7 +65,7 @@ def said(home: Path, *args: str, code: int, typed: str = "", of: str = "secrets"
         got = cli.invoke([of, *args, "--home", str(home)])
         text = b" ".join((streams[0].getvalue() + streams[1].getvalue()).split()).decode()
     assert got == code, text
-    assert CANARY not in text
+    assert not shows(text)
     return text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -12,13 +13,15 @@ from click.testing import CliRunner
 
 from tbot_core import cli
 from tbot_core.policy import Deployment
+from tbot_core.seams import environ
 from tbot_core.settings import Instance, access, load
+from tbot_core.testing.canaries import canary, leaks, shows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-CANARY = "canary-7f3a91c0"
+CANARY = canary("broker")
 DOCUMENT = {
     "bot_identity": {"BOT_IDENTITY_STRING": "ACME_US_ALPACA_B01"},
     "broker": {"alpaca": {"api_key": CANARY, "api_secret": "s-123456", "mode": "paper"}},
@@ -73,12 +76,12 @@ def test_values_come_from_a_document(tmp_path: Path) -> None:
         cli.group, ["init", "--from-json", "-", "--home", str(tmp_path)], input=json.dumps(DOCUMENT)
     )
     assert result.exit_code == 0
-    assert CANARY not in result.output
+    assert not shows(result.output)
     found = load(tmp_path, mode="replay")
     assert (found.simulation.seed, found.texts["MIN_REL_VOLUME"]) == (9, "0.5")
     vault = access.vault(Instance(tmp_path), Deployment())
     assert vault.read_section("broker", "alpaca")["api_key"].reveal() == CANARY
-    assert all(CANARY.encode() not in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert leaks(tmp_path) == ()
 
 
 @pytest.mark.parametrize(
@@ -108,6 +111,8 @@ def test_vendors_variables_are_taken_over_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """--from-env puts them under the plugins' names and fields, and says what it leaves; it refuses where it cannot."""
+    for name in [name for name in os.environ if name.startswith(environ.VENDORS)]:
+        monkeypatch.delenv(name)
     home = tmp_path / "x"
     made = ["init", "--from-env", "--home", str(home)]
     assert cli.invoke(made) == 2
@@ -134,7 +139,7 @@ def test_the_wizard_asks_unseen(tmp_path: Path) -> None:
     answers = f"acme\nACME_US_ALPACA_B01\nalpaca\n{CANARY}\ns-123456\n\n\n\n"
     result = CliRunner().invoke(cli.group, ["init", "--home", str(tmp_path)], input=answers)
     assert "ENTITY_JURISDICTION_BROKER_BOTID" in result.output
-    assert CANARY not in result.output
+    assert not shows(result.output)
     vault = access.vault(Instance(tmp_path), Deployment())
     assert vault.read_section("broker", "alpaca")["api_key"].reveal() == CANARY
 

@@ -16,12 +16,13 @@ import pytest
 from tbot_core.errors import AccessError
 from tbot_core.seams import environ, log, spawn
 from tbot_core.seams.secret import SHOWN, Secret
+from tbot_core.testing.canaries import canary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-CANARY = "canary-7391-value"
+CANARY = canary("log")
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ from tbot_core.policy import Deployment
 from tbot_core.seams import terminal
 from tbot_core.settings import Instance, access, examine, is_sealed, load, raw, read
 from tbot_core.settings.sources import deployment_of
+from tbot_core.testing.canaries import canary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,8 +35,8 @@ def _anew() -> Iterator[None]:
 def home(tmp_path: Path) -> Path:
     """An instance with both settings files encrypted and nothing in plaintext."""
     vault = access.vault(Instance(tmp_path), Deployment())
-    access.keep(vault, "env", b"EXTENSIONS=none\nCONTROL_DIR=control\n")
-    access.keep(vault, "env_bot", BOT.encode())
+    access.keep(vault, "env", f"EXTENSIONS=none\nCONTROL_DIR=control\n# {canary('env')}\n".encode())
+    access.keep(vault, "env_bot", f"{BOT}# {canary('env_bot')}\n".encode())
     return tmp_path
 
 

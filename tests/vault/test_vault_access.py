@@ -17,6 +17,7 @@ from tbot_core.errors import AccessError, VaultError
 from tbot_core.policy import Deployment
 from tbot_core.seams import disk
 from tbot_core.seams.memory import Buffer
+from tbot_core.testing.canaries import canary
 from tbot_core.vault import categories, content, keys, token
 from tbot_core.vault.categories import CATEGORIES
 from tbot_core.vault.codes import BY_TEXT, Code, fault, table
@@ -25,6 +26,7 @@ from tbot_core.vault.keys import Key, Ring
 if TYPE_CHECKING:
     from pathlib import Path
 
+SECRET = canary("smtp")
 KEY = base64.urlsafe_b64encode(bytes(range(32)))
 
 
@@ -48,7 +50,7 @@ def system_fault(number: int) -> OSError:
 def smtp(bench: Any) -> Any:
     """An instance with the key and the file of smtp."""
     bench.vault().make_key("smtp")
-    bench.vault().write("smtp", b'{"user": "me", "port": 465}')
+    bench.vault().write("smtp", json.dumps({"user": SECRET, "port": 465}).encode())
     bench.quiet()
     return bench
 
@@ -154,7 +156,7 @@ def test_a_section_is_handed_over_alone(bench: Any) -> None:
 def test_an_object_is_handed_over_whole(smtp: Any) -> None:
     """A category that is one object has no sections."""
     fields = smtp.vault().read_section("smtp")
-    assert {name: secret.reveal() for name, secret in fields.items()} == {"user": "me", "port": "465"}
+    assert {name: secret.reveal() for name, secret in fields.items()} == {"user": SECRET, "port": "465"}
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from tbot_core.errors import VaultError
+from tbot_core.testing.canaries import canary
 from tbot_core.vault import keys, rotation
 from tbot_core.vault.codes import BY_TEXT, Code, fault
 from tbot_core.vault.keys import Key
 
 TWO = ("login", "smtp")
-TEXT = {"login": b"one", "smtp": b"two"}
+TEXT = {category: canary(category).encode() for category in TWO}
 
 
 def code_of(deed: Any) -> Code:
@@ -198,7 +199,7 @@ def test_a_rotation_that_passes_between_a_readers_steps_does_no_harm(pair: Any) 
             pair.quiet()
             pair.disk.before = once(position, lambda deed=deed: deed(pair.vault(system=type(pair.disk)()), ("smtp",)))
             with pair.store().load("smtp") as opened:
-                assert bytes(opened.view) == b"two"
+                assert bytes(opened.view) == TEXT["smtp"]
             pair.quiet()
 
 
@@ -206,7 +207,7 @@ def half(bench: Any) -> None:
     """Rotate smtp up to the moment where its file is under the next key."""
     store = bench.store()
     store.put_key("smtp", "next", keys.generate())
-    store.put("smtp", b"two", store.key("smtp", "next"))
+    store.put("smtp", TEXT["smtp"], store.key("smtp", "next"))
 
 
 def once(position: int, deed: Any) -> Any:
