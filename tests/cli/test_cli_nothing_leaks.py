@@ -1,0 +1,148 @@
+"""A run in a process of its own, with a secret in every category and a plugin that opens them all: none gets out."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tbot_core import cli
+from tbot_core.policy import Deployment
+from tbot_core.seams import environ
+from tbot_core.settings import Instance, access
+from tbot_core.testing.canaries import canary, leaks, shows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TBOT = (sys.executable, "-c", "import sys; from tbot_core.cli import main; sys.exit(main())")
+DAY = "2018-02-20"
+
+SECTIONS = ("alert", "broker", "screener_api")
+OBJECTS = ("acct_api", "network", "smtp")
+
+VANE = """
+import attrs
+
+from tbot_core.contracts import Plugin
+from tbot_core.credentials import hidden
+from tbot_core.hookspecs import hookimpl
+from tbot_core.needs import PluginNeeds
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    pass
+
+
+@attrs.frozen(kw_only=True)
+class Fields:
+    token: object = hidden(doc="A token.")
+
+
+class Vane:
+    def __init__(self, secrets):
+        self.secrets = secrets  # kept, as a client keeps what it logs in with
+
+    def screen(self, day, symbols, frame):
+        return []
+
+    def judge(self, signals, market, frame):
+        return []
+
+
+def create(config, context):
+    for category, fields in context.secrets.items():
+        token = fields.token.reveal()
+        context.log.warning("vane.opened", category=category, token=token, hex=token.encode().hex(), back=token[::-1])
+    return Vane(context.secrets)
+
+
+@hookimpl
+def tbot_filter():
+    needs = PluginNeeds(secrets=dict.fromkeys(CATEGORIES, Fields))
+    return Plugin(name="vane", summary="Opens all", config=Config, create=create, needs=needs)
+"""
+
+
+def install(site: Path) -> None:
+    """Write the plugin and its metadata as an installer leaves them."""
+    site.mkdir()
+    (site / "their_vane.py").write_text(f"{VANE}\n\nCATEGORIES = {(*SECTIONS, *OBJECTS)!r}\n")
+    info = site / "their_vane-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-vane\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[tbot.filters]\nvane = their_vane\n")
+
+
+def plant(home: Path) -> None:
+    """A secret in each category: in the settings as a comment, in the others as a field that the plugin opens."""
+    vault = access.vault(Instance(home), Deployment())
+    for category, more in (("env", ""), ("env_bot", "FILTERS=vane\n")):
+        with vault.read(category) as opened:
+            text = bytes(opened.view).decode()
+        access.keep(vault, category, f"{text}\n{more}# {canary(category)}\n".encode())
+    for category in (*SECTIONS, *OBJECTS):
+        fields = {"token": canary(category)}
+        access.keep(vault, category, json.dumps({"vane": fields} if category in SECTIONS else fields).encode())
+    access.keep(vault, "login", json.dumps({"me": {"hash": canary("login")}}).encode())
+
+
+@pytest.fixture
+def home(tmp_path: Path, shared: Path) -> Path:
+    """A paper instance with the plugin's secrets, and a month of recorded bars."""
+    home = tmp_path / "x"
+    assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
+    for source in ("bars/us300_2018", "vix_daily.parquet"):
+        assert cli.invoke(["data", "import", str(shared / "data" / source), "--home", str(home)]) == 0
+    install(tmp_path / "site")
+    plant(home)
+    return home
+
+
+@pytest.fixture
+def run(home: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A replay of a recorded day that takes a few seconds, in an environment without a secret."""
+    command = [*TBOT, "run", "--replay", f"{DAY}..{DAY}", "--speed", "8000", "--home", str(home)]
+    environment = environ.minimal() | {"PYTHONPATH": str(home.parent / "site")}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=environment) as process:
+        yield process
+        process.kill()
+
+
+def seen(process: int) -> bytes:
+    """What the system shows of a process to whoever may look: its environment and its command line."""
+    folder = Path("/proc") / str(process)
+    return b"".join((folder / name).read_bytes() for name in ("environ", "cmdline"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="no /proc to look into")
+def test_nothing_secret_is_seen_of_a_run_or_left_by_it(home: Path, run: subprocess.Popen[bytes]) -> None:
+    """Not while it runs, in its environment and command line; not afterwards, in its streams and below its folder."""
+    assert run.stdout is not None
+    first = run.stdout.readline()
+    assert first.startswith(b"tbot replay. Market prices")
+    try:
+        assert str(home).encode() in seen(run.pid)
+        assert not shows(seen(run.pid))
+    except PermissionError:  # a hardened process shows its environment to root alone
+        assert not shows((Path("/proc") / str(run.pid) / "cmdline").read_bytes())
+    out, err = run.communicate(timeout=100)
+    assert run.returncode == 0, err.decode()
+    assert not shows(first + out + err)
+    assert leaks(home) == ()
+    lines = [json.loads(line) for line in (home / "logs" / "tbot.log").read_text().splitlines()]
+    opened = {line["category"]: line for line in lines if line["event"] == "vane.opened"}
+    assert set(opened) == {*SECTIONS, *OBJECTS}
+    for line in opened.values():
+        assert {line["token"], line["hex"], line["back"]} == {"[redacted]"}
+    assert not (home / ".env").exists()
+    assert not (home / ".env_bot").exists()
+    for path in (home / ".env.enc", home / ".env_bot.enc", *(home / "storage" / "secrets").iterdir()):
+        assert path.read_bytes().startswith(b"tbot1.")
