@@ -129,7 +129,7 @@ def _of_last_run(instance: Instance) -> tuple[str, Parsed]:
             texts = started.payload["settings"].items()
             entries = (Entry(key=name, value=text, file=since, line=0) for name, text in texts)
             return since, Parsed(entries=tuple(entries))
-    return "the defaults, since nothing ran yet", Parsed()
+    return "the defaults (nothing ran yet)", Parsed()
 
 
 def changes(before: Settings, after: Settings) -> tuple[Change, ...]:

@@ -11,7 +11,7 @@ import attrs
 
 from tbot_core.credentials import SecretValue, entries, entry, hidden, several
 from tbot_core.declaration import Declared, boolean, choice, integer, optional, path, text
-from tbot_core.identity import ALLOWED, FIELD, PATTERN
+from tbot_core.identity import ALLOWED, FIELD, PATTERN, SHORT
 from tbot_core.vault.categories import CATEGORIES
 from tbot_core.vault.schemas import key
 
@@ -35,7 +35,9 @@ _URL = text(pattern=r"https?://[^\s]{1,2000}", allowed="an address that begins w
 class BotIdentity:
     """Who the bot is."""
 
-    identity: str = entry(text(pattern=PATTERN.pattern, allowed=ALLOWED), name=FIELD, doc="The bot's identity.")
+    identity: str = entry(
+        text(pattern=PATTERN.pattern, allowed=ALLOWED), name=FIELD, doc=f"The bot's identity, {SHORT}."
+    )
 
 
 @attrs.frozen(kw_only=True)

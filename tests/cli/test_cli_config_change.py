@@ -150,7 +150,7 @@ def test_diff_says_what_changed_since_the_last_run(home: Path, capsys: pytest.Ca
         return found | {"changes": {one["name"]: one for one in found["changes"]}}
 
     first = told()
-    assert first["since"] == "the defaults, since nothing ran yet"
+    assert first["since"] == "the defaults (nothing ran yet)"
     assert (first["changes"]["SEED"]["before"], first["changes"]["SEED"]["after"]) == ("0", "7")
     assert cli.invoke(["run", "--demo", "--sessions", "1", "--home", str(home), "--json"]) == 0
     assert told()["changes"] == {}
