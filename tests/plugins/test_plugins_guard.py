@@ -73,7 +73,8 @@ def test_a_run_refuses_a_strategy_and_goes_on_without_a_filter(plant: Callable[.
     plant("fatal", ENDS, kind="filter")
     (tmp_path / ".env_bot").write_text("BROKER_NAME=PAPER\nSTRATEGY_SEQUENCE=open\nFILTERS=fatal\n")
     clock = ManualClock(NOW)
-    (note,) = assemble(tmp_path, "replay", clock).notes
+    note, nameless = assemble(tmp_path, "replay", clock).notes
+    assert "identity" in nameless
     assert note.startswith("Not applied: filter fatal (its process ended with code 7")
     with pytest.raises(PluginError, match="The filter fatal"):
         assemble(tmp_path, "paper", clock)
