@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tbot_core import orders, reasons
 from tbot_core.settings import holdings
+from tbot_core.testing.simulation import faults
 from tbot_core.vault import codes
 
 if TYPE_CHECKING:
@@ -25,6 +26,11 @@ def test_the_page_of_orders_is_in_step(root: Path) -> None:
 def test_the_page_of_security_codes_is_in_step(root: Path) -> None:
     """docs/reference/security-codes.md holds the table of the codes; `python tools/reference.py` renews it."""
     assert codes.table() in (root / "docs" / "reference" / "security-codes.md").read_text(encoding="utf-8")
+
+
+def test_the_page_of_faults_is_in_step(root: Path) -> None:
+    """docs/reference/faults.md holds the table of the simulation's faults; `python tools/reference.py` renews it."""
+    assert faults.table() in (root / "docs" / "reference" / "faults.md").read_text(encoding="utf-8")
 
 
 def test_the_page_of_credentials_is_in_step(root: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tbot_core import orders, reasons
 from tbot_core.settings import holdings, reference
+from tbot_core.testing.simulation import faults
 from tbot_core.vault import codes
 
 REASONS = """# Reason codes
@@ -28,11 +29,17 @@ CREDENTIALS = """# What the categories of secrets hold
 One row a field. Names are read in any case. A plugin that is installed and enabled says itself what its section holds,
 and a section of a plugin that nothing is known of may hold any fields. How to give them: [secrets](../secrets.md).
 """
+FAULTS = """# Faults of the simulation
+
+What a simulated world (`tbot_core.testing.simulation`) can do to a bot, by the ids of the fault matrix. Each seed leaves
+most of them off. A fault that comes with time has one chance a minute to begin, any other one at each occasion.
+"""
 PAGES = {
     "settings.md": reference.render(),
     "reasons.md": f"{REASONS}\n{reasons.table()}\n",
     "security-codes.md": f"{CODES}\n{codes.table()}\n",
     "credentials.md": f"{CREDENTIALS}\n{holdings.table()}\n",
+    "faults.md": f"{FAULTS}\n{faults.table()}\n",
     "orders.md": f"{ORDERS}\n{orders.transition_table()}\n",
 }
 

@@ -115,6 +115,13 @@ FAULTS: Final[Mapping[str, Fault]] = {fault.id: fault for fault in _ALL}
 quotes, and what follows F70 happens to the bot's own machine."""
 
 
+def table() -> str:
+    """The faults in Markdown, one row each, for the reference."""
+    often = {True: "a minute", False: "a request, event or execution"}
+    rows = [f"| {fault.id} | {fault.injection} | {often[fault.where in _TIMED]} |" for fault in _ALL]
+    return "\n".join(("| id | injected | one chance |", "|---|---|---|", *rows))
+
+
 def chosen(names: Sequence[str]) -> tuple[str, ...]:
     """The ids, checked; raises UsageError for one that is not known."""
     for name in names:
