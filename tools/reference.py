@@ -31,8 +31,8 @@ and a section of a plugin that nothing is known of may hold any fields. How to g
 """
 FAULTS = """# Faults of the simulation
 
-What a simulated world (`tbot_core.testing.simulation`) can do to a bot, by the ids of the fault matrix. Each seed leaves
-most of them off. A fault that comes with time has one chance a minute to begin, any other one at each occasion.
+What a simulated world (`tbot_core.testing.simulation`) can do to a bot, by the ids of the fault matrix. Each seed
+leaves most of them off. A fault that comes with time has one chance a minute to begin, any other at each occasion.
 """
 PAGES = {
     "settings.md": reference.render(),
