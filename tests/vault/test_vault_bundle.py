@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -19,7 +19,10 @@ from tbot_core.seams.memory import Buffer
 from tbot_core.seams.secret import Secret
 from tbot_core.vault import bundle, keys
 from tbot_core.vault.bundle import Seal
-from tbot_core.vault.codes import BY_TEXT, Code
+from tbot_core.vault.codes import BY_TEXT, Code, fault
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PASSPHRASE = "correct horse battery"
 PARTS = {"broker": b'{"alpaca": {"api_key": "k"}}', "smtp": b"{}"}
@@ -192,6 +195,30 @@ def test_parts_that_do_not_fit_are_refused(plain: bytes) -> None:
     own = HKDFExpand(SHA256(), 32, b"tbot bundle key v1 export").derive(master)
     header = b"TBOTBDL\x01\x01\x01" + keys.key_id(master) + counted(16) + counted(12)
     assert code_of(text_of(header + AESGCM(own).encrypt(counted(12), plain, header))) is Code.BUNDLE_CONTENT
+
+
+def test_a_bundle_lies_in_a_file_of_its_owner(tmp_path: Path) -> None:
+    """Mode 0600, one final newline, and it is read back; whoever looks at it before it counts may refuse it."""
+    path = tmp_path / "one.tbot"
+    seal().write(path, PARTS)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.read_bytes() == seal().close(PARTS, "x") + b"\n"
+    with seal().read(path) as found:
+        assert found.parts == PARTS
+
+    def refuse(found: bundle.Bundle) -> None:
+        assert found.parts == {"smtp": b"{}"}
+        raise fault(Code.BUNDLE_TAG, "every category", "one.tbot")
+
+    with pytest.raises(VaultError, match="TB-SEC-108"):
+        seal().write(path, {"smtp": b"{}"}, prove=refuse)
+    assert [it.name for it in tmp_path.iterdir()] == ["one.tbot"]
+    with seal().read(path) as found:
+        assert found.parts == PARTS
+    with path.open("wb") as file:
+        file.truncate(bundle.LIMIT_BYTES + 2)
+    with pytest.raises(VaultError, match="TB-SEC-101"):
+        seal().read(path)
 
 
 def test_a_short_passphrase_and_too_much_are_refused() -> None:
