@@ -1,6 +1,7 @@
 """What plugins provide and what they are given: the protocols between the core and everything else."""
 
 from tbot_core.contracts.broker import (
+    Activity,
     Broker,
     BrokerEvent,
     Finds,
@@ -17,6 +18,7 @@ from tbot_core.contracts.plugin import Context, KeyProvider, Log, Plugin, RunInf
 from tbot_core.credentials import SecretValue
 
 __all__ = [
+    "Activity",
     "Broker",
     "BrokerEvent",
     "Check",

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 import attrs
 
-from tbot_core.contracts import Holding
-from tbot_core.contracts.broker import Activity
+from tbot_core.contracts import Activity, Holding
 from tbot_core.model import Fill, atoms_of, dollars_of, quantity_of, ticks_of, units_of
 
 if TYPE_CHECKING:
