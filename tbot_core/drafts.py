@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
+import attrs
+
 from tbot_core.model import ExitReason, Leg, Order, OrderType, Side, SignalId, price_of, quantity_of
 
 if TYPE_CHECKING:
@@ -33,7 +35,8 @@ def entry(name: Name, signal: SignalId, planned: Planned, plan: Plan, *, bracket
 def stop(name: Name, position: Position, plan: Plan, attempt: int) -> Order:
     """A stop for all that is held, at the plan's level."""
     buy = position.side is Side.SHORT
-    return _draft(name, position.signal, Leg.STOP, position.units, buy=buy, ticks=plan.stop, attempt=attempt)
+    draft = _draft(name, position.signal, Leg.STOP, position.units, buy=buy, ticks=plan.stop, attempt=attempt)
+    return attrs.evolve(draft, reason=plan.stop_reason)
 
 
 def exit_order(name: Name, position: Position, reason: ExitReason | None, attempt: int) -> Order:

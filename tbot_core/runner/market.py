@@ -139,7 +139,7 @@ class MarketSession:
         """The session's minutes in their order; what comes late, twice or not at all is dropped or left empty."""
         run, wait = self.run, self._trading.wait
         await wait(run.session.open)
-        await run.open(again=any(event.kind == records.SESSION_OPENED for event in self._past))
+        await run.begin(again=any(event.kind == records.SESSION_OPENED for event in self._past))
         came = run.session.minute(self._trading.clock.now())
         async for minute in run.source.minutes():
             if minute.index < run.tape.closed:
@@ -154,7 +154,7 @@ class MarketSession:
             if self._over:
                 return
         await self._settle()
-        await run.close()
+        await run.end()
 
     async def _settle(self) -> None:
         """After the last minute: wait for the outcome of what is in flight, as long as an order may still turn up."""

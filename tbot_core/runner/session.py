@@ -90,7 +90,7 @@ class SessionRun:
         """Trade the whole session; when it returns, everything is closed and written down."""
         trading = self._trading
         await trading.wait(self.session.open)
-        await self.open()
+        await self.begin()
         async for minute in self.source.minutes():
             await trading.wait(self.session.moment(minute.index + 1))
             self.tape.append(minute)
@@ -99,7 +99,7 @@ class SessionRun:
                 venue.observe(minute)
             await self.step(minute.index)
             trading.watch(self, minute.index)
-        await self.close()
+        await self.end()
 
     async def step(self, minute: int, *, late: bool = False) -> None:
         """Everything that follows from a minute that has closed; when it came too late, nothing is entered on it."""
@@ -147,7 +147,7 @@ class SessionRun:
                 found += [_too_late(one) for one in proposals] if late else proposals
         return found
 
-    async def open(self, *, again: bool = False) -> None:
+    async def begin(self, *, again: bool = False) -> None:
         """Screen the symbols and write down that the session has opened, unless that was said before a restart."""
         trading, session, portfolio = self._trading, self.session, self.desk.portfolio
         venue = trading.venue.broker
@@ -189,7 +189,7 @@ class SessionRun:
         payload = records.window_payload(entrant.name, counts, near, skipped)
         self.execution.write(self.execution.entry(records.WINDOW_CLOSED, payload))
 
-    async def close(self) -> None:
+    async def end(self) -> None:
         """Wait for the closing bell, take in the last words of the broker, and write the session's end down."""
         trading, portfolio = self._trading, self.desk.portfolio
         await trading.wait(self.session.close)

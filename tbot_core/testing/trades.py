@@ -129,7 +129,7 @@ def rules(indices: Mapping[str, Mapping[str, Decimal]] | None = None, **settings
         entries=Entries(**parts[Entries]),
         exits=Exits(**parts[Exits]),
         **{
-            "venue": VenueRules(brackets=True),
+            "venue": VenueRules(brackets=True, amend_atomic=True),
             "filters": {},
             "missing_rejects": True,
             "indices": indices or {},

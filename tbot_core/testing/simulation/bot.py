@@ -1,0 +1,251 @@
+"""The bot that lives in a simulated world: the real session, journal and order machine, and a process that may die.
+
+Only its strategy is made for the purpose: it signals where the seed says so, and knows nothing of anything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import attrs
+import numpy as np
+
+from tbot_core import records
+from tbot_core.decide import Entrant, Rules
+from tbot_core.errors import BrokerError
+from tbot_core.execution import Venue
+from tbot_core.journal import Journal, open_journal
+from tbot_core.model import atoms_of
+from tbot_core.orders import Naming
+from tbot_core.policy import Frame
+from tbot_core.runner.market import Floor, MarketSession
+from tbot_core.runner.session import Trading
+from tbot_core.signals import Exits, Signals
+from tbot_core.testing.simulation.chances import Stream
+from tbot_core.testing.trades import rules
+from tbot_core.window import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from tbot_core.bars import Bars, Day
+    from tbot_core.contracts import Broker
+    from tbot_core.journal import Entry
+    from tbot_core.testing.simulation.world import World
+
+POLL_S: Final = 1.0
+WATCH_S: Final = 1.0
+TTL_S: Final = 20.0
+_CONNECT_S: Final = 1.0
+_LEAST_MINUTES: Final = 12
+
+
+class Crash(BaseException):
+    """The process is gone; nothing of the bot catches it."""
+
+
+class Doom:
+    """When a process dies: after so many operations on disk and wire, before or after the one at hand took effect."""
+
+    def __init__(self, operations: int, *, after: bool) -> None:
+        self._left = operations
+        self._after = after
+        self.dead = False
+
+    def pass_by(self) -> bool:
+        """One operation begins; whether it still takes effect though the process dies of it."""
+        if self.dead:
+            raise Crash
+        self._left -= 1
+        if self._left:
+            return False
+        self.dead = True
+        if not self._after:
+            raise Crash
+        return True
+
+    def end(self, *, dying: bool) -> None:
+        """The operation has taken effect."""
+        if dying:
+            raise Crash
+
+
+class MortalJournal:
+    """A journal whose process may die at an append; `acknowledged` are the heads of those that returned."""
+
+    def __init__(self, journal: Journal, doom: Doom) -> None:
+        self._journal = journal
+        self._doom = doom
+        self.acknowledged: list[tuple[int, str]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Append, unless the process dies before."""
+        dying = self._doom.pass_by()
+        self._journal.append(entries)
+        self._doom.end(dying=dying)
+        self.acknowledged.append(self._journal.head)
+
+
+class MortalBroker:
+    """A client whose process may die at a call, before the request or when the answer has come."""
+
+    def __init__(self, broker: Broker, doom: Doom) -> None:
+        self._broker = broker
+        self._doom = doom
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._broker, name)
+        if not callable(found):
+            return found
+
+        async def call(*parts: object) -> Any:
+            dying = self._doom.pass_by()
+            answer = await found(*parts)
+            if self._doom.dead and not dying:
+                raise Crash
+            self._doom.end(dying=dying)
+            return answer
+
+        return call
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Drawn:
+    """A strategy that signals where it was told to: `calls` are (minute, row, side), each minute and row once."""
+
+    window: Window
+    calls: tuple[tuple[int, int, int], ...]
+    exits: Exits
+    distance: float
+
+    def scan(self, bars: Bars, day: Day, since: int = 0) -> Signals:  # noqa: ARG002  it looks at prices alone
+        """The calls of minutes that have closed and have a price."""
+        close = bars.field("close")
+        count = close.shape[0]
+        known = [call for call in self.calls if since <= call[0] < count and not np.isnan(close[call[0], call[1]])]
+        minute, row, side = (
+            (np.array(column, dtype=np.int64) for column in zip(*known, strict=True))
+            if known
+            else (np.zeros(0, dtype=np.int64) for _ in range(3))
+        )
+        price = close[minute, row]
+        return Signals(
+            cells=(row,),
+            minute=minute,
+            side=side,
+            price=price,
+            strength=np.full(len(minute), 0.01),
+            stop=np.round(price * (1 - side.astype(np.float64) * self.distance), 2),
+            target=np.full(len(minute), np.nan),
+            rule=np.zeros(len(minute), dtype=np.int64),
+            rules=("drawn",),
+            exits=self.exits,
+        )
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Habits:
+    """What a seed makes of its bot: strategies, settings, and how its processes die."""
+
+    entrants: tuple[Entrant, ...]
+    rules: Callable[[Any], Rules]
+    stream: Stream
+
+
+def habits(world: World) -> Habits:
+    """The bot of a world: one to five strategies, limits that bind now and then."""
+    stream = world.chances.stream("bot")
+    entrants = tuple(_entrant(world, stream, rank) for rank in range(stream.whole(1, 5)))
+    settings: dict[str, Any] = {
+        "max_gross_exposure": Decimal(str(round(stream.between(0.1, 0.9), 2))),
+        "total_allocation": Decimal("0.2"),
+        "max_risk_per_trade": Decimal(str(round(stream.between(0.01, 0.1), 3))),
+        "max_trades": stream.whole(1, 6),
+        "weights": tuple(Decimal("0.16") for _ in range(6)),
+        "max_open_positions": stream.whole(1, 8),
+        "daily_loss_limit": Decimal(str(round(stream.between(0.002, 0.05), 4))),
+        "one_trade_per_symbol_per_day": stream.happens(0.3),
+        "flatten_before_close": stream.whole(2, 6),
+        "max_rejects_in_row": 5,
+    }
+    return Habits(entrants=entrants, rules=lambda venue: rules(venue=venue, **settings), stream=stream)
+
+
+def _entrant(world: World, stream: Stream, rank: int) -> Entrant:
+    minutes = world.session.minutes
+    start = stream.whole(0, max(1, minutes // 3))
+    breakout = max(1, minutes - start - _LEAST_MINUTES)
+    window = Window(start=start, analysis=0, breakout=breakout, monitoring=stream.whole(1, 10))
+    calls: dict[tuple[int, int], int] = {}
+    for _ in range(stream.whole(1, 8)):
+        cell = (
+            stream.whole(window.entry, max(window.entry, window.entry_end - 1)),
+            stream.whole(0, len(world.market.symbols) - 1),
+        )
+        calls[cell] = 1 if stream.happens(0.7) else -1
+    shape = Exits(
+        trigger="close" if stream.happens(0.2) else "intrabar",
+        trailing=stream.happens(0.3),
+        leave=window.leave,
+        hold=stream.whole(2, 10) if stream.happens(0.4) else None,
+    )
+    strategy = Drawn(
+        window=window,
+        calls=tuple((minute, row, side) for (minute, row), side in sorted(calls.items())),
+        exits=shape,
+        distance=stream.between(0.003, 0.03),
+    )
+    return Entrant(name=f"drawn{rank}", rank=rank, strategy=strategy, frame=Frame())
+
+
+class Life:
+    """One process of the bot, from its start to its death or the session's end."""
+
+    def __init__(self, world: World, name: str, home: Path, bot: Habits, doom: Doom) -> None:
+        self._world = world
+        self._bot = bot
+        self._home = home
+        self.journal = MortalJournal(open_journal(home / "tbot.sqlite"), doom)
+        self._name = name
+        self._broker = MortalBroker(world.client(name), doom)
+        self.session: MarketSession | None = None
+
+    async def live(self) -> None:
+        """Connect, read what was before, and trade; raises Crash when the process dies."""
+        broker = cast("Broker", self._broker)
+        account = None
+        while account is None:
+            try:
+                account = await broker.connect()
+            except BrokerError:
+                await self._world.clock.sleep(_CONNECT_S)
+        past = list(self.journal.events())
+        opened = self.journal.last(records.SESSION_OPENED)
+        equity = account.equity if opened is None else Decimal(opened.payload["equity"])
+        naming = Naming(
+            install_id="simulated", identity="", account_id=account.account_id, length=broker.rules.cid_length
+        )
+        trading = Trading(
+            rules=self._bot.rules(broker.rules),
+            venue=Venue(broker=broker, name=self._name, account_id=account.account_id),
+            journal=cast("Journal", self.journal),
+            clock=self._world.clock,
+            naming=naming,
+            wait=self._world.clock.sleep_until,
+            tell=lambda _entries: None,
+            watch=lambda _run, _minute: None,
+        )
+        floor = Floor(folder=self._home / "control", poll_s=POLL_S, ttl_s=TTL_S, watch_s=WATCH_S)
+        feed = self._world.feed()
+        self.session = MarketSession(trading, floor, feed, self._bot.entrants, atoms_of(equity), past)
+        await self.session.trade()
+
+    def close(self) -> None:
+        """Let go of the journal, as a death does."""
+        self.journal.close()

@@ -1,0 +1,90 @@
+"""A seed from its beginning to its end: a world, a bot that dies and starts again, and what was violated."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from tbot_core.journal import open_journal
+from tbot_core.seams import disk
+from tbot_core.testing.simulation.bot import Crash, Doom, Life, habits
+from tbot_core.testing.simulation.invariants import Story, violations
+from tbot_core.testing.simulation.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+_LONG_LIFE: Final = 10**9
+_MOST_DEATHS: Final = 4
+
+
+@attrs.frozen(kw_only=True)
+class Verdict:
+    """What a seed came to: violated invariants, and figures."""
+
+    line: str
+    violations: tuple[str, ...]
+    trace_hash: str
+    deaths: int
+    orders: int
+    fills: int
+    faults: Counter[str]
+    settled_s: tuple[float, ...] = ()
+
+
+def rehearse(seed: int, faults: Sequence[str] | None = None) -> Verdict:
+    """Live through a seed."""
+    with disk.scratch() as home:
+        return _Rehearsal(World(seed, faults), home).go()
+
+
+class _Rehearsal:
+    def __init__(self, world: World, home: Path) -> None:
+        self._world = world
+        self._home = home
+        self._bot = habits(world)
+        self._deaths = world.chances.stream("deaths")
+        self._story = Story(world=world, name=world.names[0])
+
+    def go(self) -> Verdict:
+        self._world.run(self._main)
+        journal = open_journal(self._home / "tbot.sqlite")
+        try:
+            journal.verify()
+            self._story.events = list(journal.events())
+        finally:
+            journal.close()
+        kinds = Counter(event.kind for event in self._story.events)
+        for event in self._story.events:
+            self._world.note(f"{event.seq} {event.kind} {event.cid or '-'} {event.hash}")
+        return Verdict(
+            line=self._world.line,
+            violations=tuple(violations(self._story)),
+            trace_hash=self._world.trace_hash,
+            deaths=len(self._story.lives) - 1,
+            orders=kinds["intended"],
+            fills=kinds["fill"],
+            faults=Counter(self._world.faults.injected),
+            settled_s=tuple(self._story.settled()),
+        )
+
+    async def _main(self) -> None:
+        deaths = self._deaths.whole(0, _MOST_DEATHS) if self._deaths.happens(0.6) else 0
+        while True:
+            mortal = len(self._story.lives) < deaths
+            doom = Doom(self._deaths.whole(1, 250) if mortal else _LONG_LIFE, after=self._deaths.happens(0.5))
+            life = Life(self._world, self._story.name, self._home, self._bot, doom)
+            self._story.lives.append(life)
+            try:
+                await life.live()
+            except Crash:
+                self._world.note("the process died")
+                life.close()
+                await self._world.clock.sleep(self._deaths.between(0.5, 90.0))
+            else:
+                self._story.end(life)
+                life.close()
+                return
