@@ -313,7 +313,8 @@ class Execution:
             event = BrokerEvent(kind="cancel_refused", event_id=event_id, client_order_id=cid, words=refusal.message)
             self.book([event])
         except BrokerError as silence:
-            self.doubt(cid, silence.message)
+            # What it is asked of goes on as it was; whoever wants it gone asks again.
+            _log.warning("request.unanswered", id=cid, reason=silence.message)
 
     async def _submit(self, order: Order) -> None:
         """Send an order; whatever the way of failing, its record says what is known and no more."""

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 TEND_S: Final = 0.5
 _UNREACHABLE: Final = 3
 _AGAIN_S: Final = 2.0
+_RARELY_S: Final = 60.0
 _AFTER_S: Final = 120.0
 _log = log.logger(__name__)
 
@@ -81,7 +82,7 @@ class MarketSession:
         self.tender = Tender(execution, self.run.desk, clock, self.conditions, self.run.session.open)
         self.requests = Requests(execution, self.conditions, self.run.flatten)
         self._silences = 0
-        self._asked: dict[str, float] = {}
+        self._asked: dict[str, tuple[int, float]] = {}
 
     async def trade(self) -> None:
         """Trade the session to its end, or until a stop has been carried out."""
@@ -211,11 +212,12 @@ class MarketSession:
         await self._withdraw([cid for cid in old if self._may_ask(cid)])
 
     def _may_ask(self, cid: str) -> bool:
-        """Whether a cancel may be asked for again: not more often than answers take, and never of what is in doubt."""
+        """Whether a cancel may be asked for again: each time twice as late as before, up to a minute."""
         now = self._trading.clock.monotonic()
-        if self._asked.get(cid, 0.0) > now:
+        times, due = self._asked.get(cid, (0, 0.0))
+        if due > now:
             return False
-        self._asked[cid] = now + _AGAIN_S
+        self._asked[cid] = times + 1, now + min(_AGAIN_S * 2**times, _RARELY_S)
         return True
 
     async def _withdraw(self, entries: Sequence[str]) -> None:
