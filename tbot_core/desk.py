@@ -8,6 +8,7 @@ before it is done.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from tbot_core import drafts, exits
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from tbot_core.calendar import Session
     from tbot_core.contracts import BrokerEvent, RiskCheck
     from tbot_core.decide import Proposal, Rules
-    from tbot_core.model import Fill
+    from tbot_core.model import Fill, SignalId
 
 _ANSWERS = frozenset({"acknowledged", "rejected"})
 _ENDINGS = frozenset({"expired", "cancelled", "rejected"})
@@ -73,6 +74,7 @@ class Desk:
         self._held: dict[str, Held] = {}
         self._known: dict[str, Known] = {}
         self._orphans: dict[str, None] = {}
+        self._attempts: Counter[tuple[SignalId, Leg]] = Counter()
         self._limits = {defense: Limits.of(rules.risk, opening_atoms, defense=defense) for defense in (False, True)}
 
     @property
@@ -138,12 +140,11 @@ class Desk:
             return
         held = self._held[order.symbol]
         if order.leg is Leg.EXIT:
-            held.attempts += 1
             held.leaving, held.due, held.exit = order.reason, False, order.client_order_id
         else:
             held.own = True
-            held.stops += 1
             held.resting[order.leg] = order.client_order_id
+        self._attempts[order.signal, order.leg] += 1
         self._know(order, held.plan, held.row)
 
     def recall_request(self, client_order_id: str, stop_price: Decimal | None = None) -> None:
@@ -231,7 +232,7 @@ class Desk:
     def _closed(self, position: Position) -> None:
         """Nothing is left of a position: what still rests for it must not open another."""
         held = self._held.pop(position.signal.symbol)
-        self._orphans.update(dict.fromkeys(held.resting.values()))
+        self._orphans.update(dict.fromkeys(self._in_the_way(held)))
         self.standing.count_closed(position.pnl_atoms)
 
     def _entered(self, fill: Fill, known: Known, position: Position) -> None:
@@ -242,8 +243,7 @@ class Desk:
             known.plan.filled(self.session.minute(fill.time))
             resting = {one.leg: one.client_order_id for one in order.protection}
             held = Held(plan=known.plan, row=known.row, position=position, resting=resting)
-            if not self._rules.venue.brackets:
-                held.own, held.stops = True, 0
+            held.own = not self._rules.venue.brackets
             self._held[order.symbol] = held
         if known.open <= 0:
             self.standing.working.pop(order.client_order_id, None)
@@ -286,8 +286,7 @@ class Desk:
         """A stop of its own for a position, sized to what is held; one of another size is renewed."""
         resting = held.resting.get(Leg.STOP)
         if resting is None:
-            held.stops += 1
-            order = drafts.stop(self._name, held.position, held.plan, held.stops)
+            order = drafts.stop(self._name, held.position, held.plan, self._attempt(held, Leg.STOP))
             held.resting[Leg.STOP] = order.client_order_id
             self._know(order, held.plan, held.row)
             return [Place(order=order)]
@@ -313,10 +312,14 @@ class Desk:
         entering = [name for name, one in self.standing.working.items() if one.signal == signal]
         return [*entering, *reversed(held.resting.values())]
 
+    def _attempt(self, held: Held, leg: Leg) -> int:
+        """The number of the next order of a signal's leg: no two ever bear one name."""
+        self._attempts[held.position.signal, leg] += 1
+        return self._attempts[held.position.signal, leg]
+
     def _exit(self, held: Held) -> Place:
         """Close what is left of a position at the market."""
-        held.attempts += 1
-        order = drafts.exit_order(self._name, held.position, held.leaving, held.attempts)
+        order = drafts.exit_order(self._name, held.position, held.leaving, self._attempt(held, Leg.EXIT))
         held.due, held.exit = False, order.client_order_id
         self._know(order, held.plan, held.row)
         return Place(order=order)
@@ -368,6 +371,7 @@ class Desk:
         )
         for one in (order, *order.protection):
             self._know(one, plan, proposal.row)
+            self._attempts[one.signal, one.leg] = 1
 
     def _know(self, order: Order, plan: exits.Plan, row: int) -> None:
         units = units_of(order.quantity)

@@ -16,7 +16,7 @@ import attrs
 from tbot_core import records
 from tbot_core.actions import Action, Cancel, Decision, Place, Replace
 from tbot_core.contracts import Broker, BrokerEvent
-from tbot_core.errors import BrokerError, JournalError, Rejected, Withdrawn
+from tbot_core.errors import BrokerError, JournalError, Rejected, Unavailable
 from tbot_core.journal import Entry
 from tbot_core.orders import BROKER_WORDS, SUPPOSED, Effect, OrderEvent, OrderRecord, advance
 from tbot_core.patience import Patience
@@ -83,6 +83,7 @@ class Execution:
         self.venue = venue
         self.orders: dict[str, OrderRecord] = {}
         self.placed: dict[str, datetime] = {}
+        self._since: dict[str, float] = {}
 
     def write(self, *entries: Entry) -> None:
         """Write events down, then tell the observers."""
@@ -128,8 +129,18 @@ class Execution:
                 self._drop(part)
             else:
                 self._advance(part.client_order_id, OrderEvent.SEND)
-                self.placed[part.client_order_id] = now
+                self.put(part.client_order_id, now)
         return [order for order, words in why if not words]
+
+    def put(self, client_order_id: str, placed: datetime) -> None:
+        """An order is on its way since then; its age counts from now, whatever the wall clock does."""
+        self.placed[client_order_id] = placed
+        self._since[client_order_id] = self._clock.monotonic()
+
+    def age(self, client_order_id: str) -> float:
+        """Seconds since an order was sent, or since the restart that found it; 0 for one that was not."""
+        since = self._since.get(client_order_id)
+        return 0.0 if since is None else self._clock.monotonic() - since
 
     def _leaving(self, part: Order, words: str) -> Entry:
         if words:
@@ -318,15 +329,17 @@ class Execution:
 
     async def _submit(self, order: Order) -> None:
         """Send an order; whatever the way of failing, its record says what is known and no more."""
+        permit = SendPermit(order, self.venue.refusal)
         try:
-            await self.venue.broker.submit(order, SendPermit(order, self.venue.refusal))
+            await self.venue.broker.submit(order, permit)
         except Rejected as refusal:
             self._refused(order, refusal.message)
-        except Withdrawn as refusal:
-            self._noted(*(self._leaving(part, refusal.message) for part in _parts(order)))
-            for part in _parts(order):
-                self._drop(part)
         except BrokerError as silence:
+            if isinstance(silence, Unavailable) and not permit.redeemed:  # by both accounts nothing has left
+                self._noted(*(self._leaving(part, silence.message) for part in _parts(order)))
+                for part in _parts(order):
+                    self._drop(part)
+                return
             for part in _parts(order):
                 self.doubt(part.client_order_id, silence.message)
 

@@ -14,8 +14,8 @@ class Held:
     """A position being managed: its plan, its row in the bars, and the ids of what rests for it.
 
     `leaving` is why it is being closed; `due` holds until its exit is placed, `exit` names that order while it works.
-    `own`: its stops are placed here, since the broker keeps no brackets, or none that can be moved. `stops` counts
-    them, and `renewing` holds while one is taken away that protects too much, too little, or at an old level.
+    `own`: its stops are placed here, since the broker keeps no brackets, or none that can be moved. `renewing`
+    holds while one is taken away that protects too much, too little, or at an old level.
     """
 
     plan: Plan
@@ -25,9 +25,7 @@ class Held:
     leaving: ExitReason | None = None
     due: bool = False
     exit: str | None = None
-    attempts: int = 0
     own: bool = False
-    stops: int = 1
     refused_stops: int = 0
     renewing: bool = False
     stop_triggered: bool = False

@@ -7,7 +7,6 @@ counted and left alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
@@ -43,13 +42,13 @@ class Verdict(StrEnum):
 class Books:
     """The journal's side: our orders by client order id, what they add up to by symbol, and foreign holdings known.
 
-    `placed` is when each order was last sent; an order younger than the reading cannot be missed by it.
+    `listed` are those of which a reading must tell while they live: they were sent well before it.
     """
 
     orders: Mapping[str, OrderRecord]
     held: Mapping[str, Decimal]
     foreign: Mapping[str, Decimal] = attrs.field(factory=dict)
-    placed: Mapping[str, datetime] = attrs.field(factory=dict)
+    listed: frozenset[str] = frozenset()
 
 
 @attrs.frozen(kw_only=True)
@@ -87,8 +86,8 @@ def agree(first: Snapshot, second: Snapshot) -> bool:
     return _facts(first) == _facts(second)
 
 
-def compare(books: Books, snapshot: Snapshot, since: datetime) -> Findings:
-    """Hold a reading against the books; `since` is the moment from which it lists closed orders too.
+def compare(books: Books, snapshot: Snapshot) -> Findings:
+    """Hold a reading against the books.
 
     Holdings are compared after the events that the reading itself brings.
     """
@@ -106,7 +105,7 @@ def compare(books: Books, snapshot: Snapshot, since: datetime) -> Findings:
                 grown[report.symbol] = grown.get(report.symbol, Decimal(0)) + signed
     return Findings(
         events=tuple(events),
-        absent=tuple(_absent(books, listed, since)),
+        absent=tuple(_absent(books, listed)),
         foreign_orders=tuple(report for report in snapshot.orders if report.client_order_id not in books.orders),
         differences=tuple(_differences(books, grown, snapshot)),
     )
@@ -152,11 +151,10 @@ def _supposed(record: OrderRecord, report: OrderReport, filled: Decimal, paid: D
     )
 
 
-def _absent(books: Books, listed: Mapping[str, OrderReport], since: datetime) -> Iterator[str]:
+def _absent(books: Books, listed: Mapping[str, OrderReport]) -> Iterator[str]:
     """Orders that may live at the broker and are not among those that it lists."""
     for cid, record in books.orders.items():
-        placed = books.placed.get(cid)
-        if placed is not None and placed >= since and not record.terminal and cid not in listed:
+        if cid in books.listed and not record.terminal and cid not in listed:
             yield cid
 
 

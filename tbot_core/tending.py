@@ -86,6 +86,7 @@ class Tender:
 
     async def read(self) -> Verdict | None:
         """Read the account until two readings agree, and act on what they tell; None when it could not be read."""
+        listed = self._sent()
         try:
             snapshot = await self._believed()
         except BrokerError as fault:
@@ -97,7 +98,7 @@ class Tender:
         self._conditions.withdraw(Cause.UNKNOWN)
         if snapshot is None:
             return None
-        findings = compare(self._books(), snapshot, self._since)
+        findings = compare(self._books(listed), snapshot)
         self._conditions.reconciled(clean=self._settle(findings))
         return findings.verdict
 
@@ -109,14 +110,11 @@ class Tender:
     def _notice(self, now: float) -> None:
         """Orders that came into doubt, and those that left it."""
         for cid, record in self._execution.orders.items():
-            if record.state in _DOUBT or (record.state is OrderState.SENDING and self._age(cid) > IN_FLIGHT_S):
+            silent = record.state is OrderState.SENDING and self._execution.age(cid) > IN_FLIGHT_S
+            if silent or record.state in _DOUBT:
                 self._doubts.setdefault(cid, _Doubt(due=now))
             else:
                 self._doubts.pop(cid, None)
-
-    def _age(self, cid: str) -> float:
-        placed = self._execution.placed.get(cid)
-        return 0.0 if placed is None else (self._clock.now() - placed).total_seconds()
 
     async def _look_up(self, cid: str) -> None:
         doubt = self._doubts[cid]
@@ -145,7 +143,7 @@ class Tender:
         if record.state is not OrderState.UNKNOWN:
             if record.state is not OrderState.LOST:
                 self._execution.absent(cid)
-        elif self._age(cid) > max(self._broker.rules.lookup_window_s, LEAST_WINDOW_S):
+        elif self._execution.age(cid) > max(self._broker.rules.lookup_window_s, LEAST_WINDOW_S):
             self._execution.give_up(cid)
 
     async def _believed(self) -> Snapshot | None:
@@ -161,10 +159,15 @@ class Tender:
             first = second
         return None
 
-    def _books(self) -> Books:
+    def _sent(self) -> frozenset[str]:
+        """The orders that a reading which begins now must tell of, if they live."""
+        execution = self._execution
+        return frozenset(cid for cid in execution.orders if execution.age(cid) > IN_FLIGHT_S)
+
+    def _books(self, listed: frozenset[str]) -> Books:
         execution = self._execution
         held = {symbol: _quantity(units) for symbol, units in self._desk.portfolio.holdings.items()}
-        return Books(orders=execution.orders, held=held, foreign=self.foreign, placed=execution.placed)
+        return Books(orders=execution.orders, held=held, foreign=self.foreign, listed=listed)
 
     def _settle(self, findings: Findings) -> bool:
         """Book what a reading tells; whether it agreed with the books."""

@@ -17,7 +17,7 @@ from tbot_core.conditions import Conditions, recall
 from tbot_core.errors import AccessError
 from tbot_core.execution import Minutes
 from tbot_core.exits import STOPS
-from tbot_core.model import Leg, RiskState
+from tbot_core.model import Leg, OrderState, RiskState
 from tbot_core.runner.recalling import Recall
 from tbot_core.runner.requests import Requests
 from tbot_core.runner.session import SessionRun, Trading
@@ -202,12 +202,11 @@ class MarketSession:
     async def _tend(self) -> None:
         await self.tender.tend()
         self.conditions.expire()
-        now = self._trading.clock.now()
-        placed = self.run.execution.placed
+        execution = self.run.execution
         old = [
             cid
             for cid in self.run.desk.standing.working
-            if cid in placed and (now - placed[cid]).total_seconds() > self._floor.ttl_s
+            if execution.age(cid) > self._floor.ttl_s and execution.orders[cid].state is not OrderState.LOST
         ]
         await self._withdraw([cid for cid in old if self._may_ask(cid)])
 

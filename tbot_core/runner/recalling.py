@@ -118,7 +118,7 @@ class Recall:
         execution.orders[cid], _ = advance(before, word, fill)
         match word:
             case OrderEvent.SEND:
-                execution.placed[cid] = event.applied
+                execution.put(cid, event.applied)
             case OrderEvent.DROP:
                 self._desk.dropped(cid)
             case OrderEvent.GIVE_UP:

@@ -71,7 +71,7 @@ def settled(before: OrderRecord, said: OrderReport) -> OrderRecord:
 def books(one: OrderRecord, held: str = "0", foreign: str = "0") -> Books:
     """The journal's side of one order."""
     cid = one.order.client_order_id
-    return Books(orders={cid: one}, held={"AAA": D(held)}, foreign={"AAA": D(foreign)}, placed={cid: OPEN})
+    return Books(orders={cid: one}, held={"AAA": D(held)}, foreign={"AAA": D(foreign)}, listed=frozenset({cid}))
 
 
 def reading(*reports: OrderReport, held: str = "0") -> Snapshot:
@@ -127,24 +127,24 @@ def test_a_fill_of_an_order_that_ended_is_told() -> None:
 
 def test_what_agrees_is_matched() -> None:
     """Orders, holdings and nothing else: no event, no difference."""
-    findings = compare(books(record(), "40"), reading(report(), held="40"), OPEN)
+    findings = compare(books(record(), "40"), reading(report(), held="40"))
     assert findings.verdict is Verdict.MATCHED
 
 
 def test_an_order_that_is_nowhere_is_absent_and_nothing_more() -> None:
-    """It is not taken for rejected; one that ended or that is older than the reading cannot be missed."""
-    findings = compare(books(record(OrderState.SENDING)), EMPTY, OPEN)
+    """It is not taken for rejected; one that ended or was sent just now cannot be missed."""
+    findings = compare(books(record(OrderState.SENDING)), EMPTY)
     assert (findings.absent, findings.verdict) == (("entry",), Verdict.UNSETTLED)
     assert not findings.events
-    assert not compare(books(record(OrderState.CANCELLED)), EMPTY, OPEN).absent
-    assert not compare(books(record()), EMPTY, LATER).absent
+    assert not compare(books(record(OrderState.CANCELLED)), EMPTY).absent
+    assert not compare(attrs.evolve(books(record()), listed=frozenset()), EMPTY).absent
 
 
 def test_a_strangers_order_is_named() -> None:
     """One with an id that is not ours, and one without any."""
     other = attrs.evolve(report(), client_order_id="human")
     nameless = attrs.evolve(report(), client_order_id="", broker_order_id="7")
-    findings = compare(books(record()), reading(report(), other, nameless), OPEN)
+    findings = compare(books(record()), reading(report(), other, nameless))
     assert findings.foreign_orders == (other, nameless)
     assert findings.verdict is Verdict.ADOPTED
 
@@ -152,14 +152,14 @@ def test_a_strangers_order_is_named() -> None:
 def test_holdings_are_compared_after_what_the_reading_brings() -> None:
     """A fill that the journal lacks explains its shares; what nothing explains is a difference."""
     said = report("acknowledged", part("40", "a"))
-    assert not compare(books(record()), reading(said, held="40"), OPEN).differences
-    findings = compare(books(record(), foreign="5"), reading(said, held="50"), OPEN)
+    assert not compare(books(record()), reading(said, held="40")).differences
+    findings = compare(books(record(), foreign="5"), reading(said, held="50"))
     assert findings.differences == (Difference(symbol="AAA", ours=D(45), theirs=D(50)),)
 
 
 def test_a_holding_that_went_away_is_a_difference() -> None:
     """The journal holds it, the broker does not: that is told too."""
-    findings = compare(books(record(OrderState.FILLED, "100"), "100"), EMPTY, OPEN)
+    findings = compare(books(record(OrderState.FILLED, "100"), "100"), EMPTY)
     assert findings.differences == (Difference(symbol="AAA", ours=D(100), theirs=D(0)),)
 
 
