@@ -418,7 +418,7 @@ def test_a_cancel_without_proof_keeps_the_exit_back_and_is_asked_again(bench: Be
     bench.do(Minutes(actions=bench.desk.manage(bars, 59)))
     bench.do(Minutes(actions=bench.desk.manage(bars, 60)))
     assert bench.broker.asked == ["cancel AAA stop"] * 2
-    word = "cancel_refused" if isinstance(fault, Rejected) else "no_answer"
+    word = "cancel_refused" if isinstance(fault, Rejected) else "silence"
     assert bench.kinds.count(f"{word} AAA stop") == 2
     assert bench.states["AAA stop"] is OrderState.NEW
     bench.hear(filled(bench.execution.orders["AAA stop"].order, "98", execution="2"))

@@ -130,7 +130,7 @@ def test_a_drill_restores_in_memory_and_leaves_nothing(home: Path, tmp_path: Pat
     assert "`tbot check` passes" in said
     assert files(home) == before
     assert '"action":"open","actor"' in (home / "data/audit.log").read_text()
-    assert not list(editor.MEMORY.glob("tbot-*"))
+    assert not list(editor.MEMORY.glob("tbot-*/**/.env_bot.enc"))
     found = json.loads(run(tmp_path / "nowhere", "restore", str(file), "--verify", "--json"))
     assert found["passed"]
     assert found["categories"] == ["env", "env_bot", "smtp", "bot_identity"]
