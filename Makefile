@@ -11,7 +11,7 @@ ifneq ($(strip $(shell cat $(READY) 2>/dev/null)),$(strip $(MEMBERS)))
 STALE := stale
 endif
 
-.PHONY: setup demo test full cover lint lock bench clean stale
+.PHONY: setup demo test full cover lint lock bench simulate clean stale
 
 setup: $(READY)
 
@@ -48,6 +48,15 @@ lock: $(READY)
 
 bench: $(READY)
 	@for file in benchmarks/*.py; do $(BIN)/python "$$file" || exit 1; done
+
+# Two processes, half of the seeds each.
+SEEDS ?= 10000
+HALF = $$(( $(SEEDS) / 2 ))
+
+simulate: $(READY)
+	@$(BIN)/tbot rehearse --seeds $(HALF) & first=$$!; \
+	$(BIN)/tbot rehearse --seeds $$(( $(SEEDS) - $(HALF) )) --first-seed $(HALF); second=$$?; \
+	wait $$first && exit $$second
 
 clean:
 	rm -rf .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist tbot-demo

@@ -25,6 +25,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "why": ("tbot_core.cli.why:command", "Explain what was decided on a symbol, and why."),
     "calendar": ("tbot_core.cli.calendar:command", "Show a day's session and its windows."),
     "backtest": ("tbot_core.cli.backtest:command", "Trade a range of stored sessions at once."),
+    "rehearse": ("tbot_core.cli.rehearse:command", "Try the order machine in simulated worlds that fail."),
     "data": ("tbot_core.cli.data:command", "Import, list and verify stored bars."),
     "config": ("tbot_core.cli.config:command", "Check, show, explain, compare, edit and encrypt the settings."),
     "plugins": ("tbot_core.cli.plugins:command", "List plugins and what they offer."),

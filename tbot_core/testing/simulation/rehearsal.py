@@ -26,7 +26,7 @@ _MOST_DEATHS: Final = 4
 class Verdict:
     """What a seed came to: violated invariants, and figures."""
 
-    line: str
+    on: tuple[str, ...]
     violations: tuple[str, ...]
     trace_hash: str
     deaths: int
@@ -40,6 +40,17 @@ def rehearse(seed: int, faults: Sequence[str] | None = None) -> Verdict:
     """Live through a seed."""
     with memory() as home:
         return _Rehearsal(World(seed, faults), home).go()
+
+
+def shrink(seed: int, verdict: Verdict) -> Verdict:
+    """The verdict of the same seed with as few faults as still violate something, taken away one by one."""
+    left = list(verdict.on)
+    for name in verdict.on:
+        fewer = [one for one in left if one != name]
+        tried = rehearse(seed, fewer)
+        if tried.violations:
+            left, verdict = fewer, tried
+    return verdict
 
 
 @contextmanager
@@ -69,7 +80,7 @@ class _Rehearsal:
         for event in self._story.events:
             self._world.note(f"{event.seq} {event.kind} {event.cid or '-'} {event.hash}")
         return Verdict(
-            line=self._world.line,
+            on=self._world.faults.on,
             violations=tuple(violations(self._story)),
             trace_hash=self._world.trace_hash,
             deaths=len(self._story.lives) - 1,

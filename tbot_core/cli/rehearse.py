@@ -1,0 +1,123 @@
+"""`tbot rehearse`: the order machine in simulated worlds with faults, held against what must always be true."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import attrs
+import click
+
+from tbot_core.cli.options import emit, json_option
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from tbot_core.testing.simulation.rehearsal import Verdict
+
+
+class Given(TypedDict):
+    """The options as click gives them."""
+
+    seeds: int
+    first_seed: int
+    fault: str
+    minutes: float | None
+    as_json: bool
+
+
+@click.command(name="rehearse")
+@click.option("--seeds", type=click.IntRange(min=1), default=100, show_default=True, help="So many worlds.")
+@click.option("--first-seed", type=click.IntRange(min=0), default=0, show_default=True, help="The first one's seed.")
+@click.option("--fault", default="", metavar="F2,...", help="These faults alone, or none; default: as the seed draws.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Stop after so many minutes.")
+@json_option
+def command(**given: Unpack[Given]) -> None:
+    """Let the bot trade in simulated worlds whose venue, feed, clock and machine fail, and check each for violations.
+
+    Nothing is read or written but scratch folders. The same seed gives the same world. A violation is printed with the
+    command that shows it again, and ends the command with exit code 1.
+    """
+    tally = _rehearsed(given)
+    document = tally.document()
+    emit(document, as_json=given["as_json"], lines=tally.lines())
+    if tally.violations:
+        sys.exit(1)
+
+
+@attrs.define
+class Tally:
+    """What the seeds so far have come to."""
+
+    seeds: int = 0
+    orders: int = 0
+    fills: int = 0
+    deaths: int = 0
+    faults: Counter[str] = attrs.field(factory=Counter)
+    settled_s: list[float] = attrs.field(factory=list)
+    violations: list[tuple[str, tuple[str, ...]]] = attrs.field(factory=list)
+
+    def add(self, verdict: Verdict) -> None:
+        """One more seed."""
+        self.seeds += 1
+        self.orders += verdict.orders
+        self.fills += verdict.fills
+        self.deaths += verdict.deaths
+        self.faults.update(verdict.faults)
+        self.settled_s += verdict.settled_s
+
+    @property
+    def median_s(self) -> float | None:
+        """The median seconds from a doubt about an order to the word that ended it."""
+        return statistics.median(self.settled_s) if self.settled_s else None
+
+    def document(self) -> dict[str, Any]:
+        """The figures for scripts."""
+        return {
+            "sessions": self.seeds,
+            "orders": self.orders,
+            "fills": self.fills,
+            "deaths": self.deaths,
+            "faults": dict(sorted(self.faults.items(), key=lambda item: int(item[0][1:]))),
+            "unknown_resolved": len(self.settled_s),
+            "median_resolved_s": self.median_s,
+            "violations": [{"again": again, "violations": list(words)} for again, words in self.violations],
+        }
+
+    def lines(self) -> list[str]:
+        """The figures for people."""
+        count = sum(self.faults.values())
+        kinds = "  ".join(f"{name} {times}" for name, times in self.document()["faults"].items())
+        resolved = "" if self.median_s is None else f", median {self.median_s:.1f} s"
+        return [
+            f"{self.seeds} sessions, {self.orders} orders, {self.fills} fills, {self.deaths} deaths and restarts",
+            f"{count} faults injected: {kinds or 'none'}",
+            f"{len(self.settled_s)} unknown outcomes resolved{resolved}",
+            f"{len(self.violations)} violations",
+        ]
+
+
+def _rehearsed(given: Given) -> Tally:
+    from tbot_core.clock import SystemClock
+    from tbot_core.testing.simulation.faults import chosen
+    from tbot_core.testing.simulation.rehearsal import rehearse, shrink
+
+    names = None if not given["fault"] else chosen([] if given["fault"] == "none" else given["fault"].split(","))
+    clock, tally = SystemClock(), Tally()
+    until = None if given["minutes"] is None else clock.monotonic() + 60 * given["minutes"]
+    seeds = range(given["first_seed"], given["first_seed"] + given["seeds"])
+    hidden = given["as_json"] or not sys.stderr.isatty()
+    with click.progressbar(seeds, label="seeds", file=sys.stderr, hidden=hidden) as bar:
+        for seed in bar:
+            if until is not None and clock.monotonic() > until:
+                break
+            verdict = rehearse(seed, names)
+            tally.add(verdict)
+            if verdict.violations:
+                least = shrink(seed, verdict)
+                again = f"tbot rehearse --seeds 1 --first-seed {seed} --fault {','.join(least.on) or 'none'}"
+                tally.violations.append((again, least.violations))
+                click.echo(f"{again}\n  " + "\n  ".join(least.violations), err=True)
+    return tally
