@@ -74,6 +74,7 @@ class Desk:
         self._held: dict[str, Held] = {}
         self._known: dict[str, Known] = {}
         self._orphans: dict[str, None] = {}
+        self._lost: set[str] = set()
         self._attempts: Counter[tuple[SignalId, Leg]] = Counter()
         self._limits = {defense: Limits.of(rules.risk, opening_atoms, defense=defense) for defense in (False, True)}
 
@@ -116,21 +117,33 @@ class Desk:
             self._ended(order)
 
     def adjusted(self, fill: Fill) -> None:
-        """Somebody else closed shares of ours, wholly or in part: the account says so, and it is booked like a fill."""
+        """Somebody else closed shares of ours, wholly or in part: the account says so, and it is booked like a fill.
+
+        What rests for more than is left is taken back: the stop is renewed at its size, the target emulated.
+        """
         held = self._held[fill.symbol]
-        position = self.portfolio.apply(fill, held.position.signal, Leg.EXIT, ExitReason.OUTSIDE)
-        if position is not None and not position.units:
-            self._closed(position)
+        self.portfolio.apply(fill, held.position.signal, Leg.EXIT, ExitReason.OUTSIDE)
+        if not held.position.units:
+            self._closed(held.position)
+            return
+        held.own = True
+        self._orphans.update((cid, None) for leg, cid in held.resting.items() if leg is Leg.TARGET)
 
     def dropped(self, client_order_id: str) -> None:
         """An order was written down and will never be sent."""
         self._ended(self._known[client_order_id].order)
 
     def lost(self, client_order_id: str) -> None:
-        """An order was not found in all its time: an entry stays reserved, exits and stops are made anew without it."""
+        """An order was not found in all its time: an entry stays reserved, exits are made anew, stops act on closes.
+
+        Should it turn up after all, it is one too many: it is taken back each minute until it has ended.
+        """
         order = self._known[client_order_id].order
-        if order.leg is not Leg.ENTRY:
+        if order.leg is Leg.ENTRY:
+            self._lost.add(client_order_id)
+        else:
             self._ended(order)
+            self._orphans[client_order_id] = None
 
     def recall(self, order: Order, proposal: Proposal | None = None) -> None:
         """Take in an order that was written down before a restart; entries with the proposal they came from."""
@@ -174,7 +187,7 @@ class Desk:
         actions: list[Action] = [Cancel(client_order_id=one) for one in self._orphans]
         barred = self.stopping or self.standing.daily_loss or self.standing.present >= RiskState.EXIT_ONLY
         if barred or minute + 1 >= self.flatten_from:
-            actions += [Cancel(client_order_id=one) for one in self.standing.working]
+            actions += [Cancel(client_order_id=one) for one in self.standing.working if one not in self._lost]
         for symbol in sorted(self._held):
             held = self._held[symbol]
             if held.exit is None:
@@ -207,12 +220,13 @@ class Desk:
             self.standing.working.pop(order.client_order_id, None)
         elif held is None or held.position.signal != order.signal:
             return
-        elif order.leg is not Leg.EXIT:
-            lost = held.resting.pop(order.leg, None) is not None and not held.renewing
-            held.plan.on_close |= lost and order.leg is Leg.STOP and held.leaving is None
-            held.renewing = False
         elif order.client_order_id == held.exit:
             held.exit = None
+        elif held.resting.get(order.leg) == order.client_order_id:  # an older attempt says nothing of the newer one
+            del held.resting[order.leg]
+            if order.leg is Leg.STOP:
+                held.plan.on_close |= held.leaving is None and not held.renewing
+                held.renewing = False
 
     def _fill(self, fill: Fill, known: Known, reason: ExitReason | None) -> None:
         order = known.order
@@ -275,7 +289,7 @@ class Desk:
     def _unprotected(self, order: Order) -> None:
         """A broker refused a stop of its own for a position: it is tried once more, then the position is closed."""
         held = self._held.get(order.symbol)
-        if held is None or not held.own or held.position.signal != order.signal:
+        if held is None or not held.own or held.resting.get(Leg.STOP) != order.client_order_id:
             return
         held.renewing = True
         held.refused_stops += 1
@@ -309,7 +323,8 @@ class Desk:
     def _in_the_way(self, held: Held) -> list[str]:
         """What works for a position besides an exit: the rest of its entry, then its protection, the stop last."""
         signal = held.position.signal
-        entering = [name for name, one in self.standing.working.items() if one.signal == signal]
+        working = self.standing.working.items()
+        entering = [name for name, one in working if one.signal == signal and name not in self._lost]
         return [*entering, *reversed(held.resting.values())]
 
     def _attempt(self, held: Held, leg: Leg) -> int:

@@ -18,7 +18,7 @@ from tbot_core.actions import Action, Cancel, Decision, Place, Replace
 from tbot_core.contracts import Broker, BrokerEvent
 from tbot_core.errors import BrokerError, JournalError, Rejected, Unavailable
 from tbot_core.journal import Entry
-from tbot_core.orders import BROKER_WORDS, SUPPOSED, Effect, OrderEvent, OrderRecord, advance
+from tbot_core.orders import BROKER_WORDS, IN_DOUBT, SUPPOSED, Effect, OrderEvent, OrderRecord, advance
 from tbot_core.patience import Patience
 from tbot_core.permits import Refusal, SendPermit, always
 from tbot_core.risk import RiskChange
@@ -226,7 +226,7 @@ class Execution:
         fresh: dict[str, tuple[BrokerEvent, Entry]] = {}
         for event in said:
             source = (self.venue.name, self.venue.account_id, self._name(event))
-            if not self._journal.knows(source):
+            if not self._stale(event) and not self._journal.knows(source):
                 payload = records.broker_payload(event)
                 entry = Entry(kind=event.kind, payload=payload, time=now, cid=event.client_order_id, source=source)
                 fresh[source[2]] = event, entry
@@ -234,6 +234,11 @@ class Execution:
             self._noted(*(entry for _, entry in fresh.values()))
         for event, _ in fresh.values():
             self._take_in(event)
+
+    def _stale(self, event: BrokerEvent) -> bool:
+        """Whether a broker says once more that it does not know an order of which that is known."""
+        record = self.orders.get(event.client_order_id)
+        return event.kind == "not_found" and record is not None and (record.terminal or record.state in IN_DOUBT)
 
     def _name(self, event: BrokerEvent) -> str:
         """What makes an event the same one: a fill is its execution, whichever way it was told."""

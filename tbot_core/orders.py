@@ -61,7 +61,8 @@ _S = OrderState
 _E = OrderEvent
 TERMINAL: Final = frozenset({_S.DROPPED, _S.FILLED, _S.CANCELLED, _S.REJECTED, _S.EXPIRED})
 _WORKING: Final = (_S.NEW, _S.PARTIALLY_FILLED)
-_IN_DOUBT: Final = (_S.UNKNOWN, _S.LOST)
+IN_DOUBT: Final = frozenset({_S.UNKNOWN, _S.LOST})
+"""Nobody knows what became of the order."""
 
 
 _ANSWERS: Final = (
@@ -114,7 +115,7 @@ def _arrows() -> dict[tuple[OrderState, OrderEvent], Arrow]:
             (state, _E.CANCEL_REFUSED): Arrow(state, Effect.QUERY),
             (state, _E.NOT_FOUND): Arrow(_S.UNKNOWN, Effect.QUERY),
         }
-    for state in _IN_DOUBT:
+    for state in sorted(IN_DOUBT):
         table |= {
             (state, _E.ACKNOWLEDGE): Arrow(_S.NEW),
             (state, _E.REPLACE): Arrow(_S.NEW),

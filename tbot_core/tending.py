@@ -17,6 +17,7 @@ from tbot_core import records
 from tbot_core.contracts import Finds, Snapshot
 from tbot_core.errors import BrokerError
 from tbot_core.model import Fill, OrderState, price_of, quantity_of
+from tbot_core.orders import IN_DOUBT
 from tbot_core.reconcile import Books, Difference, Findings, Verdict, agree, compare, told
 from tbot_core.seams import log
 from tbot_core.states import Cause
@@ -37,7 +38,6 @@ LEAST_WINDOW_S: Final = 600.0
 MARGIN: Final = timedelta(minutes=1)
 _BACKOFF_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 _FAILED_READINGS: Final = 3
-_DOUBT: Final = frozenset({OrderState.UNKNOWN, OrderState.LOST})
 
 _log = log.logger(__name__)
 
@@ -111,7 +111,7 @@ class Tender:
         """Orders that came into doubt, and those that left it."""
         for cid, record in self._execution.orders.items():
             silent = record.state is OrderState.SENDING and self._execution.age(cid) > IN_FLIGHT_S
-            if silent or record.state in _DOUBT:
+            if silent or record.state in IN_DOUBT:
                 self._doubts.setdefault(cid, _Doubt(due=now))
             else:
                 self._doubts.pop(cid, None)
@@ -170,7 +170,7 @@ class Tender:
         return Books(orders=execution.orders, held=held, foreign=self.foreign, listed=listed)
 
     def _settle(self, findings: Findings) -> bool:
-        """Book what a reading tells; whether it agreed with the books."""
+        """Book what a reading tells; whether the account holds what the books say. Orders in doubt block themselves."""
         self._execution.book(findings.events)
         now = self._clock.monotonic()
         for cid in findings.absent:
@@ -186,8 +186,7 @@ class Tender:
         unexplained = [one for one in findings.differences if not self._in_flight(one.symbol)]
         for difference in unexplained:
             self._explain(difference)
-        in_doubt = any(record.state in _DOUBT for record in self._execution.orders.values())
-        return not (findings.absent or unexplained or in_doubt)
+        return not unexplained
 
     def _in_flight(self, symbol: str) -> bool:
         """Whether an order of ours may explain a difference of this symbol once it is settled."""
