@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from hashlib import sha256
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 SCHEMA_VERSION: Final = 1
 APPLICATION_ID: Final = 0x7462_6F74
 GENESIS: Final = "0" * 64
+
+Connect = Callable[[str], sqlite3.Connection]
+"""Opens the file at an address, a path or a URI, for statements that are each a transaction of their own."""
 
 _SCHEMA: Final = """
 CREATE TABLE events (
@@ -224,12 +227,18 @@ class Journal:
         return ()
 
 
-def open_journal(path: Path) -> Journal:
+def connected(address: str) -> sqlite3.Connection:
+    """A connection of SQLite's own."""
+    return sqlite3.connect(address, uri=address.startswith("file:"), isolation_level=None)
+
+
+def open_journal(path: Path, connect: Connect = connected) -> Journal:
     """The journal at a path, made when it is not there, open for writing; the caller holds the instance's lock.
 
-    Raises JournalError for a file that is damaged, is no journal, or was written by a newer version.
+    `connect` says how its file is reached. Raises JournalError for a file that is damaged, is no journal, or was
+    written by a newer version.
     """
-    with _opening(path, str(path)) as connection:
+    with _opening(path, str(path), connect) as connection:
         if connection.execute("PRAGMA application_id").fetchone()[0] == 0 and not _tables(connection):
             connection.executescript(
                 f"PRAGMA journal_mode = WAL; BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID};"
@@ -260,10 +269,10 @@ def read_journal(path: Path) -> Journal:
 
 
 @contextmanager
-def _opening(path: Path, address: str) -> Iterator[sqlite3.Connection]:
+def _opening(path: Path, address: str, connect: Connect = connected) -> Iterator[sqlite3.Connection]:
     """A connection that is closed again when what is there proves to be no good journal."""
     try:
-        connection = sqlite3.connect(address, uri=address.startswith("file:"), isolation_level=None)
+        connection = connect(address)
     except sqlite3.DatabaseError as error:
         raise _unusable(path, error) from error
     try:

@@ -27,6 +27,7 @@ OF_ONE_PLUGIN: Final = {"tbot-extension-backtrader": frozenset({"GPL-3.0"})}
 """A plugin that is a distribution of its own, imported by nothing, may carry its library's licence."""
 
 WORDS: Final = (
+    (r"any.osi", "MIT"),  # whichever the OSI approves, so this one too
     (r"apache", "Apache-2.0"),
     (r"\bmit\b", "MIT"),
     (r"mozilla|mpl", "MPL-2.0"),
