@@ -1,0 +1,358 @@
+"""The desk between its minutes: stops of its own, orders that were dropped or lost, and what a restart recalls."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+
+from tbot_core.actions import Cancel, Place
+from tbot_core.contracts import BrokerEvent, VenueRules
+from tbot_core.desk import Desk
+from tbot_core.model import ExitReason, Leg, RiskState, Side, atoms_of
+from tbot_core.reasons import Reason
+from tbot_core.signals import Exits
+from tbot_core.testing.sessions import Draft
+from tbot_core.testing.trades import fill, order, proposal, rules, session
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tbot_core.actions import Action
+    from tbot_core.decide import Proposal
+    from tbot_core.model import Order, SignalId
+
+BARE = VenueRules()
+BRACKETS = VenueRules(brackets=True, amend_atomic=True)
+UNMOVED = VenueRules(brackets=True)
+TIMED = Exits(leave=60)
+
+
+def name(signal: SignalId, leg: Leg, attempt: int) -> str:
+    """A readable client order id."""
+    return f"{signal.symbol} {leg.value}" + (f" {attempt}" if attempt > 1 else "")
+
+
+def desk(venue: VenueRules = BRACKETS) -> Desk:
+    """A desk of a session that opened with 100,000 USD, at a venue that can do so much."""
+    return Desk(rules(venue=venue), session(), atoms_of(Decimal(100_000)), name)
+
+
+def say(found: Desk, kind: str, cid: str) -> None:
+    """Let the broker say a word on an order."""
+    found.booked(BrokerEvent(kind=kind, event_id=f"{kind} {cid}", client_order_id=cid))
+
+
+def filled(found: Desk, of: Order, price: str = "100", quantity: str | None = None, execution: str = "1") -> None:
+    """Let an order be filled."""
+    cid = of.client_order_id
+    one = fill(of, price, quantity, execution)
+    found.booked(BrokerEvent(kind="fill", event_id=execution, client_order_id=cid, fill=one))
+
+
+def enter(found: Desk, one: Proposal | None = None, quantity: str = "7") -> Order:
+    """The entry of AAA, filled by so many of its 7 shares."""
+    entry = found.decide([one or proposal(exits=TIMED)])[0].order
+    assert entry is not None
+    filled(found, entry, quantity=quantity)
+    return entry
+
+
+def names(actions: Sequence[Action]) -> list[str]:
+    """What is asked for, in words."""
+    return [
+        f"place {one.order.client_order_id}" if isinstance(one, Place) else f"cancel {one.client_order_id}"
+        for one in actions
+    ]
+
+
+def placed(actions: Sequence[Action]) -> Order:
+    """The one order that is placed."""
+    (one,) = (action.order for action in actions if isinstance(action, Place))
+    return one
+
+
+def test_a_stop_of_ones_own_covers_what_was_filled() -> None:
+    """Where no brackets rest, a stop follows each fill, sized to what is held; one of another size is renewed first."""
+    found = desk(BARE)
+    entry = enter(found, quantity="3")
+    assert entry.protection == ()
+    stop = placed(found.released())
+    assert (stop.quantity, stop.stop_price, stop.buy, stop.reason) == (Decimal(3), Decimal(98), False, ExitReason.STOP)
+    assert found.released() == []
+    filled(found, entry, quantity="4", execution="2")
+    assert names(found.released()) == ["cancel AAA stop"]
+    assert found.released() == []  # until the old one is proven to have ended
+    say(found, "cancelled", "AAA stop")
+    assert (again := placed(found.released())).client_order_id == "AAA stop 2"
+    assert again.quantity == 7
+
+
+def test_a_short_is_protected_by_a_purchase() -> None:
+    """The stop of a short buys back."""
+    found = desk(BARE)
+    enter(found, proposal(side=Side.SHORT))
+    stop = placed(found.released())
+    assert (stop.buy, stop.quantity, stop.stop_price) == (True, Decimal(7), Decimal(102))
+
+
+def test_a_stop_that_acts_on_closes_rests_nowhere_of_its_own() -> None:
+    """Nothing is placed for a position whose stop looks at closes."""
+    found = desk(BARE)
+    enter(found, proposal(exits=Exits(trigger="close")))
+    assert found.released() == []
+
+
+def test_a_stop_that_has_begun_to_fill_is_left_alone() -> None:
+    """What it has left is what is held; nothing takes it away."""
+    found = desk(BARE)
+    enter(found)
+    stop = placed(found.released())
+    filled(found, stop, "98", "2", "2")
+    assert found.released() == []
+
+
+def test_a_stop_that_cannot_be_moved_is_renewed() -> None:
+    """A trail takes the resting stop away, and places another at the new level once it has ended."""
+    found = desk(UNMOVED)
+    enter(found, proposal(exits=Exits(trailing=True)))
+    bars = Draft().bar(30, 110.0).bar(31, 120.0).bars()
+    assert names(found.manage(bars, 30)) == ["cancel AAA stop"]
+    assert found.manage(bars, 31) == []  # it is under way; the level goes on following
+    say(found, "cancelled", "AAA stop")
+    stop = placed(found.released())
+    assert (stop.client_order_id, stop.reason) == ("AAA stop 2", ExitReason.TRAILING_STOP)
+    assert stop.stop_price is not None
+    assert 117 < stop.stop_price < 118
+
+
+def test_a_stop_that_is_refused_is_tried_once_more_then_the_position_is_closed() -> None:
+    """F37: two refusals of a stop of its own, and what it should have protected is sold as UNPROTECTED."""
+    found = desk(BARE)
+    enter(found)
+    assert names(found.released()) == ["place AAA stop"]
+    say(found, "rejected", "AAA stop")
+    assert names(found.released()) == ["place AAA stop 2"]
+    say(found, "rejected", "AAA stop 2")
+    leaving = placed(found.released())
+    assert (leaving.leg, leaving.reason, leaving.quantity) == (Leg.EXIT, ExitReason.UNPROTECTED, Decimal(7))
+    filled(found, leaving, "99", execution="2")
+    say(found, "rejected", "AAA stop 2")  # said again of a position that is gone
+    assert found.idle
+
+
+def test_a_target_that_cannot_rest_is_emulated() -> None:
+    """A bar that trades at the target closes the position, once its stop is taken away."""
+    found = desk(BARE)
+    enter(found, proposal(target=103.0))
+    found.released()
+    bars = Draft().bar(30, 103.0).bars()
+    assert found.manage(bars, 29) == []
+    assert names(found.manage(bars, 30)) == ["cancel AAA stop"]
+    say(found, "cancelled", "AAA stop")
+    assert placed(found.released()).reason is ExitReason.TARGET
+
+
+def test_while_halted_time_waits_and_stops_go_on() -> None:
+    """A kill keeps positions: what is due by time goes with the kill's end, a close beyond the stop at once."""
+    found = desk()
+    enter(found)
+    bars = Draft().bars()
+    found.standing.imposed = RiskState.HALTED
+    assert found.manage(bars, 59) == []
+    found.standing.imposed = RiskState.NORMAL
+    assert names(found.manage(bars, 60)) == ["cancel AAA stop"]
+    other = desk()
+    enter(other, proposal(exits=Exits(trigger="close")))
+    other.standing.imposed = RiskState.HALTED
+    assert placed(other.manage(Draft().bar(30, 97.0).bars(), 30)).reason is ExitReason.STOP
+
+
+def test_a_kill_that_flattens_closes_what_is_held() -> None:
+    """Stopping goes over the wait of a halt."""
+    found = desk()
+    enter(found)
+    found.standing.imposed, found.stopping = RiskState.HALTED, True
+    assert names(found.manage(Draft().bars(), 30)) == ["cancel AAA stop"]
+
+
+def test_what_was_dropped_frees_what_it_reserved() -> None:
+    """An entry that was never sent is not worked any more; an exit goes again, under another name."""
+    found = desk()
+    entry = found.decide([proposal("BBB")])[0].order
+    assert entry is not None
+    for one in (entry, *entry.protection):
+        found.dropped(one.client_order_id)
+    assert found.idle
+    enter(found)
+    found.manage(Draft().bars(), 59)
+    say(found, "cancelled", "AAA stop")
+    found.dropped(placed(found.released()).client_order_id)
+    assert names(found.manage(Draft().bars(), 60)) == ["place AAA exit 2"]
+
+
+def test_a_lost_entry_stays_reserved() -> None:
+    """It may still turn up: its symbol is not entered again, and its worst case counts."""
+    found = desk()
+    found.decide([proposal()])
+    found.lost("AAA entry")
+    assert list(found.standing.working) == ["AAA entry"]
+    assert found.decide([proposal(minute=26)])[0].reason is Reason.ALREADY_HELD
+
+
+def test_a_lost_exit_is_made_anew_and_taken_back_should_it_turn_up() -> None:
+    """What closes a position goes once more, a stop that was lost acts on closes; neither may act a second time."""
+    found = desk()
+    enter(found)
+    bars = Draft().bar(30, 97.0).bars()
+    found.lost("AAA stop")
+    first = placed(found.manage(bars, 30))
+    assert first.reason is ExitReason.STOP
+    found.lost(first.client_order_id)
+    assert names(found.manage(bars, 31)) == ["cancel AAA stop", "cancel AAA exit", "place AAA exit 2"]
+    for cid in ("AAA stop", "AAA exit"):
+        say(found, "cancelled", cid)
+    assert found.manage(bars, 32) == []
+
+
+def test_an_end_that_is_told_twice_ends_no_newer_stop() -> None:
+    """The old stop's end, heard again by another way, leaves the one that has taken its place."""
+    found = desk(BARE)
+    entry = enter(found, quantity="3")
+    found.released()
+    filled(found, entry, quantity="4", execution="2")
+    found.released()
+    say(found, "cancelled", "AAA stop")
+    found.released()
+    for word in ("cancelled", "rejected", "rejected"):
+        say(found, word, "AAA stop")
+    assert found.released() == []
+    assert names(found.manage(Draft().bars(), 384)) == ["cancel AAA stop 2"]
+
+
+def test_a_target_that_ends_beside_its_stop_does_not_look_like_a_loss() -> None:
+    """A venue that ends both legs when one is taken away: the stop is renewed all the same."""
+    found = desk(UNMOVED)
+    enter(found, proposal(target=150.0, exits=Exits(trailing=True)))
+    assert names(found.manage(Draft().bar(30, 110.0).bars(), 30)) == ["cancel AAA stop"]
+    for leg in (Leg.TARGET, Leg.STOP):
+        say(found, "cancelled", f"AAA {leg.value}")
+    assert names(found.released()) == ["place AAA stop 2"]
+
+
+def test_what_somebody_else_closed_is_no_longer_ours() -> None:
+    """Shares that the account has no more are booked as OUTSIDE, and what rested for them is taken back."""
+    found = desk()
+    enter(found, proposal(target=103.0))
+    found.adjusted(fill(order(Leg.EXIT), "100", "7", "outside"))
+    assert [one.exit_reason for one in found.portfolio.closed] == [ExitReason.OUTSIDE]
+    assert names(found.manage(Draft().bars(), 30)) == ["cancel AAA target", "cancel AAA stop"]
+    for leg in (Leg.TARGET, Leg.STOP):
+        say(found, "cancelled", f"AAA {leg.value}")
+    assert found.manage(Draft().bars(), 31) == []
+
+
+@pytest.mark.parametrize("venue", [BARE, UNMOVED, BRACKETS])
+def test_protection_shrinks_with_what_somebody_else_left(venue: VenueRules) -> None:
+    """No stop and no target sells more than is held: the stop is renewed at its size, the target emulated from now."""
+    found = desk(venue)
+    enter(found, proposal(target=103.0))
+    found.released()
+    found.adjusted(fill(order(Leg.EXIT), "100", "4", "outside"))
+    bars = Draft().bar(31, 103.0).bars()
+    asked = ["cancel AAA target", "cancel AAA stop"] if venue.brackets else ["cancel AAA stop"]
+    assert names(found.manage(bars, 30)) == asked
+    for cid in [one.removeprefix("cancel ") for one in asked]:
+        say(found, "cancelled", cid)
+    assert placed(found.released()).quantity == 3
+    assert names(found.manage(bars, 31)) == ["cancel AAA stop 2"]
+    say(found, "cancelled", "AAA stop 2")
+    assert (leaving := placed(found.released())).quantity == 3
+    assert leaving.reason is ExitReason.TARGET
+
+
+def recalled(one: Proposal, venue: VenueRules = BRACKETS, quantity: str = "7") -> Desk:
+    """A desk after a restart: the entry of an older one, filled by so many shares."""
+    entry = desk(venue).decide([one])[0].order
+    assert entry is not None
+    found = desk(venue)
+    found.recall(entry, one)
+    filled(found, entry, quantity=quantity)
+    return found
+
+
+def test_a_restart_recalls_an_entry_with_its_reservation() -> None:
+    """What was written down counts as it did: worst case, weight, plan and protection."""
+    before, after = desk(), desk()
+    entry = before.decide([proposal()])[0].order
+    assert entry is not None
+    after.recall(entry, proposal())
+    assert after.standing.working == before.standing.working
+    assert after.standing.sent == before.standing.sent
+    filled(after, entry)
+    assert names(after.manage(Draft().bars(), 384)) == ["cancel AAA stop"]
+
+
+def test_a_restart_recalls_an_exit_that_is_under_way() -> None:
+    """It is not sent twice; when it ends without a fill, the next one has another name."""
+    found = recalled(proposal(exits=TIMED))
+    say(found, "cancelled", "AAA stop")
+    leaving = attrs.evolve(order(Leg.EXIT, "AAA exit", quantity="7"), reason=ExitReason.TIME)
+    found.recall(leaving)
+    assert found.manage(Draft().bars(), 60) == []
+    say(found, "expired", "AAA exit")
+    again = placed(found.manage(Draft().bars(), 61))
+    assert (again.client_order_id, again.reason) == ("AAA exit 2", ExitReason.TIME)
+
+
+def test_a_restart_recalls_a_stop_of_its_own() -> None:
+    """It rests for the position already; one of another size is renewed under a name that was not used."""
+    found = recalled(proposal(), BARE)
+    found.recall(order(Leg.STOP, "AAA stop", stop="98", quantity="7"))
+    assert found.released() == []
+    found.adjusted(fill(order(Leg.EXIT), "100", "4", "outside"))
+    assert names(found.released()) == ["cancel AAA stop"]
+    say(found, "cancelled", "AAA stop")
+    assert names(found.released()) == ["place AAA stop 2"]
+
+
+def test_a_restart_recalls_a_stop_that_was_moved() -> None:
+    """The level that was asked for is the level that the trail goes on from."""
+    found = recalled(proposal(exits=Exits(trailing=True)))
+    found.recall_request("AAA stop", Decimal("107.80"))
+    say(found, "replaced", "AAA stop")
+    assert found.manage(Draft().bar(30, 110.0).bars(), 30) == []
+    filled(found, order(Leg.STOP, "AAA stop", quantity="7"), "107.80", execution="2")
+    assert [one.exit_reason for one in found.portfolio.closed] == [ExitReason.TRAILING_STOP]
+
+
+def test_a_restart_recalls_a_stop_that_was_being_taken_away() -> None:
+    """Its end, when it comes, is no loss: another one takes its place."""
+    found = recalled(proposal(), UNMOVED)
+    found.recall_request("AAA stop")
+    assert found.released() == []
+    say(found, "cancelled", "AAA stop")
+    assert names(found.released()) == ["place AAA stop 2"]
+
+
+def test_a_restart_recalls_a_cancel_of_an_entry() -> None:
+    """An entry that was being taken back stays reserved until the broker has said what became of it."""
+    found = desk()
+    entry = desk().decide([proposal()])[0].order
+    assert entry is not None
+    found.recall(entry, proposal())
+    found.recall_request("AAA entry")
+    assert list(found.standing.working) == ["AAA entry"]
+    say(found, "cancelled", "AAA entry")
+    assert found.idle
+
+
+def test_a_cancel_with_an_exit_behind_it_is_no_renewal() -> None:
+    """A cancel that was asked for because the position leaves is followed by the exit alone."""
+    found = recalled(proposal(exits=TIMED))
+    assert found.manage(Draft().bars(), 59) == [Cancel(client_order_id="AAA stop")]
+    found.recall_request("AAA stop")
+    say(found, "cancelled", "AAA stop")
+    assert names(found.released()) == ["place AAA exit"]
