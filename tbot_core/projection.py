@@ -131,12 +131,11 @@ class Book:
         self.equity_curve.append((self.session["date"], Decimal(payload["equity"])))
 
     def _adjust(self, payload: Mapping[str, Any]) -> None:
-        fill = records.fill_of("", payload)
-        if fill is not None:
-            signal = self.portfolio.positions[fill.symbol].signal
-            position = self.portfolio.apply(fill, signal, Leg.EXIT, ExitReason.OUTSIDE)
-            if position is not None and not position.units:
-                self.trades.append(position.trade())
+        fill = records.adjustment_of(payload)
+        position = self.portfolio.positions[fill.symbol]
+        self.portfolio.apply(fill, position.signal, Leg.EXIT, ExitReason.OUTSIDE)
+        if not position.units:
+            self.trades.append(position.trade())
 
     def _order(self, kind: str, cid: str, payload: Mapping[str, Any]) -> None:
         if kind == records.INTENDED:

@@ -140,9 +140,14 @@ def fill_of(client_order_id: str, payload: Mapping[str, Any]) -> Fill | None:
     """The fill that `broker_payload` wrote; None for events without one."""
     if "execution_id" not in payload:
         return None
+    return attrs.evolve(adjustment_of(payload), client_order_id=client_order_id)
+
+
+def adjustment_of(payload: Mapping[str, Any]) -> Fill:
+    """The fill that an adjustment tells of: it belongs to no order of ours."""
     return Fill(
         execution_id=payload["execution_id"],
-        client_order_id=client_order_id,
+        client_order_id="",
         symbol=payload["symbol"],
         buy=payload["buy"],
         quantity=Decimal(payload["quantity"]),

@@ -76,9 +76,7 @@ class Recall:
             case records.RISK:
                 self._latched(payload["what"])
             case records.ADJUSTMENT:
-                fill = records.fill_of("", payload)
-                if fill is not None:
-                    self._desk.adjusted(fill)
+                self._desk.adjusted(records.adjustment_of(payload))
             case records.FOREIGN_HOLDING:
                 self.foreign[payload["symbol"]] = Decimal(payload["quantity"])
             case records.REPLACE_REQUESTED if cid is not None:

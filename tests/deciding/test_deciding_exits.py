@@ -203,3 +203,21 @@ def test_a_trail_on_closes_says_so() -> None:
 def test_settings_have_the_contracts_defaults() -> None:
     """2 % stops, no trail, no R target."""
     assert (Policy().stop_loss_pct, Policy().trailing_stop, Policy().target_r) == (Decimal("0.02"), False, 0)
+
+
+@pytest.mark.parametrize(
+    ("side", "target", "high", "low", "met"),
+    [
+        (LONG, 103.0, 103.0, 99.0, True),
+        (LONG, 103.0, 102.99, 99.0, False),
+        (SHORT, 97.0, 101.0, 97.0, True),
+        (SHORT, 97.0, 101.0, 97.01, False),
+        (LONG, NONE, 200.0, 1.0, False),
+        (LONG, 103.0, NONE, NONE, False),
+    ],
+)
+def test_a_target_is_reached_when_a_bar_trades_at_it(
+    side: Side, target: float, high: float, low: float, met: bool
+) -> None:
+    """The high of a long's bar, the low of a short's; without a target or a bar, never."""
+    assert planned(side, (100.0, 100.0 - 2 * side, target)).reached(high, low) is met

@@ -131,3 +131,13 @@ def test_cash_and_positions_are_equity_by_both_ways_of_counting(
     assert sum(Decimal(position.trade().pnl) for position in held.closed) == dollars_of(
         sum(position.pnl_atoms for position in held.closed)
     )
+
+
+def test_holdings_are_what_the_account_must_hold() -> None:
+    """Signed shares by symbol: positions, and fills that no position accounts for, with or without one."""
+    held = book((Leg.ENTRY, True, "100", "10", "0"), (Leg.STOP, False, "130", "9", "0"))
+    assert held.holdings == {"AAA": -30_000_000}
+    assert held.positions["AAA"].units == 100_000_000
+    short = book((Leg.ENTRY, False, "5", "10", "0"))
+    assert short.holdings == {"AAA": -5_000_000}
+    assert book((Leg.STOP, False, "3", "10", "0")).holdings == {"AAA": -3_000_000}

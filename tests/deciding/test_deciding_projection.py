@@ -11,12 +11,14 @@ import pytest
 
 from tbot_core import records
 from tbot_core.actions import Decision, Replace
-from tbot_core.contracts import BrokerEvent
+from tbot_core.contracts import BrokerEvent, OrderReport
 from tbot_core.decide import Finding
-from tbot_core.model import ExitReason, Leg, dollars_of
+from tbot_core.model import ExitReason, Leg, OrderState, RiskState, dollars_of
+from tbot_core.orders import SUPPOSED
 from tbot_core.projection import Book, fold
 from tbot_core.reasons import Reason
 from tbot_core.risk import RiskChange
+from tbot_core.states import Cause
 from tbot_core.testing.trades import NONE, fill, identity, order, proposal
 
 TIME = dt.datetime(2026, 1, 5, 15, 0, tzinfo=dt.UTC)
@@ -182,3 +184,64 @@ def test_words_that_mean_nothing_here_change_nothing(kind: str) -> None:
     book = opened(heard(foreign, kind, "10"), Said(kind=kind, payload={}))
     assert (book.orders, book.portfolio.positions, book.trades) == ({}, {}, [])
     assert book.time == TIME
+
+
+def outside(quantity: str, buy: bool = False) -> Said:
+    """Shares that somebody else took from the position."""
+    one = fill(order(Leg.EXIT, buy=buy), "10.50", quantity, execution=f"outside {quantity}")
+    return Said(kind=records.ADJUSTMENT, payload=records.fill_payload(one))
+
+
+def test_what_somebody_else_closed_ends_the_trade() -> None:
+    """In part the position shrinks; wholly it is a trade, closed OUTSIDE."""
+    book = opened(*SENDING, heard(ENTRY, "fill", "10"), outside("40"))
+    assert (book.portfolio.positions["AAA"].units, book.trades) == (60_000_000, [])
+    (trade,) = opened(*SENDING, heard(ENTRY, "fill", "10"), outside("40"), outside("60")).trades
+    assert (trade.exit_reason, trade.pnl) == (ExitReason.OUTSIDE, Decimal("49.90"))
+
+
+def test_executions_that_are_named_later_are_booked_once() -> None:
+    """Those of a supposed fill are part of it; what goes beyond it is booked, and closes what it closes."""
+    supposed = heard(ENTRY, "fill", "10", execution=f"{SUPPOSED}1")
+    book = opened(*SENDING, supposed, heard(ENTRY, "fill", "10", execution="a"))
+    assert book.portfolio.positions["AAA"].units == 100_000_000
+    assert book.orders["entry"].supposed == 0
+
+
+def test_what_was_dropped_or_lost_is_known_as_such() -> None:
+    """An entry that never left is a denial; one that was not found stays open."""
+    dropped = opened(intended(ENTRY), Said(kind=records.DROPPED, cid="entry", payload={"words": "halted"}))
+    assert dropped.orders["entry"].state is OrderState.DROPPED
+    assert dropped.denials == {"ENTRY_NOT_FILLED": 1}
+    silent = Said(kind=records.NO_ANSWER, cid="entry", payload={"words": "time-out"})
+    steps = [Said(kind=kind, cid="entry", payload={}) for kind in (records.ABSENT, records.LOST)]
+    lost = opened(*SENDING, silent, *steps)
+    assert (lost.orders["entry"].state, lost.orders["entry"].open_quantity) == (OrderState.LOST, Decimal(100))
+
+
+def test_an_order_that_is_not_ours_is_written_with_what_it_says() -> None:
+    """Its ids, its side, what of it is filled, and the broker's word for it; amounts are text."""
+    report = OrderReport(
+        client_order_id="",
+        broker_order_id="b7",
+        kind="acknowledged",
+        symbol="ZZZ",
+        buy=True,
+        quantity=Decimal(5),
+        time=TIME,
+    )
+    assert records.report_payload(report) == {
+        "client_order_id": "",
+        "broker_order_id": "b7",
+        "symbol": "ZZZ",
+        "buy": True,
+        "quantity": "5",
+        "filled": "0",
+        "said": "acknowledged",
+    }
+
+
+def test_a_cause_is_written_by_its_name() -> None:
+    """With the state since, and whose words it came with."""
+    payload = records.state_payload(Cause.DISK_LOW, RiskState.EXIT_ONLY, there=True, words="2 % left")
+    assert payload == {"cause": "DISK_LOW", "there": True, "state": "exit-only", "words": "2 % left"}

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tbot_core.contracts import VenueRules
-from tbot_core.model import ATOMS_PER_DOLLAR, UNITS_PER_SHARE, OrderType, Side
+from tbot_core.model import ATOMS_PER_DOLLAR, UNITS_PER_SHARE, OrderType, Side, price_of, quantity_of
 from tbot_core.policy import Entries
 from tbot_core.sizing import Planned, Sizer, share
+from tbot_core.testing.trades import Terms, order
 
 LONG, SHORT = Side.LONG, Side.SHORT
 FINE = VenueRules(quantity_step=Decimal("0.001"), fractional_types=frozenset({"limit"}))
@@ -133,3 +134,15 @@ def test_a_share_is_rounded_down_and_exact(atoms: int, fraction: Decimal) -> Non
     """A fraction of an amount is never more than the fraction says."""
     millionths = int(fraction * 10**6)
     assert share(atoms, fraction) == atoms * millionths // 10**6
+
+
+@pytest.mark.parametrize("kind", ["limit", "market"])
+@pytest.mark.parametrize("side", [LONG, SHORT])
+def test_a_plan_is_read_back_from_its_order(kind: str, side: Side) -> None:
+    """What was written down reserves after a restart what it did before, also when the settings of now are others."""
+    sized = sizer(entry_order_type=kind).plan(1_000_000, side, 700 * ATOMS_PER_DOLLAR)
+    terms: Terms = {"quantity": str(quantity_of(sized.units)), "buy": side is LONG}
+    if sized.limit is not None:
+        terms["limit"] = str(price_of(sized.limit))
+    again = sizer(entry_order_type=kind, entry_limit_pct=Decimal("0.01"))
+    assert again.planned(order(**terms), 1_000_000, side) == sized

@@ -119,3 +119,22 @@ def test_what_holds_to_the_sessions_end_outlasts_its_cause() -> None:
     states.reconciled(NOON, clean=True)
     assert not states.expire(after(timedelta(hours=6)))
     assert states.state.word == "defense"
+
+
+def test_a_new_session_begins_without_what_held_to_the_last_ones_end() -> None:
+    """Half of the loss limit used is forgotten, standing or lingering; every other cause goes on."""
+    states = States()
+    for cause in (Cause.HALF_LOSS, Cause.DEVIATIONS, Cause.DEFENSE_COMMAND, Cause.UNIVERSE_STALE):
+        states.begin(cause, NOON)
+    for cause in (Cause.DEVIATIONS, Cause.UNIVERSE_STALE):
+        states.withdraw(cause, NOON)
+    states.open_session()
+    assert (list(states.standing), list(states.lingering)) == ([Cause.DEFENSE_COMMAND], [Cause.UNIVERSE_STALE])
+
+
+def test_a_reconcile_that_goes_on_agreeing_keeps_its_beginning() -> None:
+    """The 60 s count from the first of a row of readings that agreed."""
+    states = States()
+    for moment in (NOON, after(SECOND)):
+        states.reconciled(moment, clean=True)
+    assert states.clean_since == NOON
