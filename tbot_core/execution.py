@@ -84,6 +84,7 @@ class Execution:
         self.orders: dict[str, OrderRecord] = {}
         self.placed: dict[str, datetime] = {}
         self._since: dict[str, float] = {}
+        self.questions: dict[str, None] = {}
 
     def write(self, *entries: Entry) -> None:
         """Write events down, then tell the observers."""
@@ -358,6 +359,8 @@ class Execution:
     def _advance(self, cid: str, event: OrderEvent, said: BrokerEvent | None = None) -> Effect:
         fill = None if said is None else said.fill
         self.orders[cid], effect = advance(self.orders[cid], event, fill)
+        if effect is Effect.QUERY:
+            self.questions[cid] = None
         return effect
 
 

@@ -115,7 +115,8 @@ def told(record: OrderRecord, report: OrderReport) -> Iterator[BrokerEvent]:
     """The events that lead from a record to a report: fills that it lacks, then its state if that is another.
 
     Their ids follow from what they say, so that the same report twice says nothing new. A cumulative quantity beyond
-    the named executions becomes one supposed fill at the price that makes the broker's average true.
+    the named executions becomes one supposed fill at the price that makes the broker's average true. An order that the
+    broker took for less than was ordered, and filled, has ended.
     """
     cid = report.client_order_id
     filled, paid = record.filled, Decimal(0)
@@ -128,7 +129,9 @@ def told(record: OrderRecord, report: OrderReport) -> Iterator[BrokerEvent]:
     paid = sum((fill.quantity * fill.price for fill in report.fills), Decimal(0))
     if report.filled > filled:
         yield _event("fill", cid, f"{cid} to {report.filled}", fill=_supposed(record, report, filled, paid))
-    if report.kind != "fill" and record.state not in _KNOWN_AS[report.kind] and not record.terminal:
+    if report.kind == "fill" and report.filled < record.order.quantity and not record.terminal:
+        yield _event("expired", cid, f"{cid} is done", words=f"taken as {report.quantity}, and filled")
+    elif report.kind != "fill" and record.state not in _KNOWN_AS[report.kind] and not record.terminal:
         yield _event(report.kind, cid, f"{cid} is {report.kind}", words=report.words)
 
 

@@ -99,7 +99,7 @@ class Tender:
         if snapshot is None:
             return None
         findings = compare(self._books(listed), snapshot)
-        self._conditions.reconciled(clean=self._settle(findings))
+        self._conditions.reconciled(clean=self._settle(findings, listed))
         return findings.verdict
 
     @property
@@ -111,7 +111,7 @@ class Tender:
         """Orders that came into doubt, and those that left it."""
         for cid, record in self._execution.orders.items():
             silent = record.state is OrderState.SENDING and self._execution.age(cid) > IN_FLIGHT_S
-            if silent or record.state in IN_DOUBT:
+            if silent or record.state in IN_DOUBT or cid in self._execution.questions:
                 self._doubts.setdefault(cid, _Doubt(due=now))
             else:
                 self._doubts.pop(cid, None)
@@ -129,6 +129,7 @@ class Tender:
             return
         if report is not None:
             doubt.absent.clear()
+            self._execution.questions.pop(cid, None)
             self._execution.book(tuple(told(self._execution.orders[cid], report)))
             return
         self._missed(cid, doubt, "query")
@@ -169,9 +170,11 @@ class Tender:
         held = {symbol: _quantity(units) for symbol, units in self._desk.portfolio.holdings.items()}
         return Books(orders=execution.orders, held=held, foreign=self.foreign, listed=listed)
 
-    def _settle(self, findings: Findings) -> bool:
+    def _settle(self, findings: Findings, listed: frozenset[str]) -> bool:
         """Book what a reading tells; whether the account holds what the books say. Orders in doubt block themselves."""
         self._execution.book(findings.events)
+        for cid in listed.difference(findings.absent):
+            self._execution.questions.pop(cid, None)
         now = self._clock.monotonic()
         for cid in findings.absent:
             self._missed(cid, self._doubts.setdefault(cid, _Doubt(due=now)), "list")
