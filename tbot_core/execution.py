@@ -230,7 +230,7 @@ class Execution:
             if not self._stale(event) and not self._journal.knows(source):
                 payload = records.broker_payload(event)
                 entry = Entry(kind=event.kind, payload=payload, time=now, cid=event.client_order_id, source=source)
-                fresh[source[2]] = event, entry
+                fresh.setdefault(source[2], (event, entry))  # told twice at once, the first counts
         if fresh:
             self._noted(*(entry for _, entry in fresh.values()))
         for event, _ in fresh.values():

@@ -15,13 +15,15 @@ from tbot_core.actions import Cancel, Place, Replace
 from tbot_core.clock import ManualClock
 from tbot_core.contracts import BrokerEvent, Permit, Snapshot, VenueRules
 from tbot_core.desk import Desk
-from tbot_core.errors import BrokerError, JournalError, OutcomeUnknown, Rejected, Unavailable
+from tbot_core.errors import BrokerError, JournalError, OutcomeUnknown, Rejected, Unavailable, Withdrawn
 from tbot_core.execution import Execution, Minutes, Venue
 from tbot_core.fills import Costs
 from tbot_core.fills import Venue as Simulated
 from tbot_core.journal import Entry, Journal, open_journal
 from tbot_core.model import Account, ExitReason, Leg, OrderState, RiskState, atoms_of, dollars_of
+from tbot_core.orders import SUPPOSED
 from tbot_core.patience import CYCLE_S, Patience
+from tbot_core.permits import SendPermit, always
 from tbot_core.projection import fold
 from tbot_core.reasons import Reason
 from tbot_core.signals import Exits
@@ -581,3 +583,109 @@ def test_without_a_clock_nothing_is_waited_for(bench: Bench) -> None:
     bench.broker.silences = 2
     bench.hear()
     assert bench.broker.polls == 3
+
+
+def refuse(bench: Bench, refusal: Callable[[Order], str]) -> None:
+    """Let somebody look at each order before it leaves."""
+    bench.execution.venue = attrs.evolve(bench.execution.venue, refusal=refusal)
+
+
+def test_what_the_second_barrier_refuses_is_dropped(bench: Bench) -> None:
+    """It is written down as never sent, with the reason, frees what it reserved, and holds no other order up."""
+    refuse(bench, lambda order: "halted: control/kill is there" if order.symbol == "AAA" else "")
+    bench.decide(proposal("AAA"), proposal("BBB"))
+    assert bench.broker.asked == ["submit BBB entry"]
+    assert bench.states["AAA entry"] is bench.states["AAA stop"] is OrderState.DROPPED
+    assert [one.payload["words"] for one in bench.journal.events(kind=records.DROPPED)] == [
+        "halted: control/kill is there"
+    ] * 2
+    assert list(bench.desk.standing.working) == ["BBB entry"]
+
+
+def test_a_kill_between_the_second_barrier_and_the_first_byte_withdraws_the_permit(bench: Bench) -> None:
+    """The order was marked as being sent, and yet never left: it is dropped, not in doubt."""
+    looks = iter(["", "halted: tbot kill"])
+    refuse(bench, lambda _order: next(looks))
+    bench.decide(proposal("AAA"))
+    assert bench.broker.asked == []
+    assert bench.kinds[-4:] == ["sending AAA entry", "sending AAA stop", "dropped AAA entry", "dropped AAA stop"]
+    assert set(bench.states.values()) == {OrderState.DROPPED}
+    assert bench.desk.idle
+    dropped = bench.journal.last(records.DROPPED)
+    assert dropped is not None
+    assert dropped.payload["words"] == "The order AAA entry (AAA) was not sent: halted: tbot kill."
+
+
+def test_what_could_not_even_begin_to_leave_is_dropped(bench: Bench) -> None:
+    """No way to the broker, and a permit that was not used: both say that nothing has left (F6, F8)."""
+
+    async def unreachable(_order: Order, _permit: Permit) -> None:
+        raise Unavailable("no such host")
+
+    bench.broker.submit = unreachable  # type: ignore[method-assign, assignment]  # a broker that gets nowhere
+    bench.decide(proposal("AAA"))
+    assert set(bench.states.values()) == {OrderState.DROPPED}
+    assert bench.desk.idle
+
+
+def test_a_permit_is_for_one_sending() -> None:
+    """A broker that would send an order twice is stopped at the second time; the first stands."""
+    permit = SendPermit(order(name="AAA entry"), always)
+    permit.redeem()
+    with pytest.raises(Withdrawn, match=r"^The order AAA entry \(AAA\) was sent already: a permit is for one sending"):
+        permit.redeem()
+    assert permit.redeemed
+
+
+def test_executions_are_told_apart_by_order_where_a_broker_uses_their_ids_again(bench: Bench) -> None:
+    """Two orders with an execution 1 each have two fills; where ids are unique, the first that bears one counts."""
+    bench.decide(proposal("AAA"), proposal("BBB", row=1))
+    entries = [bench.execution.orders[f"{symbol} entry"].order for symbol in ("AAA", "BBB")]
+    bench.hear(*(filled(entry) for entry in entries))
+    assert bench.desk.portfolio.positions.keys() == {"AAA", "BBB"}
+    bench.broker.rules = VenueRules(exec_ids_unique=True)
+    bench.hear(*(filled(entry, quantity="1", execution="2") for entry in entries))
+    assert bench.kinds.count("fill AAA entry") == 2
+    assert bench.kinds.count("fill BBB entry") == 1
+
+
+def test_an_execution_that_is_named_later_grows_nothing(bench: Bench) -> None:
+    """What was supposed from a cumulative quantity is booked; the executions behind it come too late to count."""
+    bench.decide(proposal("AAA"))
+    entry = bench.execution.orders["AAA entry"].order
+    bench.hear(filled(entry, quantity="3", execution=f"{SUPPOSED}AAA entry-0-3"), filled(entry, quantity="3"))
+    assert bench.desk.portfolio.positions["AAA"].units == 3_000_000
+    bench.hear(filled(entry, quantity="4", execution="2"))
+    assert bench.desk.portfolio.positions["AAA"].units == 7_000_000
+    assert bench.states["AAA entry"] is OrderState.FILLED
+
+
+def test_an_order_that_nobody_knows_is_in_doubt_then_lost(bench: Bench) -> None:
+    """Each step is on disk; a lost entry goes on reserving what it would cost."""
+    bench.decide(proposal("AAA"))
+    bench.execution.absent("AAA entry")
+    assert bench.states["AAA entry"] is OrderState.UNKNOWN
+    bench.execution.give_up("AAA entry")
+    assert bench.states["AAA entry"].value == "lost"
+    assert bench.kinds[-2:] == ["absent AAA entry", "lost AAA entry"]
+    assert list(bench.desk.standing.working) == ["AAA entry"]
+    bench.hear(said("acknowledged", "AAA entry"))
+    assert bench.states["AAA entry"].value == "new"
+
+
+def test_whoever_watches_the_broker_is_told_of_each_reading(bench: Bench) -> None:
+    """Answers and silences go to the watcher, which alone decides what they mean."""
+    seen: list[str] = []
+    bench.execution.venue = attrs.evolve(bench.execution.venue, sight=seen.append)
+    bench.broker.silences = 1
+    bench.hear()
+    bench.hear()
+    assert seen == ["no way", ""]
+    assert bench.desk.standing.state is RiskState.NORMAL
+
+
+def test_an_order_ages_by_the_steady_clock(bench: Bench) -> None:
+    """From the moment it was marked; one that never was has no age."""
+    bench.decide(proposal("AAA"))
+    asyncio.run(bench.clock.sleep(3))
+    assert (bench.execution.age("AAA entry"), bench.execution.age("nobody's")) == (3.0, 0.0)
