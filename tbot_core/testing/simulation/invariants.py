@@ -9,20 +9,15 @@ from collections import Counter, defaultdict
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
 from tbot_core import records
-from tbot_core.journal import Event
-from tbot_core.model import Leg, OrderState, SignalId, units_of
-from tbot_core.orders import BROKER_WORDS, OrderRecord
+from tbot_core.model import Leg, OrderState, units_of
 from tbot_core.projection import fold
-from tbot_core.testing.simulation.bot import Life
-from tbot_core.testing.simulation.world import World
+from tbot_core.testing.simulation.reckoning import MONEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tbot_core.testing.simulation.facts import Fact
+    from tbot_core.testing.simulation.story import Story
 
 _NO_ENTRY: Final = frozenset({"exit-only", "halted"})
 _OVERFILLS: Final = frozenset({"F28", "F30", "F38"})
@@ -31,64 +26,9 @@ _OPEN: Final = frozenset({OrderState.INTENDED, OrderState.SENDING, OrderState.UN
 _GROWTH: Final = 60
 
 
-@attrs.define(kw_only=True)
-class Story:
-    """All that is known of a seed when it is over; what the last life held is None when it did not end in order."""
-
-    world: World
-    name: str
-    lives: list[Life] = attrs.field(factory=list)
-    events: list[Event] = attrs.field(factory=list)
-    killed_at: float | None = None
-    held: dict[str, int] | None = None
-    foreign: dict[str, Decimal] = attrs.field(factory=dict)
-    orders: dict[str, OrderRecord] = attrs.field(factory=dict)
-
-    @property
-    def facts(self) -> list[Fact]:
-        """What is true at the venue."""
-        return self.world.ways[self.world.names.index(self.name)].exchange.floor.books.facts
-
-    @property
-    def struck(self) -> set[str]:
-        """The faults that did strike."""
-        return {name for name, count in self.world.faults.injected.items() if count}
-
-    def end(self, life: Life) -> None:
-        """Take in what the last life knew at its end."""
-        if life.session is not None:
-            run = life.session.run
-            self.held = run.desk.portfolio.holdings
-            self.foreign = dict(life.session.tender.foreign)
-            self.orders = dict(run.execution.orders)
-
-    def intents(self) -> dict[str, tuple[SignalId, Leg, int]]:
-        """Signal, leg and units of every order that was written down."""
-        return {
-            event.cid: (
-                records.signal_of(event.payload["signal"]),
-                Leg(event.payload["leg"]),
-                units_of(Decimal(event.payload["quantity"])),
-            )
-            for event in self.events
-            if event.kind == records.INTENDED and event.cid is not None
-        }
-
-    def settled(self) -> Iterator[float]:
-        """Seconds from each doubt about an order to the word that ended it."""
-        since: dict[str, Event] = {}
-        for event in self.events:
-            if event.cid is None:
-                continue
-            if event.kind == records.NO_ANSWER:
-                since.setdefault(event.cid, event)
-            elif event.kind in BROKER_WORDS and event.cid in since:
-                yield max(0.0, (event.applied - since.pop(event.cid).applied).total_seconds())
-
-
 def violations(story: Story) -> Iterator[str]:
     """Every violated invariant, once for each offender."""
-    for check in _CHECKS:
+    for check in (*_CHECKS, *MONEY):
         yield from (f"{check.__name__[1:].upper()}: {words}" for words in check(story))
 
 
@@ -122,7 +62,7 @@ def _i4(story: Story) -> Iterator[str]:
     """At the end the books hold what the account holds, ours and what is known to be foreign."""
     if story.held is None:
         return
-    there = story.world.ways[story.world.names.index(story.name)].exchange.floor.books.units
+    there = story.way.exchange.floor.books.units
     symbols = {*there, *story.held, *story.foreign}
     for symbol in sorted(symbols):
         foreign = story.foreign.get(symbol, Decimal(0))
@@ -132,14 +72,13 @@ def _i4(story: Story) -> Iterator[str]:
 
 
 def _i7(story: Story) -> Iterator[str]:
-    """After a kill no entry leaves."""
-    if story.killed_at is None:
-        return
+    """While a kill stands no entry leaves."""
     intents = story.intents()
-    for request in story.world.ways[story.world.names.index(story.name)].requests:
+    for request in story.way.requests:
         entry = request.kind == "submit" and intents.get(request.client_order_id, (None, None))[1] is Leg.ENTRY
-        if entry and request.left and request.at > story.killed_at:
-            yield f"{request.client_order_id} left {request.at - story.killed_at:.3f} s after the kill"
+        for since, until in story.killed if entry and request.left else ():
+            if since < request.at < until:
+                yield f"{request.client_order_id} left {request.at - since:.3f} s after the kill"
 
 
 def _i8(story: Story) -> Iterator[str]:

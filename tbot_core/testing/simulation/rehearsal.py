@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from tbot_core import control
 from tbot_core.journal import open_journal
 from tbot_core.seams import disk, editor
 from tbot_core.testing.simulation.bot import Crash, Doom, Life, habits
-from tbot_core.testing.simulation.invariants import Story, violations
-from tbot_core.testing.simulation.world import World
+from tbot_core.testing.simulation.invariants import violations
+from tbot_core.testing.simulation.story import Story
+from tbot_core.testing.simulation.world import LEAD_S, World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,6 +22,7 @@ from contextlib import contextmanager
 
 _LONG_LIFE: Final = 10**9
 _MOST_DEATHS: Final = 4
+_KILLS: Final = 0.15
 
 
 @attrs.frozen(kw_only=True)
@@ -66,9 +69,12 @@ class _Rehearsal:
         self._home = home
         self._bot = habits(world)
         self._deaths = world.chances.stream("deaths")
-        self._story = Story(world=world, name=world.names[0])
+        name = world.names[0]
+        rules = self._bot.rules(world.client(name).rules)
+        self._story = Story(world=world, name=name, rules=rules)
 
     def go(self) -> Verdict:
+        self._plan_a_kill()
         self._world.run(self._main)
         journal = open_journal(self._home / "tbot.sqlite")
         try:
@@ -89,6 +95,26 @@ class _Rehearsal:
             faults=Counter(self._world.faults.injected),
             settled_s=tuple(self._story.settled()),
         )
+
+    def _plan_a_kill(self) -> None:
+        """In some seeds somebody touches control/kill, and now and then takes it away again."""
+        stream, world = self._world.chances.stream("kill"), self._world
+        kills, at = stream.happens(_KILLS), stream.between(LEAD_S, world.quiet_from)
+        clears, after = stream.happens(0.5), stream.between(1.0, 600.0)
+        if kills:
+            world.loop.call_at(at, self._kill)
+            if clears:
+                world.loop.call_at(at + after, self._clear)
+
+    def _kill(self) -> None:
+        control.prepare(self._home / "control")
+        disk.write_atomic(self._home / "control" / control.KILL, b"")
+        self._story.killed.append((self._world.loop.time(), float("inf")))
+
+    def _clear(self) -> None:
+        disk.remove(self._home / "control" / control.KILL)
+        since, _ = self._story.killed.pop()
+        self._story.killed.append((since, self._world.loop.time()))
 
     async def _main(self) -> None:
         deaths = self._deaths.whole(0, _MOST_DEATHS) if self._deaths.happens(0.6) else 0
