@@ -1,0 +1,177 @@
+"""Invariants of limits, money and requests: added up anew from the journal's events, by none of the bot's own code."""
+
+from __future__ import annotations
+
+from collections import Counter
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from tbot_core import records
+from tbot_core.model import Leg, OrderType, atoms_of, ticks_of, units_of
+from tbot_core.testing.simulation.facts import effect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import Any
+
+    from tbot_core.journal import Event
+    from tbot_core.testing.simulation.story import Story
+
+_ENDED: Final = frozenset({records.DROPPED, "rejected", "cancelled", "expired"})
+_RETOLD: Final = frozenset({"busted", "corrected"})
+_UNNAMED: Final = frozenset({"F30"})
+
+
+@attrs.define(kw_only=True)
+class _Entry:
+    """An entry as its intent has it: units, and the worst price in ticks."""
+
+    symbol: str
+    strategy: str
+    units: int
+    worst: int
+    ended: bool = False
+    bought: int = 0
+    sold: int = 0
+    paid: int = 0
+
+    @property
+    def cost(self) -> int:
+        """What is left of it, at what it cost, in atoms."""
+        return self.paid * max(self.bought - self.sold, 0) // self.bought if self.bought else 0
+
+    @property
+    def exposure(self) -> int:
+        """What is held of it, and what may still be filled, at the worst."""
+        return self.cost + (0 if self.ended else max(self.units - self.bought, 0) * self.worst)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it takes a place: something is held, or may still be filled."""
+        return self.bought > self.sold or not (self.ended or self.bought >= self.units)
+
+
+class _Ledger:
+    """Entries by their signal, as the events tell of them one after the other."""
+
+    def __init__(self, band: Decimal) -> None:
+        self._band = band
+        self.entries: dict[str, _Entry] = {}
+        self._of: dict[str, tuple[str, Leg]] = {}
+        self._prices: dict[str, float] = {}
+
+    def take(self, event: Event) -> _Entry | None:
+        """Take an event in; the entry, where it intends one."""
+        payload, cid = event.payload, event.cid
+        if event.kind == records.DECISION and cid is not None:
+            self._prices[cid] = payload["price"]
+        elif event.kind == records.INTENDED and cid is not None:
+            return self._intended(cid, payload)
+        elif event.kind == records.ADJUSTMENT:
+            self._adjusted(payload)
+        elif cid in self._of:
+            signal, leg = self._of[cid]
+            entry = self.entries[signal]
+            entry.ended |= leg is Leg.ENTRY and event.kind in _ENDED
+            if event.kind == "fill":
+                self._filled(entry, leg, payload)
+        return None
+
+    def _intended(self, cid: str, payload: Mapping[str, Any]) -> _Entry | None:
+        signal, leg = records.signal_of(payload["signal"]), Leg(payload["leg"])
+        self._of[cid] = signal.text, leg
+        if leg is not Leg.ENTRY:
+            return None
+        market = payload["type"] == OrderType.MARKET.value
+        worst = self._prices[cid] * float(1 + self._band) if market else float(payload["limit_price"])
+        entry = _Entry(
+            symbol=signal.symbol,
+            strategy=signal.strategy,
+            units=units_of(Decimal(payload["quantity"])),
+            worst=ticks_of(worst) - market,
+        )
+        self.entries[signal.text] = entry
+        return entry
+
+    @staticmethod
+    def _filled(entry: _Entry, leg: Leg, payload: Mapping[str, Any]) -> None:
+        units = units_of(Decimal(payload["quantity"]))
+        if leg is Leg.ENTRY:
+            entry.bought += units
+            entry.paid += units * ticks_of(float(payload["price"]))
+        else:
+            entry.sold += units
+
+    def _adjusted(self, payload: Mapping[str, Any]) -> None:
+        held = [one for one in self.entries.values() if one.symbol == payload["symbol"] and one.bought > one.sold]
+        for entry in held:
+            entry.sold += units_of(Decimal(payload["quantity"]))
+
+
+def _i3(story: Story) -> Iterator[str]:
+    """With each entry that is written down, the worst case of all that is held and worked lies within the limits."""
+    risk, ledger, equity = story.rules.risk, _Ledger(story.rules.risk.price_band_pct), 0
+    for event in story.events:
+        if event.kind == records.SESSION_OPENED:
+            equity = atoms_of(Decimal(event.payload["equity"]))
+        entry = ledger.take(event)
+        if entry is None:
+            continue
+        entries = ledger.entries.values()
+        sent = sum(1 for one in entries if one.strategy == entry.strategy)
+        of_symbol = sum(one.exposure for one in entries if one.symbol == entry.symbol)
+        figures = (
+            ("gross exposure", sum(one.exposure for one in entries), int(equity * risk.max_gross_exposure)),
+            (f"exposure in {entry.symbol}", of_symbol, int(equity * risk.max_risk_per_trade)),
+            ("positions and entries", sum(1 for one in entries if one.alive), risk.max_open_positions),
+            (f"entries of {entry.strategy}", sent, risk.max_trades),
+        )
+        yield from (f"{event.cid}: {what} {much}, {most} allowed" for what, much, most in figures if much > most)
+
+
+def _i5(story: Story) -> Iterator[str]:
+    """Each order's executions have cost, in the journal and at the venue, the same to the atom."""
+    if story.held is None or story.struck & _UNNAMED:
+        return
+    there: Counter[str] = Counter()
+    for fact in story.facts:
+        if fact.fill is not None and fact.ours:
+            there[fact.client_order_id] += fact.atoms
+    here: Counter[str] = Counter()
+    told: dict[tuple[str, str], int] = {}
+    for event in story.events:
+        if event.kind != "fill" and event.kind not in _RETOLD:
+            continue
+        fill = records.fill_of(event.cid or "", event.payload)
+        if fill is None or not event.cid:
+            continue
+        mark = event.cid, fill.execution_id
+        atoms = 0 if event.kind == "busted" else effect(fill)[1]
+        here[event.cid] += atoms - told.get(mark, 0)
+        told[mark] = atoms
+    lost = {cid for cid, record in story.orders.items() if not record.terminal}
+    for cid in sorted({*there, *here} - lost):
+        if there[cid] != here[cid]:
+            yield f"{cid} moved {here[cid]} atoms in the journal, {there[cid]} at the venue"
+
+
+def _i18(story: Story) -> Iterator[str]:
+    """No request is one too many for the limit that the venue names."""
+    turned = [request for request in story.way.requests if request.outcome == "429"]
+    for request in turned:
+        yield f"{request.kind} {request.client_order_id} at {request.at:.3f} s was one too many in a minute"
+
+
+def _latch(story: Story) -> Iterator[str]:
+    """After the daily loss latch nothing is entered, in this life or another."""
+    latched = False
+    for event in story.events:
+        if event.kind == records.RISK and event.payload["what"] == "daily loss latch":
+            latched = True
+        elif latched and event.kind == records.INTENDED and event.payload["leg"] == Leg.ENTRY.value:
+            yield f"{event.cid} was entered after the daily loss latch"
+
+
+MONEY: Final[tuple[Callable[[Story], Iterator[str]], ...]] = (_i3, _i5, _i18, _latch)

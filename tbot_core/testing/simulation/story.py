@@ -1,0 +1,83 @@
+"""All that is known of a seed when it is over: what is true at the venue, what was written down, what the bot held."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import attrs
+
+from tbot_core import records
+from tbot_core.decide import Rules
+from tbot_core.journal import Event
+from tbot_core.model import Leg, SignalId, units_of
+from tbot_core.orders import BROKER_WORDS, OrderRecord
+from tbot_core.testing.simulation.bot import Life
+from tbot_core.testing.simulation.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tbot_core.testing.simulation.facts import Fact
+    from tbot_core.testing.simulation.way import Way
+
+
+@attrs.define(kw_only=True)
+class Story:
+    """All that is known of a seed when it is over; what the last life held is None when it did not end in order."""
+
+    world: World
+    name: str
+    rules: Rules
+    lives: list[Life] = attrs.field(factory=list)
+    events: list[Event] = attrs.field(factory=list)
+    killed: list[tuple[float, float]] = attrs.field(factory=list)
+    held: dict[str, int] | None = None
+    foreign: dict[str, Decimal] = attrs.field(factory=dict)
+    orders: dict[str, OrderRecord] = attrs.field(factory=dict)
+
+    @property
+    def way(self) -> Way:
+        """The way to the venue."""
+        return self.world.way(self.name)
+
+    @property
+    def facts(self) -> list[Fact]:
+        """What is true at the venue."""
+        return self.way.exchange.floor.books.facts
+
+    @property
+    def struck(self) -> set[str]:
+        """The faults that did strike."""
+        return {name for name, count in self.world.faults.injected.items() if count}
+
+    def end(self, life: Life) -> None:
+        """Take in what the last life knew at its end."""
+        if life.session is not None:
+            run = life.session.run
+            self.held = run.desk.portfolio.holdings
+            self.foreign = dict(life.session.tender.foreign)
+            self.orders = dict(run.execution.orders)
+
+    def intents(self) -> dict[str, tuple[SignalId, Leg, int]]:
+        """Signal, leg and units of every order that was written down."""
+        return {
+            event.cid: (
+                records.signal_of(event.payload["signal"]),
+                Leg(event.payload["leg"]),
+                units_of(Decimal(event.payload["quantity"])),
+            )
+            for event in self.events
+            if event.kind == records.INTENDED and event.cid is not None
+        }
+
+    def settled(self) -> Iterator[float]:
+        """Seconds from each doubt about an order to the word that ended it."""
+        since: dict[str, Event] = {}
+        for event in self.events:
+            if event.cid is None:
+                continue
+            if event.kind == records.NO_ANSWER:
+                since.setdefault(event.cid, event)
+            elif event.kind in BROKER_WORDS and event.cid in since:
+                yield max(0.0, (event.applied - since.pop(event.cid).applied).total_seconds())
