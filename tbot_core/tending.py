@@ -98,6 +98,7 @@ class Tender:
         self._conditions.withdraw(Cause.UNKNOWN)
         if snapshot is None:
             return None
+        self._desk.standing.grant(snapshot.account.buying_power)
         findings = compare(self._books(listed), snapshot)
         self._conditions.reconciled(clean=self._settle(findings, listed))
         return findings.verdict
