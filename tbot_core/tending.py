@@ -69,6 +69,7 @@ class Tender:
         self._clock = clock
         self._conditions = conditions
         self.foreign: dict[str, Decimal] = {}
+        self.believed = False
         self._since = since - MARGIN
         self._doubts: dict[str, _Doubt] = {}
         self._next_reading = 0.0
@@ -98,6 +99,7 @@ class Tender:
         self._conditions.withdraw(Cause.UNKNOWN)
         if snapshot is None:
             return None
+        self.believed = True
         self._desk.standing.grant(snapshot.account.buying_power)
         findings = compare(self._books(listed), snapshot)
         self._conditions.reconciled(clean=self._settle(findings, listed))
