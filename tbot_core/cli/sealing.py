@@ -13,7 +13,7 @@ from tbot_core.seams import disk
 from tbot_core.seams.secret import SHOWN
 from tbot_core.settings import Instance, read
 from tbot_core.vault import content, rotation
-from tbot_core.vault.categories import CATEGORIES
+from tbot_core.vault.categories import CATEGORIES, ENV_FILE
 from tbot_core.vault.codes import Code, together
 from tbot_core.vault.schemas import judge
 from tbot_core.vault.vault import Standing
@@ -57,8 +57,11 @@ def shown(home: Path | None, category: str | None = None) -> tuple[Shown, ...]:
 
 
 def verified(home: Path | None) -> tuple[VaultError, ...]:
-    """What is wrong with the encrypted files and their keys."""
-    return vault_at(home, mending=True, ready=False).verify(known(home))
+    """What is wrong with the encrypted files and their keys, and with `.env` as it is found at a start."""
+    fault = read(Instance.at(home)).env.fault
+    found = vault_at(home, mending=True, ready=False).verify(known(home))
+    first = (fault,) if isinstance(fault, VaultError) and fault.message not in {it.message for it in found} else ()
+    return (*first, *found)
 
 
 def accesses(home: Path | None, *, verify: bool) -> tuple[tuple[Line, ...], Anchor | None]:
@@ -217,12 +220,17 @@ def known(home: Path | None) -> Schemas:
 def hold_together(home: Path | None, contents: Mapping[str, bytes]) -> None:
     """Settings of env, env_bot or both must hold together with the others, as at a start of paper trading.
 
-    Where `.env` cannot be opened the others cannot be found: then `tbot check` judges afterwards.
+    Where `.env` cannot be opened the others cannot be found: then `tbot check` judges afterwards. Raises VaultError for
+    settings that name another key of themselves than a start would look for.
     """
     from tbot_core.cli.config import declared
     from tbot_core.settings import load
+    from tbot_core.settings.access import vault
     from tbot_core.settings.files import parse
+    from tbot_core.settings.sources import deployment_of
 
+    if "env" in contents:
+        vault(Instance.at(home), deployment_of(parse(ENV_FILE, contents["env"])), ready=False)
     sources = read(Instance.at(home))
     if sources.env.fault is not None:
         return

@@ -24,7 +24,7 @@ def vault(instance: Instance, deployment: Deployment, *, live: bool = False, rea
 
     `live` refuses loose file modes, and asks no plugin for keys that nobody approved.
     With `ready` the audit log's key is made where there is neither one nor a log. Raises VaultError where the keys'
-    provider cannot serve, and where ENV_ENC_KEY_PATH and TBOT_ENV_ENC_KEY_PATH disagree.
+    provider cannot serve, and where ENV_ENC_KEY_PATH names another key than the one that opens `.env.enc`.
     """
     from tbot_core.audit import log_path, open_vault
     from tbot_core.clock import SystemClock

@@ -16,6 +16,7 @@ Shape = Literal["text", "sections", "object"]
 """Settings; an object of one object for each plugin or user; one object of fields."""
 
 ENV_KEY_VARIABLE: Final = "TBOT_ENV_ENC_KEY_PATH"
+_ENV_KEY_PATH: Final = "storage/keys/env_enc.key"
 ENV_FILE: Final = ".env.enc"
 AUDIT: Final = "audit"
 """The key of the audit log has a place among the keys, and no file of its own."""
@@ -140,21 +141,22 @@ CATEGORIES: Final[dict[str, Category]] = {
 def place(category: str, instance: Home, deployment: Deployment) -> Place:
     """Where a category lies; its file is of use only where one exists. Raises KeyError for an unknown category.
 
-    The key of `.env.enc` is named by the variable TBOT_ENV_ENC_KEY_PATH first: the setting lies inside the file.
+    The key of `.env.enc` is named by the variable TBOT_ENV_ENC_KEY_PATH alone: the setting lies inside the file.
     """
     kind, home = CATEGORIES[category], instance.home
-    key = getattr(deployment, kind.key_field)
-    if category == "env":
-        key = environ.variable(ENV_KEY_VARIABLE) or key
+    key = _env_key() if category == "env" else getattr(deployment, kind.key_field)
     file = ENV_FILE if kind.file_field is None else f"{getattr(deployment, kind.file_field)}{kind.suffix}"
     return Place(category=category, logical=kind.logical, key=home / key, file=home / file, home=home)
 
 
 def env_key_disagrees(instance: Home, deployment: Deployment) -> bool:
-    """Whether ENV_ENC_KEY_PATH was set, and to another file than TBOT_ENV_ENC_KEY_PATH names."""
-    used, said = environ.variable(ENV_KEY_VARIABLE), deployment.env_enc_key_path
-    silent = said == attrs.fields_dict(type(deployment))["env_enc_key_path"].default
-    return used is not None and not silent and instance.home / used != instance.home / said
+    """Whether ENV_ENC_KEY_PATH was set, and to another file than the one that opens `.env.enc` at a start."""
+    said = deployment.env_enc_key_path
+    return said != _ENV_KEY_PATH and instance.home / _env_key() != instance.home / said
+
+
+def _env_key() -> str:
+    return environ.variable(ENV_KEY_VARIABLE) or _ENV_KEY_PATH
 
 
 def audit_place(instance: Home) -> Place:

@@ -237,10 +237,20 @@ def test_a_key_of_two_categories_is_found(home: Path) -> None:
 
 
 def test_two_names_of_the_first_key_must_agree(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment and `.env` may not name different key files of `.env.enc`."""
-    said(home, "set", "env", "--from-json", "-", code=0, typed='{"ENV_ENC_KEY_PATH": "storage/keys/other.key"}')
-    monkeypatch.setenv("TBOT_ENV_ENC_KEY_PATH", "storage/keys/env_enc.key")
-    assert sentence(Code.ENV_KEY_DISAGREES, "env", "storage/keys/env_enc.key") in said(home, "upgrade", code=3)
+    """The environment and `.env` may not name different key files of `.env.enc`: no start would find the other."""
+    used, other = (home / f"storage/keys/{name}.key" for name in ("env_enc", "other"))
+    refusal = sentence(Code.ENV_KEY_DISAGREES, "env", "storage/keys/env_enc.key")
+    moved = ("set", "env", "--from-json", "-"), json.dumps({"ENV_ENC_KEY_PATH": "storage/keys/other.key"})
+    assert refusal in said(home, *moved[0], code=3, typed=moved[1])
+    assert not other.exists()
+    monkeypatch.setenv("TBOT_ENV_ENC_KEY_PATH", "storage/keys/other.key")
+    shutil.copy(used, other)
+    said(home, *moved[0], code=0, typed=moved[1])
+    said(home, "verify", code=0)
+    monkeypatch.delenv("TBOT_ENV_ENC_KEY_PATH")
+    for command in ("verify", "upgrade", "rotate", "backup"):
+        assert refusal in said(home, command, code=3, typed="correct horse battery\n")
+    assert f"fail secrets {refusal}" in said(home, code=3, of="check")
 
 
 def test_one_command_writes_at_a_time(home: Path) -> None:

@@ -120,7 +120,7 @@ def test_the_names_that_tokens_bear_never_change() -> None:
 
 
 def test_the_variable_names_the_key_of_env_first(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """TBOT_ENV_ENC_KEY_PATH counts, since the setting lies inside the file; where both are said they must agree."""
+    """TBOT_ENV_ENC_KEY_PATH counts, since the setting lies inside the file; what is said there must agree."""
     monkeypatch.setenv("TBOT_ENV_ENC_KEY_PATH", "storage/keys/mine.key")
     vault = bench.vault()
     vault.make_key("env")
@@ -129,6 +129,10 @@ def test_the_variable_names_the_key_of_env_first(bench: Any, monkeypatch: pytest
     bench.deployment = Deployment(env_enc_key_path="storage/keys/other.key")
     assert code_of(bench.vault) is Code.ENV_KEY_DISAGREES
     bench.deployment = Deployment(env_enc_key_path=str(bench.path("storage/keys/mine.key")))
+    bench.vault()
+    monkeypatch.delenv("TBOT_ENV_ENC_KEY_PATH")
+    assert code_of(bench.vault) is Code.ENV_KEY_DISAGREES
+    bench.deployment = Deployment(env_enc_key_path=str(bench.path("storage/keys/env_enc.key")))
     bench.vault()
 
 
