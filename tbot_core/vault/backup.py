@@ -71,6 +71,8 @@ def make(vault: Vault, path: Path, seal: Seal) -> None:
             parts |= _gathered(vault, category, stack)
         if isinstance(vault.store.keys, Passphrase):
             parts[_HEADER] = disk.read_bytes(vault.store.keys.path)
+        if path.is_relative_to(vault.instance.home):
+            _sweep(path)
         seal.write(path, parts, prove=prove, system=vault.system)
 
 
@@ -152,6 +154,13 @@ def _gathered(vault: Vault, category: str, stack: ExitStack) -> dict[str, bytes 
     if found:
         vault.note("export", category, "ok", "" if ring.cur is None else ring.cur.name)
     return found
+
+
+def _sweep(path: Path) -> None:
+    """Takes away what killed backups left beside it: nobody else writes backups into this instance meanwhile."""
+    for left in disk.entries(path.parent):
+        if left.name.startswith(".") and left.name.endswith(f"{path.suffix}.new"):
+            disk.remove(left)
 
 
 def _prove(backup: Backup, place: Callable[[str], Place]) -> None:

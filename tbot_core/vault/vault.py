@@ -10,7 +10,7 @@ import attrs
 
 from tbot_core.clock import Clock
 from tbot_core.contracts import KeyProvider
-from tbot_core.errors import VaultError
+from tbot_core.errors import TbotError, VaultError
 from tbot_core.policy import Deployment
 from tbot_core.seams import chance, private
 from tbot_core.seams.private import System
@@ -32,7 +32,10 @@ Action = Literal["open", "decrypt", "deny", "write", "rotate", "export", "retire
 
 @attrs.frozen(kw_only=True)
 class Access:
-    """What the audit log is told of an access; `outcome` is ok, begun or a code, `key_id` names the key or is empty."""
+    """What the audit log is told of an access; `key_id` names the key or is empty.
+
+    `outcome` is ok, begun, a code, or failed for what has none.
+    """
 
     action: Action
     category: str
@@ -228,8 +231,8 @@ class Vault:
         self.note(action, category, "begun")
         try:
             yield
-        except VaultError as error:
-            self.note("deny", category, error.code)
+        except TbotError as error:
+            self.note("deny", category, error.code if isinstance(error, VaultError) else "failed")
             raise
         self.note(action, category, "ok")
 

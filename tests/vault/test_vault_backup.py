@@ -157,14 +157,16 @@ def test_a_backup_that_would_not_open_is_not_written(filled: Any) -> None:
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EROFS])
 def test_a_failing_disk_leaves_the_earlier_backup(filled: Any, number: int) -> None:
-    """At whichever call it fails: a typed error, no leftover, and what was there before."""
+    """At whichever call it fails: a typed error, told to the log, no leftover, and what was there before."""
     before = made(filled).read_bytes()
     count = len(filled.disk.calls)
     for position in range(count):
         filled.quiet()
         filled.disk.fails_at, filled.disk.fault = position, OSError(number, os.strerror(number))
-        with pytest.raises((VaultError, AccessError)):
+        with pytest.raises((VaultError, AccessError)) as refused:
             made(filled)
+        outcome = refused.value.code if isinstance(refused.value, VaultError) else "failed"
+        assert filled.notes.words[-1] == ("deny", "every category", outcome)
         filled.quiet()
         found = filled.path("backup.tbot").read_bytes()
         assert found == before or position == count - 1
@@ -185,6 +187,25 @@ def test_cp21_a_backup_that_is_killed_leaves_the_earlier_one(filled: Any, died: 
     restored(filled, made(filled))
     assert content(filled.path("other")) == content(filled.instance.home)
     assert not list(filled.instance.home.glob(".backup*"))
+
+
+def test_what_a_killed_backup_left_is_taken_away_by_the_next(filled: Any, died: type[BaseException]) -> None:
+    """Under whatever date it was begun; in a folder outside, where others may be writing theirs, it stays."""
+    made(filled)
+    filled.disk.fails_at, filled.disk.fault = len(filled.disk.calls) - 2, died()
+    filled.disk.calls.clear()
+    with pytest.raises(died):
+        backup.make(filled.vault(), filled.path("backup-of-yesterday.tbot"), SEAL)
+    filled.quiet()
+    left = filled.path(".backup-of-yesterday.tbot.new")
+    outside = filled.path("other")
+    outside.mkdir()
+    shutil.copy(left, outside)
+    backup.make(beside(filled).vault(), filled.path("theirs.tbot"), SEAL)
+    assert left.exists()
+    made(filled)
+    assert not left.exists()
+    assert (outside / left.name).exists()
 
 
 @pytest.mark.slow
