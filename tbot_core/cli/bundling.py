@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 SUFFIX: Final = ".tbot"
 _OUTSIDE: Final = "storage/outside"
-_OTHERS: Final = frozenset({"machine", "backup"})
+_OTHERS: Final = frozenset({"machine", "plugins", "backup"})
 """What a drill is not about."""
 
 
@@ -123,11 +123,12 @@ def restored(home: Path | None, file: Path, passphrase: Secret) -> tuple[str, ..
 def drilled(home: Path | None, file: Path, passphrase: Secret) -> tuple[tuple[str, ...], tuple[Row, ...]]:
     """Restore a backup in memory, with its keys in files, check what came of it, and leave nothing behind.
 
-    Returns its categories and the rows of `tbot check`, but for those about the machine. Paths that lead outside of
-    the instance lead into it for as long as this lasts, so that nothing that stands is touched. The instance at `home`
-    is only told, in its audit log, where it has one and its key.
+    Returns its categories and the rows of `tbot check`, but for those about what no backup holds. Paths that lead
+    outside of the instance lead into it for as long as this lasts, so that nothing that stands is touched. The instance
+    at `home` is only told, in its audit log, where it has one and its key.
     """
     from tbot_core.cli.check import checked
+    from tbot_core.cli.init import ignore
     from tbot_core.seams.editor import in_memory
 
     _tell(home)
@@ -138,6 +139,7 @@ def drilled(home: Path | None, file: Path, passphrase: Secret) -> tuple[tuple[st
     ):
         instance = Instance(folder)
         done = _put_inside(instance, found)
+        ignore(instance)
         rows = tuple(row for row in checked(folder) if row.subject not in _OTHERS)
     return done, rows
 

@@ -42,6 +42,7 @@ def edit(name: str, data: bytes, *, folder: Path = MEMORY, mounts: Path = MOUNTS
 def in_memory(*, folder: Path = MEMORY, mounts: Path = MOUNTS) -> Iterator[Path]:
     """A new folder for its owner alone on a file system in memory; what lies in it is overwritten and removed.
 
+    Its name bears the process's number, so that one which a killed process left can be told.
     `mounts` says what is memory. Raises AccessError where `folder` is not.
     """
     if not _is_memory(folder, mounts):
@@ -49,7 +50,7 @@ def in_memory(*, folder: Path = MEMORY, mounts: Path = MOUNTS) -> Iterator[Path]
             f"{folder} is no file system in memory, so there is no safe place for what is decrypted.",
             "Mount a tmpfs there.",
         )
-    work = Path(tempfile.mkdtemp(prefix="tbot-", dir=folder))
+    work = Path(tempfile.mkdtemp(prefix=f"tbot-{os.getpid()}-", dir=folder))
     try:
         yield work
     finally:

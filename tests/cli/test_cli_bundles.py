@@ -128,9 +128,11 @@ def test_a_drill_restores_in_memory_and_leaves_nothing(home: Path, tmp_path: Pat
     said = run(home, "restore", str(file), "--verify")
     assert "The backup opens." in said
     assert "`tbot check` passes" in said
+    assert "ignore" not in said
+    assert "plugins" not in said
     assert files(home) == before
     assert '"action":"open","actor"' in (home / "data/audit.log").read_text()
-    assert not list(editor.MEMORY.glob("tbot-*/**/.env_bot.enc"))
+    assert not list(editor.MEMORY.glob(f"tbot-{os.getpid()}-*"))
     found = json.loads(run(tmp_path / "nowhere", "restore", str(file), "--verify", "--json"))
     assert found["passed"]
     assert found["categories"] == ["env", "env_bot", "smtp", "bot_identity"]
