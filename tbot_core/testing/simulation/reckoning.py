@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from tbot_core.testing.simulation.story import Story
 
 _ENDED: Final = frozenset({records.DROPPED, "rejected", "cancelled", "expired"})
-_RETOLD: Final = frozenset({"busted", "corrected"})
-_UNNAMED: Final = frozenset({"F30"})
+_EXECUTED: Final = frozenset({"fill", "busted", "corrected"})
+_UNNAMED: Final = frozenset({"F29", "F30"})
 
 
 @attrs.define(kw_only=True)
@@ -135,17 +135,17 @@ def _i5(story: Story) -> Iterator[str]:
     """Each order's executions have cost, in the journal and at the venue, the same to the atom."""
     if story.held is None or story.struck & _UNNAMED:
         return
-    there: Counter[str] = Counter()
+    there, ours = Counter[str](), story.intents()
     for fact in story.facts:
-        if fact.fill is not None and fact.ours:
+        if fact.fill is not None and fact.client_order_id in ours:
             there[fact.client_order_id] += fact.atoms
     here: Counter[str] = Counter()
     told: dict[tuple[str, str], int] = {}
     for event in story.events:
-        if event.kind != "fill" and event.kind not in _RETOLD:
+        if event.kind not in _EXECUTED or event.cid not in ours:
             continue
-        fill = records.fill_of(event.cid or "", event.payload)
-        if fill is None or not event.cid:
+        fill = records.fill_of(event.cid, event.payload)
+        if fill is None:
             continue
         mark = event.cid, fill.execution_id
         atoms = 0 if event.kind == "busted" else effect(fill)[1]

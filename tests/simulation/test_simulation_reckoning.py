@@ -1,0 +1,157 @@
+"""The invariants of limits, money and requests see what breaks them, and nothing else."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tbot_core import records
+from tbot_core.journal import Event
+from tbot_core.model import Leg, Order
+from tbot_core.testing.simulation.facts import Fact, effect
+from tbot_core.testing.simulation.reckoning import MONEY
+from tbot_core.testing.simulation.story import Story
+from tbot_core.testing.simulation.way import Request
+from tbot_core.testing.simulation.world import World
+from tbot_core.testing.trades import fill, order, rules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+MOMENT = dt.datetime(2026, 3, 3, 15, tzinfo=dt.UTC)
+
+
+class Told:
+    """A journal written by hand: 10,000 USD, gross exposure up to 6,000, 4,000 a trade, two positions."""
+
+    def __init__(self) -> None:
+        self.story = Story(
+            world=World(1, ()),
+            name="alpha",
+            rules=rules(
+                max_gross_exposure="0.6", max_risk_per_trade="0.4", max_open_positions=2, max_trades=3, weights=(1,) * 9
+            ),
+        )
+        self.event(records.SESSION_OPENED, {"equity": "10000"})
+
+    def event(self, kind: str, payload: Mapping[str, Any], cid: str | None = None) -> None:
+        """One more event."""
+        seq = len(self.story.events) + 1
+        self.story.events.append(
+            Event(
+                seq=seq,
+                kind=kind,
+                cid=cid,
+                payload=payload,
+                source=None,
+                received=MOMENT,
+                applied=MOMENT,
+                hash=f"{seq}",
+            )
+        )
+
+    def intend(self, *orders: Order) -> None:
+        """Orders are written down."""
+        for one in orders:
+            self.event(records.INTENDED, records.order_payload(one), one.client_order_id)
+
+    def filled(self, one: Order, price: str) -> None:
+        """All of an order is filled, here and at the venue."""
+        done = fill(one, price)
+        cid = one.client_order_id
+        self.event("fill", {"words": ""} | records.fill_payload(done), cid)
+        units, atoms = effect(done)
+        fact = Fact(
+            at=MOMENT,
+            kind="execution",
+            ours=True,
+            client_order_id=cid,
+            symbol=one.symbol,
+            units=units,
+            atoms=atoms,
+            fill=done,
+        )
+        self.story.facts.append(fact)
+
+    def violations(self, number: str) -> list[str]:
+        """What is violated of one number."""
+        check = next(check for check in MONEY if check.__name__ == f"_{number.lower()}")
+        return [*check(self.story)]
+
+
+@pytest.fixture
+def told() -> Iterator[Told]:
+    """An empty journal."""
+    one = Told()
+    yield one
+    one.story.world.loop.finish()
+
+
+def buy(symbol: str, quantity: str = "30") -> Order:
+    """An entry at 100 USD."""
+    return order(name=f"buy-{symbol}", symbol=symbol, quantity=quantity, limit="100")
+
+
+def test_i3_counts_what_works_at_its_worst_and_what_is_held_at_its_cost(told: Told) -> None:
+    """Entries up to the limit pass; one more share beyond it is a violation, whether the others have filled or not."""
+    told.intend(buy("A"))
+    told.filled(buy("A"), "90")
+    told.intend(buy("B", "33"))
+    assert told.violations("I3") == []
+    told.intend(buy("C", "1"))
+    assert [words.split(": ")[1] for words in told.violations("I3")] == [
+        "gross exposure 61000000000000, 60000000000000 allowed",
+        "positions and entries 3, 2 allowed",
+    ]
+    told.event(records.NO_ANSWER, {"words": ""}, "buy-B")
+    told.intend(buy("D", "1"))
+    assert any("entries of open 4, 3 allowed" in words for words in told.violations("I3"))
+
+
+def test_i3_lets_go_of_what_has_ended(told: Told) -> None:
+    """A cancelled entry and a closed position leave room; one in doubt does not."""
+    told.intend(buy("A", "40"), buy("B", "20"))
+    told.event("cancelled", {"words": ""}, "buy-A")
+    told.filled(buy("B", "20"), "100")
+    leave = order(Leg.EXIT, name="sell-B", symbol="B", quantity="20")
+    told.intend(leave)
+    told.filled(leave, "101")
+    told.intend(buy("C", "40"))
+    assert told.violations("I3") == []
+    told.event(records.NO_ANSWER, {"words": ""}, "buy-C")
+    told.event(records.LOST, {}, "buy-C")
+    over = order(name="buy-C-again", symbol="D", quantity="21", limit="100")
+    told.intend(over)
+    assert any("gross exposure" in words for words in told.violations("I3"))
+
+
+def test_i5_compares_money_order_by_order(told: Told) -> None:
+    """What the journal says an order cost is what it cost, to the atom; a fill that it lacks is a violation."""
+    one, other = buy("A"), buy("B")
+    told.intend(one, other)
+    told.filled(one, "99.5")
+    told.story.held = {}
+    assert told.violations("I5") == []
+    told.filled(other, "99.5")
+    told.story.events.pop()
+    assert [words.split()[0] for words in told.violations("I5")] == ["buy-B"]
+
+
+def test_i18_sees_a_request_beyond_the_venues_limit(told: Told) -> None:
+    """Requests that the venue turned away for its own limit are violations, those of a storm are not."""
+    told.story.way.requests.append(Request(at=1.0, kind="submit", client_order_id="x", outcome="429 storm"))
+    assert told.violations("I18") == []
+    told.story.way.requests.append(Request(at=1.0, kind="cancel", client_order_id="x", outcome="429"))
+    assert told.violations("I18") == ["cancel x at 1.000 s was one too many in a minute"]
+
+
+def test_nothing_is_entered_after_the_daily_loss_latch(told: Told) -> None:
+    """Exits go on; an entry after the latch is a violation."""
+    told.intend(buy("A"))
+    told.event(records.RISK, {"what": "daily loss latch", "cause": "", "value": "0", "limit": "0"})
+    told.intend(order(Leg.EXIT, name="sell-A", symbol="A"))
+    assert told.violations("LATCH") == []
+    told.intend(buy("B", "1"))
+    assert len(told.violations("LATCH")) == 1
