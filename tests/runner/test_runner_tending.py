@@ -1,0 +1,310 @@
+"""Looking after orders in flight: what is in doubt is asked for, and a reading is believed when another agrees."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import closing
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+
+from tbot_core import records
+from tbot_core.clock import ManualClock
+from tbot_core.conditions import Conditions, recall
+from tbot_core.contracts import Holding, OrderReport, Snapshot, VenueRules
+from tbot_core.desk import Desk
+from tbot_core.errors import OutcomeUnknown, Unavailable
+from tbot_core.execution import Execution, Minutes, Venue
+from tbot_core.journal import open_journal
+from tbot_core.model import Account, Leg, OrderState, RiskState, atoms_of
+from tbot_core.reconcile import Verdict
+from tbot_core.states import Cause, States
+from tbot_core.tending import IN_FLIGHT_S, LEAST_WINDOW_S, Tender
+from tbot_core.testing.trades import fill, proposal, rules, session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from tbot_core.contracts import BrokerEvent, Permit
+    from tbot_core.journal import Journal
+    from tbot_core.model import Order, SignalId
+
+ACCOUNT = Account(account_id="A1", equity=Decimal(100_000), cash=Decimal(100_000), buying_power=Decimal(5000))
+QUERIES = VenueRules(query_by_cid=True)
+
+
+class Told:
+    """A broker that shows what it is given: `shown` in turn, the last one for ever; None is a reading that failed."""
+
+    def __init__(self, venue: VenueRules) -> None:
+        self.rules = venue
+        self.shown: list[Snapshot | None] = [Snapshot(account=ACCOUNT)]
+        self.found: dict[str, OrderReport] = {}
+        self.deaf = False
+        self.readings = self.questions = 0
+
+    async def connect(self) -> Account:
+        """Log in."""
+        return ACCOUNT
+
+    async def account(self) -> Account:
+        """The money."""
+        return ACCOUNT
+
+    async def submit(self, order: Order, permit: Permit) -> None:
+        """Take an order and never answer."""
+        permit.redeem()
+        raise OutcomeUnknown(f"{order.client_order_id}: time-out")
+
+    async def cancel(self, client_order_id: str) -> None:
+        """Take a request."""
+
+    async def replace(self, client_order_id: str, order: Order) -> None:
+        """Take a request."""
+
+    async def poll(self) -> Sequence[BrokerEvent]:
+        """Nothing is streamed."""
+        return ()
+
+    async def find(self, client_order_id: str) -> OrderReport | None:
+        """What it knows of one order."""
+        self.questions += 1
+        if self.deaf:
+            raise Unavailable("no way")
+        return self.found.get(client_order_id)
+
+    async def snapshot(self, since: datetime) -> Snapshot:
+        """The next of what it shows."""
+        assert since < session().open
+        self.readings += 1
+        shown = self.shown.pop(0) if len(self.shown) > 1 else self.shown[0]
+        if shown is None:
+            raise Unavailable("no way")
+        return shown
+
+    async def close(self) -> None:
+        """Log out."""
+
+
+def name(signal: SignalId, leg: Leg, attempt: int) -> str:
+    """A readable client order id."""
+    return f"{signal.symbol} {leg.value}" + (f" {attempt}" if attempt > 1 else "")
+
+
+class Bench:
+    """A desk whose orders are never answered, and somebody who looks after them."""
+
+    def __init__(self, journal: Journal, venue: VenueRules = QUERIES) -> None:
+        self.journal = journal
+        self.broker = Told(venue)
+        self.clock = ManualClock(session().open)
+        self.desk = Desk(rules(venue=venue), session(), atoms_of(Decimal(100_000)), name)
+        told = Venue(broker=self.broker, name="told", account_id="A1")
+        self.execution = Execution(journal, told, self.desk, self.clock, lambda _entries: None)
+        self.conditions = Conditions(self.execution, self.clock, self._impose, States())
+        self.tender = Tender(self.execution, self.desk, self.clock, self.conditions, session().open)
+
+    def _impose(self, state: RiskState) -> None:
+        self.desk.standing.imposed = state
+
+    def enter(self) -> Order:
+        """Send the entry of AAA, of which nobody hears."""
+        asyncio.run(self.execution.carry_out(Minutes(decisions=self.desk.decide([proposal()]))))
+        return self.execution.orders["AAA entry"].order
+
+    def hold(self) -> Order:
+        """The entry of AAA, known to be filled."""
+        entry = self.enter()
+        self.broker.found["AAA entry"] = report(entry, "fill", "7")
+        self.broker.shown = [reading(report(entry, "fill", "7"), AAA="7")]
+        self.later(IN_FLIGHT_S + 1)
+        assert self.desk.portfolio.holdings == {"AAA": 7_000_000}
+        return entry
+
+    def read(self) -> Verdict | None:
+        """Read the account."""
+        return asyncio.run(self.tender.read())
+
+    def later(self, seconds: float) -> None:
+        """Some time passes, then a round is made."""
+        asyncio.run(self.clock.sleep(seconds))
+        asyncio.run(self.tender.tend())
+
+    def count(self, kind: str) -> int:
+        """How many events of a kind are in the journal."""
+        return len(list(self.journal.events(kind=kind)))
+
+    @property
+    def state(self) -> OrderState:
+        """The entry's state."""
+        return self.execution.orders["AAA entry"].state
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """A bench at a broker that can be asked for one order."""
+    with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
+        yield Bench(journal)
+
+
+def report(of: Order, kind: str = "acknowledged", filled: str = "0") -> OrderReport:
+    """What the broker knows of an order."""
+    fills = (fill(of, "100", filled),) if Decimal(filled) else ()
+    return OrderReport(
+        client_order_id=of.client_order_id,
+        broker_order_id="b1",
+        kind=kind,
+        symbol=of.symbol,
+        buy=of.buy,
+        quantity=of.quantity,
+        time=session().open,
+        filled=Decimal(filled),
+        average_price=Decimal(100),
+        fills=fills,
+    )
+
+
+def reading(*orders: OrderReport, barrier: str = "", **held: str) -> Snapshot:
+    """All that the broker shows, with so many shares of each symbol."""
+    holdings = tuple(Holding(symbol=symbol, quantity=Decimal(shares)) for symbol, shares in held.items())
+    return Snapshot(account=ACCOUNT, orders=orders, holdings=holdings, barrier=barrier)
+
+
+def test_an_account_that_agrees_is_believed(bench: Bench) -> None:
+    """Two like readings, or one with the venue's own mark; with them comes the buying power."""
+    assert bench.read() is Verdict.MATCHED
+    assert (bench.broker.readings, bench.tender.believed) == (2, True)
+    assert bench.desk.standing.granted == atoms_of(Decimal(5000))
+    bench.broker.shown = [reading(barrier="17")]
+    assert bench.read() is Verdict.MATCHED
+    assert bench.broker.readings == 3
+
+
+def test_readings_that_go_on_to_differ_are_not_believed(bench: Bench) -> None:
+    """A busy minute says nothing, neither good nor bad."""
+    bench.broker.shown = [reading(AAA=str(shares)) for shares in range(1, 10)]
+    assert bench.read() is None
+    assert (bench.tender.believed, bench.tender.foreign, bench.conditions.causes) == (False, {}, ())
+
+
+def test_three_readings_that_failed_leave_exits_only(bench: Bench) -> None:
+    """A failed reading is unknown, never flat; the state ends after a clean reconcile that held 60 s."""
+    bench.broker.shown = [None]
+    for causes in ((), (), (Cause.UNKNOWN,)):
+        assert bench.read() is None
+        assert bench.conditions.causes == causes
+    assert bench.desk.standing.present is RiskState.EXIT_ONLY
+    bench.broker.shown = [reading(barrier="1")]
+    bench.read()
+    assert bench.conditions.causes == (Cause.UNKNOWN,)
+    bench.later(61)
+    assert bench.desk.standing.imposed.word == "normal"
+    assert not recall(bench.journal.events()).causes
+
+
+def test_an_order_in_doubt_is_settled_by_its_report(bench: Bench) -> None:
+    """F2: the answer was lost after acceptance; the query finds it, one order in all, and its fill is booked once."""
+    entry = bench.enter()
+    bench.broker.found["AAA entry"] = report(entry)
+    bench.broker.shown = [reading(report(entry))]
+    bench.later(0)
+    assert bench.state is OrderState.NEW
+    bench.broker.found["AAA entry"] = report(entry, "fill", "7")
+    bench.broker.shown = [reading(report(entry, "fill", "7"), AAA="7")]
+    bench.later(60)
+    bench.later(60)
+    assert bench.state.value == "filled"
+    assert bench.count("fill") == 1
+    assert bench.tender.foreign == {}
+
+
+def test_a_doubt_is_looked_up_more_and_more_rarely(bench: Bench) -> None:
+    """From half a second to a minute; a question that is not answered is no answer."""
+    bench.enter()
+    bench.broker.deaf = True
+    bench.broker.shown = [reading(barrier="1")]
+    for seconds, questions in ((0.0, 1), (0.4, 1), (0.2, 2), (0.9, 2), (0.2, 3), (1.9, 3), (0.2, 4)):
+        bench.later(seconds)
+        assert bench.broker.questions == questions
+    assert bench.state is OrderState.UNKNOWN
+
+
+def test_an_order_that_is_nowhere_is_given_up_after_the_venues_window(bench: Bench) -> None:
+    """Query and list agree that they do not know it; before ten minutes it is in doubt, then lost, and reserved."""
+    bench.enter()
+    for _ in range(9):
+        bench.later(LEAST_WINDOW_S / 10)
+    assert bench.state is OrderState.UNKNOWN
+    for _ in range(3):
+        bench.later(LEAST_WINDOW_S / 10)
+    assert bench.state.value == "lost"
+    assert list(bench.desk.standing.working) == ["AAA entry"]
+    assert bench.count(records.LOST) == 1
+
+
+def test_without_a_query_the_list_is_asked(tmp_path: Path) -> None:
+    """Where one order cannot be asked for, a reading is made at once, and its lists are the only source."""
+    with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
+        bench = Bench(journal, VenueRules())
+        entry = bench.enter()
+        bench.broker.shown = [reading(report(entry))]
+        bench.later(0)
+        assert (bench.state, bench.broker.questions) == (OrderState.NEW, 0)
+        bench.broker.shown = [reading()]
+        bench.later(60)
+        assert bench.state.value == "unknown"
+        assert bench.count(records.ABSENT) == 1
+
+
+def test_what_belongs_to_somebody_else_is_named_once_and_left_alone(bench: Bench) -> None:
+    """Foreign orders and shares: written down, counted, and no news when they are seen again."""
+    foreign = attrs.evolve(report(bench.hold()), client_order_id="", symbol="ZZZ", broker_order_id="b9")
+    bench.broker.shown = [reading(foreign, AAA="7", ZZZ="-5")]
+    for _ in range(2):
+        bench.read()
+    assert bench.tender.foreign == {"ZZZ": Decimal(-5)}
+    assert (bench.count(records.FOREIGN_ORDER), bench.count(records.FOREIGN_HOLDING)) == (1, 1)
+    assert bench.desk.portfolio.holdings == {"AAA": 7_000_000}
+
+
+@pytest.mark.parametrize(("theirs", "ours", "foreign"), [("3", 3, "0"), ("0", 0, "0"), ("-2", 0, "-2"), ("9", 7, "2")])
+def test_what_somebody_took_from_a_position_is_adjusted(bench: Bench, theirs: str, ours: int, foreign: str) -> None:
+    """Less is left, never the opposite; what goes beyond is foreign; exits only until the books have agreed."""
+    bench.hold()
+    bench.broker.shown = [reading(AAA=theirs)]
+    bench.read()
+    assert bench.desk.portfolio.holdings.get("AAA", 0) == ours * 1_000_000
+    assert bench.tender.foreign.get("AAA", Decimal(0)) == Decimal(foreign)
+    adjusted = int(ours != 7)
+    assert bench.count(records.ADJUSTMENT) == adjusted
+    assert bench.conditions.causes == (Cause.MISMATCH,) * adjusted
+    bench.read()
+    assert bench.count(records.ADJUSTMENT) == adjusted
+
+
+def test_a_difference_that_an_order_in_flight_may_explain_waits(bench: Bench) -> None:
+    """Shares may have come of an order whose outcome is not known: nothing is called foreign or adjusted."""
+    bench.enter()
+    bench.broker.shown = [reading(AAA="7")]
+    bench.read()
+    assert (bench.tender.foreign, bench.count(records.FOREIGN_HOLDING)) == ({}, 0)
+
+
+def test_causes_are_written_down_and_recalled(bench: Bench) -> None:
+    """What came, went, lingered and ended is in the journal; a restart has the same causes."""
+    for cause in (Cause.KILL_COMMAND, Cause.DISK_LOW, Cause.DISK_LOW, Cause.HALF_LOSS):
+        bench.conditions.begin(cause)
+    bench.conditions.withdraw(Cause.KILL_COMMAND, "asked by ann")
+    bench.conditions.withdraw(Cause.DISK_LOW)
+    bench.conditions.withdraw(Cause.STOP_FILE)
+    assert bench.count(records.STATE) == 5
+    again = recall(bench.journal.events())
+    assert again.causes == bench.conditions.causes == (Cause.DISK_LOW, Cause.HALF_LOSS)
+    assert bench.conditions.state is again.state is RiskState.EXIT_ONLY
+    opening = bench.execution.entry(records.SESSION_OPENED, {})
+    bench.execution.write(opening)
+    assert recall(bench.journal.events()).causes == (Cause.DISK_LOW,)
