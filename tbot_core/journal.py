@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from tbot_core import anchor
 from tbot_core.errors import JournalError
 from tbot_core.seams import disk
 
@@ -92,8 +93,9 @@ class Journal:
     from its last closed session must say again what it said before, and then goes on.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, *, anchored: bool = False) -> None:
         self.path = path
+        self._anchored = anchored
         self._connection = connection
         self._expected: deque[Event] = deque()
         self._seq, self._hash = self._head()
@@ -134,6 +136,8 @@ class Journal:
                 "Check the disk, then start again: the run goes on from what is written.",
             ) from error
         self._seq, self._hash = seq, previous
+        if self._anchored:
+            anchor.note(self.path, seq)
 
     def knows(self, source: tuple[str, str, str]) -> bool:
         """Whether this event of a broker has been written before."""
@@ -238,15 +242,16 @@ def open_journal(path: Path, connect: Connect = connected) -> Journal:
     `connect` says how its file is reached. Raises JournalError for a file that is damaged, is no journal, or was
     written by a newer version.
     """
+    before = anchor.noted(path)
     with _opening(path, str(path), connect) as connection:
-        if connection.execute("PRAGMA application_id").fetchone()[0] == 0 and not _tables(connection):
+        if not (before or connection.execute("PRAGMA application_id").fetchone()[0] or _tables(connection)):
             connection.executescript(
                 f"PRAGMA journal_mode = WAL; BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID};"
                 f"PRAGMA user_version = {SCHEMA_VERSION}; {_SCHEMA} COMMIT;"
             )
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
-        return _checked(path, connection)
+        return _checked(path, connection, before, anchored=disk.exists(path))  # one in memory is not
 
 
 def read_journal(path: Path) -> Journal:
@@ -254,18 +259,19 @@ def read_journal(path: Path) -> Journal:
 
     Raises JournalError as `open_journal` does, or when there is none.
     """
+    before = anchor.noted(path)
     if not disk.exists(path):
         raise JournalError(f"There is no journal at {path}.", "Run `tbot run` first.")
     address = f"{path.resolve().as_uri()}?mode=ro"
     try:
         with _opening(path, address) as connection:
-            return _checked(path, connection)
+            return _checked(path, connection, before)
     except JournalError as fault:
         if not _closed_out_of_reach(path, fault.__cause__):
             raise
     # Nobody can write here, so what was closed in order is read as it lies, without the files beside it.
     with _opening(path, f"{address}&immutable=1") as connection:
-        return _checked(path, connection)
+        return _checked(path, connection, before)
 
 
 @contextmanager
@@ -285,17 +291,22 @@ def _opening(path: Path, address: str, connect: Connect = connected) -> Iterator
         raise
 
 
-def _checked(path: Path, connection: sqlite3.Connection) -> Journal:
+def _checked(path: Path, connection: sqlite3.Connection, before: int, *, anchored: bool = False) -> Journal:
     application, version = (
         connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
     )
     if application != APPLICATION_ID:
+        if before and not application:
+            raise anchor.missed(path, 0, before)
         raise JournalError(f"{path} is no journal of tbot.", "Name another file, or move this one away.")
     if version > SCHEMA_VERSION:
         raise JournalError(
             f"The journal {path} has schema {version}; this version knows {SCHEMA_VERSION}.", "Install the newer tbot."
         )
-    return Journal(path, connection)
+    journal = Journal(path, connection, anchored=anchored)
+    if journal.head[0] < before:
+        raise anchor.missed(path, journal.head[0], before)
+    return journal
 
 
 def _tables(connection: sqlite3.Connection) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from tbot_core import records
+from tbot_core import anchor, records
 from tbot_core.calendar import Session
 from tbot_core.errors import JournalError
 from tbot_core.journal import Entry, Journal, open_journal
@@ -48,8 +48,8 @@ def resume(path: Path, identity: str) -> tuple[Journal, Book]:
             journal.expect(after, leaving_out=frozenset({records.STOPPED}))
             return journal, book
         journal.close()
-        for leftover in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
-            disk.remove(leftover)
+    for leftover in anchor.files(path):
+        disk.remove(leftover)
     return open_journal(path), Book()
 
 
