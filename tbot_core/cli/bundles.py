@@ -10,6 +10,7 @@ import attrs
 import click
 
 from tbot_core.cli.options import emit, home_option, json_option
+from tbot_core.errors import UsageError
 from tbot_core.vault.categories import CATEGORIES
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from tbot_core.cli.bundling import Change
     from tbot_core.seams.secret import Secret
 
+_PHRASE_CHARACTERS: Final = 1024
 RETIRED: Final = "{} has dropped the key from before its rotation."
 _passphrase: Final = click.option(
     "--passphrase-file",
@@ -113,12 +115,23 @@ def _asked(phrase: TextIO | None, *, twice: bool = False) -> Iterator[Secret]:
     from tbot_core.seams.secret import Secret
     from tbot_core.seams.terminal import hidden
 
-    words = hidden("Passphrase of the bundle", twice=twice) if phrase is None else phrase.readline().rstrip("\r\n")
-    secret = Secret(words)
+    secret = Secret(hidden("Passphrase of the bundle", twice=twice) if phrase is None else _first_line(phrase))
     try:
         yield secret
     finally:
         secret.wipe()
+
+
+def _first_line(phrase: TextIO) -> str:
+    """Of a file that may be no text, and may never end."""
+    try:
+        line = phrase.readline(_PHRASE_CHARACTERS + 2).rstrip("\r\n")
+    except UnicodeDecodeError:
+        line = ""
+    if not 0 < len(line) <= _PHRASE_CHARACTERS:
+        message = f"The first line of the passphrase's file is no text of 1 to {_PHRASE_CHARACTERS} characters."
+        raise UsageError(message, "Put the passphrase there, and nothing else.")
+    return line
 
 
 def _line(it: Change) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from tbot_core.cli.options import home_option
+from tbot_core.cli.options import home_option, whole
 from tbot_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def command(*, paper: bool, document: TextIO | None, from_env: bool, home: Path 
     refuse_occupied(instance)
     wanted: dict[str, Any] = {}
     if document is not None:
-        wanted = read(document.read())
+        wanted = read(whole(document))
     elif not paper and not from_env:
         wanted = asked()
     if from_env:
@@ -107,7 +107,7 @@ def read(text: str) -> dict[str, Any]:
     """The document of --from-json: {category: {...}}. Raises UsageError, which quotes nothing of it."""
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or not all(isinstance(part, dict) for part in found.values()):
         raise UsageError("The document is no JSON object of one object for each category.", "See `tbot init --help`.")

@@ -12,6 +12,7 @@ from tbot_core.seams import environ
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from typing import TextIO
 
 
 class _Folder(click.Path):
@@ -53,6 +54,20 @@ shared_key_option: Final = click.option(
     "--allow-shared-key", is_flag=True, help="Warn where categories share a key, as in old instances, and go on."
 )
 """Decorator: `--allow-shared-key`, passed on as `allow_shared_key: bool`."""
+
+
+DOCUMENT_CHARACTERS: Final = 16 * 1_048_576
+
+
+def whole(document: TextIO, *, limit: int = DOCUMENT_CHARACTERS) -> str:
+    """The text of a document that an option names. Raises UsageError for one that is too long, or no UTF-8 text."""
+    try:
+        text = document.read(limit + 1)
+    except UnicodeDecodeError:
+        raise UsageError("The document is no UTF-8 text.", "Save it as UTF-8.") from None
+    if len(text) > limit:
+        raise UsageError(f"The document has more than {limit:,} characters.", "Name another one.")
+    return text
 
 
 def resolve_home(home: Path | None) -> Path:

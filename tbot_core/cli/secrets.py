@@ -8,7 +8,7 @@ import attrs
 import click
 
 from tbot_core.cli.bundles import COMMANDS, RETIRED
-from tbot_core.cli.options import emit, home_option, json_option
+from tbot_core.cli.options import emit, home_option, json_option, whole
 from tbot_core.errors import UsageError
 from tbot_core.vault.categories import CATEGORIES
 
@@ -171,7 +171,7 @@ def _values(home: Path | None, category: str, document: TextIO | None) -> dict[s
     from tbot_core.vault.schemas import key
 
     if document is not None:
-        return parsed(document.read())
+        return parsed(whole(document))
     kind, section = CATEGORIES[category], ""
     if kind.shape == "text":
         raise UsageError(

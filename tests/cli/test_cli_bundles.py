@@ -398,3 +398,24 @@ def test_the_passphrase_comes_from_a_file_as_well(home: Path, tmp_path: Path) ->
     (file,) = (home / "backups").iterdir()
     run(tmp_path / "y", "restore", str(file), "--passphrase-file", "-")
     assert json.loads(text_of(tmp_path / "y", "smtp")) == SMTP
+
+
+def test_a_passphrase_or_document_that_is_none_is_refused_at_once(home: Path, tmp_path: Path) -> None:
+    """Empty, no text, or without an end: one sentence, exit 2, and nothing is written."""
+    before = files(home)
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe\n")
+    for path in ("/dev/zero", "/dev/null", str(tmp_path / "bytes")):
+        said = run(home, "backup", "--passphrase-file", path, code=2)
+        assert "no text of 1 to 1024 characters" in said
+    (tmp_path / "deep").write_text("[" * 100_000)
+    for path, sentence in (
+        ("/dev/zero", "more than 16,777,216 characters"),
+        (str(tmp_path / "bytes"), "no UTF-8 text"),
+        (str(tmp_path / "deep"), "no JSON object"),
+    ):
+        assert sentence in run(home, "set", "smtp", "--from-json", path, code=2)
+        with CliRunner().isolation() as streams:
+            assert cli.invoke(["init", "--from-json", path, "--home", str(tmp_path / "z")]) == 2
+            assert sentence in streams[1].getvalue().decode()
+    assert files(home) == before
+    assert not (tmp_path / "z").exists()
