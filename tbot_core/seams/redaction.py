@@ -15,6 +15,7 @@ SHORTEST: Final = 4
 """Secrets with fewer characters are not searched for: they would blot out ordinary words and so show themselves."""
 
 _HALF: Final = 8
+_NOTHING: Final = r"(?!)"
 _SHAPES: Final = (
     re.compile(r"(?i)(authorization[\"']?\s*[:=]\s*[\"']?(?:(?:basic|bearer|token)\s+)?)[^\s\"',;]+"),
     re.compile(r"(?i)(\bbearer\s+)[\w.~+/=-]{8,}"),
@@ -28,9 +29,7 @@ _SHAPES: Final = (
 
 def redact(text: str) -> str:
     """The text with every living secret, in any usual encoding, and every secret-shaped part replaced."""
-    pattern = _pattern(tuple(serial for serial, _ in living()))
-    if pattern is not None:
-        text = pattern.sub(SHOWN, text)
+    text = _pattern(tuple(serial for serial, _ in living())).sub(SHOWN, text)
     for shape in _SHAPES:
         text = shape.sub(rf"\1{SHOWN}", text)
     return text
@@ -58,8 +57,8 @@ def _base64_core(value: bytes, shift: int) -> set[str]:
 
 
 @lru_cache(maxsize=1)
-def _pattern(serials: tuple[int, ...]) -> re.Pattern[str] | None:
+def _pattern(serials: tuple[int, ...]) -> re.Pattern[str]:
     """The pattern for the secrets of these serials; only the latest is kept, so that none outlives its secret long."""
     forms = {form for serial, secret in living() if serial in serials for form in encodings(secret.reveal_bytes())}
     ordered = sorted(forms, key=lambda form: (-len(form), form))
-    return re.compile("|".join(map(re.escape, ordered))) if ordered else None
+    return re.compile("|".join(map(re.escape, ordered)) or _NOTHING)
