@@ -218,9 +218,8 @@ class Tender:
 
     def _adjust(self, position: Position, change: Decimal) -> None:
         symbol = position.signal.symbol
-        _, seq = symbol, len(self._desk.portfolio.closed)
         fill = Fill(
-            execution_id=f"outside-{position.signal.text}-{position.units}-{seq}",
+            execution_id=f"outside-{position.signal.text}-{position.units}-{len(self._desk.portfolio.closed)}",
             client_order_id="",
             symbol=symbol,
             buy=change > 0,
