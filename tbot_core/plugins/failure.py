@@ -78,5 +78,6 @@ class PluginFailure:
 def refusal(failures: tuple[PluginFailure, ...]) -> PluginError:
     """The error of a run that needs plugins which failed: one line each, and what to do."""
     message = "\n".join(failure.sentence for failure in failures)
-    remedy = "Mend or uninstall it, or take it out of the settings; `tbot plugins list --probe` tries all again."
-    return PluginError(message, remedy)
+    verbs = {"mend or uninstall it" if failure.dist else "install it" for failure in failures}
+    what = ", ".join(sorted(verbs)).capitalize()
+    return PluginError(message, f"{what}, or take it out of the settings; `tbot plugins list --probe` tries all again.")

@@ -257,7 +257,16 @@ def test_a_refusal_names_every_failed_plugin() -> None:
         "The filter a (d 1) failed: it cannot be imported: ImportError: x\n"
         "The filter b (d 1) failed: it cannot be imported: ImportError: x"
     )
+    assert error.remedy.startswith("Mend or uninstall it, or take it out of the settings;")
     assert error.exit_code == 3
+
+
+def test_a_refusal_for_a_plugin_that_is_not_installed_says_to_install_it() -> None:
+    """What no distribution offers can be neither mended nor uninstalled."""
+    absent = PluginFailure(kind="filter", name="a", dist="", version="", phase="find", error="no one offers it.")
+    broken = PluginFailure(kind="filter", name="b", dist="d", version="1", phase="import", error="ImportError: x")
+    assert refusal((absent,)).remedy.startswith("Install it, or take it out of the settings;")
+    assert refusal((absent, broken)).remedy.startswith("Install it, mend or uninstall it, or take it out")
 
 
 def test_loading_a_plugin_imports_nothing_heavy(plant: Callable[..., Entry]) -> None:
