@@ -216,6 +216,7 @@ def _proof_lines(proof: Proof) -> Iterator[str]:
     from tbot_core.barstore.verifying import Level
 
     for finding in proof.findings:
-        yield f"{finding.level}: {finding.where}: {finding.message} {finding.remedy}".rstrip()
+        place = "" if finding.message.startswith(finding.where) else f"{finding.where}: "
+        yield f"{finding.level}: {place}{finding.message} {finding.remedy}".rstrip()
     faults, warnings = len(proof.of(Level.FAULT)), len(proof.of(Level.WARNING))
     yield f"{proof.files} files, {proof.bars} bars: {faults} faults, {warnings} warnings."

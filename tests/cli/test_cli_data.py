@@ -191,3 +191,7 @@ def test_verify_fails_on_faults_alone(home: Path, capsys: pytest.CaptureFixture[
     (fault,) = document["faults"]
     assert fault["where"] == str(path)
     assert "is corrupt" in fault["message"]
+    assert tbot("data", "verify", "--home", home) == 1
+    told = capsys.readouterr().out.splitlines()[0]
+    assert told.startswith(f"fault: {path} is corrupt")
+    assert told.count(str(path)) == 1
