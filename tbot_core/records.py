@@ -49,7 +49,6 @@ RISK = "risk"
 WINDOW_CLOSED = "window_closed"
 STOPPED = "stopped"
 GAP = "gap"
-FLATTEN = "flatten"
 
 Payload = dict[str, Any]
 

@@ -9,6 +9,7 @@ import click
 from tbot_core.cli.options import emit, home_option, json_option, shared_key_option
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tbot_core.buildcheck import Row
@@ -50,7 +51,24 @@ def checked(home: Path | None, *, allow_shared_key: bool = False) -> tuple[Row, 
     )
     found = [Row(level=it.level, subject="settings", message=str(it)) for it in check(home, "paper", plugins)]
     order = ("fail", "warn", "ok")
-    return tuple(sorted((*found, *rows(subject)), key=lambda row: order.index(row.level)))
+    found += [*rows(subject), *requested(instance)]
+    return tuple(sorted(found, key=lambda row: order.index(row.level)))
+
+
+def requested(instance: Instance) -> Iterator[Row]:
+    """The folder in which the running bot is asked for things: who may use it, and what lies there."""
+    from tbot_core.buildcheck import Row
+    from tbot_core.cli.condition import look, sentences
+    from tbot_core.seams import disk, private
+
+    folder = instance.control
+    words = private.exposed(folder) if disk.is_present(folder) else ""
+    if words:
+        yield Row(level="fail", subject="requests", message=words, remedy=f"chmod 700 {folder}", exit_code=1)
+    said = sentences(look(folder), running=True)
+    yield from (Row(level="warn", subject="requests", message=sentence) for sentence in said)
+    if not (words or said):
+        yield Row(level="ok", subject="requests", message="Nothing keeps the bot from trading.")
 
 
 def assert_start(instance: Instance, sources: Sources, mode: Mode, *, allow_shared_key: bool = False) -> None:

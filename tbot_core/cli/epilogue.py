@@ -49,9 +49,14 @@ def tested(summary: Summary) -> Iterator[str]:
 
 
 def halted(outcome: Outcome, wish: Wish) -> Iterator[str]:
-    """The end of a run that was stopped."""
+    """The end of a run that was stopped; on paper with what it has come to."""
+    if wish.mode == "paper":
+        yield from _results(outcome.summary)
+        yield from _total(outcome.summary)
     if outcome.open:
         yield f"Stopped with open positions: {', '.join(outcome.open)}."
+        if outcome.bare:
+            yield f"Without a stop order: {', '.join(outcome.bare)}."
     else:
         yield "Stopped; nothing is open." if wish.mode == "paper" else "Stopped."
     yield "The journal is complete up to here; the same command resumes."

@@ -12,6 +12,7 @@ from tbot_core import records
 from tbot_core.figures import money, percent, plural, price, quantity
 from tbot_core.model import Leg
 from tbot_core.projection import Book
+from tbot_core.states import Cause
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -63,6 +64,8 @@ class Narrator:
                 weight, text = "session", _closed(payload)
             case records.RISK:
                 weight, text = "risk", _risk(payload)
+            case records.STATE | records.REQUEST | records.REQUEST_REFUSED:
+                weight, text = "risk", _asked(entry.kind, payload)
             case records.DECISION if payload["reason"] != "ALLOWED":
                 weight, text = "denial", _denied(payload)
             case records.WINDOW_CLOSED:
@@ -110,6 +113,16 @@ def _opened(payload: Mapping[str, Any]) -> str:
 
 def _risk(payload: Mapping[str, Any]) -> str:
     return f"Risk: {payload['what']}, {payload['cause']} ({payload['value']} against {payload['limit']})"
+
+
+def _asked(kind: str, payload: Mapping[str, Any]) -> str:
+    """What somebody asked for, or what it does to the state."""
+    if kind == records.REQUEST:
+        return f"{payload['actor']} asks: {payload['verb']}"
+    if kind == records.REQUEST_REFUSED:
+        return f"control/{payload['name']} is not obeyed: {payload['words']}"
+    word = "" if payload["there"] else "no longer "
+    return f"State {payload['state']}: {word}{Cause[payload['cause']].value}"
 
 
 def _closed(payload: Mapping[str, Any]) -> str:

@@ -82,7 +82,7 @@ def command(*, as_json: bool, **options: object) -> int:
         furnish(wish.home)
     with alone(wish.home):
         outcome = trade(wish, as_json=as_json, found=sources(wish))
-    if as_json and not outcome.stopped:
+    if as_json and (wish.mode == "paper" or not outcome.stopped):
         emit(outcome.summary.document(), as_json=True)
     return code(wish, outcome)
 
@@ -186,7 +186,7 @@ def trade(wish: Wish, *, as_json: bool, found: Sources | None = None) -> Outcome
         once=wish.once,
     )
     with shown:
-        outcome = asyncio.run(screen.stoppable(run(plan, shown.watcher), plan.stop))
+        outcome = asyncio.run(screen.stoppable(run(plan, shown.watcher), plan.stop, plan.kill))
     shown.end(outcome)
     return outcome
 

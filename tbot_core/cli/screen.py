@@ -148,8 +148,11 @@ def plain(line: Line) -> str:
     return f"{exchange_time(line.time):%H:%M} ({line.time:%H:%M} UTC)  {line.text}"
 
 
-async def stoppable(work: Coroutine[Any, Any, T], stop: asyncio.Event) -> T:
-    """Await the run; the first signal asks it to stop after the minute at hand, a second one breaks it off."""
+async def stoppable(work: Coroutine[Any, Any, T], stop: asyncio.Event, kill: asyncio.Event) -> T:
+    """Await the run; the first signal asks it to stop after the minute at hand, a second one breaks it off.
+
+    SIGUSR2 is a kill.
+    """
     loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
 
     def ask() -> None:
@@ -157,9 +160,10 @@ async def stoppable(work: Coroutine[Any, Any, T], stop: asyncio.Event) -> T:
             task.cancel()
         stop.set()
 
-    before = {number: signal.getsignal(number) for number in stops()}
-    for number in before:
-        loop.add_signal_handler(number, ask)
+    wanted = dict.fromkeys(stops(), ask) | {signal.SIGUSR2: kill.set}
+    before = {number: signal.getsignal(number) for number in wanted}
+    for number, obey in wanted.items():
+        loop.add_signal_handler(number, obey)
     try:
         return await task
     except asyncio.CancelledError:

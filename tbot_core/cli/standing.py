@@ -10,7 +10,9 @@ import attrs
 
 from tbot_core import records
 from tbot_core.calendar import ExchangeCalendar, Session
+from tbot_core.cli.condition import Condition, condition, sentences
 from tbot_core.cli.runs import PAPER, RunFile, reading, run_files
+from tbot_core.control import Seen
 from tbot_core.model import dollars_of, price_of, quantity_of
 from tbot_core.projection import Book
 from tbot_core.risk import Limits
@@ -19,9 +21,12 @@ from tbot_core.settings import Instance, Settings, load
 from tbot_core.windows import anchor_named, named_window, place
 
 if TYPE_CHECKING:
-    from tbot_core.journal import Journal
+    from collections.abc import Sequence
+
+    from tbot_core.journal import Event
 
 LOW_DISK_BYTES = 500_000_000
+_GRAVE = frozenset({"exit-only", "halted"})
 
 
 @attrs.frozen(kw_only=True)
@@ -47,6 +52,8 @@ class Standing:
     limits: Limits | None
     sent: dict[str, int]
     state: str
+    causes: tuple[str, ...]
+    seen: Seen
     most_trades: int
     strategies: tuple[str, ...]
     upcoming: NextEvent | None
@@ -61,11 +68,14 @@ def standing(home: Path | None, now: dt.datetime) -> Standing:
     settings = load(home, mode="demo" if files else "replay")
     holder = disk.holder(instance.lock)
     subject = next((one for one in files if one.name == PAPER), files[0] if files else None)
-    book, sent, state, limits = None, dict[str, int](), "normal", None
+    book, sent, events, limits = None, dict[str, int](), [], None
     if subject is not None:
         with reading(subject) as journal:
-            book, sent, state = _told(journal)
-        limits = Limits.of(settings.risk, book.portfolio.opening_atoms, defense=state == "defense")
+            events = list(journal.events())
+        book, sent = _told(events)
+    stand = condition(instance.control, events, book or Book())
+    if book is not None:
+        limits = Limits.of(settings.risk, book.portfolio.opening_atoms, defense=stand.state == "defense")
     free = disk.free_bytes(instance.home)
     return Standing(
         home=instance.home,
@@ -74,12 +84,14 @@ def standing(home: Path | None, now: dt.datetime) -> Standing:
         book=book,
         limits=limits,
         sent=sent,
-        state=state,
+        state=stand.state,
+        causes=stand.causes,
+        seen=stand.seen,
         most_trades=settings.risk.max_trades,
         strategies=settings.strategies,
         upcoming=upcoming(settings, now) if subject is None or subject.name == PAPER else None,
         free_bytes=free,
-        attention=tuple(_attention(files, holder, book, free)),
+        attention=(*_attention(files, holder, book, free), *_asked(stand, running=holder is not None)),
     )
 
 
@@ -123,6 +135,8 @@ def document(found: Standing) -> dict[str, Any]:
         "source": run.get("source"),
         "simulated": run.get("simulated"),
         "state": found.state,
+        "causes": list(found.causes),
+        "requests": _requests(found.seen),
         "session": None if book is None or not book.session else book.session["date"],
         "in_session": book is not None and book.in_session,
         "last_event": None if book is None or book.time is None else book.time.isoformat(),
@@ -138,21 +152,35 @@ def document(found: Standing) -> dict[str, Any]:
     }
 
 
-def _told(journal: Journal) -> tuple[Book, dict[str, int], str]:
-    """What the journal adds up to, the entries sent in its last session by strategy, and the risk state."""
+def _told(events: Sequence[Event]) -> tuple[Book, dict[str, int]]:
+    """What the journal adds up to, and the entries sent in its last session by strategy."""
     book, sent = Book(), dict[str, int]()
-    for event in journal.events():
+    for event in events:
         book.apply(event.kind, event.cid, event.payload, event.applied)
         if event.kind == records.SESSION_OPENED:
             sent = {}
         elif event.kind == records.INTENDED and event.payload["leg"] == "entry":
             strategy = event.payload["signal"]["strategy"]
             sent[strategy] = sent.get(strategy, 0) + 1
-    state: str = book.session.get("state", "normal")
-    for change in book.risk:
-        state = "defense" if change["what"] == "defense" else state
-        state = "daily loss" if change["what"] == "daily loss latch" else state
-    return book, sent, state if book.in_session else "normal"
+    return book, sent
+
+
+def _requests(seen: Seen) -> dict[str, Any]:
+    """What lies in the folder of requests."""
+    return {
+        "kill": seen.kill,
+        "stop": seen.stop,
+        "waiting": [one.verb.value for one in seen.requests],
+        "refused": [attrs.asdict(one) for one in seen.refused],
+    }
+
+
+def _asked(stand: Condition, *, running: bool) -> list[str]:
+    """What keeps the bot from trading, and what lies in its folder of requests."""
+    found = sentences(stand.seen, running=running)
+    if stand.state in _GRAVE:
+        found.append(f"The state is {stand.state}: {', '.join(stand.causes)}.")
+    return found
 
 
 def _attention(files: list[RunFile], holder: int | None, book: Book | None, free: int) -> list[str]:

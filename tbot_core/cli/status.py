@@ -39,6 +39,8 @@ def lines(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
     if shown["equity"] is not None:
         yield from _account(shown)
         yield from _held(shown)
+    if shown["causes"]:
+        yield f"{'state':10} {shown['state']}: {', '.join(shown['causes'])}"
     yield from _when(shown, now)
     yield f"{'disk':10} {shown['disk_free_bytes'] / 1e9:,.1f} GB free"
     for sentence in shown["attention"]:

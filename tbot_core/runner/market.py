@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from tbot_core.bars import Minute
     from tbot_core.contracts import FeedSession
-    from tbot_core.control import Seen
     from tbot_core.decide import Entrant
     from tbot_core.journal import Event
     from tbot_core.model import Order
@@ -80,7 +79,7 @@ class MarketSession:
         execution, clock = self.run.execution, trading.clock
         self.conditions = Conditions(execution, clock, self._impose, recall(past))
         self.tender = Tender(execution, self.run.desk, clock, self.conditions, self.run.session.open)
-        self.requests = Requests(execution, self.conditions, self.run.flatten)
+        self.requests = Requests(execution, self.conditions, self.run.flatten, past)
         self._silences = 0
         self._asked: dict[str, tuple[int, float]] = {}
 
@@ -187,15 +186,8 @@ class MarketSession:
 
     async def _watch(self) -> None:
         """Requests, as they come; entries that wait at the broker are taken back as soon as none may be sent."""
-        try:
-            seen: Seen = control.look(self._floor.folder)
-        except AccessError as fault:
-            self.conditions.begin(Cause.CONTROL_LOST, fault.message)
-            return
-        self.conditions.withdraw(Cause.CONTROL_LOST)
         before = self.conditions.state
-        for request in self.requests.take(seen):
-            control.take(self._floor.folder, request.name)
+        self.requests.look(self._floor.folder)
         if self.conditions.state >= RiskState.EXIT_ONLY > before:
             await self._withdraw(list(self.run.desk.standing.working))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,7 +14,7 @@ from tbot_core.clock import Clock
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-_NAP_S = 1.0
+_TELL_S = 1.0
 
 
 class Stopped(Exception):
@@ -61,17 +61,27 @@ class Scaled:
 
 @attrs.frozen(kw_only=True)
 class AsTheClockGoes:
-    """Real time; `idle` is told each second what is waited for. Moments that have passed take no time."""
+    """Real time; `idle` is told each second what is waited for. Moments that have passed take no time.
+
+    `look` is called after each nap of `nap_s` seconds at most, and right before the moment has come.
+    """
 
     stop: asyncio.Event
     wall: Clock
     idle: Callable[[datetime], None]
+    look: Callable[[], Awaitable[None]]
+    nap_s: float
 
     async def until(self, moment: datetime) -> None:
         """Wait for the moment in naps, so that a clock that is set meanwhile is noticed."""
+        tell = self.wall.monotonic()
         while (rest_s := (moment - self.wall.now()).total_seconds()) > 0:
-            self.idle(moment)
-            await _unless(self.stop, self.wall.sleep(min(rest_s, _NAP_S)))
+            if self.wall.monotonic() >= tell:
+                tell += _TELL_S
+                self.idle(moment)
+            await self.look()
+            await _unless(self.stop, self.wall.sleep(min(rest_s, self.nap_s)))
+        await self.look()
         await _unless(self.stop, self.wall.sleep(0))
 
 

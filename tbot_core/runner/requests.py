@@ -2,30 +2,50 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from tbot_core import records
+from tbot_core import control, records
 from tbot_core.control import Request, Seen, Verb
+from tbot_core.errors import AccessError
 from tbot_core.seams import log
 from tbot_core.states import Cause
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from tbot_core.conditions import Conditions
     from tbot_core.execution import Execution
+    from tbot_core.projection import Said
 
+CARRIED_OUT: Final = "carried out"
+"""The words with which a stop ends that was carried out."""
+
+_NAMED: Final = frozenset({records.REQUEST, records.REQUEST_REFUSED})
 _log = log.logger(__name__)
 
 
-class Requests:
-    """Obeys requests; `flatten` closes what is held. What the files kill and stop say holds while they are there."""
+class Flatten(Protocol):
+    """Begins to close what is held, or ends that."""
 
-    def __init__(self, execution: Execution, conditions: Conditions, flatten: Callable[[], None]) -> None:
+    def __call__(self, *, on: bool = True) -> None:
+        """With `on`: close what is held, and enter nothing."""
+
+
+class Requests:
+    """Obeys requests; `flatten` closes what is held. What the files kill and stop say holds while they are there.
+
+    `past`: events before a restart; a request that they name is not obeyed a second time.
+    """
+
+    def __init__(
+        self, execution: Execution, conditions: Conditions, flatten: Flatten, past: Iterable[Said] = ()
+    ) -> None:
         self._execution = execution
         self._conditions = conditions
         self._flatten = flatten
-        self._refused: set[str] = set()
+        self._known = {event.payload["name"] for event in past if event.kind in _NAMED}
         self.keep = False
 
     @property
@@ -33,20 +53,43 @@ class Requests:
         """Whether a stop was asked for and not taken back."""
         return bool({Cause.STOP_FILE, Cause.STOP_COMMAND, Cause.STOP_SIGNAL} & {*self._conditions.causes})
 
+    def look(self, folder: Path) -> None:
+        """Obey what lies in the folder; while it cannot be used, nothing is entered."""
+        try:
+            for request in self.take(control.look(folder)):
+                control.take(folder, request.name)
+        except AccessError as fault:
+            self._conditions.begin(Cause.CONTROL_LOST, fault.message)
+        else:
+            self._conditions.withdraw(Cause.CONTROL_LOST)
+
     def take(self, seen: Seen) -> Sequence[Request]:
         """Obey what lies in the folder; returns the requests that are written down and may be removed."""
         self._hold(Cause.KILL_FILE, there=seen.kill)
         self._hold(Cause.STOP_FILE, there=seen.stop)
         for refused in seen.refused:
-            if refused.name not in self._refused:
-                self._refused.add(refused.name)
+            if refused.name not in self._known:
+                self._known.add(refused.name)
                 payload = {"name": refused.name, "words": refused.words}
                 self._execution.write(self._execution.entry(records.REQUEST_REFUSED, payload))
                 _log.error("request.refused", name=refused.name, words=refused.words)
         for request in seen.requests:
-            self._execution.write(self._execution.entry(records.REQUEST, _payload(request)))
-            self._obey(request)
+            if request.name not in self._known:
+                self._known.add(request.name)
+                self.obey(request)
         return seen.requests
+
+    def obey(self, request: Request) -> None:
+        """Write a request down and do what it asks for."""
+        self._execution.write(self._execution.entry(records.REQUEST, _payload(request)))
+        self._obey(request)
+
+    def carried_out(self) -> None:
+        """A stop has been carried out: only a file that is still there asks for another."""
+        for cause in (Cause.STOP_COMMAND, Cause.STOP_SIGNAL):
+            self._conditions.withdraw(cause, CARRIED_OUT)
+        self._flatten(on=False)
+        self.keep = False
 
     def _hold(self, cause: Cause, *, there: bool) -> None:
         if there:
@@ -61,13 +104,12 @@ class Requests:
             case Verb.KILL | Verb.KILL_FLATTEN:
                 begin(Cause.KILL_COMMAND, words)
             case Verb.KILL_CLEAR:
-                withdraw(Cause.KILL_COMMAND, words)
+                self._withdraw((Cause.KILL_COMMAND, Cause.KILL_SIGNAL), words)
             case Verb.STOP | Verb.STOP_FLATTEN | Verb.STOP_KEEP:
                 begin(Cause.STOP_COMMAND, words)
                 self.keep = request.verb is Verb.STOP_KEEP
             case Verb.STOP_CANCEL:
-                withdraw(Cause.STOP_COMMAND, words)
-                withdraw(Cause.KILL_COMMAND, words)
+                self._withdraw((Cause.STOP_COMMAND, Cause.STOP_SIGNAL), words)
             case Verb.DEFENSE_ON:
                 begin(Cause.DEFENSE_COMMAND, words)
             case Verb.DEFENSE_OFF:
@@ -76,6 +118,12 @@ class Requests:
                 _log.warning("request.not_for_a_session", verb=request.verb.value)
         if request.verb in {Verb.KILL_FLATTEN, Verb.STOP_FLATTEN}:
             self._flatten()
+
+    def _withdraw(self, causes: Sequence[Cause], words: str) -> None:
+        """Take back what was asked, and with it the closing of what is held."""
+        for cause in causes:
+            self._conditions.withdraw(cause, words)
+        self._flatten(on=False)
 
 
 def _payload(request: Request) -> records.Payload:
@@ -87,3 +135,14 @@ def _payload(request: Request) -> records.Payload:
         "made": request.made.isoformat(),
         "arguments": dict(request.arguments),
     }
+
+
+def request_of(payload: Mapping[str, Any]) -> Request:
+    """The request that a journal's event names."""
+    return Request(
+        name=payload["name"],
+        verb=Verb(payload["verb"]),
+        actor=payload["actor"],
+        made=datetime.fromisoformat(payload["made"]),
+        arguments=payload["arguments"],
+    )

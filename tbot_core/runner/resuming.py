@@ -13,7 +13,6 @@ from tbot_core.calendar import Session
 from tbot_core.errors import JournalError
 from tbot_core.journal import Entry, Journal, open_journal
 from tbot_core.projection import Book, fold
-from tbot_core.runner.session import Interruptions
 from tbot_core.seams import disk
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 # A run that is repeated does not say these again: they tell of the process, not of the market.
 _OF_THE_PROCESS = frozenset(
-    {records.RUN_STARTED, records.RUN_FINISHED, records.GAP, records.STOPPED, records.FLATTEN, records.SILENCE}
+    {records.RUN_STARTED, records.RUN_FINISHED, records.GAP, records.STOPPED, records.REQUEST_REFUSED, records.SILENCE}
 )
 
 
@@ -99,18 +98,11 @@ def unwatched(journal: Journal, session: Session, first: int, now: datetime) -> 
         _write_gap(journal, session, (first, until), now)
 
 
-def interruptions(journal: Journal, session: Session) -> Interruptions:
-    """The minutes of a session whose signals came too late, and those in which a stop closed what was held."""
-    late, exiting, since = set[int](), set[int](), None
-    for event in journal.events():
-        payload = event.payload
-        if event.kind == records.FLATTEN and payload["session"] == session.date.isoformat():
-            since = payload["from"]
-        elif event.kind == records.GAP and payload["session"] == session.date.isoformat():
-            late.update(range(payload["from"], payload["to"]))
-            exiting.update(range(payload["from"] if since is None else since, payload["from"]))
-            since = None
-    return Interruptions(late=frozenset(late), exiting=frozenset(exiting))
+def late(journal: Journal, session: Session) -> frozenset[int]:
+    """The minutes of a session whose signals came too late: nobody watched when they closed."""
+    gaps = (event.payload for event in journal.events(kind=records.GAP))
+    day = session.date.isoformat()
+    return frozenset(minute for gap in gaps if gap["session"] == day for minute in range(gap["from"], gap["to"]))
 
 
 def _write_gap(journal: Journal, session: Session, minutes: tuple[int, int], now: datetime) -> None:

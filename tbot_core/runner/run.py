@@ -5,41 +5,39 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from tbot_core import records, report
-from tbot_core.assembly import SIMULATOR, Assembly, feed_source
+from tbot_core import control, records, report
+from tbot_core.assembly import SIMULATOR, Assembly
 from tbot_core.clock import Clock, ManualClock
-from tbot_core.contracts import Broker, Feed, FeedRequest, RunInfo
-from tbot_core.errors import JournalError, PluginError
+from tbot_core.contracts import Feed, FeedRequest, RunInfo
+from tbot_core.errors import JournalError
 from tbot_core.execution import Venue
-from tbot_core.journal import Entry, Journal, open_journal
-from tbot_core.model import atoms_of, dollars_of
+from tbot_core.journal import Entry
+from tbot_core.model import Leg, atoms_of, dollars_of
 from tbot_core.orders import Naming
 from tbot_core.patience import Patience
 from tbot_core.plugins.observers import Observers
 from tbot_core.projection import Book, fold
 from tbot_core.runner import resuming
+from tbot_core.runner.asked import Asked
+from tbot_core.runner.course import PAPER, Course, install_id, paper, request_document, simulation, summarise
 from tbot_core.runner.pacing import AsTheClockGoes, AtOnce, Pace, Scaled, Stopped
-from tbot_core.runner.session import NO_INTERRUPTIONS, Interruptions, SessionRun, Trading
-from tbot_core.seams import chance, disk, log
+from tbot_core.runner.session import SessionRun, Trading
+from tbot_core.seams import chance, log
 from tbot_core.summary import Summary
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from datetime import date
     from decimal import Decimal
 
     from tbot_core.calendar import Session
     from tbot_core.contracts import FeedSession
     from tbot_core.model import Account
 
-MANY_SESSIONS: Final = 10_000
-PAPER: Final = "paper"
 _log = log.logger(__name__)
 
 
@@ -62,7 +60,8 @@ class Plan:
     """What is to be run: the assembly, the feed that is wanted, and the pace.
 
     `pace`: exchange seconds a wall-clock second; None: as fast as it goes. `wall` waits for it; paper trading goes by
-    `wall` itself. `once` ends paper trading with the session. Set `stop` to end the run after the minute at hand.
+    `wall` itself, and looks for requests every `watch_s` seconds. `once` ends it with the session. Set `stop` to end
+    the run after the minute at hand, `kill` to let nothing be entered on paper until that is taken back.
     """
 
     assembly: Assembly
@@ -70,17 +69,23 @@ class Plan:
     wall: Clock
     pace: float | None = None
     once: bool = False
+    watch_s: float = control.POLL_S
     stop: asyncio.Event = attrs.field(factory=asyncio.Event)
+    kill: asyncio.Event = attrs.field(factory=asyncio.Event)
 
 
 @attrs.frozen(kw_only=True)
 class Outcome:
-    """How a run ended: its summary, its journal, and what is still open when it was `stopped`."""
+    """How a run ended: its summary, its journal, and what is still open when it was `stopped`.
+
+    `bare`: what is open without a stop order at the venue.
+    """
 
     summary: Summary
     journal: Path
     stopped: bool = False
     open: tuple[str, ...] = ()
+    bare: tuple[str, ...] = ()
 
 
 async def run(plan: Plan, watcher: Watcher) -> Outcome:
@@ -90,8 +95,10 @@ async def run(plan: Plan, watcher: Watcher) -> Outcome:
     again what it said. The caller holds the instance's lock.
     """
     plan.assembly.record()
-    paper = plan.assembly.settings.mode == PAPER
-    course = _paper(plan, watcher) if paper else _simulation(plan)
+    if plan.assembly.settings.mode == PAPER:
+        course = paper(plan.assembly, plan.request, plan.wall.now())
+    else:
+        course = simulation(plan.assembly, plan.request)
     try:
         return await _Run(plan, watcher, course).go()
     finally:
@@ -99,73 +106,19 @@ async def run(plan: Plan, watcher: Watcher) -> Outcome:
         await course.broker.close()
 
 
-@attrs.frozen(kw_only=True, eq=False)
-class _Course:
-    """What a run goes through: the account, the bars, the journal with the book of what is done, and the pace."""
-
-    broker: Broker
-    feed: Feed
-    journal: Journal
-    book: Book
-    identity: str
-    pace: Pace
-    pending: resuming.Pending | None = None
-
-
-def _simulation(plan: Plan) -> _Course:
-    broker = plan.assembly.broker()
-    feed = feed_source(broker, SIMULATOR).feed(plan.request)
-    identity = run_id(plan, feed)
-    runs = plan.assembly.settings.instance.runs
-    disk.make_folder(runs)
-    journal, book = resuming.resume(runs / f"{identity}.sqlite", plan.assembly.identity)
-    pace: Pace = AtOnce(stop=plan.stop)
-    if plan.pace is not None:
-        pace = Scaled(stop=plan.stop, wall=plan.wall, rate=plan.pace)
-    return _Course(broker=broker, feed=feed, journal=journal, book=book, identity=identity, pace=pace)
-
-
-def _paper(plan: Plan, watcher: Watcher) -> _Course:
-    settings = plan.assembly.settings
-    name = settings.trading.broker_name
-    broker: Broker = plan.assembly.broker(name)
-    if not broker.rules.simulated:
-        message = f"The broker {name} fills at a market of its own, which this version does not trade at."
-        raise PluginError(message, "Set BROKER_NAME=PAPER.")
-    source = settings.trading.data_source or name
-    disk.make_folder(settings.instance.data)
-    journal = open_journal(settings.instance.journal)
-    try:
-        journal.check()
-        found = resuming.pending(journal)
-        request = attrs.evolve(
-            plan.request, sessions=MANY_SESSIONS, first=None if found is None else found.session.date
-        )
-        server = broker if source == name else plan.assembly.broker(source)
-        feed = feed_source(server, source).feed(request)
-        if found is not None:
-            resuming.same(found, settings.fingerprint, plan.assembly.identity)
-            resuming.repeat(journal, found, plan.wall.now())
-    except BaseException:
-        journal.close()
-        raise
-    after = resuming.closed_at(journal)
-    book = fold(event for event in journal.events() if event.seq <= after)
-    pace = AsTheClockGoes(stop=plan.stop, wall=plan.wall, idle=watcher.idle)
-    return _Course(broker=broker, feed=feed, journal=journal, book=book, identity=PAPER, pace=pace, pending=found)
-
-
 class _Run:
     """The run while it lasts."""
 
-    def __init__(self, plan: Plan, watcher: Watcher, course: _Course) -> None:
+    def __init__(self, plan: Plan, watcher: Watcher, course: Course) -> None:
         self._plan = plan
         self._watcher = watcher
         self._course = course
         self._journal = course.journal
         self._since = plan.wall.now()
         self._clock = ManualClock(self._since)
+        self._pace = self._paced()
         self._session: SessionRun | None = None
+        self._asked: Asked | None = None
         self._began = 0 if course.pending is None else course.pending.started - 1
         assembly = plan.assembly
         self._observers = Observers(
@@ -185,7 +138,7 @@ class _Run:
         except Stopped:
             stopped = True
             if not self._journal.repeating:  # else the stop lies before what the journal says already
-                self._journal.append([self._entry(records.STOPPED, {"open": list(self._open())})])
+                self._journal.append([self._entry(records.STOPPED, {"open": await self._open()})])
         else:
             self._finish(equity)
         outcome = self._outcome(stopped=stopped)
@@ -203,11 +156,14 @@ class _Run:
                 self._clock = ManualClock(source.session.open)
                 trading = self._trading(account)
                 self._begin(equity)
-            interruptions = self._interruptions(source.session)
+            after, late = self._before(source.session)
             entrants = self._plan.assembly.entrants(source.session)
             for sentence in self._plan.assembly.missed_bells(source.session):
                 _log.warning("window.missed_bell", session=source.session.date, sentence=sentence)
-            self._session = SessionRun(trading, source, entrants, atoms_of(equity), interruptions)
+            self._session = SessionRun(trading, source, entrants, atoms_of(equity), late)
+            if self._paper:
+                folder = self._plan.assembly.settings.instance.control
+                self._asked = Asked(self._session, self._journal, self._clock, folder, self._plan.kill, after)
             await self._session.trade()
             equity = dollars_of(self._session.desk.portfolio.equity_atoms)
             if self._plan.once and source.session.close > self._since:
@@ -232,13 +188,15 @@ class _Run:
             self._began = 0 if self._journal.repeating else self._journal.head[0]
             self._journal.append([self._entry(records.RUN_STARTED, self._opening(equity))])
 
-    def _interruptions(self, session: Session) -> Interruptions:
+    def _before(self, session: Session) -> tuple[int, frozenset[int]]:
+        """The last event before a session, and its minutes that nobody watched."""
         if not self._paper:
-            return NO_INTERRUPTIONS
+            return 0, frozenset()
         pending = self._course.pending
-        if pending is None or pending.session.date != session.date:
-            resuming.unwatched(self._journal, session, 0, self._plan.wall.now())
-        return resuming.interruptions(self._journal, session)
+        if pending is not None and pending.session.date == session.date:
+            return pending.after, resuming.late(self._journal, session)
+        resuming.unwatched(self._journal, session, 0, self._plan.wall.now())
+        return self._journal.head[0], resuming.late(self._journal, session)
 
     @property
     def _paper(self) -> bool:
@@ -274,29 +232,34 @@ class _Run:
         )
 
     async def _wait(self, moment: datetime) -> None:
-        if self._session is not None and self._session.flat:
-            raise Stopped
+        if self._asked is not None and self._session is not None and moment > self._session.session.open:
+            await self._asked.repeat()
         try:
-            await self._course.pace.until(moment)
+            await self._pace.until(moment)
         except Stopped:
+            if not (self._flattens and self._plan.stop.is_set()):
+                raise
             # What is held now is known once all has been repeated; those minutes have passed, so none is waited for.
-            if not (self._flattens and self._journal.repeating):
-                if not self._flatten(moment):
+            if not self._journal.repeating:
+                if self._asked is None or not await self._asked.stop():
                     raise
-                await self._course.pace.until(moment)
+                self._plan.stop.clear()
+                await self._pace.until(moment)
         self._clock.advance_to(moment)
 
-    def _flatten(self, moment: datetime) -> bool:
-        """Begin to close what is held, if the settings say that a stop does so and there is something to close."""
-        session = self._session
-        if session is None or session.desk.idle or session.desk.stopping or not self._flattens:
-            return False
-        self._plan.stop.clear()
-        session.flatten()
-        minute = session.session.minute(moment) - 1
-        payload = {"session": session.session.date.isoformat(), "from": minute}
-        self._journal.append([self._entry(records.FLATTEN, payload)])
-        return True
+    async def _look(self) -> None:
+        if self._asked is not None:
+            await self._asked.look()
+
+    def _paced(self) -> Pace:
+        plan = self._plan
+        if self._paper:
+            return AsTheClockGoes(
+                stop=plan.stop, wall=plan.wall, idle=self._watcher.idle, look=self._look, nap_s=plan.watch_s
+            )
+        if plan.pace is not None:
+            return Scaled(stop=plan.stop, wall=plan.wall, rate=plan.pace)
+        return AtOnce(stop=plan.stop)
 
     @property
     def _flattens(self) -> bool:
@@ -324,12 +287,21 @@ class _Run:
         if not stopped:
             place = self._plan.assembly.settings.instance.reports
             summary = attrs.evolve(summary, report=str(report.write(place, self._course.identity, summary, events)))
+        held = set(book.portfolio.positions)
+        stops = {one.order.symbol for one in book.orders.values() if one.order.leg is Leg.STOP and not one.terminal}
         return Outcome(
-            summary=summary, journal=self._journal.path, stopped=stopped, open=tuple(sorted(book.portfolio.positions))
+            summary=summary,
+            journal=self._journal.path,
+            stopped=stopped,
+            open=tuple(sorted(held)),
+            bare=tuple(sorted(held - stops)),
         )
 
-    def _open(self) -> tuple[str, ...]:
-        return () if self._session is None else tuple(sorted(self._session.desk.portfolio.positions))
+    async def _open(self) -> list[str]:
+        """What is open, by the books and by what the broker says."""
+        said = await self._course.broker.snapshot(self._since)
+        held = () if self._session is None else self._session.desk.portfolio.positions
+        return sorted({*held, *(one.symbol for one in said.holdings)})
 
     def _entry(self, kind: str, payload: dict[str, Any]) -> Entry:
         return Entry(kind=kind, payload=payload, time=self._clock.now())
@@ -349,52 +321,3 @@ class _Run:
             "notes": [*label.notes, *self._plan.assembly.notes],
             "request": request_document(self._plan.request),
         }
-
-
-def run_id(plan: Plan, feed: Feed) -> str:
-    """The hash of mode, settings, data, range, symbols and seed: 16 hex digits."""
-    settings = plan.assembly.settings
-    parts = (settings.mode, settings.fingerprint, feed.label.data_hash, repr(request_document(plan.request)))
-    return sha256("\n".join(parts).encode()).hexdigest()[:16]
-
-
-def request_document(request: FeedRequest) -> dict[str, Any]:
-    """What was asked of the feed, for the journal."""
-
-    def text(day: date | None) -> str | None:
-        return None if day is None else day.isoformat()
-
-    return {
-        "kind": request.kind,
-        "first": text(request.first),
-        "last": text(request.last),
-        "symbols": list(request.symbols),
-        "sessions": request.sessions,
-        "seed": request.seed,
-        "typical_volume": request.typical_volume,
-    }
-
-
-def install_id(data: Path) -> str:
-    """The name of this install, made once and kept: it marks our orders at a broker."""
-    path = data / "install.id"
-    if not disk.exists(path):
-        disk.make_folder(data)
-        disk.write_atomic(path, f"{chance.token(16)}\n".encode())
-    return disk.read_text(path).strip()
-
-
-def summarise(book: Book, feed: Feed, assembly: Assembly) -> Summary:
-    """The run's result from its journal."""
-    return Summary(
-        mode=assembly.settings.mode,
-        sessions=book.sessions,
-        symbols=book.symbols,
-        equity_start=book.equity_start,
-        equity_end=book.equity,
-        trades=tuple(book.trades),
-        denials=book.denials,
-        settings_hash=assembly.settings.fingerprint,
-        data_hash=feed.label.data_hash,
-        notes=(*feed.label.notes, *assembly.notes),
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -45,24 +45,11 @@ class Trading:
     checks: tuple[tuple[str, RiskCheck], ...] = ()
 
 
-@attrs.frozen(kw_only=True)
-class Interruptions:
-    """Minutes of a session that passed otherwise than by its rules alone.
-
-    `late`: nobody watched when they closed, so their signals are not acted on. `exiting`: a stop closed what was held.
-    """
-
-    late: frozenset[int] = frozenset()
-    exiting: frozenset[int] = frozenset()
-
-
-NO_INTERRUPTIONS: Final = Interruptions()
-
-
 class SessionRun:
     """A session being traded. Build it at the bell with the account's equity, then `await trade()`.
 
-    `flatten()` lets nothing be entered any more and closes what is held.
+    `flatten()` lets nothing be entered any more and closes what is held. Nobody watched when the minutes `late` closed,
+    so their signals are not acted on.
     """
 
     def __init__(
@@ -71,7 +58,7 @@ class SessionRun:
         source: FeedSession,
         entrants: tuple[Entrant, ...],
         equity_atoms: int,
-        interruptions: Interruptions = NO_INTERRUPTIONS,
+        late: frozenset[int] = frozenset(),
     ) -> None:
         self.source = source
         self.session = source.session
@@ -81,7 +68,7 @@ class SessionRun:
         self.execution = Execution(trading.journal, trading.venue, self.desk, trading.clock, trading.tell)
         self.triggers: dict[str, int] = {entrant.name: 0 for entrant in entrants}
         self._trading = trading
-        self._interruptions = interruptions
+        self.late = late
         self._flattening = False
         self.decided: set[str] = set()
         self._screened: dict[str, Judged] = {}
@@ -104,7 +91,7 @@ class SessionRun:
     async def step(self, minute: int, *, late: bool = False) -> None:
         """Everything that follows from a minute that has closed; when it came too late, nothing is entered on it."""
         bars = self.tape.bars
-        self.desk.stopping = self._flattening or minute in self._interruptions.exiting
+        self.desk.stopping = self._flattening
         await self.execution.settle()
         changes = self.desk.mark(bars, minute)
         actions = self.desk.manage(bars, minute)
@@ -114,26 +101,21 @@ class SessionRun:
             if minute == entrant.window.entry_end - 1:
                 self._close_window(entrant, bars)
 
-    def flatten(self) -> None:
-        """Close what is held from the next minute on, and enter nothing."""
-        self._flattening = True
+    def flatten(self, *, on: bool = True) -> None:
+        """Close what is held from the next minute on, and enter nothing; or end that."""
+        self._flattening = on
 
     @property
     def flattening(self) -> bool:
         """Whether flattening was asked for."""
         return self._flattening
 
-    @property
-    def flat(self) -> bool:
-        """Whether flattening was asked for, and nothing is held or worked any more."""
-        return self._flattening and self.desk.idle
-
     def candidates(self, entrant: Entrant) -> int:
         """How many symbols a strategy may enter today."""
         return int((self._screened[entrant.name].reasons == Reason.ALLOWED).sum())
 
     def _proposals(self, bars: Bars, minute: int, *, late: bool) -> list[Proposal]:
-        late = late or minute in self._interruptions.late
+        late = late or minute in self.late
         found: list[Proposal] = []
         for entrant in self.entrants:
             window = entrant.window

@@ -161,6 +161,22 @@ def read(path: Path, *, limit: int, strict: bool, folder_private: bool = False, 
             system.close(opened)
 
 
+def exposed(folder: Path, *, system: System = SYSTEM) -> str:
+    """What is loose about a folder that is to be its owner's alone, in a sentence; "" when nothing is."""
+    handles: list[int] = []
+    try:
+        handles.append(handle := system.folder(folder))
+        flaws = _folder_flaws(folder, system.status(handle), private=True)
+        return PrivateError(folder, flaws[0]).message if flaws else ""
+    except PrivateError as fault:
+        return fault.message
+    except OSError as fault:
+        return f"Cannot use {folder}: {fault.strerror}."
+    finally:
+        for opened in handles:
+            system.close(opened)
+
+
 def write(
     path: Path, data: bytes | memoryview, *, check: Callable[[memoryview], None], system: System = SYSTEM
 ) -> None:

@@ -78,6 +78,11 @@ class Instance:
         return self.home / "reports"
 
     @property
+    def control(self) -> Path:
+        """Requests to the running bot."""
+        return self.home / "control"
+
+    @property
     def lock(self) -> Path:
         """The lock of the one process that may trade here."""
         return self.data / "tbot.lock"

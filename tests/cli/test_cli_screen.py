@@ -66,9 +66,11 @@ def test_a_banner_says_whose_prices_these_are() -> None:
 def test_a_stopped_run_says_what_is_open_and_how_to_go_on() -> None:
     """Open positions are named; the same command resumes."""
     outcome = Outcome(summary=SUMMARY, journal=Path("x"), stopped=True, open=("AAA", "BBB"))
-    assert next(iter(halted(outcome, Wish(mode="paper", home=Path())))) == "Stopped with open positions: AAA, BBB."
+    assert "Stopped with open positions: AAA, BBB." in list(halted(outcome, Wish(mode="paper", home=Path())))
+    bare = attrs.evolve(outcome, bare=("BBB",))
+    assert "Without a stop order: BBB." in list(halted(bare, Wish(mode="paper", home=Path())))
     flat = attrs.evolve(outcome, open=())
-    assert next(iter(halted(flat, Wish(mode="paper", home=Path())))) == "Stopped; nothing is open."
+    assert "Stopped; nothing is open." in list(halted(flat, Wish(mode="paper", home=Path())))
     assert list(halted(flat, Wish(mode="demo", home=Path())))[-1].endswith("the same command resumes.")
 
 
@@ -94,7 +96,13 @@ def test_plain_lines_say_once_what_is_waited_for(tmp_path: Path, capsys: pytest.
     furnish(tmp_path)
     clock, wish = ManualClock(MORNING), Wish(mode="paper", home=tmp_path)
     lines = screen.Lines(wish, silent=False)
-    plan = Plan(assembly=assemble(tmp_path, "paper", clock), request=FeedRequest(kind="live"), wall=clock, once=True)
+    plan = Plan(
+        assembly=assemble(tmp_path, "paper", clock),
+        request=FeedRequest(kind="live"),
+        wall=clock,
+        once=True,
+        watch_s=1.0,
+    )
     inner = lines.watcher
 
     def minute(_session: SessionRun, index: int) -> None:
@@ -180,7 +188,7 @@ def test_the_first_signal_asks_and_the_second_breaks_off(number: signal.Signals)
             await stop.wait()
             return "in order"
 
-        return await screen.stoppable(work(), stop)
+        return await screen.stoppable(work(), stop, asyncio.Event())
 
     async def stubborn() -> str:
         async def work() -> str:
@@ -190,7 +198,7 @@ def test_the_first_signal_asks_and_the_second_breaks_off(number: signal.Signals)
             await asyncio.Event().wait()
             return "never"
 
-        return await screen.stoppable(work(), asyncio.Event())
+        return await screen.stoppable(work(), asyncio.Event(), asyncio.Event())
 
     before = signal.getsignal(signal.SIGTERM)
     assert asyncio.run(orderly()) == "in order"

@@ -39,7 +39,9 @@ def stopped_on_paper(home: Path) -> None:
     """Trade on paper until something is held, then stop."""
     furnish(home)
     clock = ManualClock(MORNING)
-    plan = Plan(assembly=assemble(home, "paper", clock), request=FeedRequest(kind="live"), wall=clock, once=True)
+    plan = Plan(
+        assembly=assemble(home, "paper", clock), request=FeedRequest(kind="live"), wall=clock, once=True, watch_s=1.0
+    )
 
     def minute(session: SessionRun, _index: int) -> None:
         if len(session.desk.portfolio.positions) > 1:

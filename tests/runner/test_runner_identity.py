@@ -61,7 +61,9 @@ def demo(home: Path, *, until: int | None = None) -> Outcome:
 def paper(home: Path) -> Outcome:
     """Paper trading, stopped 27 minutes after the bell."""
     clock = ManualClock(BELL - dt.timedelta(minutes=90))
-    plan = Plan(assembly=assemble(home, "paper", clock), request=FeedRequest(kind="live"), wall=clock, once=True)
+    plan = Plan(
+        assembly=assemble(home, "paper", clock), request=FeedRequest(kind="live"), wall=clock, once=True, watch_s=1.0
+    )
 
     def minute(_session: SessionRun, index: int) -> None:
         if index == 26:

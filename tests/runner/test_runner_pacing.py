@@ -38,11 +38,17 @@ def test_scaled_time_counts_from_each_bell() -> None:
 
 
 def test_the_clock_is_waited_for_in_naps_of_which_somebody_is_told() -> None:
-    """Real time: each second somebody is told what is waited for; what has passed takes no time."""
+    """Real time: requests are looked for in each nap, somebody is told each second; what has passed takes no time."""
     wall, told = ManualClock(NOON), list[dt.datetime]()
-    pace = AsTheClockGoes(stop=asyncio.Event(), wall=wall, idle=told.append)
+    looked = list[dt.datetime]()
+
+    async def look() -> None:
+        looked.append(wall.now())
+
+    pace = AsTheClockGoes(stop=asyncio.Event(), wall=wall, idle=told.append, look=look, nap_s=0.05)
     asyncio.run(pace.until(NOON + dt.timedelta(seconds=3)))
     assert told == [NOON + dt.timedelta(seconds=3)] * 3
+    assert looked == [NOON + dt.timedelta(seconds=0.05) * step for step in range(61)]
     asyncio.run(pace.until(NOON))
     assert wall.monotonic() == pytest.approx(3)
 
@@ -52,10 +58,14 @@ def test_a_stop_ends_a_wait_of_hours_at_once(kind: str) -> None:
     """Whoever waits on the machine's clock is woken by a stop."""
     stop, wall = asyncio.Event(), SystemClock()
     moment = wall.now() + 5 * HOUR
+
+    async def nothing() -> None:
+        pass
+
     paces: dict[str, Pace] = {
         "once": AtOnce(stop=stop),
         "scaled": Scaled(stop=stop, wall=wall, rate=1.0),
-        "clock": AsTheClockGoes(stop=stop, wall=wall, idle=lambda _moment: stop.set()),
+        "clock": AsTheClockGoes(stop=stop, wall=wall, idle=lambda _moment: stop.set(), look=nothing, nap_s=0.05),
     }
 
     async def walk() -> None:

@@ -79,7 +79,7 @@ class Paper:
     def plan(self) -> Plan:
         """A plan of one session on paper."""
         assembly = assemble(self.home, "paper", self.clock)
-        return Plan(assembly=assembly, request=FeedRequest(kind="live"), wall=self.clock, once=True)
+        return Plan(assembly=assembly, request=FeedRequest(kind="live"), wall=self.clock, once=True, watch_s=1.0)
 
     @property
     def events(self) -> list[Event]:

@@ -374,3 +374,21 @@ def test_a_full_disk_leaves_the_old_file_and_lets_the_log_go_on(small_disk: Path
     for number in range(5):
         add(log, str(number).encode() * 1000)
     assert log.stat().st_size == 4 + 5 * 1001
+
+
+def test_a_folder_that_others_may_use_is_said(tmp_path: Path) -> None:
+    """Its owner's alone: nothing; a loose mode, another owner, a file and a fault of the disk: each a sentence."""
+    folder = tmp_path / "control"
+    folder.mkdir(mode=0o700)
+    assert private.exposed(folder) == ""
+    folder.chmod(0o750)
+    assert Flaw.FOLDER_MODE.value in private.exposed(folder)
+
+    def foreign(handle: int) -> os.stat_result:
+        found = list(os.fstat(handle))
+        found[stat.ST_UID] = os.geteuid() + 4711
+        return os.stat_result(found)
+
+    assert Flaw.FOLDER_OWNER.value in private.exposed(folder, system=Failing("status", foreign))
+    (tmp_path / "file").touch()
+    assert "Not a directory" in private.exposed(tmp_path / "file")

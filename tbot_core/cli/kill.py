@@ -1,0 +1,51 @@
+"""`tbot kill`: from now on no entry, whatever else happens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from tbot_core.cli.options import emit, home_option, json_option
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tbot_core.cli.requests import Answer
+
+
+@click.command("kill")
+@click.option("--flatten", "how", flag_value="kill-flatten", help="Also close what is held.")
+@click.option("--clear", "how", flag_value="kill-clear", help="Take the kill back.")
+@home_option
+@json_option
+def command(*, how: str | None, home: Path | None, as_json: bool) -> int:
+    """Enter nothing and take waiting entries back; stops go on, time exits wait, and a restart changes nothing."""
+    import asyncio
+
+    from tbot_core.cli.requests import ask
+    from tbot_core.clock import SystemClock
+    from tbot_core.control import Verb
+
+    answer = asyncio.run(ask(home, Verb(how or "kill"), SystemClock()))
+    emit(answer.document(), as_json=as_json, lines=[sentence(answer)])
+    return 1 if answer.lost else 0
+
+
+def sentence(answer: Answer) -> str:
+    """What the kill has come to."""
+    from tbot_core.control import Verb
+
+    if answer.lost:
+        return answer.lost
+    if answer.verb is Verb.KILL_CLEAR:
+        if answer.process is None:
+            return "No bot runs here; the kill is taken back at the next start."
+        rest = f": {', '.join(answer.causes)}" if answer.causes else ""
+        return f"The kill is taken back; the state is {answer.state}{rest}."
+    if answer.process is None:
+        return "No bot runs here; the kill counts from the next start on, and `tbot kill --clear` takes it back."
+    held = ", ".join(answer.open)
+    doing = "closed" if answer.verb is Verb.KILL_FLATTEN else "kept with their stops"
+    rest = f" Positions are {doing}: {held}." if held else ""
+    return f"Killed: nothing is entered until `tbot kill --clear`.{rest}"

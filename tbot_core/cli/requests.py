@@ -1,0 +1,113 @@
+"""How the commands ask a running bot for something, wait until it has written that down, and say what came of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from tbot_core import control, records
+from tbot_core.cli.condition import condition
+from tbot_core.cli.runs import PAPER, RunFile, reading
+from tbot_core.control import Verb
+from tbot_core.errors import SettingsError
+from tbot_core.projection import Book
+from tbot_core.seams import disk, environ
+from tbot_core.settings import Instance, is_there
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tbot_core.clock import Clock
+    from tbot_core.journal import Event
+
+HEARD_S: Final = 5.0
+"""How long a running bot may take to write a request down, and a stop to be carried out."""
+
+_AGAIN_S: Final = 0.05
+_HEARD: Final = frozenset({records.REQUEST, records.REQUEST_REFUSED})
+
+
+@attrs.frozen(kw_only=True)
+class Answer:
+    """What became of a request.
+
+    `process` runs the bot, None where none runs; `taken` tells whether it wrote the request down, `refused` why it did
+    not obey it. `ended` and `open` tell whether the run has been stopped since, and what is held. `state` and `causes`
+    are those that the journal says now.
+    """
+
+    verb: Verb
+    process: int | None
+    taken: bool = False
+    refused: str = ""
+    ended: bool = False
+    open: tuple[str, ...] = ()
+    state: str = "normal"
+    causes: tuple[str, ...] = ()
+
+    def document(self) -> dict[str, Any]:
+        """The answer for machines."""
+        return attrs.asdict(self) | {"verb": self.verb.value}
+
+    @property
+    def lost(self) -> str:
+        """Why the request is without effect until now; "" when it was taken."""
+        if self.refused:
+            return f"The bot refused the request: {self.refused}"
+        if self.taken or self.process is None:
+            return ""
+        return f"Process {self.process} has not taken the request in {HEARD_S:g} s; it lies in control/ until one does."
+
+
+async def ask(home: Path | None, verb: Verb, clock: Clock, patience_s: float = HEARD_S) -> Answer:
+    """Drop a request, and wait until a running bot has taken it, and has ended if that is what was asked for.
+
+    Raises SettingsError where there is no instance. Without a running bot the request stays, and counts at the next
+    start.
+    """
+    instance = Instance.at(home)
+    if not is_there(instance):
+        raise SettingsError(f"{instance.home} holds no instance.", "Name its folder with --home.")
+    process = disk.holder(instance.lock)
+    name = control.ask(instance.control, verb, actor=environ.user(), now=clock.now())
+    ends, until = verb in _ENDS, clock.monotonic() + patience_s
+    found = answer(instance, verb, name, process)
+    while process is not None and _pending(found, ends=ends) and clock.monotonic() < until:
+        await clock.sleep(_AGAIN_S)
+        found = answer(instance, verb, name, process)
+        if not found.taken and disk.holder(instance.lock) is None:
+            return attrs.evolve(answer(instance, verb, name, process), process=None)
+    return found
+
+
+_ENDS: Final = frozenset({Verb.STOP, Verb.STOP_FLATTEN, Verb.STOP_KEEP})
+
+
+def _pending(answer: Answer, *, ends: bool) -> bool:
+    return not (answer.refused or (answer.ended if ends else answer.taken))
+
+
+def answer(instance: Instance, verb: Verb, name: str, process: int | None) -> Answer:
+    """What the journal of paper trading says by now of the request that lies in the file `name`."""
+    found = Answer(verb=verb, process=process)
+    if not disk.exists(instance.journal):
+        return found
+    with reading(RunFile(name=PAPER, path=instance.journal, changed=0.0)) as journal:
+        events = list(journal.events())
+    book = Book()
+    for event in events:
+        book.apply(event.kind, event.cid, event.payload, event.applied)
+        found = _told(found, event, name)
+    now = condition(instance.control, events, book)
+    if found.taken and disk.is_present(instance.control / name):  # what follows from it is not written down yet
+        found = attrs.evolve(found, taken=False)
+    held = tuple(sorted(book.portfolio.positions)) if book.in_session else ()
+    return attrs.evolve(found, open=held, state=now.state, causes=now.causes)
+
+
+def _told(found: Answer, event: Event, name: str) -> Answer:
+    if event.kind in _HEARD and event.payload["name"] == name:
+        taken = event.kind == records.REQUEST
+        return attrs.evolve(found, taken=taken, refused="" if taken else event.payload["words"])
+    return attrs.evolve(found, ended=True) if found.taken and event.kind == records.STOPPED else found

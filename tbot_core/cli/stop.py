@@ -1,0 +1,54 @@
+"""`tbot stop`: end trading in order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from tbot_core.cli.options import emit, home_option, json_option
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tbot_core.cli.requests import Answer
+
+
+@click.command("stop")
+@click.option("--flatten", "how", flag_value="stop-flatten", help="Close what is held now.")
+@click.option("--keep", "how", flag_value="stop-keep", help="End now; positions stay with their stops.")
+@click.option("--cancel", "how", flag_value="stop-cancel", help="Take the stop back.")
+@home_option
+@json_option
+def command(*, how: str | None, home: Path | None, as_json: bool) -> int:
+    """Enter nothing, manage what is held to its exits, then end; exit 1 where the bot has ended with something open."""
+    import asyncio
+
+    from tbot_core.cli.requests import ask
+    from tbot_core.clock import SystemClock
+    from tbot_core.control import Verb
+
+    answer = asyncio.run(ask(home, Verb(how or "stop"), SystemClock()))
+    emit(answer.document(), as_json=as_json, lines=[sentence(answer)])
+    left = answer.verb is not Verb.STOP_CANCEL and (answer.ended or answer.process is None) and answer.open
+    return 1 if answer.lost or left else 0
+
+
+def sentence(answer: Answer) -> str:
+    """What the stop has come to."""
+    from tbot_core.control import Verb
+
+    held = ", ".join(answer.open)
+    if answer.lost:
+        return answer.lost
+    if answer.verb is Verb.STOP_CANCEL:
+        if answer.process is None:
+            return "No bot runs here; the stop is taken back at the next start."
+        return f"The stop is taken back; the state is {answer.state}."
+    if answer.process is None:
+        rest = f" Positions are open and nobody manages them: {held}." if held else ""
+        return f"No bot runs here; the stop counts at the next start, and `tbot stop --cancel` takes it back.{rest}"
+    if answer.ended:
+        return f"Stopped with open positions: {held}." if held else "Stopped; nothing is open."
+    doing = "closes" if answer.verb is Verb.STOP_FLATTEN else "manages to their exits"
+    return f"The bot enters nothing, {doing} {held or 'what is worked'}, then ends."

@@ -1,0 +1,117 @@
+"""What is asked of a paper session from outside: taken between two of its minutes, and asked again when it is repeated.
+
+At a simulated venue a minute's decisions are one step, so whatever is asked counts from the minute that is waited for.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Final
+
+from tbot_core import records
+from tbot_core.actions import Cancel
+from tbot_core.conditions import Conditions, recall
+from tbot_core.execution import Minutes
+from tbot_core.model import RiskState
+from tbot_core.runner.pacing import Stopped
+from tbot_core.runner.requests import CARRIED_OUT, Requests, request_of
+from tbot_core.states import Cause
+
+if TYPE_CHECKING:
+    from asyncio import Event as Flag
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from tbot_core.clock import Clock
+    from tbot_core.journal import Event, Journal
+    from tbot_core.runner.session import SessionRun
+
+_KINDS: Final = frozenset({records.REQUEST, records.STATE})
+
+
+class Asked:
+    """Obeys requests and signals for one session; `kill` is set by a signal.
+
+    `after`: the last event before the session; those behind it are asked again in the minutes in which they came.
+    Minutes that nobody watched pass by their rules alone.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917  who asks, what is asked of, and where both are written down
+        self, session: SessionRun, journal: Journal, clock: Clock, folder: Path, kill: Flag, after: int
+    ) -> None:
+        events = list(journal.events())
+        self._session = session
+        self._journal = journal
+        self._clock = clock
+        self._folder = folder
+        self._kill = kill
+        self._again: defaultdict[int, list[Event]] = defaultdict(list)
+        for event in events:
+            if event.seq > after and event.kind in _KINDS:
+                self._again[session.session.minute(event.applied)].append(event)
+        self._retracted: set[str] = set()
+        states = recall(event for event in events if event.seq <= after)
+        self.conditions = Conditions(session.execution, clock, self._impose, states)
+        self._requests = Requests(session.execution, self.conditions, session.flatten, events)
+
+    async def repeat(self) -> None:
+        """Ask again for what was asked in the minute at hand before the session was interrupted."""
+        seq = 0
+        for event in self._again.pop(self._minute, ()):
+            if event.seq != seq + 1:  # something was done in between
+                await self._retract()
+            self._ask(event)
+            seq = event.seq
+        await self._retract()
+
+    async def look(self) -> None:
+        """Obey what is asked now; raises Stopped when a stop has been carried out."""
+        if self._journal.repeating or self._minute in self._session.late:
+            return
+        if self._kill.is_set():
+            self._kill.clear()
+            self.conditions.begin(Cause.KILL_SIGNAL)
+        self._requests.look(self._folder)
+        await self._retract()
+        if self._requests.stopping and (self._session.desk.idle or self._requests.keep):
+            self._requests.carried_out()
+            raise Stopped
+
+    async def stop(self) -> bool:
+        """A signal asks to close what is held and then to end; whether there is anything that is not being closed."""
+        if self._session.desk.idle or self._session.flattening:
+            return False
+        self.conditions.begin(Cause.STOP_SIGNAL)
+        self._session.flatten()
+        await self._retract()
+        return True
+
+    @property
+    def _minute(self) -> int:
+        return self._session.session.minute(self._clock.now())
+
+    def _impose(self, state: RiskState) -> None:
+        self._session.desk.standing.imposed = state
+
+    def _ask(self, event: Event) -> None:
+        """Said again, what followed from a request before is no news."""
+        if event.kind == records.REQUEST:
+            self._requests.obey(request_of(event.payload))
+            return
+        cause, words = Cause[event.payload["cause"]], event.payload["words"]
+        if words == CARRIED_OUT:
+            self._requests.carried_out()
+        elif not event.payload["there"]:
+            self.conditions.withdraw(cause, words)
+        else:
+            self.conditions.begin(cause, words)
+            if cause is Cause.STOP_SIGNAL:
+                self._session.flatten()
+
+    async def _retract(self) -> None:
+        """Take entries back that wait at the venue as soon as none may be sent, each once."""
+        if self.conditions.state < RiskState.EXIT_ONLY:
+            return
+        cids: Sequence[str] = [cid for cid in self._session.desk.standing.working if cid not in self._retracted]
+        self._retracted.update(cids)
+        await self._session.execution.carry_out(Minutes(actions=[Cancel(client_order_id=cid) for cid in cids]))

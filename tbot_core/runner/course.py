@@ -1,0 +1,124 @@
+"""What a run goes through: the account, the bars, and the journal with what is done already."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from tbot_core.assembly import SIMULATOR, Assembly, feed_source
+from tbot_core.contracts import Broker, Feed, FeedRequest
+from tbot_core.errors import PluginError
+from tbot_core.journal import Journal, open_journal
+from tbot_core.projection import Book, fold
+from tbot_core.runner import resuming
+from tbot_core.seams import chance, disk
+from tbot_core.summary import Summary
+
+if TYPE_CHECKING:
+    from datetime import date, datetime
+    from pathlib import Path
+
+MANY_SESSIONS: Final = 10_000
+PAPER: Final = "paper"
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Course:
+    """A run's account, bars and journal; `book` is what closed sessions came to, `pending` the one to be repeated."""
+
+    broker: Broker
+    feed: Feed
+    journal: Journal
+    book: Book
+    identity: str
+    pending: resuming.Pending | None = None
+
+
+def simulation(assembly: Assembly, request: FeedRequest) -> Course:
+    """The course of a demo or a replay, in a journal of its own."""
+    broker = assembly.broker()
+    feed = feed_source(broker, SIMULATOR).feed(request)
+    identity = run_id(assembly, request, feed)
+    runs = assembly.settings.instance.runs
+    disk.make_folder(runs)
+    journal, book = resuming.resume(runs / f"{identity}.sqlite", assembly.identity)
+    return Course(broker=broker, feed=feed, journal=journal, book=book, identity=identity)
+
+
+def paper(assembly: Assembly, request: FeedRequest, now: datetime) -> Course:
+    """The course of paper trading, in the instance's journal; an interrupted session is made ready to be repeated."""
+    settings = assembly.settings
+    name = settings.trading.broker_name
+    broker: Broker = assembly.broker(name)
+    if not broker.rules.simulated:
+        message = f"The broker {name} fills at a market of its own, which this version does not trade at."
+        raise PluginError(message, "Set BROKER_NAME=PAPER.")
+    source = settings.trading.data_source or name
+    disk.make_folder(settings.instance.data)
+    journal = open_journal(settings.instance.journal)
+    try:
+        journal.check()
+        found = resuming.pending(journal)
+        request = attrs.evolve(request, sessions=MANY_SESSIONS, first=None if found is None else found.session.date)
+        server = broker if source == name else assembly.broker(source)
+        feed = feed_source(server, source).feed(request)
+        if found is not None:
+            resuming.same(found, settings.fingerprint, assembly.identity)
+            resuming.repeat(journal, found, now)
+    except BaseException:
+        journal.close()
+        raise
+    after = resuming.closed_at(journal)
+    book = fold(event for event in journal.events() if event.seq <= after)
+    return Course(broker=broker, feed=feed, journal=journal, book=book, identity=PAPER, pending=found)
+
+
+def run_id(assembly: Assembly, request: FeedRequest, feed: Feed) -> str:
+    """The hash of mode, settings, data, range, symbols and seed: 16 hex digits."""
+    settings = assembly.settings
+    parts = (settings.mode, settings.fingerprint, feed.label.data_hash, repr(request_document(request)))
+    return sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def request_document(request: FeedRequest) -> dict[str, Any]:
+    """What was asked of the feed, for the journal."""
+
+    def text(day: date | None) -> str | None:
+        return None if day is None else day.isoformat()
+
+    return {
+        "kind": request.kind,
+        "first": text(request.first),
+        "last": text(request.last),
+        "symbols": list(request.symbols),
+        "sessions": request.sessions,
+        "seed": request.seed,
+        "typical_volume": request.typical_volume,
+    }
+
+
+def install_id(data: Path) -> str:
+    """The name of this install, made once and kept: it marks our orders at a broker."""
+    path = data / "install.id"
+    if not disk.exists(path):
+        disk.make_folder(data)
+        disk.write_atomic(path, f"{chance.token(16)}\n".encode())
+    return disk.read_text(path).strip()
+
+
+def summarise(book: Book, feed: Feed, assembly: Assembly) -> Summary:
+    """The run's result from its journal."""
+    return Summary(
+        mode=assembly.settings.mode,
+        sessions=book.sessions,
+        symbols=book.symbols,
+        equity_start=book.equity_start,
+        equity_end=book.equity,
+        trades=tuple(book.trades),
+        denials=book.denials,
+        settings_hash=assembly.settings.fingerprint,
+        data_hash=feed.label.data_hash,
+        notes=(*feed.label.notes, *assembly.notes),
+    )

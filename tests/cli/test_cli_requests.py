@@ -1,0 +1,310 @@
+"""`tbot stop`, `tbot kill` and `tbot defense`: what they ask of a running bot, and what they say of it."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+from tbot_core import cli, control, records
+from tbot_core.assembly import assemble
+from tbot_core.cli import requests
+from tbot_core.cli.condition import condition
+from tbot_core.cli.defense import sentence as of_defense
+from tbot_core.cli.kill import sentence as of_kill
+from tbot_core.cli.requests import Answer
+from tbot_core.cli.run import furnish
+from tbot_core.cli.stop import sentence as of_stop
+from tbot_core.clock import ManualClock, SystemClock
+from tbot_core.contracts import FeedRequest
+from tbot_core.control import Verb
+from tbot_core.journal import Event, read_journal
+from tbot_core.projection import Book
+from tbot_core.runner.run import Plan, Watcher, run
+from tbot_core.seams import disk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tbot_core.runner.session import SessionRun
+
+MORNING = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "mon", "tue")
+TBOT = (sys.executable, "-c", "import sys; from tbot_core.__main__ import main; sys.exit(main())")
+
+
+class Bot:
+    """Paper trading in a process of its own, and what it has said."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.process = subprocess.Popen(
+            [*TBOT, "run", "--home", str(home)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    def until(self, words: str) -> None:
+        """Read its lines until one holds the words."""
+        assert self.process.stdout is not None
+        said = []
+        for line in self.process.stdout:
+            said.append(line)
+            if words in line:
+                return
+        pytest.fail(f"the run ended without saying {words!r}: {said}")
+
+    def end(self) -> tuple[int, str]:
+        """Its exit code, and what else it said."""
+        out, _ = self.process.communicate(timeout=60)
+        return self.process.returncode, out
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """An instance with the demo's settings."""
+    furnish(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def bot(home: Path) -> Iterator[Bot]:
+    """A bot that waits for the next session, which is days away."""
+    day = SystemClock().now() + dt.timedelta(days=3)
+    settings = home / ".env_bot"
+    settings.write_text(f"{settings.read_text()}TRADING_DAYS={WEEKDAYS[day.weekday()]}\n")
+    found = Bot(home)
+    found.until("Waiting for the session")
+    yield found
+    if found.process.poll() is None:
+        found.process.kill()
+    found.process.communicate()
+
+
+def asked(capsys: pytest.CaptureFixture[str], home: Path, *words: str, code: int = 0) -> Any:
+    """The document of a command."""
+    assert cli.invoke([*words, "--home", str(home), "--json"]) == code
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.slow
+def test_a_running_bot_is_killed_cleared_and_stopped(bot: Bot, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each command is answered by the bot's journal; the stop ends the process with its summary and exit 0."""
+    killed = asked(capsys, bot.home, "kill")
+    assert (killed["taken"], killed["state"], killed["causes"]) == (True, "halted", ["tbot kill"])
+    bot.until("State halted: tbot kill")
+    assert asked(capsys, bot.home, "status", code=1)["causes"] == ["tbot kill"]
+    assert asked(capsys, bot.home, "kill", "--clear")["state"] == "normal"
+    assert asked(capsys, bot.home, "defense", "on")["causes"] == ["tbot defense on"]
+    assert asked(capsys, bot.home, "defense", "status")["state"] == "defense"
+    assert asked(capsys, bot.home, "defense", "off")["state"] == "normal"
+    stopped = asked(capsys, bot.home, "stop")
+    assert (stopped["ended"], stopped["open"]) == (True, [])
+    code, said = bot.end()
+    assert code == 0
+    assert "0 trades" in said
+    assert "Stopped; nothing is open." in said
+
+
+@pytest.mark.slow
+def test_a_touched_file_and_a_signal_halt_a_running_bot(bot: Bot) -> None:
+    """Loose modes and no words at all: obeyed; so is SIGUSR2, also while the bot only waits."""
+    (bot.home / "control").mkdir(mode=0o700, exist_ok=True)
+    (bot.home / "control" / "kill").touch(mode=0o666)
+    bot.until("State halted: control/kill is there")
+    bot.process.send_signal(signal.SIGUSR2)
+    bot.until("State halted: a kill signal")
+    (bot.home / "control" / "stop").touch(mode=0o666)
+    code, said = bot.end()
+    assert (code, "Stopped; nothing is open." in said) == (0, True)
+
+
+@pytest.mark.slow
+def test_a_loose_request_is_refused_and_named(bot: Bot, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is not obeyed, stands in the journal, and status and check name it with its flaw."""
+    odd = bot.home / "control" / "kill-clear-x.json"
+    odd.parent.mkdir(mode=0o700, exist_ok=True)
+    odd.touch(mode=0o644)
+    bot.until("control/kill-clear-x.json is not obeyed")
+    found = asked(capsys, bot.home, "status", code=1)
+    assert [one["name"] for one in found["requests"]["refused"]] == ["kill-clear-x.json"]
+    assert any("others may read or write it" in sentence for sentence in found["attention"])
+    cli.invoke(["check", "--home", str(bot.home), "--json"])
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert any(row["subject"] == "requests" and row["level"] == "warn" for row in rows)
+
+
+def test_without_a_bot_requests_wait_for_the_next_start(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each command says that nobody runs; what was asked lies in the folder, and status names it."""
+    for words in (
+        ("kill",),
+        ("kill", "--clear"),
+        ("stop",),
+        ("stop", "--cancel"),
+        ("defense", "on"),
+        ("defense", "off"),
+    ):
+        assert cli.invoke([*words, "--home", str(home)]) == 0
+        assert "No bot runs here" in capsys.readouterr().out
+    waiting = asked(capsys, home, "status", code=1)["requests"]["waiting"]
+    assert waiting == ["kill", "kill-clear", "stop", "stop-cancel", "defense-on", "defense-off"]
+    assert (home / "control").stat().st_mode & 0o777 == 0o700
+
+
+def test_what_was_asked_before_the_start_counts_from_the_first_minute(home: Path) -> None:
+    """A kill that lay in the folder lets nothing be entered all day."""
+    assert cli.invoke(["kill", "--home", str(home)]) == 0
+    clock = ManualClock(MORNING)
+    plan = Plan(
+        assembly=assemble(home, "paper", clock), request=FeedRequest(kind="live"), wall=clock, once=True, watch_s=10.0
+    )
+    assert asyncio.run(run(plan, Watcher())).summary.trades == ()
+
+
+def test_a_stop_of_nobody_names_what_nobody_manages(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Positions of a bot that has been stopped are open: exit 1."""
+    clock = ManualClock(MORNING)
+    plan = Plan(assembly=assemble(home, "paper", clock), request=FeedRequest(kind="live"), wall=clock, watch_s=10.0)
+
+    def minute(session: SessionRun, _index: int) -> None:
+        if session.desk.portfolio.positions:
+            plan.stop.set()
+
+    held = asyncio.run(run(plan, Watcher(minute=minute))).open
+    assert held
+    assert tuple(asked(capsys, home, "stop", code=1)["open"]) == held
+    assert cli.invoke(["stop", "--home", str(home)]) == 1
+    assert "nobody manages them" in capsys.readouterr().out
+
+
+def test_a_bot_that_does_not_answer_is_named(home: Path) -> None:
+    """Whoever holds the instance and takes nothing in its time is named; the request stays."""
+    (home / "data").mkdir()
+    with disk.hold(home / "data" / "tbot.lock"):
+        answer = asyncio.run(requests.ask(home, Verb.KILL, ManualClock(MORNING)))
+    assert not answer.taken
+    assert "has not taken the request in 5 s" in of_kill(answer)
+    assert len(control.look(home / "control").requests) == 1
+
+
+def test_a_folder_without_an_instance_is_asked_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 3 and a sentence; no folder is made."""
+    assert cli.invoke(["kill", "--home", str(tmp_path)]) == 3
+    assert "holds no instance" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def answer(verb: Verb, **more: Any) -> Answer:
+    """An answer of a bot that took the request."""
+    return attrs.evolve(Answer(verb=verb, process=7, taken=True), **more)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (of_stop(answer(Verb.STOP, open=("A", "B"))), "manages to their exits A, B, then ends"),
+        (of_stop(answer(Verb.STOP_FLATTEN, open=("A",))), "closes A, then ends"),
+        (of_stop(answer(Verb.STOP)), "what is worked, then ends"),
+        (of_stop(answer(Verb.STOP_KEEP, ended=True, open=("A",))), "Stopped with open positions: A"),
+        (of_stop(answer(Verb.STOP_FLATTEN, ended=True)), "nothing is open"),
+        (of_stop(answer(Verb.STOP_CANCEL, state="halted")), "taken back; the state is halted"),
+        (of_stop(answer(Verb.STOP, taken=False, refused="loose.")), "refused the request: loose."),
+        (of_kill(answer(Verb.KILL, open=("A",))), "kept with their stops: A"),
+        (of_kill(answer(Verb.KILL_FLATTEN, open=("A",))), "closed: A"),
+        (of_kill(answer(Verb.KILL_CLEAR, state="halted", causes=("control/kill is there",))), "control/kill is there"),
+        (of_defense(answer(Verb.DEFENSE_ON, state="defense", causes=("tbot defense on",))), "defense: tbot defense on"),
+        (of_defense(answer(Verb.DEFENSE_OFF, state="defense", causes=("DEFENSE_MODE_ACTIVE",))), "DEFENSE_MODE_ACTIVE"),
+        (of_defense(answer(Verb.DEFENSE_OFF)), "The state is normal."),
+        (of_defense(answer(Verb.DEFENSE_OFF, taken=False)), "has not taken the request"),
+    ],
+)
+def test_each_answer_is_one_sentence(said: str, words: str) -> None:
+    """What was asked for, what it has come to, and what stands in its way."""
+    assert words in said
+
+
+def test_defense_stays_while_the_setting_stands(home: Path) -> None:
+    """DEFENSE_MODE_ACTIVE is named as the cause, read from the run's own journal."""
+    settings = home / ".env_bot"
+    settings.write_text(settings.read_text() + "DEFENSE_MODE_ACTIVE=true\n")
+    clock = ManualClock(MORNING)
+    plan = Plan(
+        assembly=assemble(home, "paper", clock), request=FeedRequest(kind="live"), wall=clock, once=True, watch_s=10.0
+    )
+    heard: list[Answer] = []
+
+    def minute(_session: SessionRun, index: int) -> None:
+        if index == 3:
+            heard.append(requests.answer(plan.assembly.settings.instance, Verb.DEFENSE_OFF, "none", 7))
+            plan.stop.set()
+
+    asyncio.run(run(plan, Watcher(minute=minute)))
+    assert [(one.state, one.causes) for one in heard] == [("defense", ("DEFENSE_MODE_ACTIVE",))]
+
+
+def test_a_request_of_another_user_is_refused_in_the_journal(home: Path) -> None:
+    """A stop that somebody else dropped stops nothing, and stands in the journal with the reason."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    name = control.ask(home / "control", Verb.STOP, actor="eve", now=MORNING)
+    os.chown(home / "control" / name, 12345, 12345)
+    clock = ManualClock(MORNING)
+    plan = Plan(
+        assembly=assemble(home, "paper", clock), request=FeedRequest(kind="live"), wall=clock, once=True, watch_s=10.0
+    )
+    assert not asyncio.run(run(plan, Watcher())).stopped
+    journal = read_journal(home / "data" / "tbot.sqlite")
+    (refused,) = journal.events(kind=records.REQUEST_REFUSED)
+    journal.close()
+    assert "another user" in refused.payload["words"]
+
+
+def checked(capsys: pytest.CaptureFixture[str], home: Path) -> list[tuple[str, str]]:
+    """The rows of `tbot check` about requests."""
+    cli.invoke(["check", "--home", str(home), "--json"])
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    return [(row["level"], row["message"]) for row in rows if row["subject"] == "requests"]
+
+
+def test_check_judges_the_folder_of_requests(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """None and an empty one are good, a kill is warned of, and one that others may enter fails."""
+    good = [("ok", "Nothing keeps the bot from trading.")]
+    assert checked(capsys, home) == good
+    control.prepare(home / "control")
+    assert checked(capsys, home) == good
+    (home / "control" / "kill").touch()
+    assert checked(capsys, home) == [("warn", "control/kill is there: remove it to trade on.")]
+    (home / "control" / "kill").unlink()
+    (home / "control").chmod(0o755)
+    ((level, words),) = checked(capsys, home)
+    assert (level, "others may enter" in words or "mode" in words) == ("fail", True)
+
+
+def test_a_folder_that_cannot_be_read_is_told(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Status names what is wrong instead of failing."""
+    (home / "control").write_text("a file")
+    assert any("Not a directory" in one for one in asked(capsys, home, "status", code=1)["attention"])
+
+
+def test_causes_of_the_session_are_told_with_those_of_the_operator(home: Path) -> None:
+    """Half of the daily loss is defense, the whole of it is called by its name, a kill is graver than both."""
+    change = {"what": "defense", "cause": "half of DAILY_LOSS_LIMIT used", "value": "1", "limit": "1"}
+    latch = {"what": "daily loss latch", "cause": "DAILY_LOSS_LIMIT reached", "value": "1", "limit": "1"}
+    book = Book(in_session=True, session={"state": "normal"}, risk=[change])
+    half = condition(home / "control", [], book)
+    assert (half.state, half.causes) == ("defense", ("half of DAILY_LOSS_LIMIT used",))
+    book.risk.append(latch)
+    assert condition(home / "control", [], book).state == "daily loss"
+    killed = {"cause": "KILL_COMMAND", "there": True, "state": "halted", "words": ""}
+    event = Event(
+        seq=1, kind=records.STATE, cid=None, source=None, payload=killed, received=MORNING, applied=MORNING, hash=""
+    )
+    whole = condition(home / "control", [event], book)
+    assert (whole.state, whole.causes) == ("halted", ("tbot kill", "half of DAILY_LOSS_LIMIT used"))
