@@ -15,7 +15,17 @@ import attrs
 from tbot_core import settings as configuration
 from tbot_core.calendar import ExchangeCalendar, Session
 from tbot_core.clock import Clock
-from tbot_core.contracts import Context, FeedSource, Filter, Needs, Plugin, RiskCheck, Strategy, VenueRules
+from tbot_core.contracts import (
+    AlertChannel,
+    Context,
+    FeedSource,
+    Filter,
+    Needs,
+    Plugin,
+    RiskCheck,
+    Strategy,
+    VenueRules,
+)
 from tbot_core.decide import Entrant, Rules
 from tbot_core.errors import PluginError, SettingsError
 from tbot_core.model import UNITS_PER_SHARE
@@ -112,6 +122,11 @@ class Assembly:
     def broker(self, name: str = SIMULATOR) -> Any:
         """The broker of this name, built; raises PluginError when it is not among the loaded."""
         return self.build(self._of("broker", name))
+
+    def channel(self, name: str) -> AlertChannel:
+        """The alert channel of this name, built; raises PluginError when it is not among the loaded."""
+        made: AlertChannel = self.build(self._of("alert", name))
+        return made
 
     def build(self, loaded: Loaded, strategy: str | None = None, window: Window | None = None) -> Any:
         """A plugin's object made from the settings; raises PluginError when it cannot be made."""
@@ -236,7 +251,7 @@ def _wanted(texts: Mapping[str, str], mode: Mode) -> list[tuple[str, str]]:
     """The plugins of a run; simulations trade with the simulator and alert nobody."""
     enabled = sorted(configuration.enabled(texts))
     if mode not in SIMULATIONS:
-        return [pair for pair in enabled if pair[0] != "alert"]
+        return enabled
     brokers = [] if mode == "backtest" else [("broker", SIMULATOR)]
     return [pair for pair in enabled if pair[0] in {"strategy", "filter", "extension"}] + brokers
 

@@ -72,14 +72,19 @@ def recall(events: Iterable[Said]) -> States:
     """The causes that a journal's events leave at work."""
     states = States()
     for event in events:
-        if event.kind == records.STATE:
-            cause = Cause[event.payload["cause"]]
-            if event.payload["there"]:
-                states.begin(cause, event.applied)
-            elif event.payload["words"] == "over":
-                states.lingering.pop(cause, None)
-            else:
-                states.withdraw(cause, event.applied)
-        elif event.kind == records.SESSION_OPENED:
-            states.open_session()
+        note(states, event)
     return states
+
+
+def note(states: States, event: Said) -> None:
+    """Take in what an event says of the causes at work."""
+    if event.kind == records.STATE:
+        cause = Cause[event.payload["cause"]]
+        if event.payload["there"]:
+            states.begin(cause, event.applied)
+        elif event.payload["words"] == "over":
+            states.lingering.pop(cause, None)
+        else:
+            states.withdraw(cause, event.applied)
+    elif event.kind == records.SESSION_OPENED:
+        states.open_session()

@@ -12,6 +12,7 @@ The tree::
     │   ├── Unavailable           nothing was sent
     │   │   └── Withdrawn         the right to send was taken back first
     │   └── OutcomeUnknown        sent, and no answer: look it up, never retry blindly
+    ├── Undelivered          4    an alert that a channel could not hand over
     ├── RiskError            5    refused by a risk rule or for want of arming
     ├── DataError            1    bars and facts: missing or corrupt
     ├── JournalError         1    the journal: damaged, or written by a newer tbot
@@ -90,6 +91,16 @@ class Withdrawn(Unavailable):
 
 class OutcomeUnknown(BrokerError):
     """A request left and no answer came: the order stays in flight until it is looked up."""
+
+
+class Undelivered(TbotError):
+    """A channel could not hand an alert over; `retry_after_s` is how long its service asks to be left alone, if so."""
+
+    exit_code = 4
+
+    def __init__(self, message: str, remedy: str = "", *, retry_after_s: float | None = None) -> None:
+        super().__init__(message, remedy)
+        self.retry_after_s = retry_after_s
 
 
 class RiskError(TbotError):

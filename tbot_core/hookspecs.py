@@ -62,8 +62,8 @@ def tbot_alert() -> Plugin:
     """Offer an alert channel.
 
     Arguments: none. Moment: once, when the plugin is loaded. Caller: the loader, for an entry point in group
-    tbot.alerts. Returned value: one `Plugin` whose `create` returns the channel; anything else is a failure of the
-    plugin.
+    tbot.alerts. Returned value: one `Plugin` whose `create` returns an `AlertChannel`; anything else is a failure of
+    the plugin.
     """
 
 

@@ -33,11 +33,12 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "config": ("tbot_core.cli.config:command", "Check, show, explain, compare, edit and encrypt the settings."),
     "plugins": ("tbot_core.cli.plugins:command", "List plugins and what they offer."),
     "secrets": ("tbot_core.cli.secrets:command", "Show, verify, set and edit secrets, and rotate their keys."),
+    "alerts": ("tbot_core.cli.alerts:command", "Try the alert channels, read what was told, say that it was seen."),
     "audit": ("tbot_core.cli.audit:command", "Verify the chains of the journal and of the log of secrets."),
 }
 """Each command of the core: "module:object", and its line in `tbot --help`."""
 
-HARDENED: Final = frozenset({"run", "init", "check", "config", "secrets"})
+HARDENED: Final = frozenset({"run", "init", "check", "config", "secrets", "alerts"})
 """Commands that hold secrets in memory: the process is hardened before they begin."""
 
 

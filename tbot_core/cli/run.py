@@ -169,6 +169,7 @@ def trade(wish: Wish, *, as_json: bool, found: Sources | None = None) -> Outcome
     """Run what is wished for, with the settings that were `found`, and show it."""
     import asyncio
 
+    from tbot_core.alerting.attending import beside
     from tbot_core.assembly import assemble
     from tbot_core.cli import screen
     from tbot_core.clock import SystemClock
@@ -185,8 +186,8 @@ def trade(wish: Wish, *, as_json: bool, found: Sources | None = None) -> Outcome
         pace=_pace(wish, watched=shown.watched),
         once=wish.once,
     )
-    with shown:
-        outcome = asyncio.run(screen.stoppable(run(plan, shown.watcher), plan.stop, plan.kill))
+    with shown, beside(assembly, clock) as attended:
+        outcome = asyncio.run(screen.stoppable(attended(run(plan, shown.watcher)), plan.stop, plan.kill))
     shown.end(outcome)
     return outcome
 

@@ -10,6 +10,7 @@ import attrs
 
 from tbot_core import records
 from tbot_core.calendar import ExchangeCalendar, Session
+from tbot_core.cli.alerts import unseen
 from tbot_core.cli.condition import Condition, condition, sentences
 from tbot_core.cli.runs import PAPER, RunFile, reading, run_files
 from tbot_core.control import Seen
@@ -148,7 +149,7 @@ def document(found: Standing) -> dict[str, Any]:
         "phase": None if event is None else event.phase,
         "next_event": None if event is None else {"event": event.event, "time": event.time.isoformat()},
         "disk_free_bytes": found.free_bytes,
-        "attention": list(found.attention),
+        "attention": [*found.attention, *unseen(found.home)],
     }
 
 

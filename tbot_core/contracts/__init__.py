@@ -1,5 +1,6 @@
 """What plugins provide and what they are given: the protocols between the core and everything else."""
 
+from tbot_core.contracts.alert import Alert, AlertChannel, Urgency
 from tbot_core.contracts.broker import (
     Activity,
     Broker,
@@ -19,6 +20,8 @@ from tbot_core.credentials import SecretValue
 
 __all__ = [
     "Activity",
+    "Alert",
+    "AlertChannel",
     "Broker",
     "BrokerEvent",
     "Check",
@@ -45,5 +48,6 @@ __all__ = [
     "SimulatedVenue",
     "Snapshot",
     "Strategy",
+    "Urgency",
     "VenueRules",
 ]

@@ -12,7 +12,7 @@ import attrs
 import pluggy
 
 from tbot_core import hookspecs
-from tbot_core.contracts import Broker, Filter, Plugin, Strategy
+from tbot_core.contracts import AlertChannel, Broker, Filter, Plugin, Strategy
 from tbot_core.declaration import Declared
 from tbot_core.errors import PluginError
 from tbot_core.needs import PluginNeeds
@@ -27,7 +27,12 @@ if TYPE_CHECKING:
     from tbot_core.plugins.catalogue import Listing
     from tbot_core.plugins.failure import Phase
 
-_PROTOCOLS: Final[dict[str, type[Any]]] = {"broker": Broker, "filter": Filter, "strategy": Strategy}
+_PROTOCOLS: Final[dict[str, type[Any]]] = {
+    "alert": AlertChannel,
+    "broker": Broker,
+    "filter": Filter,
+    "strategy": Strategy,
+}
 EVERY_EXTENSION: Final = ("extension", "*")
 _log = log.logger(__name__)
 

@@ -150,7 +150,6 @@ class Notifications:
         default="true",
         doc="Whether an entry's fill is told.",
         changes_trades=False,
-        acted_on=False,
     )
     notify_on_exit: bool = setting(
         "NOTIFY_ON_EXIT",
@@ -158,7 +157,6 @@ class Notifications:
         default="true",
         doc="Whether an exit is told.",
         changes_trades=False,
-        acted_on=False,
     )
     notify_on_failure: bool = setting(
         "NOTIFY_ON_FAILURE",
@@ -166,7 +164,6 @@ class Notifications:
         default="true",
         doc="Whether routine failures are told; critical ones always are.",
         changes_trades=False,
-        acted_on=False,
     )
     critical_alert_channel: str = setting(
         "CRITICAL_ALERT_CHANNEL",
@@ -174,7 +171,6 @@ class Notifications:
         default="console",
         doc="Alert plugin that critical events go to.",
         changes_trades=False,
-        acted_on=False,
     )
     routine_alert_channel: str = setting(
         "ROUTINE_ALERT_CHANNEL",
@@ -182,7 +178,6 @@ class Notifications:
         default="console",
         doc="Alert plugin that routine events go to.",
         changes_trades=False,
-        acted_on=False,
     )
     alert_quiet_hours: str = setting(
         "ALERT_QUIET_HOURS",
@@ -193,7 +188,6 @@ class Notifications:
         default="",
         doc="Span of New York time in which routine events wait; empty is none.",
         changes_trades=False,
-        acted_on=False,
     )
 
 

@@ -7,7 +7,7 @@ import selectors
 import signal
 import subprocess
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Final, cast
 
 import attrs
@@ -15,13 +15,14 @@ import attrs
 from tbot_core.errors import AccessError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 OUTPUT_BYTES: Final = 1_000_000
 """What is kept of each stream of a child; the rest is read and dropped, so that the child never waits."""
 
 _CHUNK: Final = 65_536
 _GRACE_S: Final = 0.2
+_LAST_S: Final = 2.0
 
 
 @attrs.frozen(kw_only=True)
@@ -58,6 +59,54 @@ def run(args: Sequence[str], *, timeout_s: float, environment: Mapping[str, str]
         code = child.wait()
     output, errors = (bytes(part).decode(errors="replace") for part in kept)
     return Finished(code=code, output=output, errors=errors, timed_out=not in_time)
+
+
+@contextmanager
+def listening(args: Sequence[str], *, environment: Mapping[str, str]) -> Iterator[Callable[[bytes], bool]]:
+    """A program that runs as long as the context lasts, and hears on standard input what it is told; it never waits.
+
+    Telling it something says whether it still listens; what it does not take in is lost. It outlives an interrupt from
+    the terminal, and ends by itself when its input does, else it is killed. Raises AccessError as `run` does.
+    """
+    try:
+        child = subprocess.Popen(  # noqa: S603  -- no shell, and callers choose the program
+            args,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=dict(environment),
+            start_new_session=True,
+            bufsize=0,
+        )
+    except OSError as fault:
+        raise AccessError(f"Cannot start {args[0]}: {fault.strerror}.", "Check that the program is there.") from fault
+    pipe = cast("IO[bytes]", child.stdin)
+    os.set_blocking(pipe.fileno(), False)
+
+    def tell(data: bytes) -> bool:
+        try:
+            os.write(pipe.fileno(), data)
+        except BlockingIOError:
+            return True
+        except BrokenPipeError:
+            return False
+        return True
+
+    try:
+        yield tell
+    finally:
+        pipe.close()
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(_LAST_S)
+        child.kill()
+        child.wait()
+
+
+def heard(timeout_s: float) -> bytes | None:
+    """What came on our standard input within this time: None for nothing, empty once it has ended."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(0, selectors.EVENT_READ)
+        return os.read(0, _CHUNK) if selector.select(timeout_s) else None
 
 
 def _drain(child: subprocess.Popen[bytes], deadline: float) -> tuple[tuple[bytearray, bytearray], bool]:

@@ -102,8 +102,8 @@ def test_the_start_imports_nothing_heavy(arguments: list[str], tmp_path: Path) -
 
 def test_an_unknown_command_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     """Exit 2, with the nearest name."""
-    assert invoke(["calendr"]) == 2
-    assert "No such command 'calendr'. Did you mean 'calendar'?" in capsys.readouterr().err
+    assert invoke(["backtst"]) == 2
+    assert "No such command 'backtst'. Did you mean 'backtest'?" in capsys.readouterr().err
     assert invoke(["--no-such-option"]) == 2
 
 
@@ -417,7 +417,7 @@ def test_the_hook_knows_the_home_of_the_command(command: dict[str, Any], tmp_pat
 
 def test_the_process_ends_as_the_command_says() -> None:
     """The console script exits with the command's code; an unforeseen failure is a sentence and exit 1."""
-    assert tbot("calendr").code == 2
+    assert tbot("backtst").code == 2
     body = (
         "import sys, click\nfrom tbot_core import cli\n"
         "module = type(sys)('made'); module.command = click.Command('made', callback=lambda: 1 / 0)\n"

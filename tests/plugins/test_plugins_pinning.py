@@ -42,6 +42,9 @@ def tbot_strategy():
 """
 
 
+ABSENT = "CRITICAL_ALERT_CHANNEL=absent\nROUTINE_ALERT_CHANNEL=absent\n"
+
+
 class Terminal(io.StringIO):
     """Standard input of a person who types these lines."""
 
@@ -114,10 +117,10 @@ def test_a_new_lock_shows_what_changed_and_keeps_the_rest(
     document = json.loads(written.out)
     assert document["written"] is True
     approvers = {it["name"]: it["approver"] for it in document["plugins"]}
-    assert approvers == {"paper": "Ada", "needy": "Grace"}
+    assert approvers == {"console": "Ada", "paper": "Ada", "needy": "Grace"}
     before = (home / lock.FILE_NAME).read_bytes()
     assert run(home, "lock") == 0
-    assert "plugins.lock matches already: 2 plugins, " in capsys.readouterr().out
+    assert "plugins.lock matches already: 3 plugins, " in capsys.readouterr().out
     assert (home / lock.FILE_NAME).read_bytes() == before
     (site / "their_needy" / "new.py").write_text("")
     assert run(home, "lock", "--yes") == 0
@@ -149,8 +152,8 @@ def test_what_cannot_be_locked_is_said(
     (home / ".env_bot").write_text("STRATEGY_SEQUENCE=broken,old,absent\nBROKER_NAME=PAPER\nFILTERS=none\n")
     assert run(home, "lock", "--yes", "--json") == 0
     document = json.loads(capsys.readouterr().out)
-    assert [it["name"] for it in document["plugins"]] == ["paper"]
-    assert document["plugins"][0]["needs"]["orders"] is True
+    assert [it["name"] for it in document["plugins"]] == ["console", "paper"]
+    assert document["plugins"][1]["needs"]["orders"] is True
     said = "\n".join(document["warnings"])
     assert "The strategy absent is enabled, not installed, and so not locked." in said
     assert "The strategy broken is not locked: it cannot be imported: ModuleNotFoundError" in said
@@ -167,7 +170,7 @@ def test_a_lock_needs_something_to_lock(
     assert run(tmp_path, "lock", "--yes") == 2
     assert "enable no installed plugin" in capsys.readouterr().err
     plant("broken", "import no_such_library")
-    (home / ".env_bot").write_text("STRATEGY_SEQUENCE=broken\nBROKER_NAME=absent\nFILTERS=none\n")
+    (home / ".env_bot").write_text("STRATEGY_SEQUENCE=broken\nBROKER_NAME=absent\nFILTERS=none\n" + ABSENT)
     assert run(home, "lock", "--yes") == 3
     assert "no_such_library" in capsys.readouterr().err
     assert not (home / lock.FILE_NAME).exists()

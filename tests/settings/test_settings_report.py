@@ -92,9 +92,10 @@ def test_paper_refuses_an_absent_plugin_and_a_replay_goes_on(tmp_path: Path, tex
 def test_an_absent_default_filter_is_named_without_a_line(tmp_path: Path) -> None:
     """Without any plugin, the message says that none is there."""
     found = loaded(tmp_path, "STRATEGY_SEQUENCE=\n")
-    (finding, broker) = needs(found.values, "paper", set())
+    (finding, broker, *channels) = needs(found.values, "paper", set())
     assert str(finding) == "FILTERS: no filter price_volume is installed (none is installed)."
     assert str(broker) == "BROKER_NAME=paper: no broker paper is installed (none is installed)."
+    assert [channel.keys for channel in channels] == [("CRITICAL_ALERT_CHANNEL",), ("ROUTINE_ALERT_CHANNEL",)]
 
 
 def test_variables_of_absent_plugins_name_their_owner(tmp_path: Path) -> None:

@@ -1,0 +1,43 @@
+"""Alert channel `console`: alerts as lines of the bot's own log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from tbot_core.contracts import Log, Plugin, Urgency
+from tbot_core.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from tbot_core.contracts import Alert, Context
+
+__all__ = ["Config", "Console"]
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    """The channel has no settings."""
+
+
+@attrs.frozen
+class Console:
+    """Writes each alert into a log."""
+
+    log: Log
+
+    async def send(self, alert: Alert) -> None:
+        """Write it: as an error while it is critical and not over."""
+        grave = alert.urgency is Urgency.CRITICAL and not alert.resolved
+        write = self.log.error if grave else self.log.info
+        write("alert", incident=alert.key, text=alert.text, resolved=alert.resolved)
+
+
+@hookimpl
+def tbot_alert() -> Plugin:
+    """The plugin's offer."""
+    return Plugin(name="console", summary="Alerts in the log and on standard error", config=Config, create=_create)
+
+
+def _create(_config: Config, context: Context) -> Console:
+    return Console(context.log)

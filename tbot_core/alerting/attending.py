@@ -1,0 +1,108 @@
+"""Alerts beside a run: the channels that the settings name, and a dispatcher as long as the work lasts."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from tbot_core.alerting import watchdog
+from tbot_core.alerting.delivery import Delivery
+from tbot_core.alerting.dispatcher import EVERY_S, Dispatcher, Terms
+from tbot_core.alerting.messages import Voice
+from tbot_core.alerting.notices import Wanted
+from tbot_core.assembly import SIMULATIONS
+from tbot_core.contracts import Urgency
+from tbot_core.seams import log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+    from typing import Any
+
+    from tbot_core.assembly import Assembly
+    from tbot_core.clock import Clock
+
+T = TypeVar("T")
+_log = log.logger(__name__)
+
+
+class Beside(Protocol):
+    """Makes of the work a work with something beside it."""
+
+    def __call__(self, work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+        """The work, to be awaited in place of the bare one."""
+
+
+def delivery(assembly: Assembly) -> Delivery:
+    """The channels of CRITICAL_ALERT_CHANNEL and ROUTINE_ALERT_CHANNEL; raises PluginError for one that is absent."""
+    named = assembly.settings.notifications
+    own = {Urgency.CRITICAL: named.critical_alert_channel, Urgency.ROUTINE: named.routine_alert_channel}
+    return Delivery({name: assembly.channel(name) for name in dict.fromkeys(own.values())}, own)
+
+
+def voice(assembly: Assembly) -> Voice:
+    """Who speaks."""
+    return Voice(mode=assembly.settings.mode, identity=assembly.identity)
+
+
+def dispatcher(assembly: Assembly, clock: Clock) -> Dispatcher:
+    """The dispatcher of a run that begins."""
+    named = assembly.settings.notifications
+    wanted = Wanted(fills=named.notify_on_fill, exits=named.notify_on_exit, failures=named.notify_on_failure)
+    terms = Terms(wanted=wanted, quiet=named.alert_quiet_hours)
+    made = Dispatcher(assembly.settings.instance, delivery(assembly), voice(assembly), clock, terms)
+    made.begin()
+    return made
+
+
+@contextmanager
+def beside(assembly: Assembly, clock: Clock) -> Iterator[Beside]:
+    """Puts alerts and a watchdog beside the work of paper and live trading; a simulation's work stays as it is."""
+    if assembly.settings.mode in SIMULATIONS:
+        yield _alone
+        return
+    with watchdog.guarded(assembly.settings.instance) as beat:
+        alerts = dispatcher(assembly, clock)
+
+        def with_alerts(work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+            return attended(work, alerts, beat)
+
+        yield with_alerts
+
+
+def _alone(work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+    return work
+
+
+async def attended(work: Coroutine[Any, Any, T], alerts: Dispatcher, beat: Callable[[], None]) -> T:
+    """Await the work with its alerts beside it; `beat` is called each second, as long as the loop turns.
+
+    What the work raises is told as it passes: a journal or an audit log that cannot be written ends a run like this.
+    """
+    beside = [asyncio.ensure_future(one) for one in (_kept_up(alerts), _beating(beat))]
+    try:
+        return await work
+    except Exception as fault:
+        await alerts.cry(f"The run has ended: {fault}", "tbot status")
+        raise
+    finally:
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
+        await alerts.finish()
+
+
+async def _kept_up(alerts: Dispatcher) -> None:
+    """What goes wrong with alerts, whatever it is, ends neither them nor the run."""
+    while True:
+        try:
+            await alerts.run()
+        except Exception:  # noqa: BLE001  -- the border of alerts: trading goes on
+            _log.exception("alerts.failed")
+        await asyncio.sleep(EVERY_S)
+
+
+async def _beating(beat: Callable[[], None]) -> None:
+    while True:
+        beat()
+        await asyncio.sleep(EVERY_S)

@@ -1,0 +1,242 @@
+"""What of the journal's events a person is told: notices of what happened, and incidents as long as they stand.
+
+Pure: events come in, moments are passed in.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from tbot_core import records
+from tbot_core.conditions import note
+from tbot_core.contracts import Urgency
+from tbot_core.figures import money, plural, price, quantity
+from tbot_core.model import Leg, OrderState, RiskState, Side, price_of, quantity_of
+from tbot_core.projection import Book
+from tbot_core.states import KINDS, Cause, States
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from tbot_core.journal import Event
+    from tbot_core.model import Trade
+    from tbot_core.orders import OrderRecord
+    from tbot_core.portfolio import Position
+
+DOUBT: Final = timedelta(seconds=60)
+"""An order may be in doubt this long before somebody is woken; so may an account be unread at a start."""
+
+BARE: Final = timedelta(seconds=1)
+"""A position may be without a stop at the broker this long."""
+
+STATUS: Final = "tbot status"
+_ASKED: Final = frozenset({Cause.STOP_FILE, Cause.STOP_COMMAND, Cause.STOP_SIGNAL})
+_UNSURE: Final = frozenset({OrderState.SENDING, OrderState.UNKNOWN})
+_RESTING: Final = frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED})
+_LATCH: Final = "daily loss latch"
+_NEXT: Final = {
+    Cause.KILL_FILE: "tbot kill --clear",
+    Cause.KILL_COMMAND: "tbot kill --clear",
+    Cause.KILL_SIGNAL: "tbot kill --clear",
+    Cause.LOGIN: "tbot check",
+    Cause.DISK_LOW: "tbot check",
+    Cause.JOURNAL: "tbot audit verify",
+    Cause.PLUGIN_LOST: "tbot plugins list",
+}
+
+
+@attrs.frozen(kw_only=True)
+class Notice:
+    """One thing to be told: `what` happened, with its numbers, and the one command to run next.
+
+    `key` is the incident's name; what merely happened bears its event's.
+    """
+
+    key: str
+    urgency: Urgency
+    what: str
+    command: str = STATUS
+
+
+@attrs.frozen(kw_only=True)
+class Wanted:
+    """Which routine events are told: NOTIFY_ON_FILL, NOTIFY_ON_EXIT and NOTIFY_ON_FAILURE."""
+
+    fills: bool = True
+    exits: bool = True
+    failures: bool = True
+
+
+class Watch:
+    """Reads the journal's events along."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
+        self._book = Book()
+        self._states = States()
+        self._words: dict[Cause, str] = {}
+        self._since: dict[str, datetime] = {}
+        self._lasting: dict[str, datetime] = {}
+        self._left: tuple[str, ...] = ()
+
+    def take(self, event: Event) -> list[Notice]:
+        """Take the next event in; what is told of it alone."""
+        cid, trades = event.cid or "", len(self._book.trades)
+        before = self._book.orders.get(cid)
+        self._book.apply(event.kind, event.cid, event.payload, event.applied)
+        note(self._states, event)
+        self._remember(event)
+        found = [_closed(trade) for trade in self._book.trades[trades:]] if self._wanted.exits else []
+        if before is not None and not before.terminal and self._book.orders[cid].terminal:
+            found += self._ended(self._book.orders[cid], event.payload)
+        found += self._happened(event.kind, event.payload)
+        return [attrs.evolve(one, key=f"event {event.seq}.{number}") for number, one in enumerate(found)]
+
+    def standing(self, now: datetime) -> dict[str, Notice]:
+        """The incidents that stand, by their keys."""
+        found = [*self._of_causes(now), *self._of_orders(now), *self._of_positions(now), *self._of_the_session()]
+        self._since, self._lasting = self._lasting, {}
+        return {one.key: one for one in found}
+
+    def _remember(self, event: Event) -> None:
+        if event.kind == records.STATE:
+            self._words[Cause[event.payload["cause"]]] = event.payload["words"]
+        elif event.kind == records.SESSION_CLOSED:
+            self._left = tuple(event.payload["open"])
+        elif event.kind == records.SESSION_OPENED:
+            self._left = ()
+
+    def _ended(self, record: OrderRecord, payload: Mapping[str, Any]) -> Iterator[Notice]:
+        order = record.order
+        if record.state is OrderState.REJECTED and self._wanted.failures:
+            what = f"The broker rejected the {order.leg.value} of {quantity(order.quantity)} {order.symbol}: "
+            yield _routine(what + (payload["words"] or "it gave no reason"), f"tbot why {order.symbol}")
+        elif order.leg is Leg.ENTRY and record.filled and self._wanted.fills:
+            deed = "Bought" if order.buy else "Sold short"
+            position = self._book.portfolio.positions.get(order.symbol)
+            at = "" if position is None else f" at {price(_average(position))}"
+            yield _routine(f"{deed} {quantity(record.filled)} {order.symbol}{at}, {order.signal.strategy}.")
+
+    def _happened(self, kind: str, payload: Mapping[str, Any]) -> Iterator[Notice]:
+        """What needs no more than the event itself."""
+        match kind:
+            case records.WINDOW_CLOSED:
+                seen = plural(payload["candidates"], "candidate"), plural(payload["triggers"], "signal")
+                yield _routine(f"The entries of {payload['strategy']} are over: {seen[0]}, {seen[1]}.")
+            case records.SESSION_CLOSED:
+                yield _routine(self._summary(payload))
+            case records.STOPPED if payload["open"]:
+                yield _critical(f"The run was stopped and left open: {', '.join(payload['open'])}.")
+            case records.STOPPED:
+                yield _routine("The run was stopped; nothing is open.")
+            case records.RISK if payload["what"] not in {_LATCH, RiskState.EXIT_ONLY.word}:
+                yield _routine(f"{_capital(payload['what'])}: {_compared(payload)}.")
+            case records.FOREIGN_HOLDING:
+                yield _routine(f"The account holds {payload['quantity']} {payload['symbol']} that are not tbot's.")
+            case records.FOREIGN_ORDER:
+                deed = "buy" if payload["buy"] else "sell"
+                which = f"{deed} {payload['quantity']} {payload['symbol']}, {payload['said']}"
+                yield _routine(f"An order at the broker is not tbot's: {which}.")
+            case records.REQUEST_REFUSED if self._wanted.failures:
+                yield _routine(f"The request {payload['name']} was refused: {payload['words']}")
+            case "busted" | "corrected" if self._wanted.failures:
+                yield _routine(f"The broker says of an execution that it is {kind}: {payload['words']}")
+
+    def _summary(self, payload: Mapping[str, Any]) -> str:
+        pnl, equity = money(Decimal(payload["pnl"]), signed=True), money(Decimal(payload["equity"]))
+        trades, denials = plural(payload["trades"], "trade"), plural(self._book.denials.total(), "denial")
+        return f"The session of {payload['date']} is over: P&L {pnl}, {trades}, {denials}, equity {equity}."
+
+    def _of_causes(self, now: datetime) -> Iterator[Notice]:
+        for cause in self._states.standing:
+            key = f"state {cause.name}"
+            if cause is Cause.UNRECONCILED and not self._lasts(key, now, DOUBT):
+                continue
+            state, words = KINDS[cause].state, self._words.get(cause)
+            grave = state >= RiskState.EXIT_ONLY and cause not in _ASKED
+            if cause is Cause.FEEDS_STALE and not self._book.portfolio.positions:
+                grave, key = False, f"{key} without positions"
+            what = f"{_capital(state.word)}: {cause.value}" + (f", {words}" if words else "")
+            yield Notice(key=key, urgency=_urgency(grave), what=f"{what}.", command=_NEXT.get(cause, STATUS))
+
+    def _of_orders(self, now: datetime) -> Iterator[Notice]:
+        for cid, record in self._book.orders.items():
+            key, order = f"order {cid}", record.order
+            which = f"the {order.leg.value} of {quantity(order.quantity)} {order.symbol}, order {cid}"
+            if record.state is OrderState.LOST:
+                what = f"Lost: {which}, is not at the broker; its exposure stays reserved."
+                yield Notice(key=f"lost {cid}", urgency=Urgency.CRITICAL, what=what)
+            elif record.state in _UNSURE and self._lasts(key, now, DOUBT):
+                what = f"Nobody knows what became of {which}."
+                yield Notice(key=key, urgency=Urgency.CRITICAL, what=what)
+
+    def _of_positions(self, now: datetime) -> Iterator[Notice]:
+        for symbol, position in self._book.portfolio.positions.items():
+            key = f"unprotected {symbol}"
+            if self._book.in_session and self._bare(symbol, position) and self._lasts(key, now, BARE):
+                what = f"{position.side.word} {quantity(_held(position))} {symbol} has no stop for all of it"
+                yield Notice(key=key, urgency=Urgency.CRITICAL, what=f"UNPROTECTED: {what}.")
+
+    def _bare(self, symbol: str, position: Position) -> bool:
+        """Whether no exit is under way and the stops that rest do not cover what is held.
+
+        What is less than a share cannot rest as a stop: it is watched by the bot itself.
+        """
+        mine = [record for record in self._book.orders.values() if record.order.symbol == symbol]
+        if any(record.order.leg is Leg.EXIT and not record.terminal for record in mine):
+            return False
+        stops = (one for one in mine if one.order.leg is Leg.STOP and one.state in _RESTING)
+        return _held(position) - sum((one.open_quantity for one in stops), Decimal(0)) >= 1
+
+    def _of_the_session(self) -> Iterator[Notice]:
+        if self._left:
+            what = f"STUCK: the session is over and these are still held: {', '.join(self._left)}."
+            yield Notice(key="stuck", urgency=Urgency.CRITICAL, what=what)
+        for change in self._book.risk if self._book.in_session else ():
+            if change["what"] in {_LATCH, RiskState.EXIT_ONLY.word}:
+                what = f"{_capital(change['what'])} to the session's end: {_compared(change)}."
+                yield Notice(key=f"risk {change['what']}", urgency=Urgency.CRITICAL, what=what)
+
+    def _lasts(self, key: str, now: datetime, span: timedelta) -> bool:
+        """Whether something that is so now has been so for longer than this."""
+        since = self._lasting[key] = self._since.get(key, now)
+        return now - since > span
+
+
+def _routine(what: str, command: str = STATUS) -> Notice:
+    return Notice(key="", urgency=Urgency.ROUTINE, what=what, command=command)
+
+
+def _critical(what: str) -> Notice:
+    return Notice(key="", urgency=Urgency.CRITICAL, what=what)
+
+
+def _urgency(grave: bool) -> Urgency:  # noqa: FBT001  -- the one thing it is asked
+    return Urgency.CRITICAL if grave else Urgency.ROUTINE
+
+
+def _closed(trade: Trade) -> Notice:
+    deed = "Sold" if trade.side is Side.LONG else "Bought back"
+    what = f"{deed} {quantity(trade.quantity)} {trade.symbol} at {price(trade.exit_price)}"
+    pnl = money(trade.pnl, signed=True)
+    return _routine(f"{what}, P&L {pnl}, {trade.exit_reason.value}, {trade.strategy}.", f"tbot why {trade.symbol}")
+
+
+def _compared(change: Mapping[str, Any]) -> str:
+    return f"{change['cause']}, {change['value']} against {change['limit']}"
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
+def _held(position: Position) -> Decimal:
+    return quantity_of(position.units)
+
+
+def _average(position: Position) -> Decimal:
+    return price_of(round(position.entry_atoms / position.entry_units))

@@ -1,0 +1,169 @@
+"""`tbot alerts`, alerts beside paper trading, and what `tbot status` says of them."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tbot_core import cli
+from tbot_core.alerting.attending import beside, delivery
+from tbot_core.alerting.notices import Notice
+from tbot_core.alerting.store import FILE_NAME, open_store
+from tbot_core.assembly import assemble
+from tbot_core.cli.run import furnish
+from tbot_core.clock import ManualClock
+from tbot_core.contracts import Alert, Urgency
+from tbot_core.errors import PluginError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NOW = dt.datetime(2026, 11, 24, 15, 0, tzinfo=dt.UTC)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """An instance with the demo's settings, in which nothing has run."""
+    furnish(tmp_path)
+    (tmp_path / "data").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def told(home: Path) -> Path:
+    """An instance with two incidents and a routine alert; the second incident is over."""
+    store = open_store(home / "data" / FILE_NAME)
+    for key, urgency in (("a", Urgency.CRITICAL), ("b", Urgency.CRITICAL)):
+        store.begin(Notice(key=key, urgency=urgency, what=f"Incident {key}.", command="tbot check"), NOW)
+    store.clear("b", NOW)
+    store.tell([Notice(key="c", urgency=Urgency.ROUTINE, what="Bought 10 ACME at 20.06, open.")], NOW)
+    store.sent(store.waiting(Urgency.ROUTINE), "tbot-3", "console", NOW)
+    store.close()
+    return home
+
+
+def alerts(capsys: pytest.CaptureFixture[str], home: Path, *words: str, code: int = 0) -> Any:
+    """The document of a command."""
+    assert cli.invoke(["alerts", *words, "--home", str(home), "--json"]) == code
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_log_shows_what_became_of_each_alert(told: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Oldest first, with number, time, urgency, way and next command; --open leaves the incidents that stand."""
+    rows = alerts(capsys, told, "log")["alerts"]
+    assert [(row["id"], row["open"], row["via"]) for row in rows] == [
+        (1, True, None),
+        (2, False, None),
+        (3, False, "console"),
+    ]
+    assert [row["what"] for row in alerts(capsys, told, "log", "--open")["alerts"]] == ["Incident a."]
+    assert [row["id"] for row in alerts(capsys, told, "log", "--last", "1")["alerts"]] == [3]
+    assert cli.invoke(["alerts", "log", "--home", str(told)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "     1  2026-11-24T15:00:00Z  critical  Incident a."
+    assert lines[1] == "        open, not sent; next: tbot check"
+    assert lines[5] == "        sent by console; next: tbot status"
+
+
+def test_an_instance_without_alerts_has_an_empty_log(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is made by looking; nothing can be acknowledged that is not there."""
+    assert alerts(capsys, home, "log") == {"alerts": []}
+    assert cli.invoke(["alerts", "log", "--home", str(home)]) == 0
+    assert capsys.readouterr().out == "No alert is here.\n"
+    assert alerts(capsys, home, "ack", "--all") == {"acknowledged": []}
+    assert cli.invoke(["alerts", "ack", "1", "--home", str(home)]) == 2
+    assert not (home / "data" / FILE_NAME).exists()
+
+
+def test_status_asks_for_attention_until_somebody_has_seen_it(told: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A critical incident that stands is exit 1 with its command; acknowledged by number, it is not named again."""
+    assert cli.invoke(["status", "--home", str(told), "--json"]) == 1
+    attention = json.loads(capsys.readouterr().out)["attention"]
+    assert attention == ["Alert 1: Incident a. `tbot check`; seen: `tbot alerts ack 1`."]
+    assert alerts(capsys, told, "ack", "1") == {"acknowledged": [1]}
+    assert alerts(capsys, told, "ack", "--all") == {"acknowledged": [2, 3]}
+    assert alerts(capsys, told, "log")["alerts"][0]["acked_by"]
+    assert cli.invoke(["status", "--home", str(told)]) == 0
+    assert "seen by" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("words", "sentence"), [
+    ((), "Name the alerts that were seen, or give --all."),
+    (("1", "--all"), "Name the alerts that were seen, or give --all."),
+    (("1", "9"), "There is no alert 9."),
+])  # fmt: skip
+def test_what_cannot_be_acknowledged_is_said(
+    told: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], sentence: str
+) -> None:
+    """Wrong usage is exit 2, and nothing is acknowledged."""
+    assert cli.invoke(["alerts", "ack", *words, "--home", str(told)]) == 2
+    assert sentence in capsys.readouterr().err
+    assert all(row["acked"] is None for row in alerts(capsys, told, "log")["alerts"])
+
+
+def test_a_damaged_file_is_said_by_status_and_begun_anew_by_a_run(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Alerts are never why a run does not start: what they held can be derived again."""
+    path = home / "data" / FILE_NAME
+    path.write_bytes(b"nonsense " * 1000)
+    assert cli.invoke(["status", "--home", str(home), "--json"]) == 1
+    (sentence,) = json.loads(capsys.readouterr().out)["attention"]
+    assert "cannot be used" in sentence
+    open_store(path).close()
+    assert alerts(capsys, home, "log") == {"alerts": []}
+
+
+def test_the_channels_can_be_tried(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each urgency goes by its own channel, and is said to have been taken."""
+    found = alerts(capsys, home, "test")["channels"]
+    assert [(row["urgency"], row["channel"], row["taken"]) for row in found] == [
+        ("critical", "console", True),
+        ("routine", "console", True),
+    ]
+    assert cli.invoke(["alerts", "test", "--home", str(home)]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "ok    critical  console"
+
+
+def test_a_channel_that_takes_nothing_is_exit_4(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Why stands beside it; the other channel does not cover it up."""
+    import tbot_alert_console
+
+    async def send(_self: object, _alert: Alert) -> None:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(tbot_alert_console.Console, "send", send)
+    found = alerts(capsys, home, "test", code=4)["channels"]
+    assert [row["fault"] for row in found] == ["ConnectionError: no route"] * 2
+
+
+def test_a_channel_that_is_not_installed_is_refused(home: Path) -> None:
+    """Paper trading without the channel that its settings name does not begin, and says which."""
+    with (home / ".env_bot").open("a") as file:
+        file.write("CRITICAL_ALERT_CHANNEL=pagerduty\n")
+    with pytest.raises(PluginError, match="pagerduty"):
+        delivery(assemble(home, "paper", ManualClock(NOW)))
+
+
+def test_alerts_stand_beside_paper_trading_and_not_beside_a_demo(home: Path) -> None:
+    """Paper's work is attended, by a watchdog too; a simulation's goes on as it is and alerts nobody."""
+
+    async def work() -> str:
+        return "done"
+
+    clock = ManualClock(NOW)
+    demo = assemble(home, "demo", clock)
+    with beside(demo, clock) as attended:
+        assert asyncio.run(attended(work())) == "done"
+    assert not (home / "data" / FILE_NAME).exists()
+    with beside(assemble(home, "paper", clock), clock) as attended:
+        assert asyncio.run(attended(work())) == "done"
+    store = open_store(home / "data" / FILE_NAME)
+    assert (store.place, store.rows(10)) == (0, [])
+    store.close()
