@@ -1,0 +1,109 @@
+"""Paper trading in real processes, killed at random and started again: the same trades, the same journal of them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+CHILD = """
+import asyncio, datetime, hashlib, json, os, random, shutil, signal, sqlite3, sys
+from contextlib import closing
+from pathlib import Path
+
+from tbot_core import records
+from tbot_core.assembly import assemble
+from tbot_core.cli.run import furnish
+from tbot_core.clock import ManualClock
+from tbot_core.contracts import FeedRequest
+from tbot_core.journal import read_journal
+from tbot_core.projection import fold
+from tbot_core.runner.run import Plan, Watcher, run
+
+folder, kills = Path(sys.argv[1]), int(sys.argv[2])
+MORNING = datetime.datetime(2026, 11, 24, 13, 0, tzinfo=datetime.UTC)
+OF_THE_PROCESS = {records.RUN_STARTED, records.GAP}
+
+def live(home, doom):
+    # Trade to the session's end, or be killed at a statement of the journal: before it begins or when it has returned.
+    noted = home / "clock"
+    clock = ManualClock(datetime.datetime.fromisoformat(noted.read_text()) if noted.exists() else MORNING)
+    steps = 0
+
+    def step(frame, event, called):
+        nonlocal steps
+        if event in {"c_call", "c_return"} and isinstance(getattr(called, "__self__", None), sqlite3.Connection):
+            steps += 1
+            if steps == doom:
+                noted.write_text(clock.now().isoformat())
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    assembly = assemble(home, "paper", clock)
+    plan = Plan(assembly=assembly, request=FeedRequest(kind="live"), wall=clock, once=True, watch_s=60.0)
+    sys.setprofile(step)
+    asyncio.run(run(plan, Watcher()))
+    sys.setprofile(None)
+    (home / "steps").write_text(str(steps))
+
+def forked(home, doom):
+    # How a life ended: 0, or the signal that ended it.
+    process = os.fork()
+    if not process:
+        code = 1
+        try:
+            live(home, doom)
+            code = 0
+        finally:
+            os._exit(code)
+    return os.waitpid(process, 0)[1]
+
+def told(home):
+    with closing(read_journal(home / "data" / "tbot.sqlite")) as journal:
+        journal.verify()
+        events = list(journal.events())
+    words = [
+        [event.kind, event.cid, event.source, event.payload, str(event.applied)]
+        for event in events
+        if event.kind not in OF_THE_PROCESS
+    ]
+    digest = hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()
+    return {"trades": [str(one) for one in fold(events).trades], "hash": digest}
+
+def fresh(name):
+    return Path(shutil.copytree(folder / "made", folder / name))
+
+(folder / "made" / "data").mkdir(parents=True)
+furnish(folder / "made")
+(folder / "made" / "data" / "install.id").write_text("0123456789abcdef")
+whole = fresh("whole")
+assert forked(whole, 0) == 0
+steps, dice = int((whole / "steps").read_text()), random.Random(kills)
+survived, ends, lives = 0, [], 0
+while not ends or survived < kills:
+    home = fresh(f"killed{len(ends)}")
+    while (ended := forked(home, dice.randint(1, 40 + 2 * steps // kills) if survived < kills else 0)) != 0:
+        assert os.WTERMSIG(ended) == signal.SIGKILL, ended
+        survived += 1
+    ends.append(told(home))
+print(json.dumps({"whole": told(whole), "ends": ends, "survived": survived, "steps": steps}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [20, pytest.param(200, marks=[pytest.mark.full, pytest.mark.timeout(900)])])
+def test_f75_a_session_killed_at_random_ends_as_one_that_never_was(kills: int, tmp_path: Path) -> None:
+    """SIGKILL before or after any statement of the journal, a restart at once: the same trades, the same events."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else tmp_path) as folder:
+        command = [sys.executable, "-W", "error", "-c", CHILD, folder, str(kills)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["survived"] == kills
+    assert len(said["whole"]["trades"]) > 3
+    for end in said["ends"]:
+        assert end == said["whole"]
