@@ -94,7 +94,13 @@ print(json.dumps({"whole": told(whole), "ends": ends, "survived": survived, "ste
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kills", [20, pytest.param(200, marks=[pytest.mark.full, pytest.mark.timeout(900)])])
+@pytest.mark.parametrize(
+    "kills",
+    [
+        pytest.param(20, marks=pytest.mark.timeout(300)),
+        pytest.param(200, marks=[pytest.mark.full, pytest.mark.timeout(900)]),
+    ],
+)
 def test_f75_a_session_killed_at_random_ends_as_one_that_never_was(kills: int, tmp_path: Path) -> None:
     """SIGKILL before or after any statement of the journal, a restart at once: the same trades, the same events."""
     memory = Path("/dev/shm")
