@@ -132,7 +132,9 @@ def told(record: OrderRecord, report: OrderReport) -> Iterator[BrokerEvent]:
     if report.kind == "fill" and report.filled < record.order.quantity and not record.terminal:
         yield _event("expired", cid, f"{cid} is done", words=f"taken as {report.quantity}, and filled")
     elif report.kind != "fill" and record.state not in _KNOWN_AS[report.kind] and not record.terminal:
-        yield _event(report.kind, cid, f"{cid} is {report.kind}", words=report.words)
+        # In the stream the rejection of what was taken is in doubt; as an answer it is proof that the order has ended.
+        kind = "cancelled" if report.kind == "rejected" and record.state in _KNOWN_AS["acknowledged"] else report.kind
+        yield _event(kind, cid, f"{cid} is {report.kind}", words=report.words)
 
 
 def _supposed(record: OrderRecord, report: OrderReport, filled: Decimal, paid: Decimal) -> Fill:

@@ -97,6 +97,16 @@ def test_an_order_in_doubt_becomes_what_the_broker_says(before: OrderState, kind
     assert not list(told(after, report(kind)))
 
 
+@pytest.mark.parametrize("state", [OrderState.NEW, OrderState.PARTIALLY_FILLED])
+def test_a_looked_up_rejection_ends_an_order_that_was_taken(state: OrderState) -> None:
+    """The stream's word alone leaves it in doubt; what the broker knows of it when asked ends it, and is told once."""
+    events = [*told(record(state), attrs.evolve(report("rejected"), words="not tradable"))]
+    assert [(event.kind, event.words) for event in events] == [("cancelled", "not tradable")]
+    after, _ = advance(record(state), BROKER_WORDS[events[0].kind])
+    assert after.state is OrderState.CANCELLED
+    assert [*told(after, report("rejected"))] == []
+
+
 def test_executions_that_the_journal_lacks_are_told_once() -> None:
     """The ones it has stay as they are; the order ends filled."""
     said = report("fill", part("40", "a"), part("60", "b"))
