@@ -19,7 +19,7 @@ from tbot_core.contracts import Broker, BrokerEvent
 from tbot_core.errors import BrokerError, JournalError, Rejected, Unavailable
 from tbot_core.journal import Entry
 from tbot_core.orders import BROKER_WORDS, IN_DOUBT, SUPPOSED, Effect, OrderEvent, OrderRecord, advance
-from tbot_core.patience import Patience
+from tbot_core.patience import Paced, Patience
 from tbot_core.permits import Refusal, SendPermit, always
 from tbot_core.risk import RiskChange
 from tbot_core.seams import log
@@ -80,7 +80,9 @@ class Execution:
         self._tell = tell
         self._count = 0
         self._silent = False
-        self.venue = venue
+        # A venue that is simulated in this process has no limit to keep to.
+        broker = venue.broker if venue.broker.rules.simulated else Paced(venue.broker, clock)
+        self.venue = attrs.evolve(venue, broker=broker)
         self.orders: dict[str, OrderRecord] = {}
         self.placed: dict[str, datetime] = {}
         self._since: dict[str, float] = {}

@@ -1,13 +1,27 @@
-"""How often a broker that does not answer is asked again, and how long is waited in between."""
+"""How often a broker is asked: again where it does not answer, and never more than it allows."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Final
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
 
+from tbot_core.contracts import Finds
+from tbot_core.errors import BrokerError, Unavailable
+from tbot_core.model import Leg
 from tbot_core.seams import chance
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from tbot_core.clock import Clock
+    from tbot_core.contracts import Broker, BrokerEvent, OrderReport, Permit, Snapshot, VenueRules
+    from tbot_core.model import Account, Order
+
+Said = TypeVar("Said")
 
 FIRST_S: Final = 0.5
 CYCLE_S: Final = 10.0
@@ -35,3 +49,134 @@ class Patience:
             if left < 0:
                 return
             yield wait
+
+
+class Urgency(IntEnum):
+    """Who comes first when requests are short."""
+
+    PROTECTION = 0
+    ENTRY = 1
+    READING = 2
+
+
+_RATE: Final = 0.7
+_BURST: Final = 0.15
+_KEPT: Final = {Urgency.PROTECTION: 0.0, Urgency.ENTRY: 0.3, Urgency.READING: 0.5}
+_LEAST_S: Final = 0.001
+_WAITS_S: Final = {Urgency.PROTECTION: float("inf"), Urgency.ENTRY: 1.0, Urgency.READING: CYCLE_S}
+
+
+class Budget:
+    """What a venue allows of requests, spent evenly: at most 85 % of a minute's in any minute, a sixth of that at once.
+
+    It begins empty, so that a restart adds nothing to what the process before has spent; the rest is for logging in.
+    Part of what is saved up is left to those who come first: entries leave 30 % of it, readings half.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._at = now
+        self._saved = 0.0
+        self._held_until = now
+
+    def hold(self, seconds: float, now: float) -> None:
+        """The venue wants to be left alone: until then only what protects or takes back is sent."""
+        self._held_until = max(self._held_until, now + seconds)
+
+    def wait(self, urgency: Urgency, per_minute: int, now: float) -> float:
+        """Seconds until such a request may leave; 0 where it may now, and then it is spent. 0 a minute: no limit."""
+        held = 0.0 if urgency is Urgency.PROTECTION else max(0.0, self._held_until - now)
+        if not per_minute:
+            return held
+        burst, rate = max(1.0, per_minute * _BURST), per_minute * _RATE / 60
+        self._saved = min(burst, self._saved + (now - self._at) * rate)
+        self._at = now
+        lacking = 1.0 + (burst - 1.0) * _KEPT[urgency] - self._saved
+        if held or lacking > 1e-9:
+            return max(held, lacking / rate)
+        self._saved -= 1.0
+        return 0.0
+
+
+class Paced:
+    """A broker whose requests keep to its limit, and wait where it says so; a poll asks nothing of the venue.
+
+    What protects or takes back waits as long as it must. An entry that would wait longer than a second is not sent, and
+    a reading that would wait longer than a cycle fails: both raise Unavailable, and nothing has left.
+    """
+
+    def __init__(self, broker: Broker, clock: Clock) -> None:
+        self._broker = broker
+        self._clock = clock
+        self._budget = Budget(clock.monotonic())
+
+    @property
+    def rules(self) -> VenueRules:
+        """What the venue can do."""
+        return self._broker.rules
+
+    async def connect(self) -> Account:
+        """Log in; what is left of the limit is for that."""
+        return await self._heard(self._broker.connect())
+
+    async def account(self) -> Account:
+        """Cash, equity and buying power now."""
+        await self._turn(Urgency.READING, "the account")
+        return await self._heard(self._broker.account())
+
+    async def submit(self, order: Order, permit: Permit) -> None:
+        """Hand an order over."""
+        urgency = Urgency.ENTRY if order.leg is Leg.ENTRY else Urgency.PROTECTION
+        await self._turn(urgency, f"the order {order.client_order_id}")
+        await self._heard(self._broker.submit(order, permit))
+
+    async def cancel(self, client_order_id: str) -> None:
+        """Ask for a cancel."""
+        await self._turn(Urgency.PROTECTION, "a cancel")
+        await self._heard(self._broker.cancel(client_order_id))
+
+    async def replace(self, client_order_id: str, order: Order) -> None:
+        """Change a resting order."""
+        await self._turn(Urgency.PROTECTION, "a change")
+        await self._heard(self._broker.replace(client_order_id, order))
+
+    async def poll(self) -> Sequence[BrokerEvent]:
+        """Everything that happened since the last call."""
+        return await self._broker.poll()
+
+    async def snapshot(self, since: datetime) -> Snapshot:
+        """Everything at the account."""
+        await self._turn(Urgency.READING, "the account")
+        return await self._heard(self._broker.snapshot(since))
+
+    async def find(self, client_order_id: str) -> OrderReport | None:
+        """One order, where the broker can be asked for it."""
+        if not isinstance(self._broker, Finds):
+            raise Unavailable("The broker cannot be asked for an order by its client order id.")
+        await self._turn(Urgency.READING, f"the order {client_order_id}")
+        return await self._heard(self._broker.find(client_order_id))
+
+    async def close(self) -> None:
+        """Log out."""
+        await self._broker.close()
+
+    async def _turn(self, urgency: Urgency, what: str) -> None:
+        """Wait for a request's turn."""
+        latest = self._clock.monotonic() + _WAITS_S[urgency]
+        while True:
+            now, limit = self._clock.monotonic(), self._broker.rules.requests_per_minute
+            wait = self._budget.wait(urgency, limit, now)
+            if not wait:
+                return
+            if now + wait > latest:
+                words = f"{what} was not asked for" if urgency is Urgency.READING else f"{what} was not sent"
+                allowed = f"{limit} requests a minute are allowed" if limit else "the broker wants to be left alone"
+                raise Unavailable(f"{words}: {allowed}, and {wait:.1f} s had to pass.", retry_after_s=wait)
+            await self._clock.sleep(max(wait, _LEAST_S))
+
+    async def _heard(self, request: Awaitable[Said]) -> Said:
+        try:
+            return await request
+        except BrokerError as fault:
+            if fault.retry_after_s:
+                self._budget.hold(fault.retry_after_s, self._clock.monotonic())
+            raise

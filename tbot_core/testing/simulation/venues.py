@@ -53,7 +53,7 @@ def drawn(chances: Chances, name: str) -> Character:
         cancel_by_cid=stream.happens(0.7),
         lists_closed=stream.happens(0.8),
         exec_ids_unique=stream.happens(0.8),
-        requests_per_minute=stream.one((0, 0, 120, 200)),
+        requests_per_minute=stream.one((0, 0, 60, 200)),
         quantity_step=_FRACTION if fractional else Decimal(1),
         fractional_types=frozenset({OrderType.MARKET.value, OrderType.LIMIT.value} if fractional else ()),
         cid_length=stream.one((20, 32, 48, 128)),

@@ -1,0 +1,137 @@
+"""How fast a broker is asked: what protects comes first, and the venue's limit is kept whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tbot_core.clock import ManualClock
+from tbot_core.contracts import VenueRules
+from tbot_core.errors import BrokerError, Rejected, Unavailable
+from tbot_core.model import Leg
+from tbot_core.patience import Budget, Paced, Urgency
+from tbot_core.permits import SendPermit, always
+from tbot_core.testing.trades import order
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+START = dt.datetime(2026, 3, 3, 14, tzinfo=dt.UTC)
+LIMIT = 60
+
+
+@given(st.lists(st.tuples(st.sampled_from(Urgency), st.floats(0.0, 20.0)), max_size=300), st.integers(1, 300))
+def test_no_minute_sees_more_than_the_limit(asked: Sequence[tuple[Urgency, float]], limit: int) -> None:
+    """In any 60 s at most 85 % of the limit leave, and one more, whenever they are asked for."""
+    budget, now, left = Budget(0.0), 0.0, list[float]()
+    for urgency, later in asked:
+        now += later
+        if not budget.wait(urgency, limit, now):
+            left.append(now)
+    for at in left:
+        assert sum(1 for other in left if at <= other < at + 60) <= max(1.0, limit * 0.15) + limit * 0.7 + 1
+
+
+def test_protection_passes_while_entries_and_readings_wait() -> None:
+    """A part of what is saved up is left to what comes first: readings stop, then entries, then the rest."""
+    budget = Budget(0.0)
+    passed = {
+        urgency: sum(1 for _ in range(50) if not budget.wait(urgency, LIMIT, 60.0))
+        for urgency in (Urgency.READING, Urgency.ENTRY, Urgency.PROTECTION)
+    }
+    assert passed == {Urgency.READING: 5, Urgency.ENTRY: 1, Urgency.PROTECTION: 3}
+    assert budget.wait(Urgency.PROTECTION, LIMIT, 60.0) > 0
+
+
+def test_a_new_budget_is_empty() -> None:
+    """A process that starts again adds nothing to what the one before has spent."""
+    assert Budget(100.0).wait(Urgency.PROTECTION, LIMIT, 100.0) > 0
+
+
+class Venue:
+    """A broker that writes down when it is asked what, and fails where it is told to."""
+
+    def __init__(self, limit: int = LIMIT) -> None:
+        self.rules = VenueRules(requests_per_minute=limit, query_by_cid=True)
+        self.clock = ManualClock(START)
+        self.asked: list[str] = []
+        self.fault: BrokerError | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        """Every request is written down."""
+        if name == "find":
+            raise AttributeError(name)
+
+        async def ask(*_: object) -> None:
+            self.asked.append(name)
+            if self.fault is not None:
+                raise self.fault
+
+        return ask
+
+
+def ask_all(broker: Any) -> None:
+    """One request of each kind."""
+    entry = order(name="buy")
+
+    async def each() -> None:
+        await broker.connect()
+        await broker.submit(entry, SendPermit(entry, always))
+        await broker.cancel("buy")
+        await broker.replace("buy", entry)
+        await broker.account()
+        await broker.snapshot(START)
+        await broker.poll()
+        await broker.close()
+
+    asyncio.run(each())
+
+
+def test_without_a_limit_everything_passes_at_once() -> None:
+    """A venue that names no limit is asked as before."""
+    venue = Venue(0)
+    ask_all(Paced(venue, venue.clock))
+    assert venue.asked == ["connect", "submit", "cancel", "replace", "account", "snapshot", "poll", "close"]
+    assert venue.clock.monotonic() == Venue().clock.monotonic()
+
+
+def test_an_entry_does_not_wait_for_long_and_protection_does() -> None:
+    """With nothing saved up an entry is not sent and says why, a stop waits for its turn."""
+    venue = Venue()
+    broker, entry, stop = Paced(venue, venue.clock), order(name="buy"), order(Leg.STOP, stop="98")
+    permit = SendPermit(entry, always)
+    with pytest.raises(Unavailable, match="the order buy was not sent: 60 requests a minute are allowed"):
+        asyncio.run(broker.submit(entry, permit))
+    assert (permit.redeemed, venue.asked) == (False, [])
+    asyncio.run(broker.submit(stop, SendPermit(stop, always)))
+    assert venue.asked == ["submit"]
+
+
+def test_a_broker_that_wants_to_be_left_alone_is() -> None:
+    """Until its time has passed only cancels reach it; a reading fails without being sent, and passes afterwards."""
+    venue = Venue(0)
+    broker = Paced(venue, venue.clock)
+    venue.fault = Rejected("429 too many requests", retry_after_s=30.0)
+    with pytest.raises(Rejected):
+        asyncio.run(broker.account())
+    venue.fault = None
+    with pytest.raises(Unavailable, match="not asked for: the broker wants to be left alone"):
+        asyncio.run(broker.snapshot(START))
+    asyncio.run(broker.cancel("buy"))
+    assert venue.asked == ["account", "cancel"]
+    asyncio.run(venue.clock.sleep(25.0))
+    asyncio.run(broker.snapshot(START))
+    assert venue.asked == ["account", "cancel", "snapshot"]
+
+
+def test_a_broker_that_cannot_find_says_so() -> None:
+    """It is not asked, and nothing is spent."""
+    venue = Venue()
+    with pytest.raises(Unavailable, match="cannot be asked for an order"):
+        asyncio.run(Paced(venue, venue.clock).find("buy"))
+    assert venue.asked == []
