@@ -88,8 +88,9 @@ class MarketSession:
         if self._past:
             self._recall()
         await self._reconcile()
+        execution = self.run.execution
         side = [
-            asyncio.ensure_future(self._every(self._floor.poll_s, self._listen)),
+            asyncio.ensure_future(self._every(self._floor.poll_s, execution.settle)),
             asyncio.ensure_future(self._every(self._floor.watch_s, self._watch)),
             asyncio.ensure_future(self._every(TEND_S, self._tend)),
         ]
@@ -130,9 +131,13 @@ class MarketSession:
         self.run.decided = found.decided
 
     async def _reconcile(self) -> None:
-        """Before anything else the account is read; while that fails or the books do not agree, nothing is entered."""
+        """Before anything else the account is read; until that has worked once, nothing is entered."""
         self.conditions.begin(Cause.UNRECONCILED)
-        if await self.tender.read() is not None:
+        await self.tender.read()
+        self._know()
+
+    def _know(self) -> None:
+        if self.tender.believed:
             self.conditions.withdraw(Cause.UNRECONCILED)
 
     async def _minutes(self) -> None:
@@ -148,8 +153,10 @@ class MarketSession:
             while run.tape.closed < minute.index:
                 run.tape.append(_empty(minute, run.tape.closed))
             run.tape.append(minute)
-            late = self._late(minute.index) or minute.index < came - 1
-            await run.step(minute.index, late=late)
+            if minute.index < came - 1:
+                await run.pass_over(minute.index)
+                continue
+            await run.step(minute.index, late=self._late(minute.index))
             self._trading.watch(run, minute.index)
             if self._over:
                 return
@@ -173,9 +180,6 @@ class MarketSession:
         """Whether a stop has been carried out: nothing is held or worked any more, or positions are to be kept."""
         return self.requests.stopping and (self.run.desk.idle or self.requests.keep)
 
-    async def _listen(self) -> None:
-        await self.run.execution.settle()
-
     def _sight(self, silence: str) -> None:
         """A reading failed, or one was answered; three silences in a row leave exits only."""
         self._silences = self._silences + 1 if silence else 0
@@ -193,6 +197,7 @@ class MarketSession:
 
     async def _tend(self) -> None:
         await self.tender.tend()
+        self._know()
         self.conditions.expire()
         execution = self.run.execution
         old = [

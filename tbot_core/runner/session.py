@@ -110,6 +110,11 @@ class SessionRun:
         """Whether flattening was asked for."""
         return self._flattening
 
+    async def pass_over(self, minute: int) -> None:
+        """Write down the signals of a minute that closed while nobody watched; nothing is done on its bars."""
+        decisions = self.desk.decide(self._proposals(self.tape.bars, minute, late=True))
+        await self.execution.carry_out(Minutes(decisions=decisions))
+
     def candidates(self, entrant: Entrant) -> int:
         """How many symbols a strategy may enter today."""
         return int((self._screened[entrant.name].reasons == Reason.ALLOWED).sum())
