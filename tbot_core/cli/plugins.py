@@ -9,7 +9,7 @@ import click
 
 from tbot_core.cli.options import emit, home_option, json_option
 from tbot_core.cli.pinning import alike, lock_command, verify_command
-from tbot_core.errors import TbotError, UsageError
+from tbot_core.errors import PluginError, TbotError, UsageError
 from tbot_core.needs import PluginNeeds
 from tbot_core.plugins import catalogue, lock, records
 from tbot_core.plugins.installed import origin
@@ -128,7 +128,7 @@ def row(listing: Listing, record: Record | None) -> dict[str, object]:
 
 
 def described(name: str, home: Path | None) -> dict[str, object]:
-    """One plugin with everything known of it; it is tried when no record says. UsageError for an unknown name.
+    """One plugin with everything known of it; it is tried when no record says. PluginError for an unknown name.
 
     `duplicates` are the others of its kind and name: none of these is used.
     """
@@ -164,7 +164,7 @@ def _named(name: str, listings: Sequence[Listing]) -> list[Listing]:
 
         near = get_close_matches(name, [it.entry.name for it in listings], n=1)
         remedy = f"Did you mean {near[0]}?" if near else "tbot plugins list shows all."
-        raise UsageError(f"No installed plugin is called {name}.", remedy)
+        raise PluginError(f"No installed plugin is called {name}.", remedy)
     return found
 
 
