@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tbot_core import orders, reasons
 from tbot_core.settings import holdings
-from tbot_core.testing.simulation import faults
+from tbot_core.testing.simulation import faults, mutants
 from tbot_core.vault import codes
 
 if TYPE_CHECKING:
@@ -31,6 +31,11 @@ def test_the_page_of_security_codes_is_in_step(root: Path) -> None:
 def test_the_page_of_faults_is_in_step(root: Path) -> None:
     """docs/reference/faults.md holds the table of the simulation's faults; `python tools/reference.py` renews it."""
     assert faults.table() in (root / "docs" / "reference" / "faults.md").read_text(encoding="utf-8")
+
+
+def test_the_page_of_mutants_is_in_step(root: Path) -> None:
+    """docs/reference/mutants.md holds the table of the mutants; `python tools/reference.py` renews it."""
+    assert mutants.table() in (root / "docs" / "reference" / "mutants.md").read_text(encoding="utf-8")
 
 
 def test_the_page_of_credentials_is_in_step(root: Path) -> None:

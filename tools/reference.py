@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tbot_core import orders, reasons
 from tbot_core.settings import holdings, reference
-from tbot_core.testing.simulation import faults
+from tbot_core.testing.simulation import faults, mutants
 from tbot_core.vault import codes
 
 REASONS = """# Reason codes
@@ -34,12 +34,18 @@ FAULTS = """# Faults of the simulation
 What a simulated world (`tbot_core.testing.simulation`) can do to a bot, by the ids of the fault matrix. Each seed
 leaves most of them off. A fault that comes with time has one chance a minute to begin, any other at each occasion.
 """
+MUTANTS = """# Mutants of the order machine
+
+Rules of the bot that are broken on purpose, one at a time, to try the simulation itself: the first seed found that
+notices, and by which invariant or exception; a dash: none is recorded. `tbot rehearse --mutant NAME` looks for one.
+"""
 PAGES = {
     "settings.md": reference.render(),
     "reasons.md": f"{REASONS}\n{reasons.table()}\n",
     "security-codes.md": f"{CODES}\n{codes.table()}\n",
     "credentials.md": f"{CREDENTIALS}\n{holdings.table()}\n",
     "faults.md": f"{FAULTS}\n{faults.table()}\n",
+    "mutants.md": f"{MUTANTS}\n{mutants.table()}\n",
     "orders.md": f"{ORDERS}\n{orders.transition_table()}\n",
 }
 

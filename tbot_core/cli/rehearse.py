@@ -25,6 +25,7 @@ class Given(TypedDict):
     first_seed: int
     fault: str
     minutes: float | None
+    mutant: str
     as_json: bool
 
 
@@ -33,6 +34,7 @@ class Given(TypedDict):
 @click.option("--first-seed", type=click.IntRange(min=0), default=0, show_default=True, help="The first one's seed.")
 @click.option("--fault", default="", metavar="F2,...", help="These faults alone, or none; default: as the seed draws.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Stop after so many minutes.")
+@click.option("--mutant", default="", metavar="NAME", help="Break this rule, and stop where that is noticed.")
 @json_option
 def command(**given: Unpack[Given]) -> None:
     """Let the bot trade in simulated worlds whose venue, feed, clock and machine fail, and check each for violations.
@@ -40,6 +42,9 @@ def command(**given: Unpack[Given]) -> None:
     Nothing is read or written but scratch folders. The same seed gives the same world. A violation is printed with the
     command that shows it again, and ends the command with exit code 1.
     """
+    if given["mutant"]:
+        _hunt(given)
+        return
     tally = _rehearsed(given)
     document = tally.document()
     emit(document, as_json=given["as_json"], lines=tally.lines())
@@ -97,6 +102,20 @@ class Tally:
             f"{len(self.settled_s)} unknown outcomes resolved{resolved}",
             f"{len(self.violations)} violations",
         ]
+
+
+def _hunt(given: Given) -> None:
+    """The first seed that notices a mutant; exit code 1 when none does."""
+    from tbot_core.testing.simulation.mutants import mutant
+
+    one = mutant(given["mutant"])
+    seeds = range(given["first_seed"], given["first_seed"] + given["seeds"])
+    seed, by = next(((seed, by) for seed in seeds if (by := one.caught(seed))), (None, ""))
+    words = "not noticed" if seed is None else f"noticed at seed {seed}: {by}"
+    document = {"mutant": one.name, "words": one.words, "seed": seed, "by": by}
+    emit(document, as_json=given["as_json"], lines=[f"{one.name}: {words}"])
+    if seed is None:
+        sys.exit(1)
 
 
 def _rehearsed(given: Given) -> Tally:

@@ -5,24 +5,28 @@ The venue's facts are the truth. The journal is held against them, and the bot's
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from tbot_core import records
-from tbot_core.model import Leg, OrderState, units_of
+from tbot_core.conditions import note
+from tbot_core.model import Leg, OrderState, RiskState, quantity_of, units_of
 from tbot_core.projection import fold
+from tbot_core.states import States
 from tbot_core.testing.simulation.reckoning import MONEY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
+    from tbot_core.model import SignalId
     from tbot_core.testing.simulation.story import Story
 
-_NO_ENTRY: Final = frozenset({"exit-only", "halted"})
+_LATCHES: Final = frozenset({"daily loss latch", "losing run latch", "exit-only"})
+_ENDED: Final = frozenset({records.DROPPED, "rejected", "cancelled", "expired"})
 _OVERFILLS: Final = frozenset({"F28", "F30", "F38"})
 _REPLAYED: Final = frozenset({"F29", "F43", "F44"})
-_OPEN: Final = frozenset({OrderState.INTENDED, OrderState.SENDING, OrderState.UNKNOWN})
 _GROWTH: Final = 60
 
 
@@ -51,11 +55,22 @@ def _i1(story: Story) -> Iterator[str]:
 
 
 def _i2(story: Story) -> Iterator[str]:
-    """Every order of ours at the venue was written down."""
-    intents = story.intents()
+    """Every order of ours at the venue was written down, and marked as being sent by the process that wrote it."""
+    intended, sent = _writers(story, records.INTENDED), _writers(story, records.SENDING)
     for fact in story.facts:
-        if fact.kind == "accepted" and fact.ours and fact.client_order_id not in intents:
-            yield f"{fact.client_order_id} is at the venue and not in the journal"
+        if fact.kind != "accepted" or not fact.ours:
+            continue
+        cid = fact.client_order_id
+        if cid not in intended:
+            yield f"{cid} is at the venue and not in the journal"
+        elif sent.get(cid) != intended[cid]:
+            yield f"{cid} is at the venue, and the process that wrote it down never marked it as sent"
+
+
+def _writers(story: Story, kind: str) -> dict[str | None, int]:
+    """Which life wrote an event of that kind of each order, the last one where there were more."""
+    ends = [life.journal.head[0] for life in story.lives]
+    return {event.cid: bisect_left(ends, event.seq) for event in story.events if event.kind == kind}
 
 
 def _i4(story: Story) -> Iterator[str]:
@@ -82,14 +97,66 @@ def _i7(story: Story) -> Iterator[str]:
 
 
 def _i8(story: Story) -> Iterator[str]:
-    """Nothing is entered while exits alone are allowed."""
-    state = "normal"
+    """Nothing is entered while exits alone are allowed, nor once a latch is set."""
+    states, latched = States(), set[str]()
     intents = story.intents()
     for event in story.events:
-        if event.kind == records.STATE:
-            state = event.payload["state"]
-        elif event.kind == records.SENDING and state in _NO_ENTRY and intents[event.cid or ""][1] is Leg.ENTRY:
-            yield f"{event.cid} was sent while {state}"
+        note(states, event)
+        if event.kind == records.RISK:
+            latched.add(event.payload["what"])
+        elif event.kind == records.SENDING and intents[event.cid or ""][1] is Leg.ENTRY:
+            strategy = intents[event.cid or ""][0].strategy
+            if states.state >= RiskState.EXIT_ONLY:
+                yield f"{event.cid} was sent while {states.state.word}"
+            for latch in sorted(latched & {*_LATCHES, f"window loss latch of {strategy}"}):
+                yield f"{event.cid} was sent after: {latch}"
+
+
+def _i9(story: Story) -> Iterator[str]:
+    """No order is written down as ended that goes on at the venue; no symbol is entered while an entry of it is out."""
+    alive = {fact.client_order_id for fact in story.facts if fact.kind == "accepted"}
+    alive -= {fact.client_order_id for fact in story.facts if fact.kind in {"cancelled", "rejected", "expired"}}
+    filled: Counter[str] = Counter()
+    for fact in story.facts:
+        if fact.kind == "execution":
+            filled[fact.client_order_id] += abs(fact.units)
+    intents = story.intents()
+    for event in story.events:
+        cid = event.cid or ""
+        if event.kind in _ENDED and cid in alive and not filled[cid]:
+            yield f"{cid} is {event.kind} in the journal, and accepted at the venue"
+    yield from _entered_twice(story, intents)
+
+
+def _entered_twice(story: Story, intents: Mapping[str, tuple[SignalId, Leg, int]]) -> Iterator[str]:
+    """Entries that were sent while another one of their symbol could still be filled."""
+    out: dict[str, set[str]] = defaultdict(set)
+    left: dict[str, Decimal] = {cid: quantity_of(units) for cid, (_, _, units) in intents.items()}
+    for event in story.events:
+        cid = event.cid or ""
+        if cid not in intents or intents[cid][1] is not Leg.ENTRY:
+            continue
+        symbol = intents[cid][0].symbol
+        if event.kind == records.SENDING:
+            yield from (f"{cid} was sent while {other} of {symbol} was out" for other in sorted(out[symbol] - {cid}))
+            out[symbol].add(cid)
+        elif event.kind == "fill":
+            left[cid] -= Decimal(event.payload["quantity"])
+        if event.kind in _ENDED or left[cid] <= 0:
+            out[symbol].discard(cid)
+
+
+def _booked(story: Story) -> Iterator[str]:
+    """At the end each order of ours has in the books what was filled of it at the venue."""
+    if story.held is None or story.struck & {"F29", "F30"}:
+        return
+    filled: Counter[str] = Counter()
+    for fact in story.facts:
+        if fact.kind == "execution":
+            filled[fact.client_order_id] += abs(fact.units)
+    for cid, record in story.orders.items():
+        if units_of(record.filled) != filled[cid]:
+            yield f"{cid} has {units_of(record.filled)} units in the books, and {filled[cid]} at the venue"
 
 
 def _i10(story: Story) -> Iterator[str]:
@@ -154,10 +221,10 @@ def _settled(story: Story) -> Iterator[str]:
     if story.held is None:
         return
     for cid, record in story.orders.items():
-        if record.state in _OPEN:
+        if not record.terminal and record.state is not OrderState.LOST:
             yield f"{cid} is still {record.state.value}"
 
 
 _CHECKS: Final[tuple[Callable[[Story], Iterator[str]], ...]] = (
-    _i1, _i2, _i4, _i7, _i8, _i10, _i12, _i14, _i16, _i20, _settled,
+    _i1, _i2, _i4, _i7, _i8, _i9, _booked, _i10, _i12, _i14, _i16, _i20, _settled,
 )  # fmt: skip

@@ -12,6 +12,7 @@ from tbot_core.journal import open_journal
 from tbot_core.seams import disk, editor
 from tbot_core.testing.simulation.bot import Crash, Doom, Life, habits
 from tbot_core.testing.simulation.invariants import violations
+from tbot_core.testing.simulation.planting import Swaps, planted
 from tbot_core.testing.simulation.story import Story
 from tbot_core.testing.simulation.world import LEAD_S, World
 
@@ -23,6 +24,7 @@ from contextlib import contextmanager
 _LONG_LIFE: Final = 10**9
 _MOST_DEATHS: Final = 4
 _KILLS: Final = 0.15
+_AS_ORDERS_LEAVE: Final = 0.7
 
 
 @attrs.frozen(kw_only=True)
@@ -39,10 +41,10 @@ class Verdict:
     settled_s: tuple[float, ...] = ()
 
 
-def rehearse(seed: int, faults: Sequence[str] | None = None) -> Verdict:
-    """Live through a seed."""
+def rehearse(seed: int, faults: Sequence[str] | None = None, swaps: Swaps = ()) -> Verdict:
+    """Live through a seed; `swaps` are in the bot while it lives, and gone when it is judged."""
     with memory() as home:
-        return _Rehearsal(World(seed, faults), home).go()
+        return _Rehearsal(World(seed, faults), home).go(swaps)
 
 
 def shrink(seed: int, verdict: Verdict) -> Verdict:
@@ -73,9 +75,10 @@ class _Rehearsal:
         rules = self._bot.rules(world.client(name).rules)
         self._story = Story(world=world, name=name, rules=rules)
 
-    def go(self) -> Verdict:
+    def go(self, swaps: Swaps = ()) -> Verdict:
         self._plan_a_kill()
-        self._world.run(self._main)
+        with planted(swaps):
+            self._world.run(self._main)
         journal = open_journal(self._home / "tbot.sqlite")
         try:
             journal.verify()
@@ -97,10 +100,12 @@ class _Rehearsal:
         )
 
     def _plan_a_kill(self) -> None:
-        """In some seeds somebody touches control/kill, and now and then takes it away again."""
+        """In some seeds somebody touches control/kill, often as orders leave, and now and then takes it away again."""
         stream, world = self._world.chances.stream("kill"), self._world
         kills, at = stream.happens(_KILLS), stream.between(LEAD_S, world.quiet_from)
         clears, after = stream.happens(0.5), stream.between(1.0, 600.0)
+        if stream.happens(_AS_ORDERS_LEAVE):
+            at += stream.between(-1.0, 2.0) - at % 60.0
         if kills:
             world.loop.call_at(at, self._kill)
             if clears:

@@ -1,0 +1,47 @@
+"""Where each mutant was noticed; written by `python tools/mutants.py`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Caught(NamedTuple):
+    """The seed at which a mutant was noticed, and by what: an invariant, or the name of an exception."""
+
+    seed: int
+    by: str
+
+
+CAUGHT: Final[Mapping[str, Caught]] = {
+    "second-barrier-left-out": Caught(5, "I2"),
+    "sent-before-it-is-written": Caught(7, "KeyError"),
+    "appended-before-it-is-durable": Caught(5, "JournalError"),
+    "kill-never-seen": Caught(58, "I7"),
+    "exit-only-never-imposed": Caught(19, "I8"),
+    "time-out-read-as-refused": Caught(8, "I12"),
+    "time-out-read-as-never-sent": Caught(6, "ValueError"),
+    "sent-again-under-a-new-id": Caught(8, "I12"),
+    "silent-cancel-read-as-done": Caught(60, "I12"),
+    "not-found-read-as-rejected": Caught(111, "I12"),
+    "one-source-is-evidence": Caught(111, "I12"),
+    "doubt-never-looked-up": Caught(5, "I4"),
+    "doubt-ended-by-the-clock": Caught(111, "I12"),
+    "fills-known-by-their-event": Caught(5, "BOOKED"),
+    "executions-thought-unique": Caught(13, "I4"),
+    "events-taken-twice": Caught(5, "JournalError"),
+    "attempt-left-out-of-the-id": Caught(5, "JournalError"),
+    "refusal-of-a-working-order-believed": Caught(58, "BOOKED"),
+    "doubt-frees-what-it-reserved": Caught(19, "I9"),
+    "lost-entry-frees-what-it-reserved": Caught(143, "I9"),
+    "symbol-entered-again-while-one-is-out": Caught(14, "I9"),
+    "exit-beside-what-rests": Caught(8, "I12"),
+    "exit-each-minute-anew": Caught(111, "I12"),
+    "foreign-holding-forgotten": Caught(5, "I4"),
+    "doubt-cleared-without-a-reconcile": Caught(5, "I8"),
+    "states-not-recalled": Caught(172, "I8"),
+    "fills-not-recalled": Caught(13, "KeyError"),
+}
+"""The seeds are a corpus that the bot as it is must pass."""

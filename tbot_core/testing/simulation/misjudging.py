@@ -1,0 +1,360 @@
+"""Mutants of what is held, reserved, read and recalled; each function says what to plant, and where."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from tbot_core import drafts, reconcile, tending
+from tbot_core.contracts import BrokerEvent, Snapshot
+from tbot_core.desk import Desk
+from tbot_core.errors import BrokerError
+from tbot_core.execution import Execution
+from tbot_core.model import Account, Leg, Order, OrderState, quantity_of
+from tbot_core.risk import Gate, Standing
+from tbot_core.runner import market
+from tbot_core.runner.recalling import Recall
+from tbot_core.runner.session import SessionRun
+from tbot_core.states import States
+from tbot_core.testing.simulation.planting import Swaps, was
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tbot_core.decide import Proposal
+    from tbot_core.held import Held
+    from tbot_core.journal import Event
+    from tbot_core.portfolio import Position
+    from tbot_core.reconcile import Difference
+
+
+def doubt_frees_what_it_reserved() -> Swaps:
+    """An entry without an answer counts for nothing until it is found."""
+    doubt = was(Execution, "doubt")
+
+    def free(self: Any, cid: str, words: str) -> None:
+        doubt(self, cid, words)
+        self._desk.standing.working.pop(cid, None)
+
+    return ((Execution, "doubt", free),)
+
+
+def lost_entry_frees_what_it_reserved() -> Swaps:
+    """An entry that is lost counts for nothing."""
+    lost = was(Desk, "lost")
+
+    def free(self: Any, cid: str) -> None:
+        lost(self, cid)
+        self.standing.working.pop(cid, None)
+
+    return ((Desk, "lost", free),)
+
+
+def working_entries_not_counted() -> Swaps:
+    """Exposure is what is held; what is on its way counts when it is filled."""
+    return ((Standing, "gross", lambda self: self.portfolio.cost_atoms),)
+
+
+def symbol_entered_again_while_one_is_out() -> Swaps:
+    """A symbol is busy when it is held, not while an entry works or is in doubt."""
+    return ((Standing, "busy", lambda self, symbol: symbol in self.portfolio.positions),)
+
+
+def loss_latch_in_memory_only() -> Swaps:
+    """A restart forgets the latches."""
+    return ((Recall, "_latched", lambda _self, _what: None),)
+
+
+def loss_latch_not_obeyed() -> Swaps:
+    """The latch is set and written down, and the gate does not look at it."""
+    gate = was(Gate, "before_sizing")
+
+    def blind(self: Any, standing: Standing, limits: object, signal: object) -> object:
+        loose = attrs.evolve(standing, daily_loss=False, window_loss=set(), most_losses_in_row=0)
+        return gate(self, loose, limits, signal)
+
+    return ((Gate, "before_sizing", blind),)
+
+
+def session_state_not_obeyed() -> Swaps:
+    """Only what is imposed from outside counts, not what the session's own events ask for."""
+    return ((Standing, "present", property(lambda self: self.imposed)),)
+
+
+def exit_for_all_that_was_entered() -> Swaps:
+    """An exit is for what was entered, not for what is left."""
+    return ((drafts, "exit_order", _whole(drafts.exit_order)),)
+
+
+def stop_for_all_that_was_entered() -> Swaps:
+    """A stop of its own is for what was entered, not for what is left."""
+    return ((drafts, "stop", _whole(drafts.stop)),)
+
+
+def stop_kept_whatever_is_held() -> Swaps:
+    """A stop that rests is left as it is when more or less is held."""
+    protect = was(Desk, "_protect")
+
+    def once(self: Any, held: Held) -> list[Any]:
+        return [] if Leg.STOP in held.resting else list(protect(self, held))
+
+    return ((Desk, "_protect", once),)
+
+
+def ended_stop_forgotten() -> Swaps:
+    """A stop that has ended unasked is thought to rest on."""
+    ended = was(Desk, "_ended")
+    return ((Desk, "_ended", lambda self, order: None if order.leg is Leg.STOP else ended(self, order)),)
+
+
+def orphan_protection_left() -> Swaps:
+    """What rests for a position that is closed stays at the broker."""
+    closed = was(Desk, "_closed")
+
+    def leave(self: Any, position: Position) -> None:
+        closed(self, position)
+        self._orphans.clear()
+
+    return ((Desk, "_closed", leave),)
+
+
+def exit_beside_what_rests() -> Swaps:
+    """An exit waits for nothing to end."""
+    return ((Desk, "_in_the_way", lambda _self, _held: []),)
+
+
+def exit_each_minute_anew() -> Swaps:
+    """An exit that works keeps no other one back."""
+    place = was(Desk, "_exit")
+
+    def forget(self: Any, held: Held) -> Any:
+        placed = place(self, held)
+        held.exit = None
+        return placed
+
+    return ((Desk, "_exit", forget),)
+
+
+def lost_exit_not_taken_back() -> Swaps:
+    """An exit or a stop that was lost is made anew, and left where it is when it turns up."""
+    lost = was(Desk, "lost")
+
+    def leave(self: Any, cid: str) -> None:
+        lost(self, cid)
+        self._orphans.pop(cid, None)
+
+    return ((Desk, "lost", leave),)
+
+
+def named_execution_counts_in_full() -> Swaps:
+    """What a fill says is booked, not by how much the order has grown."""
+    take_in = was(Execution, "_take_in")
+
+    def full(self: Any, event: Any) -> None:
+        before = self.orders.get(event.client_order_id)
+        take_in(self, event)
+        if before is not None and event.fill is not None:
+            grown = self.orders[event.client_order_id].filled - before.filled
+            if rest := event.fill.quantity - grown:
+                self._desk.booked(attrs.evolve(event, fill=attrs.evolve(event.fill, quantity=rest)))
+
+    return ((Execution, "_take_in", full),)
+
+
+def one_reading_believed() -> Swaps:
+    """A reading is acted on without a second one."""
+
+    async def first(self: Any) -> Snapshot:
+        snapshot: Snapshot = await self._broker.snapshot(self._since)
+        return snapshot
+
+    return ((tending.Tender, "_believed", first),)
+
+
+def failed_reading_read_as_flat() -> Swaps:
+    """An account that cannot be read is taken for an empty one."""
+    believed = was(tending.Tender, "_believed")
+
+    async def flat(self: Any) -> Snapshot | None:
+        try:
+            snapshot: Snapshot | None = await believed(self)
+        except BrokerError:
+            nothing = Account(account_id="", cash=Decimal(0), equity=Decimal(0))
+            return Snapshot(account=nothing)
+        return snapshot
+
+    return ((tending.Tender, "_believed", flat),)
+
+
+def readings_that_differ_believed() -> Swaps:
+    """Two readings that say different things confirm each other."""
+    return ((tending, "agree", lambda _first, _second: True),)
+
+
+def young_orders_missed() -> Swaps:
+    """A reading must tell of orders, too, that were sent a moment before."""
+    return ((tending.Tender, "_sent", lambda self: frozenset(self._execution.orders)),)
+
+
+def difference_in_flight_explained() -> Swaps:
+    """A holding that an order in doubt may explain is called foreign at once."""
+    return ((tending.Tender, "_in_flight", lambda _self, _symbol: False),)
+
+
+def foreign_holding_called_ours() -> Swaps:
+    """Whatever the account holds of a symbol of ours is ours."""
+
+    def explain(self: Any, difference: Difference) -> None:
+        position = self._desk.portfolio.positions.get(difference.symbol)
+        if position is None:
+            self._hold_foreign(difference.symbol, difference.theirs)
+        elif change := difference.theirs - position.side * quantity_of(position.units):
+            self._adjust(position, change)
+
+    return ((tending.Tender, "_explain", explain),)
+
+
+def foreign_holding_forgotten() -> Swaps:
+    """A restart does not know what was foreign, and what is found of it is not counted."""
+
+    def hold(self: Any, symbol: str, _quantity: Decimal) -> None:
+        self.foreign[symbol] = Decimal(0)
+
+    return ((tending.Tender, "_hold_foreign", hold),)
+
+
+def absent_order_read_as_cancelled() -> Swaps:
+    """An order that a reading does not list is taken for cancelled."""
+    compare = reconcile.compare
+
+    def ended(books: Any, snapshot: Snapshot) -> reconcile.Findings:
+        found = compare(books, snapshot)
+        gone = (BrokerEvent(kind="cancelled", event_id=f"gone-{one}", client_order_id=one) for one in found.absent)
+        return attrs.evolve(found, events=(*found.events, *gone), absent=())
+
+    return ((tending, "compare", ended),)
+
+
+def smaller_order_waited_for() -> Swaps:
+    """An order that the venue took for less is waited for until it is filled as it was ordered."""
+    told = reconcile.told
+
+    def waiting(record: Any, report: Any) -> Any:
+        return (one for one in told(record, report) if not one.event_id.endswith("is done"))
+
+    return (reconcile, "told", waiting), (tending, "told", waiting)
+
+
+def doubt_cleared_without_a_reconcile() -> Swaps:
+    """A cause is over when it is withdrawn, and does not linger."""
+    withdraw = was(States, "withdraw")
+
+    def at_once(self: Any, cause: Any, now: Any) -> bool:
+        there: bool = withdraw(self, cause, now)
+        self.lingering.pop(cause, None)
+        return there
+
+    return ((States, "withdraw", at_once),)
+
+
+def states_not_recalled() -> Swaps:
+    """A restart begins as if nothing had been the matter."""
+    return ((market, "recall", lambda _past: States()),)
+
+
+def attempts_not_recalled() -> Swaps:
+    """A restart numbers the attempts at a signal's leg from one."""
+    recall = was(Desk, "recall")
+
+    def forget(self: Any, order: Order, proposal: Proposal | None = None) -> None:
+        recall(self, order, proposal)
+        if proposal is None:
+            del self._attempts[order.signal, order.leg]
+
+    return ((Desk, "recall", forget),)
+
+
+def late_minutes_acted_on() -> Swaps:
+    """Signals of minutes that came late, or that nobody watched, are entered."""
+    step = was(SessionRun, "step")
+
+    async def all_alike(self: Any, minute: int, *, late: bool = False) -> None:  # noqa: ARG001  that is the mutant
+        await step(self, minute)
+
+    return ((SessionRun, "step", all_alike),)
+
+
+def sending_orders_dropped_on_restart() -> Swaps:
+    """What a restart finds on its way is taken for never sent."""
+
+    def settle(self: Any) -> None:
+        for cid, record in [*self._execution.orders.items()]:
+            if record.state in {OrderState.INTENDED, OrderState.SENDING}:
+                self._execution.forget(cid, "a restart")
+
+    return ((Recall, "settle", settle),)
+
+
+def intended_orders_sent_on_restart() -> Swaps:
+    """What a restart finds written down and not sent is sent then."""
+    return _sent_on_restart(OrderState.INTENDED)
+
+
+def sending_orders_sent_again_on_restart() -> Swaps:
+    """What a restart finds on its way is sent again."""
+    return _sent_on_restart(OrderState.SENDING)
+
+
+def intended_orders_kept_on_restart() -> Swaps:
+    """What a restart finds written down and not sent goes on reserving."""
+
+    def settle(self: Any) -> None:
+        for cid, record in [*self._execution.orders.items()]:
+            if record.state is OrderState.SENDING:
+                self._execution.doubt(cid, "a restart")
+
+    return ((Recall, "settle", settle),)
+
+
+def fills_not_recalled() -> Swaps:
+    """A restart takes in what became of orders, and not what was filled of them."""
+    happened = was(Recall, "_happened")
+
+    def deaf(self: Any, cid: str, event: Event) -> None:
+        if event.kind != "fill":
+            happened(self, cid, event)
+
+    return ((Recall, "_happened", deaf),)
+
+
+def _sent_on_restart(state: OrderState) -> Swaps:
+    settle = was(Recall, "settle")
+    reconciles = was(market.MarketSession, "_reconcile")
+    found: list[Order] = []
+
+    def note(self: Any) -> None:
+        orders = self._execution.orders.values()
+        parts = {part.client_order_id for one in orders for part in one.order.protection}
+        found[:] = [one.order for one in orders if one.state is state and one.order.client_order_id not in parts]
+        if state is OrderState.SENDING:
+            settle(self)
+
+    async def send(self: Any) -> None:
+        await reconciles(self)
+        execution = self.run.execution
+        orders, found[:] = [*found], []
+        if state is OrderState.INTENDED:
+            execution._mark(orders)  # noqa: SLF001  a mutant reaches where it likes
+        for order in orders:
+            await execution._submit(order)  # noqa: SLF001
+
+    return (Recall, "settle", note), (market.MarketSession, "_reconcile", send)
+
+
+def _whole(make: Callable[..., Order]) -> Callable[..., Order]:
+    def whole(name: drafts.Name, position: Position, *rest: Any) -> Order:
+        return attrs.evolve(make(name, position, *rest), quantity=quantity_of(position.entry_units))
+
+    return whole

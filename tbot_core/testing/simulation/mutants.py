@@ -1,0 +1,66 @@
+"""Rules of the order machine broken on purpose, one at a time: what the simulation must notice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from tbot_core.errors import UsageError
+from tbot_core.testing.simulation import misjudging, missending
+from tbot_core.testing.simulation.caught import CAUGHT
+from tbot_core.testing.simulation.planting import Swaps
+from tbot_core.testing.simulation.rehearsal import rehearse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import ModuleType
+
+
+@attrs.frozen(kw_only=True)
+class Mutant:
+    """One rule broken: `words` say how."""
+
+    name: str
+    words: str
+    swaps: Callable[[], Swaps]
+
+    def caught(self, seed: int) -> str:
+        """What notices it in a seed: an invariant, or the exception that the bot dies of; "" where nothing does."""
+        try:
+            verdict = rehearse(seed, swaps=self.swaps())
+        except Exception as failure:  # noqa: BLE001  whatever a broken bot dies of has shown that it is broken
+            return type(failure).__name__
+        return next((words.partition(":")[0] for words in verdict.violations), "")
+
+
+def _mutants(module: ModuleType) -> dict[str, Mutant]:
+    own = [made for name, made in vars(module).items() if not name.startswith("_") and _makes_swaps(made, module)]
+    names = [made.__name__.replace("_", "-") for made in own]
+    return {
+        name: Mutant(name=name, words=(made.__doc__ or "").strip(), swaps=made)
+        for name, made in zip(names, own, strict=True)
+    }
+
+
+def _makes_swaps(made: object, module: ModuleType) -> bool:
+    return getattr(made, "__module__", "") == module.__name__ and callable(made)
+
+
+MUTANTS: Final[Mapping[str, Mutant]] = _mutants(missending) | _mutants(misjudging)
+
+
+def mutant(name: str) -> Mutant:
+    """The mutant of that name; raises UsageError for one that is not known."""
+    if name not in MUTANTS:
+        raise UsageError(f"--mutant {name}: no such mutant.", f"Known are {', '.join(MUTANTS)}.")
+    return MUTANTS[name]
+
+
+def table() -> str:
+    """The mutants in Markdown, one row each, for the reference; a dash where no seed is recorded yet."""
+    rows = [
+        f"| {name} | {one.words} | {' | '.join(map(str, CAUGHT.get(name, '--')))} |" for name, one in MUTANTS.items()
+    ]
+    return "\n".join(("| mutant | what it does | seed | noticed by |", "|---|---|---|---|", *rows))
