@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import pytest
+from click.testing import CliRunner
 
+from tbot_core.cli.rehearse import command
 from tbot_core.errors import UsageError
 from tbot_core.execution import Execution
 from tbot_core.testing.simulation.caught import CAUGHT
@@ -56,3 +58,17 @@ def test_a_broken_rule_is_noticed(name: str) -> None:
 def test_the_bot_as_it_is_passes_where_mutants_do_not(seed: int) -> None:
     """The same worlds find nothing against the bot whose rules are whole."""
     assert not rehearse(seed).violations
+
+
+@pytest.mark.slow
+def test_rehearse_says_where_a_mutant_is_noticed() -> None:
+    """`tbot rehearse --mutant` names the first of its seeds that notices, and fails where none does."""
+    noticed = CAUGHT["fills-not-recalled"]
+    options = ["--mutant", "fills-not-recalled", "--seeds", "1", "--first-seed"]
+    shown = CliRunner().invoke(command, [*options, str(noticed.seed)])
+    assert shown.exit_code == 0
+    assert f"fills-not-recalled: noticed at seed {noticed.seed}: {noticed.by}" in shown.output
+    without_a_restart = next(seed for seed in range(99) if not rehearse(seed).deaths)
+    missed = CliRunner().invoke(command, [*options, str(without_a_restart)])
+    assert missed.exit_code == 1
+    assert "fills-not-recalled: not noticed" in missed.output
