@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from tbot_core.errors import AccessError
 from tbot_core.seams import disk
 from tbot_core.seams.redaction import encodings
 
@@ -29,4 +30,14 @@ def shows(data: bytes | str) -> bool:
 
 def leaks(folder: Path) -> tuple[Path, ...]:
     """The files below the folder in which a canary shows; links are not followed. Raises AccessError."""
-    return tuple(path for path in disk.files(folder) if shows(disk.read_bytes(path)))
+    return tuple(path for path in disk.files(folder) if shows(_held(path)))
+
+
+def _held(path: Path) -> bytes:
+    """What a file holds; nothing if it went away meanwhile, as what a process is still replacing does."""
+    try:
+        return disk.read_bytes(path)
+    except AccessError:
+        if disk.is_present(path):
+            raise
+        return b""

@@ -11,6 +11,8 @@ from urllib.parse import quote
 
 import pytest
 
+from tbot_core.errors import AccessError
+from tbot_core.seams import disk
 from tbot_core.testing.canaries import canary, leaks, shows
 
 if TYPE_CHECKING:
@@ -119,3 +121,16 @@ def test_links_and_pipes_are_not_followed(tmp_path: Path) -> None:
     (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
     os.mkfifo(tmp_path / "pipe")
     assert leaks(tmp_path) == ()
+
+
+def test_a_file_that_goes_away_while_one_looks_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that still replaces its files is looked through; one that cannot be read is told of."""
+    held = tmp_path / "held"
+    held.write_text(canary("x"))
+    monkeypatch.setattr(disk, "files", lambda folder: [folder / "gone", folder / "held"])
+    assert leaks(tmp_path) == (held,)
+    held.unlink()
+    held.mkdir()
+    with pytest.raises(AccessError):
+        leaks(tmp_path)
+    held.rmdir()
