@@ -153,7 +153,7 @@ class Execution:
     def _drop(self, part: Order) -> None:
         """An order that was written down and will never be sent frees what it reserved."""
         self._advance(part.client_order_id, OrderEvent.DROP)
-        self._desk.dropped(part.client_order_id)
+        self._desk.custody.dropped(part.client_order_id)
 
     def _barrier(self, *entries: Entry) -> None:
         """Write what must be on disk before anything of the minute leaves."""
@@ -175,7 +175,7 @@ class Execution:
         An exit is set free when the last order that worked for its position is proven to have ended.
         """
         self.book(await self._read("poll", self.venue.broker.poll) or ())
-        await self.carry_out(Minutes(actions=self._desk.released()))
+        await self.carry_out(Minutes(actions=self._desk.custody.released()))
 
     async def read_account(self) -> None:
         """Take in what the broker grants the account now."""
@@ -262,9 +262,9 @@ class Execution:
         if effect is Effect.ALARM:
             _log.error("order.alarm", id=cid, kind=event.kind, state=self.orders[cid].state.value)
         if event.fill is None:
-            self._desk.booked(event)
+            self._desk.custody.booked(event)
         elif grown := self.orders[cid].filled - record.filled:
-            self._desk.booked(attrs.evolve(event, fill=attrs.evolve(event.fill, quantity=grown)))
+            self._desk.custody.booked(attrs.evolve(event, fill=attrs.evolve(event.fill, quantity=grown)))
 
     def absent(self, client_order_id: str) -> None:
         """Sources agree that they do not know the order: from now on it is in doubt."""
@@ -286,7 +286,7 @@ class Execution:
         """The order was not found in all the time it could have turned up: lost, watched, its exposure reserved."""
         self._noted(self.entry(records.LOST, {}, client_order_id))
         self._advance(client_order_id, OrderEvent.GIVE_UP)
-        self._desk.lost(client_order_id)
+        self._desk.custody.lost(client_order_id)
         _log.error("order.lost", id=client_order_id)
 
     def _intents(self, minute: Minutes) -> list[Entry]:

@@ -230,7 +230,7 @@ class Tender:
         )
         self._conditions.begin(Cause.MISMATCH, f"{symbol}: {change} outside of tbot")
         self._execution.write(self._execution.entry(records.ADJUSTMENT, records.fill_payload(fill)))
-        self._desk.adjusted(fill)
+        self._desk.custody.adjusted(fill)
         self._conditions.withdraw(Cause.MISMATCH)
 
     def _hold_foreign(self, symbol: str, quantity: Decimal) -> None:

@@ -301,13 +301,13 @@ def test_a_fill_is_on_disk_before_the_desk_hears_of_it(bench: Bench) -> None:
     bench.decide(proposal("AAA"))
     entry = bench.execution.orders["AAA entry"].order
     heard: list[int] = []
-    booked = bench.desk.booked
+    booked = bench.desk.custody.booked
 
     def listen(event: BrokerEvent) -> object:
         heard.append(len(bench.kinds))
         return booked(event)
 
-    bench.desk.booked = listen  # type: ignore[method-assign, assignment]  # an ear, not another behaviour
+    bench.desk.custody.booked = listen  # type: ignore[method-assign, assignment]  # an ear, not another behaviour
     before = len(bench.kinds)
     bench.hear(said("acknowledged", "AAA entry"), filled(entry))
     assert heard == [before + 2, before + 2]
@@ -369,7 +369,7 @@ def test_an_exit_leaves_once_its_protection_is_proven_gone(bench: Bench) -> None
     seen: list[list[str]] = []
     bench.broker.before = lambda: seen.append(bench.kinds[-3:])
     bench.broker.asked.clear()
-    bench.do(Minutes(actions=bench.desk.manage(bars, 59)))
+    bench.do(Minutes(actions=bench.desk.custody.manage(bars, 59)))
     assert bench.broker.asked == ["cancel AAA stop"]
     assert seen[0][-1] == "cancel_requested AAA stop"
     bench.hear(said("cancelled", "AAA stop"))
@@ -382,7 +382,7 @@ def test_an_exit_leaves_once_its_protection_is_proven_gone(bench: Bench) -> None
     book = fold(bench.journal.events())
     assert [trade.exit_reason for trade in book.trades] == [ExitReason.TIME]
     assert dollars_of(bench.desk.portfolio.pnl_atoms) == book.trades[0].pnl == 7
-    assert bench.desk.idle
+    assert bench.desk.custody.idle
 
 
 def test_exits_leave_before_entries(bench: Bench) -> None:
@@ -390,7 +390,9 @@ def test_exits_leave_before_entries(bench: Bench) -> None:
     bars = held(bench)
     bench.broker.asked.clear()
     bench.broker.said = [said("cancelled", "AAA stop")]
-    minute = Minutes(actions=bench.desk.manage(bars, 59), decisions=bench.desk.decide([proposal("BBB", 59, "mid")]))
+    minute = Minutes(
+        actions=bench.desk.custody.manage(bars, 59), decisions=bench.desk.decide([proposal("BBB", 59, "mid")])
+    )
     bench.do(minute)
     assert bench.broker.asked == ["cancel AAA stop", "submit AAA exit", "submit BBB entry"]
 
@@ -399,7 +401,7 @@ def test_a_stop_is_moved_and_named_trailing(bench: Bench) -> None:
     """The level is written; the broker's confirmation makes the stop a trailing one, in both books."""
     bars = held(bench)
     bench.broker.asked.clear()
-    bench.do(Minutes(actions=bench.desk.manage(bars, 30)))
+    bench.do(Minutes(actions=bench.desk.custody.manage(bars, 30)))
     assert bench.broker.asked == ["replace AAA stop 107.8000"]
     requested = bench.journal.last("replace_requested")
     assert requested is not None
@@ -417,15 +419,15 @@ def test_a_cancel_without_proof_keeps_the_exit_back_and_is_asked_again(bench: Be
     bars = held(bench)
     bench.broker.faults["cancel AAA stop"] = fault
     bench.broker.asked.clear()
-    bench.do(Minutes(actions=bench.desk.manage(bars, 59)))
-    bench.do(Minutes(actions=bench.desk.manage(bars, 60)))
+    bench.do(Minutes(actions=bench.desk.custody.manage(bars, 59)))
+    bench.do(Minutes(actions=bench.desk.custody.manage(bars, 60)))
     assert bench.broker.asked == ["cancel AAA stop"] * 2
     word = "cancel_refused" if isinstance(fault, Rejected) else "silence"
     assert bench.kinds.count(f"{word} AAA stop") == 2
     assert bench.states["AAA stop"] is OrderState.NEW
     bench.hear(filled(bench.execution.orders["AAA stop"].order, "98", execution="2"))
     assert [trade.exit_reason for trade in fold(bench.journal.events()).trades] == [ExitReason.STOP]
-    assert bench.desk.manage(bars, 61) == []
+    assert bench.desk.custody.manage(bars, 61) == []
 
 
 def test_each_refusal_of_a_request_is_an_event_of_its_own(bench: Bench) -> None:
@@ -441,10 +443,10 @@ def test_a_rejected_exit_is_sent_again_the_next_minute(bench: Bench) -> None:
     """Under a new name, since the first attempt is proven to be over."""
     bars = held(bench)
     bench.broker.faults["submit AAA exit"] = Rejected("not now")
-    bench.do(Minutes(actions=bench.desk.manage(bars, 59)))
+    bench.do(Minutes(actions=bench.desk.custody.manage(bars, 59)))
     bench.hear(said("cancelled", "AAA stop"))
     assert bench.broker.asked.count("submit AAA exit") == 1
-    actions = bench.desk.manage(bars, 60)
+    actions = bench.desk.custody.manage(bars, 60)
     assert [one.order.client_order_id for one in actions if isinstance(one, Place)] == ["AAA exit 2"]
     assert not any(isinstance(one, Cancel) for one in actions)
 
@@ -473,7 +475,7 @@ def test_desk_execution_and_journal_agree_after_a_simulated_day(bench: Bench) ->
             bench.broker.minute = minute
             venue.match(bars, minute)
             await bench.execution.settle()
-            changes, actions = bench.desk.mark(bars, minute), bench.desk.manage(bars, minute)
+            changes, actions = bench.desk.mark(bars, minute), bench.desk.custody.manage(bars, minute)
             decisions = bench.desk.decide(wanted if minute == 25 else ())
             await bench.execution.carry_out(Minutes(changes=changes, actions=actions, decisions=decisions))
         venue.close(bars)
@@ -534,7 +536,9 @@ def test_a_broker_that_stays_silent_leaves_exits_only(bench: Bench) -> None:
     (change,) = bench.desk.mark(bars, 59)
     assert (change.what, change.value) == ("exit-only", Decimal(3))
     bench.hear(said("cancelled", "AAA stop"))
-    minute = Minutes(actions=bench.desk.manage(bars, 59), decisions=bench.desk.decide([proposal("BBB", 59, "mid")]))
+    minute = Minutes(
+        actions=bench.desk.custody.manage(bars, 59), decisions=bench.desk.decide([proposal("BBB", 59, "mid")])
+    )
     assert [one.reason for one in minute.decisions] == [Reason.EXIT_ONLY]
     bench.do(minute)
     assert bench.broker.asked[-1] == "submit AAA exit"
@@ -551,7 +555,7 @@ def test_a_cancel_that_was_not_answered_is_asked_again_within_the_cycle(bench: B
     bench.broker.before = lambda: bench.broker.faults.clear() if len(bench.waits) == 2 else None
     bench.broker.asked.clear()
     bench.broker.said = [said("cancelled", "AAA stop")]
-    bench.do(Minutes(actions=bench.desk.manage(bars, 59)))
+    bench.do(Minutes(actions=bench.desk.custody.manage(bars, 59)))
     assert bench.broker.asked == ["cancel AAA stop"] * 3 + ["submit AAA exit"]
     assert bench.kinds.count("silence AAA stop") == 2
     assert "no_answer AAA stop" not in bench.kinds
@@ -610,7 +614,7 @@ def test_a_kill_between_the_second_barrier_and_the_first_byte_withdraws_the_perm
     assert bench.broker.asked == []
     assert bench.kinds[-4:] == ["sending AAA entry", "sending AAA stop", "dropped AAA entry", "dropped AAA stop"]
     assert set(bench.states.values()) == {OrderState.DROPPED}
-    assert bench.desk.idle
+    assert bench.desk.custody.idle
     dropped = bench.journal.last(records.DROPPED)
     assert dropped is not None
     assert dropped.payload["words"] == "The order AAA entry (AAA) was not sent: halted: tbot kill."
@@ -625,7 +629,7 @@ def test_what_could_not_even_begin_to_leave_is_dropped(bench: Bench) -> None:
     bench.broker.submit = unreachable  # type: ignore[method-assign, assignment]  # a broker that gets nowhere
     bench.decide(proposal("AAA"))
     assert set(bench.states.values()) == {OrderState.DROPPED}
-    assert bench.desk.idle
+    assert bench.desk.custody.idle
 
 
 def test_a_permit_is_for_one_sending() -> None:

@@ -56,7 +56,7 @@ def walk(terms: Terms, session: Session, bars: Bars, proposals: Sequence[Proposa
     minute = -1
     while True:
         minute += 1
-        if desk.idle and venue.idle:
+        if desk.custody.idle and venue.idle:
             while waiting and waiting[-1] < minute:
                 waiting.pop()
             if not waiting:
@@ -81,11 +81,11 @@ def _step(desk: Desk, venue: Venue, bars: Bars, minute: int, proposals: Sequence
         venue.match(bars, minute)
         _book(desk, venue)
     desk.mark(bars, minute)
-    actions, decisions = desk.manage(bars, minute), desk.decide(proposals)
+    actions, decisions = desk.custody.manage(bars, minute), desk.decide(proposals)
     if actions:
         _act(venue, actions, minute)
         _book(desk, venue)
-        _act(venue, desk.released(), minute)
+        _act(venue, desk.custody.released(), minute)
     for decision in decisions:
         if decision.order is not None:
             venue.accept(decision.order, minute)
@@ -95,7 +95,7 @@ def _step(desk: Desk, venue: Venue, bars: Bars, minute: int, proposals: Sequence
 
 def _book(desk: Desk, venue: Venue) -> None:
     for event in venue.events():
-        desk.booked(event)
+        desk.custody.booked(event)
 
 
 def _act(venue: Venue, actions: Sequence[Action], minute: int) -> None:

@@ -73,13 +73,13 @@ class Asked:
             self.conditions.begin(Cause.KILL_SIGNAL)
         self._requests.look(self._folder)
         await self._retract()
-        if self._requests.stopping and (self._session.desk.idle or self._requests.keep):
+        if self._requests.stopping and (self._session.desk.custody.idle or self._requests.keep):
             self._requests.carried_out()
             raise Stopped
 
     async def stop(self) -> bool:
         """A signal asks to close what is held and then to end; whether there is anything that is not being closed."""
-        if self._session.desk.idle or self._session.flattening:
+        if self._session.desk.custody.idle or self._session.flattening:
             return False
         self.conditions.begin(Cause.STOP_SIGNAL)
         self._session.flatten()

@@ -178,7 +178,7 @@ class MarketSession:
     @property
     def _over(self) -> bool:
         """Whether a stop has been carried out: nothing is held or worked any more, or positions are to be kept."""
-        return self.requests.stopping and (self.run.desk.idle or self.requests.keep)
+        return self.requests.stopping and (self.run.desk.custody.idle or self.requests.keep)
 
     def _sight(self, silence: str) -> None:
         """A reading failed, or one was answered; three silences in a row leave exits only."""

@@ -76,13 +76,13 @@ class Recall:
             case records.RISK:
                 self._latched(payload["what"])
             case records.ADJUSTMENT:
-                self._desk.adjusted(records.adjustment_of(payload))
+                self._desk.custody.adjusted(records.adjustment_of(payload))
             case records.FOREIGN_HOLDING:
                 self.foreign[payload["symbol"]] = Decimal(payload["quantity"])
             case records.REPLACE_REQUESTED if cid is not None:
-                self._desk.recall_request(cid, Decimal(payload["stop_price"]))
+                self._desk.custody.recall_request(cid, Decimal(payload["stop_price"]))
             case records.CANCEL_REQUESTED if cid is not None:
-                self._desk.recall_request(cid)
+                self._desk.custody.recall_request(cid)
             case _ if cid in self._execution.orders:
                 self._happened(cid, event)
 
@@ -101,7 +101,7 @@ class Recall:
             self._awaited.remove(cid)
             self._entry = attrs.evolve(self._entry, protection=(*self._entry.protection, order))
         else:
-            self._desk.recall(order)
+            self._desk.custody.recall(order)
             return
         if not self._awaited:  # an entry and its protection are written in one transaction
             self._desk.recall(self._entry, self._proposals.pop(self._entry.client_order_id))
@@ -118,9 +118,9 @@ class Recall:
             case OrderEvent.SEND:
                 execution.put(cid, event.applied)
             case OrderEvent.DROP:
-                self._desk.dropped(cid)
+                self._desk.custody.dropped(cid)
             case OrderEvent.GIVE_UP:
-                self._desk.lost(cid)
+                self._desk.custody.lost(cid)
             case _ if event.kind in BROKER_WORDS:
                 grown = execution.orders[cid].filled - before.filled
                 if fill is not None:
@@ -129,7 +129,7 @@ class Recall:
                     said = BrokerEvent(
                         kind=event.kind, event_id="", client_order_id=cid, fill=fill, words=payload["words"]
                     )
-                    self._desk.booked(said)
+                    self._desk.custody.booked(said)
 
     def _latched(self, what: str) -> None:
         """A latch outlives a restart: the loss that set it may not be seen again in the marks of now."""

@@ -91,10 +91,10 @@ class SessionRun:
     async def step(self, minute: int, *, late: bool = False) -> None:
         """Everything that follows from a minute that has closed; when it came too late, nothing is entered on it."""
         bars = self.tape.bars
-        self.desk.stopping = self._flattening
+        self.desk.custody.stopping = self._flattening
         await self.execution.settle()
         changes = self.desk.mark(bars, minute)
-        actions = self.desk.manage(bars, minute)
+        actions = self.desk.custody.manage(bars, minute)
         decisions = self.desk.decide(self._proposals(bars, minute, late=late))
         await self.execution.carry_out(Minutes(changes=changes, actions=actions, decisions=decisions))
         for entrant in self.entrants:

@@ -62,16 +62,16 @@ class Day:
     def book(self) -> None:
         """Hand the venue's events to the desk."""
         for event in self.venue.events():
-            self.desk.booked(event)
+            self.desk.custody.booked(event)
 
     def step(self, minute: int, *proposals: Proposal) -> None:
         """One minute in the order that all clocks keep."""
         self.venue.match(self.bars, minute)
         self.book()
         self.changes += [(minute, change) for change in self.desk.mark(self.bars, minute)]
-        self.act(self.desk.manage(self.bars, minute), minute)
+        self.act(self.desk.custody.manage(self.bars, minute), minute)
         self.book()
-        self.act(self.desk.released(), minute)
+        self.act(self.desk.custody.released(), minute)
         for decision in self.desk.decide(proposals):
             self.decisions.append(decision)
             if decision.order is not None:
@@ -141,7 +141,7 @@ def test_an_exit_waits_for_a_bar_and_the_session_ends_all() -> None:
     """An exit without a bar is filled at the last price, NO_MARKET."""
     day = Day(Draft().bar(59, 99.0).gap(60, 390).bars()).walk(proposal(exits=Exits(leave=60)))
     assert [(trade[4], trade[5]) for trade in day.trades] == [("99.0000", ExitReason.NO_MARKET)]
-    assert day.desk.idle
+    assert day.desk.custody.idle
 
 
 def test_stop_and_target_end_a_trade_at_the_venue() -> None:
@@ -351,7 +351,7 @@ def test_flattening_cancels_working_entries() -> None:
     day = Day(Draft().gap(384, 386).bars()).walk(proposal(minute=383))
     assert [(at, action) for at, action in day.actions] == [(384, Cancel(client_order_id="AAA entry"))]
     assert day.trades == []
-    assert day.desk.idle
+    assert day.desk.custody.idle
 
 
 def test_a_risk_check_may_only_deny() -> None:
@@ -463,7 +463,7 @@ def said(kind: str, cid: str, words: str = "") -> BrokerEvent:
 
 def released(found: Desk) -> list[Order]:
     """The orders that nothing stands in the way of any more."""
-    return [one.order for one in found.released() if isinstance(one, Place)]
+    return [one.order for one in found.custody.released() if isinstance(one, Place)]
 
 
 def holding(found: Desk, shares: str = "7", shape: Exits | None = None) -> Bars:
@@ -472,15 +472,15 @@ def holding(found: Desk, shares: str = "7", shape: Exits | None = None) -> Bars:
     entry = found.decide([proposal(exits=shape or Exits(leave=60))])[0].order
     assert entry is not None
     one = fill(entry, "100", shares)
-    found.booked(attrs.evolve(said("fill", entry.client_order_id), fill=one))
+    found.custody.booked(attrs.evolve(said("fill", entry.client_order_id), fill=one))
     return bars
 
 
 def leave(found: Desk, bars: Bars, minute: int = 59) -> Order:
     """The exit of AAA, whose protection ends as soon as it is asked to."""
-    for one in found.manage(bars, minute):
+    for one in found.custody.manage(bars, minute):
         assert isinstance(one, Cancel)
-        found.booked(said("cancelled", one.client_order_id))
+        found.custody.booked(said("cancelled", one.client_order_id))
     (exit_order,) = released(found)
     return exit_order
 
@@ -488,8 +488,8 @@ def leave(found: Desk, bars: Bars, minute: int = 59) -> Order:
 def test_events_of_foreign_orders_change_nothing() -> None:
     """What the desk did not write down is not its own."""
     found = desk()
-    found.booked(said("cancelled", "somebody else's"))
-    assert found.idle
+    found.custody.booked(said("cancelled", "somebody else's"))
+    assert found.custody.idle
 
 
 def test_an_exit_that_ended_is_sent_again_under_a_new_name() -> None:
@@ -497,25 +497,25 @@ def test_an_exit_that_ended_is_sent_again_under_a_new_name() -> None:
     found = desk()
     bars = holding(found)
     assert leave(found, bars).client_order_id == "AAA exit"
-    assert found.manage(bars, 60) == []  # it may still fill
+    assert found.custody.manage(bars, 60) == []  # it may still fill
     for attempt, word in ((2, "rejected"), (3, "expired")):
-        found.booked(said(word, "AAA exit" if attempt == 2 else "AAA exit 2"))
-        found.booked(said("expired", "AAA exit"))  # an older attempt says nothing of the newer one
-        assert found.released() == []  # not before the next minute
-        (again,) = found.manage(bars, 60 + attempt)
+        found.custody.booked(said(word, "AAA exit" if attempt == 2 else "AAA exit 2"))
+        found.custody.booked(said("expired", "AAA exit"))  # an older attempt says nothing of the newer one
+        assert found.custody.released() == []  # not before the next minute
+        (again,) = found.custody.manage(bars, 60 + attempt)
         assert isinstance(again, Place)
         assert (again.order.client_order_id, again.order.reason) == (f"AAA exit {attempt}", ExitReason.TIME)
-        assert found.manage(bars, 61 + attempt) == []
+        assert found.custody.manage(bars, 61 + attempt) == []
 
 
 def test_an_exit_that_the_desk_gave_up_keeps_its_reason() -> None:
     """An exit that fills after it was said to have ended is booked all the same, as what it was sent for."""
     found = desk()
     order = leave(found, holding(found))
-    found.booked(said("expired", "AAA exit"))
-    found.booked(attrs.evolve(said("fill", "AAA exit"), fill=fill(order, "101", execution="2")))
+    found.custody.booked(said("expired", "AAA exit"))
+    found.custody.booked(attrs.evolve(said("fill", "AAA exit"), fill=fill(order, "101", execution="2")))
     assert [position.exit_reason for position in found.portfolio.closed] == [ExitReason.TIME]
-    assert found.idle
+    assert found.custody.idle
 
 
 def test_an_exit_waits_until_nothing_else_works_for_its_position() -> None:
@@ -524,18 +524,18 @@ def test_an_exit_waits_until_nothing_else_works_for_its_position() -> None:
     bars = Draft().bars()
     entry = found.decide([proposal(target=103.0, exits=Exits(leave=60))])[0].order
     assert entry is not None
-    found.booked(attrs.evolve(said("fill", "AAA entry"), fill=fill(entry, "100", "3")))
+    found.custody.booked(attrs.evolve(said("fill", "AAA entry"), fill=fill(entry, "100", "3")))
     asked = [Cancel(client_order_id=one) for one in ("AAA entry", "AAA target", "AAA stop")]
-    assert found.manage(bars, 59) == asked
-    found.booked(said("cancelled", "AAA target"))
-    found.booked(said("cancel_refused", "AAA stop"))
-    assert found.released() == []
-    assert found.manage(bars, 60) == [asked[0], asked[2]]
-    found.booked(said("cancelled", "AAA stop"))
-    found.booked(said("expired", "AAA entry"))
+    assert found.custody.manage(bars, 59) == asked
+    found.custody.booked(said("cancelled", "AAA target"))
+    found.custody.booked(said("cancel_refused", "AAA stop"))
+    assert found.custody.released() == []
+    assert found.custody.manage(bars, 60) == [asked[0], asked[2]]
+    found.custody.booked(said("cancelled", "AAA stop"))
+    found.custody.booked(said("expired", "AAA entry"))
     (exit_order,) = released(found)
     assert (exit_order.quantity, exit_order.reason) == (Decimal(3), ExitReason.TIME)
-    assert (found.released(), found.manage(bars, 61)) == ([], [])
+    assert (found.custody.released(), found.custody.manage(bars, 61)) == ([], [])
 
 
 def test_an_exit_is_for_what_its_stop_has_left() -> None:
@@ -543,10 +543,10 @@ def test_an_exit_is_for_what_its_stop_has_left() -> None:
     for part, left in (("2", [Decimal(5)]), ("7", [])):
         found = desk()
         bars = holding(found)
-        found.manage(bars, 59)
+        found.custody.manage(bars, 59)
         stop = fill(order(Leg.STOP, "AAA stop"), "98", part, execution="2")
-        found.booked(attrs.evolve(said("fill", "AAA stop"), fill=stop))
-        found.booked(said("cancelled", "AAA stop"))
+        found.custody.booked(attrs.evolve(said("fill", "AAA stop"), fill=stop))
+        found.custody.booked(said("cancelled", "AAA stop"))
         assert [one.quantity for one in released(found)] == left
 
 
@@ -554,14 +554,14 @@ def test_an_exit_that_left_something_over_is_followed_by_another() -> None:
     """An entry that fills once more after its exit was sent is closed with the next minute."""
     found = desk()
     bars = holding(found, "3")
-    found.manage(bars, 59)
+    found.custody.manage(bars, 59)
     for name in ("AAA entry", "AAA stop"):
-        found.booked(said("cancelled", name))
+        found.custody.booked(said("cancelled", name))
     (exit_order,) = released(found)
     late = fill(order(name="AAA entry"), "100", "2", execution="2")
-    found.booked(attrs.evolve(said("fill", "AAA entry"), fill=late))
-    found.booked(attrs.evolve(said("fill", "AAA exit"), fill=fill(exit_order, "101", execution="3")))
-    (again,) = found.manage(bars, 60)
+    found.custody.booked(attrs.evolve(said("fill", "AAA entry"), fill=late))
+    found.custody.booked(attrs.evolve(said("fill", "AAA exit"), fill=fill(exit_order, "101", execution="3")))
+    (again,) = found.custody.manage(bars, 60)
     assert isinstance(again, Place)
     assert (again.order.client_order_id, again.order.quantity) == ("AAA exit 2", Decimal(2))
 
@@ -570,11 +570,11 @@ def test_a_stop_that_is_lost_acts_on_closes() -> None:
     """A stop that the broker ended without being asked leaves no position without protection."""
     found = desk()
     bars = holding(found)
-    found.booked(said("acknowledged", "AAA stop"))
-    found.booked(said("rejected", "AAA stop"))
+    found.custody.booked(said("acknowledged", "AAA stop"))
+    found.custody.booked(said("rejected", "AAA stop"))
     bars.field("close")[30] = 97.9
-    assert found.manage(bars, 29) == []
-    actions = found.manage(bars, 30)
+    assert found.custody.manage(bars, 29) == []
+    actions = found.custody.manage(bars, 30)
     assert [one.order.reason for one in actions if isinstance(one, Place)] == [ExitReason.STOP]
     assert len(actions) == 1
 
@@ -585,10 +585,10 @@ def test_a_target_that_is_lost_changes_nothing_else() -> None:
     bars = Draft().bar(30, 97.0).bars()
     entry = found.decide([proposal(target=103.0)])[0].order
     assert entry is not None
-    found.booked(attrs.evolve(said("fill", "AAA entry"), fill=fill(entry, "100")))
+    found.custody.booked(attrs.evolve(said("fill", "AAA entry"), fill=fill(entry, "100")))
     for _ in range(2):
-        found.booked(said("cancelled", "AAA target"))
-    assert found.manage(bars, 30) == []
+        found.custody.booked(said("cancelled", "AAA target"))
+    assert found.custody.manage(bars, 30) == []
 
 
 def test_rejects_in_a_row_leave_exits_only() -> None:
@@ -597,8 +597,8 @@ def test_rejects_in_a_row_leave_exits_only() -> None:
     for symbol in "ABC":
         assert found.standing.state is RiskState.NORMAL
         found.decide([proposal(symbol)])
-        found.booked(said("rejected", f"{symbol} entry"))
-        found.booked(said("rejected", f"{symbol} stop"))
+        found.custody.booked(said("rejected", f"{symbol} entry"))
+        found.custody.booked(said("rejected", f"{symbol} stop"))
         assert not found.standing.working
     assert found.standing.state is RiskState.EXIT_ONLY
     changes = found.mark(Draft("A", "B", "C").bars(), 26)
@@ -611,7 +611,7 @@ def test_an_acknowledgement_starts_the_count_of_rejects_again() -> None:
     found = desk(rules(max_trades=9, weights=(Decimal("0.1"),) * 9))
     for symbol, word in zip("ABCDE", ("rejected", "rejected", "acknowledged", "rejected", "rejected"), strict=True):
         found.decide([proposal(symbol, price=10.0, stop=9.0)])
-        found.booked(said(word, f"{symbol} entry"))
+        found.custody.booked(said(word, f"{symbol} entry"))
     assert found.standing.state is RiskState.NORMAL
 
 
@@ -621,7 +621,7 @@ def test_an_entry_filled_in_part_works_on_until_it_ends() -> None:
     holding(found, "3")
     assert found.standing.busy("AAA")
     assert list(found.standing.working) == ["AAA entry"]
-    found.booked(said("expired", "AAA entry"))
+    found.custody.booked(said("expired", "AAA entry"))
     assert found.standing.working == {}
     assert found.portfolio.positions["AAA"].units == 3_000_000
 
@@ -632,7 +632,9 @@ def test_an_entry_may_fill_in_several_parts() -> None:
     bars = holding(found, "3", Exits(hold=30))
     entry = found.decide([proposal("BBB")])[0].order
     assert entry is not None
-    found.booked(attrs.evolve(said("fill", "AAA entry"), fill=fill(attrs.evolve(entry, symbol="AAA"), "100.10", "4")))
+    found.custody.booked(
+        attrs.evolve(said("fill", "AAA entry"), fill=fill(attrs.evolve(entry, symbol="AAA"), "100.10", "4"))
+    )
     assert found.portfolio.positions["AAA"].units == 7_000_000
     assert list(found.standing.working) == ["BBB entry"]
     assert leave(found, bars).quantity == 7
@@ -642,12 +644,12 @@ def test_stopping_closes_what_is_held_and_enters_nothing() -> None:
     """While the desk is stopping, entries are taken back, positions leave as STOPPED, and signals are EXIT_ONLY."""
     found = desk()
     bars = holding(found, "3")
-    found.stopping = True
-    assert found.manage(bars, 30) == [Cancel(client_order_id=one) for one in ("AAA entry", "AAA stop")]
+    found.custody.stopping = True
+    assert found.custody.manage(bars, 30) == [Cancel(client_order_id=one) for one in ("AAA entry", "AAA stop")]
     assert found.decide([proposal("BBB", 30)])[0].reason is Reason.EXIT_ONLY
     due = desk()
     bars = holding(due)
-    due.stopping = True
+    due.custody.stopping = True
     assert leave(due, bars).reason is ExitReason.TIME
 
 
@@ -655,7 +657,7 @@ def test_a_fill_without_its_details_is_no_fill() -> None:
     """A word that says fill and brings none changes nothing."""
     found = desk()
     found.decide([proposal()])
-    found.booked(said("fill", "AAA entry"))
+    found.custody.booked(said("fill", "AAA entry"))
     assert not found.portfolio.positions
 
 
@@ -743,7 +745,7 @@ def test_any_session_keeps_its_promises(
     day.venue.close(bars)
     day.book()
     assert all((one.order is None) is (one.reason is not Reason.ALLOWED) for one in day.decisions)
-    assert day.desk.idle
+    assert day.desk.custody.idle
     assert day.venue.idle
     entered = [trade.symbol for trade in (position.trade() for position in day.desk.portfolio.closed)]
     assert len(set(entered)) == len(entered)
@@ -766,7 +768,7 @@ def test_a_late_fill_is_booked_and_leaves_exits_only() -> None:
     assert stop is not None
     leg = next(one for one in stop.protection if one.leg is Leg.STOP)
     late = attrs.evolve(said("fill", leg.client_order_id), fill=fill(leg, "99", "4", execution="9"))
-    found.booked(late)
+    found.custody.booked(late)
     assert [(one.symbol, one.units) for one in found.portfolio.surplus] == [("BBB", -4_000_000)]
     assert found.standing.state is RiskState.EXIT_ONLY
     assert found.standing.told[-1].cause == "a fill of BBB beyond what is held"

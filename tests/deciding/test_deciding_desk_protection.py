@@ -42,14 +42,14 @@ def desk(venue: VenueRules = BRACKETS) -> Desk:
 
 def say(found: Desk, kind: str, cid: str) -> None:
     """Let the broker say a word on an order."""
-    found.booked(BrokerEvent(kind=kind, event_id=f"{kind} {cid}", client_order_id=cid))
+    found.custody.booked(BrokerEvent(kind=kind, event_id=f"{kind} {cid}", client_order_id=cid))
 
 
 def filled(found: Desk, of: Order, price: str = "100", quantity: str | None = None, execution: str = "1") -> None:
     """Let an order be filled."""
     cid = of.client_order_id
     one = fill(of, price, quantity, execution)
-    found.booked(BrokerEvent(kind="fill", event_id=execution, client_order_id=cid, fill=one))
+    found.custody.booked(BrokerEvent(kind="fill", event_id=execution, client_order_id=cid, fill=one))
 
 
 def enter(found: Desk, one: Proposal | None = None, quantity: str = "7") -> Order:
@@ -79,14 +79,14 @@ def test_a_stop_of_ones_own_covers_what_was_filled() -> None:
     found = desk(BARE)
     entry = enter(found, quantity="3")
     assert entry.protection == ()
-    stop = placed(found.released())
+    stop = placed(found.custody.released())
     assert (stop.quantity, stop.stop_price, stop.buy, stop.reason) == (Decimal(3), Decimal(98), False, ExitReason.STOP)
-    assert found.released() == []
+    assert found.custody.released() == []
     filled(found, entry, quantity="4", execution="2")
-    assert names(found.released()) == ["cancel AAA stop"]
-    assert found.released() == []  # until the old one is proven to have ended
+    assert names(found.custody.released()) == ["cancel AAA stop"]
+    assert found.custody.released() == []  # until the old one is proven to have ended
     say(found, "cancelled", "AAA stop")
-    assert (again := placed(found.released())).client_order_id == "AAA stop 2"
+    assert (again := placed(found.custody.released())).client_order_id == "AAA stop 2"
     assert again.quantity == 7
 
 
@@ -94,7 +94,7 @@ def test_a_short_is_protected_by_a_purchase() -> None:
     """The stop of a short buys back."""
     found = desk(BARE)
     enter(found, proposal(side=Side.SHORT))
-    stop = placed(found.released())
+    stop = placed(found.custody.released())
     assert (stop.buy, stop.quantity, stop.stop_price) == (True, Decimal(7), Decimal(102))
 
 
@@ -102,16 +102,16 @@ def test_a_stop_that_acts_on_closes_rests_nowhere_of_its_own() -> None:
     """Nothing is placed for a position whose stop looks at closes."""
     found = desk(BARE)
     enter(found, proposal(exits=Exits(trigger="close")))
-    assert found.released() == []
+    assert found.custody.released() == []
 
 
 def test_a_stop_that_has_begun_to_fill_is_left_alone() -> None:
     """What it has left is what is held; nothing takes it away."""
     found = desk(BARE)
     enter(found)
-    stop = placed(found.released())
+    stop = placed(found.custody.released())
     filled(found, stop, "98", "2", "2")
-    assert found.released() == []
+    assert found.custody.released() == []
 
 
 def test_a_stop_that_cannot_be_moved_is_renewed() -> None:
@@ -119,10 +119,10 @@ def test_a_stop_that_cannot_be_moved_is_renewed() -> None:
     found = desk(UNMOVED)
     enter(found, proposal(exits=Exits(trailing=True)))
     bars = Draft().bar(30, 110.0).bar(31, 120.0).bars()
-    assert names(found.manage(bars, 30)) == ["cancel AAA stop"]
-    assert found.manage(bars, 31) == []  # it is under way; the level goes on following
+    assert names(found.custody.manage(bars, 30)) == ["cancel AAA stop"]
+    assert found.custody.manage(bars, 31) == []  # it is under way; the level goes on following
     say(found, "cancelled", "AAA stop")
-    stop = placed(found.released())
+    stop = placed(found.custody.released())
     assert (stop.client_order_id, stop.reason) == ("AAA stop 2", ExitReason.TRAILING_STOP)
     assert stop.stop_price is not None
     assert 117 < stop.stop_price < 118
@@ -132,27 +132,27 @@ def test_a_stop_that_is_refused_is_tried_once_more_then_the_position_is_closed()
     """F37: two refusals of a stop of its own, and what it should have protected is sold as UNPROTECTED."""
     found = desk(BARE)
     enter(found)
-    assert names(found.released()) == ["place AAA stop"]
+    assert names(found.custody.released()) == ["place AAA stop"]
     say(found, "rejected", "AAA stop")
-    assert names(found.released()) == ["place AAA stop 2"]
+    assert names(found.custody.released()) == ["place AAA stop 2"]
     say(found, "rejected", "AAA stop 2")
-    leaving = placed(found.released())
+    leaving = placed(found.custody.released())
     assert (leaving.leg, leaving.reason, leaving.quantity) == (Leg.EXIT, ExitReason.UNPROTECTED, Decimal(7))
     filled(found, leaving, "99", execution="2")
     say(found, "rejected", "AAA stop 2")  # said again of a position that is gone
-    assert found.idle
+    assert found.custody.idle
 
 
 def test_a_target_that_cannot_rest_is_emulated() -> None:
     """A bar that trades at the target closes the position, once its stop is taken away."""
     found = desk(BARE)
     enter(found, proposal(target=103.0))
-    found.released()
+    found.custody.released()
     bars = Draft().bar(30, 103.0).bars()
-    assert found.manage(bars, 29) == []
-    assert names(found.manage(bars, 30)) == ["cancel AAA stop"]
+    assert found.custody.manage(bars, 29) == []
+    assert names(found.custody.manage(bars, 30)) == ["cancel AAA stop"]
     say(found, "cancelled", "AAA stop")
-    assert placed(found.released()).reason is ExitReason.TARGET
+    assert placed(found.custody.released()).reason is ExitReason.TARGET
 
 
 def test_while_halted_time_waits_and_stops_go_on() -> None:
@@ -161,21 +161,21 @@ def test_while_halted_time_waits_and_stops_go_on() -> None:
     enter(found)
     bars = Draft().bars()
     found.standing.imposed = RiskState.HALTED
-    assert found.manage(bars, 59) == []
+    assert found.custody.manage(bars, 59) == []
     found.standing.imposed = RiskState.NORMAL
-    assert names(found.manage(bars, 60)) == ["cancel AAA stop"]
+    assert names(found.custody.manage(bars, 60)) == ["cancel AAA stop"]
     other = desk()
     enter(other, proposal(exits=Exits(trigger="close")))
     other.standing.imposed = RiskState.HALTED
-    assert placed(other.manage(Draft().bar(30, 97.0).bars(), 30)).reason is ExitReason.STOP
+    assert placed(other.custody.manage(Draft().bar(30, 97.0).bars(), 30)).reason is ExitReason.STOP
 
 
 def test_a_kill_that_flattens_closes_what_is_held() -> None:
     """Stopping goes over the wait of a halt."""
     found = desk()
     enter(found)
-    found.standing.imposed, found.stopping = RiskState.HALTED, True
-    assert names(found.manage(Draft().bars(), 30)) == ["cancel AAA stop"]
+    found.standing.imposed, found.custody.stopping = RiskState.HALTED, True
+    assert names(found.custody.manage(Draft().bars(), 30)) == ["cancel AAA stop"]
 
 
 def test_what_was_dropped_frees_what_it_reserved() -> None:
@@ -184,20 +184,20 @@ def test_what_was_dropped_frees_what_it_reserved() -> None:
     entry = found.decide([proposal("BBB")])[0].order
     assert entry is not None
     for one in (entry, *entry.protection):
-        found.dropped(one.client_order_id)
-    assert found.idle
+        found.custody.dropped(one.client_order_id)
+    assert found.custody.idle
     enter(found)
-    found.manage(Draft().bars(), 59)
+    found.custody.manage(Draft().bars(), 59)
     say(found, "cancelled", "AAA stop")
-    found.dropped(placed(found.released()).client_order_id)
-    assert names(found.manage(Draft().bars(), 60)) == ["place AAA exit 2"]
+    found.custody.dropped(placed(found.custody.released()).client_order_id)
+    assert names(found.custody.manage(Draft().bars(), 60)) == ["place AAA exit 2"]
 
 
 def test_a_lost_entry_stays_reserved() -> None:
     """It may still turn up: its symbol is not entered again, and its worst case counts."""
     found = desk()
     found.decide([proposal()])
-    found.lost("AAA entry")
+    found.custody.lost("AAA entry")
     assert list(found.standing.working) == ["AAA entry"]
     assert found.decide([proposal(minute=26)])[0].reason is Reason.ALREADY_HELD
 
@@ -207,51 +207,51 @@ def test_a_lost_exit_is_made_anew_and_taken_back_should_it_turn_up() -> None:
     found = desk()
     enter(found)
     bars = Draft().bar(30, 97.0).bars()
-    found.lost("AAA stop")
-    first = placed(found.manage(bars, 30))
+    found.custody.lost("AAA stop")
+    first = placed(found.custody.manage(bars, 30))
     assert first.reason is ExitReason.STOP
-    found.lost(first.client_order_id)
-    assert names(found.manage(bars, 31)) == ["cancel AAA stop", "cancel AAA exit", "place AAA exit 2"]
+    found.custody.lost(first.client_order_id)
+    assert names(found.custody.manage(bars, 31)) == ["cancel AAA stop", "cancel AAA exit", "place AAA exit 2"]
     for cid in ("AAA stop", "AAA exit"):
         say(found, "cancelled", cid)
-    assert found.manage(bars, 32) == []
+    assert found.custody.manage(bars, 32) == []
 
 
 def test_an_end_that_is_told_twice_ends_no_newer_stop() -> None:
     """The old stop's end, heard again by another way, leaves the one that has taken its place."""
     found = desk(BARE)
     entry = enter(found, quantity="3")
-    found.released()
+    found.custody.released()
     filled(found, entry, quantity="4", execution="2")
-    found.released()
+    found.custody.released()
     say(found, "cancelled", "AAA stop")
-    found.released()
+    found.custody.released()
     for word in ("cancelled", "rejected", "rejected"):
         say(found, word, "AAA stop")
-    assert found.released() == []
-    assert names(found.manage(Draft().bars(), 384)) == ["cancel AAA stop 2"]
+    assert found.custody.released() == []
+    assert names(found.custody.manage(Draft().bars(), 384)) == ["cancel AAA stop 2"]
 
 
 def test_a_target_that_ends_beside_its_stop_does_not_look_like_a_loss() -> None:
     """A venue that ends both legs when one is taken away: the stop is renewed all the same."""
     found = desk(UNMOVED)
     enter(found, proposal(target=150.0, exits=Exits(trailing=True)))
-    assert names(found.manage(Draft().bar(30, 110.0).bars(), 30)) == ["cancel AAA stop"]
+    assert names(found.custody.manage(Draft().bar(30, 110.0).bars(), 30)) == ["cancel AAA stop"]
     for leg in (Leg.TARGET, Leg.STOP):
         say(found, "cancelled", f"AAA {leg.value}")
-    assert names(found.released()) == ["place AAA stop 2"]
+    assert names(found.custody.released()) == ["place AAA stop 2"]
 
 
 def test_what_somebody_else_closed_is_no_longer_ours() -> None:
     """Shares that the account has no more are booked as OUTSIDE, and what rested for them is taken back."""
     found = desk()
     enter(found, proposal(target=103.0))
-    found.adjusted(fill(order(Leg.EXIT), "100", "7", "outside"))
+    found.custody.adjusted(fill(order(Leg.EXIT), "100", "7", "outside"))
     assert [one.exit_reason for one in found.portfolio.closed] == [ExitReason.OUTSIDE]
-    assert names(found.manage(Draft().bars(), 30)) == ["cancel AAA target", "cancel AAA stop"]
+    assert names(found.custody.manage(Draft().bars(), 30)) == ["cancel AAA target", "cancel AAA stop"]
     for leg in (Leg.TARGET, Leg.STOP):
         say(found, "cancelled", f"AAA {leg.value}")
-    assert found.manage(Draft().bars(), 31) == []
+    assert found.custody.manage(Draft().bars(), 31) == []
 
 
 @pytest.mark.parametrize("venue", [BARE, UNMOVED, BRACKETS])
@@ -259,17 +259,17 @@ def test_protection_shrinks_with_what_somebody_else_left(venue: VenueRules) -> N
     """No stop and no target sells more than is held: the stop is renewed at its size, the target emulated from now."""
     found = desk(venue)
     enter(found, proposal(target=103.0))
-    found.released()
-    found.adjusted(fill(order(Leg.EXIT), "100", "4", "outside"))
+    found.custody.released()
+    found.custody.adjusted(fill(order(Leg.EXIT), "100", "4", "outside"))
     bars = Draft().bar(31, 103.0).bars()
     asked = ["cancel AAA target", "cancel AAA stop"] if venue.brackets else ["cancel AAA stop"]
-    assert names(found.manage(bars, 30)) == asked
+    assert names(found.custody.manage(bars, 30)) == asked
     for cid in [one.removeprefix("cancel ") for one in asked]:
         say(found, "cancelled", cid)
-    assert placed(found.released()).quantity == 3
-    assert names(found.manage(bars, 31)) == ["cancel AAA stop 2"]
+    assert placed(found.custody.released()).quantity == 3
+    assert names(found.custody.manage(bars, 31)) == ["cancel AAA stop 2"]
     say(found, "cancelled", "AAA stop 2")
-    assert (leaving := placed(found.released())).quantity == 3
+    assert (leaving := placed(found.custody.released())).quantity == 3
     assert leaving.reason is ExitReason.TARGET
 
 
@@ -292,7 +292,7 @@ def test_a_restart_recalls_an_entry_with_its_reservation() -> None:
     assert after.standing.working == before.standing.working
     assert after.standing.sent == before.standing.sent
     filled(after, entry)
-    assert names(after.manage(Draft().bars(), 384)) == ["cancel AAA stop"]
+    assert names(after.custody.manage(Draft().bars(), 384)) == ["cancel AAA stop"]
 
 
 def test_a_restart_recalls_an_exit_that_is_under_way() -> None:
@@ -300,30 +300,30 @@ def test_a_restart_recalls_an_exit_that_is_under_way() -> None:
     found = recalled(proposal(exits=TIMED))
     say(found, "cancelled", "AAA stop")
     leaving = attrs.evolve(order(Leg.EXIT, "AAA exit", quantity="7"), reason=ExitReason.TIME)
-    found.recall(leaving)
-    assert found.manage(Draft().bars(), 60) == []
+    found.custody.recall(leaving)
+    assert found.custody.manage(Draft().bars(), 60) == []
     say(found, "expired", "AAA exit")
-    again = placed(found.manage(Draft().bars(), 61))
+    again = placed(found.custody.manage(Draft().bars(), 61))
     assert (again.client_order_id, again.reason) == ("AAA exit 2", ExitReason.TIME)
 
 
 def test_a_restart_recalls_a_stop_of_its_own() -> None:
     """It rests for the position already; one of another size is renewed under a name that was not used."""
     found = recalled(proposal(), BARE)
-    found.recall(order(Leg.STOP, "AAA stop", stop="98", quantity="7"))
-    assert found.released() == []
-    found.adjusted(fill(order(Leg.EXIT), "100", "4", "outside"))
-    assert names(found.released()) == ["cancel AAA stop"]
+    found.custody.recall(order(Leg.STOP, "AAA stop", stop="98", quantity="7"))
+    assert found.custody.released() == []
+    found.custody.adjusted(fill(order(Leg.EXIT), "100", "4", "outside"))
+    assert names(found.custody.released()) == ["cancel AAA stop"]
     say(found, "cancelled", "AAA stop")
-    assert names(found.released()) == ["place AAA stop 2"]
+    assert names(found.custody.released()) == ["place AAA stop 2"]
 
 
 def test_a_restart_recalls_a_stop_that_was_moved() -> None:
     """The level that was asked for is the level that the trail goes on from."""
     found = recalled(proposal(exits=Exits(trailing=True)))
-    found.recall_request("AAA stop", Decimal("107.80"))
+    found.custody.recall_request("AAA stop", Decimal("107.80"))
     say(found, "replaced", "AAA stop")
-    assert found.manage(Draft().bar(30, 110.0).bars(), 30) == []
+    assert found.custody.manage(Draft().bar(30, 110.0).bars(), 30) == []
     filled(found, order(Leg.STOP, "AAA stop", quantity="7"), "107.80", execution="2")
     assert [one.exit_reason for one in found.portfolio.closed] == [ExitReason.TRAILING_STOP]
 
@@ -331,10 +331,10 @@ def test_a_restart_recalls_a_stop_that_was_moved() -> None:
 def test_a_restart_recalls_a_stop_that_was_being_taken_away() -> None:
     """Its end, when it comes, is no loss: another one takes its place."""
     found = recalled(proposal(), UNMOVED)
-    found.recall_request("AAA stop")
-    assert found.released() == []
+    found.custody.recall_request("AAA stop")
+    assert found.custody.released() == []
     say(found, "cancelled", "AAA stop")
-    assert names(found.released()) == ["place AAA stop 2"]
+    assert names(found.custody.released()) == ["place AAA stop 2"]
 
 
 def test_a_restart_recalls_a_cancel_of_an_entry() -> None:
@@ -343,16 +343,16 @@ def test_a_restart_recalls_a_cancel_of_an_entry() -> None:
     entry = desk().decide([proposal()])[0].order
     assert entry is not None
     found.recall(entry, proposal())
-    found.recall_request("AAA entry")
+    found.custody.recall_request("AAA entry")
     assert list(found.standing.working) == ["AAA entry"]
     say(found, "cancelled", "AAA entry")
-    assert found.idle
+    assert found.custody.idle
 
 
 def test_a_cancel_with_an_exit_behind_it_is_no_renewal() -> None:
     """A cancel that was asked for because the position leaves is followed by the exit alone."""
     found = recalled(proposal(exits=TIMED))
-    assert found.manage(Draft().bars(), 59) == [Cancel(client_order_id="AAA stop")]
-    found.recall_request("AAA stop")
+    assert found.custody.manage(Draft().bars(), 59) == [Cancel(client_order_id="AAA stop")]
+    found.custody.recall_request("AAA stop")
     say(found, "cancelled", "AAA stop")
-    assert names(found.released()) == ["place AAA exit"]
+    assert names(found.custody.released()) == ["place AAA exit"]

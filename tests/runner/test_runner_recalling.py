@@ -142,7 +142,7 @@ def same(before: Process, after: Process) -> None:
     assert after.desk.standing.sent == before.desk.standing.sent
     for minute in (58, 59):
         bars = Draft("AAA", "BBB").bars()
-        assert after.desk.manage(bars, minute) == before.desk.manage(bars, minute)
+        assert after.desk.custody.manage(bars, minute) == before.desk.custody.manage(bars, minute)
 
 
 def test_a_position_is_recalled_with_its_plan_and_protection(process: Process) -> None:
@@ -160,10 +160,10 @@ def test_a_closed_trade_is_recalled_with_its_reason(process: Process) -> None:
         with closing(open_journal(process.journal.path.with_name(f"{reason}.sqlite"))) as journal:
             one = Process(journal)
             one.enter()
-            one.do(*one.desk.manage(Draft("AAA", "BBB").bars(), 59))
+            one.do(*one.desk.custody.manage(Draft("AAA", "BBB").bars(), 59))
             one.hear(said("cancelled", "AAA target"), said("cancelled", "AAA stop"))
             leaving = one.execution.orders["AAA exit"].order
-            assert one.again().desk.released() == []
+            assert one.again().desk.custody.released() == []
             one.hear(attrs.evolve(filled(leaving, "7", "101", "2"), words=words))
             after = one.again()
             assert [trade.exit_reason for trade in after.desk.portfolio.closed] == [reason]
@@ -174,9 +174,9 @@ def test_a_stop_that_was_moved_is_recalled_where_it_was_asked_to_be(process: Pro
     """The trail goes on from there, and its fill is called a trailing stop once the broker has moved it."""
     process.enter(Exits(trailing=True))
     bars = Draft("AAA", "BBB").bar(30, 110.0).bars()
-    process.do(*process.desk.manage(bars, 30))
+    process.do(*process.desk.custody.manage(bars, 30))
     after = process.again()
-    assert after.desk.manage(bars, 30) == []
+    assert after.desk.custody.manage(bars, 30) == []
     process.hear(said("replaced", "AAA stop"))
     stop = process.execution.orders["AAA stop"].order
     process.hear(filled(stop, "7", "107.80", "2"))
@@ -198,7 +198,7 @@ def test_stops_of_its_own_are_recalled_with_their_number(process: Process) -> No
 def test_a_request_to_cancel_is_recalled(process: Process) -> None:
     """An entry that was being taken back works on until the broker has said what became of it."""
     process.enter(quantity="3")
-    process.do(*process.desk.manage(Draft("AAA", "BBB").bars(), 384))
+    process.do(*process.desk.custody.manage(Draft("AAA", "BBB").bars(), 384))
     after = process.again()
     assert list(after.desk.standing.working) == ["AAA entry"]
     after.hear(said("cancelled", "AAA entry"))
@@ -213,12 +213,12 @@ def test_what_was_written_down_and_not_sent_never_left(process: Process) -> None
     after = process.again()
     after.recall.settle()
     assert set(after.states.values()) == {OrderState.DROPPED}
-    assert after.desk.idle
+    assert after.desk.custody.idle
     head = process.journal.head
     again = process.again()
     again.recall.settle()
     assert process.journal.head == head
-    assert again.desk.idle
+    assert again.desk.custody.idle
     assert again.recall.decided == {decision.proposal.signal.text}
 
 
@@ -257,7 +257,7 @@ def test_what_somebody_else_did_is_recalled(process: Process) -> None:
     process.enter()
     one = fill(order(Leg.EXIT), "100", "4", "outside")
     process.execution.write(process.execution.entry(records.ADJUSTMENT, records.fill_payload(one)))
-    process.desk.adjusted(one)
+    process.desk.custody.adjusted(one)
     foreign = {"symbol": "ZZZ", "quantity": "-5"}
     process.execution.write(process.execution.entry(records.FOREIGN_HOLDING, foreign))
     after = process.again()
@@ -311,12 +311,12 @@ def test_an_exit_under_way_is_not_sent_twice(process: Process) -> None:
     """The restart finds it in doubt; only its proven end lets another one leave."""
     process.enter()
     bars = Draft("AAA", "BBB").bars()
-    process.do(*process.desk.manage(bars, 59))
+    process.do(*process.desk.custody.manage(bars, 59))
     process.hear(said("cancelled", "AAA target"), said("cancelled", "AAA stop"))
     after = process.again()
     after.recall.settle()
-    assert after.desk.manage(bars, 60) == []
+    assert after.desk.custody.manage(bars, 60) == []
     after.hear(said("expired", "AAA exit"))
-    (again,) = after.desk.manage(bars, 61)
+    (again,) = after.desk.custody.manage(bars, 61)
     assert isinstance(again, Place)
     assert again.order.client_order_id == "AAA exit 2"

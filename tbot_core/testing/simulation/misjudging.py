@@ -9,7 +9,7 @@ import attrs
 
 from tbot_core import drafts, reconcile, tending
 from tbot_core.contracts import BrokerEvent, Snapshot
-from tbot_core.desk import Desk
+from tbot_core.custody import Custody
 from tbot_core.errors import BrokerError
 from tbot_core.execution import Execution
 from tbot_core.model import Account, Leg, Order, OrderState, quantity_of
@@ -23,7 +23,6 @@ from tbot_core.testing.simulation.planting import Swaps, was
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tbot_core.decide import Proposal
     from tbot_core.held import Held
     from tbot_core.journal import Event
     from tbot_core.portfolio import Position
@@ -43,13 +42,13 @@ def doubt_frees_what_it_reserved() -> Swaps:
 
 def lost_entry_frees_what_it_reserved() -> Swaps:
     """An entry that is lost counts for nothing."""
-    lost = was(Desk, "lost")
+    lost = was(Custody, "lost")
 
     def free(self: Any, cid: str) -> None:
         lost(self, cid)
-        self.standing.working.pop(cid, None)
+        self._standing.working.pop(cid, None)
 
-    return ((Desk, "lost", free),)
+    return ((Custody, "lost", free),)
 
 
 def working_entries_not_counted() -> Swaps:
@@ -95,57 +94,57 @@ def stop_for_all_that_was_entered() -> Swaps:
 
 def stop_kept_whatever_is_held() -> Swaps:
     """A stop that rests is left as it is when more or less is held."""
-    protect = was(Desk, "_protect")
+    protect = was(Custody, "_protect")
 
     def once(self: Any, held: Held) -> list[Any]:
         return [] if Leg.STOP in held.resting else list(protect(self, held))
 
-    return ((Desk, "_protect", once),)
+    return ((Custody, "_protect", once),)
 
 
 def ended_stop_forgotten() -> Swaps:
     """A stop that has ended unasked is thought to rest on."""
-    ended = was(Desk, "_ended")
-    return ((Desk, "_ended", lambda self, order: None if order.leg is Leg.STOP else ended(self, order)),)
+    ended = was(Custody, "_ended")
+    return ((Custody, "_ended", lambda self, order: None if order.leg is Leg.STOP else ended(self, order)),)
 
 
 def orphan_protection_left() -> Swaps:
     """What rests for a position that is closed stays at the broker."""
-    closed = was(Desk, "_closed")
+    closed = was(Custody, "_closed")
 
     def leave(self: Any, position: Position) -> None:
         closed(self, position)
         self._orphans.clear()
 
-    return ((Desk, "_closed", leave),)
+    return ((Custody, "_closed", leave),)
 
 
 def exit_beside_what_rests() -> Swaps:
     """An exit waits for nothing to end."""
-    return ((Desk, "_in_the_way", lambda _self, _held: []),)
+    return ((Custody, "_in_the_way", lambda _self, _held: []),)
 
 
 def exit_each_minute_anew() -> Swaps:
     """An exit that works keeps no other one back."""
-    place = was(Desk, "_exit")
+    place = was(Custody, "_exit")
 
     def forget(self: Any, held: Held) -> Any:
         placed = place(self, held)
         held.exit = None
         return placed
 
-    return ((Desk, "_exit", forget),)
+    return ((Custody, "_exit", forget),)
 
 
 def lost_exit_not_taken_back() -> Swaps:
     """An exit or a stop that was lost is made anew, and left where it is when it turns up."""
-    lost = was(Desk, "lost")
+    lost = was(Custody, "lost")
 
     def leave(self: Any, cid: str) -> None:
         lost(self, cid)
         self._orphans.pop(cid, None)
 
-    return ((Desk, "lost", leave),)
+    return ((Custody, "lost", leave),)
 
 
 def named_execution_counts_in_full() -> Swaps:
@@ -266,14 +265,13 @@ def states_not_recalled() -> Swaps:
 
 def attempts_not_recalled() -> Swaps:
     """A restart numbers the attempts at a signal's leg from one."""
-    recall = was(Desk, "recall")
+    recall = was(Custody, "recall")
 
-    def forget(self: Any, order: Order, proposal: Proposal | None = None) -> None:
-        recall(self, order, proposal)
-        if proposal is None:
-            del self._attempts[order.signal, order.leg]
+    def forget(self: Any, order: Order) -> None:
+        recall(self, order)
+        del self._attempts[order.signal, order.leg]
 
-    return ((Desk, "recall", forget),)
+    return ((Custody, "recall", forget),)
 
 
 def late_minutes_acted_on() -> Swaps:

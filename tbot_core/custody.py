@@ -1,0 +1,301 @@
+"""The positions of a session and the orders that belong to them: booked as the broker tells, protected, closed.
+
+It waits for nothing and sends nothing. What it asks for is written down before it is done.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from tbot_core import drafts, exits
+from tbot_core.actions import Action, Cancel, Place, Replace
+from tbot_core.held import Held, Known
+from tbot_core.model import ExitReason, Leg, Order, RiskState, price_of, ticks_of, units_of
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from tbot_core.bars import Bars
+    from tbot_core.calendar import Session
+    from tbot_core.contracts import BrokerEvent
+    from tbot_core.decide import Rules
+    from tbot_core.model import Fill, SignalId
+    from tbot_core.portfolio import Position
+    from tbot_core.risk import Standing
+
+_ANSWERS = frozenset({"acknowledged", "rejected"})
+_ENDINGS = frozenset({"expired", "cancelled", "rejected"})
+
+
+class Custody:
+    """What is held and worked in one session, and what becomes of it. `name` makes client order ids.
+
+    While `stopping` is set what is held is closed.
+    """
+
+    def __init__(self, rules: Rules, session: Session, standing: Standing, name: drafts.Name) -> None:
+        self.session = session
+        self.stopping = False
+        self._rules = rules
+        self._standing = standing
+        self._portfolio = standing.portfolio
+        self._name = name
+        self._held: dict[str, Held] = {}
+        self._known: dict[str, Known] = {}
+        self._orphans: dict[str, None] = {}
+        self._lost: set[str] = set()
+        self._attempts: Counter[tuple[SignalId, Leg]] = Counter()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is held or worked: without a signal the next minute cannot matter."""
+        return not self._held and not self._standing.working
+
+    @property
+    def flatten_from(self) -> int:
+        """The minute from which every position is closed."""
+        return self.session.minutes - self._rules.exits.flatten_before_close
+
+    def booked(self, event: BrokerEvent) -> None:
+        """Take in what a broker said of an order; what is not one of ours changes nothing here."""
+        known = self._known.get(event.client_order_id)
+        if known is None:
+            return
+        order = known.order
+        if event.fill is not None:
+            self._fill(event.fill, known, exits.closing(known.reason, event.words))
+            return
+        if event.kind == "replaced" and order.leg is Leg.STOP:
+            known.reason = known.plan.stop_reason
+        if event.kind in _ANSWERS and order.leg in {Leg.ENTRY, Leg.EXIT}:
+            self._standing.count_answer(self._rules.risk, rejected=event.kind == "rejected")
+        if event.kind == "rejected" and order.leg is Leg.STOP:
+            self._unprotected(order)
+        if event.kind in _ENDINGS:
+            self._ended(order)
+
+    def adjusted(self, fill: Fill) -> None:
+        """Somebody else closed shares of ours, wholly or in part: the account says so, and it is booked like a fill.
+
+        What rests for more than is left is taken back: the stop is renewed at its size, the target emulated.
+        """
+        held = self._held[fill.symbol]
+        self._portfolio.apply(fill, held.position.signal, Leg.EXIT, ExitReason.OUTSIDE)
+        if not held.position.units:
+            self._closed(held.position)
+            return
+        held.own = True
+        self._orphans.update((cid, None) for leg, cid in held.resting.items() if leg is Leg.TARGET)
+
+    def dropped(self, client_order_id: str) -> None:
+        """An order was written down and will never be sent."""
+        self._ended(self._known[client_order_id].order)
+
+    def lost(self, client_order_id: str) -> None:
+        """An order was not found in all its time: an entry stays reserved, exits are made anew, stops act on closes.
+
+        Should it turn up after all, it is one too many: it is taken back each minute until it has ended.
+        """
+        order = self._known[client_order_id].order
+        if order.leg is Leg.ENTRY:
+            self._lost.add(client_order_id)
+        else:
+            self._ended(order)
+            self._orphans[client_order_id] = None
+
+    def recall(self, order: Order) -> None:
+        """Take in a further order of a position that was written down before a restart."""
+        held = self._held[order.symbol]
+        if order.leg is Leg.EXIT:
+            held.leaving, held.due, held.exit = order.reason, False, order.client_order_id
+        else:
+            held.own = True
+            held.resting[order.leg] = order.client_order_id
+        self._attempts[order.signal, order.leg] += 1
+        self._know(order, held.plan, held.row)
+
+    def recall_request(self, client_order_id: str, stop_price: Decimal | None = None) -> None:
+        """Take in what was asked of an order before a restart: to move, or without a price to end."""
+        known = self._known[client_order_id]
+        held = self._held.get(known.order.symbol)
+        if stop_price is not None:
+            known.plan.stop = ticks_of(float(stop_price))
+        elif held is not None and held.leaving is None and held.resting.get(Leg.STOP) == client_order_id:
+            held.own = held.renewing = True
+
+    def mark(self, bars: Bars, minute: int) -> None:
+        """Value positions at the minute's closes, else at the last known."""
+        closes = bars.field("close")[minute]
+        for symbol, held in self._held.items():
+            close = closes[held.row]
+            if not math.isnan(close):
+                self._portfolio.mark(symbol, ticks_of(close))
+
+    def manage(self, bars: Bars, minute: int) -> list[Action]:
+        """What positions and working entries need after a minute: exits that are due, stops that follow.
+
+        An exit goes only when nothing else works for its position. What does is cancelled here, each minute anew until
+        the broker says that it has ended; ask for `released` whenever events were booked.
+        """
+        actions: list[Action] = [Cancel(client_order_id=one) for one in self._orphans]
+        barred = self.stopping or self._standing.daily_loss or self._standing.present >= RiskState.EXIT_ONLY
+        if barred or minute + 1 >= self.flatten_from:
+            actions += [Cancel(client_order_id=one) for one in self._standing.working if one not in self._lost]
+        for symbol in sorted(self._held):
+            held = self._held[symbol]
+            if held.exit is None:
+                actions += self._manage_one(held, bars, minute)
+        return [*dict.fromkeys(actions), *self.released()]
+
+    def released(self) -> list[Action]:
+        """What booked events call for at once: stops for what was filled, and exits that nothing stands in the way of.
+
+        Each is given once.
+        """
+        actions: list[Action] = []
+        for symbol in sorted(self._held):
+            held = self._held[symbol]
+            if held.due and not self._in_the_way(held):
+                actions.append(self._exit(held))
+            elif held.own and held.leaving is None and not held.plan.on_close:
+                actions += self._protect(held)
+        return actions
+
+    def expect(self, order: Order, plan: exits.Plan, row: int) -> None:
+        """An entry was written down with the protection that goes with it; `row` is its symbol's in the bars."""
+        for one in (order, *order.protection):
+            self._know(one, plan, row)
+            self._attempts[one.signal, one.leg] = 1
+
+    def _ended(self, order: Order) -> None:
+        """An exit that ended goes out again with the next minute; a stop that ended unasked acts on closes from now."""
+        held = self._held.get(order.symbol)
+        self._orphans.pop(order.client_order_id, None)
+        if order.leg is Leg.ENTRY:
+            self._standing.working.pop(order.client_order_id, None)
+        elif held is None or held.position.signal != order.signal:
+            return
+        elif order.client_order_id == held.exit:
+            held.exit = None
+        elif held.resting.get(order.leg) == order.client_order_id:  # an older attempt says nothing of the newer one
+            del held.resting[order.leg]
+            if order.leg is Leg.STOP:
+                held.plan.on_close |= held.leaving is None and not held.renewing
+                held.renewing = False
+
+    def _fill(self, fill: Fill, known: Known, reason: ExitReason | None) -> None:
+        order = known.order
+        known.open -= units_of(fill.quantity)
+        position = self._portfolio.apply(fill, order.signal, order.leg, reason)
+        if position is None:
+            self._standing.find_surplus(fill.symbol, fill.quantity)
+        elif order.leg is Leg.ENTRY:
+            self._entered(fill, known, position)
+        elif not position.units:
+            self._closed(position)
+        else:
+            self._held[order.symbol].stop_triggered |= order.leg is Leg.STOP
+        if order.leg is not Leg.ENTRY and known.open <= 0:
+            self._ended(order)
+
+    def _closed(self, position: Position) -> None:
+        """Nothing is left of a position: what still rests for it must not open another."""
+        held = self._held.pop(position.signal.symbol)
+        self._orphans.update(dict.fromkeys(self._in_the_way(held)))
+        self._standing.count_closed(position.pnl_atoms)
+
+    def _entered(self, fill: Fill, known: Known, position: Position) -> None:
+        order = known.order
+        self._standing.traded.add(order.symbol)
+        self._standing.count_fill(self._rules.risk, fill.price, price_of(known.plan.price), position.side)
+        if order.symbol not in self._held:
+            known.plan.filled(self.session.minute(fill.time))
+            resting = {one.leg: one.client_order_id for one in order.protection}
+            held = Held(plan=known.plan, row=known.row, position=position, resting=resting)
+            held.own = not self._rules.venue.brackets
+            self._held[order.symbol] = held
+        if known.open <= 0:
+            self._standing.working.pop(order.client_order_id, None)
+
+    def _manage_one(self, held: Held, bars: Bars, minute: int) -> list[Action]:
+        close = float(bars.field("close")[minute, held.row])
+        reason = held.leaving or (ExitReason.DAILY_LOSS if self._standing.daily_loss else None)
+        reason = reason or exits.due(held.plan, minute, close, self.flatten_from)
+        high, low = (float(bars.field(name)[minute, held.row]) for name in ("high", "low"))
+        if reason is None and self.stopping:
+            reason = ExitReason.STOPPED
+        if reason is None and held.own and Leg.TARGET not in held.resting and held.plan.reached(high, low):
+            reason = ExitReason.TARGET
+        if reason is not None and not self._waits(reason):
+            held.leaving, held.due = reason, True
+            return [Cancel(client_order_id=one) for one in self._in_the_way(held)]
+        if (
+            math.isnan(high + low)
+            or held.stop_triggered
+            or not held.plan.follow(high, low)
+            or Leg.STOP not in held.resting
+        ):
+            return []
+        if not self._rules.venue.amend_atomic:
+            return self._renew(held)
+        stop, level = held.resting[Leg.STOP], price_of(held.plan.stop)
+        return [Replace(client_order_id=stop, stop_price=level, reason=held.plan.stop_reason)]
+
+    def _unprotected(self, order: Order) -> None:
+        """A broker refused a stop of its own for a position: it is tried once more, then the position is closed."""
+        held = self._held.get(order.symbol)
+        if held is None or not held.own or held.resting.get(Leg.STOP) != order.client_order_id:
+            return
+        held.renewing = True
+        held.refused_stops += 1
+        if held.refused_stops > 1:
+            held.leaving, held.due = held.leaving or ExitReason.UNPROTECTED, True
+
+    def _protect(self, held: Held) -> list[Action]:
+        """A stop of its own for a position, sized to what is held; one of another size is renewed."""
+        resting = held.resting.get(Leg.STOP)
+        if resting is None:
+            order = drafts.stop(self._name, held.position, held.plan, self._attempt(held, Leg.STOP))
+            held.resting[Leg.STOP] = order.client_order_id
+            self._know(order, held.plan, held.row)
+            return [Place(order=order)]
+        if held.stop_triggered or self._known[resting].open == held.position.units:
+            return []
+        return self._renew(held)
+
+    @staticmethod
+    def _renew(held: Held) -> list[Action]:
+        """Take a stop away that is not what it should be; another is placed once it is proven to have ended."""
+        if held.renewing:
+            return []
+        held.own = held.renewing = True
+        return [Cancel(client_order_id=held.resting[Leg.STOP])]
+
+    def _waits(self, reason: ExitReason) -> bool:
+        """Whether an exit waits for the end of a kill: then only stops go on, and what is to be flattened."""
+        return self._standing.present is RiskState.HALTED and not self.stopping and reason not in exits.STOPS
+
+    def _in_the_way(self, held: Held) -> list[str]:
+        """What works for a position besides an exit: the rest of its entry, then its protection, the stop last."""
+        signal = held.position.signal
+        working = self._standing.working.items()
+        entering = [name for name, one in working if one.signal == signal and name not in self._lost]
+        return [*entering, *reversed(held.resting.values())]
+
+    def _attempt(self, held: Held, leg: Leg) -> int:
+        """The number of the next order of a signal's leg: no two ever bear one name."""
+        self._attempts[held.position.signal, leg] += 1
+        return self._attempts[held.position.signal, leg]
+
+    def _exit(self, held: Held) -> Place:
+        """Close what is left of a position at the market."""
+        order = drafts.exit_order(self._name, held.position, held.leaving, self._attempt(held, Leg.EXIT))
+        held.due, held.exit = False, order.client_order_id
+        self._know(order, held.plan, held.row)
+        return Place(order=order)
+
+    def _know(self, order: Order, plan: exits.Plan, row: int) -> None:
+        units = units_of(order.quantity)
+        self._known[order.client_order_id] = Known(order=order, plan=plan, row=row, reason=order.reason, open=units)
