@@ -10,6 +10,7 @@ import hypothesis
 import pytest
 from pytest_socket import socket_allow_hosts
 
+from tbot_core.testing.balance import unbalanced
 from tbot_core.testing.canaries import canary, leaks, shows
 
 if TYPE_CHECKING:
@@ -84,6 +85,16 @@ def _no_canary_gets_out(request: pytest.FixtureRequest) -> Iterator[None]:
     if folder is not None:
         _looked_through.add(folder)
         _refuse_leaks(folder)
+
+
+@pytest.fixture(autouse=True)
+def _every_journal_balances(request: pytest.FixtureRequest) -> Iterator[None]:
+    """I4, I5: the ledger of each journal that a test leaves has the cash and the holdings of its closed sessions."""
+    folder = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None
+    yield
+    for path in sorted(folder.rglob("tbot.sqlite")) if folder is not None else ():
+        if wrong := unbalanced(path):
+            pytest.fail(f"{path}: {wrong}")
 
 
 @pytest.fixture(scope="session", autouse=True)

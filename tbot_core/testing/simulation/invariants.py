@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from tbot_core import records
 from tbot_core.conditions import note
+from tbot_core.ledger.booking import booked
 from tbot_core.model import Leg, OrderState, RiskState, quantity_of, units_of
 from tbot_core.projection import fold
 from tbot_core.states import States
@@ -74,16 +75,24 @@ def _writers(story: Story, kind: str) -> dict[str | None, int]:
 
 
 def _i4(story: Story) -> Iterator[str]:
-    """At the end the books hold what the account holds, ours and what is known to be foreign."""
+    """At the end desk and ledger hold what the account holds, ours and what is known to be foreign."""
     if story.held is None:
         return
     there = story.way.exchange.floor.books.units
-    symbols = {*there, *story.held, *story.foreign}
-    for symbol in sorted(symbols):
-        foreign = story.foreign.get(symbol, Decimal(0))
-        known = story.held.get(symbol, 0) + (units_of(foreign) if foreign >= 0 else -units_of(-foreign))
-        if known != there.get(symbol, 0):
-            yield f"{symbol}: the books hold {known}, the account {there.get(symbol, 0)}"
+    for whose, ours in (("the desk", story.held), ("the ledger", _lots(story))):
+        for symbol in sorted({*there, *ours, *story.foreign}):
+            known = ours.get(symbol, 0) + _signed_units(story.foreign.get(symbol, Decimal(0)))
+            if known != there.get(symbol, 0):
+                yield f"{symbol}: {whose} holds {known}, the account {there.get(symbol, 0)}"
+
+
+def _lots(story: Story) -> dict[str, int]:
+    """What the lots of the journal's executions and adjustments come to."""
+    return {symbol: _signed_units(quantity) for symbol, quantity in booked(story.events).holdings.items()}
+
+
+def _signed_units(quantity: Decimal) -> int:
+    return units_of(quantity) if quantity >= 0 else -units_of(-quantity)
 
 
 def _i7(story: Story) -> Iterator[str]:

@@ -1,0 +1,210 @@
+"""The journal's events as transactions: fills, what was taken back of them, payments, and what others did.
+
+A fold without memory of its own. An execution that is taken back or corrected is undone by what its symbol's lots would
+have been without it: the difference is the reversing entry.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from tbot_core import records
+from tbot_core.ledger.accounts import (
+    CASH,
+    EXTERNAL,
+    FEES,
+    OPENING,
+    REALISED,
+    Transaction,
+    balances,
+    securities,
+    transaction,
+)
+from tbot_core.ledger.lots import Lots, Movement, Pick, Split, first_in, lots_of
+from tbot_core.orders import SUPPOSED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+
+    from tbot_core.model import Fill
+    from tbot_core.projection import Said
+
+_ZERO: Final = Decimal(0)
+
+
+@attrs.define(kw_only=True)
+class _Symbol:
+    """One symbol's movements and splits, oldest first, the lots they leave, and what they have moved in money."""
+
+    lots: Lots
+    steps: list[Movement | Split] = attrs.field(factory=list)
+    paid: Decimal = _ZERO
+    owed: Decimal = _ZERO
+    fees: Decimal = _ZERO
+
+    def amounts(self, symbol: str) -> dict[str, Decimal]:
+        """What this symbol has done to each account so far."""
+        return {
+            CASH: -self.paid - self.fees,
+            EXTERNAL: -self.owed,
+            FEES: self.fees,
+            securities(symbol): self.lots.cost,
+            REALISED: -self.lots.gain,
+        }
+
+    def take(self, movement: Movement) -> None:
+        """One more movement."""
+        self.steps.append(movement)
+        self.lots.take(movement)
+        self._count(movement, 1)
+
+    def amend(self, at: int, movement: Movement) -> None:
+        """A movement was another one: the lots are what they would have been."""
+        was = self.steps[at]
+        if isinstance(was, Movement):
+            self._count(was, -1)
+        self._count(movement, 1)
+        self.steps[at] = movement
+        self.lots = lots_of(self.steps, self.lots.pick)
+
+    def split(self, split: Split) -> None:
+        """Every share has become another number of shares."""
+        self.steps.append(split)
+        self.lots.split(split)
+
+    def _count(self, movement: Movement, sign: int) -> None:
+        worth = sign * movement.quantity * movement.price
+        if movement.outside:
+            self.owed += worth
+        else:
+            self.paid += worth
+            self.fees += sign * movement.fees
+
+
+@attrs.define(kw_only=True)
+class Ledger:
+    """Every transaction of a journal so far, and the lots that are left; `apply` takes one event in.
+
+    `pick` is LOT_METHOD: which lot a trade closes first. What is not one of our orders moves `external` alone.
+    """
+
+    pick: Pick = first_in
+    transactions: list[Transaction] = attrs.field(factory=list)
+    _symbols: dict[str, _Symbol] = attrs.field(factory=dict)
+    _orders: set[str] = attrs.field(factory=set)
+    _places: dict[tuple[str, str], tuple[str, int]] = attrs.field(factory=dict)
+    _supposed: dict[str, list[str]] = attrs.field(factory=dict)
+    _cash: Decimal = _ZERO
+
+    @property
+    def cash(self) -> Decimal:
+        """What the account must have of it, dollars."""
+        return self._cash
+
+    @property
+    def holdings(self) -> dict[str, Decimal]:
+        """Shares of ours by symbol, negative where sold short; what is not held is left out."""
+        held = {symbol: one.lots.quantity for symbol, one in self._symbols.items()}
+        return {symbol: quantity for symbol, quantity in sorted(held.items()) if quantity}
+
+    @property
+    def lots(self) -> dict[str, Lots]:
+        """The lots of every symbol that was ever traded."""
+        return {symbol: one.lots for symbol, one in sorted(self._symbols.items())}
+
+    @property
+    def balances(self) -> dict[str, Decimal]:
+        """What each account has come to; all of them together are nothing."""
+        return balances(self.transactions)
+
+    def apply(self, kind: str, cid: str | None, payload: Mapping[str, Any], time: datetime) -> None:
+        """Take an event in; what moves neither money nor shares changes nothing."""
+        match kind:
+            case records.RUN_STARTED | records.SESSION_OPENED:
+                self._open(Decimal(payload["equity"]), time)
+            case records.INTENDED if cid is not None:
+                self._orders.add(cid)
+            case "fill" if cid in self._orders:
+                self._fill(cid, records.fill_of(cid, payload), time)
+            case "busted" | "corrected" if cid in self._orders:
+                self._amend(kind, cid, records.fill_of(cid, payload), time)
+            case records.ADJUSTMENT:
+                self._adjust(records.adjustment_of(payload), time)
+
+    def _open(self, equity: Decimal, time: datetime) -> None:
+        """The first event with a figure opens the books; those after it say what is in them already."""
+        if not self.transactions:
+            self._post(time, "opening", "", {CASH: equity, OPENING: -equity})
+
+    def _fill(self, cid: str, fill: Fill | None, time: datetime) -> None:
+        """Book an execution once. One that names what was supposed takes its place, at its own price."""
+        if fill is None or (cid, fill.execution_id) in self._places:
+            return
+        book = self._book(fill.symbol)
+        before = book.amounts(fill.symbol)
+        if fill.execution_id.startswith(SUPPOSED):
+            self._supposed.setdefault(cid, []).append(fill.execution_id)
+        else:
+            self._replace_supposed(book, cid, fill.quantity)
+        self._places[cid, fill.execution_id] = fill.symbol, len(book.steps)
+        book.take(_movement(fill))
+        self._settle(fill.symbol, before, time, "fill", fill.execution_id)
+
+    def _replace_supposed(self, book: _Symbol, cid: str, named: Decimal) -> None:
+        for execution_id in self._supposed.get(cid, ()):
+            at = self._places[cid, execution_id][1]
+            was = book.steps[at]
+            if isinstance(was, Movement) and was.quantity and named:
+                part = min(abs(was.quantity), named)
+                named -= part
+                left = was.quantity - part if was.quantity > 0 else was.quantity + part
+                book.amend(at, attrs.evolve(was, quantity=left))
+
+    def _amend(self, kind: str, cid: str, fill: Fill | None, time: datetime) -> None:
+        """The reversing entry of an execution that is void, or that had other terms."""
+        if fill is None or (cid, fill.execution_id) not in self._places:
+            return
+        symbol, at = self._places[cid, fill.execution_id]
+        book = self._book(symbol)
+        before, movement = book.amounts(symbol), _movement(fill)
+        if kind == "busted":
+            movement = attrs.evolve(movement, quantity=_ZERO, fees=_ZERO)
+        book.amend(at, movement)
+        self._settle(symbol, before, time, kind, fill.execution_id)
+
+    def _adjust(self, fill: Fill, time: datetime) -> None:
+        """Somebody else closed shares of ours: what they were worth is owed by whoever did."""
+        book = self._book(fill.symbol)
+        before = book.amounts(fill.symbol)
+        book.take(attrs.evolve(_movement(fill), outside=True))
+        self._settle(fill.symbol, before, time, records.ADJUSTMENT, fill.execution_id)
+
+    def _book(self, symbol: str) -> _Symbol:
+        if symbol not in self._symbols:
+            self._symbols[symbol] = _Symbol(lots=Lots(pick=self.pick))
+        return self._symbols[symbol]
+
+    def _settle(self, symbol: str, before: Mapping[str, Decimal], time: datetime, what: str, reference: str) -> None:
+        after = self._symbols[symbol].amounts(symbol)
+        self._post(time, what, reference, {account: after[account] - was for account, was in before.items()})
+
+    def _post(self, time: datetime, what: str, reference: str, amounts: Mapping[str, Decimal]) -> None:
+        self._cash += amounts.get(CASH, _ZERO)
+        self.transactions.append(transaction(time, what, reference, amounts))
+
+
+def _movement(fill: Fill) -> Movement:
+    quantity = fill.quantity if fill.buy else -fill.quantity
+    return Movement(key=fill.execution_id, time=fill.time, quantity=quantity, price=fill.price, fees=fill.fees)
+
+
+def booked(events: Iterable[Said], pick: Pick = first_in) -> Ledger:
+    """The ledger of a whole journal."""
+    ledger = Ledger(pick=pick)
+    for event in events:
+        ledger.apply(event.kind, event.cid, event.payload, event.applied)
+    return ledger

@@ -1,0 +1,56 @@
+"""Whether a journal's money and shares balance: its ledger against what its sessions said when they closed."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from tbot_core import records
+from tbot_core.errors import JournalError
+from tbot_core.journal import read_journal
+from tbot_core.ledger.booking import Ledger
+from tbot_core.model import atoms_of, dollars_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tbot_core.journal import Event
+
+
+def unbalanced(path: Path) -> str:
+    """The first closed session whose cash or open symbols the ledger does not have; "" where there is none.
+
+    Nothing is said of a file that a test has damaged on purpose, nor of one that holds no run.
+    """
+    try:
+        journal = read_journal(path)
+    except JournalError:
+        return ""
+    try:
+        if journal.last(records.RUN_STARTED) is None:
+            return ""
+        return next(filter(None, map(_Audit().take, journal.events())), "")
+    except JournalError:
+        return ""
+    finally:
+        journal.close()
+
+
+class _Audit:
+    def __init__(self) -> None:
+        self._ledger = Ledger()
+        self._outside = False
+
+    def take(self, event: Event) -> str:
+        """What a session's last words say against the ledger, "" for any other event."""
+        self._ledger.apply(event.kind, event.cid, event.payload, event.applied)
+        self._outside |= event.kind == records.ADJUSTMENT
+        if event.kind != records.SESSION_CLOSED or self._outside:
+            return ""
+        cash, symbols = Decimal(event.payload["cash"]), list(self._ledger.holdings)
+        if cash != self._ledger.cash or event.payload["open"] != symbols:
+            return (
+                f"{event.payload['date']} closed with {cash} USD and {event.payload['open']}, "
+                f"the ledger has {dollars_of(atoms_of(self._ledger.cash))} USD and {symbols}"
+            )
+        return ""

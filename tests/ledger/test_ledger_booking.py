@@ -1,0 +1,207 @@
+"""The ledger of a journal: every event balances, and adds up to what the desk and the broker have."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tbot_core import records
+from tbot_core.contracts import BrokerEvent
+from tbot_core.ledger.accounts import Posting, Transaction
+from tbot_core.ledger.booking import Ledger, booked
+from tbot_core.model import ATOMS_PER_DOLLAR, ExitReason, Leg, atoms_of, quantity_of, units_of
+from tbot_core.orders import SUPPOSED
+from tbot_core.portfolio import Portfolio
+from tbot_core.testing.trades import fill, identity, order
+
+if TYPE_CHECKING:
+    from tbot_core.model import Fill, Order
+
+MOMENT = dt.datetime(2026, 3, 3, 15, tzinfo=dt.UTC)
+ENTRY = order(name="entry", limit="10")
+EXIT = order(Leg.EXIT, name="exit")
+
+
+@attrs.frozen(kw_only=True)
+class Said:
+    """An event without a journal."""
+
+    kind: str
+    payload: dict[str, Any]
+    cid: str | None = None
+    applied: dt.datetime = MOMENT
+
+
+def heard(of: Order, price: str, quantity: str = "100", *, kind: str = "fill", execution: str = "1") -> Said:
+    """A broker's word of an execution, with a fee of ten cents."""
+    one = fill(of, price, quantity, execution=execution, fees="0.10")
+    event = BrokerEvent(kind=kind, event_id=execution, client_order_id=of.client_order_id, fill=one)
+    return Said(kind=kind, cid=of.client_order_id, payload=records.broker_payload(event))
+
+
+def ledger(*events: Said) -> Ledger:
+    """The ledger of a session that began with 10,000 USD, in which both orders were written down."""
+    intents = [
+        Said(kind=records.INTENDED, cid=one.client_order_id, payload=records.order_payload(one))
+        for one in (ENTRY, EXIT)
+    ]
+    opened = Said(kind=records.SESSION_OPENED, payload={"equity": "10000"})
+    return booked([opened, *intents, *events])
+
+
+def test_a_trade_is_balanced_entry_by_entry() -> None:
+    """Bought at 10 and sold in part at 11: cash, shares at cost, fees and profit, and all of it is nothing."""
+    found = ledger(heard(ENTRY, "10"), heard(EXIT, "11", "40", execution="2"))
+    assert found.balances == {
+        "cash": Decimal("9439.80"),
+        "fees": Decimal("0.20"),
+        "opening": -10000,
+        "realised": -40,
+        "securities:AAA": 600,
+    }
+    assert sum(found.balances.values()) == 0
+    assert (found.cash, found.holdings) == (Decimal("9439.80"), {"AAA": Decimal(60)})
+    assert [(one.what, one.reference) for one in found.transactions] == [("opening", ""), ("fill", "1"), ("fill", "2")]
+    assert [lot.key for lot in found.lots["AAA"].open] == ["1"]
+
+
+def test_a_transaction_that_does_not_balance_cannot_be_made() -> None:
+    """Whoever tries reads what it is over by."""
+    with pytest.raises(ValueError, match="fill 1: the postings add up to 1, not to nothing"):
+        Transaction(time=MOMENT, what="fill", reference="1", postings=(Posting("cash", Decimal(1)),))
+
+
+def test_i10_an_execution_is_booked_once() -> None:
+    """Told again it moves nothing, and the next session's opening says nothing new either."""
+    once = ledger(heard(ENTRY, "10"))
+    again = ledger(heard(ENTRY, "10"), heard(ENTRY, "10"), Said(kind=records.SESSION_OPENED, payload={"equity": "9"}))
+    assert again.balances == once.balances
+
+
+def test_what_is_not_ours_moves_nothing() -> None:
+    """Orders that were never written down here, and words without an execution."""
+    stranger = order(name="somebody")
+    mute = Said(kind="fill", cid="entry", payload={"words": ""})
+    void = Said(kind="busted", cid="entry", payload={"words": ""})
+    strange = [heard(stranger, "10", kind=kind) for kind in ("fill", "busted", "corrected")]
+    found = ledger(*strange, mute, void, Said(kind=records.INTENDED, payload={}))
+    assert found.balances == {"cash": 10000, "opening": -10000}
+
+
+def test_f29_a_bust_is_undone_by_a_reversing_entry() -> None:
+    """The first lot never was: what it closed is taken from the second one, and its money comes back."""
+    before = ledger(heard(ENTRY, "12", "60", execution="2"), heard(EXIT, "11", "40", execution="3"))
+    after = ledger(
+        heard(ENTRY, "10", "40"),
+        heard(ENTRY, "12", "60", execution="2"),
+        heard(EXIT, "11", "40", execution="3"),
+        heard(ENTRY, "10", "40", kind="busted"),
+    )
+    assert after.balances == before.balances
+    assert after.transactions[-1].what == "busted"
+    assert {one.account: one.amount for one in after.transactions[-1].postings} == {
+        "cash": Decimal("400.10"),
+        "fees": Decimal("-0.10"),
+        "securities:AAA": -480,
+        "realised": Decimal(80),
+    }
+
+
+def test_f29_a_correction_is_the_difference() -> None:
+    """Another price moves cash and cost; an execution that nobody booked is not corrected."""
+    found = ledger(
+        heard(ENTRY, "10"),
+        heard(ENTRY, "10.05", kind="corrected"),
+        heard(ENTRY, "9", kind="corrected", execution="never"),
+        heard(ENTRY, "9", kind="busted", execution="never"),
+    )
+    assert found.balances == ledger(heard(ENTRY, "10.05")).balances
+    assert len(found.transactions) == 3
+
+
+def test_f26_a_supposed_fill_is_replaced_by_the_executions_that_are_named_later() -> None:
+    """Each takes its part at its own price; what goes beyond the supposed one is booked besides."""
+    supposed = heard(ENTRY, "10", "60", execution=f"{SUPPOSED}1")
+    named = (heard(ENTRY, "9.90", "20", execution="a"), heard(ENTRY, "10.10", "80", execution="b"))
+    assert ledger(supposed, named[0]).holdings == {"AAA": 60}
+    found = ledger(supposed, *named)
+    assert found.holdings == {"AAA": 100}
+    assert found.cash == ledger(*named).cash - Decimal("0.10")
+    short = order(name="entry", buy=False)
+    sold = ledger(heard(short, "10", "60", execution=f"{SUPPOSED}1"), heard(short, "9", "20", execution="a"))
+    assert sold.holdings == {"AAA": -60}
+    assert sold.cash == Decimal("10579.80")
+
+
+def test_f46_what_others_closed_is_owed_and_no_cash_of_the_account() -> None:
+    """The shares go at what they were worth, with their profit; the cash is what it was."""
+    one = fill(EXIT, "10.50", "40", execution="outside")
+    found = ledger(heard(ENTRY, "10"), Said(kind=records.ADJUSTMENT, payload=records.fill_payload(one)))
+    assert found.holdings == {"AAA": 60}
+    assert found.cash == ledger(heard(ENTRY, "10")).cash
+    assert found.balances["external"] == 420
+    assert found.balances["realised"] == -20
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from([Leg.ENTRY, Leg.EXIT]),
+        st.integers(min_value=1, max_value=10**9),
+        st.integers(min_value=1, max_value=10**7),
+        st.integers(min_value=0, max_value=500),
+    ),
+    max_size=20,
+)
+
+
+def done(number: int, leg: Leg, units: int, ticks: int, cents: int) -> Fill:
+    """A fill of the entry or the exit."""
+    of, price, fees = (ENTRY if leg is Leg.ENTRY else EXIT), Decimal(ticks).scaleb(-4), Decimal(cents).scaleb(-2)
+    return fill(of, str(price), str(quantity_of(units)), execution=str(number), fees=str(fees))
+
+
+@given(STEPS)
+def test_i4_i5_any_fills_leave_the_ledger_and_the_portfolio_with_the_same_money_and_shares(
+    steps: list[tuple[Leg, int, int, int]],
+) -> None:
+    """Two ways of counting: lots and double entry here, atoms by position there; the same to the last unit."""
+    portfolio = Portfolio(opening_atoms=10_000 * ATOMS_PER_DOLLAR)
+    events = []
+    for number, step in enumerate(steps):
+        one = done(number, *step)
+        portfolio.apply(one, identity(), step[0], ExitReason.TIME)
+        events.append(Said(kind="fill", cid=one.client_order_id, payload={"words": ""} | records.fill_payload(one)))
+    found = ledger(*events)
+    assert sum(found.balances.values()) == 0
+    assert atoms_of(found.cash) == portfolio.cash_atoms
+    held = {symbol: units for symbol, units in portfolio.holdings.items() if units}
+    signed = {
+        symbol: (1 if quantity > 0 else -1) * units_of(abs(quantity)) for symbol, quantity in found.holdings.items()
+    }
+    assert signed == held
+
+
+@given(STEPS, st.data())
+def test_f29_taking_an_execution_back_leaves_what_would_be_without_it(
+    steps: list[tuple[Leg, int, int, int]], data: st.DataObject
+) -> None:
+    """Whichever of any fills is busted: balances and lots are those of the others alone."""
+    fills = [done(number, *step) for number, step in enumerate(steps)]
+    events = [
+        Said(kind="fill", cid=one.client_order_id, payload={"words": ""} | records.fill_payload(one)) for one in fills
+    ]
+    if not fills:
+        return
+    at = data.draw(st.integers(min_value=0, max_value=len(fills) - 1))
+    void = Said(kind="busted", cid=fills[at].client_order_id, payload=events[at].payload)
+    whole, others = ledger(*events, void), ledger(*events[:at], *events[at + 1 :])
+    nothing = Decimal(0)
+    names = {*whole.balances, *others.balances}
+    assert all(whole.balances.get(name, nothing) == others.balances.get(name, nothing) for name in names)
+    assert whole.lots["AAA"].open == (others.lots["AAA"].open if "AAA" in others.lots else [])
