@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 from click.testing import CliRunner
 
@@ -12,11 +14,37 @@ from tbot_core.cli.rehearse import command
 from tbot_core.errors import UsageError
 from tbot_core.execution import Execution
 from tbot_core.testing.simulation.caught import CAUGHT
-from tbot_core.testing.simulation.mutants import MUTANTS, mutant
+from tbot_core.testing.simulation.mutants import MUTANTS, Mutant, mutant
 from tbot_core.testing.simulation.planting import planted, was
 from tbot_core.testing.simulation.rehearsal import rehearse
 
 CORPUS = sorted({caught.seed for caught in CAUGHT.values()})
+
+ELSEWHERE = {
+    "unavailable-read-as-never-sent": 50,
+    "refused-cancel-read-as-done": 1,
+    "age-by-the-wall-clock": 111,
+    "session-state-not-obeyed": 11,
+    "exit-for-all-that-was-entered": 12,
+    "stop-for-all-that-was-entered": 147,
+    "stop-kept-whatever-is-held": 5,
+    "ended-stop-forgotten": 0,
+    "orphan-protection-left": 1,
+    "lost-exit-not-taken-back": 1,
+    "one-reading-believed": 0,
+    "failed-reading-read-as-flat": 0,
+    "readings-that-differ-believed": 0,
+    "young-orders-missed": 1,
+    "difference-in-flight-explained": 260,
+    "foreign-holding-called-ours": 5,
+    "absent-order-read-as-cancelled": 1,
+    "late-minutes-acted-on": 12,
+    "sending-orders-dropped-on-restart": 227,
+    "intended-orders-sent-on-restart": 227,
+    "sending-orders-sent-again-on-restart": 227,
+    "intended-orders-kept-on-restart": 227,
+}
+"""Mutants that no seed is recorded for, each with the seed to look at first."""
 
 
 def test_there_are_forty_mutants_in_the_order_of_their_record() -> None:
@@ -51,6 +79,27 @@ def test_an_unknown_mutant_is_named_with_those_that_are_known() -> None:
 def test_a_broken_rule_is_noticed(name: str) -> None:
     """The mutant is noticed at its recorded seed, by what is recorded."""
     assert MUTANTS[name].caught(CAUGHT[name].seed) == CAUGHT[name].by
+
+
+@functools.cache
+def whole(seed: int) -> str:
+    """The story of the bot whose rules are whole."""
+    return rehearse(seed).trace_hash
+
+
+def goes_otherwise(one: Mutant, seed: int) -> bool:
+    """Whether the mutant lives another story, or dies."""
+    try:
+        return rehearse(seed, swaps=one.swaps()).trace_hash != whole(seed)
+    except Exception:  # noqa: BLE001  whatever a broken bot dies of
+        return True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in ELSEWHERE if name not in CAUGHT])
+def test_a_broken_rule_that_no_invariant_misses_yet_makes_another_bot(name: str) -> None:
+    """What is planted is what the bot goes by: at its seed, or at one of the corpus, the story goes otherwise."""
+    assert any(goes_otherwise(MUTANTS[name], seed) for seed in (ELSEWHERE[name], *CORPUS))
 
 
 @pytest.mark.slow

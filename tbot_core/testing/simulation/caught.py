@@ -34,6 +34,8 @@ CAUGHT: Final[Mapping[str, Caught]] = {
     "executions-thought-unique": Caught(13, "I4"),
     "events-taken-twice": Caught(5, "JournalError"),
     "fill-of-a-doubtful-order-dropped": Caught(260, "BOOKED"),
+    "supposed-fill-kept-beside-named-ones": Caught(37, "I16"),
+    "cumulative-quantity-ignored": Caught(37, "SETTLED"),
     "attempt-left-out-of-the-id": Caught(5, "JournalError"),
     "refusal-of-a-working-order-believed": Caught(58, "BOOKED"),
     "session-left-before-orders-are-settled": Caught(298, "SETTLED"),
@@ -42,9 +44,12 @@ CAUGHT: Final[Mapping[str, Caught]] = {
     "symbol-entered-again-while-one-is-out": Caught(14, "I9"),
     "exit-beside-what-rests": Caught(8, "I12"),
     "exit-each-minute-anew": Caught(111, "I12"),
+    "named-execution-counts-in-full": Caught(37, "I16"),
     "foreign-holding-forgotten": Caught(5, "I4"),
+    "smaller-order-waited-for": Caught(12, "SETTLED"),
     "doubt-cleared-without-a-reconcile": Caught(5, "I8"),
     "states-not-recalled": Caught(172, "I8"),
+    "attempts-not-recalled": Caught(161, "JournalError"),
     "fills-not-recalled": Caught(13, "KeyError"),
 }
 """The seeds are a corpus that the bot as it is must pass."""

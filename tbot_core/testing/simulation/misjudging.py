@@ -157,7 +157,7 @@ def named_execution_counts_in_full() -> Swaps:
         if before is not None and event.fill is not None:
             grown = self.orders[event.client_order_id].filled - before.filled
             if rest := event.fill.quantity - grown:
-                self._desk.booked(attrs.evolve(event, fill=attrs.evolve(event.fill, quantity=rest)))
+                self._desk.custody.booked(attrs.evolve(event, fill=attrs.evolve(event.fill, quantity=rest)))
 
     return ((Execution, "_take_in", full),)
 

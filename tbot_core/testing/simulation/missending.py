@@ -143,7 +143,7 @@ def sent_again_under_a_new_id() -> Swaps:
         fresh = attrs.evolve(order, client_order_id=cid, protection=())
         self._barrier(self._intent(fresh))
         self._mark([fresh])
-        known = vars(self._desk)["_known"]
+        known = vars(self._desk.custody)["_known"]
         known[cid] = attrs.evolve(known[order.client_order_id], order=fresh)
         await self.venue.broker.submit(fresh, SendPermit(fresh, self.venue.refusal))
 
