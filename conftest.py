@@ -14,7 +14,7 @@ from tbot_core.testing.balance import unbalanced
 from tbot_core.testing.canaries import canary, leaks, shows
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
 pytest_plugins = ["pytester"]
 
@@ -52,6 +52,28 @@ def shared() -> Path:
 def loopback(socket_enabled: None) -> None:  # noqa: ARG001  -- a fixture wanted for its effect
     """Lets a test reach servers of its own on this machine, and nothing else."""
     socket_allow_hosts(["127.0.0.1", "::1"])
+
+
+@pytest.fixture
+def spoken() -> Iterator[Callable[[bytes | None], None]]:
+    """Says something on this process's standard input, or ends it (None); what stood there before comes back."""
+    kept = os.dup(0)
+    ours, theirs = os.pipe()
+    os.dup2(ours, 0)
+    os.close(ours)
+    said = [theirs]
+
+    def say(words: bytes | None) -> None:
+        if words is None:
+            os.close(said.pop())
+        else:
+            os.write(said[0], words)
+
+    yield say
+    for left in said:
+        os.close(left)
+    os.dup2(kept, 0)
+    os.close(kept)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -11,12 +11,15 @@ import pytest
 from tbot_core.alerting import watchdog
 from tbot_core.alerting.store import FILE_NAME, Row, Store, open_store
 from tbot_core.clock import ManualClock
-from tbot_core.seams import environ, spawn
+from tbot_core.seams import environ, log, spawn
 from tbot_core.settings import Instance
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+    from typing import TypeAlias
+
+    Spoken: TypeAlias = Callable[[bytes | None], None]
 
 NOW = datetime(2026, 11, 24, 15, 0, tzinfo=UTC)
 
@@ -91,3 +94,31 @@ def test_the_process_hears_a_run_and_its_end(tmp_path: Path) -> None:
         assert tell(watchdog.BEAT)
     assert [row.command for row in store.rows(10)] == ["tbot run"]
     store.close()
+
+
+def test_a_run_that_breaks_off_is_written_down_where_its_instance_is(tmp_path: Path, spoken: Spoken) -> None:
+    """The watchdog of an instance hears its standard input, and writes into that instance's alerts."""
+    instance = Instance.at(tmp_path)
+    instance.data.mkdir()
+    spoken(watchdog.BEAT)
+    spoken(None)
+    watchdog.main([str(tmp_path)])
+    store = open_store(instance.data / FILE_NAME)
+    assert [(row.what, row.open) for row in store.rows(10)] == [
+        ("The run died without a word; nobody manages what is held.", True)
+    ]
+    store.close()
+
+
+def test_a_watchdog_that_is_gone_is_missed_once(tmp_path: Path) -> None:
+    """One that cannot begin, as its folder is missing, is told of in the log, and the run goes on."""
+    instance = Instance.at(tmp_path)
+    log.configure("info", "json", instance.logs)
+    try:
+        with watchdog.guarded(instance) as beat:
+            while "watchdog.lost" not in (instance.logs / "tbot.log").read_text():
+                beat()
+            beat()
+        assert (instance.logs / "tbot.log").read_text().count("watchdog.lost") == 1
+    finally:
+        log.close()

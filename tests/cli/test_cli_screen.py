@@ -16,6 +16,7 @@ import attrs
 import pytest
 from rich.console import Console
 
+from tbot_core import records
 from tbot_core.assembly import assemble
 from tbot_core.cli import screen
 from tbot_core.cli.epilogue import closing, halted
@@ -23,16 +24,20 @@ from tbot_core.cli.live import Live
 from tbot_core.cli.narration import Narrator
 from tbot_core.cli.run import Wish, furnish, trade
 from tbot_core.clock import ManualClock, SystemClock
-from tbot_core.contracts import FeedLabel, FeedRequest
+from tbot_core.contracts import BrokerEvent, FeedLabel, FeedRequest
 from tbot_core.journal import Entry, open_journal
+from tbot_core.model import ExitReason, Leg, RiskState
 from tbot_core.runner.run import Outcome, Plan, run
 from tbot_core.seams import interrupts, log
 from tbot_core.seams.output import Guarded
+from tbot_core.states import Cause
 from tbot_core.summary import Summary
+from tbot_core.testing.trades import fill, order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tbot_core.model import Order
     from tbot_core.runner.session import SessionRun
 
 MORNING = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
@@ -89,6 +94,68 @@ def test_changes_of_risk_are_told() -> None:
     (line,) = Narrator().follow([Entry(kind="risk", payload=payload, time=MORNING)])
     assert line.weight == "risk"
     assert screen.plain(line).endswith("Risk: daily loss latch, DAILY_LOSS_LIMIT reached (-5001 against -5000)")
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload", "words"),
+    [
+        (records.REQUEST, {"verb": "stop keep", "actor": "ann"}, "ann asks: stop keep"),
+        (
+            records.REQUEST_REFUSED,
+            {"name": "stop", "words": "it belongs to another user"},
+            "control/stop is not obeyed: it belongs to another user",
+        ),
+        (
+            records.STATE,
+            records.state_payload(Cause.KILL_COMMAND, RiskState.HALTED, there=True, words=""),
+            f"State halted: {Cause.KILL_COMMAND.value}",
+        ),
+        (
+            records.STATE,
+            records.state_payload(Cause.KILL_COMMAND, RiskState.NORMAL, there=False, words=""),
+            f"State normal: no longer {Cause.KILL_COMMAND.value}",
+        ),
+    ],
+)
+def test_what_somebody_asks_and_what_it_changes_are_told(kind: str, payload: dict[str, Any], words: str) -> None:
+    """Who asked for what, what is not obeyed and why, and what begins or ceases to hold trading back."""
+    (line,) = Narrator().follow([Entry(kind=kind, payload=payload, time=MORNING)])
+    assert (line.weight, line.text) == ("risk", words)
+
+
+def test_a_position_that_is_left_in_part_is_reduced() -> None:
+    """A fill that leaves shares is no exit yet; the one that leaves none is, with the profit of them all."""
+    entry, leave = order(quantity="10"), order(Leg.EXIT, quantity="10", reason=ExitReason.TIME)
+    told = Narrator().follow(
+        [
+            Entry(kind=records.RUN_STARTED, payload={"equity": "1000"}, time=MORNING),
+            *placed(entry),
+            filled(entry, "10", "10", "1"),
+            *placed(leave),
+            filled(leave, "4", "11", "2"),
+            filled(leave, "6", "12", "3"),
+        ]
+    )
+    assert [line.weight for line in told] == ["entry", "entry", "exit"]
+    words = ["open LONG AAA 10", "open reduces AAA 4", "open out of AAA 10"]
+    assert [line.text.split(" at ")[0] for line in told] == words
+    assert told[-1].gain == Decimal(16)
+
+
+def placed(one: Order) -> list[Entry]:
+    """An order that is written down and leaves."""
+    intent, cid = records.order_payload(one), one.client_order_id
+    return [
+        Entry(kind=records.INTENDED, cid=cid, payload=intent, time=MORNING),
+        Entry(kind=records.SENDING, cid=cid, payload={}, time=MORNING),
+    ]
+
+
+def filled(one: Order, quantity: str, price: str, execution: str) -> Entry:
+    """A broker's fill of it."""
+    done, cid = fill(one, price, quantity, execution=execution), one.client_order_id
+    event = BrokerEvent(kind="fill", event_id=execution, client_order_id=cid, fill=done)
+    return Entry(kind="fill", cid=cid, payload=records.broker_payload(event), time=MORNING)
 
 
 def test_plain_lines_say_once_what_is_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,11 @@ from tbot_core.errors import AccessError
 from tbot_core.seams import environ, spawn, stacks
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+    from typing import TypeAlias
+
+    Spoken: TypeAlias = Callable[[bytes | None], None]
 
 HEARS = """
 import sys
@@ -72,6 +76,15 @@ part.rename(sys.argv[1])
         while tell(b"") and not (tmp_path / "said").exists():
             pass
     assert (tmp_path / "said").read_text() == "None"
+
+
+def test_what_is_heard_comes_from_standard_input(spoken: Spoken) -> None:
+    """As much as has been said, then silence, which is not the end, and the end."""
+    spoken(b"..")
+    assert spawn.heard(0.0) == b".."
+    assert spawn.heard(0.0) is None
+    spoken(None)
+    assert spawn.heard(0.0) == b""
 
 
 def test_stacks_are_written_when_nobody_comes_round(tmp_path: Path) -> None:

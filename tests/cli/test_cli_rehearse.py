@@ -1,0 +1,70 @@
+"""`tbot rehearse`: what it counts, what it says of a violation, and when it stops."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tbot_core.cli.rehearse import command
+from tbot_core.testing.simulation.caught import CAUGHT
+from tbot_core.testing.simulation.mutants import MUTANTS
+from tbot_core.testing.simulation.planting import planted
+from tbot_core.testing.simulation.rehearsal import rehearse
+
+
+def rehearsed(*options: str) -> Result:
+    """The command with these options."""
+    return CliRunner().invoke(command, options)
+
+
+def figures(*options: str) -> Any:
+    """Its document, of seeds that violate nothing."""
+    done = rehearsed(*options, "--json")
+    assert done.exit_code == 0
+    return json.loads(done.stdout)
+
+
+def test_the_figures_are_those_of_the_seeds() -> None:
+    """Sessions, orders, faults by kind and doubts that ended are the sums over the worlds, one after the other."""
+    found, verdicts = figures("--seeds", "4", "--first-seed", "5"), [rehearse(seed) for seed in range(5, 9)]
+    assert (found["sessions"], found["violations"]) == (4, [])
+    assert found["orders"] == sum(one.orders for one in verdicts) > 0
+    assert found["fills"] == sum(one.fills for one in verdicts) > 0
+    assert found["deaths"] == sum(one.deaths for one in verdicts)
+    assert sum(found["faults"].values()) == sum(sum(one.faults.values()) for one in verdicts) > 0
+    assert found["unknown_resolved"] == sum(len(one.settled_s) for one in verdicts)
+
+
+def test_people_read_the_same_figures() -> None:
+    """Four lines: sessions, faults, doubts, violations; a world without a fault says that there was none."""
+    lines = rehearsed("--seeds", "1", "--fault", "none").stdout.splitlines()
+    assert lines[0].startswith("1 session")
+    assert lines[1:] == ["0 faults injected: none", "0 unknown outcomes resolved", "0 violations"]
+
+
+def test_chosen_faults_alone_strike() -> None:
+    """Worlds with two faults have no third one."""
+    assert set(figures("--seeds", "6", "--fault", "F2,F21")["faults"]) <= {"F2", "F21"}
+
+
+def test_no_world_is_begun_after_the_time_is_up() -> None:
+    """A limit that passes with the first world lets no second one begin."""
+    assert figures("--seeds", "50", "--minutes", "0.0001")["sessions"] <= 1
+
+
+@pytest.mark.slow
+def test_a_violation_is_told_with_the_command_that_shows_it_again() -> None:
+    """The seed, as few of its faults as still violate something, what is violated, and exit code 1."""
+    name = "doubt-never-looked-up"
+    with planted(MUTANTS[name].swaps()):
+        done = rehearsed("--seeds", "1", "--first-seed", str(CAUGHT[name].seed))
+        assert done.exit_code == 1
+        again, *words = done.stderr.splitlines()
+        assert again.startswith(f"tbot rehearse --seeds 1 --first-seed {CAUGHT[name].seed} --fault ")
+        assert any(line.strip().startswith(CAUGHT[name].by) for line in words)
+        repeated = rehearsed(*again.split()[2:], "--json")
+    assert repeated.exit_code == 1
+    assert json.loads(repeated.stdout)["violations"][0]["again"] == again
