@@ -24,13 +24,13 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 -m "not full" $(if $(COVERAGE),--cov --cov-report=) $(ARGS)
+	$(if $(COVERAGE),$(BIN)/python tools/coverage_floors.py)
 
 full: $(READY)
 	HYPOTHESIS_PROFILE=wide $(BIN)/python -m pytest -n 2 $(ARGS)
 
-cover: $(READY)
+cover:
 	$(MAKE) test COVERAGE=1
-	$(BIN)/python tools/coverage_floors.py
 
 lint: $(READY)
 	$(BIN)/ruff check
