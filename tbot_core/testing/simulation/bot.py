@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import attrs
 import numpy as np
@@ -16,7 +16,7 @@ from tbot_core import records
 from tbot_core.decide import Entrant, Rules
 from tbot_core.errors import BrokerError
 from tbot_core.execution import Venue
-from tbot_core.journal import Journal, open_journal
+from tbot_core.journal import open_journal
 from tbot_core.model import atoms_of
 from tbot_core.orders import Naming
 from tbot_core.policy import Frame
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from tbot_core.bars import Bars, Day
     from tbot_core.contracts import Broker
-    from tbot_core.journal import Entry
+    from tbot_core.journal import Entry, Journal
     from tbot_core.testing.simulation.world import World
 
 POLL_S: Final = 1.0
@@ -45,6 +45,29 @@ _LEAST_MINUTES: Final = 12
 
 class Crash(BaseException):
     """The process is gone; nothing of the bot catches it."""
+
+
+class Kept(Protocol):
+    """A journal, and `acknowledged`: its heads when each append had returned."""
+
+    acknowledged: list[tuple[int, str]]
+
+    @property
+    def head(self) -> tuple[int, str]:
+        """Sequence number and hash of the last event."""
+
+    def close(self) -> None:
+        """Close the file."""
+
+
+class Ways(Protocol):
+    """How a process comes by what outlives it, its journal and its account; and so how it may die."""
+
+    def journal(self, path: Path) -> Kept:
+        """The journal at a path."""
+
+    def broker(self, world: World, name: str) -> Broker:
+        """A client of the venue of that name."""
 
 
 class Doom:
@@ -71,6 +94,14 @@ class Doom:
         """The operation has taken effect."""
         if dying:
             raise Crash
+
+    def journal(self, path: Path) -> Kept:
+        """The journal at a path, of a process that may die at an append."""
+        return MortalJournal(open_journal(path), self)
+
+    def broker(self, world: World, name: str) -> Broker:
+        """A client of the venue of that name, of a process that may die at a call."""
+        return cast("Broker", MortalBroker(world.client(name), self))
 
 
 class MortalJournal:
@@ -151,11 +182,12 @@ class Drawn:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Habits:
-    """What a seed makes of its bot: strategies, settings, and how its processes die."""
+    """What a seed makes of its bot: strategies, settings, how often it asks for news, and how its processes die."""
 
     entrants: tuple[Entrant, ...]
     rules: Callable[[Any], Rules]
     stream: Stream
+    poll_s: float = POLL_S
 
 
 def habits(world: World) -> Habits:
@@ -204,29 +236,37 @@ def _entrant(world: World, stream: Stream, rank: int) -> Entrant:
     return Entrant(name=f"drawn{rank}", rank=rank, strategy=strategy, frame=Frame())
 
 
+@attrs.frozen(kw_only=True)
+class Lived:
+    """A life that is over: the heads of the journal that it was told of, and the last event that it wrote."""
+
+    acknowledged: list[tuple[int, str]]
+    last: int
+
+
 class Life:
     """One process of the bot, from its start to its death or the session's end."""
 
-    def __init__(self, world: World, name: str, home: Path, bot: Habits, doom: Doom) -> None:
+    def __init__(self, world: World, name: str, home: Path, bot: Habits, ways: Ways) -> None:
         self._world = world
         self._bot = bot
         self._home = home
-        self.journal = MortalJournal(open_journal(home / "tbot.sqlite"), doom)
+        self.journal = ways.journal(home / "tbot.sqlite")
         self._name = name
-        self._broker = MortalBroker(world.client(name), doom)
+        self._broker = ways.broker(world, name)
         self.session: MarketSession | None = None
 
     async def live(self) -> None:
         """Connect, read what was before, and trade; raises Crash when the process dies."""
-        broker = cast("Broker", self._broker)
+        broker, journal = self._broker, cast("Journal", self.journal)
         account = None
         while account is None:
             try:
                 account = await broker.connect()
             except BrokerError:
                 await self._world.clock.sleep(_CONNECT_S)
-        past = list(self.journal.events())
-        opened = self.journal.last(records.SESSION_OPENED)
+        past = list(journal.events())
+        opened = journal.last(records.SESSION_OPENED)
         equity = account.equity if opened is None else Decimal(opened.payload["equity"])
         naming = Naming(
             install_id="simulated", identity="", account_id=account.account_id, length=broker.rules.cid_length
@@ -234,17 +274,22 @@ class Life:
         trading = Trading(
             rules=self._bot.rules(broker.rules),
             venue=Venue(broker=broker, name=self._name, account_id=account.account_id),
-            journal=cast("Journal", self.journal),
+            journal=journal,
             clock=self._world.clock,
             naming=naming,
             wait=self._world.clock.sleep_until,
             tell=lambda _entries: None,
             watch=lambda _run, _minute: None,
         )
-        floor = Floor(folder=self._home / "control", poll_s=POLL_S, ttl_s=TTL_S, watch_s=WATCH_S)
+        floor = Floor(folder=self._home / "control", poll_s=self._bot.poll_s, ttl_s=TTL_S, watch_s=WATCH_S)
         feed = self._world.feed()
         self.session = MarketSession(trading, floor, feed, self._bot.entrants, atoms_of(equity), past)
         await self.session.trade()
+
+    @property
+    def lived(self) -> Lived:
+        """What is known of this life when it is over."""
+        return Lived(acknowledged=self.journal.acknowledged, last=self.journal.head[0])
 
     def close(self) -> None:
         """Let go of the journal, as a death does."""

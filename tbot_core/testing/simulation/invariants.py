@@ -70,7 +70,7 @@ def _i2(story: Story) -> Iterator[str]:
 
 def _writers(story: Story, kind: str) -> dict[str | None, int]:
     """Which life wrote an event of that kind of each order, the last one where there were more."""
-    ends = [life.journal.head[0] for life in story.lives]
+    ends = [life.last for life in story.lives]
     return {event.cid: bisect_left(ends, event.seq) for event in story.events if event.kind == kind}
 
 
@@ -201,7 +201,7 @@ def _i14(story: Story) -> Iterator[str]:
     """What an append returned from is in the journal after any crash."""
     hashes = {event.seq: event.hash for event in story.events}
     for number, life in enumerate(story.lives, 1):
-        for seq, mark in life.journal.acknowledged:
+        for seq, mark in life.acknowledged:
             if hashes.get(seq) != mark:
                 yield f"event {seq} of life {number} is gone"
                 break

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import heapq
 from collections.abc import Callable, Coroutine, Generator
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar, TypeVarTuple
 
 from tbot_core.clock import aware
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import contextvars
 
 Value = TypeVar("Value")
+Parts = TypeVarTuple("Parts")
 _Awaited: TypeAlias = Generator[Any, None, Value] | Coroutine[Any, Any, Value]
 
 
@@ -32,6 +34,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._selector = _Selector(self)
         self._seconds = 0.0
         self._born = 0
+        self._due: list[float] = []
 
     def __del__(self) -> None:
         # It holds nothing of the machine's, so one that was never run may simply go.
@@ -41,9 +44,27 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Virtual seconds since the start."""
         return self._seconds
 
+    @property
+    def next_at(self) -> float | None:
+        """The next second at which somebody may be woken; None where nobody waits for any."""
+        while self._due and self._due[0] <= self._seconds:
+            heapq.heappop(self._due)
+        return self._due[0] if self._due else None
+
     def pass_time(self, seconds: float) -> None:
         """Let this much virtual time pass, as the selector does when nothing is ready."""
         self._seconds += seconds
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[*Parts], object],
+        *args: *Parts,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """Call somebody back at that second."""
+        heapq.heappush(self._due, when)
+        return super().call_at(when, callback, *args, context=context)
 
     def create_task(
         self, coro: _Awaited[Value], *, name: object = None, context: contextvars.Context | None = None

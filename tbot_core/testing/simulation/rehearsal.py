@@ -127,14 +127,15 @@ class _Rehearsal:
             mortal = len(self._story.lives) < deaths
             doom = Doom(self._deaths.whole(1, 250) if mortal else _LONG_LIFE, after=self._deaths.happens(0.5))
             life = Life(self._world, self._story.name, self._home, self._bot, doom)
-            self._story.lives.append(life)
             try:
                 await life.live()
             except Crash:
                 self._world.note("the process died")
+                self._story.lives.append(life.lived)
                 life.close()
                 await self._world.clock.sleep(self._deaths.between(0.5, 90.0))
             else:
+                self._story.lives.append(life.lived)
                 self._story.end(life)
                 life.close()
                 return

@@ -12,7 +12,7 @@ from tbot_core.decide import Rules
 from tbot_core.journal import Event
 from tbot_core.model import Leg, SignalId, units_of
 from tbot_core.orders import BROKER_WORDS, OrderRecord
-from tbot_core.testing.simulation.bot import Life
+from tbot_core.testing.simulation.bot import Life, Lived
 from tbot_core.testing.simulation.world import World
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Story:
     world: World
     name: str
     rules: Rules
-    lives: list[Life] = attrs.field(factory=list)
+    lives: list[Lived] = attrs.field(factory=list)
     events: list[Event] = attrs.field(factory=list)
     killed: list[tuple[float, float]] = attrs.field(factory=list)
     held: dict[str, int] | None = None

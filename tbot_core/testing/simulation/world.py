@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tbot_core.calendar import Session
     from tbot_core.testing.simulation.chances import Stream
     from tbot_core.testing.simulation.feed import Delivery
+    from tbot_core.testing.simulation.venues import Character
 
 Value = TypeVar("Value")
 
@@ -51,12 +52,17 @@ class World:
     """All that surrounds a bot; `faults` None lets the seed choose them, else exactly these are on.
 
     Second 0 is five minutes before the bell. A day lasts 25 to 60 minutes, in one seed of fifty as long as a real one:
-    `calendar` says so to the bot. `rates` overrides how often faults strike. A bot that has crashed gets another
-    `client` and another `feed`; the venues and the ways stay what they are.
+    `calendar` says so to the bot. `rates` overrides how often faults strike, `character` what the venues are
+    like. A bot that has crashed gets another `client` and another `feed`; the venues and the ways stay what they are.
     """
 
     def __init__(
-        self, seed: int, faults: Sequence[str] | None = None, *, rates: Mapping[str, float] | None = None
+        self,
+        seed: int,
+        faults: Sequence[str] | None = None,
+        *,
+        rates: Mapping[str, float] | None = None,
+        character: Character | None = None,
     ) -> None:
         self.seed = seed
         self.chances = Chances(seed)
@@ -73,7 +79,7 @@ class World:
         self.market = Market.drawn(self.chances, _SYMBOLS[:count], self.session.minutes)
         self.names = _NAMES[: shape.one((1, 1, 1, 2, 3))]
         news = announced(self.market, self.faults, self._of("news"), session_s)
-        self.ways = tuple(self._paved(name) for name in self.names)
+        self.ways = tuple(self._paved(name, character or drawn(self.chances, name)) for name in self.names)
         for name, way in zip(self.names, self.ways, strict=True):
             Others(way.exchange, self.faults, self._of(name), news)
         self._notes: list[str] = []
@@ -127,8 +133,8 @@ class World:
         """SHA-256 of the trace."""
         return sha256("\n".join(self.trace()).encode()).hexdigest()
 
-    def _paved(self, name: str) -> Way:
-        floor = Floor(self.market, drawn(self.chances, name), self.session, self.start, self.faults)
+    def _paved(self, name: str, character: Character) -> Way:
+        floor = Floor(self.market, character, self.session, self.start, self.faults)
         return Way(Exchange(floor), self.faults, self._of(name), self.end)
 
     def _of(self, name: str) -> Callable[[str], Stream]:
