@@ -1,0 +1,316 @@
+"""kill -9 at each crash point, in processes that say where they are: the venue goes on, and the bot comes again."""
+
+from __future__ import annotations
+
+import os
+import random
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import closing
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final, cast
+
+import attrs
+import pytest
+
+from tbot_core import control, records
+from tbot_core.conditions import recall
+from tbot_core.control import Verb
+from tbot_core.journal import open_journal
+from tbot_core.model import Leg
+from tbot_core.seams import lines
+from tbot_core.states import Cause
+from tbot_core.testing.simulation.bot import Lived
+from tbot_core.testing.simulation.counter import Counter
+from tbot_core.testing.simulation.invariants import violations
+from tbot_core.testing.simulation.scenes import Scene
+from tbot_core.testing.simulation.story import Story
+from tbot_core.testing.simulation.telling import heard, told
+from tbot_core.testing.simulation.world import LEAD_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping
+
+DRIVER: Final = Path(__file__).with_name("crash_driver.py")
+PATIENCE_S: Final = 60.0
+
+
+@attrs.frozen
+class Nursery:
+    """The process that lets bots live, and where they connect."""
+
+    process: subprocess.Popen[bytes]
+    listener: lines.Listener
+
+    def begin(self, home: Path, at: float, watched: Collection[str], scene: Scene) -> tuple[lines.Line, lines.Line]:
+        """Begin a life; its ways to the venue, and to whoever decides over it."""
+        cast("IO[bytes]", self.process.stdin).write(told((str(home), at, tuple(watched), attrs.asdict(scene))))
+        cast("IO[bytes]", self.process.stdin).flush()
+        return self.listener.accept(), self.listener.accept()
+
+    def ended(self) -> int:
+        """How the last life ended."""
+        return int(cast("IO[bytes]", self.process.stdout).readline())
+
+
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[Nursery]:
+    """One for all tests: what takes time is the start of Python."""
+    with tempfile.TemporaryDirectory(prefix="tbot") as folder:
+        path = Path(folder) / "venue"
+        with lines.listening(path, PATIENCE_S) as listener:
+            command = [sys.executable, "-W", "error", str(DRIVER), str(path)]
+            with subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            ) as process:
+                yield Nursery(process, listener)
+                cast("IO[bytes]", process.stdin).close()
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    """A folder whose syncs cost nothing, where there is one: kill -9 takes no page of the system's away."""
+    quick = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(prefix="tbot", dir=quick if quick.is_dir() else None) as folder:
+        yield Path(folder)
+
+
+class Play:
+    """A scene with a venue that goes on whatever becomes of the bot, and a story that is judged at the end."""
+
+    def __init__(self, nursery: Nursery, scene: Scene, home: Path) -> None:
+        self._nursery = nursery
+        home.mkdir()
+        self.scene = scene
+        self._home = home
+        self._world = scene.world()
+        self.at = LEAD_S - 10.0
+        name = self._world.names[0]
+        rules = scene.bot(self._world).rules(self._world.client(name).rules)
+        self.story = Story(world=self._world, name=name, rules=rules)
+        self.passed: list[str] = []
+        self.whole = False
+        self._killed = self._stopped = False
+        self._pid = 0
+        self._wrong: list[str] = []
+
+    def live(self, watched: Collection[str] = (), decide: Callable[[str], bool] = lambda _: False) -> bool:
+        """Let a bot live until `decide` wants it dead at a point that it is about to pass; whether it was killed."""
+        venue, herald = self._nursery.begin(self._home, self.at, watched, self.scene)
+        counter = Counter(self.story.way, self._world.loop, self._world.clock)
+        self.story.lives.append(Lived(acknowledged=[], last=0))
+        killed = False
+        with closing(venue), closing(herald), selectors.DefaultSelector() as selector:
+            for line in (venue, herald):
+                selector.register(line, selectors.EVENT_READ)
+            while not killed and self._gathered(selector):
+                while venue.pending:
+                    message = cast("bytes", venue.receive())
+                    self._overhear(message)
+                    venue.send(counter.answer(message))
+                if herald.pending:
+                    point, words = heard(cast("bytes", herald.receive()))
+                    killed = self._hear(point, words, decide)
+                    if not killed:
+                        herald.send(b"\n")
+        status = self._nursery.ended()
+        assert (status == signal.SIGKILL) if killed else not status, (status, self.passed[-3:])
+        self.at = self._world.loop.time()
+        return killed
+
+    def _gathered(self, selector: selectors.BaseSelector) -> bool:
+        """Wait for what the bot says; whether it is still there."""
+        ready = [cast("lines.Line", key.fileobj) for key, _ in selector.select(PATIENCE_S)]
+        assert ready, self.passed[-3:]
+        there = [line.gather() for line in ready]
+        return all(there)
+
+    def _hear(self, point: str, words: tuple[Any, ...], decide: Callable[[str], bool]) -> bool:
+        """What the bot announces; whether it dies of it."""
+        match point:
+            case "born":
+                (self._pid,) = words
+            case "opened":
+                self._begin(*words)
+            case "written":
+                self.story.lives[-1].acknowledged.append(*words)
+            case "ended":
+                self.story.held, self.story.foreign, self.story.orders = words
+                self.whole = True
+            case _:
+                self.passed.append(point)
+                if decide(point):
+                    os.kill(self._pid, signal.SIGKILL)
+                    return True
+        return False
+
+    def _begin(self, head: tuple[int, str]) -> None:
+        """A life has found the journal as the one before it left it."""
+        if before := self.story.lives[:-1]:
+            self.story.lives[len(before) - 1] = attrs.evolve(before[-1], last=head[0])
+
+    def ask(self, what: str) -> None:
+        """Ask something of the bot that lives: the kill file is touched, all else is a request."""
+        folder, now = self._home / "control", self._world.clock.now()
+        if what == "kill":
+            control.prepare(folder)
+            (folder / control.KILL).touch(mode=0o666)
+            self._killed = True
+        else:
+            control.ask(folder, Verb(what), actor="test", now=now)
+            self._stopped = True
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass while no bot is there."""
+        self.at += seconds
+
+    def _overhear(self, message: bytes) -> None:
+        _, _, what, parts = heard(message)
+        if self._killed and what == "submit" and parts[0].leg is Leg.ENTRY:
+            self._wrong.append(f"{parts[0].client_order_id} left after the kill")
+
+    def judge(self) -> list[str]:
+        """What is wrong with all that happened."""
+        journal = open_journal(self._home / "tbot.sqlite")
+        with closing(journal):
+            journal.verify()
+            self.story.lives[-1] = attrs.evolve(self.story.lives[-1], last=journal.head[0])
+            self.story.events = list(journal.events())
+        wrong = [*self._wrong, *violations(self.story)]
+        closed = [event.kind for event in self.story.events].count(records.SESSION_CLOSED)
+        if not self.whole or closed != (not self._stopped) or (self._stopped and self.story.held):
+            wrong.append(f"the session did not come to its end, and {self.story.held} is held")
+        if Cause.UNRECONCILED in recall(self.story.events).causes:
+            wrong.append("the last life never was ready")
+        return wrong
+
+
+USUAL: Final = Scene(seed=0)
+APART: Final = Scene(seed=0, brackets=False)
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """Where a bot dies: in what kind of scene, at which passing at most, and what was asked of it before.
+
+    `asked` is done when the fourth fill has been booked: `kill` touches control/kill, else it is a request.
+    """
+
+    most: int = 1
+    asked: str = ""
+    scene: Scene = USUAL
+
+
+PLANS: Final[Mapping[str, Plan]] = {
+    "CP1": Plan(most=8),
+    "CP2": Plan(most=150),
+    "CP3": Plan(most=8),
+    "CP4": Plan(most=100),
+    "CP5": Plan(most=8),
+    "CP6": Plan(most=10),
+    "CP7": Plan(most=10),
+    "CP8": Plan(most=16),
+    "CP9": Plan(most=7),
+    "CP10": Plan(most=10),
+    "CP11": Plan(most=150),
+    "CP12": Plan(most=10),
+    "CP13": Plan(most=3),
+    "CP14": Plan(most=4, scene=APART),
+    "CP15": Plan(most=4, scene=APART),
+    "CP16": Plan(most=2, asked="kill", scene=Scene(seed=0, thin=True)),
+    "CP17": Plan(most=2, asked=Verb.STOP_FLATTEN.value),
+    "CP19": Plan(scene=Scene(seed=0, falls=True)),
+    "CP20": Plan(most=140),
+    "CP22": Plan(most=33),
+    "CP27": Plan(most=5),
+    "CP28": Plan(),
+}
+SEEDS: Final = (2, 3, 7, 46, 58, 72, 91)
+"""Short days with three symbols or more."""
+ASKED_AT: Final = 4
+
+
+class Doom:
+    """Kills at a passing of a point; what is asked of the bot before is done on the way."""
+
+    def __init__(self, play: Play, point: str, passing: int, asked: str = "") -> None:
+        self._play = play
+        self._point = point
+        self._left = passing
+        self._asked = asked
+        self._fills = 0
+
+    @property
+    def watched(self) -> set[str]:
+        """The points at which the bot has to wait."""
+        return {self._point, "CP12"} if self._asked else {self._point}
+
+    def __call__(self, point: str) -> bool:
+        """Whether the process dies here."""
+        if point == "CP12":
+            self._fills += 1
+            if self._fills == ASKED_AT and self._asked:
+                self._play.ask(self._asked)
+        self._left -= point == self._point and not (self._asked and self._fills < ASKED_AT)
+        return not self._left
+
+
+def killed(nursery: Nursery, home: Path, point: str, dice: random.Random) -> Play:
+    """A play whose bot was killed at a drawn passing of the point, once it has come to its end."""
+    plan = PLANS[point]
+    while True:
+        scene = attrs.evolve(plan.scene, seed=dice.choice(SEEDS), brackets=plan.scene.brackets and dice.random() < 0.5)
+        play = Play(nursery, scene, home / str(dice.random()))
+        if point == "CP27":  # in the restart after another death
+            assert play.live(["CP12"], Doom(play, "CP12", dice.randint(1, 8)))
+        doom = Doom(play, point, dice.randint(1, plan.most), plan.asked)
+        if play.live(doom.watched, doom):
+            play.wait(dice.uniform(0.5, 90.0))
+            assert not play.live()
+            return play
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "kills",
+    [pytest.param(2), pytest.param(20, marks=[pytest.mark.full, pytest.mark.timeout(600)])],
+    ids=["twice", "often"],
+)
+@pytest.mark.parametrize("point", PLANS)
+def test_f75_a_process_killed_at_a_crash_point_comes_again_and_trades_on(
+    point: str, kills: int, nursery: Nursery, memory: Path
+) -> None:
+    """SIGKILL at the point, at a drawn one of its passings: the next process becomes ready, the session comes to its
+    end, and every invariant holds of venue, journal and bot.
+    """
+    dice = random.Random(f"{point} {kills}")
+    for _ in range(kills):
+        play = killed(nursery, memory, point, dice)
+        assert play.judge() == [], (play.scene, play.passed[-1])
+
+
+@pytest.mark.slow
+def test_f75_a_harness_that_kills_nobody_sees_every_point_passed(nursery: Nursery, memory: Path) -> None:
+    """Each crash point is passed by a bot that lives on: none is killed at a place that is not there."""
+    passed = set[str]()
+    for scene in (Scene(seed=SEEDS[0], falls=True), Scene(seed=SEEDS[0], brackets=False)):
+        play = Play(nursery, scene, memory / str(scene.brackets))
+        assert not play.live([*PLANS])
+        assert play.judge() == []
+        passed.update(play.passed)
+    assert passed >= {*PLANS} - {"CP16", "CP27"}
+
+
+@pytest.mark.slow
+def test_f75_a_journal_that_is_gone_after_a_kill_is_seen(nursery: Nursery, memory: Path) -> None:
+    """A bot that comes again without the journal of the one before violates what it is judged by."""
+    play = Play(nursery, Scene(seed=SEEDS[0]), memory / "play")
+    doom = Doom(play, "CP12", 3)
+    assert play.live(doom.watched, doom)
+    for file in (memory / "play").glob("tbot.sqlite*"):
+        file.unlink()
+    assert not play.live()
+    assert {words.partition(":")[0] for words in play.judge()} >= {"I14"}
