@@ -30,11 +30,13 @@ from tbot_core.decide import Entrant, Rules
 from tbot_core.errors import PluginError, SettingsError
 from tbot_core.model import UNITS_PER_SHARE
 from tbot_core.plugins import catalogue, guard, lock
+from tbot_core.plugins.bounded import bounded
+from tbot_core.plugins.bounds import Bounds
 from tbot_core.plugins.catalogue import Listing
 from tbot_core.plugins.checks import risk_checks
 from tbot_core.plugins.failure import PluginFailure, refusal
 from tbot_core.plugins.loader import EVERY_EXTENSION, Loaded, Loader, build
-from tbot_core.plugins.recording import record_run
+from tbot_core.plugins.recording import record_failure, record_run
 from tbot_core.seams import disk, log
 from tbot_core.settings import Instance, Settings
 from tbot_core.settings.access import vault
@@ -67,6 +69,7 @@ class Assembly:
     failures: tuple[PluginFailure, ...]
     listings: tuple[Listing, ...]
     checks: tuple[tuple[str, RiskCheck], ...]
+    bounds: Bounds
     identity: str = ""
     notes: tuple[str, ...] = ()
     filters: Mapping[str, Filter] = attrs.field(factory=dict)
@@ -134,7 +137,7 @@ class Assembly:
         made = build(loaded, config, _context(self.settings, self.clock, loaded))
         if isinstance(made, PluginFailure):
             raise refusal((made,))
-        return made
+        return bounded(loaded.entry, made, self.bounds)
 
     def _entrant(self, rank: int, window: Window) -> Entrant:
         name = self.settings.strategies[rank]
@@ -172,10 +175,9 @@ def assemble(
         configuration.load(home, mode=mode, overrides=overrides, sources=sources)
     wanted, held = guard.held_back(named, listings, Instance.at(home).data, clock.now())
     loaded, failed = (loader := Loader()).offers(wanted, listings)
-    checks, silent = risk_checks(loader, loaded)
-    failures = (*held, *failed, *silent)
+    checks, silent = risk_checks(loader, loaded, bounds := _bounds(Instance.at(home), clock, mode))
     settings = configuration.load(home, mode=mode, declared=_declared(loaded), overrides=overrides, sources=sources)
-    _refuse(failures, mode)
+    _refuse(failures := (*held, *failed, *silent), mode)
     assembly = Assembly(
         settings=settings,
         calendar=ExchangeCalendar(weekdays=frozenset(settings.trading.trading_days)),
@@ -185,9 +187,18 @@ def assemble(
         failures=failures,
         listings=listings,
         checks=checks,
+        bounds=bounds,
         identity=_identity(settings),
     )
     return attrs.evolve(assembly, filters=_filters(assembly), notes=_notes(assembly, warnings))
+
+
+def _bounds(instance: Instance, clock: Clock, mode: Mode) -> Bounds:
+    """What goes wrong in a plugin ends a simulation, and nothing else."""
+    return Bounds(
+        strict=mode in SIMULATIONS,
+        record=lambda entry, failure: record_failure(instance.data, entry, failure, clock.now()),
+    )
 
 
 def _settle_first(named: list[tuple[str, str]], listings: tuple[Listing, ...], mode: Mode) -> None:

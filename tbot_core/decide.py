@@ -167,7 +167,7 @@ def propose(entrant: Entrant, rules: Rules, scan: Scan, market: Market) -> list[
     Symbols that screening denied have no proposals: they were decided before the bell.
     """
     dates = scan.dates
-    signals = _checked(entrant, scan.signals, market.bars)
+    signals = checked(entrant.name, entrant.window, scan.signals, market.bars)
     signals = _protected(signals.take(scan.screened.reasons[signals.cells] == Reason.ALLOWED), rules.exits, market.day)
     judged = judge(entrant, rules, signals, market)
     found: list[list[Proposal]] = [[] for _ in dates]
@@ -273,9 +273,8 @@ def _protected(signals: Signals, policy: ExitPolicy, day: Day) -> Signals:
     return attrs.evolve(signals, stop=np.where(missing, signals.price - signals.side * distance, signals.stop))
 
 
-def _checked(entrant: Entrant, signals: Signals, bars: Bars) -> Signals:
-    """The signals, if they are sane: a strategy that returns others is a broken plugin."""
-    window = entrant.window
+def checked(name: str, window: Window, signals: Signals, bars: Bars) -> Signals:
+    """The signals of a strategy, if they are sane; raises PluginError: one that returns others is a broken plugin."""
     away = signals.side * (signals.price - signals.stop)
     ahead = signals.side * (signals.target - signals.price)
     again = np.ones(len(signals), dtype=np.bool_)
@@ -293,7 +292,7 @@ def _checked(entrant: Entrant, signals: Signals, bars: Bars) -> Signals:
     for fault, rows in faults.items():
         if rows.any():
             raise PluginError(
-                f"Strategy {entrant.name} returned {int(rows.sum())} signal(s) with {fault}.",
-                f"Run `tbot plugins check {entrant.name}`, or take it off STRATEGY_SEQUENCE.",
+                f"Strategy {name} returned {int(rows.sum())} signal(s) with {fault}.",
+                f"Run `tbot plugins check {name}`, or take it off STRATEGY_SEQUENCE.",
             )
     return signals

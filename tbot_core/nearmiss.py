@@ -49,6 +49,8 @@ def near_misses(entrant: Entrant, bars: Bars, day: Day, candidates: Flags) -> li
     if not isinstance(entrant.strategy, Explains):
         return []
     triggers = entrant.strategy.triggers(bars, day)
+    if not triggers:
+        return []
     fired = np.logical_or.reduce([trigger.fires() for trigger in triggers]).any(axis=-1)
     shape = (*fired.shape, bars.close[..., entrant.window.entry : entrant.window.entry_end].shape[-1])
     if not shape[-1]:

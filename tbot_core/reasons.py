@@ -41,6 +41,7 @@ class Reason(IntEnum):
     VIX_UNKNOWN = 11, "The previous session's VIX close is unknown."
     SCREEN_DENIED = 12, "A filter plugin denied the symbol before the bell, in its own words."
     SCREEN_UNKNOWN = 13, "A filter plugin lacks data on the symbol before the bell."
+    SCREEN_FAILED = 14, "A plugin failed before the bell, so the symbol was not judged; unknown means deny."
 
     PRICE_LOW = 30, "The signal bar's close lies under MIN_PRICE."
     PRICE_HIGH = 31, "The signal bar's close lies above MAX_PRICE."
@@ -52,6 +53,7 @@ class Reason(IntEnum):
     REL_VOLUME_UNKNOWN = 37, "Volume of the same minutes of previous sessions is unknown."
     FILTER_DENIED = 38, "A filter plugin denied the signal, in its own words."
     FILTER_UNKNOWN = 39, "A filter plugin lacks data on the signal."
+    FILTER_FAILED = 40, "A filter plugin failed, so the signal was not judged; unknown means deny."
     SIGNAL_TOO_LATE = 41, "The signal's bar is no longer the latest closed one."
     SHORT_DISABLED = 42, "SHORT_TYPE of the strategy is disabled."
     SHORT_RESTRICTED = 43, "A low at or under 0.9 x previous close, today or yesterday, restricts short sales."

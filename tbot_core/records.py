@@ -48,6 +48,7 @@ REPLACE_REQUESTED = "replace_requested"
 RISK = "risk"
 WINDOW_CLOSED = "window_closed"
 STOPPED = "stopped"
+PLUGIN_FAILED = "plugin_failed"
 GAP = "gap"
 
 Payload = dict[str, Any]

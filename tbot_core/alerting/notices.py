@@ -141,6 +141,13 @@ class Watch:
                 deed = "buy" if payload["buy"] else "sell"
                 which = f"{deed} {payload['quantity']} {payload['symbol']}, {payload['said']}"
                 yield _routine(f"An order at the broker is not tbot's: {which}.")
+            case _:
+                yield from self._failed(kind, payload)
+
+    def _failed(self, kind: str, payload: Mapping[str, Any]) -> Iterator[Notice]:
+        match kind:
+            case records.PLUGIN_FAILED if payload["off"] or self._wanted.failures:
+                yield _plugin(payload)
             case records.REQUEST_REFUSED if self._wanted.failures:
                 yield _routine(f"The request {payload['name']} was refused: {payload['words']}")
             case "busted" | "corrected" if self._wanted.failures:
@@ -213,6 +220,13 @@ def _routine(what: str, command: str = STATUS) -> Notice:
 
 def _critical(what: str) -> Notice:
     return Notice(key="", urgency=Urgency.CRITICAL, what=what)
+
+
+def _plugin(payload: Mapping[str, Any]) -> Notice:
+    kind, _, name = payload["plugin"].partition("/")
+    what = f"The {kind} {name} failed" + (" and is off to the session's end" if payload["off"] else "")
+    tell = _critical if payload["off"] else _routine
+    return attrs.evolve(tell(f"{what}: {payload['error']}"), command=f"tbot plugins info {payload['plugin']}")
 
 
 def _urgency(grave: bool) -> Urgency:  # noqa: FBT001  -- the one thing it is asked

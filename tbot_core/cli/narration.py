@@ -66,6 +66,8 @@ class Narrator:
                 weight, text = "risk", _risk(payload)
             case records.STATE | records.REQUEST | records.REQUEST_REFUSED:
                 weight, text = "risk", _asked(entry.kind, payload)
+            case records.PLUGIN_FAILED:
+                weight, text = "risk", _plugin(payload)
             case records.DECISION if payload["reason"] != "ALLOWED":
                 weight, text = "denial", _denied(payload)
             case records.WINDOW_CLOSED:
@@ -123,6 +125,11 @@ def _asked(kind: str, payload: Mapping[str, Any]) -> str:
         return f"control/{payload['name']} is not obeyed: {payload['words']}"
     word = "" if payload["there"] else "no longer "
     return f"State {payload['state']}: {word}{Cause[payload['cause']].value}"
+
+
+def _plugin(payload: Mapping[str, Any]) -> str:
+    off = "; it is off to the session's end" if payload["off"] else ""
+    return f"Plugin {payload['plugin']} failed: {payload['error']}{off}"
 
 
 def _closed(payload: Mapping[str, Any]) -> str:

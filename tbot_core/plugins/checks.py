@@ -6,26 +6,26 @@ from typing import TYPE_CHECKING
 
 from tbot_core.errors import PluginError
 from tbot_core.plugins.failure import PluginFailure
-from tbot_core.seams import log
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tbot_core.contracts import RiskCheck
     from tbot_core.model import Order
+    from tbot_core.plugins.bounds import Bounds
     from tbot_core.plugins.catalogue import Entry
     from tbot_core.plugins.loader import Loaded, Loader
 
-_log = log.logger(__name__)
 _REMEDY = "Mend or uninstall the plugin, or take it out of the settings."
 
 
 def risk_checks(
-    loader: Loader, loaded: Sequence[Loaded]
+    loader: Loader, loaded: Sequence[Loaded], bounds: Bounds
 ) -> tuple[tuple[tuple[str, RiskCheck], ...], tuple[PluginFailure, ...]]:
     """The (plugin's name, check) pairs of all loaded plugins in order, and the failures of those that gave none.
 
-    A check that raises, or answers anything but None or a sentence, fails with PluginError: the order is denied.
+    A check that raises, takes too long, or answers anything but None or a sentence, fails with PluginError: the order
+    is denied. One that is switched off is not asked any more, and denies.
     """
     checks, failures, asked = [], [], set()
     for it in loaded:
@@ -38,7 +38,7 @@ def risk_checks(
         except (Exception, SystemExit) as fault:  # noqa: BLE001  -- the border of plugin load
             failures.append(PluginFailure.of(it.entry, "risk_checks", fault))
         else:
-            checks += [(it.entry.name, _guarded(it.entry, check)) for check in functions]
+            checks += [(it.entry.name, _guarded(it.entry, check, bounds)) for check in functions]
     return tuple(checks), tuple(failures)
 
 
@@ -48,18 +48,14 @@ def _function(answer: object) -> RiskCheck:
     return answer
 
 
-def _guarded(entry: Entry, check: RiskCheck) -> RiskCheck:
+def _guarded(entry: Entry, check: RiskCheck, bounds: Bounds) -> RiskCheck:
     def guarded(order: Order) -> str | None:
-        try:
-            answer: object = check(order)
-        except (Exception, SystemExit) as fault:  # noqa: BLE001  -- a call into a plugin that must end in a decision
-            failure = PluginFailure.of(entry, "risk_checks", fault)
-            _log.error(
-                "plugin.failed", plugin=f"{entry.kind}/{entry.name}", phase=failure.phase, traceback=failure.trace
-            )
-            raise PluginError(failure.error, _REMEDY) from None
-        if answer is None or (isinstance(answer, str) and answer.strip()):
-            return answer
-        raise PluginError(f"It answered {type(answer).__name__}, neither None nor a sentence.", _REMEDY)
+        return bounds.call(entry, "check", lambda: _answer(check(order)))
 
     return guarded
+
+
+def _answer(answer: object) -> str | None:
+    if answer is None or (isinstance(answer, str) and answer.strip()):
+        return answer
+    raise PluginError(f"It answered {type(answer).__name__}, neither None nor a sentence.", _REMEDY)

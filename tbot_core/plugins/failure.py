@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tbot_core.plugins.catalogue import Entry
 
 Phase = Literal[
-    "find", "import", "register", "offer", "validate", "config", "create", "risk_checks", "observe", "probe"
+    "find", "import", "register", "offer", "validate", "config", "create", "risk_checks", "observe", "probe", "run"
 ]
 
 _WORDS: Final[dict[Phase, str]] = {
@@ -27,6 +27,7 @@ _WORDS: Final[dict[Phase, str]] = {
     "risk_checks": "its risk check cannot be had",
     "observe": "it failed as an observer",
     "probe": "it could not be tried",
+    "run": "it failed in a run",
 }
 _LONGEST: Final = 500
 

@@ -7,18 +7,22 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from tbot_core.errors import AccessError
 from tbot_core.plugins import records
 from tbot_core.plugins.probe import Outcome
 from tbot_core.plugins.trial import describe
+from tbot_core.seams import log
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import datetime
     from pathlib import Path
 
-    from tbot_core.plugins.catalogue import Listing
+    from tbot_core.plugins.catalogue import Entry, Listing
     from tbot_core.plugins.failure import PluginFailure
     from tbot_core.plugins.loader import Loaded
+
+_log = log.logger(__name__)
 
 
 def record_run(
@@ -36,6 +40,15 @@ def record_run(
     outcomes = [it for it in _outcomes(loaded, failures, listings) if known.differs(it)]
     if outcomes:
         records.write(folder, records.updated(known, outcomes, now))
+
+
+def record_failure(folder: Path, entry: Entry, failure: PluginFailure, now: datetime) -> None:
+    """Record in a data folder that a call failed in a run; a folder that cannot be written is a warning."""
+    known = records.read(folder)
+    try:
+        records.write(folder, records.failed(known, failure, entry, now))
+    except AccessError as fault:
+        _log.warning("plugin.failure_not_recorded", error=fault.message)
 
 
 def _outcomes(

@@ -36,6 +36,7 @@ class Record:
     """One plugin's last result: when it was seen, of which files, and its description or failure.
 
     `crash` is the last failure in words, also of other files and when a later result was sound; `crashed` says when.
+    `failures` counts the calls that failed in runs.
     """
 
     files: str
@@ -45,6 +46,7 @@ class Record:
     error: str = ""
     crashed: str = ""
     crash: str = ""
+    failures: int = 0
 
     @property
     def needs(self) -> PluginNeeds | None:
@@ -90,6 +92,17 @@ def updated(records: Records, outcomes: Iterable[Outcome], now: datetime) -> Rec
         key = _key(it.entry)
         results[key] = _result(it, fingerprint(it.entry), seen, results.get(key))
     return attrs.evolve(records, results=results)
+
+
+def failed(records: Records, failure: PluginFailure, entry: Entry, now: datetime) -> Records:
+    """The records with one more failure in a run of a plugin; of one that nothing is recorded of, nothing is."""
+    key = _key(entry)
+    before = records.results.get(key)
+    if before is None:
+        return records
+    seen = now.isoformat(timespec="seconds").replace("+00:00", "Z")
+    after = attrs.evolve(before, crash=failure.reason, crashed=seen, failures=before.failures + 1)
+    return attrs.evolve(records, results={**records.results, key: after})
 
 
 def write(folder: Path, records: Records) -> None:
@@ -159,6 +172,7 @@ def _result(outcome: Outcome, files: str, seen: str, before: Record | None) -> R
         error=failure.error if failure else "",
         crashed=seen if failure else crashed,
         crash=failure.reason if failure else crash,
+        failures=before.failures if before else 0,
     )
 
 
@@ -171,6 +185,7 @@ def _results(document: Mapping[str, Any]) -> dict[str, Record]:
 def _record(document: Mapping[str, Any]) -> Record:
     record = Record(**document)
     texts = (record.files, record.seen, record.phase, record.error, record.crashed, record.crash)
-    if not all(isinstance(text, str) for text in texts) or not isinstance(record.description, dict | None):
+    sound = all(isinstance(text, str) for text in texts) and isinstance(record.failures, int)
+    if not sound or not isinstance(record.description, dict | None):
         raise TypeError("a result has values of a wrong type")
     return record

@@ -18,7 +18,7 @@ from tbot_core.errors import AccessError
 from tbot_core.execution import Minutes
 from tbot_core.exits import STOPS
 from tbot_core.model import Leg, OrderState, RiskState
-from tbot_core.runner.recalling import Recall
+from tbot_core.runner.recalling import Recall, failures
 from tbot_core.runner.requests import Requests
 from tbot_core.runner.session import SessionRun, Trading
 from tbot_core.seams import log
@@ -129,6 +129,7 @@ class MarketSession:
         found.settle()
         self.tender.foreign = found.foreign
         self.run.decided = found.decided
+        self._trading.bounds.restore(failures(self._past))
 
     async def _reconcile(self) -> None:
         """Before anything else the account is read; until that has worked once, nothing is entered."""

@@ -17,11 +17,13 @@ from tbot_core.contracts import BrokerEvent
 from tbot_core.decide import Proposal
 from tbot_core.model import Leg, OrderState, RiskState, Side
 from tbot_core.orders import BROKER_WORDS, OrderEvent, OrderRecord, advance
+from tbot_core.plugins.bounds import Lost
 from tbot_core.reasons import Reason
 from tbot_core.signals import Exits
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
 
     from tbot_core.desk import Desk
     from tbot_core.execution import Execution
@@ -145,6 +147,11 @@ class Recall:
                 standing.state = max(standing.state, RiskState.DEFENSE)
             case ["exit-only"]:
                 standing.state = max(standing.state, RiskState.EXIT_ONLY)
+
+
+def failures(events: Iterable[Event]) -> list[tuple[datetime, Lost]]:
+    """The calls into plugins that failed, and when."""
+    return [(event.applied, Lost(**event.payload)) for event in events if event.kind == records.PLUGIN_FAILED]
 
 
 def proposal_of(payload: Mapping[str, Any], row: int) -> Proposal:

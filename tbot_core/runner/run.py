@@ -26,6 +26,7 @@ from tbot_core.runner import resuming
 from tbot_core.runner.asked import Asked
 from tbot_core.runner.course import PAPER, Course, install_id, paper, request_document, simulation, summarise
 from tbot_core.runner.pacing import AsTheClockGoes, AtOnce, Pace, Scaled, Stopped
+from tbot_core.runner.recalling import failures
 from tbot_core.runner.session import SessionRun, Trading
 from tbot_core.seams import chance, log
 from tbot_core.summary import Summary
@@ -162,6 +163,7 @@ class _Run:
                 _log.warning("window.missed_bell", session=source.session.date, sentence=sentence)
             self._session = SessionRun(trading, source, entrants, atoms_of(equity), late)
             if self._paper:
+                trading.bounds.repeat(failures(self._journal.events(after, kind=records.PLUGIN_FAILED)))
                 folder = self._plan.assembly.settings.instance.control
                 self._asked = Asked(self._session, self._journal, self._clock, folder, self._plan.kill, after)
             await self._session.trade()
@@ -229,6 +231,7 @@ class _Run:
             tell=self._tell,
             watch=self._watcher.minute,
             checks=assembly.checks,
+            bounds=assembly.bounds,
         )
 
     async def _wait(self, moment: datetime) -> None:

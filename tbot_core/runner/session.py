@@ -18,6 +18,7 @@ from tbot_core.journal import Entry, Journal
 from tbot_core.model import dollars_of
 from tbot_core.nearmiss import near_misses
 from tbot_core.orders import Naming
+from tbot_core.plugins.bounds import Bounds, Lost, Sitting
 from tbot_core.reasons import BY_CODE, Reason
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Trading:
     tell: Callable[[Sequence[Entry]], None]
     watch: Callable[[SessionRun, int], None]
     checks: tuple[tuple[str, RiskCheck], ...] = ()
+    bounds: Bounds = attrs.field(factory=lambda: Bounds(strict=True))
 
 
 class SessionRun:
@@ -72,6 +74,9 @@ class SessionRun:
         self._flattening = False
         self.decided: set[str] = set()
         self._screened: dict[str, Judged] = {}
+        self._opened: list[Entry] | None = None
+        journal = trading.journal
+        trading.bounds.open_session(Sitting(clock=trading.clock, tell=self._lost, repeating=lambda: journal.repeating))
 
     async def trade(self) -> None:
         """Trade the whole session; when it returns, everything is closed and written down."""
@@ -142,13 +147,22 @@ class SessionRun:
             venue.open_session(session, self.source.symbols, dollars_of(portfolio.cash_atoms))
         await self.execution.read_account()
         entries = [self.execution.entry(records.SESSION_OPENED, self._opening(dollars_of(portfolio.opening_atoms)))]
+        self._opened = entries
         for entrant in self.entrants:
             judged = screen(entrant, trading.rules, self.source.day, self.source.symbols, session.minutes)
             self._screened[entrant.name] = judged
             payload = {"strategy": entrant.name, "candidates": self.candidates(entrant), "reasons": reasons(judged)}
             entries.append(self.execution.entry(records.SCREENED, payload))
-        if not again:
-            self.execution.write(*entries)
+        self._opened = None
+        self.execution.write(*(one for one in entries if not again or one.kind == records.PLUGIN_FAILED))
+
+    def _lost(self, lost: Lost) -> None:
+        """A call into a plugin failed; what fails before the bell is written down behind it."""
+        entry = self.execution.entry(records.PLUGIN_FAILED, attrs.asdict(lost))
+        if self._opened is None:
+            self.execution.write(entry)
+        else:
+            self._opened.append(entry)
 
     def _opening(self, equity: Decimal) -> dict[str, Any]:
         windows = {one.name: attrs.asdict(one.window) for one in self.entrants}

@@ -115,6 +115,10 @@ def test_a_part_of_an_entry_is_told_when_its_rest_is_cancelled() -> None:
          "An order at the broker is not tbot's: sell 5 ACME, acknowledged.", Urgency.ROUTINE),
         (records.REQUEST_REFUSED, {"name": "arm", "words": "it is another's."},
          "The request arm was refused: it is another's.", Urgency.ROUTINE),
+        (records.PLUGIN_FAILED, {"plugin": "filter/mine", "error": "judge: it hangs.", "off": False},
+         "The filter mine failed: judge: it hangs.", Urgency.ROUTINE),
+        (records.PLUGIN_FAILED, {"plugin": "strategy/open", "error": "scan: it hangs.", "off": True},
+         "The strategy open failed and is off to the session's end: scan: it hangs.", Urgency.CRITICAL),
         ("busted", {"words": "clearly erroneous"},
          "The broker says of an execution that it is busted: clearly erroneous", Urgency.ROUTINE),
     ],
@@ -146,6 +150,7 @@ def test_notify_settings_drop_what_they_name() -> None:
     story.event("rejected", {"words": ""}, "r")
     story.event(records.REQUEST_REFUSED, {"name": "arm", "words": "no."})
     story.event("busted", {"words": ""})
+    story.event(records.PLUGIN_FAILED, {"plugin": "filter/mine", "error": "", "off": False})
     assert story.said == []
     story.cause(Cause.LOGIN)
     assert [one.urgency for one in story.standing().values()] == [Urgency.CRITICAL]

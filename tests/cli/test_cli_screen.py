@@ -295,3 +295,13 @@ def test_a_terminal_that_has_hung_up_stops_no_run(tmp_path: Path) -> None:
         with live:
             outcome = asyncio.run(run(plan, live.watcher))
     assert (outcome.stopped, outcome.summary.sessions) == (False, 1)
+
+
+def test_f91_a_plugin_that_failed_is_told_to_whoever_looks_on() -> None:
+    """Its name, its words, and whether it is off."""
+    payload = {"plugin": "strategy/open", "error": "scan: it hangs.", "off": True}
+    (line,) = Narrator().follow([Entry(kind="plugin_failed", payload=payload, time=MORNING)])
+    assert (line.weight, line.text) == (
+        "risk",
+        "Plugin strategy/open failed: scan: it hangs.; it is off to the session's end",
+    )

@@ -13,6 +13,7 @@ from tbot_core.clock import ManualClock
 from tbot_core.contracts import Plugin, RunInfo
 from tbot_core.errors import PluginError
 from tbot_core.hookspecs import hookimpl
+from tbot_core.plugins.bounds import Bounds
 from tbot_core.plugins.catalogue import Entry
 from tbot_core.plugins.checks import risk_checks
 from tbot_core.plugins.loader import Loaded, Loader
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 RUN = RunInfo(run_id="r1", mode="replay")
 ORDER: Any = object()
+STRICT = Bounds(strict=True)
 CLOCK = ManualClock(dt.datetime(2026, 1, 5, tzinfo=dt.UTC))
 
 
@@ -191,7 +193,7 @@ def test_risk_checks_pass_or_deny() -> None:
     """Each plugin's check keeps its answer, under the plugin's name, in the order given."""
     loader = Loader()
     yes, no = Checks(lambda _order: None), Checks(lambda _order: "Not on Fridays.")
-    checks, failures = risk_checks(loader, registered(loader, a=yes, b=no, c=Recorder("c", []), d=no))
+    checks, failures = risk_checks(loader, registered(loader, a=yes, b=no, c=Recorder("c", []), d=no), STRICT)
     assert failures == ()
     assert [(name, check(ORDER)) for name, check in checks] == [("a", None), ("b", "Not on Fridays.")]
 
@@ -200,16 +202,16 @@ def test_risk_checks_pass_or_deny() -> None:
 def test_any_other_answer_denies(answer: object) -> None:
     """Neither None nor a sentence is no permission."""
     loader = Loader()
-    ((_, check),), _ = risk_checks(loader, registered(loader, a=Checks(lambda _order: answer)))
-    with pytest.raises(PluginError, match=r"^It answered \w+, neither None nor a sentence\."):
+    ((_, check),), _ = risk_checks(loader, registered(loader, a=Checks(lambda _order: answer)), STRICT)
+    with pytest.raises(PluginError, match=r"^check: It answered \w+, neither None nor a sentence\."):
         check(ORDER)
 
 
 def test_a_failing_check_denies_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """An exception in a check, or an exit, is a failure of the plugin in its words, which denies the order."""
     loader = Loader()
-    ((_, check),), _ = risk_checks(loader, registered(loader, a=Checks(lambda _order: 1 / 0)))
-    with pytest.raises(PluginError, match=r"^ZeroDivisionError: division by zero Mend or uninstall the plugin"):
+    ((_, check),), _ = risk_checks(loader, registered(loader, a=Checks(lambda _order: 1 / 0)), STRICT)
+    with pytest.raises(PluginError, match=r"^check: ZeroDivisionError: division by zero `tbot plugins info`"):
         check(ORDER)
     assert "ZeroDivisionError" in caplog.text
 
@@ -220,7 +222,7 @@ def test_a_failing_check_denies_and_is_logged(caplog: pytest.LogCaptureFixture) 
 def test_a_plugin_whose_check_cannot_be_had_is_a_failure(offer: object, words: str) -> None:
     """The failure names the phase, so that a run which needs the limit can refuse."""
     loader = Loader()
-    checks, (failure,) = risk_checks(loader, registered(loader, a=Checks(offer)))
+    checks, (failure,) = risk_checks(loader, registered(loader, a=Checks(offer)), STRICT)
     assert checks == ()
     assert failure.phase == "risk_checks"
     assert words in failure.error

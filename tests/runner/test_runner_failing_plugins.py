@@ -1,0 +1,187 @@
+"""Paper trading with plugins that fail or hang: their entries are missed, exits go on, and a repeat says the same."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+from tbot_core import records
+from tbot_core.assembly import assemble
+from tbot_core.cli.run import furnish
+from tbot_core.clock import ManualClock, SystemClock
+from tbot_core.contracts import FeedRequest
+from tbot_core.errors import PluginError
+from tbot_core.journal import read_journal
+from tbot_core.plugins import records as known
+from tbot_core.plugins.bounds import FAILURES
+from tbot_core.runner.run import Outcome, Plan, Watcher, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tbot_core.assembly import Assembly
+    from tbot_core.journal import Event
+    from tbot_core.runner.session import SessionRun
+
+MORNING = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
+BELL = dt.datetime(2026, 11, 24, 14, 30, tzinfo=dt.UTC)
+MINUTE = dt.timedelta(minutes=1)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """An instance with the demo's settings."""
+    furnish(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def _quiet_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    with caplog.at_level(logging.INFO):
+        yield
+
+
+class Spoilt:
+    """A plugin's object that does one thing otherwise, `times` times, after `sound` calls."""
+
+    def __init__(self, inner: Any, name: str, deed: Callable[[], Any], *, sound: int = 0, times: int = 99) -> None:
+        self._inner, self._name, self._deed = inner, name, deed
+        self._sound, self._times = sound, times
+        self.calls = 0
+        for part in ("scan", "screen", "judge", "triggers"):
+            if hasattr(inner, part):
+                setattr(self, part, partial(self._do, part))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def _do(self, name: str, *arguments: Any) -> Any:
+        if name == self._name:
+            self.calls += 1
+            if self._sound < self.calls <= self._sound + self._times:
+                return self._deed()
+        return getattr(self._inner, name)(*arguments)
+
+
+def spoil(assembly: Assembly, pair: tuple[str, str], make: Callable[[Any], Spoilt]) -> Assembly:
+    """The assembly with one plugin's object replaced."""
+    loaded = []
+    for one in assembly.loaded:
+        if (one.entry.kind, one.entry.name) == pair:
+            create = one.plugin.create
+            spoilt = lambda config, context, create=create: make(create(config, context))  # noqa: E731
+            loaded.append(attrs.evolve(one, plugin=attrs.evolve(one.plugin, create=spoilt)))
+        else:
+            loaded.append(one)
+    changed = attrs.evolve(assembly, loaded=tuple(loaded), placed={})
+    filters = {one.entry.name: one for one in loaded if one.entry.kind == "filter"}
+    return attrs.evolve(changed, filters={name: changed.build(filters[name]) for name in assembly.filters})
+
+
+def trade(
+    home: Path, now: dt.datetime, pair: tuple[str, str], make: Callable[[Any], Spoilt], until: dt.datetime | None = None
+) -> tuple[Outcome, list[Event]]:
+    """Trade a session on paper with one plugin spoilt, to its end or until a moment."""
+    clock = ManualClock(now)
+    assembly = spoil(assemble(home, "paper", clock), pair, make)
+    plan = Plan(assembly=assembly, request=FeedRequest(kind="live"), wall=clock, once=True, watch_s=1.0)
+
+    def minute(session: SessionRun, index: int) -> None:
+        if until == session.session.moment(index + 1):
+            plan.stop.set()
+
+    outcome = asyncio.run(run(plan, Watcher(minute=minute)))
+    journal = read_journal(outcome.journal)
+    found = list(journal.events())
+    journal.close()
+    return outcome, found
+
+
+def lost(events: list[Event]) -> list[tuple[str, str, bool]]:
+    """The failures of plugins that the journal tells of."""
+    kinds = [event.payload for event in events if event.kind == records.PLUGIN_FAILED]
+    return [(one["plugin"], one["call"], one["off"]) for one in kinds]
+
+
+def broken() -> Any:
+    """A fault of the plugin."""
+    raise ZeroDivisionError("theirs")
+
+
+def stuck() -> Any:
+    """A plugin that never comes back."""
+    while True:
+        pass
+
+
+OPEN = ("strategy", "open")
+pytestmark = pytest.mark.slow  # each trades whole sessions
+
+
+def test_f91_a_strategy_that_raises_never_stops_an_exit(home: Path) -> None:
+    """It fails while its positions are held: it is off after three times, and they are closed by their rules."""
+    outcome, events = trade(home, MORNING, OPEN, lambda inner: Spoilt(inner, "scan", broken, sound=6))
+    assert lost(events) == [("strategy/open", "scan", False)] * (FAILURES - 1) + [("strategy/open", "scan", True)]
+    failed = next(event.applied for event in events if event.kind == records.PLUGIN_FAILED)
+    mine = [trade for trade in outcome.summary.trades if trade.strategy == "open"]
+    assert any(trade.entry_time < failed < trade.exit_time for trade in mine)
+    assert not any(trade.entry_time > failed + MINUTE for trade in mine)
+    assert {trade.strategy for trade in outcome.summary.trades} > {"open"}
+    assert outcome.open == ()
+    results = known.read(home / "data").results
+    (record,) = [one for key, one in results.items() if key.startswith("strategy/open/")]
+    assert (record.failures, record.crash) == (FAILURES, "it failed in a run: scan: ZeroDivisionError: theirs")
+
+
+def test_f92_a_session_with_a_hang_is_repeated_as_it_was(home: Path) -> None:
+    """A scan was interrupted; repeated, when the strategy would answer at once, the session says the same again."""
+    make: Callable[[Any], Spoilt] = lambda inner: Spoilt(inner, "scan", stuck, sound=2, times=1)  # noqa: E731
+    until = BELL + 29 * MINUTE
+    _, before = trade(home, MORNING, OPEN, make, until=until)
+    assert lost(before) == [("strategy/open", "scan", False)]
+    outcome, after = trade(
+        home, until + dt.timedelta(seconds=5), OPEN, lambda inner: Spoilt(inner, "scan", stuck, times=0)
+    )
+    assert lost(after) == lost(before)
+    assert [event.hash for event in after[: len(before)]] == [event.hash for event in before]
+    assert not outcome.stopped
+
+
+@pytest.mark.parametrize(("call", "code"), [("judge", "FILTER_FAILED"), ("screen", "SCREEN_FAILED")])
+def test_f91_a_filter_that_raises_lets_nothing_in(home: Path, call: str, code: str) -> None:
+    """Unknown means deny, with its own reason code; the session goes on."""
+    filters = ("filter", "price_volume")
+    outcome, events = trade(home, MORNING, filters, lambda inner: Spoilt(inner, call, broken))
+    assert outcome.summary.trades == ()
+    assert len(lost(events)) == FAILURES
+    screened = [event.payload["reasons"].keys() for event in events if event.kind == records.SCREENED]
+    denials = [event.payload["reason"] for event in events if event.kind == records.DECISION]
+    assert {code} == (set(denials) if call == "judge" else {one for keys in screened for one in keys})
+    kinds = [event.kind for event in events]
+    assert kinds.index(records.SESSION_OPENED) < kinds.index(records.PLUGIN_FAILED)
+
+
+def test_f91_a_failing_screen_is_repeated_as_it_was(home: Path) -> None:
+    """What failed before the bell stands behind the session's opening, and is said again there."""
+    filters = ("filter", "price_volume")
+    make: Callable[[Any], Spoilt] = lambda inner: Spoilt(inner, "screen", broken, times=1)  # noqa: E731
+    until = BELL + 29 * MINUTE
+    trade(home, MORNING, filters, make, until=until)
+    _, events = trade(
+        home, until + dt.timedelta(seconds=5), filters, lambda inner: Spoilt(inner, "screen", broken, times=0)
+    )
+    assert lost(events) == [("filter/price_volume", "screen", False)]
+
+
+def test_f91_a_failing_strategy_ends_a_simulation_with_a_sentence(home: Path) -> None:
+    """There nothing is at stake, so the fault is said at once and nothing is traded without the strategy."""
+    assembly = spoil(assemble(home, "demo", SystemClock()), OPEN, lambda inner: Spoilt(inner, "scan", broken))
+    with pytest.raises(PluginError, match=r"The strategy open .* failed: it failed in a run: scan: ZeroDivisionError"):
+        asyncio.run(run(Plan(assembly=assembly, request=FeedRequest(kind="demo"), wall=SystemClock()), Watcher()))
