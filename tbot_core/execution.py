@@ -88,6 +88,11 @@ class Execution:
         self._since: dict[str, float] = {}
         self.questions: dict[str, None] = {}
 
+    @property
+    def journal(self) -> Journal:
+        """What all this is written into."""
+        return self._journal
+
     def write(self, *entries: Entry) -> None:
         """Write events down, then tell the observers."""
         self._journal.append(entries)

@@ -16,6 +16,8 @@ import attrs
 
 TICKS_PER_DOLLAR: Final = 10_000
 UNITS_PER_SHARE: Final = 1_000_000
+CURRENCY: Final = "USD"
+"""What all money here is counted in."""
 ATOMS_PER_DOLLAR: Final = TICKS_PER_DOLLAR * UNITS_PER_SHARE
 ATOMS_PER_CENT: Final = ATOMS_PER_DOLLAR // 100
 
@@ -187,7 +189,7 @@ class Account:
     equity: Decimal
     cash: Decimal
     buying_power: Decimal | None = None
-    currency: str = "USD"
+    currency: str = CURRENCY
     margin: bool = True
 
 

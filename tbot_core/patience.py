@@ -10,7 +10,7 @@ import attrs
 
 from tbot_core.contracts import Finds
 from tbot_core.errors import BrokerError, Unavailable
-from tbot_core.model import Leg
+from tbot_core.model import CURRENCY, Leg
 from tbot_core.seams import chance
 
 if TYPE_CHECKING:
@@ -116,12 +116,12 @@ class Paced:
 
     async def connect(self) -> Account:
         """Log in; what is left of the limit is for that."""
-        return await self._heard(self._broker.connect())
+        return _in_dollars(await self._heard(self._broker.connect()))
 
     async def account(self) -> Account:
         """Cash, equity and buying power now."""
         await self._turn(Urgency.READING, "the account")
-        return await self._heard(self._broker.account())
+        return _in_dollars(await self._heard(self._broker.account()))
 
     async def submit(self, order: Order, permit: Permit) -> None:
         """Hand an order over."""
@@ -146,7 +146,9 @@ class Paced:
     async def snapshot(self, since: datetime) -> Snapshot:
         """Everything at the account."""
         await self._turn(Urgency.READING, "the account")
-        return await self._heard(self._broker.snapshot(since))
+        snapshot = await self._heard(self._broker.snapshot(since))
+        _in_dollars(snapshot.account)
+        return snapshot
 
     async def find(self, client_order_id: str) -> OrderReport | None:
         """One order, where the broker can be asked for it."""
@@ -180,3 +182,11 @@ class Paced:
             if fault.retry_after_s:
                 self._budget.hold(fault.retry_after_s, self._clock.monotonic())
             raise
+
+
+def _in_dollars(account: Account) -> Account:
+    """The account; raises Unavailable for one that is told in another currency, which no figure here is."""
+    if account.currency != CURRENCY:
+        words = f"The account {account.account_id} was told in {account.currency}, and money is counted in {CURRENCY}."
+        raise Unavailable(words, f"Nothing of the reading was believed. Trade with an account kept in {CURRENCY}.")
+    return account

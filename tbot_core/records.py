@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tbot_core.actions import Decision, Replace
-    from tbot_core.contracts import BrokerEvent, OrderReport
+    from tbot_core.contracts import Activity, BrokerEvent, OrderReport
     from tbot_core.decide import Finding
-    from tbot_core.model import RiskState
+    from tbot_core.model import Account, RiskState
     from tbot_core.risk import RiskChange
     from tbot_core.states import Cause
 
@@ -41,6 +41,8 @@ STATE = "state"
 FOREIGN_ORDER = "foreign_order"
 FOREIGN_HOLDING = "foreign_holding"
 ADJUSTMENT = "adjustment"
+ACTIVITY = "activity"
+STATEMENT = "statement"
 REQUEST = "request"
 REQUEST_REFUSED = "request_refused"
 CANCEL_REQUESTED = "cancel_requested"
@@ -166,8 +168,27 @@ def report_payload(report: OrderReport) -> Payload:
         "buy": report.buy,
         "quantity": str(report.quantity),
         "filled": str(report.filled),
+        "paid": str(_paid(report)),
         "said": report.kind,
     }
+
+
+def activity_payload(activity: Activity) -> Payload:
+    """What moved money or shares without an order."""
+    return {
+        "activity": activity.kind,
+        "activity_id": activity.activity_id,
+        "symbol": activity.symbol,
+        "quantity": str(activity.quantity),
+        "cash": str(activity.cash),
+        "time": activity.time.isoformat(),
+        "words": activity.words,
+    }
+
+
+def statement_payload(account: Account, ours: Decimal | None) -> Payload:
+    """The cash of an account, and what the ledger has of it; None where the ledger begins with this."""
+    return {"cash": str(account.cash), "ours": _optional(ours), "currency": account.currency}
 
 
 def state_payload(cause: Cause, state: RiskState, *, there: bool, words: str) -> Payload:
@@ -215,6 +236,14 @@ def window_payload(
 ) -> Payload:
     """A window's end: candidates, triggers, the near misses, closest first, and symbols without their first bar."""
     return {"strategy": strategy, **counts, "near_misses": list(near), "bad_prints": list(bad_prints)}
+
+
+def _paid(report: OrderReport) -> Decimal:
+    """What an order's executions have added to cash: as they are named, else at the broker's average."""
+    sign = -1 if report.buy else 1
+    paid = sum((sign * fill.quantity * fill.price - fill.fees for fill in report.fills), Decimal(0))
+    unnamed = report.filled - sum((fill.quantity for fill in report.fills), Decimal(0))
+    return paid + sign * unnamed * (report.average_price or Decimal(0))
 
 
 def _optional(value: Decimal | ExitReason | None) -> str | None:

@@ -16,6 +16,7 @@ import attrs
 from tbot_core import records
 from tbot_core.contracts import Finds, Snapshot
 from tbot_core.errors import BrokerError
+from tbot_core.ledger.booking import booked
 from tbot_core.model import Fill, OrderState, price_of, quantity_of
 from tbot_core.orders import IN_DOUBT
 from tbot_core.reconcile import Books, Difference, Findings, Verdict, agree, compare, told
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from tbot_core.conditions import Conditions
     from tbot_core.desk import Desk
     from tbot_core.execution import Execution
+    from tbot_core.model import Account
     from tbot_core.portfolio import Position
 
 IN_FLIGHT_S: Final = 2.0
@@ -70,6 +72,8 @@ class Tender:
         self._conditions = conditions
         self.foreign: dict[str, Decimal] = {}
         self.believed = False
+        stated = booked(execution.journal.events()).stated
+        self._stated = stated is not None and stated.date() == since.date()
         self._since = since - MARGIN
         self._doubts: dict[str, _Doubt] = {}
         self._next_reading = 0.0
@@ -102,8 +106,39 @@ class Tender:
         self.believed = True
         self._desk.standing.grant(snapshot.account.buying_power)
         findings = compare(self._books(listed), snapshot)
-        self._conditions.reconciled(clean=self._settle(findings, listed))
+        clean = self._settle(findings, listed)
+        self._count(snapshot)
+        self._conditions.reconciled(clean=clean)
         return findings.verdict
+
+    async def close(self) -> None:
+        """The day's statement: read the account once more, and hold its cash against the ledger's.
+
+        While an order is in doubt nothing is stated: it may be what makes the difference.
+        """
+        self._stated = any(not one.terminal for one in self._execution.orders.values())
+        await self.read()
+
+    def _count(self, snapshot: Snapshot) -> None:
+        """Book what moved money without an order, each once; the day's first and last reading are statements."""
+        execution = self._execution
+        for activity in snapshot.activities:
+            source = (execution.venue.name, execution.venue.account_id, f"activity {activity.activity_id}")
+            if not execution.journal.knows(source):
+                entry = execution.entry(records.ACTIVITY, records.activity_payload(activity))
+                execution.write(attrs.evolve(entry, source=source))
+        if not self._stated:
+            self._state(snapshot.account)
+
+    def _state(self, account: Account) -> None:
+        """What a statement has more or less than the ledger, nobody explains: it is booked as that, and told."""
+        self._stated = True
+        ledger = booked(self._execution.journal.events())
+        ours = None if ledger.stated is None else ledger.cash
+        self._execution.write(self._execution.entry(records.STATEMENT, records.statement_payload(account, ours)))
+        if ours is not None and ours != account.cash:
+            self._conditions.begin(Cause.MISMATCH, f"cash: {account.cash - ours} USD that nothing explains")
+            self._conditions.withdraw(Cause.MISMATCH)
 
     @property
     def _interval(self) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tbot_core.clock import ManualClock
-from tbot_core.contracts import VenueRules
+from tbot_core.contracts import Snapshot, VenueRules
 from tbot_core.errors import BrokerError, Rejected, Unavailable
-from tbot_core.model import Leg
+from tbot_core.model import Account, Leg
 from tbot_core.patience import Budget, Paced, Urgency
 from tbot_core.permits import SendPermit, always
 from tbot_core.testing.trades import order
@@ -61,16 +62,24 @@ class Venue:
         self.clock = ManualClock(START)
         self.asked: list[str] = []
         self.fault: BrokerError | None = None
+        self.currency = "USD"
 
     def __getattr__(self, name: str) -> Any:
         """Every request is written down."""
         if name == "find":
             raise AttributeError(name)
 
-        async def ask(*_: object) -> None:
+        async def ask(*_: object) -> Account | Snapshot | None:
             self.asked.append(name)
             if self.fault is not None:
                 raise self.fault
+            account = Account(account_id="A1", equity=Decimal(1), cash=Decimal(1), currency=self.currency)
+            answers: dict[str, Account | Snapshot] = {
+                "connect": account,
+                "account": account,
+                "snapshot": Snapshot(account=account),
+            }
+            return answers.get(name)
 
         return ask
 
@@ -135,3 +144,14 @@ def test_a_broker_that_cannot_find_says_so() -> None:
     with pytest.raises(Unavailable, match="cannot be asked for an order"):
         asyncio.run(Paced(venue, venue.clock).find("buy"))
     assert venue.asked == []
+
+
+@pytest.mark.parametrize("asked", ["connect", "account", "snapshot"])
+def test_f51_money_in_another_currency_is_no_reading(asked: str) -> None:
+    """An account that is told in euros is refused as one that was not read, and the sentence names both currencies."""
+    venue = Venue(0)
+    venue.currency = "EUR"
+    broker = Paced(venue, venue.clock)
+    with pytest.raises(Unavailable, match="The account A1 was told in EUR, and money is counted in USD") as refused:
+        asyncio.run(broker.snapshot(START) if asked == "snapshot" else getattr(broker, asked)())
+    assert "Nothing of the reading was believed" in refused.value.remedy

@@ -6,6 +6,7 @@ have been without it: the difference is the reversing entry.
 
 from __future__ import annotations
 
+from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,11 +14,15 @@ import attrs
 
 from tbot_core import records
 from tbot_core.ledger.accounts import (
+    ADJUSTMENTS,
     CASH,
+    DIVIDENDS,
     EXTERNAL,
     FEES,
+    INTEREST,
     OPENING,
     REALISED,
+    TRANSFERS,
     Transaction,
     balances,
     securities,
@@ -28,11 +33,11 @@ from tbot_core.orders import SUPPOSED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from datetime import datetime
 
     from tbot_core.model import Fill
     from tbot_core.projection import Said
 
+_PAID: Final = {"dividend": DIVIDENDS, "fee": FEES, "interest": INTEREST, "transfer": TRANSFERS}
 _ZERO: Final = Decimal(0)
 
 
@@ -90,14 +95,17 @@ class Ledger:
     """Every transaction of a journal so far, and the lots that are left; `apply` takes one event in.
 
     `pick` is LOT_METHOD: which lot a trade closes first. What is not one of our orders moves `external` alone.
+    `stated` is when the broker last said what cash there is.
     """
 
     pick: Pick = first_in
+    stated: datetime | None = None
     transactions: list[Transaction] = attrs.field(factory=list)
     _symbols: dict[str, _Symbol] = attrs.field(factory=dict)
     _orders: set[str] = attrs.field(factory=set)
     _places: dict[tuple[str, str], tuple[str, int]] = attrs.field(factory=dict)
     _supposed: dict[str, list[str]] = attrs.field(factory=dict)
+    _dealings: dict[str, Decimal] = attrs.field(factory=dict)
     _cash: Decimal = _ZERO
 
     @property
@@ -134,6 +142,12 @@ class Ledger:
                 self._amend(kind, cid, records.fill_of(cid, payload), time)
             case records.ADJUSTMENT:
                 self._adjust(records.adjustment_of(payload), time)
+            case records.ACTIVITY:
+                self._pay(payload, time)
+            case records.FOREIGN_ORDER:
+                self._deal(payload["broker_order_id"], Decimal(payload["paid"]), time)
+            case records.STATEMENT:
+                self._state(Decimal(payload["cash"]), time)
 
     def _open(self, equity: Decimal, time: datetime) -> None:
         """The first event with a figure opens the books; those after it say what is in them already."""
@@ -183,6 +197,23 @@ class Ledger:
         book.take(attrs.evolve(_movement(fill), outside=True))
         self._settle(fill.symbol, before, time, records.ADJUSTMENT, fill.execution_id)
 
+    def _pay(self, payload: Mapping[str, Any], time: datetime) -> None:
+        """A dividend, a fee, interest, a transfer; what has none of these names is an adjustment."""
+        cash, account = Decimal(payload["cash"]), _PAID.get(payload["activity"], ADJUSTMENTS)
+        self._post(time, payload["activity"], payload["activity_id"], {CASH: cash, account: -cash})
+
+    def _deal(self, broker_order_id: str, paid: Decimal, time: datetime) -> None:
+        """What an order that is not ours has added to cash, as far as it is not booked."""
+        grown = paid - self._dealings.get(broker_order_id, _ZERO)
+        self._dealings[broker_order_id] = paid
+        self._post(time, records.FOREIGN_ORDER, broker_order_id, {CASH: grown, EXTERNAL: -grown})
+
+    def _state(self, cash: Decimal, time: datetime) -> None:
+        """The broker's word for its cash: the first opens the books; what later ones differ, nothing explains."""
+        over, account = cash - self._cash, OPENING if self.stated is None else ADJUSTMENTS
+        self.stated = time
+        self._post(time, records.STATEMENT, "", {CASH: over, account: -over})
+
     def _book(self, symbol: str) -> _Symbol:
         if symbol not in self._symbols:
             self._symbols[symbol] = _Symbol(lots=Lots(pick=self.pick))
@@ -193,8 +224,9 @@ class Ledger:
         self._post(time, what, reference, {account: after[account] - was for account, was in before.items()})
 
     def _post(self, time: datetime, what: str, reference: str, amounts: Mapping[str, Decimal]) -> None:
-        self._cash += amounts.get(CASH, _ZERO)
-        self.transactions.append(transaction(time, what, reference, amounts))
+        if any(amounts.values()):
+            self._cash += amounts.get(CASH, _ZERO)
+            self.transactions.append(transaction(time, what, reference, amounts))
 
 
 def _movement(fill: Fill) -> Movement:

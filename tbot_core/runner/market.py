@@ -162,6 +162,7 @@ class MarketSession:
             if self._over:
                 return
         await self._settle()
+        await self.tender.close()
         await run.end()
 
     async def _settle(self) -> None:

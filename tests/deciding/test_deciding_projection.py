@@ -237,6 +237,7 @@ def test_an_order_that_is_not_ours_is_written_with_what_it_says() -> None:
         "buy": True,
         "quantity": "5",
         "filled": "0",
+        "paid": "0",
         "said": "acknowledged",
     }
 

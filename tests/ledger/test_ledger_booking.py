@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tbot_core import records
-from tbot_core.contracts import BrokerEvent
+from tbot_core.contracts import Activity, BrokerEvent, OrderReport
 from tbot_core.ledger.accounts import Posting, Transaction
 from tbot_core.ledger.booking import Ledger, booked
-from tbot_core.model import ATOMS_PER_DOLLAR, ExitReason, Leg, atoms_of, quantity_of, units_of
+from tbot_core.model import ATOMS_PER_DOLLAR, Account, ExitReason, Leg, atoms_of, quantity_of, units_of
 from tbot_core.orders import SUPPOSED
 from tbot_core.portfolio import Portfolio
 from tbot_core.testing.trades import fill, identity, order
@@ -147,6 +147,54 @@ def test_f46_what_others_closed_is_owed_and_no_cash_of_the_account() -> None:
     assert found.cash == ledger(heard(ENTRY, "10")).cash
     assert found.balances["external"] == 420
     assert found.balances["realised"] == -20
+
+
+def test_f45_every_payment_has_its_account() -> None:
+    """By its kind; a word that the ledger does not know is an adjustment."""
+    kinds = ("dividend", "fee", "interest", "transfer", "journal entry")
+    paid = [
+        Activity(activity_id=kind, kind=kind, time=MOMENT, cash=Decimal(1 - at * 2)) for at, kind in enumerate(kinds)
+    ]
+    found = ledger(*(Said(kind=records.ACTIVITY, payload=records.activity_payload(one)) for one in paid))
+    assert found.balances == {
+        "adjustments": 7,
+        "cash": 9985,
+        "dividends": -1,
+        "fees": 1,
+        "interest": 3,
+        "opening": -10000,
+        "transfers": 5,
+    }
+
+
+def test_f47_what_others_trade_moves_the_cash_and_nothing_of_ours() -> None:
+    """By what their executions have come to, so that a report which is read again moves nothing."""
+    report = OrderReport(
+        client_order_id="",
+        broker_order_id="b7",
+        kind="acknowledged",
+        symbol="AAA",
+        buy=True,
+        quantity=Decimal(5),
+        time=MOMENT,
+        filled=Decimal(2),
+        average_price=Decimal(10),
+        fills=(fill(ENTRY, "9", "1", fees="0.10"),),
+    )
+    sold = attrs.evolve(report, broker_order_id="b8", buy=False, fills=(), average_price=None)
+    said = [Said(kind=records.FOREIGN_ORDER, payload=records.report_payload(one)) for one in (report, report, sold)]
+    found = ledger(*said)
+    assert found.balances == {"cash": Decimal("9980.9"), "external": Decimal("19.1"), "opening": -10000}
+    assert found.holdings == {}
+
+
+def test_the_first_statement_opens_the_books_and_later_ones_are_held_against_them() -> None:
+    """What the first has besides is part of the opening; what a later one has, nothing explains."""
+    account = Account(account_id="A1", equity=Decimal(1), cash=Decimal(9000))
+    first = Said(kind=records.STATEMENT, payload=records.statement_payload(account, None))
+    assert ledger(first).balances == {"cash": 9000, "opening": -9000}
+    later = Said(kind=records.STATEMENT, payload={"cash": "9001", "ours": "9000", "currency": "USD"})
+    assert ledger(first, later, later).balances == {"adjustments": -1, "cash": 9001, "opening": -9000}
 
 
 STEPS = st.lists(

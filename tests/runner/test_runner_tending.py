@@ -13,11 +13,12 @@ import pytest
 from tbot_core import records
 from tbot_core.clock import ManualClock
 from tbot_core.conditions import Conditions, recall
-from tbot_core.contracts import Holding, OrderReport, Snapshot, VenueRules
+from tbot_core.contracts import Activity, Holding, OrderReport, Snapshot, VenueRules
 from tbot_core.desk import Desk
 from tbot_core.errors import OutcomeUnknown, Unavailable
 from tbot_core.execution import Execution, Minutes, Venue
 from tbot_core.journal import open_journal
+from tbot_core.ledger.booking import booked
 from tbot_core.model import Account, Leg, OrderState, RiskState, atoms_of
 from tbot_core.reconcile import Verdict
 from tbot_core.states import Cause, States
@@ -292,6 +293,66 @@ def test_a_difference_that_an_order_in_flight_may_explain_waits(bench: Bench) ->
     bench.broker.shown = [reading(AAA="7")]
     bench.read()
     assert (bench.tender.foreign, bench.count(records.FOREIGN_HOLDING)) == ({}, 0)
+
+
+def paid(name: str, kind: str, cash: str) -> Activity:
+    """What moved money without an order."""
+    return Activity(activity_id=name, kind=kind, time=session().open, cash=Decimal(cash))
+
+
+def with_cash(cash: str, *activities: Activity) -> Snapshot:
+    """An account with this cash and nothing else, where these were paid."""
+    return attrs.evolve(reading(barrier=cash), account=attrs.evolve(ACCOUNT, cash=Decimal(cash)), activities=activities)
+
+
+def test_f45_dividends_and_fees_are_booked_once_and_the_ledger_has_the_brokers_cash(bench: Bench) -> None:
+    """Each once, however often it is listed; what was paid before the first reading is in its cash already."""
+    fee, dividend = paid("a1", "fee", "-2.50"), paid("a2", "dividend", "10")
+    bench.broker.shown = [with_cash("99997.50", fee), with_cash("100007.50", fee, dividend)]
+    bench.read()
+    bench.read()
+    bench.read()
+    asyncio.run(bench.tender.close())
+    found = booked(bench.journal.events())
+    assert (bench.count(records.ACTIVITY), bench.count(records.STATEMENT)) == (2, 2)
+    assert found.cash == Decimal("100007.50")
+    assert found.balances["dividends"] == -10
+    assert "adjustments" not in found.balances
+    assert bench.conditions.causes == ()
+
+
+def test_f45_a_transfer_is_no_profit(bench: Bench) -> None:
+    """A deposit moves the ledger's cash and the account's, and not what tbot has earned today."""
+    bench.broker.shown = [with_cash("100000"), with_cash("150000", paid("a1", "transfer", "50000"))]
+    bench.read()
+    bench.read()
+    found = booked(bench.journal.events())
+    assert (found.cash, found.balances["transfers"]) == (Decimal(150_000), Decimal(-50_000))
+    assert bench.desk.portfolio.pnl_atoms == 0
+
+
+def test_i5_cash_that_nothing_explains_is_said_aloud(bench: Bench) -> None:
+    """The day's last reading has more than the ledger: an adjustment with its cause, and exits only for a minute."""
+    bench.broker.shown = [with_cash("100000"), with_cash("100000.01")]
+    bench.read()
+    asyncio.run(bench.tender.close())
+    found = booked(bench.journal.events())
+    assert (found.cash, found.balances["adjustments"]) == (Decimal("100000.01"), Decimal("-0.01"))
+    assert bench.conditions.causes == (Cause.MISMATCH,)
+    (said,) = [event.payload["words"] for event in bench.journal.events(kind=records.STATE) if event.payload["there"]]
+    assert said == "cash: 0.01 USD that nothing explains"
+
+
+def test_nothing_is_stated_while_an_order_is_in_doubt(bench: Bench) -> None:
+    """It may be what makes the difference; and a restart on the same day states nothing again."""
+    bench.broker.shown = [with_cash("100000")]
+    bench.read()
+    bench.enter()
+    asyncio.run(bench.tender.close())
+    assert bench.count(records.STATEMENT) == 1
+    again = Tender(bench.execution, bench.desk, bench.clock, bench.conditions, session().open)
+    asyncio.run(again.read())
+    assert bench.count(records.STATEMENT) == 1
 
 
 def test_causes_are_written_down_and_recalled(bench: Bench) -> None:

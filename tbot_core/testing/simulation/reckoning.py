@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core import records
-from tbot_core.model import Leg, OrderType, atoms_of, ticks_of, units_of
+from tbot_core.ledger.accounts import ADJUSTMENTS
+from tbot_core.ledger.booking import booked
+from tbot_core.model import Leg, OrderType, atoms_of, dollars_of, ticks_of, units_of
 from tbot_core.testing.simulation.facts import effect
 
 if TYPE_CHECKING:
@@ -157,6 +159,18 @@ def _i5(story: Story) -> Iterator[str]:
             yield f"{cid} moved {here[cid]} atoms in the journal, {there[cid]} at the venue"
 
 
+def _statement(story: Story) -> Iterator[str]:
+    """I5: the cash of the ledger is the account's to the last unit, and nothing of it went unexplained."""
+    if story.held is None or any(not record.terminal for record in story.orders.values()):
+        return
+    ledger, books = booked(story.events), story.way.exchange.floor.books
+    if ledger.cash != dollars_of(books.cash):
+        yield f"the ledger has {ledger.cash} USD, the account {dollars_of(books.cash)}"
+    if story.way.exchange.floor.character.rules.lists_closed and not story.struck & _UNNAMED:
+        over = ledger.balances.get(ADJUSTMENTS)
+        yield from (f"{amount} USD came out of nowhere" for amount in (over,) if amount)
+
+
 def _i18(story: Story) -> Iterator[str]:
     """No request is one too many for the limit that the venue names."""
     turned = [request for request in story.way.requests if request.outcome == "429"]
@@ -174,4 +188,4 @@ def _latch(story: Story) -> Iterator[str]:
             yield f"{event.cid} was entered after the daily loss latch"
 
 
-MONEY: Final[tuple[Callable[[Story], Iterator[str]], ...]] = (_i3, _i5, _i18, _latch)
+MONEY: Final[tuple[Callable[[Story], Iterator[str]], ...]] = (_i3, _i5, _statement, _i18, _latch)
