@@ -11,7 +11,7 @@ ifneq ($(strip $(shell cat $(READY) 2>/dev/null)),$(strip $(MEMBERS)))
 STALE := stale
 endif
 
-.PHONY: setup demo test full cover lint lock bench simulate clean stale
+.PHONY: setup demo test full cover lint lock bench simulate simulate-full clean stale
 
 setup: $(READY)
 
@@ -49,14 +49,16 @@ lock: $(READY)
 bench: $(READY)
 	@for file in benchmarks/*.py; do $(BIN)/python "$$file" || exit 1; done
 
-# Two processes, half of the seeds each.
+# The mutants at their seeds, the bot as it is at the same ones, then so many seeds, or as many as the minutes allow.
 SEEDS ?= 10000
-HALF = $$(( $(SEEDS) / 2 ))
+MINUTES ?= 10
 
 simulate: $(READY)
-	@$(BIN)/tbot rehearse --seeds $(HALF) & first=$$!; \
-	$(BIN)/tbot rehearse --seeds $$(( $(SEEDS) - $(HALF) )) --first-seed $(HALF); second=$$?; \
-	wait $$first && exit $$second
+	$(BIN)/python -m pytest -q -n 2 tests/simulation/test_simulation_mutants.py
+	$(BIN)/tbot rehearse --workers 2 --seeds $(SEEDS) $(if $(MINUTES),--minutes $(MINUTES))
+
+simulate-full:
+	$(MAKE) simulate MINUTES=
 
 clean:
 	rm -rf .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist tbot-demo

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import sys
 from collections import Counter
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import attrs
@@ -15,7 +16,7 @@ from tbot_core.cli.options import emit, json_option
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from tbot_core.testing.simulation.rehearsal import Verdict
+    from tbot_core.testing.simulation.workers import Told
 
 
 class Given(TypedDict):
@@ -25,6 +26,7 @@ class Given(TypedDict):
     first_seed: int
     fault: str
     minutes: float | None
+    workers: int
     mutant: str
     as_json: bool
 
@@ -33,7 +35,8 @@ class Given(TypedDict):
 @click.option("--seeds", type=click.IntRange(min=1), default=100, show_default=True, help="So many worlds.")
 @click.option("--first-seed", type=click.IntRange(min=0), default=0, show_default=True, help="The first one's seed.")
 @click.option("--fault", default="", metavar="F2,...", help="These faults alone, or none; default: as the seed draws.")
-@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Stop after so many minutes.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Begin no world after so many minutes.")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="So many processes.")
 @click.option("--mutant", default="", metavar="NAME", help="Break this rule, and stop where that is noticed.")
 @json_option
 def command(**given: Unpack[Given]) -> None:
@@ -46,32 +49,34 @@ def command(**given: Unpack[Given]) -> None:
         _hunt(given)
         return
     tally = _rehearsed(given)
-    document = tally.document()
-    emit(document, as_json=given["as_json"], lines=tally.lines())
+    emit(tally.document(), as_json=given["as_json"], lines=tally.lines())
     if tally.violations:
         sys.exit(1)
 
 
 @attrs.define
 class Tally:
-    """What the seeds so far have come to."""
+    """What the seeds so far have come to, of as many as were asked for."""
 
+    asked: int = 0
     seeds: int = 0
     orders: int = 0
     fills: int = 0
     deaths: int = 0
     faults: Counter[str] = attrs.field(factory=Counter)
     settled_s: list[float] = attrs.field(factory=list)
-    violations: list[tuple[str, tuple[str, ...]]] = attrs.field(factory=list)
+    violations: dict[int, tuple[str, tuple[str, ...]]] = attrs.field(factory=dict)
 
-    def add(self, verdict: Verdict) -> None:
+    def add(self, told: Told) -> None:
         """One more seed."""
         self.seeds += 1
-        self.orders += verdict.orders
-        self.fills += verdict.fills
-        self.deaths += verdict.deaths
-        self.faults.update(verdict.faults)
-        self.settled_s += verdict.settled_s
+        self.orders += told.orders
+        self.fills += told.fills
+        self.deaths += told.deaths
+        self.faults.update(told.faults)
+        self.settled_s += told.settled_s
+        if told.violations:
+            self.violations[told.seed] = told.again, told.violations
 
     @property
     def median_s(self) -> float | None:
@@ -88,7 +93,9 @@ class Tally:
             "faults": dict(sorted(self.faults.items(), key=lambda item: int(item[0][1:]))),
             "unknown_resolved": len(self.settled_s),
             "median_resolved_s": self.median_s,
-            "violations": [{"again": again, "violations": list(words)} for again, words in self.violations],
+            "violations": [
+                {"again": again, "violations": list(words)} for _, (again, words) in sorted(self.violations.items())
+            ],
         }
 
     def lines(self) -> list[str]:
@@ -96,11 +103,13 @@ class Tally:
         count = sum(self.faults.values())
         kinds = "  ".join(f"{name} {times}" for name, times in self.document()["faults"].items())
         resolved = "" if self.median_s is None else f", median {self.median_s:.1f} s"
+        reached = "" if self.seeds == self.asked else f" of {self.asked:,}"
+        traded = f"{self.orders:,} orders, {self.fills:,} fills, {self.deaths:,} deaths and restarts"
         return [
-            f"{self.seeds} sessions, {self.orders} orders, {self.fills} fills, {self.deaths} deaths and restarts",
-            f"{count} faults injected: {kinds or 'none'}",
-            f"{len(self.settled_s)} unknown outcomes resolved{resolved}",
-            f"{len(self.violations)} violations",
+            f"{self.seeds:,}{reached} sessions, {traded}",
+            f"{count:,} faults injected: {kinds or 'none'}",
+            f"{len(self.settled_s):,} unknown outcomes resolved{resolved}",
+            f"{len(self.violations):,} violations",
         ]
 
 
@@ -121,22 +130,20 @@ def _hunt(given: Given) -> None:
 def _rehearsed(given: Given) -> Tally:
     from tbot_core.clock import SystemClock
     from tbot_core.testing.simulation.faults import chosen
-    from tbot_core.testing.simulation.rehearsal import rehearse, shrink
+    from tbot_core.testing.simulation.workers import Task, lived, shared
 
     names = None if not given["fault"] else chosen([] if given["fault"] == "none" else given["fault"].split(","))
-    clock, tally = SystemClock(), Tally()
-    until = None if given["minutes"] is None else clock.monotonic() + 60 * given["minutes"]
-    seeds = range(given["first_seed"], given["first_seed"] + given["seeds"])
+    last = given["first_seed"] + given["seeds"]
+    task = Task(first=given["first_seed"], last=last, faults=names, minutes=given["minutes"])
+    tally = Tally(asked=given["seeds"])
     hidden = given["as_json"] or not sys.stderr.isatty()
-    with click.progressbar(seeds, label="seeds", file=sys.stderr, hidden=hidden) as bar:
-        for seed in bar:
-            if until is not None and clock.monotonic() > until:
-                break
-            verdict = rehearse(seed, names)
-            tally.add(verdict)
-            if verdict.violations:
-                least = shrink(seed, verdict)
-                again = f"tbot rehearse --seeds 1 --first-seed {seed} --fault {','.join(least.on) or 'none'}"
-                tally.violations.append((again, least.violations))
-                click.echo(f"{again}\n  " + "\n  ".join(least.violations), err=True)
+    with (
+        click.progressbar(length=given["seeds"], label="seeds", file=sys.stderr, hidden=hidden) as bar,
+        shared(task, given["workers"]) if given["workers"] > 1 else nullcontext(lived(task, SystemClock())) as worlds,
+    ):
+        for told in worlds:
+            tally.add(told)
+            bar.update(1)
+            if told.violations:
+                click.echo(f"{told.again}\n  " + "\n  ".join(told.violations), err=True)
     return tally

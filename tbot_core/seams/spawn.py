@@ -7,7 +7,7 @@ import selectors
 import signal
 import subprocess
 import time
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Final, cast
 
 import attrs
@@ -102,11 +102,64 @@ def listening(args: Sequence[str], *, environment: Mapping[str, str]) -> Iterato
         child.wait()
 
 
+@contextmanager
+def together(commands: Sequence[Sequence[str]], *, environment: Mapping[str, str]) -> Iterator[Iterator[bytes]]:
+    """Several programs at once; what this yields gives the lines that they say, as they come, until all have ended.
+
+    They get no input, and say on our standard error what they say on theirs. Whoever leaves early interrupts them.
+    Raises AccessError when one cannot be started, and, among the lines, when one fails or says a line without end.
+    """
+    with ExitStack() as ends:
+        yield _lines([ends.enter_context(_speaking(args, environment)) for args in commands])
+
+
 def heard(timeout_s: float) -> bytes | None:
     """What came on our standard input within this time: None for nothing, empty once it has ended."""
     with selectors.DefaultSelector() as selector:
         selector.register(0, selectors.EVENT_READ)
         return os.read(0, _CHUNK) if selector.select(timeout_s) else None
+
+
+@contextmanager
+def _speaking(args: Sequence[str], environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    try:
+        child = subprocess.Popen(  # noqa: S603  -- no shell, and callers choose the program
+            args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=dict(environment), start_new_session=True
+        )
+    except OSError as fault:
+        raise AccessError(f"Cannot start {args[0]}: {fault.strerror}.", "Check that the program is there.") from fault
+    with child:
+        try:
+            yield child
+        finally:
+            child.send_signal(signal.SIGINT)
+            _has_ended(child, _LAST_S)
+            child.kill()
+
+
+def _lines(children: Sequence[subprocess.Popen[bytes]]) -> Iterator[bytes]:
+    """Whole lines of all of them, without their ends."""
+    begun = {child.pid: b"" for child in children}
+    with selectors.DefaultSelector() as selector:
+        for child in children:
+            selector.register(cast("IO[bytes]", child.stdout), selectors.EVENT_READ, child)
+        while selector.get_map():
+            for key, _ in selector.select():
+                child, chunk = key.data, os.read(key.fd, _CHUNK)
+                if not chunk:
+                    selector.unregister(key.fileobj)
+                    _assert_done(child)
+                *whole, begun[child.pid] = (begun[child.pid] + chunk).split(b"\n")
+                yield from whole
+                if len(begun[child.pid]) > OUTPUT_BYTES:
+                    raise AccessError(f"{child.args[0]} says a line without end.", "Run it by itself to see what.")
+
+
+def _assert_done(child: subprocess.Popen[bytes]) -> None:
+    _has_ended(child, _LAST_S)
+    if child.poll() != 0:
+        words = "still runs, and says nothing more" if child.returncode is None else f"ended with {child.returncode}"
+        raise AccessError(f"{cast('Sequence[str]', child.args)[0]} {words}.", "Run it by itself to see why.")
 
 
 def _drain(child: subprocess.Popen[bytes], deadline: float) -> tuple[tuple[bytearray, bytearray], bool]:

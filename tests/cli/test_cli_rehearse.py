@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from typing import Any
 
@@ -9,10 +10,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tbot_core.cli.rehearse import command
+from tbot_core.clock import ManualClock
 from tbot_core.testing.simulation.caught import CAUGHT
 from tbot_core.testing.simulation.mutants import MUTANTS
 from tbot_core.testing.simulation.planting import planted
 from tbot_core.testing.simulation.rehearsal import rehearse
+from tbot_core.testing.simulation.workers import Task, Told, lived, main
+
+NOON = dt.datetime(2026, 3, 3, 17, 0, tzinfo=dt.UTC)
 
 
 def rehearsed(*options: str) -> Result:
@@ -38,10 +43,16 @@ def test_the_figures_are_those_of_the_seeds() -> None:
     assert found["unknown_resolved"] == sum(len(one.settled_s) for one in verdicts)
 
 
+@pytest.mark.slow
+def test_processes_that_share_the_seeds_find_what_one_finds() -> None:
+    """Two workers come to the figures of one."""
+    assert figures("--seeds", "4", "--workers", "2") == figures("--seeds", "4")
+
+
 def test_people_read_the_same_figures() -> None:
     """Four lines: sessions, faults, doubts, violations; a world without a fault says that there was none."""
     lines = rehearsed("--seeds", "1", "--fault", "none").stdout.splitlines()
-    assert lines[0].startswith("1 session")
+    assert lines[0].startswith("1 sessions, ")
     assert lines[1:] == ["0 faults injected: none", "0 unknown outcomes resolved", "0 violations"]
 
 
@@ -53,6 +64,8 @@ def test_chosen_faults_alone_strike() -> None:
 def test_no_world_is_begun_after_the_time_is_up() -> None:
     """A limit that passes with the first world lets no second one begin."""
     assert figures("--seeds", "50", "--minutes", "0.0001")["sessions"] <= 1
+    said = rehearsed("--seeds", "5000", "--minutes", "0.0001", "--workers", "2").stdout
+    assert " of 5,000 sessions" in said
 
 
 @pytest.mark.slow
@@ -68,3 +81,12 @@ def test_a_violation_is_told_with_the_command_that_shows_it_again() -> None:
         repeated = rehearsed(*again.split()[2:], "--json")
     assert repeated.exit_code == 1
     assert json.loads(repeated.stdout)["violations"][0]["again"] == again
+
+
+def test_a_worker_says_a_line_of_each_seed(capsys: pytest.CaptureFixture[str]) -> None:
+    """A task and what is told of a seed come through their text as they were."""
+    task = Task(first=3, last=8, step=2, faults=("F2",))
+    main(task.text)
+    said = capsys.readouterr().out.splitlines()
+    assert [Told.read(line.encode()) for line in said] == list(lived(task, ManualClock(NOON)))
+    assert [Told.read(line.encode()).seed for line in said] == [3, 5, 7]
