@@ -11,10 +11,9 @@ from tbot_core.states import Cause, States
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from tbot_core.clock import Clock
-    from tbot_core.execution import Execution
     from tbot_core.model import RiskState
     from tbot_core.projection import Said
+    from tbot_core.recorder import Recorder
 
 _log = log.logger(__name__)
 
@@ -22,9 +21,9 @@ _log = log.logger(__name__)
 class Conditions:
     """What keeps the bot from its normal state; `impose` hands the state on to whoever decides."""
 
-    def __init__(self, execution: Execution, clock: Clock, impose: Callable[[RiskState], None], states: States) -> None:
-        self._execution = execution
-        self._clock = clock
+    def __init__(self, recorder: Recorder, impose: Callable[[RiskState], None], states: States) -> None:
+        self._recorder = recorder
+        self._clock = recorder.clock
         self._impose = impose
         self._states = states
         impose(states.state)
@@ -64,7 +63,7 @@ class Conditions:
 
     def _tell(self, cause: Cause, *, there: bool, words: str) -> None:
         payload = records.state_payload(cause, self._states.state, there=there, words=words)
-        self._execution.write(self._execution.entry(records.STATE, payload))
+        self._recorder.note(records.STATE, payload)
         _log.warning("state", cause=cause.value, there=there, state=self._states.state.word, words=words)
 
 

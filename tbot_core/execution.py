@@ -28,10 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
     from datetime import datetime
 
-    from tbot_core.clock import Clock
     from tbot_core.desk import Desk
-    from tbot_core.journal import Journal
     from tbot_core.model import Order
+    from tbot_core.recorder import Recorder
 
 
 Said = TypeVar("Said")
@@ -69,38 +68,22 @@ class Minutes:
 
 
 class Execution:
-    """Sends a session's orders and books what becomes of them; `tell` is called with everything that was written."""
+    """Sends a session's orders and books what becomes of them."""
 
-    def __init__(
-        self, journal: Journal, venue: Venue, desk: Desk, clock: Clock, tell: Callable[[Sequence[Entry]], None]
-    ) -> None:
-        self._journal = journal
+    def __init__(self, recorder: Recorder, venue: Venue, desk: Desk) -> None:
+        self.recorder = recorder
+        self._journal = recorder.journal
         self._desk = desk
-        self._clock = clock
-        self._tell = tell
+        self._clock = recorder.clock
         self._count = 0
         self._silent = False
         # A venue that is simulated in this process has no limit to keep to.
-        broker = venue.broker if venue.broker.rules.simulated else Paced(venue.broker, clock)
+        broker = venue.broker if venue.broker.rules.simulated else Paced(venue.broker, recorder.clock)
         self.venue = attrs.evolve(venue, broker=broker)
         self.orders: dict[str, OrderRecord] = {}
         self.placed: dict[str, datetime] = {}
         self._since: dict[str, float] = {}
         self.questions: dict[str, None] = {}
-
-    @property
-    def journal(self) -> Journal:
-        """What all this is written into."""
-        return self._journal
-
-    def write(self, *entries: Entry) -> None:
-        """Write events down, then tell the observers."""
-        self._journal.append(entries)
-        self._tell(entries)
-
-    def entry(self, kind: str, payload: records.Payload, cid: str | None = None) -> Entry:
-        """An event of ours, stamped now."""
-        return Entry(kind=kind, payload=payload, time=self._clock.now(), cid=cid)
 
     async def carry_out(self, minute: Minutes) -> None:
         """Write the minute down (T1), mark what is sent (T2), send it, and book the first answers.
@@ -152,8 +135,8 @@ class Execution:
 
     def _leaving(self, part: Order, words: str) -> Entry:
         if words:
-            return self.entry(records.DROPPED, {"words": words}, part.client_order_id)
-        return self.entry(records.SENDING, {}, part.client_order_id)
+            return self.recorder.entry(records.DROPPED, {"words": words}, part.client_order_id)
+        return self.recorder.entry(records.SENDING, {}, part.client_order_id)
 
     def _drop(self, part: Order) -> None:
         """An order that was written down and will never be sent frees what it reserved."""
@@ -170,7 +153,7 @@ class Execution:
 
     def _write(self, entries: Sequence[Entry], truth: str) -> None:
         try:
-            self.write(*entries)
+            self.recorder.write(*entries)
         except JournalError as fault:
             raise JournalError(fault.message, f"{truth} {fault.remedy}") from fault
 
@@ -218,7 +201,7 @@ class Execution:
                 raise
             except BrokerError as silence:
                 if not self._silent:
-                    self._noted(self.entry(records.SILENCE, {"asked": what, "words": silence.message}, cid))
+                    self._noted(self.recorder.entry(records.SILENCE, {"asked": what, "words": silence.message}, cid))
                 wait = next(waits, None)
                 if wait is None:
                     self._silent = True
@@ -273,7 +256,7 @@ class Execution:
 
     def absent(self, client_order_id: str) -> None:
         """Sources agree that they do not know the order: from now on it is in doubt."""
-        self._noted(self.entry(records.ABSENT, {}, client_order_id))
+        self._noted(self.recorder.entry(records.ABSENT, {}, client_order_id))
         self._advance(client_order_id, OrderEvent.NOT_FOUND)
 
     def forget(self, client_order_id: str, words: str) -> None:
@@ -284,36 +267,36 @@ class Execution:
 
     def doubt(self, client_order_id: str, words: str) -> None:
         """An order may have left; nobody heard of it since."""
-        self._noted(self.entry(records.NO_ANSWER, {"words": words}, client_order_id))
+        self._noted(self.recorder.entry(records.NO_ANSWER, {"words": words}, client_order_id))
         self._advance(client_order_id, OrderEvent.NO_ANSWER)
 
     def give_up(self, client_order_id: str) -> None:
         """The order was not found in all the time it could have turned up: lost, watched, its exposure reserved."""
-        self._noted(self.entry(records.LOST, {}, client_order_id))
+        self._noted(self.recorder.entry(records.LOST, {}, client_order_id))
         self._advance(client_order_id, OrderEvent.GIVE_UP)
         self._desk.custody.lost(client_order_id)
         _log.error("order.lost", id=client_order_id)
 
     def _intents(self, minute: Minutes) -> list[Entry]:
-        entries = [self.entry(records.RISK, records.risk_payload(change)) for change in minute.changes]
+        entries = [self.recorder.entry(records.RISK, records.risk_payload(change)) for change in minute.changes]
         for action in minute.actions:
             match action:
                 case Place(order=order):
                     entries.append(self._intent(order))
                 case Cancel(client_order_id=cid):
-                    entries.append(self.entry(records.CANCEL_REQUESTED, {}, cid))
+                    entries.append(self.recorder.entry(records.CANCEL_REQUESTED, {}, cid))
                 case Replace(client_order_id=cid):
-                    entries.append(self.entry(records.REPLACE_REQUESTED, records.replace_payload(action), cid))
+                    entries.append(self.recorder.entry(records.REPLACE_REQUESTED, records.replace_payload(action), cid))
         for decision in minute.decisions:
             allowed = decision.order
             named = None if allowed is None else allowed.client_order_id
-            entries.append(self.entry(records.DECISION, records.decision_payload(decision), named))
+            entries.append(self.recorder.entry(records.DECISION, records.decision_payload(decision), named))
             if allowed is not None:
                 entries += [self._intent(part) for part in _parts(allowed)]
         return entries
 
     def _intent(self, order: Order) -> Entry:
-        return self.entry(records.INTENDED, records.order_payload(order), order.client_order_id)
+        return self.recorder.entry(records.INTENDED, records.order_payload(order), order.client_order_id)
 
     async def _act(self, actions: Sequence[Action]) -> None:
         for action in actions:

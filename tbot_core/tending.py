@@ -72,7 +72,7 @@ class Tender:
         self._conditions = conditions
         self.foreign: dict[str, Decimal] = {}
         self.believed = False
-        stated = booked(execution.journal.events()).stated
+        stated = booked(execution.recorder.journal.events()).stated
         self._stated = stated is not None and stated.date() == since.date()
         self._since = since - MARGIN
         self._doubts: dict[str, _Doubt] = {}
@@ -124,18 +124,18 @@ class Tender:
         execution = self._execution
         for activity in snapshot.activities:
             source = (execution.venue.name, execution.venue.account_id, f"activity {activity.activity_id}")
-            if not execution.journal.knows(source):
-                entry = execution.entry(records.ACTIVITY, records.activity_payload(activity))
-                execution.write(attrs.evolve(entry, source=source))
+            if not execution.recorder.journal.knows(source):
+                entry = execution.recorder.entry(records.ACTIVITY, records.activity_payload(activity))
+                execution.recorder.write(attrs.evolve(entry, source=source))
         if not self._stated:
             self._state(snapshot.account)
 
     def _state(self, account: Account) -> None:
         """What a statement has more or less than the ledger, nobody explains: it is booked as that, and told."""
         self._stated = True
-        ledger = booked(self._execution.journal.events())
+        ledger = booked(self._execution.recorder.journal.events())
         ours = None if ledger.stated is None else ledger.cash
-        self._execution.write(self._execution.entry(records.STATEMENT, records.statement_payload(account, ours)))
+        self._execution.recorder.note(records.STATEMENT, records.statement_payload(account, ours))
         if ours is not None and ours != account.cash:
             self._conditions.begin(Cause.MISMATCH, f"cash: {account.cash - ours} USD that nothing explains")
             self._conditions.withdraw(Cause.MISMATCH)
@@ -221,9 +221,9 @@ class Tender:
             mark = (report.broker_order_id, report.kind, report.filled)
             if mark not in self._foreign_orders:
                 self._foreign_orders.add(mark)
-                fresh.append(self._execution.entry(records.FOREIGN_ORDER, records.report_payload(report)))
+                fresh.append(self._execution.recorder.entry(records.FOREIGN_ORDER, records.report_payload(report)))
         if fresh:
-            self._execution.write(*fresh)
+            self._execution.recorder.write(*fresh)
         unexplained = [one for one in findings.differences if not self._in_flight(one.symbol)]
         for difference in unexplained:
             self._explain(difference)
@@ -264,7 +264,7 @@ class Tender:
             time=self._clock.now(),
         )
         self._conditions.begin(Cause.MISMATCH, f"{symbol}: {change} outside of tbot")
-        self._execution.write(self._execution.entry(records.ADJUSTMENT, records.fill_payload(fill)))
+        self._execution.recorder.note(records.ADJUSTMENT, records.fill_payload(fill))
         self._desk.custody.adjusted(fill)
         self._conditions.withdraw(Cause.MISMATCH)
 
@@ -274,7 +274,7 @@ class Tender:
             return
         self.foreign[symbol] = quantity
         payload = {"symbol": symbol, "quantity": str(quantity)}
-        self._execution.write(self._execution.entry(records.FOREIGN_HOLDING, payload))
+        self._execution.recorder.note(records.FOREIGN_HOLDING, payload)
 
     def _unread(self, fault: BrokerError) -> None:
         self._failed += 1

@@ -26,6 +26,7 @@ from tbot_core.patience import CYCLE_S, Patience
 from tbot_core.permits import SendPermit, always
 from tbot_core.projection import fold
 from tbot_core.reasons import Reason
+from tbot_core.recorder import Recorder
 from tbot_core.signals import Exits
 from tbot_core.slippage import Slippage
 from tbot_core.testing.sessions import Draft
@@ -128,11 +129,13 @@ class Bench:
         self.desk = Desk(rules(), session(), EQUITY, name)
         self.clock = ManualClock(session().open)
         venue = Venue(broker=self.broker, name="fake", account_id="A1")
-        self.execution = Execution(journal, venue, self.desk, self.clock, self.told.extend)
+        self.execution = Execution(Recorder(journal=journal, clock=self.clock, tell=self.told.extend), venue, self.desk)
         journal.append(
             [
-                self.execution.entry(records.RUN_STARTED, {"equity": "100000"}),
-                self.execution.entry(records.SESSION_OPENED, {"date": "2026-01-05", "symbols": 2, "equity": "100000"}),
+                self.execution.recorder.entry(records.RUN_STARTED, {"equity": "100000"}),
+                self.execution.recorder.entry(
+                    records.SESSION_OPENED, {"date": "2026-01-05", "symbols": 2, "equity": "100000"}
+                ),
             ]
         )
 

@@ -51,8 +51,8 @@ class Asked:
                 self._again[session.session.minute(event.applied)].append(event)
         self._retracted: set[str] = set()
         states = recall(event for event in events if event.seq <= after)
-        self.conditions = Conditions(session.execution, clock, self._impose, states)
-        self._requests = Requests(session.execution, self.conditions, session.flatten, events)
+        self.conditions = Conditions(session.execution.recorder, self._impose, states)
+        self._requests = Requests(session.execution.recorder, self.conditions, session.flatten, events)
 
     async def repeat(self) -> None:
         """Ask again for what was asked in the minute at hand before the session was interrupted."""

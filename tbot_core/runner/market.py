@@ -77,9 +77,9 @@ class MarketSession:
         self._past = past
         self.run = SessionRun(self._trading, source, entrants, equity_atoms)
         execution, clock = self.run.execution, trading.clock
-        self.conditions = Conditions(execution, clock, self._impose, recall(past))
+        self.conditions = Conditions(execution.recorder, self._impose, recall(past))
         self.tender = Tender(execution, self.run.desk, clock, self.conditions, self.run.session.open)
-        self.requests = Requests(execution, self.conditions, self.run.flatten, past)
+        self.requests = Requests(execution.recorder, self.conditions, self.run.flatten, past)
         self._silences = 0
         self._asked: dict[str, tuple[int, float]] = {}
 

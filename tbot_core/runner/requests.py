@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.conditions import Conditions
-    from tbot_core.execution import Execution
     from tbot_core.projection import Said
+    from tbot_core.recorder import Recorder
 
 CARRIED_OUT: Final = "carried out"
 """The words with which a stop ends that was carried out."""
@@ -39,10 +39,8 @@ class Requests:
     `past`: events before a restart; a request that they name is not obeyed a second time.
     """
 
-    def __init__(
-        self, execution: Execution, conditions: Conditions, flatten: Flatten, past: Iterable[Said] = ()
-    ) -> None:
-        self._execution = execution
+    def __init__(self, recorder: Recorder, conditions: Conditions, flatten: Flatten, past: Iterable[Said] = ()) -> None:
+        self._recorder = recorder
         self._conditions = conditions
         self._flatten = flatten
         self._known = {event.payload["name"] for event in past if event.kind in _NAMED}
@@ -71,7 +69,7 @@ class Requests:
             if refused.name not in self._known:
                 self._known.add(refused.name)
                 payload = {"name": refused.name, "words": refused.words}
-                self._execution.write(self._execution.entry(records.REQUEST_REFUSED, payload))
+                self._recorder.note(records.REQUEST_REFUSED, payload)
                 _log.error("request.refused", name=refused.name, words=refused.words)
         for request in seen.requests:
             if request.name not in self._known:
@@ -81,7 +79,7 @@ class Requests:
 
     def obey(self, request: Request) -> None:
         """Write a request down and do what it asks for."""
-        self._execution.write(self._execution.entry(records.REQUEST, _payload(request)))
+        self._recorder.note(records.REQUEST, _payload(request))
         self._obey(request)
 
     def carried_out(self) -> None:

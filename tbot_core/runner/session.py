@@ -20,6 +20,7 @@ from tbot_core.nearmiss import near_misses
 from tbot_core.orders import Naming
 from tbot_core.plugins.bounds import Bounds, Lost, Sitting
 from tbot_core.reasons import BY_CODE, Reason
+from tbot_core.recorder import Recorder
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -46,6 +47,11 @@ class Trading:
     checks: tuple[tuple[str, RiskCheck], ...] = ()
     bounds: Bounds = attrs.field(factory=lambda: Bounds(strict=True))
 
+    @property
+    def recorder(self) -> Recorder:
+        """What the session writes down with."""
+        return Recorder(journal=self.journal, clock=self.clock, tell=self.tell)
+
 
 class SessionRun:
     """A session being traded. Build it at the bell with the account's equity, then `await trade()`.
@@ -67,7 +73,7 @@ class SessionRun:
         self.entrants = entrants
         self.tape = Tape(source.symbols, self.session.minutes)
         self.desk = Desk(trading.rules, self.session, equity_atoms, trading.naming.client_order_id, trading.checks)
-        self.execution = Execution(trading.journal, trading.venue, self.desk, trading.clock, trading.tell)
+        self.execution = Execution(trading.recorder, trading.venue, self.desk)
         self.triggers: dict[str, int] = {entrant.name: 0 for entrant in entrants}
         self._trading = trading
         self.late = late
@@ -146,21 +152,22 @@ class SessionRun:
         if isinstance(venue, SimulatedVenue):
             venue.open_session(session, self.source.symbols, dollars_of(portfolio.cash_atoms))
         await self.execution.read_account()
-        entries = [self.execution.entry(records.SESSION_OPENED, self._opening(dollars_of(portfolio.opening_atoms)))]
+        opening = self._opening(dollars_of(portfolio.opening_atoms))
+        entries = [self.execution.recorder.entry(records.SESSION_OPENED, opening)]
         self._opened = entries
         for entrant in self.entrants:
             judged = screen(entrant, trading.rules, self.source.day, self.source.symbols, session.minutes)
             self._screened[entrant.name] = judged
             payload = {"strategy": entrant.name, "candidates": self.candidates(entrant), "reasons": reasons(judged)}
-            entries.append(self.execution.entry(records.SCREENED, payload))
+            entries.append(self.execution.recorder.entry(records.SCREENED, payload))
         self._opened = None
-        self.execution.write(*(one for one in entries if not again or one.kind == records.PLUGIN_FAILED))
+        self.execution.recorder.write(*(one for one in entries if not again or one.kind == records.PLUGIN_FAILED))
 
     def _lost(self, lost: Lost) -> None:
         """A call into a plugin failed; what fails before the bell is written down behind it."""
-        entry = self.execution.entry(records.PLUGIN_FAILED, attrs.asdict(lost))
+        entry = self.execution.recorder.entry(records.PLUGIN_FAILED, attrs.asdict(lost))
         if self._opened is None:
-            self.execution.write(entry)
+            self.execution.recorder.write(entry)
         else:
             self._opened.append(entry)
 
@@ -188,7 +195,7 @@ class SessionRun:
         bad = bars.bad_print.tolist() if entrant.window.start == 0 else []
         skipped = [symbol for symbol, is_bad in zip(bars.symbols, bad, strict=False) if is_bad]
         payload = records.window_payload(entrant.name, counts, near, skipped)
-        self.execution.write(self.execution.entry(records.WINDOW_CLOSED, payload))
+        self.execution.recorder.write(self.execution.recorder.entry(records.WINDOW_CLOSED, payload))
 
     async def end(self) -> None:
         """Wait for the closing bell, take in the last words of the broker, and write the session's end down."""
@@ -206,7 +213,7 @@ class SessionRun:
             "trades": len(portfolio.closed),
             "open": sorted(portfolio.positions),
         }
-        self.execution.write(self.execution.entry(records.SESSION_CLOSED, payload))
+        self.execution.recorder.write(self.execution.recorder.entry(records.SESSION_CLOSED, payload))
 
 
 def _too_late(proposal: Proposal) -> Proposal:

@@ -25,6 +25,7 @@ from tbot_core.desk import Desk
 from tbot_core.execution import Execution, Minutes, Venue
 from tbot_core.journal import open_journal
 from tbot_core.model import atoms_of
+from tbot_core.recorder import Recorder
 from tbot_core.testing.trades import proposal, rules, session
 
 class Wire:
@@ -48,7 +49,7 @@ journal = open_journal(Path(sys.argv[1]))
 journal._connection.execute(f"PRAGMA synchronous = {sys.argv[2]}")
 desk = Desk(rules(), session(), atoms_of(Decimal(100_000)), lambda signal, leg, _: f"{signal.symbol} {leg.value}")
 venue = Venue(broker=wire, name="wire", account_id="A1")
-execution = Execution(journal, venue, desk, clock, lambda entries: None)
+execution = Execution(Recorder(journal=journal, clock=clock), venue, desk)
 asyncio.run(execution.carry_out(Minutes(decisions=desk.decide([proposal("AAA"), proposal("BBB")]))))
 print(wire.theirs.recv(100).decode())
 """

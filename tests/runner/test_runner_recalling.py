@@ -20,6 +20,7 @@ from tbot_core.execution import Execution, Minutes, Venue
 from tbot_core.journal import open_journal
 from tbot_core.model import ExitReason, Leg, OrderState, RiskState, Side, atoms_of
 from tbot_core.reasons import Reason
+from tbot_core.recorder import Recorder
 from tbot_core.risk import RiskChange
 from tbot_core.runner.recalling import Recall
 from tbot_core.signals import Exits
@@ -82,7 +83,7 @@ class Process:
         self.desk = Desk(rules(venue=rules_of_venue), session(), atoms_of(Decimal(100_000)), name)
         broker: Broker = self.broker  # type: ignore[assignment]  # nobody logs in or reads the account here
         venue = Venue(broker=broker, name="quiet", account_id="A1")
-        self.execution = Execution(journal, venue, self.desk, self.clock, lambda _entries: None)
+        self.execution = Execution(Recorder(journal=journal, clock=self.clock), venue, self.desk)
         self.recall = Recall(self.desk, self.execution, {"AAA": 0, "BBB": 1})
 
     def again(self) -> Process:
@@ -209,7 +210,7 @@ def test_what_was_written_down_and_not_sent_never_left(process: Process) -> None
     """A crash between the barriers: the order is dropped, its reservation freed; the next restart says no more."""
     decision = process.desk.decide([proposal()])[0]
     minute = Minutes(decisions=[decision])
-    process.execution.write(*process.execution._intents(minute))
+    process.execution.recorder.write(*process.execution._intents(minute))
     after = process.again()
     after.recall.settle()
     assert set(after.states.values()) == {OrderState.DROPPED}
@@ -256,10 +257,10 @@ def test_what_somebody_else_did_is_recalled(process: Process) -> None:
     """Adjusted positions, and foreign shares by their symbol."""
     process.enter()
     one = fill(order(Leg.EXIT), "100", "4", "outside")
-    process.execution.write(process.execution.entry(records.ADJUSTMENT, records.fill_payload(one)))
+    process.execution.recorder.write(process.execution.recorder.entry(records.ADJUSTMENT, records.fill_payload(one)))
     process.desk.custody.adjusted(one)
     foreign = {"symbol": "ZZZ", "quantity": "-5"}
-    process.execution.write(process.execution.entry(records.FOREIGN_HOLDING, foreign))
+    process.execution.recorder.write(process.execution.recorder.entry(records.FOREIGN_HOLDING, foreign))
     after = process.again()
     assert after.recall.foreign == {"ZZZ": Decimal(-5)}
     assert after.desk.portfolio.positions["AAA"].units == 3_000_000

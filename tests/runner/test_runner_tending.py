@@ -21,6 +21,7 @@ from tbot_core.journal import open_journal
 from tbot_core.ledger.booking import booked
 from tbot_core.model import Account, Leg, OrderState, RiskState, atoms_of
 from tbot_core.reconcile import Verdict
+from tbot_core.recorder import Recorder
 from tbot_core.states import Cause, States
 from tbot_core.tending import IN_FLIGHT_S, LEAST_WINDOW_S, Tender
 from tbot_core.testing.trades import fill, proposal, rules, session
@@ -105,8 +106,8 @@ class Bench:
         self.clock = ManualClock(session().open)
         self.desk = Desk(rules(venue=venue), session(), atoms_of(Decimal(100_000)), name)
         told = Venue(broker=self.broker, name="told", account_id="A1")
-        self.execution = Execution(journal, told, self.desk, self.clock, lambda _entries: None)
-        self.conditions = Conditions(self.execution, self.clock, self._impose, States())
+        self.execution = Execution(Recorder(journal=journal, clock=self.clock), told, self.desk)
+        self.conditions = Conditions(self.execution.recorder, self._impose, States())
         self.tender = Tender(self.execution, self.desk, self.clock, self.conditions, session().open)
 
     def _impose(self, state: RiskState) -> None:
@@ -366,6 +367,6 @@ def test_causes_are_written_down_and_recalled(bench: Bench) -> None:
     again = recall(bench.journal.events())
     assert again.causes == bench.conditions.causes == (Cause.DISK_LOW, Cause.HALF_LOSS)
     assert bench.conditions.state is again.state is RiskState.EXIT_ONLY
-    opening = bench.execution.entry(records.SESSION_OPENED, {})
-    bench.execution.write(opening)
+    opening = bench.execution.recorder.entry(records.SESSION_OPENED, {})
+    bench.execution.recorder.write(opening)
     assert recall(bench.journal.events()).causes == (Cause.DISK_LOW,)

@@ -48,7 +48,7 @@ def sent_before_it_is_written() -> Swaps:
         await carry_out(self, minute)
         vars(self).pop("_barrier", None)
         if kept:
-            self.write(*kept)
+            self.recorder.write(*kept)
 
     return ((Execution, "carry_out", late),)
 

@@ -1,0 +1,40 @@
+"""Writes events of ours down, then tells whoever listens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import attrs
+
+from tbot_core.clock import Clock
+from tbot_core.journal import Entry, Journal
+
+if TYPE_CHECKING:
+    from tbot_core.records import Payload
+
+
+def _nobody(entries: Sequence[Entry]) -> None:
+    """Nobody listens."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Recorder:
+    """A journal and the clock that stamps what enters it; `tell` is called with everything that was written."""
+
+    journal: Journal
+    clock: Clock
+    tell: Callable[[Sequence[Entry]], None] = _nobody
+
+    def write(self, *entries: Entry) -> None:
+        """Write events down, then tell of them."""
+        self.journal.append(entries)
+        self.tell(entries)
+
+    def entry(self, kind: str, payload: Payload, cid: str | None = None) -> Entry:
+        """An event of ours, stamped now."""
+        return Entry(kind=kind, payload=payload, time=self.clock.now(), cid=cid)
+
+    def note(self, kind: str, payload: Payload) -> None:
+        """Write one event down."""
+        self.write(self.entry(kind, payload))
