@@ -148,6 +148,15 @@ class Watch:
         match kind:
             case records.PLUGIN_FAILED if payload["off"] or self._wanted.failures:
                 yield _plugin(payload)
+            case records.READY:
+                held = f", holding {', '.join(payload['positions'])}" if payload["positions"] else ""
+                equity, windows = money(Decimal(payload["equity"])), ", ".join(payload["windows"]) or "no strategy"
+                yield _routine(f"READY for the session of {payload['session']}: equity {equity}, {windows}{held}.")
+            case records.NOT_READY:
+                why = "; ".join(payload["reasons"])
+                yield _critical(f"NOT READY for the session of {payload['session']}: {why}.")
+            case records.CALENDAR:
+                yield _routine(f"{payload['date']}: the broker's calendar says {payload['words']}, and that counts.")
             case records.REQUEST_REFUSED if self._wanted.failures:
                 yield _routine(f"The request {payload['name']} was refused: {payload['words']}")
             case "busted" | "corrected" if self._wanted.failures:

@@ -12,6 +12,7 @@ from tbot_core.model import Account, Fill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import date
 
     from tbot_core.bars import Minute
     from tbot_core.calendar import Session
@@ -178,6 +179,14 @@ class Finds(Protocol):
 
     async def find(self, client_order_id: str) -> OrderReport | None:
         """The order, None where the broker does not know it."""
+
+
+@runtime_checkable
+class KeepsHours(Protocol):
+    """A broker that says when its exchange trades; where it differs from ours, the shorter session wins."""
+
+    async def hours(self, day: date) -> Session | None:
+        """The session of an exchange day, None where there is none."""
 
 
 @runtime_checkable

@@ -6,6 +6,7 @@ One loop and no threads. Everything that changes the books happens between two w
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -39,6 +40,7 @@ _UNREACHABLE: Final = 3
 _AGAIN_S: Final = 2.0
 _RARELY_S: Final = 60.0
 _AFTER_S: Final = 120.0
+_BEFORE_THE_BELL: Final = timedelta(seconds=1)
 _log = log.logger(__name__)
 
 
@@ -59,7 +61,7 @@ class Floor:
 class MarketSession:
     """A session being traded at a broker's own market.
 
-    `past` are the session's events before a restart, if any, with those of its reconciliation before the bell.
+    `past` are the journal's events; those since the last session's end are of this one, before a restart.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917  everything that one session is made of
@@ -74,7 +76,7 @@ class MarketSession:
         venue = attrs.evolve(trading.venue, refusal=self.refusal, sight=self._sight)
         self._trading = attrs.evolve(trading, venue=venue)
         self._floor = floor
-        self._past = past
+        self._past = since_the_last(past)
         self.run = SessionRun(self._trading, source, entrants, equity_atoms)
         execution, clock = self.run.execution, trading.clock
         self.conditions = Conditions(execution.recorder, self._impose, recall(past))
@@ -144,7 +146,10 @@ class MarketSession:
     async def _minutes(self) -> None:
         """The session's minutes in their order; what comes late, twice or not at all is dropped or left empty."""
         run, wait = self.run, self._trading.wait
-        await wait(run.session.open)
+        while (rest := run.session.open - self._trading.clock.now()).total_seconds() > 0:
+            if self._over:
+                return
+            await wait(self._trading.clock.now() + min(rest, _BEFORE_THE_BELL))
         await run.begin(again=any(event.kind == records.SESSION_OPENED for event in self._past))
         came = run.session.minute(self._trading.clock.now())
         async for minute in run.source.minutes():
@@ -227,6 +232,12 @@ class MarketSession:
         while True:
             await act()
             await self._trading.clock.sleep(seconds)
+
+
+def since_the_last(events: Sequence[Event]) -> Sequence[Event]:
+    """The events behind the last session's end: those of the session that is under way, or to come."""
+    ends = [place for place, event in enumerate(events) if event.kind == records.SESSION_CLOSED]
+    return events[ends[-1] + 1 :] if ends else events
 
 
 def _empty(like: Minute, index: int) -> Minute:

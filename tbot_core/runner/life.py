@@ -1,0 +1,209 @@
+"""The life of a run at a broker's own market: session after session, until it is stopped.
+
+Each day has the same hours in New York: at 08:00 the broker is asked for its calendar, at 09:00 the account is read and
+a message says whether all is ready, at the bell trading begins. A start in the middle of a day goes the same way; what
+has passed takes no time. Nothing is remembered beside the journal: a restart is a start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Awaitable, Callable
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from tbot_core import clock, records
+from tbot_core.calendar import ExchangeCalendar, Session
+from tbot_core.conditions import Conditions, recall
+from tbot_core.contracts import FeedSession, KeepsHours
+from tbot_core.decide import Entrant
+from tbot_core.errors import BrokerError
+from tbot_core.model import RiskState, atoms_of, dollars_of
+from tbot_core.runner.market import MarketSession, since_the_last
+from tbot_core.runner.pacing import Stopped
+from tbot_core.runner.requests import Requests
+from tbot_core.seams import log
+from tbot_core.states import KINDS, Cause
+
+if TYPE_CHECKING:
+    from tbot_core.model import Account
+    from tbot_core.runner.market import Floor
+    from tbot_core.runner.session import Trading
+
+PRE_OPEN: Final = dt.time(8)
+READY_AT: Final = dt.time(9)
+AGAIN: Final = dt.timedelta(minutes=10)
+"""So often it is said that all is not ready, until it is or the bell rings."""
+
+_LOOK_S: Final = 1.0
+_READING_S: Final = 30.0
+_LOG_IN_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+_log = log.logger(__name__)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Days:
+    """Where sessions come from: the owner's calendar, the bars of a session, and the strategies that trade it."""
+
+    calendar: ExchangeCalendar
+    bars: Callable[[Session], Awaitable[FeedSession]]
+    entrants: Callable[[Session], tuple[Entrant, ...]]
+
+
+class Life:
+    """Trades day after day; `once` ends it with the first session's end. `await go()` returns when it is over.
+
+    `floor` says how often who is asked; `trading` holds the broker, the journal and the clock of all sessions.
+    """
+
+    def __init__(self, trading: Trading, floor: Floor, days: Days, *, once: bool = False) -> None:
+        self._trading = trading
+        self._floor = floor
+        self._days = days
+        self._once = once
+        self._clock = trading.clock
+        self._broker = trading.venue.broker
+        self._told: dt.datetime | None = None
+        self.session: MarketSession | None = None
+
+    async def go(self) -> bool:
+        """Trade until the end; whether it was a stop that ended it."""
+        try:
+            while True:
+                session = await self._next()
+                await self._trade(session)
+                if self._once:
+                    return False
+        except Stopped:
+            return True
+
+    async def _next(self) -> Session:
+        """Wait for the next session that is not over, through days without one, and ask the broker what it knows."""
+        while True:
+            session = self.due()
+            await self._until(clock.exchange_moment(session.date, PRE_OPEN))
+            agreed = await self._agreed(session)
+            if agreed is not None:
+                return agreed
+
+    def due(self) -> Session:
+        """Today's session where it is neither over nor closed in the journal, else the next one."""
+        now = self._clock.now()
+        last = self._trading.journal.last(records.SESSION_CLOSED)
+        done = None if last is None else dt.date.fromisoformat(last.payload["date"])
+        today = clock.exchange_time(now).date()
+        session = self._days.calendar.session(today)
+        if session is None or session.close <= now or session.date == done:
+            return self._days.calendar.next(today)
+        return session
+
+    async def _agreed(self, session: Session) -> Session | None:
+        """The session in the hours that both calendars grant it; None where the broker says that there is none."""
+        if not isinstance(self._broker, KeepsHours):
+            return session
+        while self._clock.now() < session.close:
+            try:
+                theirs = await self._broker.hours(session.date)
+            except BrokerError as fault:
+                self._not_ready(session, [f"the broker does not say when it trades: {fault.message}"])
+                await self._nap()
+                continue
+            close = session.close if theirs is None else min(session.close, theirs.close)
+            if theirs is None or theirs.close < session.close:
+                words = "closed" if theirs is None else f"closes at {clock.both_times(theirs.close)}"
+                payload = {"date": session.date.isoformat(), "words": words}
+                self._trading.recorder.note(records.CALENDAR, payload)
+            if theirs is None:
+                break
+            return attrs.evolve(session, close=close)
+        await self._until(session.close)
+        return None
+
+    async def _trade(self, session: Session) -> None:
+        await self._until(clock.exchange_moment(session.date, READY_AT))
+        account = await self._log_in(session)
+        past = list(self._trading.journal.events())
+        opened = next((one for one in since_the_last(past) if one.kind == records.SESSION_OPENED), None)
+        equity = account.equity if opened is None else Decimal(opened.payload["equity"])
+        source, entrants = await self._days.bars(session), self._days.entrants(session)
+        market = MarketSession(self._trading, self._floor, source, entrants, atoms_of(equity), past)
+        self.session = market
+        saying = asyncio.ensure_future(self._announce(session, market))
+        try:
+            await market.trade()
+        finally:
+            saying.cancel()
+            await asyncio.gather(saying, return_exceptions=True)
+        if market.requests.stopping:
+            market.requests.carried_out()
+            raise Stopped
+
+    async def _log_in(self, session: Session) -> Account:
+        """Log in, however long that takes; who cannot is not ready."""
+        failures = 0
+        while True:
+            try:
+                return await self._broker.connect()
+            except BrokerError as fault:
+                self._not_ready(session, [f"the broker cannot be logged in to: {fault.message}"])
+                pause = _LOG_IN_S[min(failures, len(_LOG_IN_S) - 1)]
+                failures += 1
+                await self._until(self._clock.now() + dt.timedelta(seconds=pause))
+
+    async def _announce(self, session: Session, market: MarketSession) -> None:
+        """Say once that all is ready, and until then every ten minutes that it is not, and why."""
+        reading_until = self._clock.monotonic() + _READING_S
+        while causes := _against(market):
+            if causes != [Cause.UNRECONCILED] or self._clock.monotonic() > reading_until:
+                self._not_ready(session, [cause.value for cause in causes])
+            await self._nap()
+        payload = {
+            "session": session.date.isoformat(),
+            "equity": str(dollars_of(market.run.desk.portfolio.opening_atoms)),
+            "windows": [entrant.name for entrant in market.run.entrants],
+            "positions": sorted(market.run.desk.portfolio.positions),
+        }
+        self._trading.recorder.note(records.READY, payload)
+
+    def _not_ready(self, session: Session, reasons: list[str]) -> None:
+        """Said at once, then no more often than every ten minutes."""
+        now = self._clock.now()
+        if self._told is None or now - self._told >= AGAIN:
+            self._told = now
+            payload = {"session": session.date.isoformat(), "reasons": reasons}
+            self._trading.recorder.note(records.NOT_READY, payload)
+
+    async def _nap(self) -> None:
+        await self._clock.sleep(_LOOK_S)
+
+    async def _until(self, moment: dt.datetime) -> None:
+        """Wait between sessions, and obey what is asked meanwhile; raises Stopped for a stop."""
+        past = list(self._trading.journal.events())
+        conditions = Conditions(self._trading.recorder, _nobody, recall(past))
+        requests = Requests(self._trading.recorder, conditions, _nothing_held, past)
+        while True:
+            requests.look(self._floor.folder)
+            if requests.stopping:
+                requests.carried_out()
+                raise Stopped
+            conditions.expire()
+            rest_s = (moment - self._clock.now()).total_seconds()
+            if rest_s <= 0:
+                return
+            await self._clock.sleep(min(rest_s, self._floor.watch_s))
+
+
+def _against(market: MarketSession) -> list[Cause]:
+    """Why nothing would be entered; empty where all is ready."""
+    return [cause for cause in market.conditions.causes if KINDS[cause].state >= RiskState.EXIT_ONLY]
+
+
+def _nobody(state: RiskState) -> None:
+    """Between sessions nobody decides."""
+
+
+def _nothing_held(*, on: bool = True) -> None:
+    """Between sessions there is nothing to close that could be closed."""

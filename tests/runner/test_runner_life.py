@@ -1,0 +1,198 @@
+"""The life of a run at a broker's own market: it waits, says whether it is ready, trades, and goes on."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import attrs
+import pytest
+
+from tbot_core import control, records
+from tbot_core.calendar import ExchangeCalendar
+from tbot_core.clock import exchange_moment
+from tbot_core.errors import Unavailable
+from tbot_core.execution import Venue
+from tbot_core.journal import Journal, open_journal
+from tbot_core.model import RiskState
+from tbot_core.orders import Naming
+from tbot_core.runner.life import Days, Life
+from tbot_core.runner.market import Floor
+from tbot_core.runner.session import Trading
+from tbot_core.seams import disk
+from tbot_core.testing.simulation.bot import habits
+from tbot_core.testing.simulation.world import LEAD_S, World
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tbot_core.calendar import Session
+    from tbot_core.contracts import Broker, FeedSession
+    from tbot_core.journal import Event
+    from tbot_core.model import Account
+
+
+class Spoken:
+    """A client of a simulated venue that also keeps hours, and may be deaf for its first calls."""
+
+    def __init__(self, world: World, deaf: int = 0, hours: dict[dt.date, Session | None] | None = None) -> None:
+        self._client = world.client(world.names[0])
+        self._deaf = deaf
+        self._hours = hours or {}
+        self.session = world.session
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    async def connect(self) -> Account:
+        """Log in, unless the line is still dead."""
+        if self._deaf:
+            self._deaf -= 1
+            raise Unavailable("the line is dead")
+        return await self._client.connect()
+
+    async def hours(self, day: dt.date) -> Session | None:
+        """The world's own session, unless a test knows better."""
+        return self._hours.get(day, self.session)
+
+
+@attrs.define(eq=False)
+class Scene:
+    """A world without faults, and a life in it."""
+
+    world: World
+    home: Path
+    journal: Journal
+    broker: Spoken
+    calendar: ExchangeCalendar
+
+    @property
+    def folder(self) -> Path:
+        """Where requests lie."""
+        return self.home / "control"
+
+    def life(self, *, once: bool = True) -> Life:
+        """A process that begins to live."""
+        bot, broker = habits(self.world), cast("Broker", self.broker)
+        trading = Trading(
+            rules=bot.rules(broker.rules),
+            venue=Venue(broker=broker, name="w", account_id="a"),
+            journal=self.journal,
+            clock=self.world.clock,
+            naming=Naming(install_id="life", identity="", account_id="a", length=broker.rules.cid_length),
+            wait=self.world.clock.sleep_until,
+            tell=lambda _entries: None,
+            watch=lambda _run, _minute: None,
+        )
+        floor = Floor(folder=self.folder, poll_s=1.0, ttl_s=20.0, watch_s=1.0)
+        days = Days(calendar=self.calendar, bars=self.bars, entrants=lambda _session: bot.entrants)
+        return Life(trading, floor, days, once=once)
+
+    async def bars(self, session: Session) -> FeedSession:
+        """The world's bars; it has one session."""
+        assert session == self.world.session
+        return self.world.feed()
+
+    def events(self, kind: str) -> list[Event]:
+        """What the journal holds of a kind."""
+        return list(self.journal.events(kind=kind))
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    """The bell rings a minute after the start."""
+    world = World(5, (), rates={})
+    journal = open_journal(tmp_path / "tbot.sqlite")
+    yield Scene(world, tmp_path, journal, Spoken(world), world.calendar)
+    journal.close()
+
+
+def test_a_day_is_ready_before_its_bell_and_closed_at_its_end(scene: Scene) -> None:
+    """Ready is said once, before the session opens; with --once the session's end ends it."""
+    life = scene.life()
+    assert scene.world.run(life.go) is False
+    (ready,) = scene.events(records.READY)
+    (opened,) = scene.events(records.SESSION_OPENED)
+    (closed,) = scene.events(records.SESSION_CLOSED)
+    assert ready.seq < opened.seq < closed.seq
+    assert ready.payload["session"] == scene.world.session.date.isoformat()
+    assert scene.events(records.NOT_READY) == []
+
+
+def test_who_cannot_log_in_is_not_ready_and_tries_on(scene: Scene) -> None:
+    """It is said once in ten minutes why; the session begins as soon as the line is there."""
+    scene.broker = Spoken(scene.world, deaf=4)
+    assert scene.world.run(scene.life().go) is False
+    (told,) = scene.events(records.NOT_READY)
+    assert "the line is dead" in told.payload["reasons"][0]
+    assert len(scene.events(records.READY)) == 1
+    assert len(scene.events(records.SESSION_CLOSED)) == 1
+
+
+def test_a_stop_before_the_bell_ends_the_wait(scene: Scene) -> None:
+    """Nothing is opened; the command's own request is taken back, so that the next start trades."""
+    control.ask(scene.folder, control.Verb.STOP, actor="somebody", now=scene.world.clock.now())
+    assert scene.world.run(scene.life().go) is True
+    assert scene.events(records.SESSION_OPENED) == []
+    assert scene.world.clock.now() < scene.world.session.open
+    assert [event.payload["there"] for event in scene.events(records.STATE)][-1] is False
+
+
+def test_a_stop_between_login_and_bell_does_not_wait_for_the_bell(scene: Scene) -> None:
+    """The session that was being prepared ends at once, since nothing is held."""
+    world = scene.world
+    world.loop.call_at(
+        LEAD_S / 2,
+        lambda: control.ask(scene.folder, control.Verb.STOP, actor="somebody", now=world.clock.now()) and None,
+    )
+    assert world.run(scene.life().go) is True
+    assert world.clock.now() < world.session.open + dt.timedelta(seconds=1)
+    assert scene.events(records.SESSION_OPENED) == []
+
+
+def test_a_kill_file_makes_a_day_not_ready(scene: Scene) -> None:
+    """The file is named as the reason, and nothing is entered."""
+    control.prepare(scene.folder)
+    disk.write_atomic(scene.folder / control.KILL, b"")
+    life = scene.life()
+    assert scene.world.run(life.go) is False
+    assert scene.events(records.READY) == []
+    assert any("control/kill is there" in event.payload["reasons"] for event in scene.events(records.NOT_READY))
+    assert life.session is not None
+    assert life.session.conditions.state is RiskState.HALTED
+    assert scene.events(records.SENDING) == []
+
+
+def test_the_shorter_calendar_wins(scene: Scene) -> None:
+    """A broker that closes the day keeps it from being traded, and that is written down; the next one is waited for."""
+    world = scene.world
+    scene.broker = Spoken(world, hours={world.session.date: None})
+    life = scene.life()
+    later = world.session.close + dt.timedelta(seconds=30)
+    world.loop.call_at(
+        LEAD_S + (later - world.session.open).total_seconds(),
+        lambda: control.ask(scene.folder, control.Verb.STOP, actor="somebody", now=world.clock.now()) and None,
+    )
+    assert world.run(life.go) is True
+    (told,) = scene.events(records.CALENDAR)
+    assert told.payload == {"date": world.session.date.isoformat(), "words": "closed"}
+    assert scene.events(records.SESSION_OPENED) == []
+
+
+def test_days_without_a_session_are_slept_through(scene: Scene) -> None:
+    """After the day's close the next session of the calendar is waited for until its pre-open, holidays left out."""
+    world = scene.world
+    world.run(scene.life().go)
+    following = world.calendar.next(world.session.date)
+    life = scene.life(once=False)
+    assert life.due().date == following.date
+    assert exchange_moment(following.date, dt.time(8)) > world.clock.now()
+
+
+def test_a_restart_after_the_close_does_not_open_the_day_again(scene: Scene) -> None:
+    """What the journal says is closed stays closed, whatever the clock says."""
+    world = scene.world
+    world.run(scene.life().go)
+    world.clock.jump(-3600.0)
+    assert scene.life().due().date > world.session.date
