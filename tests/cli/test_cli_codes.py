@@ -20,6 +20,7 @@ from tbot_core import cli
 from tbot_core.policy import Deployment
 from tbot_core.settings import Instance, access
 from tbot_core.testing.canaries import canary, shows
+from tbot_core.testing.keyrings import MemoryKeyring
 from tbot_core.testing.store import StoreBench, exchange_sessions, rising_bars
 from tbot_core.vault import categories
 from tbot_core.vault.categories import CATEGORIES
@@ -319,28 +320,9 @@ def test_a_passphrase_serves_and_a_wrong_one_is_told(tmp_path: Path, provider: A
     assert "TB-SEC-084 every category: " in said(home, "show", "bot_identity", code=3, typed="wrong horse\n")
 
 
-class Memory:
-    """A keyring in memory."""
-
-    def __init__(self) -> None:
-        self.held: dict[tuple[str, str], str] = {}
-
-    def get_password(self, service: str, name: str) -> str | None:
-        """What is held under the name."""
-        return self.held.get((service, name))
-
-    def set_password(self, service: str, name: str, text: str) -> None:
-        """Hold it."""
-        self.held[service, name] = text
-
-    def delete_password(self, service: str, name: str) -> None:
-        """Let it go."""
-        del self.held[service, name]
-
-
 def test_a_keyring_serves(tmp_path: Path, provider: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """`tbot init` with the system's keyring leaves no key file; what it closed opens, and is rotated like any other."""
-    home, ring = tmp_path / "x", Memory()
+    home, ring = tmp_path / "x", MemoryKeyring()
     provider("keyring")
     monkeypatch.setattr(keyring, "get_keyring", lambda: ring)
     assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0

@@ -18,6 +18,7 @@ import pytest
 from tbot_core.errors import VaultError
 from tbot_core.seams.private import System
 from tbot_core.seams.secret import Secret
+from tbot_core.testing.keyrings import MemoryKeyring
 from tbot_core.vault import keys, providers, rotation
 from tbot_core.vault.codes import BY_TEXT, Code, fault
 from tbot_core.vault.providers import Keyring, Passphrase
@@ -40,31 +41,11 @@ class Chain:
         self.backends = backends
 
 
-class Memory:
-    """A keyring in memory."""
-
-    def __init__(self) -> None:
-        self.held: dict[tuple[str, str], str] = {}
-
-    def get_password(self, service: str, name: str) -> str | None:
-        """What is held under the name."""
-        return self.held.get((service, name))
-
-    def set_password(self, service: str, name: str, text: str) -> None:
-        """Hold it."""
-        self.held[service, name] = text
-
-    def delete_password(self, service: str, name: str) -> None:
-        """Let it go; as in the library, what is not held is an error."""
-        if self.held.pop((service, name), None) is None:
-            raise keyring.errors.PasswordDeleteError("not found")
-
-
-class PlaintextKeyring(Memory):
+class PlaintextKeyring(MemoryKeyring):
     """One that keeps everything in the clear."""
 
 
-class Locked(Memory):
+class Locked(MemoryKeyring):
     """One that does not answer."""
 
     def get_password(self, service: str, name: str) -> str | None:
@@ -72,7 +53,7 @@ class Locked(Memory):
         raise keyring.errors.KeyringLocked(f"{service} {name}")
 
 
-class Alternative(Memory):
+class Alternative(MemoryKeyring):
     """One of the distribution of keyrings that are not safe."""
 
 
@@ -204,7 +185,7 @@ def test_a_missing_or_loose_header_is_refused(passphrase: Passphrase) -> None:
 @pytest.mark.parametrize("chained", [False, True])
 def test_a_keyring_holds_keys_and_rotates_them(bench: Any, *, chained: bool) -> None:
     """All that key files can, a keyring can; of several chained the first alone is used."""
-    memory, second = Memory(), Memory()
+    memory, second = MemoryKeyring(), MemoryKeyring()
     ring = Keyring(service="tbot", open_backend=lambda: Chain(memory, second) if chained else memory)
     vault = bench.vault(provider=ring)
     name = vault.make_key("smtp")
@@ -230,7 +211,7 @@ def test_a_keyring_holds_keys_and_rotates_them(bench: Any, *, chained: bool) -> 
         keyring.backends.null.Keyring(),  # type: ignore[no-untyped-call]  # the library's
         PlaintextKeyring(),
         Alternative(),
-        Chain(PlaintextKeyring(), Memory()),
+        Chain(PlaintextKeyring(), MemoryKeyring()),
     ],
     ids=lambda it: type(it).__name__,
 )
@@ -244,7 +225,7 @@ def test_a_keyring_that_keeps_nothing_or_keeps_it_in_the_clear_is_refused(backen
 def test_a_keyring_that_does_not_answer_is_told(bench: Any) -> None:
     """A locked keyring, one with something else in it, and the one that this machine lacks."""
     assert code_of(lambda: Keyring(service="t", open_backend=Locked).get_key("smtp", "cur")) is Code.KEYRING_LOCKED
-    memory = Memory()
+    memory = MemoryKeyring()
     memory.set_password("t", "smtp.cur", "hello")
     assert code_of(lambda: Keyring(service="t", open_backend=lambda: memory).get_key("smtp", "cur")) is Code.KEY_LENGTH
     assert bench.notes.said == []
