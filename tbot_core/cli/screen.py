@@ -11,6 +11,7 @@ import click
 
 from tbot_core.cli.narration import LOUD, Line, Narrator
 from tbot_core.clock import both_times, exchange_time
+from tbot_core.errors import AccessError
 from tbot_core.figures import plural
 from tbot_core.runner.run import Watcher
 from tbot_core.seams import log, terminal
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from tbot_core.runner.run import Outcome
 
 T = TypeVar("T")
+_log = log.logger(__name__)
 
 
 class Shown(Protocol):
@@ -80,7 +82,10 @@ def warn(assembly: Assembly) -> None:
 
 
 class Lines:
-    """Plain lines: one a fill, an exit, a session; `silent`: only what must be known, on standard error."""
+    """Plain lines: one a fill, an exit, a session; `silent`: only what must be known, on standard error.
+
+    A run does not end because they cannot be written; what it came to must be, at its end.
+    """
 
     watched = False
 
@@ -89,6 +94,7 @@ class Lines:
         self._silent = silent
         self._narrator = Narrator()
         self._waited: datetime | None = None
+        self._unheard = False
 
     @property
     def watcher(self) -> Watcher:
@@ -118,19 +124,28 @@ class Lines:
         for line in lines:
             click.echo(line, err=self._silent)
 
+    def _tell(self, *lines: str) -> None:
+        """Say what happens while it does: when it cannot be written the run goes on, and the log says so once."""
+        try:
+            self._say(*lines)
+        except AccessError as fault:
+            if not self._unheard:
+                self._unheard = True
+                _log.error("narration.lost", reason=fault.message)
+
     def _started(self, feed: Feed, book: Book) -> None:
-        self._say(*banner(self._wish.mode, feed.label, book.sessions))
+        self._tell(*banner(self._wish.mode, feed.label, book.sessions))
 
     def _wrote(self, entries: Sequence[Entry]) -> None:
         lines = [line for line in self._narrator.follow(entries) if line.weight in LOUD]
         if not self._silent:
-            self._say(*(plain(line) for line in lines))
+            self._tell(*(plain(line) for line in lines))
 
     def _idle(self, moment: datetime) -> None:
         """Say once what is waited for; within a session nobody needs to hear it each minute."""
         if not self._narrator.book.in_session and moment != self._waited:
             self._waited = moment
-            self._say(f"Waiting for the session of {exchange_time(moment):%Y-%m-%d}, {both_times(moment)}.")
+            self._tell(f"Waiting for the session of {exchange_time(moment):%Y-%m-%d}, {both_times(moment)}.")
 
 
 def banner(mode: str, label: FeedLabel, closed: int = 0) -> list[str]:

@@ -25,6 +25,7 @@ from tbot_core.cli.narration import Narrator
 from tbot_core.cli.run import Wish, furnish, trade
 from tbot_core.clock import ManualClock, SystemClock
 from tbot_core.contracts import BrokerEvent, FeedLabel, FeedRequest
+from tbot_core.errors import AccessError
 from tbot_core.journal import Entry, open_journal
 from tbot_core.model import ExitReason, Leg, RiskState
 from tbot_core.runner.run import Outcome, Plan, run
@@ -305,3 +306,20 @@ def test_f91_a_plugin_that_failed_is_told_to_whoever_looks_on() -> None:
         "risk",
         "Plugin strategy/open failed: scan: it hangs.; it is off to the session's end",
     )
+
+
+def test_lines_that_cannot_be_written_end_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a full disk the session is traded to its end and the log says once that nobody reads; the summary fails."""
+    furnish(tmp_path)
+    clock, wish = ManualClock(MORNING), Wish(mode="demo", home=tmp_path)
+    plan = Plan(
+        assembly=assemble(tmp_path, "demo", clock), request=FeedRequest(kind="demo", sessions=1, seed=0), wall=clock
+    )
+    log.configure("info", "json", tmp_path / "logs", screen=False)
+    with Path("/dev/full").open("w", encoding="utf-8") as stream, screen.Lines(wish, silent=False) as lines:
+        monkeypatch.setattr(sys, "stdout", Guarded(stream, "standard output"))
+        outcome = asyncio.run(run(plan, lines.watcher))
+        assert outcome.summary.trades
+        with pytest.raises(AccessError, match="Cannot write to standard output"):
+            lines.end(outcome)
+    assert (tmp_path / "logs" / "tbot.log").read_text().count("narration.lost") == 1
