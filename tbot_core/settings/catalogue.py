@@ -94,6 +94,16 @@ def framed(strategy: str) -> dict[str, Declaration]:
     }
 
 
+def strategy_of(key: str) -> str | None:
+    """The strategy whose standard variable this is, whether or not one of that name is known; None for all others."""
+    for declaration in declarations(policy.Frame).values():
+        before, _, after = declaration.name.partition("{NAME}")
+        name = key.removeprefix(before).removesuffix(after)
+        if name and key == f"{before}{name}{after}":
+            return name.lower()
+    return None
+
+
 def _declare(known: dict[str, Known], plugin: Declared) -> None:
     owner = f"{plugin.kind} {plugin.name}"
     for declaration in declarations(plugin.config).values():

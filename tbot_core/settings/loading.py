@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from tbot_core.declaration import declarations
 from tbot_core.errors import SettingsError
 from tbot_core.seams import disk
 from tbot_core.settings import rules
-from tbot_core.settings.catalogue import CORE, GROUPS, Catalogue, Known, catalogue, framed
+from tbot_core.settings.catalogue import CORE, GROUPS, Catalogue, Known, catalogue, frame_names, framed, strategy_of
 from tbot_core.settings.files import Entry
 from tbot_core.settings.findings import Finding, Origin, shown
 from tbot_core.settings.instance import ENCRYPTED_SUFFIX, ENV_FILE, Instance
@@ -131,10 +132,15 @@ def _missing(sources: Sources, instance: Instance, mode: Mode) -> Iterator[Findi
 
 
 def _mentioned(texts: Mapping[str, str]) -> tuple[str, ...]:
-    """Strategies that the texts name: in the sequence, as override, or by a switch of their own."""
+    """Strategies that the texts name: in the sequence, as override, or by a standard variable of their own.
+
+    What looks like the misspelt name of a strategy that the core knows is none, and is told as that.
+    """
     listed = f"{texts.get('STRATEGY_SEQUENCE', '')},{texts.get('STRATEGY_OVERRIDE', '')}"
     names = [part.strip().lower() for part in listed.split(",") if part.strip()]
-    names += [key[6:-8].lower() for key in texts if key.startswith("STRAT_") and key.endswith("_ENABLED")]
+    by_variable = dict.fromkeys(name for key in texts if (name := strategy_of(key)) is not None)
+    ours = frame_names(names)
+    names += [name for name in [*by_variable][:_COMPARED] if not get_close_matches(name[:80], ours, n=1)]
     return tuple(dict.fromkeys(name for name in names if name.isidentifier() and name.isascii()))
 
 

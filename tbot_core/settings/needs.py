@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tbot_core.settings.catalogue import CORE
+from tbot_core.settings.catalogue import CORE, strategy_of
 from tbot_core.settings.findings import Finding
 from tbot_core.settings.switches import applied, running, split
 
@@ -71,10 +71,14 @@ def _absent(effective: Effective, kind: str, name: str, installed: list[str]) ->
 
 def _owners(values: Mapping[str, Effective], installed: Collection[tuple[str, str]]) -> Iterator[Finding]:
     waiting: dict[str, list[str]] = {}
+    running_ones = running(_texts(values))
     for key, effective in values.items():
-        kind, _, name = effective.owner.partition(" ")
-        if effective.given and effective.owner != CORE and (kind, name) not in installed:
-            waiting.setdefault(effective.owner, []).append(key)
+        strategy = strategy_of(key)
+        framed = effective.owner == CORE and strategy is not None and strategy not in running_ones
+        owner = f"strategy {strategy}" if framed else effective.owner
+        kind, _, name = owner.partition(" ")
+        if effective.given and owner != CORE and (kind, name) not in installed:
+            waiting.setdefault(owner, []).append(key)
     for owner, keys in waiting.items():
         kind, _, name = owner.partition(" ")
         where = str(values[keys[0]].origin)

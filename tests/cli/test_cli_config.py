@@ -134,3 +134,15 @@ def test_explain_of_an_unknown_key_names_the_nearest(
 ) -> None:
     """A key that nobody has is wrong usage, exit code 2."""
     assert hint in said(capsys, "explain", key, "--home", str(tmp_path), code=2)
+
+
+@pytest.mark.parametrize(("strategy", "code"), [("open", 3), ("close", 3), ("mid", 0)])
+def test_a_window_without_analysis_is_refused_where_the_strategy_needs_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], strategy: str, code: int
+) -> None:
+    """No bar makes no range, and no minute before is nothing to compare with; the VWAP is there without it."""
+    key = f"{strategy.upper()}_ANALYSIS_TIME"
+    (tmp_path / ".env_bot").write_text(f"BROKER_NAME=PAPER\nSTRATEGY_SEQUENCE={strategy}\n{key}=0\n")
+    assert cli.invoke(["config", "check", "--home", str(tmp_path)]) == code
+    refusal = f"{key}=0: allowed for strategy {strategy} is a whole number of minutes from 1 to 390."
+    assert (refusal in capsys.readouterr().out) == bool(code)

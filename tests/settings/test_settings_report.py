@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tbot_core.declaration import Declared, declarations
+from tbot_core.errors import SettingsError
 from tbot_core.plugins import catalogue
 from tbot_core.plugins.loader import Loader
 from tbot_core.settings import load
@@ -69,6 +70,20 @@ def test_an_unknown_strategy_is_refused_in_every_mode(tmp_path: Path, text: str,
     found = loaded(tmp_path, text)
     for mode in ("replay", "backtest", "paper", "live"):
         assert sentence in refused(found, mode)
+
+
+@pytest.mark.parametrize("mode", ["replay", "paper"])
+def test_variables_of_a_strategy_that_is_not_installed_say_what_they_need(tmp_path: Path, mode: Mode) -> None:
+    """They are read and checked, and one line names them all; a strategy that runs is refused already."""
+    text = "STRATEGY_SEQUENCE=open\nSTART_TIME_FOO=14:40\nFOO_ANALYSIS_TIME=3\nSTART_TIME_OPEN=14:30\n"
+    found = needs(loaded(tmp_path, text).values, mode, ALL)
+    words = "START_TIME_FOO, FOO_ANALYSIS_TIME: read and checked; needs plugin foo (strategy), which is not installed."
+    assert [str(one) for one in found if "FOO" in one.message] == [f".env_bot:2: {words}"]
+    assert not [one for one in found if "START_TIME_OPEN" in one.message]
+    with pytest.raises(SettingsError, match="FOO_ANALYSIS_TIME=x: allowed is"):
+        loaded(tmp_path, text.replace("=3", "=x"))
+    there = needs(loaded(tmp_path, text).values, mode, {*ALL, ("strategy", "foo")})
+    assert not [one for one in there if "FOO" in one.message]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 
 from tbot_core.contracts import Check
-from tbot_core.declaration import fraction, number, setting
+from tbot_core.declaration import fraction, minutes, number, setting
 from tbot_core.reasons import Reason
 from tbot_core.signals import Condition, Exits, Signals, Trigger, first, level
 from tbot_core.window import Window
@@ -28,6 +28,12 @@ class Close:
     """
 
     window: Window
+    analysis_minutes: int = setting(
+        "CLOSE_ANALYSIS_TIME",
+        minutes(least=1),
+        default="20",
+        doc="Minutes from the window's start; a fade compares with the close as many minutes before.",
+    )
     vix_threshold: float = setting(
         "STRAT_CLOSE_VIX_THRESHOLD",
         number(least=0, most=1000),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core.declaration import fraction, number, setting
+from tbot_core.declaration import fraction, minutes, number, setting
 from tbot_core.signals import Exits, Signals, Trigger, first, level
 from tbot_core.window import Window
 
@@ -24,6 +24,12 @@ class Open:
     """
 
     window: Window
+    analysis_minutes: int = setting(
+        "OPEN_ANALYSIS_TIME",
+        minutes(least=1),
+        default="20",
+        doc="Minutes of the opening range; without one there is no range.",
+    )
     buffer: float = setting(
         "STRAT_OPEN_BUFFER",
         fraction(of=float),
