@@ -7,9 +7,11 @@ permit that a kill takes back. A journal error sends nothing. What a broker says
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from itertools import groupby
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
 
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 
 Said = TypeVar("Said")
+
+_AT_ONCE: Final = 10
 _log = log.logger(__name__)
 
 
@@ -299,16 +303,36 @@ class Execution:
         return self.recorder.entry(records.INTENDED, records.order_payload(order), order.client_order_id)
 
     async def _act(self, actions: Sequence[Action]) -> None:
-        for action in actions:
-            match action:
-                case Place(order=order):
-                    await self._submit(order)
-                case Cancel(client_order_id=cid):
-                    await self._ask(cid, self._patiently("cancel", partial(self.venue.broker.cancel, cid), cid))
-                case Replace(client_order_id=cid, stop_price=price):
-                    await self._ask(
-                        cid, self.venue.broker.replace(cid, attrs.evolve(self.orders[cid].order, stop_price=price))
-                    )
+        for cancels, group in groupby(actions, lambda action: isinstance(action, Cancel)):
+            if cancels:
+                await self._cancel([action.client_order_id for action in group if isinstance(action, Cancel)])
+                continue
+            for action in group:
+                await self._act_one(action)
+
+    async def _act_one(self, action: Action) -> None:
+        match action:
+            case Place(order=order):
+                await self._submit(order)
+            case Replace(client_order_id=cid, stop_price=price):
+                await self._ask(
+                    cid, self.venue.broker.replace(cid, attrs.evolve(self.orders[cid].order, stop_price=price))
+                )
+
+    async def _cancel(self, cids: Sequence[str]) -> None:
+        """Ask for cancels side by side: a hundred of them do not wait for each other's answers."""
+        turn = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(cid: str) -> None:
+            async with turn:
+                await self._ask(cid, self._patiently("cancel", partial(self.venue.broker.cancel, cid), cid))
+
+        if len(cids) == 1:
+            await one(cids[0])
+            return
+        for outcome in await asyncio.gather(*map(one, cids), return_exceptions=True):
+            if outcome is not None:
+                raise outcome
 
     async def _ask(self, cid: str, request: Awaitable[None]) -> None:
         """Ask something of an order that rests; what fails is written down and keeps no other request back."""

@@ -433,6 +433,49 @@ def test_a_cancel_without_proof_keeps_the_exit_back_and_is_asked_again(bench: Be
     assert bench.desk.custody.manage(bars, 61) == []
 
 
+class SlowBroker(FakeBroker):
+    """A broker whose answer to a cancel takes a moment; it counts those that are under way."""
+
+    under_way = most = 0
+
+    async def cancel(self, client_order_id: str) -> None:
+        """Take a request to cancel, and answer it later."""
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        await asyncio.sleep(0)
+        self.under_way -= 1
+        await super().cancel(client_order_id)
+
+
+def test_cancels_do_not_wait_for_each_others_answers(bench: Bench) -> None:
+    """Twenty-five of one minute are ten at a time under way, in their order; one that is refused keeps none back."""
+    broker = bench.broker = SlowBroker()
+    bench.execution.venue = attrs.evolve(bench.execution.venue, broker=broker)
+    symbols = [f"S{number:02d}" for number in range(25)]
+    broker.faults["cancel S03"] = Rejected("too late")
+    bench.do(Minutes(actions=[Cancel(client_order_id=symbol) for symbol in symbols]))
+    assert broker.asked == [f"cancel {symbol}" for symbol in symbols]
+    assert broker.most == 10
+    assert bench.kinds.count("cancel_refused S03") == 1
+
+
+def test_a_cancel_that_cannot_be_written_down_ends_the_session_once_all_have_left(tmp_path: Path) -> None:
+    """The disk is full as one of three goes unanswered: the others are asked for, then the error is raised."""
+
+    class Full(Journal):
+        def append(self, entries: Sequence[Entry]) -> None:
+            if {entry.kind for entry in entries} & {records.SILENCE}:
+                raise JournalError("full", "make room")
+            super().append(entries)
+
+    with closing(open_journal(tmp_path / "run.sqlite")) as opened:
+        bench = Bench(Full(opened.path, opened._connection))
+        bench.broker.faults["cancel A"] = OutcomeUnknown("silence")
+        with pytest.raises(JournalError, match="full"):
+            bench.do(Minutes(actions=[Cancel(client_order_id=one) for one in "ABC"]))
+        assert bench.broker.asked == ["cancel A", "cancel B", "cancel C"]
+
+
 def test_each_refusal_of_a_request_is_an_event_of_its_own(bench: Bench) -> None:
     """Two refused moves of one stop are two events."""
     held(bench)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from tbot_core.contracts import Broker
     from tbot_core.journal import Connect
-    from tbot_core.testing.simulation.world import World
+    from tbot_core.testing.simulation.bot import Surroundings
 
 PATIENCE_S: Final = 60.0
 PAGES: Final = 12
@@ -221,7 +221,7 @@ class Crossing:
         self._journal = AnnouncingJournal(path, self.herald)
         return self._journal
 
-    def broker(self, world: World, name: str) -> Broker:  # noqa: ARG002  -- the venue is the one at the other end
+    def broker(self, world: Surroundings, name: str) -> Broker:  # noqa: ARG002  -- the venue is the one at the other end
         """A client of the venue."""
         line = AnnouncingLine(self._venue, self.herald, self._home)
         line.journal = self._journal

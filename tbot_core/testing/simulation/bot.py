@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.bars import Bars, Day
-    from tbot_core.contracts import Broker
+    from tbot_core.clock import Clock
+    from tbot_core.contracts import Broker, FeedSession
     from tbot_core.journal import Entry, Journal
     from tbot_core.testing.simulation.world import World
 
@@ -60,13 +61,27 @@ class Kept(Protocol):
         """Close the file."""
 
 
+class Surroundings(Protocol):
+    """What a bot lives in: a clock, a feed, and venues by their names."""
+
+    @property
+    def clock(self) -> Clock:
+        """What tells time and waits."""
+
+    def client(self, name: str) -> Broker:
+        """A new client of the venue of that name."""
+
+    def feed(self) -> FeedSession:
+        """The session's feed."""
+
+
 class Ways(Protocol):
     """How a process comes by what outlives it, its journal and its account; and so how it may die."""
 
     def journal(self, path: Path) -> Kept:
         """The journal at a path."""
 
-    def broker(self, world: World, name: str) -> Broker:
+    def broker(self, world: Surroundings, name: str) -> Broker:
         """A client of the venue of that name."""
 
 
@@ -99,7 +114,7 @@ class Doom:
         """The journal at a path, of a process that may die at an append."""
         return MortalJournal(open_journal(path), self)
 
-    def broker(self, world: World, name: str) -> Broker:
+    def broker(self, world: Surroundings, name: str) -> Broker:
         """A client of the venue of that name, of a process that may die at a call."""
         return cast("Broker", MortalBroker(world.client(name), self))
 
@@ -182,12 +197,13 @@ class Drawn:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Habits:
-    """What a seed makes of its bot: strategies, settings, how often it asks for news, and how its processes die."""
+    """What a seed makes of its bot: strategies, settings, how often it looks for news and requests, how it dies."""
 
     entrants: tuple[Entrant, ...]
     rules: Callable[[Any], Rules]
     stream: Stream
     poll_s: float = POLL_S
+    watch_s: float = WATCH_S
 
 
 def habits(world: World) -> Habits:
@@ -247,7 +263,7 @@ class Lived:
 class Life:
     """One process of the bot, from its start to its death or the session's end."""
 
-    def __init__(self, world: World, name: str, home: Path, bot: Habits, ways: Ways) -> None:
+    def __init__(self, world: Surroundings, name: str, home: Path, bot: Habits, ways: Ways) -> None:
         self._world = world
         self._bot = bot
         self._home = home
@@ -281,7 +297,7 @@ class Life:
             tell=lambda _entries: None,
             watch=lambda _run, _minute: None,
         )
-        floor = Floor(folder=self._home / "control", poll_s=self._bot.poll_s, ttl_s=TTL_S, watch_s=WATCH_S)
+        floor = Floor(folder=self._home / "control", poll_s=self._bot.poll_s, ttl_s=TTL_S, watch_s=self._bot.watch_s)
         feed = self._world.feed()
         self.session = MarketSession(trading, floor, feed, self._bot.entrants, atoms_of(equity), past)
         await self.session.trade()

@@ -1,4 +1,4 @@
-"""A small world for tests: one venue, one symbol at one price, and a hand that moves both price and time."""
+"""A small world for tests: one venue, symbols at one price, and a hand that moves both price and time."""
 
 from __future__ import annotations
 
@@ -34,22 +34,28 @@ _MINUTES: Final = 120
 
 
 class Stage:
-    """A venue that is open since a minute, its symbol at 20 USD in any quantity, a client that is connected.
+    """A venue that is open since a minute, its symbols at 20 USD in any quantity, a client that is connected.
 
-    `rates` says which faults are on, and how often each strikes. The bell rings at second 60 of the world.
+    `rates` says which faults are on, and how often each strikes. The bell rings at second 60 of the world. The hand
+    moves the first of the symbols.
     """
 
     def __init__(
-        self, character: Character | None = None, rates: Mapping[str, float] | None = None, *, seed: int = 0
+        self,
+        character: Character | None = None,
+        rates: Mapping[str, float] | None = None,
+        *,
+        seed: int = 0,
+        symbols: tuple[str, ...] = ("A",),
     ) -> None:
         chances = Chances(seed)
         _, self.session = short_day(_MINUTES)
         start = self.session.open - dt.timedelta(seconds=LEAD_S)
-        self.symbol = "A"
+        self.symbol = symbols[0]
         self.loop = VirtualLoop()
         self.clock = LoopClock(self.loop, start)
         self.faults = Faults(chances, (), rates=rates)
-        self.market = Market.flat(ticks_of(20.0), (self.symbol,), _MINUTES)
+        self.market = Market.flat(ticks_of(20.0), symbols, _MINUTES)
         news = announced(self.market, self.faults, chances.stream, _MINUTES * 60.0)
         self.floor = Floor(self.market, character or Character(), self.session, start, self.faults)
         self.exchange = Exchange(self.floor)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tbot_core.testing.simulation.faults import Faults
 
 TIMEOUT_S: Final = 10.0
+_LATENCY_S: Final = (0.01, 0.08)
 _NOTICED_S: Final = 20.0
 _SLOW_S: Final = 5.0
 _STORM_S: Final = 15.0
@@ -120,7 +121,10 @@ class _Episode:
 
 
 class Way:
-    """The way to one exchange, with its troubles as the seed has planned them, and the log of all requests."""
+    """The way to one exchange, with its troubles as the seed has planned them, and the log of all requests.
+
+    `latency_s`: the shortest and the longest time that a request takes there, and an answer back.
+    """
 
     def __init__(self, exchange: Exchange, faults: Faults, chance: Callable[[str], Stream], end: float) -> None:
         """`chance` gives the stream of a purpose; `end` is the last second that troubles are planned for."""
@@ -131,6 +135,7 @@ class Way:
         self.replays = deque(at for at, _ in faults.planned("F24", 0.0, end))
         self.faults = faults
         self.chance = chance
+        self.latency_s = _LATENCY_S
         self._episodes: list[_Episode] = []
         self._met: dict[_Episode, None] = {}
         self._departures: deque[float] = deque()
@@ -157,8 +162,8 @@ class Way:
         slow = _SLOW_S / 2 if any(episode.fault == "F62" for episode in met) else 0.0
         plain = Passage(
             queue_s=latency.between(0.0, 0.005),
-            out_s=latency.between(0.01, 0.08) + slow,
-            back_s=latency.between(0.01, 0.08) + slow,
+            out_s=latency.between(*self.latency_s) + slow,
+            back_s=latency.between(*self.latency_s) + slow,
         )
         fault = self.faults.first(_BY_KIND.get(kind, ()), now)
         for episode in met:

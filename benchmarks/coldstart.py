@@ -1,0 +1,117 @@
+"""How long a bot takes from its start to ready, with 1,000 orders open at a broker whose answers take 50 ms.
+
+The process before was killed: in the journal its orders rest, or are still on their way, so that what became of each
+has to be found out. The venue is in another process. Prints the seconds of each part, in the machine's time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Final, cast
+
+import attrs
+
+from tbot_core.seams import lines
+from tbot_core.testing.simulation.bot import Life
+from tbot_core.testing.simulation.counter import Counter
+from tbot_core.testing.simulation.crowd import Beyond, Crowd, Here, WorldClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tbot_core.journal import Journal
+
+ENTRIES: Final = 500
+ORDERS: Final = 2 * ENTRIES
+LATENCY_S: Final = 0.05
+GLANCE_S: Final = 0.005
+PATIENCE_S: Final = 120.0
+RESTS_S: Final = 60.0
+TARGET_S: Final = 10
+REST: Final = "rest"
+
+
+async def _until(crowd: Crowd, life: Life, over: Callable[[], bool]) -> None:
+    """Live until that is so, and no longer."""
+    living = asyncio.ensure_future(life.live())
+    while not living.done() and not over():
+        await crowd.clock.sleep(0.05)
+    living.cancel()
+    await asyncio.gather(living, return_exceptions=True)
+
+
+def serve(home: Path, path: Path, *, rest: bool) -> None:
+    """Let a bot send its orders in virtual time, and serve the venue to the next one."""
+    crowd = Crowd(ENTRIES, LATENCY_S if rest else 0.0)
+    life = Life(crowd, "crowd", home, attrs.evolve(crowd.bot, poll_s=1.0 if rest else PATIENCE_S), Here())
+    journal, taken = cast("Journal", life.journal), crowd.way.exchange.floor.orders
+
+    def over() -> bool:
+        heard = sum(1 for _ in journal.events(kind="acknowledged")) if rest and len(taken) == ORDERS else 0
+        return len(taken) == ORDERS and (not rest or heard == ORDERS)
+
+    crowd.loop.run_until_complete(_until(crowd, life, over))
+    life.close()
+    crowd.way.latency_s = (LATENCY_S / 2, LATENCY_S / 2)
+    crowd.loop.run_until_complete(asyncio.sleep(RESTS_S))
+    crowd.way.exchange.advance(crowd.loop.time())
+    resting = sum(one.kind in {"acknowledged", "held"} for one in taken)
+    with lines.listening(path, PATIENCE_S) as listener:
+        sys.stdout.write(f"{crowd.loop.time()} {resting}\n")
+        sys.stdout.flush()
+        with closing(listener.accept()) as line:
+            Counter(crowd.way, crowd.loop, crowd.venue_clock).serve(line)
+
+
+async def _ready(life: Life) -> float:
+    """Live until the account has been read and agrees; the moment at which that was."""
+    living = asyncio.ensure_future(life.live())
+    while not living.done() and (life.session is None or not life.session.tender.believed):  # noqa: ASYNC110  -- it tells nobody
+        await asyncio.sleep(GLANCE_S)
+    at = time.perf_counter()
+    living.cancel()
+    for outcome in await asyncio.gather(living, return_exceptions=True):
+        if isinstance(outcome, Exception):
+            raise outcome
+    return at
+
+
+def start(words: str) -> tuple[int, float, float]:
+    """Orders open at the broker, seconds until the journal is open and read, and until the bot is ready."""
+    with tempfile.TemporaryDirectory(prefix="tbot") as folder:
+        path = Path(folder) / "venue"
+        command = [sys.executable, __file__, "serve", folder, str(path), words]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as venue:  # noqa: S603  -- this file itself
+            at, resting = cast("IO[bytes]", venue.stdout).readline().split()
+            crowd = Crowd(ENTRIES, LATENCY_S)
+            crowd.clock = WorldClock(crowd.start, float(at))
+            begun = time.perf_counter()
+            life = Life(crowd, "crowd", Path(folder), crowd.bot, Beyond(path))
+            opened = time.perf_counter()
+            ready = asyncio.run(_ready(life))
+            life.close()
+            venue.kill()
+    return int(resting), opened - begun, ready - begun
+
+
+def main() -> None:
+    """Print the figures."""
+    for words in (REST, "are on their way"):
+        resting, opened, ready = start(words)
+        sys.stdout.write(
+            f"cold start with {resting} orders open that {words} in the journal: ready after {ready:.2f} s "
+            f"(target {TARGET_S}), the journal open after {opened:.2f} s\n"
+        )
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["serve"]:
+        serve(Path(sys.argv[2]), Path(sys.argv[3]), rest=sys.argv[4] == REST)
+    else:
+        main()
