@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import date
 from decimal import Decimal
 from operator import itemgetter
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from tbot_core import settings as configuration
+from tbot_core.account import DayTradeRule
 from tbot_core.calendar import ExchangeCalendar, Session
 from tbot_core.clock import Clock
 from tbot_core.contracts import (
@@ -55,6 +57,7 @@ SIMULATOR: Final = "paper"
 SIMULATIONS: Final = frozenset({"replay", "demo", "backtest"})
 _NAMELESS: Final = "The bot has no identity, so its orders bear no name: `tbot secrets set bot_identity` gives it one."
 _FUNDS: Final = Path(__file__).with_name("index_funds.csv")
+_DAY_TRADES: Final = Path(__file__).with_name("day_trades.csv")
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -88,6 +91,7 @@ class Assembly:
         """The rules of decisions at a venue."""
         settings = self.settings
         fixed = settings.simulation.fixed_quantity if settings.mode in SIMULATIONS else 0
+        at = SIMULATOR if settings.mode in SIMULATIONS else settings.trading.broker_name
         return Rules(
             risk=settings.risk,
             entries=settings.entries,
@@ -99,6 +103,7 @@ class Assembly:
             universe_max=settings.trading.universe_max,
             fixed_units=fixed * UNITS_PER_SHARE,
             indices=index_funds(),
+            day_trades=tuple(rule for rule in day_trade_rules() if rule.broker == at),
         )
 
     def entrants(self, session: Session) -> tuple[Entrant, ...]:
@@ -243,6 +248,18 @@ def index_funds() -> Mapping[str, Mapping[str, Decimal]]:
     for row in csv.DictReader(disk.read_text(_FUNDS).splitlines()):
         table[row["index"]][row["symbol"]] = Decimal(row["leverage"])
     return table
+
+
+def day_trade_rules() -> Iterator[DayTradeRule]:
+    """The shipped table of brokers' day-trade rules."""
+    for row in csv.DictReader(disk.read_text(_DAY_TRADES).splitlines()):
+        yield DayTradeRule(
+            broker=row["broker"],
+            until=date.fromisoformat(row["until"]),
+            account=row["account"],
+            equity_below=Decimal(row["equity_below"]),
+            most=int(row["most"]),
+        )
 
 
 def _unapproved(

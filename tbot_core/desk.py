@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
+
 from tbot_core import drafts, exits
+from tbot_core.account import in_force
 from tbot_core.actions import Decision
 from tbot_core.custody import Custody
 from tbot_core.model import Order, RiskState, ticks_of
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from tbot_core.calendar import Session
     from tbot_core.contracts import RiskCheck
     from tbot_core.decide import Proposal, Rules
+    from tbot_core.model import Account
 
 
 class Desk:
@@ -56,6 +60,14 @@ class Desk:
         )
         self.custody = Custody(rules, session, self.standing, name)
         self._limits = {defense: Limits.of(rules.risk, opening_atoms, defense=defense) for defense in (False, True)}
+
+    def admit(self, account: Account) -> None:
+        """The broker has said what the account is and allows: its rules count from now on."""
+        self.standing.funds.read(account, self.portfolio)
+        allowed = in_force(
+            self._rules.day_trades, self.custody.session.date, self.standing.funds, self.portfolio.opening_atoms
+        )
+        self._limits = {defense: attrs.evolve(limits, day_trades=allowed) for defense, limits in self._limits.items()}
 
     @property
     def portfolio(self) -> Portfolio:

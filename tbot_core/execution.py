@@ -173,7 +173,7 @@ class Execution:
         """Take in what the broker grants the account now."""
         account = await self._read("account", self.venue.broker.account)
         if account is not None:
-            self._desk.standing.grant(account.buying_power)
+            self._desk.admit(account)
 
     async def _read(self, what: str, ask: Callable[[], Awaitable[Said]]) -> Said | None:
         """What the broker answers; None when it does not, and then nothing is entered any more."""

@@ -53,9 +53,6 @@ RULES: Final = VenueRules(
 )
 """What every simulated venue can do, so that all clocks size alike."""
 
-LEVERAGE: Final = 2
-"""A simulated account holds up to so many times its equity, as a US margin account does overnight."""
-
 ENTRY_BARS = 3
 """An entry waits this many minutes for its symbol's first bar."""
 
@@ -359,11 +356,6 @@ class Venue:
 
     def _event_id(self) -> str:
         return f"{self._date}-{self._count}"
-
-
-def buying_power(equity: Decimal, gross: Decimal = Decimal(0)) -> Decimal:
-    """How much more a simulated account may hold that is worth `equity` and holds `gross`, in dollars."""
-    return max(LEVERAGE * equity - gross, Decimal(0))
 
 
 def tick_of(ticks: int) -> int:

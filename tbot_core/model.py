@@ -183,14 +183,20 @@ class Fill:
 
 @attrs.frozen(kw_only=True)
 class Account:
-    """What a broker says of an account; None where it does not say."""
+    """What a broker says of an account; None where it does not say.
+
+    `margin` false: a cash account. `settled_cash`: the part of the cash that has settled. `day_trades`: those of the
+    last five sessions, today's counted.
+    """
 
     account_id: str
     equity: Decimal
     cash: Decimal
     buying_power: Decimal | None = None
     currency: str = CURRENCY
-    margin: bool = True
+    margin: bool | None = None
+    settled_cash: Decimal | None = None
+    day_trades: int | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -62,6 +62,16 @@ class Position:
         """Realised and unrealised profit at the last mark, after fees."""
         return self.side * (self.exit_atoms + self.units * self.mark - self.entry_atoms) - self.fee_atoms
 
+    @property
+    def bought_atoms(self) -> int:
+        """What was paid for shares, with the fees of both sides."""
+        return (self.entry_atoms if self.side is Side.LONG else self.exit_atoms) + self.fee_atoms
+
+    @property
+    def sold_atoms(self) -> int:
+        """What was received for shares, before fees."""
+        return self.exit_atoms if self.side is Side.LONG else self.entry_atoms
+
     def trade(self) -> Trade:
         """The closed position; raises ValueError while it is open."""
         if self.units or self.exit_time is None or self.exit_reason is None:
@@ -130,6 +140,18 @@ class Portfolio:
         """The sum of what the open positions cost, long and short alike: gross exposure."""
         held = sum(position.cost_atoms for position in self.positions.values())
         return held + sum(abs(one.units) * one.price for one in self.surplus)
+
+    @property
+    def paid_atoms(self) -> int:
+        """What the session's purchases have cost so far, with all fees."""
+        bought = sum(one.bought_atoms for one in (*self.positions.values(), *self.closed))
+        return bought + sum(max(one.units, 0) * one.price + one.fee_atoms for one in self.surplus)
+
+    @property
+    def received_atoms(self) -> int:
+        """What the session's sales have brought so far, before fees."""
+        sold = sum(one.sold_atoms for one in (*self.positions.values(), *self.closed))
+        return sold + sum(max(-one.units, 0) * one.price for one in self.surplus)
 
     @property
     def holdings(self) -> dict[str, int]:

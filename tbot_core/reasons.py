@@ -85,6 +85,11 @@ class Reason(IntEnum):
     RISK_CHECK_DENIED = 90, "A plugin's risk check denied the order, in its own words."
     RISK_CHECK_FAILED = 91, "A plugin's risk check failed, or answered neither None nor a sentence; unknown means deny."
 
+    CASH_LONG_ONLY = 92, "Nothing is sold short in a cash account, nor in one whose kind the broker does not tell."
+    UNSETTLED_CASH = 93, "The worst case of all working entries is above the settled cash of a cash account."
+    DAY_TRADES = 94, "The entry's exit today would be more day trades than the account is allowed, or unknown how many."
+    EQUITY_JUMP = 95, "The session opened with an equity that neither the last close nor moved cash explains."
+
     ENTRY_NOT_FILLED = 100, "The entry was sent and ended without a fill; it is never chased."
 
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from tbot_core.account import Funds
 from tbot_core.errors import PluginError
-from tbot_core.model import RiskState, Side, SignalId, atoms_of, dollars_of
+from tbot_core.model import RiskState, Side, SignalId, dollars_of
 from tbot_core.policy import Risk
 from tbot_core.portfolio import Portfolio
 from tbot_core.reasons import Reason
@@ -31,7 +32,10 @@ DEVIATIONS = 3
 
 @attrs.frozen(kw_only=True)
 class Limits:
-    """The settings' fractions as amounts of one session and one risk state; 0 = off where the setting says so."""
+    """The settings' fractions as amounts of one session and one risk state; 0 = off where the setting says so.
+
+    `day_trades`: how many the account may make in five sessions; None: no rule is in force.
+    """
 
     budget: int
     per_trade: int
@@ -48,6 +52,7 @@ class Limits:
     max_orders_per_minute: int
     max_consecutive_losses: int
     price_band: Decimal
+    day_trades: int | None = None
 
     @classmethod
     def of(cls, risk: Risk, equity_atoms: int, *, defense: bool) -> Limits:
@@ -103,7 +108,7 @@ class Standing:
     """All that the gate looks at: what is held, worked, sent and lost in the session so far.
 
     `state` follows from the session's own events, `imposed` from what happens around it; the graver one counts.
-    `granted`: what positions and entries may cost together, as the broker said last; None while it does not say.
+    `funds`: what the account itself allows. `equity_jump`: the opening equity is not to be believed.
     """
 
     portfolio: Portfolio
@@ -121,7 +126,8 @@ class Standing:
     rejects_in_row: int = 0
     deviations_in_row: int = 0
     told: list[RiskChange] = attrs.field(factory=list)
-    granted: int | None = None
+    funds: Funds = attrs.field(factory=Funds)
+    equity_jump: bool = False
 
     @property
     def present(self) -> RiskState:
@@ -153,13 +159,14 @@ class Standing:
         )
         return sign * held + sum(max(0, sign * atoms) for atoms in worked)
 
-    def grant(self, buying_power: Decimal | None) -> None:
-        """The broker has reported how much more may be held, in dollars; None: it reports no such figure."""
-        self.granted = None if buying_power is None else atoms_of(buying_power) + self.portfolio.cost_atoms
+    def find_jump(self, opening: Decimal, expected: Decimal) -> None:
+        """The session opened with another equity than it should have: nothing is sized by it."""
+        self.equity_jump = True
+        self._tell("equity jump", "nothing explains the opening equity, and nothing is entered", opening, expected)
 
     def leverage(self, limits: Limits) -> int:
         """What positions and entries may cost together: by MAX_LEVERAGE, and no more than the broker grants."""
-        return limits.leverage if self.granted is None else min(limits.leverage, self.granted)
+        return limits.leverage if self.funds.granted is None else min(limits.leverage, self.funds.granted)
 
     def count_sent(self, strategy: str, minute: int) -> None:
         """An entry was written down: it counts towards MAX_TRADES and the rate, whatever becomes of it."""
@@ -240,6 +247,7 @@ class Gate:
                 standing.most_losses_in_row,
                 limits.max_consecutive_losses,
             ),
+            (standing.equity_jump, Reason.EQUITY_JUMP, None, None),
             (signal.strategy in standing.window_loss, Reason.WINDOW_LOSS, None, None),
             (standing.busy(signal.symbol), Reason.ALREADY_HELD, None, None),
             (self.once_a_day and signal.symbol in standing.traded, Reason.SYMBOL_TRADED, None, None),
@@ -250,7 +258,7 @@ class Gate:
         for denied, reason, value, limit in checks:
             if denied:
                 return Refusal(reason=reason, value=value, limit=limit)
-        return None
+        return _too_many_day_trades(standing, limits)
 
     def after_sizing(
         self, standing: Standing, limits: Limits, signal: SignalId, side: Side, planned: Planned
@@ -261,6 +269,8 @@ class Gate:
         if abs(planned.worst - planned.reference) > planned.reference * limits.price_band:
             away = Decimal(abs(planned.worst - planned.reference)) / max(1, planned.reference)
             return Refusal(reason=Reason.PRICE_BAND, value=round(away, 6), limit=limits.price_band)
+        if side is Side.SHORT and not standing.funds.margin:
+            return Refusal(reason=Reason.CASH_LONG_ONLY)
         worst = planned.worst_atoms
         power = sum(entry.power_atoms for entry in standing.working.values()) + planned.power_atoms(side)
         checks = [
@@ -271,6 +281,9 @@ class Gate:
             (standing.gross() + worst, limits.gross, Reason.GROSS_EXPOSURE),
             (power, standing.leverage(limits) - standing.portfolio.cost_atoms, Reason.BUYING_POWER),
         ]
+        payable = standing.funds.payable(standing.portfolio)
+        if payable is not None:
+            checks.append((power, payable, Reason.UNSETTLED_CASH))
         for amount, limit, reason in checks:
             if amount > limit:
                 return Refusal(reason=reason, value=dollars_of(amount), limit=dollars_of(limit))
@@ -286,6 +299,23 @@ class Gate:
                 net = standing.net_of(members, 1 if atoms > 0 else -1) + abs(atoms)
                 found.append((net, limits.per_index, Reason.INDEX_EXPOSURE))
         return found
+
+
+def day_trades(standing: Standing) -> int | None:
+    """The day trades of five sessions once all that is held and worked has been closed today; None: unknown."""
+    portfolio, before = standing.portfolio, standing.funds.day_trades
+    ours = len(portfolio.closed) + len(portfolio.positions) + len(standing.working)
+    return None if before is None else before + ours
+
+
+def _too_many_day_trades(standing: Standing, limits: Limits) -> Refusal | None:
+    """An entry is closed on its day: it is not made where that would be a day trade too many."""
+    if limits.day_trades is None:
+        return None
+    after = day_trades(standing)
+    if after is not None and after < limits.day_trades:
+        return None
+    return Refusal(reason=Reason.DAY_TRADES, value=after, limit=limits.day_trades)
 
 
 def objection(checks: Sequence[tuple[str, RiskCheck]], order: Order) -> Refusal | None:

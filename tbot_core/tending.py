@@ -104,11 +104,11 @@ class Tender:
         if snapshot is None:
             return None
         self.believed = True
-        self._desk.standing.grant(snapshot.account.buying_power)
         findings = compare(self._books(listed), snapshot)
         clean = self._settle(findings, listed)
         self._count(snapshot)
         self._conditions.reconciled(clean=clean)
+        self._desk.admit(snapshot.account)
         return findings.verdict
 
     async def close(self) -> None:

@@ -614,7 +614,7 @@ def test_the_account_is_read_or_nothing_is_entered(bench: Bench, fault: BrokerEr
         bench.broker.faults["account"] = fault
     asyncio.run(bench.execution.read_account())
     standing = bench.desk.standing
-    assert standing.granted == (atoms_of(Decimal(1000)) if fault is None else None)
+    assert standing.funds.granted == (atoms_of(Decimal(1000)) if fault is None else None)
     assert standing.state is (RiskState.NORMAL if fault is None else RiskState.EXIT_ONLY)
 
 

@@ -38,6 +38,7 @@ _ASKED: Final = frozenset({Cause.STOP_FILE, Cause.STOP_COMMAND, Cause.STOP_SIGNA
 _UNSURE: Final = frozenset({OrderState.SENDING, OrderState.UNKNOWN})
 _RESTING: Final = frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED})
 _LATCH: Final = "daily loss latch"
+_JUMP: Final = "equity jump"
 _NEXT: Final = {
     Cause.KILL_FILE: "tbot kill --clear",
     Cause.KILL_COMMAND: "tbot kill --clear",
@@ -134,7 +135,8 @@ class Watch:
             case records.STOPPED:
                 yield _routine("The run was stopped; nothing is open.")
             case records.RISK if payload["what"] not in {_LATCH, RiskState.EXIT_ONLY.word}:
-                yield _routine(f"{_capital(payload['what'])}: {_compared(payload)}.")
+                tell = _critical if payload["what"] == _JUMP else _routine
+                yield tell(f"{_capital(payload['what'])}: {_compared(payload)}.")
             case records.FOREIGN_HOLDING:
                 yield _routine(f"The account holds {payload['quantity']} {payload['symbol']} that are not tbot's.")
             case records.FOREIGN_ORDER:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from tbot_core.account import simulated
 from tbot_core.actions import Cancel, Place, Replace
 from tbot_core.contracts import RiskCheck
 from tbot_core.decide import Rules
 from tbot_core.desk import Desk
-from tbot_core.fills import Costs, Venue, buying_power
+from tbot_core.fills import Costs, Venue
 from tbot_core.model import dollars_of
 from tbot_core.portfolio import Position
 from tbot_core.reasons import Reason
@@ -46,7 +47,7 @@ class Walked:
 def walk(terms: Terms, session: Session, bars: Bars, proposals: Sequence[Proposal], equity_atoms: int) -> Walked:
     """Trade one session; `proposals` are those of all its strategies, in any order."""
     desk = Desk(terms.rules, session, equity_atoms, _name, terms.checks)
-    desk.standing.grant(buying_power(dollars_of(equity_atoms)))
+    desk.admit(simulated("", dollars_of(equity_atoms)))
     venue = Venue(terms.costs, session, bars.symbols)
     denials: Counter[str] = Counter()
     due: defaultdict[int, list[Proposal]] = defaultdict(list)

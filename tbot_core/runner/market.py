@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from tbot_core import control, records
+from tbot_core.account import jumped
 from tbot_core.actions import Cancel
 from tbot_core.conditions import Conditions, recall
-from tbot_core.errors import AccessError
+from tbot_core.errors import AccessError, BrokerError
 from tbot_core.execution import Minutes
 from tbot_core.exits import STOPS
-from tbot_core.model import Leg, OrderState, RiskState
+from tbot_core.model import Leg, OrderState, RiskState, dollars_of
 from tbot_core.runner.recalling import Recall, failures
 from tbot_core.runner.requests import Requests
 from tbot_core.runner.session import SessionRun, Trading
@@ -90,6 +92,7 @@ class MarketSession:
         if self._past:
             self._recall()
         await self._reconcile()
+        await self._weigh()
         execution = self.run.execution
         side = [
             asyncio.ensure_future(self._every(self._floor.poll_s, execution.settle)),
@@ -138,6 +141,24 @@ class MarketSession:
         self.conditions.begin(Cause.UNRECONCILED)
         await self.tender.read()
         self._know()
+
+    async def _weigh(self) -> None:
+        """Hold the opening equity against the last close: what no moved cash explains sizes nothing."""
+        closed, session = self._trading.journal.last(records.SESSION_CLOSED), self.run.session
+        if closed is None or self.run.desk.standing.equity_jump:
+            return
+        opening = dollars_of(self.run.desk.portfolio.opening_atoms)
+        closing, moved = Decimal(closed.payload["equity"]), Decimal(0)
+        if not jumped(opening, closing, moved):
+            return
+        try:
+            seen = await self._trading.venue.broker.snapshot(closed.applied)
+        except BrokerError as silence:
+            _log.warning("activities.not_read", reason=silence.message)
+        else:
+            moved = sum((one.cash for one in seen.activities if closed.applied < one.time <= session.open), moved)
+        if jumped(opening, closing, moved):
+            self.run.desk.standing.find_jump(opening, closing + moved)
 
     def _know(self) -> None:
         if self.tender.believed:

@@ -141,6 +141,8 @@ class Recall:
                 standing.daily_loss = True
             case ["window", "loss", "latch", "of", strategy]:
                 standing.window_loss.add(strategy)
+            case ["equity", "jump"]:
+                standing.equity_jump = True
             case ["losing", "run", "latch"]:
                 standing.losing_run = True
             case ["defense"]:

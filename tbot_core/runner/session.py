@@ -173,7 +173,7 @@ class SessionRun:
 
     def _opening(self, equity: Decimal) -> dict[str, Any]:
         windows = {one.name: attrs.asdict(one.window) for one in self.entrants}
-        granted = self.desk.standing.granted
+        granted = self.desk.standing.funds.granted
         return {
             "date": self.session.date.isoformat(),
             "open": self.session.open.isoformat(),

@@ -109,6 +109,8 @@ def test_a_part_of_an_entry_is_told_when_its_rest_is_cancelled() -> None:
         (records.STOPPED, {"open": ["ACME"]}, "The run was stopped and left open: ACME.", Urgency.CRITICAL),
         (records.RISK, {"what": "losing run latch", "cause": "losses in a row", "value": "3", "limit": "3"},
          "Losing run latch: losses in a row, 3 against 3.", Urgency.ROUTINE),
+        (records.RISK, {"what": "equity jump", "cause": "nothing explains it", "value": "130", "limit": "100"},
+         "Equity jump: nothing explains it, 130 against 100.", Urgency.CRITICAL),
         (records.FOREIGN_HOLDING, {"symbol": "ACME", "quantity": "5"},
          "The account holds 5 ACME that are not tbot's.", Urgency.ROUTINE),
         (records.FOREIGN_ORDER, {"buy": False, "quantity": "5", "symbol": "ACME", "said": "acknowledged"},

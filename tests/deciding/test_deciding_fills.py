@@ -9,7 +9,8 @@ import attrs
 import numpy as np
 import pytest
 
-from tbot_core.fills import Costs, Venue, buying_power, tick_of
+from tbot_core.account import buying_power
+from tbot_core.fills import Costs, Venue, tick_of
 from tbot_core.model import Leg, Order
 from tbot_core.policy import Simulation
 from tbot_core.slippage import Slippage

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbot_core.model import ATOMS_PER_DOLLAR, UNITS_PER_SHARE, Leg, OrderType, RiskState, Side, dollars_of
+from tbot_core.model import ATOMS_PER_DOLLAR, UNITS_PER_SHARE, Account, Leg, OrderType, RiskState, Side, dollars_of
 from tbot_core.policy import Risk
 from tbot_core.portfolio import Portfolio
 from tbot_core.reasons import Reason
@@ -31,6 +31,13 @@ def standing(**fields: Any) -> Standing:
 def limits(*, defense: bool = False, **settings: Any) -> Limits:
     """The limits of that session."""
     return Limits.of(Risk(**settings), EQUITY, defense=defense)
+
+
+def account(buying_power: int | None) -> Account:
+    """A margin account that may hold so much more."""
+    power = None if buying_power is None else Decimal(buying_power)
+    cash = Decimal(100_000)
+    return Account(account_id="A", equity=cash, cash=cash, buying_power=power, margin=True)
 
 
 def hold(now: Standing, symbol: str, dollars: int, side: Side = LONG, strategy: str = "open") -> Standing:
@@ -211,7 +218,7 @@ def test_the_smaller_of_leverage_and_the_broker_s_figure_counts() -> None:
     now = standing()
     hold(now, "B", 1000)
     assert [denied(now, dollars) for dollars in (2500,)] == [None]
-    now.grant(Decimal(2000))
+    now.funds.read(account(2000), now.portfolio)
     assert [denied(now, dollars) for dollars in (2000, 2001)] == [None, "BUYING_POWER 2000"]
     hold(now, "C", 500)
     assert [denied(now, dollars) for dollars in (1500, 1501)] == [None, "BUYING_POWER 1500"]
@@ -220,9 +227,9 @@ def test_the_smaller_of_leverage_and_the_broker_s_figure_counts() -> None:
     sold = order(Leg.EXIT, symbol="B")
     now.portfolio.apply(fill(sold, "100", "10"), identity("B"), Leg.EXIT)
     assert [denied(now, dollars) for dollars in (2000, 2001)] == [None, "BUYING_POWER 2500"]
-    now.grant(Decimal(1_000_000))
+    now.funds.read(account(1_000_000), now.portfolio)
     assert [denied(now, 2500)] == [None]
-    now.grant(None)
+    now.funds.read(account(None), now.portfolio)
     assert now.leverage(found) == found.leverage
 
 

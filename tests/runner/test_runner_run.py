@@ -137,7 +137,7 @@ def test_the_journal_says_exchange_time(home: Path) -> None:
 def test_a_session_opens_with_what_the_broker_grants(home: Path) -> None:
     """The buying power that the broker reports at the bell stands beside the equity, and bounds the entries."""
     granted: list[int | None] = []
-    found = events(demo(home, Watcher(minute=lambda run, _: granted.append(run.desk.standing.granted))).journal)
+    found = events(demo(home, Watcher(minute=lambda run, _: granted.append(run.desk.standing.funds.granted))).journal)
     opened = next(event.payload for event in found if event.kind == records.SESSION_OPENED)
     assert Decimal(opened["buying_power"]) == 2 * Decimal(opened["equity"])
     assert {None if one is None else dollars_of(one) for one in granted} == {Decimal(opened["buying_power"])}

@@ -180,7 +180,7 @@ def test_an_account_that_agrees_is_believed(bench: Bench) -> None:
     """Two like readings, or one with the venue's own mark; with them comes the buying power."""
     assert bench.read() is Verdict.MATCHED
     assert (bench.broker.readings, bench.tender.believed) == (2, True)
-    assert bench.desk.standing.granted == atoms_of(Decimal(5000))
+    assert bench.desk.standing.funds.granted == atoms_of(Decimal(5000))
     bench.broker.shown = [reading(barrier="17")]
     assert bench.read() is Verdict.MATCHED
     assert bench.broker.readings == 3

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _ENDED: Final = frozenset({records.DROPPED, "rejected", "cancelled", "expired"})
 _EXECUTED: Final = frozenset({"fill", "busted", "corrected"})
+_OVERFILLS: Final = frozenset({"F28", "F30", "F38"})
 _UNNAMED: Final = frozenset({"F29", "F30"})
 
 
@@ -188,4 +189,21 @@ def _latch(story: Story) -> Iterator[str]:
             yield f"{event.cid} was entered after the daily loss latch"
 
 
-MONEY: Final[tuple[Callable[[Story], Iterator[str]], ...]] = (_i3, _i5, _statement, _i18, _latch)
+def _cash(story: Story) -> Iterator[str]:
+    """In a cash account nothing is sold short, and entries cost no more than the cash that had settled at the bell."""
+    floor, spent = story.way.exchange.floor, 0
+    if floor.character.margin or story.struck & _OVERFILLS:
+        return
+    entries = {cid for cid, (_, leg, _) in story.intents().items() if leg is Leg.ENTRY}
+    for event in story.events:
+        if event.kind == records.INTENDED and event.cid in entries and not event.payload["buy"]:
+            yield f"{event.cid} sells short in a cash account"
+    for fact in story.facts:
+        if fact.fill is not None and fact.kind == "execution" and fact.client_order_id in entries:
+            spent += units_of(fact.fill.quantity) * ticks_of(float(fact.fill.price))
+    settled = atoms_of(floor.character.cash)
+    if spent > settled:
+        yield f"entries cost {dollars_of(spent)}, settled were {dollars_of(settled)}"
+
+
+MONEY: Final[tuple[Callable[[Story], Iterator[str]], ...]] = (_i3, _i5, _statement, _i18, _latch, _cash)

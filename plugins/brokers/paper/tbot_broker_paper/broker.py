@@ -10,13 +10,13 @@ import attrs
 from tbot_broker_paper.book import Book
 from tbot_broker_paper.reports import Reports
 from tbot_broker_paper.simulator import SimulatedFeed, today_or_next
+from tbot_core.account import simulated
 from tbot_core.bars import Tape
 from tbot_core.calendar import ExchangeCalendar
 from tbot_core.clock import exchange_time
 from tbot_core.contracts import Snapshot
 from tbot_core.errors import Rejected, Unavailable
-from tbot_core.fills import RULES, Costs, Venue, buying_power
-from tbot_core.model import Account
+from tbot_core.fills import RULES, Costs, Venue
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tbot_core.calendar import Session
     from tbot_core.clock import Clock
     from tbot_core.contracts import BrokerEvent, Feed, FeedRequest, Permit, VenueRules
-    from tbot_core.model import Order
+    from tbot_core.model import Account, Order
 
 ACCOUNT_ID: Final = "PAPER"
 DEMO_FIRST_DAY: Final = dt.date(2026, 3, 2)
@@ -149,13 +149,7 @@ class PaperBroker:
         """Nothing to log out of."""
 
     def _account(self) -> Account:
-        equity = self._book.equity
-        return Account(
-            account_id=ACCOUNT_ID,
-            equity=equity,
-            cash=self._book.cash,
-            buying_power=buying_power(equity, self._book.gross),
-        )
+        return simulated(ACCOUNT_ID, self._book.cash, self._book.equity, self._book.gross)
 
     def _open_venue(self) -> Venue:
         if self._venue is None:
