@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import attrs
 
 from tbot_core.contracts import Finds
-from tbot_core.errors import BrokerError, Unavailable
+from tbot_core.errors import BrokerError, OutcomeUnknown, Unavailable
 from tbot_core.model import CURRENCY, Leg
 from tbot_core.seams import chance
+from tbot_core.seams.limits import Overdue, steps_within
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +27,9 @@ Said = TypeVar("Said")
 FIRST_S: Final = 0.5
 CYCLE_S: Final = 10.0
 """The waits of one request add up to less: an answer that comes later is too late for its minute."""
+
+STEP_S: Final = 2.0
+"""A broker's plugin may not keep the loop from turning for longer than this at a time."""
 
 
 async def _at_once(_seconds: float) -> None:
@@ -100,6 +104,8 @@ class Budget:
 class Paced:
     """A broker whose requests keep to its limit, and wait where it says so; a poll asks nothing of the venue.
 
+    Its plugin is interrupted where it blocks the loop: a reading fails then, and what may have left is in doubt.
+
     What protects or takes back waits as long as it must. An entry that would wait longer than a second is not sent, and
     a reading that would wait longer than a cycle fails: both raise Unavailable, and nothing has left.
     """
@@ -127,21 +133,21 @@ class Paced:
         """Hand an order over."""
         urgency = Urgency.ENTRY if order.leg is Leg.ENTRY else Urgency.PROTECTION
         await self._turn(urgency, f"the order {order.client_order_id}")
-        await self._heard(self._broker.submit(order, permit))
+        await self._sent(self._broker.submit(order, permit))
 
     async def cancel(self, client_order_id: str) -> None:
         """Ask for a cancel."""
         await self._turn(Urgency.PROTECTION, "a cancel")
-        await self._heard(self._broker.cancel(client_order_id))
+        await self._sent(self._broker.cancel(client_order_id))
 
     async def replace(self, client_order_id: str, order: Order) -> None:
         """Change a resting order."""
         await self._turn(Urgency.PROTECTION, "a change")
-        await self._heard(self._broker.replace(client_order_id, order))
+        await self._sent(self._broker.replace(client_order_id, order))
 
     async def poll(self) -> Sequence[BrokerEvent]:
         """Everything that happened since the last call."""
-        return await self._broker.poll()
+        return await self._heard(self._broker.poll())
 
     async def snapshot(self, since: datetime) -> Snapshot:
         """Everything at the account."""
@@ -159,7 +165,7 @@ class Paced:
 
     async def close(self) -> None:
         """Log out."""
-        await self._broker.close()
+        await self._heard(self._broker.close())
 
     async def _turn(self, urgency: Urgency, what: str) -> None:
         """Wait for a request's turn."""
@@ -175,9 +181,23 @@ class Paced:
                 raise Unavailable(f"{words}: {allowed}, and {wait:.1f} s had to pass.", retry_after_s=wait)
             await self._clock.sleep(max(wait, _LEAST_S))
 
-    async def _heard(self, request: Awaitable[Said]) -> Said:
+    async def _sent(self, request: Awaitable[None]) -> None:
+        """A request that may have left when its plugin is interrupted."""
         try:
-            return await request
+            await self._answered(request)
+        except Overdue as fault:
+            raise OutcomeUnknown(f"the broker's plugin held the loop up: {fault}") from fault
+
+    async def _heard(self, request: Awaitable[Said]) -> Said:
+        """A reading, which fails when its plugin is interrupted."""
+        try:
+            return await self._answered(request)
+        except Overdue as fault:
+            raise Unavailable(f"the broker's plugin held the loop up: {fault}") from fault
+
+    async def _answered(self, request: Awaitable[Said]) -> Said:
+        try:
+            return await steps_within(STEP_S, request)
         except BrokerError as fault:
             if fault.retry_after_s:
                 self._budget.hold(fault.retry_after_s, self._clock.monotonic())

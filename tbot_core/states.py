@@ -53,6 +53,7 @@ class Cause(StrEnum):
     SURPLUS = "a fill that no position accounts for"
     FEEDS_STALE = "every feed is stale"
     CLOCK_JUMP = "the clock jumped"
+    STALLED = "the loop stood still"
     DISK_LOW = "the disk is nearly full"
     JOURNAL = "the journal or the audit log lost something"
     REJECTS = "MAX_REJECTS_IN_ROW"
@@ -88,6 +89,7 @@ KINDS: Final = {
     Cause.SURPLUS: _DOUBT,
     Cause.FEEDS_STALE: _DOUBT,
     Cause.CLOCK_JUMP: _DOUBT,
+    Cause.STALLED: _DOUBT,
     Cause.DISK_LOW: _DOUBT,
     Cause.JOURNAL: _DOUBT,
     Cause.REJECTS: _DOUBT,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tbot_core.clock import ManualClock
 from tbot_core.contracts import Snapshot, VenueRules
-from tbot_core.errors import BrokerError, Rejected, Unavailable
+from tbot_core.errors import BrokerError, OutcomeUnknown, Rejected, Unavailable
 from tbot_core.model import Account, Leg
 from tbot_core.patience import Budget, Paced, Urgency
 from tbot_core.permits import SendPermit, always
@@ -155,3 +155,23 @@ def test_f51_money_in_another_currency_is_no_reading(asked: str) -> None:
     with pytest.raises(Unavailable, match="The account A1 was told in EUR, and money is counted in USD") as refused:
         asyncio.run(broker.snapshot(START) if asked == "snapshot" else getattr(broker, asked)())
     assert "Nothing of the reading was believed" in refused.value.remedy
+
+
+@pytest.mark.slow
+def test_f92_a_broker_that_blocks_the_loop_is_interrupted() -> None:
+    """A reading fails, and an order that may have left is in doubt: neither is answered for the broker."""
+
+    class Blocks(Venue):
+        def __getattr__(self, name: str) -> Any:
+            async def call(*_: object) -> None:
+                while True:
+                    pass
+
+            return call
+
+    broker = Paced(Blocks(0), ManualClock(START))
+    with pytest.raises(Unavailable, match="held the loop up: it had not finished after 2 s"):
+        asyncio.run(broker.poll())
+    entry = order()
+    with pytest.raises(OutcomeUnknown, match="held the loop up"):
+        asyncio.run(broker.submit(entry, SendPermit(entry, always)))

@@ -13,10 +13,11 @@ from tbot_core.alerting.messages import Voice
 from tbot_core.alerting.notices import Wanted
 from tbot_core.assembly import SIMULATIONS
 from tbot_core.contracts import Urgency
-from tbot_core.seams import log
+from tbot_core.plugins.lost import WHERE
+from tbot_core.seams import disk, log, whereabouts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
     from typing import Any
 
     from tbot_core.assembly import Assembly
@@ -56,12 +57,18 @@ def dispatcher(assembly: Assembly, clock: Clock) -> Dispatcher:
 
 
 @contextmanager
-def beside(assembly: Assembly, clock: Clock) -> Iterator[Beside]:
-    """Puts alerts and a watchdog beside the work of paper and live trading; a simulation's work stays as it is."""
+def beside(assembly: Assembly, clock: Clock, again: Sequence[str] = ()) -> Iterator[Beside]:
+    """Puts alerts and a watchdog beside the work of paper and live trading; a simulation's work stays as it is.
+
+    `again`: the command with which the watchdog starts a run anew that it had to end.
+    """
     if assembly.settings.mode in SIMULATIONS:
         yield _alone
         return
-    with watchdog.guarded(assembly.settings.instance) as beat:
+    data = assembly.settings.instance.data
+    disk.make_folder(data)
+    with whereabouts.told(data / WHERE) as inside, watchdog.guarded(assembly.settings.instance, again) as beat:
+        assembly.bounds.where = inside
         alerts = dispatcher(assembly, clock)
 
         def with_alerts(work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:

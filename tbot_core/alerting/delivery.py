@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from tbot_core.errors import Undelivered
 from tbot_core.seams import log
+from tbot_core.seams.limits import steps_within
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 SEND_S: Final = 10.0
 """A channel has this long for one message."""
+
+STEP_S: Final = 2.0
+"""It may not keep the loop from trading for longer than this at a time."""
 
 _BACKOFF_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 _log = log.logger(__name__)
@@ -50,12 +54,12 @@ class Delivery:
     async def _try(self, name: str, alert: Alert) -> Undelivered | None:
         try:
             async with asyncio.timeout(SEND_S):
-                await self._channels[name].send(alert)
+                await steps_within(STEP_S, self._channels[name].send(alert))
         except Exception as fault:  # noqa: BLE001  -- the border of an alert channel
             _log.exception("alert.undelivered", channel=name, incident=alert.key)
             if isinstance(fault, Undelivered):
                 return fault
-            late = isinstance(fault, TimeoutError)
+            late = type(fault) is TimeoutError
             return Undelivered(f"It took longer than {SEND_S:g} s." if late else f"{type(fault).__name__}: {fault}")
         return None
 

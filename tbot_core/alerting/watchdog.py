@@ -1,25 +1,33 @@
 """The watchdog: a process of its own that hears the run's heartbeat, and writes an alert down when it stops.
 
-Run as `python -m tbot_core.alerting.watchdog HOME`. It opens no secret, so it sends nothing itself: `tbot status` shows
-at once what it wrote, and the run sends it when it moves again, or the next one when it begins.
+Run as `python -m tbot_core.alerting.watchdog HOME PROCESS [COMMAND...]`. It opens no secret, so it sends nothing
+itself: `tbot status` shows at once what it wrote, and the run sends it when it moves again, or the next one when it
+begins. A run that stays in one call of a plugin is ended, and COMMAND starts it again without that plugin.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final
+
+import attrs
 
 from tbot_core.alerting.notices import Notice
 from tbot_core.alerting.store import FILE_NAME, PROCESS, open_store
 from tbot_core.clock import SystemClock
 from tbot_core.contracts import Urgency
 from tbot_core.errors import AccessError
-from tbot_core.seams import disk, environ, log, spawn, stacks
+from tbot_core.plugins import lost
+from tbot_core.plugins.lost import Stuck
+from tbot_core.seams import disk, environ, log, spawn, stacks, whereabouts
+from tbot_core.seams.whereabouts import Place
 from tbot_core.settings import Instance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from tbot_core.alerting.store import Store
     from tbot_core.clock import Clock
@@ -27,23 +35,36 @@ if TYPE_CHECKING:
 STALL_S: Final = 10.0
 """A run whose loop has not turned for so long stands still."""
 
+GRACE_S: Final = 6.0
+"""A stalled run that is still in the same call after so long more is in native code: no call may take as long."""
+
 BEAT: Final = b"."
 END: Final = b"!"
 STACKS: Final = "stalled.txt"
+OUTPUT: Final = "restarted.txt"
 _log = log.logger(__name__)
 
 
+@attrs.frozen(kw_only=True, eq=False)
+class Rescue:
+    """What may be done about a stuck run: `look` says where it is, `end` ends it there and says what came of it."""
+
+    look: Callable[[], Place | None] = lambda: None
+    end: Callable[[Stuck], str] = lambda _stuck: ""
+
+
 @contextmanager
-def guarded(instance: Instance) -> Iterator[Callable[[], None]]:
+def guarded(instance: Instance, again: Sequence[str] = ()) -> Iterator[Callable[[], None]]:
     """A watchdog over what runs inside; what this yields is to be called each second.
 
-    Stacks of a loop that stands still go to logs/stalled.txt. A watchdog that dies is missed aloud, and nothing else.
+    Stacks of a loop that stands still go to logs/stalled.txt. `again` is the command that starts the same run again. A
+    watchdog that dies is missed aloud, and nothing else.
     """
-    command = (sys.executable, "-m", __name__, str(instance.home))
+    command = (sys.executable, "-m", __name__, str(instance.home), str(spawn.own_id()), *again)
     disk.make_folder(instance.logs)
     with (
         stacks.dumped(instance.logs / STACKS, STALL_S) as rearm,
-        spawn.listening(command, environment=environ.minimal()) as tell,
+        spawn.listening(command, environment=environ.ours()) as tell,
     ):
         warned = False
 
@@ -58,16 +79,21 @@ def guarded(instance: Instance) -> Iterator[Callable[[], None]]:
         tell(END)
 
 
-def watch(hear: Callable[[float], bytes | None], store: Store, clock: Clock) -> None:
+def watch(hear: Callable[[float], bytes | None], store: Store, clock: Clock, rescue: Rescue | None = None) -> None:
     """Listen until the run ends. `hear` waits so many seconds: None for silence, empty once nobody can speak."""
-    stalled, last = False, b""
-    while (said := hear(STALL_S)) != b"":
+    rescue = rescue or Rescue()
+    stalled, last, place = False, b"", None
+    while (said := hear(GRACE_S if place else STALL_S)) != b"":
         if said is None:
+            seen = rescue.look()
             if not stalled:
                 stalled = True
-                _begin(store, clock, f"The run has stood still for {STALL_S:g} s; where: logs/{STACKS}.")
+                _begin(store, clock, f"The run has stood still for {STALL_S:g} s{_in(seen)}; where: logs/{STACKS}.")
+            elif seen is not None and seen == place and _ended(store, clock, rescue, seen):
+                return
+            place = seen
         else:
-            last = said[-1:]
+            last, place = said[-1:], None
             if stalled:
                 stalled = False
                 store.clear(PROCESS, clock.now())
@@ -77,16 +103,62 @@ def watch(hear: Callable[[float], bytes | None], store: Store, clock: Clock) -> 
 
 def main(arguments: Sequence[str]) -> None:
     """Watch over the run of an instance."""
-    store = open_store(Instance.at(arguments[0]).data / FILE_NAME)
+    home, process, *again = arguments
+    instance, clock = Instance.at(home), SystemClock()
+    store = open_store(instance.data / FILE_NAME)
+    rescue = Rescue(
+        look=lambda: whereabouts.read(instance.data / lost.WHERE),
+        end=lambda stuck: replaced(instance, stuck, int(process), again),
+    )
     try:
-        watch(spawn.heard, store, SystemClock())
+        watch(spawn.heard, store, clock, rescue)
     finally:
         store.close()
 
 
-def _begin(store: Store, clock: Clock, what: str, command: str = "tbot status") -> None:
+def replaced(instance: Instance, stuck: Stuck, process: int, again: Sequence[str]) -> str:
+    """End the process that stands still, and start the run again without the plugin; what came of it, in words."""
+    may_start = lost.note(instance.data, stuck)
+    if not spawn.end_parent(process):
+        return "could not be ended"
+    if not again:
+        return "was ended"
+    if not may_start:
+        return "was ended for the third time in ten minutes, and not started again"
     try:
-        store.begin(Notice(key=PROCESS, urgency=Urgency.CRITICAL, what=what, command=command), clock.now())
+        spawn.start(again, environment=environ.ours(), output=instance.logs / OUTPUT)
+    except AccessError as fault:
+        return f"was ended, and could not be started again: {fault.message}"
+    return f"was ended and started again without it; what it says: logs/{OUTPUT}"
+
+
+def _ended(store: Store, clock: Clock, rescue: Rescue, place: Place) -> bool:
+    try:
+        stuck = Stuck.of(place.words, clock.now())
+        outcome = rescue.end(stuck)
+    except (AccessError, ValueError) as fault:
+        _log.exception("watchdog.cannot_end", reason=str(fault))
+        return False
+    what = f"The run stood still in the {stuck.call} of {stuck.plugin}; it {outcome}."
+    _written(partial(store.tell, [_notice(f"{PROCESS} ended {stuck.noticed}", what)], clock.now()), what)
+    return True
+
+
+def _in(place: Place | None) -> str:
+    return "" if place is None else f" in {' '.join(place.words.split(' ')[:2])}"
+
+
+def _begin(store: Store, clock: Clock, what: str, command: str = "tbot status") -> None:
+    _written(partial(store.begin, _notice(PROCESS, what, command), clock.now()), what)
+
+
+def _notice(key: str, what: str, command: str = "tbot status") -> Notice:
+    return Notice(key=key, urgency=Urgency.CRITICAL, what=what, command=command)
+
+
+def _written(write: Callable[[], None], what: str) -> None:
+    try:
+        write()
     except AccessError as fault:
         _log.error("alert.lost", what=what, reason=fault.message)
 

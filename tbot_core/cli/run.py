@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -186,10 +187,18 @@ def trade(wish: Wish, *, as_json: bool, found: Sources | None = None) -> Outcome
         pace=_pace(wish, watched=shown.watched),
         once=wish.once,
     )
-    with shown, beside(assembly, clock) as attended:
+    with shown, beside(assembly, clock, again(wish)) as attended:
         outcome = asyncio.run(screen.stoppable(attended(run(plan, shown.watcher)), plan.stop, plan.kill))
     shown.end(outcome)
     return outcome
+
+
+def again(wish: Wish) -> tuple[str, ...]:
+    """The command that starts a run of paper trading once more, as nobody looks on."""
+    options = {"--once": wish.once, "--allow-shared-key": wish.allow_shared_key}
+    values = {"--home": wish.home.absolute(), "--symbols": ",".join(wish.symbols) or None, "--seed": wish.seed}
+    given = [f"{name}={value}" for name, value in values.items() if value is not None]
+    return (sys.executable, "-P", "-m", "tbot_core", "run", *given, *(name for name, on in options.items() if on))
 
 
 def request(wish: Wish, assembly: Assembly) -> FeedRequest:

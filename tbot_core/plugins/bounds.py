@@ -69,7 +69,7 @@ class Sitting:
 
 
 @contextmanager
-def nowhere(_plugin: str, _call: str) -> Iterator[None]:
+def nowhere(_words: str) -> Iterator[None]:
     """Tells nobody which call is being made."""
     yield
 
@@ -78,7 +78,7 @@ class Bounds:
     """The one way into a run's strategies, filters and risk checks.
 
     `strict`: a simulation, in which a failure ends the run and time does not count. `record` is told of each failure,
-    for `tbot plugins list`; `where` stands around each call and lets a watchdog see which one it is.
+    for `tbot plugins list`; `where` may be set: it stands around each call, and is told which one it is.
     """
 
     def __init__(
@@ -86,12 +86,11 @@ class Bounds:
         *,
         strict: bool,
         record: Callable[[Entry, PluginFailure], None] = lambda _entry, _failure: None,
-        where: Callable[[str, str], AbstractContextManager[None]] = nowhere,
         limits_s: Mapping[Call, float] = LIMITS_S,
     ) -> None:
         self.strict = strict
         self._record = record
-        self._where = where
+        self.where: Callable[[str], AbstractContextManager[None]] = nowhere
         self._limits_s = limits_s
         self._sitting: Sitting | None = None
         self._again: dict[tuple[datetime, str, str, int], Lost] = {}
@@ -134,7 +133,7 @@ class Bounds:
             self._write(self._sitting, moment, again)
             return _answer(PluginError(again.error, _REMEDY), lost)
         try:
-            with self._where(name, call):
+            with self.where(f"{name} {call} {turn} {moment.isoformat()}"):
                 return function() if self._sitting.repeating() else within(self._limits_s[call], function)
         except KeyboardInterrupt:
             raise

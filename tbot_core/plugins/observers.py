@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.seams import log
+from tbot_core.seams.limits import within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -21,18 +23,30 @@ if TYPE_CHECKING:
 
 FAILURES: Final = 3
 WITHIN_S: Final = 600.0
+NO_LIMITS: Final[Mapping[str, float]] = MappingProxyType({})
+LIMITS_S: Final[Mapping[str, float]] = MappingProxyType({"tbot_started": 10.0, "tbot_event": 0.5, "tbot_stopped": 30.0})
+"""How long an observer may hold up a run that trades."""
+
 _log = log.logger(__name__)
 
 
 class Observers:
     """The loaded plugins as observers; three failures within ten minutes switch one off for the rest of the run.
 
-    `report` is called once with the last failure of each plugin that is switched off.
+    `report` is called once with the last failure of each plugin that is switched off. A hook that `limits_s` names may
+    take so many seconds; others as long as they like.
     """
 
     def __init__(
-        self, loader: Loader, loaded: Sequence[Loaded], *, clock: Clock, report: Callable[[PluginFailure], None]
+        self,
+        loader: Loader,
+        loaded: Sequence[Loaded],
+        *,
+        clock: Clock,
+        report: Callable[[PluginFailure], None],
+        limits_s: Mapping[str, float] = NO_LIMITS,
     ) -> None:
+        self._limits_s = limits_s
         self._clock = clock
         self._report = report
         self._failures: dict[Entry, deque[float]] = defaultdict(lambda: deque(maxlen=FAILURES))
@@ -61,11 +75,15 @@ class Observers:
     def _tell(self, hook: str, **arguments: object) -> None:
         for entry, caller in self._callers[hook]:
             if entry not in self._off:
-                self._call(entry, caller, arguments)
+                self._call(entry, caller, arguments, self._limits_s.get(hook))
 
-    def _call(self, entry: Entry, caller: HookCaller, arguments: Mapping[str, object]) -> None:
+    def _call(self, entry: Entry, caller: HookCaller, arguments: Mapping[str, object], limit_s: float | None) -> None:
+        call = partial(caller, **arguments)
         try:
-            caller(**arguments)
+            if limit_s is None:
+                call()
+            else:
+                within(limit_s, call)
         except (Exception, SystemExit) as fault:  # noqa: BLE001  -- the border of an observer's call
             failure = PluginFailure.of(entry, "observe", fault)
             _log.error("plugin.failed", plugin=f"{entry.kind}/{entry.name}", phase="observe", traceback=failure.trace)

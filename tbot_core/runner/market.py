@@ -24,6 +24,7 @@ from tbot_core.model import Leg, OrderState, RiskState, dollars_of
 from tbot_core.runner.recalling import Recall, failures
 from tbot_core.runner.requests import Requests
 from tbot_core.runner.session import SessionRun, Trading
+from tbot_core.runner.turning import Turning
 from tbot_core.seams import log
 from tbot_core.states import Cause
 from tbot_core.tending import LEAST_WINDOW_S, Tender
@@ -85,6 +86,7 @@ class MarketSession:
         self.tender = Tender(execution, self.run.desk, clock, self.conditions, self.run.session.open)
         self.requests = Requests(execution.recorder, self.conditions, self.run.flatten, past)
         self._silences = 0
+        self._turning = Turning(clock.monotonic())
         self._asked: dict[str, tuple[int, float]] = {}
 
     async def trade(self) -> None:
@@ -93,6 +95,7 @@ class MarketSession:
             self._recall()
         await self._reconcile()
         await self._weigh()
+        self._turning.pause(self._trading.clock.monotonic())
         execution = self.run.execution
         side = [
             asyncio.ensure_future(self._every(self._floor.poll_s, execution.settle)),
@@ -219,9 +222,18 @@ class MarketSession:
     async def _watch(self) -> None:
         """Requests, as they come; entries that wait at the broker are taken back as soon as none may be sent."""
         before = self.conditions.state
+        self._heed_stall()
         self.requests.look(self._floor.folder)
         if self.conditions.state >= RiskState.EXIT_ONLY > before:
             await self._withdraw(list(self.run.desk.standing.working))
+        self._turning.pause(self._trading.clock.monotonic())
+
+    def _heed_stall(self) -> None:
+        """A loop that stood still knows nothing of what happened meanwhile: exits only, until a clean reconcile."""
+        stood_s = self._turning.stood_s(self._trading.clock.monotonic(), self._floor.watch_s)
+        if stood_s:
+            self.conditions.begin(Cause.STALLED, f"for {stood_s:.0f} s")
+            self.conditions.withdraw(Cause.STALLED)
 
     async def _tend(self) -> None:
         await self.tender.tend()

@@ -20,7 +20,8 @@ from tbot_core.journal import Entry
 from tbot_core.model import Leg, atoms_of, dollars_of
 from tbot_core.orders import Naming
 from tbot_core.patience import Patience
-from tbot_core.plugins.observers import Observers
+from tbot_core.plugins import lost
+from tbot_core.plugins.observers import LIMITS_S, NO_LIMITS, Observers
 from tbot_core.projection import Book, fold
 from tbot_core.runner import resuming
 from tbot_core.runner.asked import Asked
@@ -123,7 +124,11 @@ class _Run:
         self._began = 0 if course.pending is None else course.pending.started - 1
         assembly = plan.assembly
         self._observers = Observers(
-            assembly.loader, assembly.loaded, clock=plan.wall, report=lambda failure: _log.error(failure.sentence)
+            assembly.loader,
+            assembly.loaded,
+            clock=plan.wall,
+            report=lambda failure: _log.error(failure.sentence),
+            limits_s=LIMITS_S if self._paper else NO_LIMITS,
         )
 
     async def go(self) -> Outcome:
@@ -163,7 +168,9 @@ class _Run:
                 _log.warning("window.missed_bell", session=source.session.date, sentence=sentence)
             self._session = SessionRun(trading, source, entrants, atoms_of(equity), late)
             if self._paper:
-                trading.bounds.repeat(failures(self._journal.events(after, kind=records.PLUGIN_FAILED)))
+                failed = failures(self._journal.events(after, kind=records.PLUGIN_FAILED))
+                noted = lost.noted(self._plan.assembly.settings.instance.data, self._plan.wall.now())
+                trading.bounds.repeat([*(one.lost for one in noted), *failed])
                 folder = self._plan.assembly.settings.instance.control
                 self._asked = Asked(self._session, self._journal, self._clock, folder, self._plan.kill, after)
             await self._session.trade()

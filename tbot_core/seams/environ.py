@@ -54,3 +54,8 @@ def user() -> str:
 def minimal() -> dict[str, str]:
     """What a child process may inherit: the paths, language and zone that a program needs, nothing of the user's."""
     return {name: os.environ[name] for name in _CARRIED if name in os.environ}
+
+
+def ours() -> dict[str, str]:
+    """What another run of the same command is started with: as `minimal`, and the variables of tbot."""
+    return minimal() | {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}

@@ -13,9 +13,11 @@ from typing import IO, TYPE_CHECKING, Final, cast
 import attrs
 
 from tbot_core.errors import AccessError
+from tbot_core.seams import disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
 OUTPUT_BYTES: Final = 1_000_000
 """What is kept of each stream of a child; the rest is read and dropped, so that the child never waits."""
@@ -23,6 +25,7 @@ OUTPUT_BYTES: Final = 1_000_000
 _CHUNK: Final = 65_536
 _GRACE_S: Final = 0.2
 _LAST_S: Final = 2.0
+_POLL_S: Final = 0.01
 
 
 @attrs.frozen(kw_only=True)
@@ -111,6 +114,44 @@ def together(commands: Sequence[Sequence[str]], *, environment: Mapping[str, str
     """
     with ExitStack() as ends:
         yield _lines([ends.enter_context(_speaking(args, environment)) for args in commands])
+
+
+def start(args: Sequence[str], *, environment: Mapping[str, str], output: Path) -> None:
+    """Start a program that outlives us, in a session of its own; what it says is added to `output`.
+
+    Raises AccessError when it cannot be started.
+    """
+    with disk.faults("open", output):
+        handle = os.open(output, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        subprocess.Popen(  # noqa: S603  -- no shell, and callers choose the program
+            args,
+            stdin=subprocess.DEVNULL,
+            stdout=handle,
+            stderr=handle,
+            env=dict(environment),
+            start_new_session=True,
+        )
+    except OSError as fault:
+        raise AccessError(f"Cannot start {args[0]}: {fault.strerror}.", "Check that the program is there.") from fault
+    finally:
+        os.close(handle)
+
+
+def own_id() -> int:
+    """The number of this process."""
+    return os.getpid()
+
+
+def end_parent(process: int) -> bool:
+    """Kill the process that started us, if that is still its number; whether it is gone."""
+    if os.getppid() == process:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(process, signal.SIGKILL)
+    deadline = time.monotonic() + _LAST_S
+    while os.getppid() == process and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+    return os.getppid() != process
 
 
 def heard(timeout_s: float) -> bytes | None:

@@ -349,3 +349,19 @@ def test_a_fault_of_the_dispatcher_itself_ends_nothing(bot: Bot) -> None:
     loop = VirtualLoop()
     assert loop.run_until_complete(attended(work(), alerts, lambda: None)) == "done"
     loop.finish()
+
+
+@pytest.mark.slow
+def test_f92_a_channel_that_blocks_the_loop_is_interrupted() -> None:
+    """It may wait for its service; where it keeps everything else waiting it is ended, and the other channel tried."""
+
+    class Blocking(Channel):
+        async def send(self, alert: Alert) -> None:  # noqa: ARG002  it gets no further
+            while True:
+                pass
+
+    other = Channel()
+    both = Delivery({"a": Blocking(), "b": other}, {Urgency.CRITICAL: "a", Urgency.ROUTINE: "b"})
+    alert = Alert(key="k", urgency=Urgency.CRITICAL, title="t", text="t", time=datetime(2026, 11, 24, tzinfo=UTC))
+    assert asyncio.run(both.send(alert)) == "b"
+    assert asyncio.run(both.test(alert)).startswith("Overdue: it had not finished after 2 s")

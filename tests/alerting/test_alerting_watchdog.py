@@ -10,8 +10,12 @@ import pytest
 
 from tbot_core.alerting import watchdog
 from tbot_core.alerting.store import FILE_NAME, Row, Store, open_store
-from tbot_core.clock import ManualClock
+from tbot_core.clock import ManualClock, SystemClock
+from tbot_core.errors import AccessError
+from tbot_core.plugins import lost
+from tbot_core.plugins.lost import Stuck
 from tbot_core.seams import environ, log, spawn
+from tbot_core.seams.whereabouts import Place
 from tbot_core.settings import Instance
 
 if TYPE_CHECKING:
@@ -89,7 +93,7 @@ def test_the_process_hears_a_run_and_its_end(tmp_path: Path) -> None:
         beat()
     store = open_store(instance.data / FILE_NAME)
     assert store.rows(10) == []
-    command = (sys.executable, "-m", "tbot_core.alerting.watchdog", str(tmp_path))
+    command = (sys.executable, "-m", "tbot_core.alerting.watchdog", str(tmp_path), "0")
     with spawn.listening(command, environment=environ.minimal()) as tell:
         assert tell(watchdog.BEAT)
     assert [row.command for row in store.rows(10)] == ["tbot run"]
@@ -102,7 +106,7 @@ def test_a_run_that_breaks_off_is_written_down_where_its_instance_is(tmp_path: P
     instance.data.mkdir()
     spoken(watchdog.BEAT)
     spoken(None)
-    watchdog.main([str(tmp_path)])
+    watchdog.main([str(tmp_path), "0"])
     store = open_store(instance.data / FILE_NAME)
     assert [(row.what, row.open) for row in store.rows(10)] == [
         ("The run died without a word; nobody manages what is held.", True)
@@ -122,3 +126,111 @@ def test_a_watchdog_that_is_gone_is_missed_once(tmp_path: Path) -> None:
         assert (instance.logs / "tbot.log").read_text().count("watchdog.lost") == 1
     finally:
         log.close()
+
+
+CALL = f"strategy/theirs scan 0 {NOW.isoformat()}"
+STUCK = Stuck(plugin="strategy/theirs", call="scan", turn=0, moment=NOW, noticed=NOW)
+
+
+def rescued(
+    store: Store, places: list[Place | None], *said: bytes | None, fault: Exception | None = None
+) -> list[Stuck]:
+    """The calls in which a run is ended by a watchdog that sees it there, silence by silence."""
+    clock, words, looks, ended = ManualClock(NOW), iter(said), iter(places), []
+
+    def end(stuck: Stuck) -> str:
+        if fault is not None:
+            raise fault
+        ended.append(stuck)
+        return "was ended"
+
+    rescue = watchdog.Rescue(look=lambda: next(looks), end=end)
+    watchdog.watch(lambda _: next(words), store, clock, rescue)
+    return ended
+
+
+def test_f92_a_run_that_stays_in_one_call_of_a_plugin_is_ended(store: Store) -> None:
+    """F92: where it is in the same stay twice, the call is in native code, and the incident names it."""
+    place = Place(entered=7, words=CALL)
+    assert rescued(store, [place, place], b".", None, None) == [STUCK]
+    (row,) = [row for row in store.rows(10) if "ended" in row.what]
+    assert row.what == "The run stood still in the scan of strategy/theirs; it was ended."
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        [None, None],
+        [Place(entered=7, words=CALL), None],
+        [Place(entered=7, words=CALL), Place(entered=8, words=CALL)],
+        [Place(entered=7, words="something else"), Place(entered=7, words="something else")],
+    ],
+)
+def test_f89_a_run_that_stands_still_elsewhere_is_not_ended(store: Store, places: list[Place | None]) -> None:
+    """F89: outside of plugins, or from one call to the next, it is an incident and nothing more."""
+    assert rescued(store, places, b".", None, None, b".", b"!", b"") == []
+    (row,) = store.rows(10)
+    assert row.what.startswith("The run has stood still for 10 s")
+    assert not row.open
+
+
+def test_f92_a_run_that_cannot_be_ended_is_watched_on(store: Store) -> None:
+    """F92: a note that cannot be written ends no watch; the next silence tries again."""
+    place = Place(entered=7, words=CALL)
+    said = (b".", None, None, None, b"!", b"")
+    assert rescued(store, [place] * 3, *said, fault=AccessError("The disk is full.")) == []
+
+
+NATIVE = """
+import ctypes, os, sys
+from tbot_core.plugins import lost
+from tbot_core.seams import environ, spawn, whereabouts
+from tbot_core.settings import Instance
+instance = Instance.at(sys.argv[1])
+watch = "from tbot_core.alerting import watchdog as w; import sys; w.STALL_S = w.GRACE_S = 0.2; w.main(sys.argv[1:])"
+again = sys.argv[2:]
+command = (sys.executable, "-c", watch, sys.argv[1], str(os.getpid()), *again)
+told = whereabouts.told(instance.data / lost.WHERE)
+with told as inside, spawn.listening(command, environment=environ.ours()) as tell:
+    tell(b".")
+    with inside("strategy/theirs scan 0 2026-11-24T15:00:00+00:00"):
+        ctypes.PyDLL(None).pause()
+"""
+
+
+@pytest.mark.slow
+def test_f92_native_code_that_never_returns_costs_the_run_its_plugin_and_no_more(tmp_path: Path) -> None:
+    """F92: the process is killed, the call is noted, and the command is run again; at the third time it is not."""
+    instance = Instance.at(tmp_path)
+    instance.data.mkdir()
+    instance.logs.mkdir()
+    again = (sys.executable, "-c", "import sys; from pathlib import Path; Path(sys.argv[1]).touch()")
+    for time in range(3):
+        started = tmp_path / f"started {time}"
+        command = (sys.executable, "-c", NATIVE, str(tmp_path), *again, str(started))
+        finished = spawn.run(command, timeout_s=60.0, environment=environ.minimal())
+        assert finished.code == -9, finished.errors
+        store = open_store(instance.data / FILE_NAME)
+        while sum("it was ended" in row.what for row in store.rows(10)) <= time:
+            pass
+        row = max((row for row in store.rows(10) if "it was ended" in row.what), key=lambda row: row.id)
+        if time < 2:
+            assert row.what.endswith("and started again without it; what it says: logs/restarted.txt.")
+            while not started.exists():
+                pass
+        else:
+            assert row.what.endswith("was ended for the third time in ten minutes, and not started again.")
+            assert not started.exists()
+        store.close()
+    assert [one.plugin for one in lost.noted(instance.data, SystemClock().now())] == ["strategy/theirs"] * 3
+
+
+def test_what_cannot_be_started_again_is_said(tmp_path: Path) -> None:
+    """A run without a command is ended, and one whose command is not there is named; somebody else is never killed."""
+    instance = Instance.at(tmp_path)
+    instance.data.mkdir()
+    instance.logs.mkdir()
+    nobody = 2**22 + 1
+    assert watchdog.replaced(instance, STUCK, nobody, ()) == "was ended"
+    words = watchdog.replaced(instance, STUCK, nobody, ("/no/such",))
+    assert words.startswith("was ended, and could not be started again: Cannot start /no/such")

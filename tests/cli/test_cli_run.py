@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 
 from tbot_core import cli
 from tbot_core.cli import screen
 from tbot_core.cli.narration import Line
-from tbot_core.cli.run import Wish, code, furnish, wished
+from tbot_core.cli.run import Wish, again, code, furnish, wished
 from tbot_core.runner.run import Outcome
 from tbot_core.seams import disk
 from tbot_core.summary import Summary
@@ -234,3 +236,11 @@ def test_exit_codes_of_a_run_that_was_stopped(mode: Any, stopped: bool, left: tu
     )
     outcome = Outcome(summary=summary, journal=Path("x"), stopped=stopped, open=left)
     assert code(Wish(mode=mode, home=Path()), outcome) == expected
+
+
+def test_the_watchdog_starts_the_same_run_again(tmp_path: Path) -> None:
+    """Instance, symbols, seed and conditions are those of the run that it had to end."""
+    bare = Wish(mode="paper", home=tmp_path)
+    assert again(bare) == (sys.executable, "-P", "-m", "tbot_core", "run", f"--home={tmp_path}")
+    whole = attrs.evolve(bare, symbols=("AAA", "BBB"), seed=0, once=True, allow_shared_key=True)
+    assert again(whole)[6:] == ("--symbols=AAA,BBB", "--seed=0", "--once", "--allow-shared-key")

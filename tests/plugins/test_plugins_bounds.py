@@ -35,7 +35,7 @@ BELL = dt.datetime(2026, 1, 5, 14, 30, tzinfo=dt.UTC)
 WINDOW = Window(start=0, analysis=2, breakout=20, monitoring=20)
 STRATEGY = Entry(kind="strategy", name="theirs", dist="their-dist", version="1", target="their_module")
 FILTER = attrs.evolve(STRATEGY, kind="filter")
-SOON = dict.fromkeys(LIMITS_S, 0.02)
+SOON_S = 0.02
 SYMBOLS = 3
 _BLOCK = sessions.market(sessions=1, symbols=SYMBOLS)
 BARS, DAY = _BLOCK[0].session(0), _BLOCK[1].session(0)
@@ -51,13 +51,15 @@ def _quiet_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 class Session:
     """A session in which plugins are called, and what is told of it."""
 
-    def __init__(self, *, strict: bool = False) -> None:
+    def __init__(self, *, strict: bool = False, limit_s: float = 60.0) -> None:
         self.clock = ManualClock(BELL)
         self.told: list[tuple[dt.datetime, Lost]] = []
         self.recorded: list[str] = []
         self.repeating = False
         self.bounds = Bounds(
-            strict=strict, record=lambda _entry, failure: self.recorded.append(failure.error), limits_s=SOON
+            strict=strict,
+            record=lambda _entry, failure: self.recorded.append(failure.error),
+            limits_s=dict.fromkeys(LIMITS_S, limit_s),
         )
         self.open()
 
@@ -235,7 +237,7 @@ def test_f91_a_strategy_whose_screen_fails_enters_nothing() -> None:
 
 def test_f92_a_hang_is_interrupted_and_counted() -> None:
     """A strategy and a filter that never come back cost their limit and no more."""
-    session = Session()
+    session = Session(limit_s=SOON_S)
     assert len(session.strategy(scan=hangs).scan(BARS, DAY)) == 0
     assert judged(session.filter(judge=hangs), found()) == [Reason.FILTER_FAILED]
     assert [lost.error for _, lost in session.told] == [
@@ -245,7 +247,7 @@ def test_f92_a_hang_is_interrupted_and_counted() -> None:
 
 def test_f92_a_risk_check_that_hangs_denies_and_is_asked_no_more() -> None:
     """It fails in words, each time; after the third it is not asked, and denies all the same."""
-    session, calls = Session(), []
+    session, calls = Session(limit_s=SOON_S), []
 
     class Theirs:
         @hookimpl
@@ -276,12 +278,13 @@ def test_f92_a_watchdog_can_see_which_call_is_being_made() -> None:
     seen: list[object] = []
 
     @contextmanager
-    def where(plugin: str, call: str) -> Iterator[None]:
-        seen.append((plugin, call))
+    def where(words: str) -> Iterator[None]:
+        seen.append(words)
         yield
         seen.append("left")
 
-    bounds = Bounds(strict=False, where=where)
+    bounds = Bounds(strict=False)
+    bounds.where = where
     bounds.open_session(Sitting(clock=ManualClock(BELL), tell=seen.append))
 
     def scan(*_: object) -> Signals:
@@ -289,7 +292,7 @@ def test_f92_a_watchdog_can_see_which_call_is_being_made() -> None:
         return found()
 
     bounded(STRATEGY, _made(window=WINDOW, scan=scan), bounds).scan(BARS, DAY)
-    assert seen == [("strategy/theirs", "scan"), "scanning", "left"]
+    assert seen == ["strategy/theirs scan 0 2026-01-05T14:30:00+00:00", "scanning", "left"]
 
 
 WRONG_SIGNALS = {
@@ -406,7 +409,7 @@ def test_f94_a_flood_of_signals_switches_a_strategy_off_at_once() -> None:
 
 def test_a_simulation_ends_with_a_sentence() -> None:
     """There a failure names the plugin and its distribution, and time does not count."""
-    session = Session(strict=True)
+    session = Session(strict=True, limit_s=SOON_S)
     with pytest.raises(
         PluginError, match=r"^The strategy theirs \(their-dist 1\) failed: it failed in a run: scan: Zero"
     ):
@@ -415,7 +418,7 @@ def test_a_simulation_ends_with_a_sentence() -> None:
 
     def scan(*_: object) -> Signals:
         began = dt.datetime.now(dt.UTC)
-        while (dt.datetime.now(dt.UTC) - began).total_seconds() < 2 * SOON["scan"]:
+        while (dt.datetime.now(dt.UTC) - began).total_seconds() < 2 * SOON_S:
             pass
         return found()
 
@@ -448,12 +451,12 @@ def test_what_failed_before_an_interruption_fails_again_without_being_called() -
 
 def test_what_is_repeated_may_take_longer() -> None:
     """It came back in time before; a busy machine must not make something else of it."""
-    session = Session()
+    session = Session(limit_s=SOON_S)
     session.repeating = True
 
     def scan(*_: object) -> Signals:
         began = dt.datetime.now(dt.UTC)
-        while (dt.datetime.now(dt.UTC) - began).total_seconds() < 3 * SOON["scan"]:
+        while (dt.datetime.now(dt.UTC) - began).total_seconds() < 3 * SOON_S:
             pass
         return found()
 

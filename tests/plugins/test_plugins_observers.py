@@ -226,3 +226,33 @@ def test_a_plugin_whose_check_cannot_be_had_is_a_failure(offer: object, words: s
     assert checks == ()
     assert failure.phase == "risk_checks"
     assert words in failure.error
+
+
+def test_f92_an_observer_that_hangs_holds_a_run_up_for_its_limit_and_no_longer() -> None:
+    """It is interrupted, counted as a failure, and the others are told; what has no limit may take its time."""
+
+    class Hangs:
+        @hookimpl
+        def tbot_event(self) -> None:
+            """Never return."""
+            while True:
+                pass
+
+        @hookimpl
+        def tbot_stopped(self) -> None:
+            """Take longer than an event may."""
+            until = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=0.05)
+            while dt.datetime.now(dt.UTC) < until:
+                pass
+            told.append("stopped")
+
+    told: list[object] = []
+    reported: list[PluginFailure] = []
+    loader = Loader()
+    loaded = registered(loader, a=Hangs(), b=Recorder("b", told))
+    observers = Observers(loader, loaded, clock=CLOCK, report=reported.append, limits_s={"tbot_event": 0.01})
+    observers.stopped(RUN)
+    for _ in range(FAILURES):
+        observers.event({"kind": "fill"})
+    assert told == ["stopped", ("b", "stopped"), *[("b", "fill")] * FAILURES]
+    assert "0.01 s and was interrupted" in reported[0].error

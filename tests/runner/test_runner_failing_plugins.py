@@ -18,8 +18,10 @@ from tbot_core.clock import ManualClock, SystemClock
 from tbot_core.contracts import FeedRequest
 from tbot_core.errors import PluginError
 from tbot_core.journal import read_journal
+from tbot_core.plugins import lost as lost_calls
 from tbot_core.plugins import records as known
 from tbot_core.plugins.bounds import FAILURES
+from tbot_core.plugins.lost import Stuck
 from tbot_core.runner.run import Outcome, Plan, Watcher, run
 
 if TYPE_CHECKING:
@@ -185,3 +187,28 @@ def test_f91_a_failing_strategy_ends_a_simulation_with_a_sentence(home: Path) ->
     assembly = spoil(assemble(home, "demo", SystemClock()), OPEN, lambda inner: Spoilt(inner, "scan", broken))
     with pytest.raises(PluginError, match=r"The strategy open .* failed: it failed in a run: scan: ZeroDivisionError"):
         asyncio.run(run(Plan(assembly=assembly, request=FeedRequest(kind="demo"), wall=SystemClock()), Watcher()))
+
+
+def test_f92_a_run_goes_on_without_the_plugin_that_it_was_ended_for(home: Path) -> None:
+    """The watchdog's note makes the call fail at its moment without being made; the plugin stays off, exits go on."""
+    until = BELL + 27 * MINUTE
+    sound: Callable[[Any], Spoilt] = lambda inner: Spoilt(inner, "scan", broken, times=0)  # noqa: E731
+    trade(home, MORNING, OPEN, sound, until=until)
+    moment, now = until + MINUTE, until + MINUTE + dt.timedelta(seconds=20)
+    lost_calls.note(home / "data", Stuck(plugin="strategy/open", call="scan", turn=0, moment=moment, noticed=now))
+    calls: list[Spoilt] = []
+
+    def counted(inner: Any) -> Spoilt:
+        calls.append(Spoilt(inner, "scan", broken, times=0))
+        return calls[-1]
+
+    outcome, events = trade(home, now, OPEN, counted)
+    assert lost(events) == [("strategy/open", "scan", True)]
+    assert [event.applied for event in events if event.kind == records.PLUGIN_FAILED] == [moment]
+    assert calls[0].calls == 7
+    mine = [one for one in outcome.summary.trades if one.strategy == "open"]
+    assert mine
+    assert all(one.entry_time < moment for one in mine)
+    again, repeated = trade(home, MORNING + dt.timedelta(days=1), OPEN, counted)
+    assert again.summary.sessions == 1
+    assert lost(repeated) == lost(events)

@@ -1,0 +1,23 @@
+"""Whether the loop turned in time: a bot that stood still knows nothing of what happened meanwhile."""
+
+from __future__ import annotations
+
+from typing import Final
+
+STALL_S: Final = 10.0
+
+
+class Turning:
+    """Measures how much longer a pause took than it was meant to; moments are those of a steady clock."""
+
+    def __init__(self, now: float) -> None:
+        self._paused = now
+
+    def pause(self, now: float) -> None:
+        """A pause begins."""
+        self._paused = now
+
+    def stood_s(self, now: float, meant_s: float) -> float:
+        """The seconds that the pause took too long, where they are enough to be a stand-still; else 0."""
+        stood = now - self._paused - meant_s
+        return stood if stood >= STALL_S else 0.0
