@@ -72,6 +72,7 @@ class Reason(IntEnum):
     FLATTENING = 76, "Flattening before the close has started."
     ALREADY_HELD = 77, "The symbol is held or being worked."
     SYMBOL_TRADED = 78, "The symbol has been traded today, and ONE_TRADE_PER_SYMBOL_PER_DAY is true."
+    NOT_ARMED = 79, "Live trading is not armed."
     MAX_TRADES = 80, "MAX_TRADES orders of the window have been sent."
     MAX_OPEN_POSITIONS = 81, "MAX_OPEN_POSITIONS positions are held or being worked."
     PRICE_BAND = 82, "The limit lies further from the last trade than PRICE_BAND_PCT."

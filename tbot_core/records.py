@@ -55,6 +55,10 @@ NOT_READY = "not_ready"
 CALENDAR = "calendar"
 PLUGIN_FAILED = "plugin_failed"
 GAP = "gap"
+LIVE_TERMS = "live_terms"
+ARMED = "armed"
+ARMING_KEPT = "arming_kept"
+DISARMED = "disarmed"
 
 Payload = dict[str, Any]
 

@@ -108,12 +108,14 @@ class Standing:
     """All that the gate looks at: what is held, worked, sent and lost in the session so far.
 
     `state` follows from the session's own events, `imposed` from what happens around it; the graver one counts.
-    `funds`: what the account itself allows. `equity_jump`: the opening equity is not to be believed.
+    `funds`: what the account itself allows. `equity_jump`: the opening equity is not to be believed. `armed`: whether
+    live trading may enter; all other trading may.
     """
 
     portfolio: Portfolio
     state: RiskState = RiskState.NORMAL
     imposed: RiskState = RiskState.NORMAL
+    armed: bool = True
     working: dict[str, Working] = attrs.field(factory=dict)
     sent: dict[str, int] = attrs.field(factory=dict)
     sent_at: tuple[int, int] = (-1, 0)
@@ -240,6 +242,7 @@ class Gate:
             (self.risk.disable_all_trades, Reason.TRADING_DISABLED, None, None),
             (standing.present is RiskState.HALTED, Reason.HALTED, None, None),
             (standing.daily_loss, Reason.DAILY_LOSS, None, None),
+            (not standing.armed, Reason.NOT_ARMED, None, None),
             (standing.present is RiskState.EXIT_ONLY, Reason.EXIT_ONLY, None, None),
             (
                 bool(limits.max_consecutive_losses) and standing.most_losses_in_row >= limits.max_consecutive_losses,

@@ -47,6 +47,7 @@ class Cause(StrEnum):
     STOP_COMMAND = "tbot stop"
     STOP_SIGNAL = "a stop signal"
     UNKNOWN = "the account is not known"
+    NOT_ARMED = "not armed"
     UNRECONCILED = "the account has not been read since the start"
     CONTROL_LOST = "the folder of requests cannot be read"
     MISMATCH = "the broker holds something else than the journal says"
@@ -85,6 +86,7 @@ KINDS: Final = {
     Cause.UNKNOWN: _DOUBT,
     Cause.UNRECONCILED: Kind(RiskState.EXIT_ONLY, End.WITHDRAWAL),
     Cause.CONTROL_LOST: _STOPPING,
+    Cause.NOT_ARMED: _STOPPING,
     Cause.MISMATCH: _DOUBT,
     Cause.SURPLUS: _DOUBT,
     Cause.FEEDS_STALE: _DOUBT,

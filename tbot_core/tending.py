@@ -71,7 +71,7 @@ class Tender:
         self._clock = clock
         self._conditions = conditions
         self.foreign: dict[str, Decimal] = {}
-        self.believed = False
+        self.verdict: Verdict | None = None
         stated = booked(execution.recorder.journal.events()).stated
         self._stated = stated is not None and stated.date() == since.date()
         self._since = since - MARGIN
@@ -79,6 +79,11 @@ class Tender:
         self._next_reading = 0.0
         self._failed = 0
         self._foreign_orders: set[tuple[str, str, Decimal]] = set()
+
+    @property
+    def believed(self) -> bool:
+        """Whether the account has been read since the start."""
+        return self.verdict is not None
 
     async def tend(self) -> None:
         """One round: look up what is in doubt and due, and read the account when that is due."""
@@ -103,12 +108,12 @@ class Tender:
         self._conditions.withdraw(Cause.UNKNOWN)
         if snapshot is None:
             return None
-        self.believed = True
         findings = compare(self._books(listed), snapshot)
         clean = self._settle(findings, listed)
         self._count(snapshot)
         self._conditions.reconciled(clean=clean)
         self._desk.admit(snapshot.account)
+        self.verdict = findings.verdict
         return findings.verdict
 
     async def close(self) -> None:

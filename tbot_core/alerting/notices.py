@@ -34,7 +34,7 @@ BARE: Final = timedelta(seconds=1)
 """A position may be without a stop at the broker this long."""
 
 STATUS: Final = "tbot status"
-_ASKED: Final = frozenset({Cause.STOP_FILE, Cause.STOP_COMMAND, Cause.STOP_SIGNAL})
+_ASKED: Final = frozenset({Cause.STOP_FILE, Cause.STOP_COMMAND, Cause.STOP_SIGNAL, Cause.NOT_ARMED})
 _UNSURE: Final = frozenset({OrderState.SENDING, OrderState.UNKNOWN})
 _RESTING: Final = frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED})
 _LATCH: Final = "daily loss latch"
@@ -43,6 +43,7 @@ _NEXT: Final = {
     Cause.KILL_FILE: "tbot kill --clear",
     Cause.KILL_COMMAND: "tbot kill --clear",
     Cause.KILL_SIGNAL: "tbot kill --clear",
+    Cause.NOT_ARMED: "tbot arm",
     Cause.LOGIN: "tbot check",
     Cause.DISK_LOW: "tbot check",
     Cause.JOURNAL: "tbot audit verify",

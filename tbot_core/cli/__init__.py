@@ -24,6 +24,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "status": ("tbot_core.cli.status:command", "Show what is running, held and ordered."),
     "stop": ("tbot_core.cli.stop:command", "End trading in order, or take that back."),
     "kill": ("tbot_core.cli.kill:command", "Enter nothing from now on, or take that back."),
+    "arm": ("tbot_core.cli.arm:command", "Let live trading enter, for a session or several."),
+    "disarm": ("tbot_core.cli.disarm:command", "Let live trading enter nothing more."),
     "defense": ("tbot_core.cli.defense:command", "Trade less, or take that back, or say whether it is so."),
     "why": ("tbot_core.cli.why:command", "Explain what was decided on a symbol, and why."),
     "calendar": ("tbot_core.cli.calendar:command", "Show a day's session and its windows."),
@@ -38,7 +40,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 }
 """Each command of the core: "module:object", and its line in `tbot --help`."""
 
-HARDENED: Final = frozenset({"run", "init", "check", "config", "secrets", "alerts"})
+HARDENED: Final = frozenset({"run", "init", "check", "config", "secrets", "alerts", "arm"})
 """Commands that hold secrets in memory: the process is hardened before they begin."""
 
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 _WORDS: Final = {state.word: state for state in RiskState}
 _FORCED: Final = "DEFENSE_MODE_ACTIVE"
-_LATCH: Final = "daily loss"
+LATCHED: Final = "daily loss"
+"""The state of a session whose loss has ended its entries."""
 
 
 @attrs.frozen(kw_only=True)
@@ -42,11 +43,11 @@ def condition(folder: Path, events: Sequence[Event], book: Book) -> Condition:
         present = max(present, _WORDS.get(book.session["state"], RiskState.NORMAL)) if _forced(book) else present
         causes += [_FORCED] if _forced(book) else []
         for change in book.risk:
-            latched = latched or change["what"] == f"{_LATCH} latch"
+            latched = latched or change["what"] == f"{LATCHED} latch"
             present = max(present, _WORDS.get(change["what"], RiskState.NORMAL))
             causes += [change["cause"]] if change["what"] in _WORDS else []
     daily = latched and present < RiskState.EXIT_ONLY
-    return Condition(state=_LATCH if daily else present.word, causes=tuple(causes), seen=look(folder))
+    return Condition(state=LATCHED if daily else present.word, causes=tuple(causes), seen=look(folder))
 
 
 def sentences(seen: Seen, *, running: bool) -> list[str]:

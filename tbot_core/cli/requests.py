@@ -16,6 +16,7 @@ from tbot_core.seams import disk, environ
 from tbot_core.settings import Instance, is_there
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from tbot_core.clock import Clock
@@ -60,7 +61,13 @@ class Answer:
         return f"Process {self.process} has not taken the request in {HEARD_S:g} s; it lies in control/ until one does."
 
 
-async def ask(home: Path | None, verb: Verb, clock: Clock, patience_s: float = HEARD_S) -> Answer:
+async def ask(
+    home: Path | None,
+    verb: Verb,
+    clock: Clock,
+    patience_s: float = HEARD_S,
+    arguments: Mapping[str, str] | None = None,
+) -> Answer:
     """Drop a request, and wait until a running bot has taken it, and has ended if that is what was asked for.
 
     Raises SettingsError where there is no instance. Without a running bot the request stays, and counts at the next
@@ -70,7 +77,7 @@ async def ask(home: Path | None, verb: Verb, clock: Clock, patience_s: float = H
     if not is_there(instance):
         raise SettingsError(f"{instance.home} holds no instance.", "Name its folder with --home.")
     process = disk.holder(instance.lock)
-    name = control.ask(instance.control, verb, actor=environ.user(), now=clock.now())
+    name = control.ask(instance.control, verb, actor=environ.user(), now=clock.now(), arguments=arguments)
     ends, until = verb in _ENDS, clock.monotonic() + patience_s
     found = answer(instance, verb, name, process)
     while process is not None and _pending(found, ends=ends) and clock.monotonic() < until:

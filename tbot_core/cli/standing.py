@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import attrs
 
 from tbot_core import records
+from tbot_core.arming import recall, sessions
 from tbot_core.calendar import ExchangeCalendar, Session
 from tbot_core.cli.alerts import unseen
-from tbot_core.cli.condition import Condition, condition, sentences
+from tbot_core.cli.condition import LATCHED, Condition, condition, sentences
 from tbot_core.cli.runs import PAPER, RunFile, reading, run_files
 from tbot_core.control import Seen
 from tbot_core.model import dollars_of, price_of, quantity_of
@@ -60,6 +61,14 @@ class Standing:
     upcoming: NextEvent | None
     free_bytes: int
     attention: tuple[str, ...]
+    live: bool = False
+    armed_until: dt.date | None = None
+    unarmed: str = ""
+
+    @property
+    def closed(self) -> bool:
+        """Whether live trading enters nothing before a person has armed it, or a latch has ended."""
+        return self.live and (bool(self.unarmed) or self.state == LATCHED)
 
 
 def standing(home: Path | None, now: dt.datetime) -> Standing:
@@ -93,6 +102,7 @@ def standing(home: Path | None, now: dt.datetime) -> Standing:
         upcoming=upcoming(settings, now) if subject is None or subject.name == PAPER else None,
         free_bytes=free,
         attention=(*_attention(files, holder, book, free), *_asked(stand, running=holder is not None)),
+        **_armed(settings, events, now),
     )
 
 
@@ -137,6 +147,8 @@ def document(found: Standing) -> dict[str, Any]:
         "simulated": run.get("simulated"),
         "state": found.state,
         "causes": list(found.causes),
+        "armed_until": None if found.armed_until is None else found.armed_until.isoformat(),
+        "not_armed": found.unarmed,
         "requests": _requests(found.seen),
         "session": None if book is None or not book.session else book.session["date"],
         "in_session": book is not None and book.in_session,
@@ -151,6 +163,23 @@ def document(found: Standing) -> dict[str, Any]:
         "disk_free_bytes": found.free_bytes,
         "attention": [*found.attention, *unseen(found.home)],
     }
+
+
+class _Armed(TypedDict):
+    live: bool
+    armed_until: dt.date | None
+    unarmed: str
+
+
+def _armed(settings: Settings, events: Sequence[Event], now: dt.datetime) -> _Armed:
+    """Whether the journal is a live one, until when it is armed, and else why it is not."""
+    arming = recall(events)
+    if arming.terms is None or arming.terms.mode != "live":
+        return _Armed(live=False, armed_until=None, unarmed="")
+    calendar = ExchangeCalendar(weekdays=frozenset(settings.trading.trading_days))
+    words = arming.objection(arming.terms, sessions(calendar, now, 1)[0])
+    until = None if words or arming.armed is None else arming.armed.sessions[-1]
+    return _Armed(live=True, armed_until=until, unarmed=words)
 
 
 def _told(events: Sequence[Event]) -> tuple[Book, dict[str, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -15,18 +15,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+_CLOSED: Final = 5
+
 
 @click.command("status")
 @home_option
 @json_option
 def command(home: Path | None, *, as_json: bool) -> int:
-    """Show what is running, held and ordered: exit 0 when ready, 1 when something wants attention."""
+    """Show what is running, held and ordered: exit 0 when ready, 1 when something wants attention.
+
+    Live, 5 when it is not armed, or a loss has ended the session's entries.
+    """
     from tbot_core.cli.standing import document, standing
     from tbot_core.clock import SystemClock
 
     now = SystemClock().now()
-    shown = document(standing(home, now))
+    found = standing(home, now)
+    shown = document(found)
     emit(shown, as_json=as_json, lines=lines(shown, now))
+    if found.closed:
+        return _CLOSED
     return 1 if shown["attention"] else 0
 
 
@@ -39,6 +47,10 @@ def lines(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
     if shown["equity"] is not None:
         yield from _account(shown)
         yield from _held(shown)
+    if shown["armed_until"]:
+        yield f"{'armed':10} to the end of the session of {shown['armed_until']}"
+    elif shown["not_armed"]:
+        yield f"{'armed':10} no: {shown['not_armed']}; `tbot arm` does it"
     if shown["causes"]:
         yield f"{'state':10} {shown['state']}: {', '.join(shown['causes'])}"
     yield from _when(shown, now)

@@ -7,6 +7,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Mapping
 from datetime import datetime
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
@@ -143,6 +144,12 @@ def read(home: Path) -> Lock | None:
         return _lock(json.loads(disk.read_bytes(path, limit=_LIMIT_BYTES)))
     except (AttributeError, KeyError, TypeError, ValueError) as fault:
         raise PluginError(f"{path} cannot be read: {type(fault).__name__}: {fault}.", _REMEDY) from fault
+
+
+def fingerprint(home: Path) -> str:
+    """The SHA-256 of the lock of an instance; "" when there is none."""
+    path = home / FILE_NAME
+    return sha256(disk.read_bytes(path, limit=_LIMIT_BYTES)).hexdigest() if disk.exists(path) else ""
 
 
 def write(home: Path, lock: Lock) -> None:

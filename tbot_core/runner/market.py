@@ -17,12 +17,14 @@ from tbot_core import control, records
 from tbot_core.account import jumped
 from tbot_core.actions import Cancel
 from tbot_core.conditions import Conditions, recall
+from tbot_core.control import Verb
 from tbot_core.errors import AccessError, BrokerError
 from tbot_core.execution import Minutes
 from tbot_core.exits import STOPS
 from tbot_core.model import Leg, OrderState, RiskState, dollars_of
 from tbot_core.runner.recalling import Recall, failures
-from tbot_core.runner.requests import Requests
+from tbot_core.runner.requests import Obey, Requests
+from tbot_core.runner.safety import Live, Safety
 from tbot_core.runner.session import SessionRun, Trading
 from tbot_core.runner.turning import Turning
 from tbot_core.seams import log
@@ -44,6 +46,7 @@ _AGAIN_S: Final = 2.0
 _RARELY_S: Final = 60.0
 _AFTER_S: Final = 120.0
 _BEFORE_THE_BELL: Final = timedelta(seconds=1)
+_STARTS: Final = frozenset({records.RUN_STARTED, records.SESSION_OPENED})
 _log = log.logger(__name__)
 
 
@@ -52,13 +55,14 @@ class Floor:
     """What a session at a market needs besides its trading: the folder of requests, and how often who is asked.
 
     `poll_s`: how often the broker is asked for news; `watch_s`: how often requests are looked for; `ttl_s`: an entry
-    that has not filled is taken back after so many seconds.
+    that has not filled is taken back after so many seconds. `live` is there for a session that has to be armed.
     """
 
     folder: Path
     poll_s: float
     ttl_s: float
     watch_s: float = control.POLL_S
+    live: Live | None = None
 
 
 class MarketSession:
@@ -84,7 +88,8 @@ class MarketSession:
         execution, clock = self.run.execution, trading.clock
         self.conditions = Conditions(execution.recorder, self._impose, recall(past))
         self.tender = Tender(execution, self.run.desk, clock, self.conditions, self.run.session.open)
-        self.requests = Requests(execution.recorder, self.conditions, self.run.flatten, past)
+        self._safety = self._guarded(past)
+        self.requests = Requests(execution.recorder, self.conditions, self.run.flatten, past, self._further())
         self._silences = 0
         self._turning = Turning(clock.monotonic())
         self._asked: dict[str, tuple[int, float]] = {}
@@ -93,6 +98,8 @@ class MarketSession:
         """Trade the session to its end, or until a stop has been carried out."""
         if self._past:
             self._recall()
+        if self._safety is not None:
+            self._safety.open(restarted=any(event.kind in _STARTS for event in self._past))
         await self._reconcile()
         await self._weigh()
         self._turning.pause(self._trading.clock.monotonic())
@@ -166,6 +173,19 @@ class MarketSession:
     def _know(self) -> None:
         if self.tender.believed:
             self.conditions.withdraw(Cause.UNRECONCILED)
+        if self._safety is not None:
+            self._safety.look(self.tender.verdict)
+
+    def _guarded(self, past: Sequence[Event]) -> Safety | None:
+        live, run = self._floor.live, self.run
+        if live is None:
+            return None
+        live = attrs.evolve(live, events=past)
+        return Safety(live, run.session.date, run.execution.recorder, self.conditions, run.desk.standing)
+
+    def _further(self) -> dict[Verb, Obey]:
+        """What else can be asked of this session, and who obeys it."""
+        return {} if self._safety is None else {Verb.ARM: self._safety.arm, Verb.DISARM: self._safety.disarm}
 
     async def _minutes(self) -> None:
         """The session's minutes in their order; what comes late, twice or not at all is dropped or left empty."""

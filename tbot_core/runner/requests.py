@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from tbot_core import control, records
 from tbot_core.control import Request, Seen, Verb
@@ -12,7 +12,7 @@ from tbot_core.seams import log
 from tbot_core.states import Cause
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from tbot_core.conditions import Conditions
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 CARRIED_OUT: Final = "carried out"
 """The words with which a stop ends that was carried out."""
+
+Obey: TypeAlias = "Callable[[Request], str]"
+"""Does what a request asks for, or says why not; "" when it is done."""
 
 _NAMED: Final = frozenset({records.REQUEST, records.REQUEST_REFUSED})
 _log = log.logger(__name__)
@@ -36,13 +39,22 @@ class Flatten(Protocol):
 class Requests:
     """Obeys requests; `flatten` closes what is held. What the files kill and stop say holds while they are there.
 
-    `past`: events before a restart; a request that they name is not obeyed a second time.
+    `past`: events before a restart; a request that they name is not obeyed a second time. `further`: what else can be
+    asked of the session, and who obeys it.
     """
 
-    def __init__(self, recorder: Recorder, conditions: Conditions, flatten: Flatten, past: Iterable[Said] = ()) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        conditions: Conditions,
+        flatten: Flatten,
+        past: Iterable[Said] = (),
+        further: Mapping[Verb, Obey] | None = None,
+    ) -> None:
         self._recorder = recorder
         self._conditions = conditions
         self._flatten = flatten
+        self._further = further or {}
         self._known = {event.payload["name"] for event in past if event.kind in _NAMED}
         self.keep = False
 
@@ -68,9 +80,7 @@ class Requests:
         for refused in seen.refused:
             if refused.name not in self._known:
                 self._known.add(refused.name)
-                payload = {"name": refused.name, "words": refused.words}
-                self._recorder.note(records.REQUEST_REFUSED, payload)
-                _log.error("request.refused", name=refused.name, words=refused.words)
+                self._refuse(refused.name, refused.words)
         for request in seen.requests:
             if request.name not in self._known:
                 self._known.add(request.name)
@@ -88,6 +98,10 @@ class Requests:
             self._conditions.withdraw(cause, CARRIED_OUT)
         self._flatten(on=False)
         self.keep = False
+
+    def _refuse(self, name: str, words: str) -> None:
+        self._recorder.note(records.REQUEST_REFUSED, {"name": name, "words": words})
+        _log.error("request.refused", name=name, words=words)
 
     def _hold(self, cause: Cause, *, there: bool) -> None:
         if there:
@@ -112,6 +126,9 @@ class Requests:
                 begin(Cause.DEFENSE_COMMAND, words)
             case Verb.DEFENSE_OFF:
                 withdraw(Cause.DEFENSE_COMMAND, words)
+            case verb if verb in self._further:
+                if refusal := self._further[verb](request):
+                    self._refuse(request.name, refusal)
             case _:
                 _log.warning("request.not_for_a_session", verb=request.verb.value)
         if request.verb in {Verb.KILL_FLATTEN, Verb.STOP_FLATTEN}:

@@ -70,13 +70,14 @@ def _limits(settings: Settings) -> Iterator[Finding]:
     sentence = f"{given} settings of {count} files hold, the rest has its default; {strategies} would run."
     yield Finding(level="ok", message=sentence)
     sentence = (
-        f"Planned worst day: {_share(planned.worst_day)} of equity, before slippage and fees; "
-        f"largest gross exposure: {_share(planned.gross)} of equity."
+        f"Planned worst day: {share(planned.worst_day)} of equity, before slippage and fees; "
+        f"largest gross exposure: {share(planned.gross)} of equity."
     )
     yield Finding(level="ok", message=sentence)
     for note in planned.notes:
         yield Finding(level="ok", message=note, keys=(note.split(" ")[0],))
 
 
-def _share(fraction: Decimal) -> str:
+def share(fraction: Decimal) -> str:
+    """A fraction of equity as people read it."""
     return f"{plain(round(fraction * 100, 3))} %"

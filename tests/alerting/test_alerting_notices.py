@@ -166,7 +166,7 @@ def test_every_cause_is_told_as_long_as_it_stands(cause: Cause) -> None:
     story.cause(cause, words="because")
     (notice,) = story.standing(DOUBT.total_seconds() + 1).values()
     assert notice.what.lower() == f"{KINDS[cause].state.word}: {cause.value}, because.".lower()
-    asked = cause.name.startswith("STOP_") or cause.name.startswith("DEFENSE_")
+    asked = cause.name.startswith(("STOP_", "DEFENSE_")) or cause is Cause.NOT_ARMED
     wary = KINDS[cause].state.word == "defense"
     assert notice.urgency is (Urgency.ROUTINE if asked or wary else Urgency.CRITICAL)
     assert notice.command.startswith("tbot ")

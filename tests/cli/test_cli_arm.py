@@ -1,0 +1,142 @@
+"""`tbot arm` and `tbot disarm`: what they refuse, what they say will be armed, and what has come of it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+from click.testing import CliRunner
+
+from tbot_core import cli, control, records
+from tbot_core.arming import Armed, Terms, armed_payload
+from tbot_core.cli.arm import code, described, live_settings, mode_of, sentence
+from tbot_core.cli.requests import Answer
+from tbot_core.cli.run import furnish
+from tbot_core.cli.standing import document, standing
+from tbot_core.cli.status import lines
+from tbot_core.control import Verb
+from tbot_core.errors import SettingsError
+from tbot_core.journal import Entry, open_journal
+from tbot_core.settings import load
+from tbot_core.states import Cause
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MONDAY = dt.date(2026, 11, 23)
+MORNING = dt.datetime(2026, 11, 23, 13, 0, tzinfo=dt.UTC)
+TERMS = Terms(mode="live", account="U1", settings="a1", plugins="b2")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """An instance with the demo's settings, which trades on paper."""
+    furnish(tmp_path)
+    return tmp_path
+
+
+def written(home: Path, *told: tuple[str, dict[str, Any]]) -> None:
+    """A journal of live trading that holds these events."""
+    (home / "data").mkdir(exist_ok=True)
+    with closing(open_journal(home / "data" / "tbot.sqlite")) as journal:
+        journal.append([Entry(kind=kind, payload=payload, time=MORNING) for kind, payload in told])
+
+
+def test_paper_trading_is_not_armed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 3 with what live trading needs, and no request is left behind."""
+    assert cli.invoke(["arm", "--home", str(home)]) == 3
+    said = capsys.readouterr().err
+    assert "trades on paper" in said
+    assert "mode=live" in said
+    assert control.look(home / "control").requests == ()
+
+
+def test_without_an_instance_nothing_is_armed(tmp_path: Path) -> None:
+    """The folder is named."""
+    with pytest.raises(SettingsError, match="holds no instance"):
+        live_settings(tmp_path)
+
+
+@pytest.mark.parametrize("count", ["0", "6", "x"])
+def test_one_to_five_sessions_can_be_armed(home: Path, count: str) -> None:
+    """Anything else is wrong usage."""
+    assert cli.invoke(["arm", "--sessions", count, "--home", str(home)]) == 2
+
+
+def test_the_mode_stands_in_the_brokers_section(tmp_path: Path) -> None:
+    """Paper where nothing is said, live where it is, in any case of letters."""
+    home = tmp_path / "x"
+    assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
+    settings = load(home, mode="replay")
+    modes = [mode_of(settings)]
+    for said in ("LIVE", "paper"):
+        with CliRunner().isolation(json.dumps({settings.trading.broker_name: {"mode": said}})):
+            assert cli.invoke(["secrets", "set", "broker", "--from-json", "-", "--home", str(home)]) == 0
+        modes.append(mode_of(settings))
+    assert modes == ["paper", "live", "paper"]
+
+
+def test_a_disarming_waits_for_the_next_start(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It needs neither settings nor keys."""
+    assert cli.invoke(["disarm", "--home", str(home)]) == 0
+    assert "disarmed at the next start" in capsys.readouterr().out
+    assert [one.verb for one in control.look(home / "control").requests] == [Verb.DISARM]
+
+
+def test_what_will_be_armed_is_said_before(home: Path) -> None:
+    """Mode, broker, account as the last live session knew it, the days, and the planned worst day as `check` has it."""
+    settings = load(home, mode="replay")
+    first = described(settings, MORNING, 1)
+    assert "an account that has not been traded live here yet" in first.line
+    assert "for the session of 2026-11-23" in first.line
+    written(home, (records.LIVE_TERMS, attrs.asdict(TERMS)))
+    subject = described(settings, MORNING, 4)
+    assert "account U1, for the 4 sessions 2026-11-23 to 2026-11-27" in subject.line
+    assert subject.document()["sessions"] == ["2026-11-23", "2026-11-24", "2026-11-25", "2026-11-27"]
+    assert subject.settings == settings.fingerprint
+    assert f"planned worst day {subject.worst_day}." in subject.line
+
+
+UNARMED = Answer(verb=Verb.ARM, process=7, taken=True, state="exit-only", causes=(Cause.NOT_ARMED.value,))
+
+
+@pytest.mark.parametrize(
+    ("answer", "words", "exits"),
+    [
+        (UNARMED, "Taken, but not armed yet: the state is exit-only: not armed.", 5),
+        (attrs.evolve(UNARMED, state="normal", causes=()), "Armed; the state is normal.", 0),
+        (attrs.evolve(UNARMED, taken=False, refused="It was too late."), "It was too late.", 5),
+        (attrs.evolve(UNARMED, taken=False), "has not taken the request", 1),
+        (attrs.evolve(UNARMED, taken=False, process=None), "it is armed at the next start.", 0),
+        (attrs.evolve(UNARMED, verb=Verb.DISARM), "Disarmed; the state is exit-only: not armed.", 0),
+        (attrs.evolve(UNARMED, verb=Verb.DISARM, causes=(), state="normal"), "Nothing here has to be armed;", 0),
+    ],
+)
+def test_what_came_of_a_request_is_said(answer: Answer, words: str, exits: int) -> None:
+    """Exit 5 where the bot is not armed after `tbot arm`."""
+    assert words in sentence(answer)
+    assert code(answer) == exits
+
+
+def test_status_exits_with_five_while_live_trading_is_not_armed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever else there is to say; with the reason and the command."""
+    written(home, (records.LIVE_TERMS, attrs.asdict(TERMS)))
+    assert cli.invoke(["status", "--home", str(home)]) == 5
+    assert "armed      no: nobody has armed it; `tbot arm` does it" in capsys.readouterr().out
+
+
+def test_status_says_until_when_it_is_armed(home: Path) -> None:
+    """To the end of a session; after that it is not armed any more."""
+    armed = Armed(terms=TERMS, sessions=(MONDAY, MONDAY + dt.timedelta(days=1)), actor="ann")
+    written(home, (records.LIVE_TERMS, attrs.asdict(TERMS)), (records.ARMED, armed_payload(armed)))
+    found = standing(home, MORNING)
+    assert not found.closed
+    assert document(found)["armed_until"] == "2026-11-24"
+    assert "armed      to the end of the session of 2026-11-24" in list(lines(document(found), MORNING))
+    later = standing(home, MORNING + dt.timedelta(days=2))
+    assert (later.closed, later.unarmed) == (True, "it was armed until 2026-11-24")
+    assert attrs.evolve(found, state="daily loss").closed
