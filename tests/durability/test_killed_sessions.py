@@ -7,10 +7,11 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-CHILD = """
+LIVES = """
 import asyncio, datetime, hashlib, json, os, random, shutil, signal, sqlite3, sys
 from contextlib import closing
 from pathlib import Path
@@ -28,34 +29,49 @@ folder, kills = Path(sys.argv[1]), int(sys.argv[2])
 MORNING = datetime.datetime(2026, 11, 24, 13, 0, tzinfo=datetime.UTC)
 OF_THE_PROCESS = {records.RUN_STARTED, records.GAP}
 
-def live(home, doom):
-    # Trade to the session's end, or be killed at a statement of the journal: before it begins or when it has returned.
+def closed_of(home):
+    path = home / "data" / "tbot.sqlite"
+    if not path.exists():
+        return 0
+    with closing(read_journal(path)) as journal:
+        return sum(1 for _ in journal.events(kind=records.SESSION_CLOSED))
+
+def live(home, doom, days=1):
+    # Trade to the last session's end, or be killed at a statement of the journal: before it begins or when it returned.
+    # Of two days those statements count that come behind the end of the first.
     noted = home / "clock"
     clock = ManualClock(datetime.datetime.fromisoformat(noted.read_text()) if noted.exists() else MORNING)
-    steps = 0
+    steps, ends = 0, closed_of(home)
+
+    def wrote(entries):
+        nonlocal ends
+        ends += sum(entry.kind == records.SESSION_CLOSED for entry in entries)
+        if ends == days > 1:
+            plan.stop.set()
 
     def step(frame, event, called):
         nonlocal steps
-        if event in {"c_call", "c_return"} and isinstance(getattr(called, "__self__", None), sqlite3.Connection):
+        ours = isinstance(getattr(called, "__self__", None), sqlite3.Connection)
+        if event in {"c_call", "c_return"} and ours and ends >= days - 1:
             steps += 1
             if steps == doom:
                 noted.write_text(clock.now().isoformat())
                 os.kill(os.getpid(), signal.SIGKILL)
 
     assembly = assemble(home, "paper", clock)
-    plan = Plan(assembly=assembly, request=FeedRequest(kind="live"), wall=clock, once=True, watch_s=60.0)
+    plan = Plan(assembly=assembly, request=FeedRequest(kind="live"), wall=clock, once=days == 1, watch_s=60.0)
     sys.setprofile(step)
-    asyncio.run(run(plan, Watcher()))
+    asyncio.run(run(plan, Watcher(wrote=wrote)))
     sys.setprofile(None)
     (home / "steps").write_text(str(steps))
 
-def forked(home, doom):
+def forked(home, doom, days=1):
     # How a life ended: 0, or the signal that ended it.
     process = os.fork()
     if not process:
         code = 1
         try:
-            live(home, doom)
+            live(home, doom, days)
             code = 0
         finally:
             os._exit(code)
@@ -79,18 +95,43 @@ def fresh(name):
 (folder / "made" / "data").mkdir(parents=True)
 furnish(folder / "made")
 (folder / "made" / "data" / "install.id").write_text("0123456789abcdef")
+"""
+CHILD = f"""{LIVES}
 whole = fresh("whole")
 assert forked(whole, 0) == 0
 steps, dice = int((whole / "steps").read_text()), random.Random(kills)
 survived, ends, lives = 0, [], 0
 while not ends or survived < kills:
-    home = fresh(f"killed{len(ends)}")
+    home = fresh("killed" + str(len(ends)))
     while (ended := forked(home, dice.randint(1, 40 + 2 * steps // kills) if survived < kills else 0)) != 0:
         assert os.WTERMSIG(ended) == signal.SIGKILL, ended
         survived += 1
     ends.append(told(home))
-print(json.dumps({"whole": told(whole), "ends": ends, "survived": survived, "steps": steps}))
+print(json.dumps(dict(whole=told(whole), ends=ends, survived=survived, steps=steps)))
 """
+ROLLOVER = f"""{LIVES}
+whole = fresh("whole")
+assert forked(whole, 0, 2) == 0
+dice, ends = random.Random(kills), []
+for number in range(kills):
+    home = fresh("killed" + str(number))
+    assert os.WTERMSIG(forked(home, dice.randint(1, STATEMENTS), 2)) == signal.SIGKILL
+    assert forked(home, 0, 2) == 0
+    ends.append(told(home))
+print(json.dumps(dict(whole=told(whole), ends=ends, sessions=closed_of(whole))))
+""".replace("STATEMENTS", "20")
+"""Deaths at one of the first statements behind a session's end."""
+
+
+def run(child: str, kills: int, place: Path) -> dict[str, Any]:
+    """What the processes say that let others live and die."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else place) as folder:
+        command = [sys.executable, "-W", "error", "-c", child, folder, str(kills)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
+    assert done.returncode == 0, done.stderr
+    said: dict[str, Any] = json.loads(done.stdout)
+    return said
 
 
 @pytest.mark.slow
@@ -103,13 +144,26 @@ print(json.dumps({"whole": told(whole), "ends": ends, "survived": survived, "ste
 )
 def test_f75_a_session_killed_at_random_ends_as_one_that_never_was(kills: int, tmp_path: Path) -> None:
     """SIGKILL before or after any statement of the journal, a restart at once: the same trades, the same events."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else tmp_path) as folder:
-        command = [sys.executable, "-W", "error", "-c", CHILD, folder, str(kills)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
-    assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
+    said = run(CHILD, kills, tmp_path)
     assert said["survived"] == kills
     assert len(said["whole"]["trades"]) > 3
     for end in said["ends"]:
         assert end == said["whole"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "kills",
+    [
+        pytest.param(2, marks=pytest.mark.timeout(300)),
+        pytest.param(20, marks=[pytest.mark.full, pytest.mark.timeout(900)]),
+    ],
+)
+def test_f74_f75_cp28_a_bot_killed_between_two_days_trades_the_second_as_one_that_never_was(
+    kills: int, tmp_path: Path
+) -> None:
+    """SIGKILL between the end of one session and the first words of the next: both days' trades, the same events."""
+    said = run(ROLLOVER, kills, tmp_path)
+    assert said["sessions"] == 2
+    assert len(said["whole"]["trades"]) > 6
+    assert said["ends"] == [said["whole"]] * kills

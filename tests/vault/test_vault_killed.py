@@ -105,7 +105,7 @@ print(json.dumps({
     "step",
     [pytest.param(11, marks=pytest.mark.slow), pytest.param(1, marks=[pytest.mark.full, pytest.mark.timeout(600)])],
 )
-def test_a_rotation_killed_after_a_system_call_loses_nothing(step: int, tmp_path: Path) -> None:
+def test_f75_cp23_cp24_f103_a_rotation_killed_after_a_system_call_loses_nothing(step: int, tmp_path: Path) -> None:
     """SIGKILL after each call, of the audit log's too: resumed, aborted, begun anew; the reader never fails.
 
     At the end a rotation passes, the log's chain fits, and no half file is left. `make test` takes every eleventh call.
