@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tbot_core.cli.run import Wish
     from tbot_core.model import Trade
-    from tbot_core.runner.run import Outcome
+    from tbot_core.runner.plan import Outcome
     from tbot_core.summary import Summary
 
 _MOST_TRADES = 60

@@ -12,7 +12,7 @@ from tbot_core.cli.narration import Narrator
 from tbot_core.cli.screen import banner
 from tbot_core.cli.view import Board, Holding, picture
 from tbot_core.model import RiskState, dollars_of, price_of, quantity_of
-from tbot_core.runner.run import Watcher
+from tbot_core.runner.plan import Watcher
 from tbot_core.seams import log
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tbot_core.contracts import Feed
     from tbot_core.journal import Entry
     from tbot_core.projection import Book
-    from tbot_core.runner.run import Outcome
+    from tbot_core.runner.plan import Outcome
     from tbot_core.runner.session import SessionRun
 
 _EVERY_S: Final = 0.1

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from tbot_core.assembly import Assembly
     from tbot_core.contracts import FeedRequest
-    from tbot_core.runner.run import Outcome
+    from tbot_core.runner.plan import Outcome
     from tbot_core.settings import Sources
 
 DEMO_HOME: Final = Path("tbot-demo")
@@ -174,7 +174,8 @@ def trade(wish: Wish, *, as_json: bool, found: Sources | None = None) -> Outcome
     from tbot_core.assembly import assemble
     from tbot_core.cli import screen
     from tbot_core.clock import SystemClock
-    from tbot_core.runner.run import Plan, run
+    from tbot_core.runner.plan import Plan
+    from tbot_core.runner.run import run
 
     clock = SystemClock()
     overrides = None if wish.seed is None else {"SEED": str(wish.seed)}

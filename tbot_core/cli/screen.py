@@ -13,7 +13,7 @@ from tbot_core.cli.narration import LOUD, Line, Narrator
 from tbot_core.clock import both_times, exchange_time
 from tbot_core.errors import AccessError
 from tbot_core.figures import plural
-from tbot_core.runner.run import Watcher
+from tbot_core.runner.plan import Watcher
 from tbot_core.seams import log, terminal
 from tbot_core.seams.interrupts import stops
 from tbot_core.settings.report import unheeded
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tbot_core.contracts import Feed, FeedLabel
     from tbot_core.journal import Entry
     from tbot_core.projection import Book
-    from tbot_core.runner.run import Outcome
+    from tbot_core.runner.plan import Outcome
 
 T = TypeVar("T")
 _log = log.logger(__name__)

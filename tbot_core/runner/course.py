@@ -7,18 +7,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from tbot_core import report
 from tbot_core.assembly import SIMULATOR, Assembly, feed_source
 from tbot_core.contracts import Broker, Feed, FeedRequest
-from tbot_core.errors import PluginError
 from tbot_core.journal import Journal, open_journal
+from tbot_core.model import Leg
 from tbot_core.projection import Book, fold
 from tbot_core.runner import resuming
+from tbot_core.runner.plan import Outcome
 from tbot_core.seams import chance, disk
 from tbot_core.summary import Summary
 
 if TYPE_CHECKING:
     from datetime import date, datetime
+    from decimal import Decimal
     from pathlib import Path
+
+    from tbot_core.runner.plan import Plan
 
 MANY_SESSIONS: Final = 10_000
 PAPER: Final = "paper"
@@ -47,14 +52,10 @@ def simulation(assembly: Assembly, request: FeedRequest) -> Course:
     return Course(broker=broker, feed=feed, journal=journal, book=book, identity=identity)
 
 
-def paper(assembly: Assembly, request: FeedRequest, now: datetime) -> Course:
+def paper(assembly: Assembly, request: FeedRequest, broker: Broker, now: datetime) -> Course:
     """The course of paper trading, in the instance's journal; an interrupted session is made ready to be repeated."""
     settings = assembly.settings
     name = settings.trading.broker_name
-    broker: Broker = assembly.broker(name)
-    if not broker.rules.simulated:
-        message = f"The broker {name} fills at a market of its own, which this version does not trade at."
-        raise PluginError(message, "Set BROKER_NAME=PAPER.")
     source = settings.trading.data_source or name
     disk.make_folder(settings.instance.data)
     journal = open_journal(settings.instance.journal)
@@ -73,6 +74,24 @@ def paper(assembly: Assembly, request: FeedRequest, now: datetime) -> Course:
     after = resuming.closed_at(journal)
     book = fold(event for event in journal.events() if event.seq <= after)
     return Course(broker=broker, feed=feed, journal=journal, book=book, identity=PAPER, pending=found)
+
+
+def at_market(assembly: Assembly, request: FeedRequest, broker: Broker) -> Course:
+    """The course of trading at a broker's own market, in the instance's journal."""
+    settings = assembly.settings
+    name = settings.trading.broker_name
+    source = settings.trading.data_source or name
+    server = broker if source == name else assembly.broker(source)
+    feed = feed_source(server, source).feed(request)
+    disk.make_folder(settings.instance.data)
+    journal = open_journal(settings.instance.journal)
+    try:
+        journal.check()
+        book = fold(journal.events())
+    except BaseException:
+        journal.close()
+        raise
+    return Course(broker=broker, feed=feed, journal=journal, book=book, identity=settings.mode)
 
 
 def run_id(assembly: Assembly, request: FeedRequest, feed: Feed) -> str:
@@ -121,4 +140,41 @@ def summarise(book: Book, feed: Feed, assembly: Assembly) -> Summary:
         settings_hash=assembly.settings.fingerprint,
         data_hash=feed.label.data_hash,
         notes=(*feed.label.notes, *assembly.notes),
+    )
+
+
+def opening(plan: Plan, course: Course, equity: Decimal) -> dict[str, Any]:
+    """What is written down when a run starts."""
+    settings, label = plan.assembly.settings, course.feed.label
+    return {
+        "run_id": course.identity,
+        "mode": settings.mode,
+        "equity": str(equity),
+        "settings_hash": settings.fingerprint,
+        "settings": {name: one.text for name, one in settings.values.items()},
+        "data_hash": label.data_hash,
+        "source": label.name,
+        "simulated": label.simulated,
+        "identity": plan.assembly.identity,
+        "notes": [*label.notes, *plan.assembly.notes],
+        "request": request_document(plan.request),
+    }
+
+
+def ended(plan: Plan, course: Course, began: int, *, stopped: bool) -> Outcome:
+    """How a run ended that began behind an event: from its journal, with its report where it came to its end."""
+    events = list(course.journal.events(began))
+    book = fold(events)
+    summary = summarise(book, course.feed, plan.assembly)
+    if not stopped:
+        place = plan.assembly.settings.instance.reports
+        summary = attrs.evolve(summary, report=str(report.write(place, course.identity, summary, events)))
+    held = set(book.portfolio.positions)
+    stops = {one.order.symbol for one in book.orders.values() if one.order.leg is Leg.STOP and not one.terminal}
+    return Outcome(
+        summary=summary,
+        journal=course.journal.path,
+        stopped=stopped,
+        open=tuple(sorted(held)),
+        bare=tuple(sorted(held - stops)),
     )

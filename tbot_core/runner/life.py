@@ -18,20 +18,20 @@ import attrs
 from tbot_core import clock, records
 from tbot_core.calendar import ExchangeCalendar, Session
 from tbot_core.conditions import Conditions, recall
-from tbot_core.contracts import FeedSession, KeepsHours
+from tbot_core.contracts import Broker, FeedSession, KeepsHours
 from tbot_core.decide import Entrant
 from tbot_core.errors import BrokerError
-from tbot_core.model import RiskState, atoms_of, dollars_of
+from tbot_core.model import Account, RiskState, atoms_of, dollars_of
 from tbot_core.runner.market import MarketSession, since_the_last
 from tbot_core.runner.pacing import Stopped
 from tbot_core.runner.requests import Requests
+from tbot_core.runner.session import Trading
 from tbot_core.seams import log
 from tbot_core.states import KINDS, Cause
 
 if TYPE_CHECKING:
-    from tbot_core.model import Account
+    from tbot_core.recorder import Recorder
     from tbot_core.runner.market import Floor
-    from tbot_core.runner.session import Trading
 
 PRE_OPEN: Final = dt.time(8)
 READY_AT: Final = dt.time(9)
@@ -46,26 +46,32 @@ _log = log.logger(__name__)
 
 @attrs.frozen(kw_only=True, eq=False)
 class Days:
-    """Where sessions come from: the owner's calendar, the bars of a session, and the strategies that trade it."""
+    """What each session is made of: the owner's calendar, its bars, the strategies that trade it, and all else.
+
+    `trading` is asked for whenever the broker has said whose account it is, `idle` told once a look what is waited for.
+    """
 
     calendar: ExchangeCalendar
     bars: Callable[[Session], Awaitable[FeedSession]]
     entrants: Callable[[Session], tuple[Entrant, ...]]
+    trading: Callable[[Account], Trading]
+    idle: Callable[[dt.datetime], None] = lambda _moment: None
 
 
 class Life:
     """Trades day after day; `once` ends it with the first session's end. `await go()` returns when it is over.
 
-    `floor` says how often who is asked; `trading` holds the broker, the journal and the clock of all sessions.
+    `floor` says how often who is asked; the recorder holds the journal and the clock of all sessions.
     """
 
-    def __init__(self, trading: Trading, floor: Floor, days: Days, *, once: bool = False) -> None:
-        self._trading = trading
-        self._floor = floor
+    def __init__(self, recorder: Recorder, broker: Broker, floor: Floor, days: Days, *, once: bool = False) -> None:
+        self._recorder = recorder
+        self._journal = recorder.journal
+        self._clock = recorder.clock
+        self._broker = broker
+        self.floor = floor
         self._days = days
         self._once = once
-        self._clock = trading.clock
-        self._broker = trading.venue.broker
         self._told: dt.datetime | None = None
         self.session: MarketSession | None = None
 
@@ -92,7 +98,7 @@ class Life:
     def due(self) -> Session:
         """Today's session where it is neither over nor closed in the journal, else the next one."""
         now = self._clock.now()
-        last = self._trading.journal.last(records.SESSION_CLOSED)
+        last = self._journal.last(records.SESSION_CLOSED)
         done = None if last is None else dt.date.fromisoformat(last.payload["date"])
         today = clock.exchange_time(now).date()
         session = self._days.calendar.session(today)
@@ -115,7 +121,7 @@ class Life:
             if theirs is None or theirs.close < session.close:
                 words = "closed" if theirs is None else f"closes at {clock.both_times(theirs.close)}"
                 payload = {"date": session.date.isoformat(), "words": words}
-                self._trading.recorder.note(records.CALENDAR, payload)
+                self._recorder.note(records.CALENDAR, payload)
             if theirs is None:
                 break
             return attrs.evolve(session, close=close)
@@ -125,11 +131,12 @@ class Life:
     async def _trade(self, session: Session) -> None:
         await self._until(clock.exchange_moment(session.date, READY_AT))
         account = await self._log_in(session)
-        past = list(self._trading.journal.events())
+        past = list(self._journal.events())
         opened = next((one for one in since_the_last(past) if one.kind == records.SESSION_OPENED), None)
         equity = account.equity if opened is None else Decimal(opened.payload["equity"])
         source, entrants = await self._days.bars(session), self._days.entrants(session)
-        market = MarketSession(self._trading, self._floor, source, entrants, atoms_of(equity), past)
+        trading = self._days.trading(account)
+        market = MarketSession(trading, self.floor, source, entrants, atoms_of(equity), past)
         self.session = market
         saying = asyncio.ensure_future(self._announce(session, market))
         try:
@@ -166,7 +173,7 @@ class Life:
             "windows": [entrant.name for entrant in market.run.entrants],
             "positions": sorted(market.run.desk.portfolio.positions),
         }
-        self._trading.recorder.note(records.READY, payload)
+        self._recorder.note(records.READY, payload)
 
     def _not_ready(self, session: Session, reasons: list[str]) -> None:
         """Said at once, then no more often than every ten minutes."""
@@ -174,18 +181,19 @@ class Life:
         if self._told is None or now - self._told >= AGAIN:
             self._told = now
             payload = {"session": session.date.isoformat(), "reasons": reasons}
-            self._trading.recorder.note(records.NOT_READY, payload)
+            self._recorder.note(records.NOT_READY, payload)
 
     async def _nap(self) -> None:
         await self._clock.sleep(_LOOK_S)
 
     async def _until(self, moment: dt.datetime) -> None:
         """Wait between sessions, and obey what is asked meanwhile; raises Stopped for a stop."""
-        past = list(self._trading.journal.events())
-        conditions = Conditions(self._trading.recorder, _nobody, recall(past))
-        requests = Requests(self._trading.recorder, conditions, _nothing_held, past)
+        past = list(self._journal.events())
+        conditions = Conditions(self._recorder, _nobody, recall(past))
+        requests = Requests(self._recorder, conditions, _nothing_held, past)
         while True:
-            requests.look(self._floor.folder)
+            requests.look(self.floor.folder)
+            self.floor.signals.tell(conditions)
             if requests.stopping:
                 requests.carried_out()
                 raise Stopped
@@ -193,7 +201,8 @@ class Life:
             rest_s = (moment - self._clock.now()).total_seconds()
             if rest_s <= 0:
                 return
-            await self._clock.sleep(min(rest_s, self._floor.watch_s))
+            self._days.idle(moment)
+            await self._clock.sleep(min(rest_s, self.floor.watch_s))
 
 
 def _against(market: MarketSession) -> list[Cause]:

@@ -51,6 +51,26 @@ _log = log.logger(__name__)
 
 
 @attrs.frozen(kw_only=True, eq=False)
+class Signals:
+    """What the process was told by signals; `flattens` says that a stop closes what is held (STOP_POLICY)."""
+
+    stop: asyncio.Event = attrs.field(factory=asyncio.Event)
+    kill: asyncio.Event = attrs.field(factory=asyncio.Event)
+    flattens: bool = False
+
+    def tell(self, conditions: Conditions) -> bool:
+        """Make causes of them; whether a stop is new."""
+        if self.kill.is_set():
+            self.kill.clear()
+            conditions.begin(Cause.KILL_SIGNAL)
+        if not self.stop.is_set():
+            return False
+        self.stop.clear()
+        conditions.begin(Cause.STOP_SIGNAL)
+        return True
+
+
+@attrs.frozen(kw_only=True, eq=False)
 class Floor:
     """What a session at a market needs besides its trading: the folder of requests, and how often who is asked.
 
@@ -63,6 +83,7 @@ class Floor:
     ttl_s: float
     watch_s: float = control.POLL_S
     live: Live | None = None
+    signals: Signals = attrs.field(factory=Signals)
 
 
 class MarketSession:
@@ -244,6 +265,10 @@ class MarketSession:
         before = self.conditions.state
         self._heed_stall()
         self.requests.look(self._floor.folder)
+        if self._floor.signals.tell(self.conditions):
+            self.requests.keep = not self._floor.signals.flattens
+            if not self.requests.keep:
+                self.run.flatten()
         if self.conditions.state >= RiskState.EXIT_ONLY > before:
             await self._withdraw(list(self.run.desk.standing.working))
         self._turning.pause(self._trading.clock.monotonic())

@@ -2,92 +2,42 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
-from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from tbot_core import control, records, report
-from tbot_core.assembly import SIMULATOR, Assembly
-from tbot_core.clock import Clock, ManualClock
-from tbot_core.contracts import Feed, FeedRequest, RunInfo
+from tbot_core import records
+from tbot_core.assembly import SIMULATOR
+from tbot_core.clock import ManualClock
+from tbot_core.contracts import Broker, RunInfo
 from tbot_core.errors import JournalError
 from tbot_core.execution import Venue
 from tbot_core.journal import Entry
-from tbot_core.model import Leg, atoms_of, dollars_of
+from tbot_core.model import atoms_of, dollars_of
 from tbot_core.orders import Naming
 from tbot_core.patience import Patience
 from tbot_core.plugins import lost
 from tbot_core.plugins.observers import LIMITS_S, NO_LIMITS, Observers
-from tbot_core.projection import Book, fold
-from tbot_core.runner import resuming
+from tbot_core.projection import fold
+from tbot_core.runner import days, resuming
 from tbot_core.runner.asked import Asked
-from tbot_core.runner.course import PAPER, Course, install_id, paper, request_document, simulation, summarise
+from tbot_core.runner.course import PAPER, Course, ended, install_id, opening, paper, simulation
 from tbot_core.runner.pacing import AsTheClockGoes, AtOnce, Pace, Scaled, Stopped
 from tbot_core.runner.recalling import failures
 from tbot_core.runner.session import SessionRun, Trading
 from tbot_core.seams import chance, log
-from tbot_core.summary import Summary
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
+    from datetime import datetime
     from decimal import Decimal
 
     from tbot_core.calendar import Session
     from tbot_core.contracts import FeedSession
     from tbot_core.model import Account
+    from tbot_core.runner.plan import Outcome, Plan, Watcher
 
 _log = log.logger(__name__)
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class Watcher:
-    """Whoever looks on.
-
-    `started` before the first session, `minute` after each, `wrote` after each append, `idle` each second of a wait
-    for the market, with the moment that is waited for.
-    """
-
-    started: Callable[[Feed, Book], None] = lambda _feed, _book: None
-    minute: Callable[[SessionRun, int], None] = lambda _session, _minute: None
-    wrote: Callable[[Sequence[Entry]], None] = lambda _entries: None
-    idle: Callable[[datetime], None] = lambda _moment: None
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class Plan:
-    """What is to be run: the assembly, the feed that is wanted, and the pace.
-
-    `pace`: exchange seconds a wall-clock second; None: as fast as it goes. `wall` waits for it; paper trading goes by
-    `wall` itself, and looks for requests every `watch_s` seconds. `once` ends it with the session. Set `stop` to end
-    the run after the minute at hand, `kill` to let nothing be entered on paper until that is taken back.
-    """
-
-    assembly: Assembly
-    request: FeedRequest
-    wall: Clock
-    pace: float | None = None
-    once: bool = False
-    watch_s: float = control.POLL_S
-    stop: asyncio.Event = attrs.field(factory=asyncio.Event)
-    kill: asyncio.Event = attrs.field(factory=asyncio.Event)
-
-
-@attrs.frozen(kw_only=True)
-class Outcome:
-    """How a run ended: its summary, its journal, and what is still open when it was `stopped`.
-
-    `bare`: what is open without a stop order at the venue.
-    """
-
-    summary: Summary
-    journal: Path
-    stopped: bool = False
-    open: tuple[str, ...] = ()
-    bare: tuple[str, ...] = ()
 
 
 async def run(plan: Plan, watcher: Watcher) -> Outcome:
@@ -98,7 +48,10 @@ async def run(plan: Plan, watcher: Watcher) -> Outcome:
     """
     plan.assembly.record()
     if plan.assembly.settings.mode == PAPER:
-        course = paper(plan.assembly, plan.request, plan.wall.now())
+        broker: Broker = plan.assembly.broker(plan.assembly.settings.trading.broker_name)
+        if not broker.rules.simulated:
+            return await days.go(plan, watcher, broker)
+        course = paper(plan.assembly, plan.request, broker, plan.wall.now())
     else:
         course = simulation(plan.assembly, plan.request)
     try:
@@ -133,10 +86,10 @@ class _Run:
 
     async def go(self) -> Outcome:
         """Trade the sessions that the journal does not hold yet."""
-        course, mode = self._course, self._plan.assembly.settings.mode
+        course, plan = self._course, self._plan
         account = await course.broker.connect()
         self._watcher.started(course.feed, course.book)
-        info = RunInfo(run_id=course.identity, mode=mode, label=course.feed.label)
+        info = RunInfo(run_id=course.identity, mode=plan.assembly.settings.mode, label=course.feed.label)
         self._observers.started(info)
         stopped = False
         try:
@@ -147,7 +100,7 @@ class _Run:
                 self._journal.append([self._entry(records.STOPPED, {"open": await self._open()})])
         else:
             self._finish(equity)
-        outcome = self._outcome(stopped=stopped)
+        outcome = ended(plan, course, self._began, stopped=stopped)
         self._observers.stopped(attrs.evolve(info, summary=outcome.summary.document()))
         return outcome
 
@@ -195,7 +148,7 @@ class _Run:
         course = self._course
         if course.pending is None and (self._paper or not course.book.run):
             self._began = 0 if self._journal.repeating else self._journal.head[0]
-            self._journal.append([self._entry(records.RUN_STARTED, self._opening(equity))])
+            self._journal.append([self._entry(records.RUN_STARTED, opening(self._plan, course, equity))])
 
     def _before(self, session: Session) -> tuple[int, frozenset[int]]:
         """The last event before a session, and its minutes that nobody watched."""
@@ -290,23 +243,6 @@ class _Run:
                 "Keep the file and report it: one of them has lost a fill.",
             )
 
-    def _outcome(self, *, stopped: bool) -> Outcome:
-        events = list(self._journal.events(self._began))
-        book = fold(events)
-        summary = summarise(book, self._course.feed, self._plan.assembly)
-        if not stopped:
-            place = self._plan.assembly.settings.instance.reports
-            summary = attrs.evolve(summary, report=str(report.write(place, self._course.identity, summary, events)))
-        held = set(book.portfolio.positions)
-        stops = {one.order.symbol for one in book.orders.values() if one.order.leg is Leg.STOP and not one.terminal}
-        return Outcome(
-            summary=summary,
-            journal=self._journal.path,
-            stopped=stopped,
-            open=tuple(sorted(held)),
-            bare=tuple(sorted(held - stops)),
-        )
-
     async def _open(self) -> list[str]:
         """What is open, by the books and by what the broker says."""
         said = await self._course.broker.snapshot(self._since)
@@ -315,19 +251,3 @@ class _Run:
 
     def _entry(self, kind: str, payload: dict[str, Any]) -> Entry:
         return Entry(kind=kind, payload=payload, time=self._clock.now())
-
-    def _opening(self, equity: Decimal) -> dict[str, Any]:
-        settings, label = self._plan.assembly.settings, self._course.feed.label
-        return {
-            "run_id": self._course.identity,
-            "mode": settings.mode,
-            "equity": str(equity),
-            "settings_hash": settings.fingerprint,
-            "settings": {name: one.text for name, one in settings.values.items()},
-            "data_hash": label.data_hash,
-            "source": label.name,
-            "simulated": label.simulated,
-            "identity": self._plan.assembly.identity,
-            "notes": [*label.notes, *self._plan.assembly.notes],
-            "request": request_document(self._plan.request),
-        }

@@ -12,7 +12,8 @@ from tbot_core.assembly import assemble
 from tbot_core.backtest.engine import Range, backtest
 from tbot_core.clock import ManualClock
 from tbot_core.contracts import FeedRequest
-from tbot_core.runner.run import Plan, Watcher, run
+from tbot_core.runner.plan import Plan, Watcher
+from tbot_core.runner.run import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -28,7 +28,8 @@ from tbot_core.contracts import FeedRequest
 from tbot_core.control import Verb
 from tbot_core.journal import Event, read_journal
 from tbot_core.projection import Book
-from tbot_core.runner.run import Plan, Watcher, run
+from tbot_core.runner.plan import Plan, Watcher
+from tbot_core.runner.run import run
 from tbot_core.seams import disk
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from tbot_core import cli
 from tbot_core.cli import screen
 from tbot_core.cli.narration import Line
 from tbot_core.cli.run import Wish, again, code, furnish, wished
-from tbot_core.runner.run import Outcome
+from tbot_core.runner.plan import Outcome
 from tbot_core.seams import disk
 from tbot_core.summary import Summary
 

@@ -28,7 +28,8 @@ from tbot_core.contracts import BrokerEvent, FeedLabel, FeedRequest
 from tbot_core.errors import AccessError
 from tbot_core.journal import Entry, open_journal
 from tbot_core.model import ExitReason, Leg, RiskState
-from tbot_core.runner.run import Outcome, Plan, run
+from tbot_core.runner.plan import Outcome, Plan
+from tbot_core.runner.run import run
 from tbot_core.seams import interrupts, log
 from tbot_core.seams.output import Guarded
 from tbot_core.states import Cause

@@ -18,7 +18,8 @@ from tbot_core.cli.standing import document, standing
 from tbot_core.cli.status import lines
 from tbot_core.clock import ManualClock, both_times
 from tbot_core.contracts import FeedRequest
-from tbot_core.runner.run import Plan, Watcher, run
+from tbot_core.runner.plan import Plan, Watcher
+from tbot_core.runner.run import run
 from tbot_core.seams import disk
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from tbot_core.cli.view import Board, Holding, picture
 from tbot_core.clock import ManualClock
 from tbot_core.contracts import FeedRequest
 from tbot_core.figures import MINUS
-from tbot_core.runner.run import Outcome, Plan, run
+from tbot_core.runner.plan import Outcome, Plan
+from tbot_core.runner.run import run
 from tbot_core.window import Window
 
 if TYPE_CHECKING:

@@ -23,7 +23,8 @@ from tbot_core.clock import ManualClock
 from tbot_core.contracts import FeedRequest
 from tbot_core.journal import read_journal
 from tbot_core.projection import fold
-from tbot_core.runner.run import Plan, Watcher, run
+from tbot_core.runner.plan import Plan, Watcher
+from tbot_core.runner.run import run
 
 folder, kills = Path(sys.argv[1]), int(sys.argv[2])
 MORNING = datetime.datetime(2026, 11, 24, 13, 0, tzinfo=datetime.UTC)

@@ -22,7 +22,8 @@ from tbot_core.clock import SystemClock
 from tbot_core.contracts import FeedRequest
 from tbot_core.errors import JournalError
 from tbot_core.journal import Entry, open_journal
-from tbot_core.runner.run import Plan, Watcher, run
+from tbot_core.runner.plan import Plan, Watcher
+from tbot_core.runner.run import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

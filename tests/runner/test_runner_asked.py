@@ -20,7 +20,8 @@ from tbot_core.contracts import FeedRequest
 from tbot_core.control import Verb
 from tbot_core.journal import Event, Journal, read_journal
 from tbot_core.model import Leg
-from tbot_core.runner.run import Outcome, Plan, Watcher, run
+from tbot_core.runner.plan import Outcome, Plan, Watcher
+from tbot_core.runner.run import run
 from tbot_core.states import Cause
 
 if TYPE_CHECKING:

@@ -22,7 +22,8 @@ from tbot_core.plugins import lost as lost_calls
 from tbot_core.plugins import records as known
 from tbot_core.plugins.bounds import FAILURES
 from tbot_core.plugins.lost import Stuck
-from tbot_core.runner.run import Outcome, Plan, Watcher, run
+from tbot_core.runner.plan import Outcome, Plan, Watcher
+from tbot_core.runner.run import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

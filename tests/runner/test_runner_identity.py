@@ -17,7 +17,8 @@ from tbot_core.contracts import FeedRequest
 from tbot_core.errors import JournalError
 from tbot_core.journal import read_journal
 from tbot_core.policy import Deployment
-from tbot_core.runner.run import Outcome, Plan, Watcher, run
+from tbot_core.runner.plan import Outcome, Plan, Watcher
+from tbot_core.runner.run import run
 from tbot_core.settings import Instance, access
 
 if TYPE_CHECKING:

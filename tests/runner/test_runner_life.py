@@ -66,6 +66,7 @@ class Scene:
     journal: Journal
     broker: Spoken
     calendar: ExchangeCalendar
+    waited: list[dt.datetime] = attrs.field(factory=list)
 
     @property
     def folder(self) -> Path:
@@ -86,8 +87,14 @@ class Scene:
             watch=lambda _run, _minute: None,
         )
         floor = Floor(folder=self.folder, poll_s=1.0, ttl_s=20.0, watch_s=1.0)
-        days = Days(calendar=self.calendar, bars=self.bars, entrants=lambda _session: bot.entrants)
-        return Life(trading, floor, days, once=once)
+        days = Days(
+            calendar=self.calendar,
+            bars=self.bars,
+            entrants=lambda _session: bot.entrants,
+            trading=lambda _account: trading,
+            idle=self.waited.append,
+        )
+        return Life(trading.recorder, broker, floor, days, once=once)
 
     async def bars(self, session: Session) -> FeedSession:
         """The world's bars; it has one session."""
@@ -196,3 +203,22 @@ def test_a_restart_after_the_close_does_not_open_the_day_again(scene: Scene) -> 
     world.run(scene.life().go)
     world.clock.jump(-3600.0)
     assert scene.life().due().date > world.session.date
+
+
+def test_a_signal_stops_a_session_that_holds_nothing_before_its_bell(scene: Scene) -> None:
+    """SIGTERM is obeyed while the bell is waited for, and the next start knows nothing of it."""
+    world, life = scene.world, scene.life()
+    world.loop.call_at(LEAD_S / 2, life.floor.signals.stop.set)
+    assert world.run(life.go) is True
+    assert scene.events(records.SESSION_OPENED) == []
+    assert scene.life().due().date == world.session.date
+    assert [event.payload["there"] for event in scene.events(records.STATE)][-1] is False
+
+
+def test_a_kill_signal_between_sessions_is_a_cause(scene: Scene) -> None:
+    """It is written down while the pre-open is waited for, and the session that follows is halted by it."""
+    world, life = scene.world, scene.life()
+    life.floor.signals.kill.set()
+    assert world.run(life.go) is False
+    assert next(iter(scene.events(records.STATE))).payload["cause"] == "KILL_SIGNAL"
+    assert scene.events(records.SENDING) == []

@@ -12,7 +12,8 @@ from tbot_core.assembly import assemble
 from tbot_core.clock import SystemClock
 from tbot_core.contracts import FeedRequest
 from tbot_core.journal import read_journal
-from tbot_core.runner.run import Plan, Watcher, run
+from tbot_core.runner.plan import Plan, Watcher
+from tbot_core.runner.run import run
 from tbot_core.seams import disk
 from tbot_core.testing.store import StoreBench, exchange_sessions, rising_bars
 

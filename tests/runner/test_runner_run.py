@@ -15,11 +15,12 @@ from tbot_core.assembly import assemble
 from tbot_core.cli.run import furnish
 from tbot_core.clock import ManualClock, SystemClock
 from tbot_core.contracts import FeedRequest
-from tbot_core.errors import JournalError, PluginError
+from tbot_core.errors import JournalError
 from tbot_core.journal import read_journal
 from tbot_core.model import dollars_of
 from tbot_core.projection import Book, fold
-from tbot_core.runner.run import Outcome, Plan, Watcher, run
+from tbot_core.runner.plan import Outcome, Plan, Watcher
+from tbot_core.runner.run import run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -293,28 +294,6 @@ def test_other_settings_in_the_middle_of_a_session_are_refused(home: Path) -> No
     settings.write_text(settings.read_text() + "MAX_TRADES=2\nWEIGHTS=0.5,0.5\n")
     with pytest.raises(JournalError, match="under other settings"):
         Paper(home, paper.clock.now()).trade()
-
-
-def test_a_broker_with_a_market_of_its_own_is_refused(home: Path) -> None:
-    """What fills elsewhere than in the simulation is not traded at."""
-    plan = Paper(home, MORNING).plan()
-    inside = plan.assembly.broker()
-
-    class Elsewhere:
-        rules = attrs.evolve(inside.rules, simulated=False)
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(inside, name)
-
-    loaded = tuple(
-        attrs.evolve(one, plugin=attrs.evolve(one.plugin, create=lambda _config, _context: Elsewhere()))
-        if one.entry.kind == "broker"
-        else one
-        for one in plan.assembly.loaded
-    )
-    assembly = attrs.evolve(plan.assembly, loaded=loaded)
-    with pytest.raises(PluginError, match="market of its own"):
-        asyncio.run(run(attrs.evolve(plan, assembly=assembly), Watcher()))
 
 
 def flattening(home: Path) -> tuple[Paper, Outcome]:

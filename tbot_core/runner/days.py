@@ -1,0 +1,148 @@
+"""A run at a broker's own market: what its life is made of, from the settings, and how it ends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from tbot_core import records
+from tbot_core.contracts import RunInfo
+from tbot_core.errors import BrokerError, DataError
+from tbot_core.execution import Venue
+from tbot_core.orders import Naming
+from tbot_core.patience import Patience
+from tbot_core.plugins.observers import Observers
+from tbot_core.recorder import Recorder
+from tbot_core.runner.course import at_market, ended, install_id, opening
+from tbot_core.runner.life import Days, Life
+from tbot_core.runner.market import Floor, Signals, since_the_last
+from tbot_core.runner.session import Trading
+from tbot_core.seams import chance, log
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tbot_core.calendar import Session
+    from tbot_core.contracts import Broker, FeedSession
+    from tbot_core.journal import Entry
+    from tbot_core.model import Account
+    from tbot_core.runner.course import Course
+    from tbot_core.runner.plan import Outcome, Plan, Watcher
+
+_log = log.logger(__name__)
+
+
+async def go(plan: Plan, watcher: Watcher, broker: Broker) -> Outcome:
+    """Trade day after day until the run is stopped, or to the session's end with `once`."""
+    course = at_market(plan.assembly, plan.request, broker)
+    try:
+        return await _Run(plan, watcher, course).go()
+    finally:
+        course.journal.close()
+        await course.broker.close()
+
+
+class _Run:
+    """The run while it lasts."""
+
+    def __init__(self, plan: Plan, watcher: Watcher, course: Course) -> None:
+        self._plan = plan
+        self._watcher = watcher
+        self._course = course
+        self._since = plan.wall.now()
+        under_way = any(one.kind == records.SESSION_OPENED for one in since_the_last(list(course.journal.events())))
+        start = course.journal.last(records.RUN_STARTED) if under_way else None
+        self._started = start is not None  # a session that is gone on with belongs to the run that began it
+        self._began = course.journal.head[0] if start is None else start.seq - 1
+        assembly = plan.assembly
+        self._observers = Observers(
+            assembly.loader, assembly.loaded, clock=plan.wall, report=lambda failure: _log.error(failure.sentence)
+        )
+        self._recorder = Recorder(journal=course.journal, clock=plan.wall, tell=self._tell)
+
+    async def go(self) -> Outcome:
+        """Live, and say how it ended."""
+        plan, course = self._plan, self._course
+        self._watcher.started(course.feed, course.book)
+        info = RunInfo(run_id=course.identity, mode=plan.assembly.settings.mode, label=course.feed.label)
+        self._observers.started(info)
+        settings = plan.assembly.settings
+        floor = Floor(
+            folder=settings.instance.control,
+            poll_s=settings.trading.sleep_time,
+            ttl_s=settings.entries.entry_ttl,
+            watch_s=plan.watch_s,
+            signals=Signals(stop=plan.stop, kill=plan.kill, flattens=settings.exits.stop_policy == "flatten"),
+        )
+        days = Days(
+            calendar=plan.assembly.calendar,
+            bars=self._bars,
+            entrants=plan.assembly.entrants,
+            trading=self._trading,
+            idle=self._watcher.idle,
+        )
+        life = Life(self._recorder, course.broker, floor, days, once=plan.once)
+        stopped = await life.go()
+        if stopped:
+            self._recorder.note(records.STOPPED, {"open": await self._open(life)})
+        outcome = ended(plan, course, self._began, stopped=stopped)
+        self._observers.stopped(attrs.evolve(info, summary=outcome.summary.document()))
+        return outcome
+
+    def _trading(self, account: Account) -> Trading:
+        """What a session needs at the account that the broker named; the run's start is written down with the first."""
+        plan, course, assembly = self._plan, self._course, self._plan.assembly
+        if not self._started:
+            self._started = True
+            self._recorder.note(records.RUN_STARTED, opening(plan, course, account.equity))
+        install = install_id(assembly.settings.instance.data)
+        return Trading(
+            rules=assembly.rules(course.broker.rules),
+            venue=Venue(
+                broker=course.broker,
+                name=assembly.settings.trading.broker_name,
+                account_id=account.account_id,
+                patience=Patience(
+                    retries=assembly.settings.trading.api_retry_limit,
+                    pause=plan.wall.sleep,
+                    dice=chance.generator(int.from_bytes(install.encode())).random,
+                ),
+            ),
+            journal=course.journal,
+            clock=plan.wall,
+            naming=Naming(
+                install_id=install,
+                identity=assembly.identity,
+                account_id=account.account_id,
+                length=course.broker.rules.cid_length,
+            ),
+            wait=plan.wall.sleep_until,
+            tell=self._tell,
+            watch=self._watcher.minute,
+            checks=assembly.checks,
+            bounds=assembly.bounds,
+        )
+
+    async def _bars(self, session: Session) -> FeedSession:
+        """The running session's bars; raises DataError where the source has none of that day."""
+        async for source in self._course.feed.sessions():
+            if source.session.date == session.date:
+                return source
+        raise DataError(f"{self._course.feed.label.name} serves no bars of {session.date}.", "Ask its vendor.")
+
+    async def _open(self, life: Life) -> list[str]:
+        """What is open, by the books and by what the broker says while it does."""
+        held = set() if life.session is None else {*life.session.run.desk.portfolio.positions}
+        try:
+            said = await self._course.broker.snapshot(self._since)
+        except BrokerError as fault:
+            _log.warning("account.not_read", reason=fault.message)
+        else:
+            held |= {one.symbol for one in said.holdings}
+        return sorted(held)
+
+    def _tell(self, entries: Sequence[Entry]) -> None:
+        self._watcher.wrote(entries)
+        for entry in entries:
+            self._observers.event({"kind": entry.kind, "cid": entry.cid, "payload": entry.payload})

@@ -1,0 +1,66 @@
+"""What is to be run, who looks on, and how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import attrs
+
+from tbot_core import control
+from tbot_core.assembly import Assembly
+from tbot_core.clock import Clock
+from tbot_core.contracts import Feed, FeedRequest
+from tbot_core.journal import Entry
+from tbot_core.projection import Book
+from tbot_core.runner.session import SessionRun
+from tbot_core.summary import Summary
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Watcher:
+    """Whoever looks on.
+
+    `started` before the first session, `minute` after each, `wrote` after each append, `idle` each second of a wait
+    for the market, with the moment that is waited for.
+    """
+
+    started: Callable[[Feed, Book], None] = lambda _feed, _book: None
+    minute: Callable[[SessionRun, int], None] = lambda _session, _minute: None
+    wrote: Callable[[Sequence[Entry]], None] = lambda _entries: None
+    idle: Callable[[datetime], None] = lambda _moment: None
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Plan:
+    """What is to be run: the assembly, the feed that is wanted, and the pace.
+
+    `pace`: exchange seconds a wall-clock second; None: as fast as it goes. `wall` waits for it; paper trading goes by
+    `wall` itself, and looks for requests every `watch_s` seconds. `once` ends it with the session. Set `stop` to end
+    the run after the minute at hand, `kill` to let nothing be entered on paper until that is taken back.
+    """
+
+    assembly: Assembly
+    request: FeedRequest
+    wall: Clock
+    pace: float | None = None
+    once: bool = False
+    watch_s: float = control.POLL_S
+    stop: asyncio.Event = attrs.field(factory=asyncio.Event)
+    kill: asyncio.Event = attrs.field(factory=asyncio.Event)
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """How a run ended: its summary, its journal, and what is still open when it was `stopped`.
+
+    `bare`: what is open without a stop order at the venue.
+    """
+
+    summary: Summary
+    journal: Path
+    stopped: bool = False
+    open: tuple[str, ...] = ()
+    bare: tuple[str, ...] = ()

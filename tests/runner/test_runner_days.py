@@ -1,0 +1,124 @@
+"""A run at a broker's own market, from its settings to its outcome."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import attrs
+import pytest
+
+from tbot_core import control, records
+from tbot_core.assembly import assemble
+from tbot_core.contracts import FeedLabel, FeedRequest
+from tbot_core.errors import DataError
+from tbot_core.journal import open_journal
+from tbot_core.runner.plan import Outcome, Plan, Watcher
+from tbot_core.runner.run import run
+from tbot_core.seams import disk
+from tbot_core.testing.simulation.world import LEAD_S, World
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tbot_core.contracts import Feed, FeedSession
+    from tbot_core.journal import Event
+
+SETTINGS = "BROKER_NAME=PAPER\nCRITICAL_ALERT_CHANNEL=console\nROUTINE_ALERT_CHANNEL=console\n"
+
+
+class Market:
+    """A client of a simulated venue that also serves the running session's bars."""
+
+    label = FeedLabel(name="world", simulated=True, quotes=False)
+
+    def __init__(self, world: World) -> None:
+        self._client = world.client(world.names[0])
+        self._world = world
+        self.empty = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def feed(self, request: FeedRequest) -> Feed:
+        """Itself: it has one session."""
+        assert request.kind == "live"
+        return cast("Feed", self)
+
+    async def sessions(self) -> AsyncIterator[FeedSession]:
+        """The world's session, or none."""
+        if not self.empty:
+            yield self._world.feed()
+
+
+@attrs.define(eq=False)
+class House:
+    """An instance beside a world without faults."""
+
+    world: World
+    home: Path
+
+    def run(self, broker: Market | None = None) -> Outcome:
+        """One run to its end."""
+        market, assembly = broker or Market(self.world), assemble(self.home, "paper", self.world.clock)
+        loaded = tuple(
+            attrs.evolve(one, plugin=attrs.evolve(one.plugin, create=lambda _config, _context: market))
+            if one.entry.kind == "broker"
+            else one
+            for one in assembly.loaded
+        )
+        plan = Plan(
+            assembly=attrs.evolve(assembly, calendar=self.world.calendar, loaded=loaded),
+            request=FeedRequest(kind="live"),
+            wall=self.world.clock,
+            once=True,
+            watch_s=1.0,
+        )
+        return self.world.run(lambda: run(plan, Watcher()))
+
+    def events(self, kind: str) -> list[Event]:
+        """What the journal holds of a kind."""
+        journal = open_journal(self.home / "data" / "tbot.sqlite")
+        try:
+            return list(journal.events(kind=kind))
+        finally:
+            journal.close()
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    """Paper settings, console alerts."""
+    disk.write_atomic(tmp_path / ".env_bot", SETTINGS.encode())
+    return House(World(5, (), rates={}), tmp_path)
+
+
+def test_a_day_at_a_brokers_market_ends_with_its_summary_and_report(house: House) -> None:
+    """The run's start is written down with the account's equity, and the report is there at the end."""
+    outcome = house.run()
+    assert not outcome.stopped
+    assert outcome.summary.sessions == 1
+    assert outcome.summary.report is not None
+    (start,) = house.events(records.RUN_STARTED)
+    assert start.payload["mode"] == "paper"
+    assert len(house.events(records.SESSION_CLOSED)) == 1
+
+
+def test_a_stop_is_an_outcome_that_names_what_is_open(house: House) -> None:
+    """Nothing was traded, so nothing is; the journal says that the run was stopped."""
+    world = house.world
+    folder = house.home / "control"
+    world.loop.call_at(
+        LEAD_S / 2, lambda: control.ask(folder, control.Verb.STOP, actor="me", now=world.clock.now()) and None
+    )
+    outcome = house.run()
+    assert (outcome.stopped, outcome.open) == (True, ())
+    assert [event.payload["open"] for event in house.events(records.STOPPED)] == [[]]
+
+
+def test_a_source_without_the_days_bars_is_named(house: House) -> None:
+    """Trading blind is refused."""
+    market = Market(house.world)
+    market.empty = True
+    with pytest.raises(DataError, match="world serves no bars of"):
+        house.run(market)
+    assert house.events(records.SESSION_OPENED) == []
