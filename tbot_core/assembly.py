@@ -103,6 +103,7 @@ class Assembly:
             universe_max=settings.trading.universe_max,
             fixed_units=fixed * UNITS_PER_SHARE,
             indices=index_funds(),
+            rebalance=settings.rebalance,
             day_trades=tuple(rule for rule in day_trade_rules() if rule.broker == at),
         )
 

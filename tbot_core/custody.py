@@ -9,10 +9,10 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from tbot_core import drafts, exits
+from tbot_core import drafts, exits, rebalance
 from tbot_core.actions import Action, Cancel, Place, Replace
 from tbot_core.held import Held, Known
-from tbot_core.model import ExitReason, Leg, Order, RiskState, price_of, ticks_of, units_of
+from tbot_core.model import UNITS_PER_SHARE, ExitReason, Leg, Order, RiskState, price_of, ticks_of, units_of
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -108,7 +108,9 @@ class Custody:
     def recall(self, order: Order) -> None:
         """Take in a further order of a position that was written down before a restart."""
         held = self._held[order.symbol]
-        if order.leg is Leg.EXIT:
+        if order.trims:
+            held.own, held.trim = True, order.client_order_id
+        elif order.leg is Leg.EXIT:
             held.leaving, held.due, held.exit = order.reason, False, order.client_order_id
         else:
             held.own = True
@@ -147,6 +149,13 @@ class Custody:
             held = self._held[symbol]
             if held.exit is None:
                 actions += self._manage_one(held, bars, minute)
+        if not barred and rebalance.checks(self._rules.rebalance, minute):
+            closes = bars.field("close")[minute]
+            for held in self._held.values():
+                if held.steady and not math.isnan(closes[held.row]):
+                    self._outgrown(held)
+        for symbol in sorted(self._held):
+            actions += self._bare(self._held[symbol])
         return [*dict.fromkeys(actions), *self.released()]
 
     def released(self) -> list[Action]:
@@ -159,6 +168,8 @@ class Custody:
             held = self._held[symbol]
             if held.due and not self._in_the_way(held):
                 actions.append(self._exit(held))
+            elif held.keep is not None and held.leaving is None:
+                actions += self._trim(held)
             elif held.own and held.leaving is None and not held.plan.on_close:
                 actions += self._protect(held)
         return actions
@@ -179,6 +190,8 @@ class Custody:
             return
         elif order.client_order_id == held.exit:
             held.exit = None
+        elif order.client_order_id == held.trim:
+            held.trim = None
         elif held.resting.get(order.leg) == order.client_order_id:  # an older attempt says nothing of the newer one
             del held.resting[order.leg]
             if order.leg is Leg.STOP:
@@ -255,13 +268,13 @@ class Custody:
 
     def _protect(self, held: Held) -> list[Action]:
         """A stop of its own for a position, sized to what is held; one of another size is renewed."""
-        resting = held.resting.get(Leg.STOP)
+        resting, units = held.resting.get(Leg.STOP), held.position.units - self._trimming(held)
         if resting is None:
-            order = drafts.stop(self._name, held.position, held.plan, self._attempt(held, Leg.STOP))
+            order = drafts.stop(self._name, held.position, held.plan, self._attempt(held, Leg.STOP), units)
             held.resting[Leg.STOP] = order.client_order_id
             self._know(order, held.plan, held.row)
             return [Place(order=order)]
-        if held.stop_triggered or self._known[resting].open == held.position.units:
+        if held.stop_triggered or self._known[resting].open == units:
             return []
         return self._renew(held)
 
@@ -273,6 +286,41 @@ class Custody:
         held.own = held.renewing = True
         return [Cancel(client_order_id=held.resting[Leg.STOP])]
 
+    def _outgrown(self, held: Held) -> None:
+        """A position above its share of equity is to be trimmed to it, once all that rests for it is gone."""
+        position, signal = held.position, held.position.signal
+        if any(one.signal == signal for one in self._standing.working.values()):
+            return
+        whole = position.units % UNITS_PER_SHARE == 0
+        step = UNITS_PER_SHARE if whole else units_of(self._rules.venue.quantity_step)
+        if beyond := rebalance.excess(self._rules.rebalance, position, step):
+            held.own, held.keep = True, position.units - beyond
+
+    @staticmethod
+    def _bare(held: Held) -> list[Action]:
+        """Take away what rests for a position that is to be trimmed: no more may be for sale than is held."""
+        if held.keep is None or held.leaving is not None:
+            return []
+        held.renewing |= Leg.STOP in held.resting
+        return [Cancel(client_order_id=one) for one in reversed(held.resting.values())]
+
+    def _trim(self, held: Held) -> list[Action]:
+        """Once nothing rests: a stop for what is to be left, and the order that sells the rest."""
+        position = held.position
+        if held.resting or held.keep is None:
+            return []
+        beyond, held.keep = position.units - held.keep, None
+        if beyond <= 0:
+            return [] if held.plan.on_close else self._protect(held)
+        order = drafts.trim(self._name, position, beyond, self._attempt(held, Leg.EXIT))
+        held.trim = order.client_order_id
+        self._know(order, held.plan, held.row)
+        return [*([] if held.plan.on_close else self._protect(held)), Place(order=order)]
+
+    def _trimming(self, held: Held) -> int:
+        """The units that a trim at work may still take."""
+        return 0 if held.trim is None else self._known[held.trim].open
+
     def _waits(self, reason: ExitReason) -> bool:
         """Whether an exit waits for the end of a kill: then only stops go on, and what is to be flattened."""
         return self._standing.present is RiskState.HALTED and not self.stopping and reason not in exits.STOPS
@@ -282,7 +330,8 @@ class Custody:
         signal = held.position.signal
         working = self._standing.working.items()
         entering = [name for name, one in working if one.signal == signal and name not in self._lost]
-        return [*entering, *reversed(held.resting.values())]
+        trimming = [] if held.trim is None else [held.trim]
+        return [*entering, *trimming, *reversed(held.resting.values())]
 
     def _attempt(self, held: Held, leg: Leg) -> int:
         """The number of the next order of a signal's leg: no two ever bear one name."""

@@ -18,7 +18,7 @@ from tbot_core.bars import Index
 from tbot_core.contracts import Check, Filter, Screens, Strategy, VenueRules
 from tbot_core.errors import PluginError
 from tbot_core.model import Side, SignalId
-from tbot_core.policy import Entries, Frame, Risk
+from tbot_core.policy import Entries, Frame, Rebalance, Risk
 from tbot_core.policy import Exits as ExitPolicy
 from tbot_core.reasons import BY_CODE, Reason
 from tbot_core.signals import Exits, Signals, level
@@ -61,6 +61,7 @@ class Rules:
     fixed_units: int = 0
     indices: Mapping[str, Mapping[str, Decimal]] = attrs.field(factory=dict)
     day_trades: tuple[DayTradeRule, ...] = ()
+    rebalance: Rebalance = attrs.field(factory=Rebalance)
 
 
 @attrs.frozen(kw_only=True)

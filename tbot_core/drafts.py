@@ -32,10 +32,10 @@ def entry(name: Name, signal: SignalId, planned: Planned, plan: Plan, *, bracket
     return _draft(name, signal, Leg.ENTRY, planned.units, buy=buy, ticks=planned.limit, protection=tuple(protection))
 
 
-def stop(name: Name, position: Position, plan: Plan, attempt: int) -> Order:
-    """A stop for all that is held, at the plan's level."""
+def stop(name: Name, position: Position, plan: Plan, attempt: int, units: int) -> Order:
+    """A stop for so much of a position, at the plan's level."""
     buy = position.side is Side.SHORT
-    draft = _draft(name, position.signal, Leg.STOP, position.units, buy=buy, ticks=plan.stop, attempt=attempt)
+    draft = _draft(name, position.signal, Leg.STOP, units, buy=buy, ticks=plan.stop, attempt=attempt)
     return attrs.evolve(draft, reason=plan.stop_reason)
 
 
@@ -43,6 +43,14 @@ def exit_order(name: Name, position: Position, reason: ExitReason | None, attemp
     """A market order that closes what is left of a position."""
     buy = position.side is Side.SHORT
     return _draft(name, position.signal, Leg.EXIT, position.units, buy=buy, attempt=attempt, reason=reason)
+
+
+def trim(name: Name, position: Position, units: int, attempt: int) -> Order:
+    """A market order that closes a part of a position."""
+    buy = position.side is Side.SHORT
+    reason = ExitReason.REBALANCE
+    draft = _draft(name, position.signal, Leg.EXIT, units, buy=buy, attempt=attempt, reason=reason)
+    return attrs.evolve(draft, tag=reason.value)
 
 
 def _draft(  # noqa: PLR0913  what tells one order from another

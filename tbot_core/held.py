@@ -15,7 +15,8 @@ class Held:
 
     `leaving` is why it is being closed; `due` holds until its exit is placed, `exit` names that order while it works.
     `own`: its stops are placed here, since the broker keeps no brackets, or none that can be moved. `renewing`
-    holds while one is taken away that protects too much, too little, or at an old level.
+    holds while one is taken away that protects too much, too little, or at an old level. `keep`: the units that are
+    to be left once nothing rests any more; `trim` names the order that sells the others while it works.
     """
 
     plan: Plan
@@ -29,6 +30,14 @@ class Held:
     refused_stops: int = 0
     renewing: bool = False
     stop_triggered: bool = False
+    keep: int | None = None
+    trim: str | None = None
+
+    @property
+    def steady(self) -> bool:
+        """Whether nothing is being done to the position: no exit, no trim, no change of its stop."""
+        leaves = self.leaving is not None or self.due or self.exit is not None or self.stop_triggered
+        return not (leaves or self.renewing or self.keep is not None or self.trim is not None)
 
 
 @attrs.define(kw_only=True)

@@ -100,7 +100,7 @@ class OrderState(StrEnum):
 
 
 class ExitReason(StrEnum):
-    """Why a position was closed."""
+    """Why a position was closed, or with REBALANCE trimmed."""
 
     STOP = "STOP"
     TRAILING_STOP = "TRAILING_STOP"
@@ -112,6 +112,7 @@ class ExitReason(StrEnum):
     NO_MARKET = "NO_MARKET"
     OUTSIDE = "OUTSIDE"
     UNPROTECTED = "UNPROTECTED"
+    REBALANCE = "REBALANCE"
 
 
 class RiskState(IntEnum):
@@ -165,6 +166,11 @@ class Order:
     reason: ExitReason | None = None
     time_in_force: str = "day"
     tag: str = ""
+
+    @property
+    def trims(self) -> bool:
+        """Whether it takes a position back to its share of equity, and leaves the rest of it."""
+        return self.reason is ExitReason.REBALANCE
 
 
 @attrs.frozen(kw_only=True)

@@ -184,7 +184,9 @@ class Portfolio:
             position.entry_atoms += units * ticks
         else:
             self._reduce(position, units, units * ticks)
-            position.exit_time, position.exit_reason = fill.time, reason
+            position.exit_time = fill.time
+            if reason is not ExitReason.REBALANCE or position.exit_reason is None:
+                position.exit_reason = reason  # a trim whose fill comes last has not closed the position
         position.fee_atoms += fees
         position.mark = ticks
         return position

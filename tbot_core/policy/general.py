@@ -71,21 +71,18 @@ class Rebalance:
         boolean(),
         default="false",
         doc="Whether positions that outgrow their share of equity are trimmed back to it.",
-        acted_on=False,
     )
     rebalance_threshold: Decimal = setting(
         "REBALANCE_THRESHOLD",
         fraction(),
         default="0.10",
         doc="Deviation from a position's target share, as a fraction of that target, beyond which it is trimmed.",
-        acted_on=False,
     )
     rebalance_check_interval: float = setting(
         "REBALANCE_CHECK_INTERVAL",
         duration(least="60s", most="24h", bare="s"),
         default="3600",
         doc="Seconds between two checks, counted from the opening bell.",
-        acted_on=False,
     )
     rebalance_top_up: bool = setting(
         "REBALANCE_TOP_UP",

@@ -12,7 +12,7 @@ from tbot_core.calendar import ExchangeCalendar, Session
 from tbot_core.contracts import VenueRules
 from tbot_core.decide import Proposal, Rules
 from tbot_core.model import ExitReason, Fill, Leg, Order, OrderType, Side, SignalId
-from tbot_core.policy import Entries, Exits, Risk
+from tbot_core.policy import Entries, Exits, Rebalance, Risk
 from tbot_core.reasons import Reason
 from tbot_core.signals import Exits as Shape
 
@@ -118,7 +118,7 @@ def rules(indices: Mapping[str, Mapping[str, Decimal]] | None = None, **settings
 
     Fields of `Rules` itself go by their names too. Raises ValueError for a name that is none.
     """
-    parts: dict[type[Any], dict[str, Any]] = {Risk: {}, Entries: {}, Exits: {}, Rules: {}}
+    parts: dict[type[Any], dict[str, Any]] = {Risk: {}, Entries: {}, Exits: {}, Rebalance: {}, Rules: {}}
     for name, value in settings.items():
         owner = next((one for one in parts if name in attrs.fields_dict(one)), None)
         if owner is None:
@@ -128,6 +128,7 @@ def rules(indices: Mapping[str, Mapping[str, Decimal]] | None = None, **settings
         risk=Risk(**parts[Risk]),
         entries=Entries(**parts[Entries]),
         exits=Exits(**parts[Exits]),
+        rebalance=Rebalance(**parts[Rebalance]),
         **{
             "venue": VenueRules(brackets=True, amend_atomic=True),
             "filters": {},

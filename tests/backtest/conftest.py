@@ -122,7 +122,12 @@ def _settings(seed: int) -> dict[str, str]:
             f"SHORT_TYPE_{name}": pick(["ShortSell"] * 6 + ["disabled", "InverseETF"]),
             f"MAX_GAP_PCT_{name}": pick(["0.1", "0.02"]),
         }
-    return chosen
+    apart = random.Random(f"rebalance {seed}")
+    return chosen | {
+        "REBALANCE_ENABLED": apart.choice(["true", "false"]),
+        "REBALANCE_THRESHOLD": apart.choice(["0", "0.0005", "0.005"]),
+        "REBALANCE_CHECK_INTERVAL": apart.choice(["60", "300", "1000"]),
+    }
 
 
 @attrs.frozen

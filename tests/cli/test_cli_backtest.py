@@ -102,7 +102,7 @@ def test_settings_that_are_a_folder_are_faulty_settings(
     assert {path.name for path in tmp_path.rglob("*")} <= {".env_bot", "data", "tbot.lock"}
 
 
-SWITCHES = """REBALANCE_ENABLED=true
+SWITCHES = """REBALANCE_TOP_UP=true
 EARNINGS_BLACKOUT=true
 TRADE_CONFIRMATION_REQUIRED=false
 NOTIFY_ON_FILL=false
@@ -121,12 +121,12 @@ def test_switches_that_nothing_acts_on_are_one_line(
 ) -> None:
     """Every run names in one line what is switched on without effect, and no repetition that changes nothing."""
     settings = home / ".env_bot"
-    settings.write_text(f"{settings.read_text()}\n{SWITCHES}REBALANCE_ENABLED=true\n")
+    settings.write_text(f"{settings.read_text()}\n{SWITCHES}REBALANCE_TOP_UP=true\n")
     assert cli.invoke([*words, "--home", str(home)]) == 0
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("tbot: ")]
     (idle,) = [line for line in said if "nothing that is installed acts on it" in line]
     keys = idle.rpartition(": ")[2].removesuffix(".").split(", ")
-    assert sorted(keys) == ["EARNINGS_BLACKOUT", "ENABLE_STRATEGY_OPTIMIZER", "LEDGER_EXPORT_MODE", "REBALANCE_ENABLED"]
+    assert sorted(keys) == ["EARNINGS_BLACKOUT", "ENABLE_STRATEGY_OPTIMIZER", "LEDGER_EXPORT_MODE", "REBALANCE_TOP_UP"]
     assert not any("with the same value" in line for line in said)
 
 

@@ -222,7 +222,17 @@ def habits(world: World) -> Habits:
         "flatten_before_close": stream.whole(2, 6),
         "max_rejects_in_row": 5,
     }
+    settings |= _rebalancing(world.chances.stream("rebalance"))
     return Habits(entrants=entrants, rules=lambda venue: rules(venue=venue, **settings), stream=stream)
+
+
+def _rebalancing(stream: Stream) -> dict[str, Any]:
+    """One bot in four takes its positions back to their share every few minutes, most of them at any excess."""
+    return {
+        "rebalance_enabled": stream.happens(0.25),
+        "rebalance_threshold": stream.one((Decimal(0), Decimal("0.001"), Decimal("0.01"))),
+        "rebalance_check_interval": stream.one((60.0, 120.0, 300.0)),
+    }
 
 
 def _entrant(world: World, stream: Stream, rank: int) -> Entrant:
