@@ -8,6 +8,7 @@ import click
 
 from tbot_core import chronicle
 from tbot_core.cli.narration import window_words
+from tbot_core.cli.run import MARKET
 from tbot_core.clock import exchange_time
 from tbot_core.figures import MINUS, money, plural, price, quantity
 from tbot_core.journal import read_journal
@@ -50,7 +51,7 @@ def tested(summary: Summary) -> Iterator[str]:
 
 def halted(outcome: Outcome, wish: Wish) -> Iterator[str]:
     """The end of a run that was stopped; on paper with what it has come to."""
-    if wish.mode == "paper":
+    if wish.mode in MARKET:
         yield from _results(outcome.summary)
         yield from _total(outcome.summary)
     if outcome.open:
@@ -58,7 +59,7 @@ def halted(outcome: Outcome, wish: Wish) -> Iterator[str]:
         if outcome.bare:
             yield f"Without a stop order: {', '.join(outcome.bare)}."
     else:
-        yield "Stopped; nothing is open." if wish.mode == "paper" else "Stopped."
+        yield "Stopped; nothing is open." if wish.mode in MARKET else "Stopped."
     yield "The journal is complete up to here; the same command resumes."
 
 

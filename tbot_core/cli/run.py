@@ -37,6 +37,10 @@ WATCHABLE_RATE: Final = 5200.0
 """Exchange seconds a second at which a session of the demo passes in four and a half seconds."""
 
 STOPPED: Final = 130
+SIMULATED: Final = "PAPER"
+MARKET: Final = frozenset({"paper", "live"})
+"""The modes of the running market."""
+
 _DEMO_SETTINGS: Final = Path(__file__).parents[1] / "demo.env_bot"
 
 
@@ -44,7 +48,7 @@ _DEMO_SETTINGS: Final = Path(__file__).parents[1] / "demo.env_bot"
 class Wish:
     """What the command line asks for; `rate`: exchange seconds a second, None: as fast as it goes."""
 
-    mode: Literal["demo", "replay", "paper"]
+    mode: Literal["demo", "replay", "paper", "live"]
     home: Path
     first: dt.date | None = None
     last: dt.date | None = None
@@ -72,7 +76,7 @@ class Wish:
 @home_option
 @json_option
 def command(*, as_json: bool, **options: object) -> int:
-    """Trade: simulated sessions (--demo), stored days (--replay), or the running market on paper.
+    """Trade: simulated sessions (--demo), stored days (--replay), or the running market, on paper or live.
 
     A fill bears the time at which its bar began, all else the moment at which it was decided. Ctrl-C stops in order;
     the same command resumes.
@@ -82,8 +86,9 @@ def command(*, as_json: bool, **options: object) -> int:
     if wish.mode == "demo":
         furnish(wish.home)
     with alone(wish.home):
+        wish = settled(wish)
         outcome = trade(wish, as_json=as_json, found=sources(wish))
-    if as_json and (wish.mode == "paper" or not outcome.stopped):
+    if as_json and (wish.mode in MARKET or not outcome.stopped):
         emit(outcome.summary.document(), as_json=True)
     return code(wish, outcome)
 
@@ -148,6 +153,23 @@ def alone(home: Path) -> AbstractContextManager[None]:
     return disk.hold(instance.lock) if is_there(instance) else nullcontext()
 
 
+def settled(wish: Wish) -> Wish:
+    """The wish in the mode of its account: `mode=live` in the broker's section of the secrets makes it a live one.
+
+    A broker that is simulated here has none, so nothing is opened for it. Raises SettingsError for unfit settings.
+    """
+    from tbot_core.settings import Instance, load, read
+
+    if wish.mode != "paper":
+        return wish
+    found = read(Instance.at(wish.home))
+    if found.known_texts().get("BROKER_NAME", SIMULATED).strip().upper() in {"", SIMULATED}:
+        return wish
+    from tbot_core.cli.arm import mode_of
+
+    return attrs.evolve(wish, mode="live") if mode_of(load(wish.home, mode="replay", sources=found)) == "live" else wish
+
+
 def sources(wish: Wish) -> Sources:
     """The settings files, read once for the whole run, of an instance that is fit for it; a demo's own is not checked.
 
@@ -157,7 +179,7 @@ def sources(wish: Wish) -> Sources:
 
     instance = Instance.at(wish.home)
     use_settings({})  # whatever fails from here on opens nothing once more
-    found = read(instance)
+    found = read(instance, live=wish.mode == "live")
     use_settings(found.known_texts())
     if wish.mode != "demo":
         from tbot_core.cli.check import assert_start
@@ -207,9 +229,9 @@ def request(wish: Wish, assembly: Assembly) -> FeedRequest:
     from tbot_core.contracts import FeedRequest as Request
 
     settings = assembly.settings
-    kinds: dict[str, Literal["demo", "replay", "live"]] = {"demo": "demo", "replay": "replay", "paper": "live"}
+    kinds: dict[str, Literal["demo", "replay", "live"]] = {"demo": "demo", "replay": "replay"}
     return Request(
-        kind=kinds[wish.mode],
+        kind=kinds.get(wish.mode, "live"),
         first=wish.first,
         last=wish.last,
         symbols=wish.symbols or settings.trading.universe,
@@ -225,7 +247,7 @@ def code(wish: Wish, outcome: Outcome) -> int:
     """The exit code: a simulation that was stopped 130, paper 1 where something was left open, else 0."""
     if not outcome.stopped:
         return 0
-    if wish.mode == "paper":
+    if wish.mode in MARKET:
         return 1 if outcome.open else 0
     return STOPPED
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 MANY_SESSIONS: Final = 10_000
 PAPER: Final = "paper"
+LIVE: Final = "live"
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -14,9 +14,10 @@ from tbot_core.orders import Naming
 from tbot_core.patience import Patience
 from tbot_core.plugins.observers import Observers
 from tbot_core.recorder import Recorder
-from tbot_core.runner.course import at_market, ended, install_id, opening
+from tbot_core.runner.course import LIVE, at_market, ended, install_id, opening
 from tbot_core.runner.life import Days, Life
 from tbot_core.runner.market import Floor, Signals, since_the_last
+from tbot_core.runner.safety import live
 from tbot_core.runner.session import Trading
 from tbot_core.seams import chance, log
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from tbot_core.model import Account
     from tbot_core.runner.course import Course
     from tbot_core.runner.plan import Outcome, Plan, Watcher
+    from tbot_core.runner.safety import Live
 
 _log = log.logger(__name__)
 
@@ -80,6 +82,7 @@ class _Run:
             bars=self._bars,
             entrants=plan.assembly.entrants,
             trading=self._trading,
+            live=self._live,
             idle=self._watcher.idle,
         )
         life = Life(self._recorder, course.broker, floor, days, once=plan.once)
@@ -123,6 +126,11 @@ class _Run:
             checks=assembly.checks,
             bounds=assembly.bounds,
         )
+
+    def _live(self, account: Account) -> Live | None:
+        """What a live session is armed for; paper trading is not armed."""
+        assembly = self._plan.assembly
+        return live(assembly, account.account_id) if assembly.settings.mode == LIVE else None
 
     async def _bars(self, session: Session) -> FeedSession:
         """The running session's bars; raises DataError where the source has none of that day."""

@@ -24,7 +24,8 @@ from tbot_core.errors import BrokerError
 from tbot_core.model import Account, RiskState, atoms_of, dollars_of
 from tbot_core.runner.market import MarketSession, since_the_last
 from tbot_core.runner.pacing import Stopped
-from tbot_core.runner.requests import Requests
+from tbot_core.runner.requests import OF_A_SESSION, Requests
+from tbot_core.runner.safety import Live
 from tbot_core.runner.session import Trading
 from tbot_core.seams import log
 from tbot_core.states import KINDS, Cause
@@ -48,13 +49,15 @@ _log = log.logger(__name__)
 class Days:
     """What each session is made of: the owner's calendar, its bars, the strategies that trade it, and all else.
 
-    `trading` is asked for whenever the broker has said whose account it is, `idle` told once a look what is waited for.
+    `trading` is asked for whenever the broker has said whose account it is, and so is `live`: what makes a session a
+    live one. `idle` is told once a look what is waited for.
     """
 
     calendar: ExchangeCalendar
     bars: Callable[[Session], Awaitable[FeedSession]]
     entrants: Callable[[Session], tuple[Entrant, ...]]
     trading: Callable[[Account], Trading]
+    live: Callable[[Account], Live | None] = lambda _account: None
     idle: Callable[[dt.datetime], None] = lambda _moment: None
 
 
@@ -136,7 +139,8 @@ class Life:
         equity = account.equity if opened is None else Decimal(opened.payload["equity"])
         source, entrants = await self._days.bars(session), self._days.entrants(session)
         trading = self._days.trading(account)
-        market = MarketSession(trading, self.floor, source, entrants, atoms_of(equity), past)
+        floor = attrs.evolve(self.floor, live=self._days.live(account))
+        market = MarketSession(trading, floor, source, entrants, atoms_of(equity), past)
         self.session = market
         saying = asyncio.ensure_future(self._announce(session, market))
         try:
@@ -164,8 +168,9 @@ class Life:
         """Say once that all is ready, and until then every ten minutes that it is not, and why."""
         reading_until = self._clock.monotonic() + _READING_S
         while causes := _against(market):
-            if causes != [Cause.UNRECONCILED] or self._clock.monotonic() > reading_until:
-                self._not_ready(session, [cause.value for cause in causes])
+            reading = self._clock.monotonic() <= reading_until
+            if told := [cause.value for cause in causes if not (reading and cause is Cause.UNRECONCILED)]:
+                self._not_ready(session, told)
             await self._nap()
         payload = {
             "session": session.date.isoformat(),
@@ -190,7 +195,7 @@ class Life:
         """Wait between sessions, and obey what is asked meanwhile; raises Stopped for a stop."""
         past = list(self._journal.events())
         conditions = Conditions(self._recorder, _nobody, recall(past))
-        requests = Requests(self._recorder, conditions, _nothing_held, past)
+        requests = Requests(self._recorder, conditions, _nothing_held, past, later=OF_A_SESSION)
         while True:
             requests.look(self.floor.folder)
             self.floor.signals.tell(conditions)

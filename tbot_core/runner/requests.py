@@ -25,6 +25,9 @@ CARRIED_OUT: Final = "carried out"
 Obey: TypeAlias = "Callable[[Request], str]"
 """Does what a request asks for, or says why not; "" when it is done."""
 
+OF_A_SESSION: Final = frozenset({Verb.ARM, Verb.DISARM, Verb.CONFIRM, Verb.REJECT})
+"""What only a session can obey."""
+
 _NAMED: Final = frozenset({records.REQUEST, records.REQUEST_REFUSED})
 _log = log.logger(__name__)
 
@@ -40,21 +43,23 @@ class Requests:
     """Obeys requests; `flatten` closes what is held. What the files kill and stop say holds while they are there.
 
     `past`: events before a restart; a request that they name is not obeyed a second time. `further`: what else can be
-    asked of the session, and who obeys it.
+    asked of the session, and who obeys it. Between two sessions its verbs are `later`: they wait in the folder.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  who writes, who obeys, and what was obeyed before
         self,
         recorder: Recorder,
         conditions: Conditions,
         flatten: Flatten,
         past: Iterable[Said] = (),
         further: Mapping[Verb, Obey] | None = None,
+        later: frozenset[Verb] = frozenset(),
     ) -> None:
         self._recorder = recorder
         self._conditions = conditions
         self._flatten = flatten
         self._further = further or {}
+        self._later = later
         self._known = {event.payload["name"] for event in past if event.kind in _NAMED}
         self.keep = False
 
@@ -81,11 +86,12 @@ class Requests:
             if refused.name not in self._known:
                 self._known.add(refused.name)
                 self._refuse(refused.name, refused.words)
-        for request in seen.requests:
+        requests = [request for request in seen.requests if request.verb not in self._later]
+        for request in requests:
             if request.name not in self._known:
                 self._known.add(request.name)
                 self.obey(request)
-        return seen.requests
+        return requests
 
     def obey(self, request: Request) -> None:
         """Write a request down and do what it asks for."""

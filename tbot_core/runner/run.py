@@ -10,7 +10,7 @@ from tbot_core import records
 from tbot_core.assembly import SIMULATOR
 from tbot_core.clock import ManualClock
 from tbot_core.contracts import Broker, RunInfo
-from tbot_core.errors import JournalError
+from tbot_core.errors import JournalError, SettingsError
 from tbot_core.execution import Venue
 from tbot_core.journal import Entry
 from tbot_core.model import atoms_of, dollars_of
@@ -21,7 +21,7 @@ from tbot_core.plugins.observers import LIMITS_S, NO_LIMITS, Observers
 from tbot_core.projection import fold
 from tbot_core.runner import days, resuming
 from tbot_core.runner.asked import Asked
-from tbot_core.runner.course import PAPER, Course, ended, install_id, opening, paper, simulation
+from tbot_core.runner.course import LIVE, PAPER, Course, ended, install_id, opening, paper, simulation
 from tbot_core.runner.pacing import AsTheClockGoes, AtOnce, Pace, Scaled, Stopped
 from tbot_core.runner.recalling import failures
 from tbot_core.runner.session import SessionRun, Trading
@@ -47,10 +47,15 @@ async def run(plan: Plan, watcher: Watcher) -> Outcome:
     again what it said. The caller holds the instance's lock.
     """
     plan.assembly.record()
-    if plan.assembly.settings.mode == PAPER:
+    if plan.assembly.settings.mode in {PAPER, LIVE}:
         broker: Broker = plan.assembly.broker(plan.assembly.settings.trading.broker_name)
         if not broker.rules.simulated:
             return await days.go(plan, watcher, broker)
+        if plan.assembly.settings.mode == LIVE:
+            message = (
+                f"The broker {plan.assembly.settings.trading.broker_name} is a simulation, and its section says live."
+            )
+            raise SettingsError(message, "`tbot secrets edit broker`: give it mode=paper.")
         course = paper(plan.assembly, plan.request, broker, plan.wall.now())
     else:
         course = simulation(plan.assembly, plan.request)

@@ -11,7 +11,7 @@ import pytest
 from tbot_core import control, records
 from tbot_core.assembly import assemble
 from tbot_core.contracts import FeedLabel, FeedRequest
-from tbot_core.errors import DataError
+from tbot_core.errors import DataError, SettingsError
 from tbot_core.journal import open_journal
 from tbot_core.runner.plan import Outcome, Plan, Watcher
 from tbot_core.runner.run import run
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from tbot_core.contracts import Feed, FeedSession
     from tbot_core.journal import Event
+    from tbot_core.settings import Mode
 
 SETTINGS = "BROKER_NAME=PAPER\nCRITICAL_ALERT_CHANNEL=console\nROUTINE_ALERT_CHANNEL=console\n"
 
@@ -36,6 +37,7 @@ class Market:
         self._client = world.client(world.names[0])
         self._world = world
         self.empty = False
+        self.rules = self._client.rules
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
@@ -58,8 +60,8 @@ class House:
     world: World
     home: Path
 
-    def run(self, broker: Market | None = None) -> Outcome:
-        """One run to its end."""
+    def run(self, broker: Market | None = None, mode: Mode = "paper") -> Outcome:
+        """One run to its end; a live one is put together like a paper one, which no file approves."""
         market, assembly = broker or Market(self.world), assemble(self.home, "paper", self.world.clock)
         loaded = tuple(
             attrs.evolve(one, plugin=attrs.evolve(one.plugin, create=lambda _config, _context: market))
@@ -67,8 +69,9 @@ class House:
             else one
             for one in assembly.loaded
         )
+        settings = attrs.evolve(assembly.settings, mode=mode)
         plan = Plan(
-            assembly=attrs.evolve(assembly, calendar=self.world.calendar, loaded=loaded),
+            assembly=attrs.evolve(assembly, calendar=self.world.calendar, loaded=loaded, settings=settings),
             request=FeedRequest(kind="live"),
             wall=self.world.clock,
             once=True,
@@ -122,3 +125,25 @@ def test_a_source_without_the_days_bars_is_named(house: House) -> None:
     with pytest.raises(DataError, match="world serves no bars of"):
         house.run(market)
     assert house.events(records.SESSION_OPENED) == []
+
+
+def test_a_live_day_is_not_ready_until_it_is_armed(house: House) -> None:
+    """It says so before the bell; armed in time it says that it is ready, and what it was armed for is written down."""
+    world = house.world
+    folder = house.home / "control"
+    world.loop.call_at(
+        LEAD_S / 2, lambda: control.ask(folder, control.Verb.ARM, actor="me", now=world.clock.now()) and None
+    )
+    house.run(mode="live")
+    (told,) = house.events(records.NOT_READY)
+    assert told.payload["reasons"] == ["live trading is not armed"]
+    (armed,), (ready,) = house.events(records.ARMED), house.events(records.READY)
+    assert told.seq < armed.seq < ready.seq
+
+
+def test_a_simulation_is_not_traded_live(house: House) -> None:
+    """A broker whose fills are made up here takes no live section."""
+    market = Market(house.world)
+    market.rules = attrs.evolve(market.rules, simulated=True)
+    with pytest.raises(SettingsError, match="is a simulation"):
+        house.run(market, mode="live")

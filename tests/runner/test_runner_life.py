@@ -222,3 +222,18 @@ def test_a_kill_signal_between_sessions_is_a_cause(scene: Scene) -> None:
     assert world.run(life.go) is False
     assert next(iter(scene.events(records.STATE))).payload["cause"] == "KILL_SIGNAL"
     assert scene.events(records.SENDING) == []
+
+
+def test_what_only_a_session_can_obey_waits_for_one(scene: Scene) -> None:
+    """An arming that is asked for while the pre-open is waited for stays in the folder until the session looks."""
+    world = scene.world
+    scene.broker = Spoken(world, hours={world.session.date: None})
+    for verb in (control.Verb.ARM, control.Verb.DEFENSE_ON):
+        control.ask(scene.folder, verb, actor="somebody", now=world.clock.now())
+    after_s = LEAD_S + (world.session.close - world.session.open).total_seconds() + 30.0
+    world.loop.call_at(
+        after_s, lambda: control.ask(scene.folder, control.Verb.STOP, actor="me", now=world.clock.now()) and None
+    )
+    assert world.run(scene.life().go) is True
+    assert [event.payload["verb"] for event in scene.events(records.REQUEST)] == ["defense-on", "stop"]
+    assert [request.verb for request in control.look(scene.folder).requests] == [control.Verb.ARM]
