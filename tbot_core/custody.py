@@ -9,12 +9,15 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import attrs
+
 from tbot_core import drafts, exits, rebalance
 from tbot_core.actions import Action, Cancel, Place, Replace
 from tbot_core.held import Held, Known
 from tbot_core.model import UNITS_PER_SHARE, ExitReason, Leg, Order, RiskState, price_of, ticks_of, units_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from decimal import Decimal
 
     from tbot_core.bars import Bars
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from tbot_core.contracts import BrokerEvent
     from tbot_core.decide import Rules
     from tbot_core.model import Fill, SignalId
+    from tbot_core.orders import News
     from tbot_core.portfolio import Position
     from tbot_core.risk import Standing
 
@@ -45,6 +49,7 @@ class Custody:
         self._held: dict[str, Held] = {}
         self._known: dict[str, Known] = {}
         self._orphans: dict[str, None] = {}
+        self._at_once: list[str] = []
         self._lost: set[str] = set()
         self._attempts: Counter[tuple[SignalId, Leg]] = Counter()
 
@@ -57,6 +62,13 @@ class Custody:
     def flatten_from(self) -> int:
         """The minute from which every position is closed."""
         return self.session.minutes - self._rules.exits.flatten_before_close
+
+    def take(self, event: BrokerEvent, found: News | None) -> None:
+        """Take in what a broker said of an order, and what of it is news where it speaks of an execution."""
+        if found is not None and found.amends:
+            self.amended(found.fill)
+        elif found is not None or event.fill is None:
+            self.booked(event if found is None else attrs.evolve(event, fill=found.fill))
 
     def booked(self, event: BrokerEvent) -> None:
         """Take in what a broker said of an order; what is not one of ours changes nothing here."""
@@ -88,6 +100,42 @@ class Custody:
             return
         held.own = True
         self._orphans.update((cid, None) for leg, cid in held.resting.items() if leg is Leg.TARGET)
+
+    def amended(self, fill: Fill) -> None:
+        """An execution had other terms, or is void (quantity 0): what it closed is held and protected again.
+
+        What it had opened is less or gone, and what works for more is taken back. Latches stay.
+        """
+        known, held = self._known[fill.client_order_id], self._held.get(fill.symbol)
+        surplus = len(self._portfolio.surplus)
+        was = self._portfolio.amend(fill)
+        if was is None:
+            return
+        if known.open > 0:
+            known.open += units_of(was.quantity) - units_of(fill.quantity)
+        if len(self._portfolio.surplus) > surplus:
+            self._standing.find_surplus(fill.symbol, was.quantity)
+        position = self._portfolio.positions.get(fill.symbol)
+        if position is None or (held is not None and held.position.signal != position.signal):
+            never = self._held.pop(fill.symbol, None)
+            if never is not None:  # what works for it must not open anything
+                self._take_back((*self._in_the_way(never), *filter(None, (never.exit,))))
+        elif held is None:
+            self._held[fill.symbol] = Held(plan=known.plan, row=known.row, position=position, resting={}, own=True)
+        else:
+            self._resized(held, position)
+
+    def _resized(self, held: Held, position: Position) -> None:
+        before, held.position = held.position.units, position
+        if before != position.units:
+            held.own = True
+            leaving = [cid for cid in (held.exit, held.trim) if cid and self._known[cid].open > position.units]
+            self._take_back([*(cid for leg, cid in held.resting.items() if leg is Leg.TARGET), *leaving])
+
+    def _take_back(self, orders: Iterable[str]) -> None:
+        # Cancelled with the next that is sent, and each minute anew until they have ended.
+        self._at_once += orders
+        self._orphans.update(dict.fromkeys(self._at_once))
 
     def dropped(self, client_order_id: str) -> None:
         """An order was written down and will never be sent."""
@@ -142,6 +190,7 @@ class Custody:
         the broker says that it has ended; ask for `released` whenever events were booked.
         """
         actions: list[Action] = [Cancel(client_order_id=one) for one in self._orphans]
+        self._at_once = []
         barred = self.stopping or self._standing.daily_loss or self._standing.present >= RiskState.EXIT_ONLY
         if barred or minute + 1 >= self.flatten_from:
             actions += [Cancel(client_order_id=one) for one in self._standing.working if one not in self._lost]
@@ -163,7 +212,8 @@ class Custody:
 
         Each is given once.
         """
-        actions: list[Action] = []
+        actions: list[Action] = [Cancel(client_order_id=one) for one in self._at_once if one in self._orphans]
+        self._at_once = []
         for symbol in sorted(self._held):
             held = self._held[symbol]
             if held.due and not self._in_the_way(held):

@@ -20,7 +20,7 @@ from tbot_core.actions import Action, Cancel, Decision, Place, Replace
 from tbot_core.contracts import Broker, BrokerEvent
 from tbot_core.errors import BrokerError, JournalError, Rejected, Unavailable
 from tbot_core.journal import Entry
-from tbot_core.orders import BROKER_WORDS, IN_DOUBT, SUPPOSED, Effect, OrderEvent, OrderRecord, advance
+from tbot_core.orders import BROKER_WORDS, IN_DOUBT, SUPPOSED, Effect, OrderEvent, OrderRecord, advance, news
 from tbot_core.patience import Paced, Patience
 from tbot_core.permits import Refusal, SendPermit, always
 from tbot_core.risk import RiskChange
@@ -237,7 +237,7 @@ class Execution:
 
     def _name(self, event: BrokerEvent) -> str:
         """What makes an event the same one: a fill is its execution, whichever way it was told."""
-        if event.fill is None:
+        if event.fill is None or event.kind != "fill":
             return event.event_id
         execution = event.fill.execution_id
         unique = self.venue.broker.rules.exec_ids_unique or execution.startswith(SUPPOSED)
@@ -253,10 +253,8 @@ class Execution:
         effect = self._advance(cid, word, event)
         if effect is Effect.ALARM:
             _log.error("order.alarm", id=cid, kind=event.kind, state=self.orders[cid].state.value)
-        if event.fill is None:
-            self._desk.custody.booked(event)
-        elif grown := self.orders[cid].filled - record.filled:
-            self._desk.custody.booked(attrs.evolve(event, fill=attrs.evolve(event.fill, quantity=grown)))
+        found = None if event.fill is None else news(record, self.orders[cid], event.fill)
+        self._desk.custody.take(event, found)
 
     def absent(self, client_order_id: str) -> None:
         """Sources agree that they do not know the order: from now on it is in doubt."""

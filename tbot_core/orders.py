@@ -7,6 +7,7 @@ makes it UNKNOWN, and only evidence from the broker leads out of that.
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from decimal import Decimal
 from enum import StrEnum
 from functools import cache
@@ -15,12 +16,10 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.model import Leg, Order, OrderState, SignalId
+from tbot_core.model import Fill, Leg, Order, OrderState, SignalId
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from tbot_core.model import Fill
+    from collections.abc import Iterable
 
 
 class OrderEvent(StrEnum):
@@ -37,6 +36,8 @@ class OrderEvent(StrEnum):
     REPLACE = "replace"
     EXPIRE = "expire"
     NOT_FOUND = "not found"
+    BUST = "bust"
+    CORRECT = "correct"
     GIVE_UP = "give up"
 
 
@@ -64,6 +65,9 @@ _WORKING: Final = (_S.NEW, _S.PARTIALLY_FILLED)
 IN_DOUBT: Final = frozenset({_S.UNKNOWN, _S.LOST})
 """Nobody knows what became of the order."""
 
+
+AMENDS: Final = (_E.BUST, _E.CORRECT)
+"""Words about an execution and not about the order: its state stays."""
 
 _ANSWERS: Final = (
     _E.ACKNOWLEDGE,
@@ -128,7 +132,8 @@ def _arrows() -> dict[tuple[OrderState, OrderEvent], Arrow]:
             (state, _E.NOT_FOUND): Arrow(state, Effect.QUERY),
             (state, _E.GIVE_UP): Arrow(_S.LOST, Effect.ALARM),
         }
-    return table | _ended()
+    amended = {(state, word): Arrow(state, Effect.ALARM) for state in _S for word in AMENDS}
+    return table | _ended() | amended
 
 
 def _ended() -> dict[tuple[OrderState, OrderEvent], Arrow]:
@@ -160,6 +165,8 @@ BROKER_WORDS: Final[Mapping[str, OrderEvent]] = {
     "replaced": OrderEvent.REPLACE,
     "expired": OrderEvent.EXPIRE,
     "not_found": OrderEvent.NOT_FOUND,
+    "busted": OrderEvent.BUST,
+    "corrected": OrderEvent.CORRECT,
 }
 """The kinds of `contracts.BrokerEvent` as events of an order."""
 
@@ -173,13 +180,16 @@ class OrderRecord:
     """An order and what has become of it.
 
     `supposed` is the part of `filled` whose executions the broker has not named yet; those that come are part of it.
+    `executions` holds by its id what is booked of each: less than it says where it was supposed before, and nothing of
+    one that is void. `corrected` are those that had other terms once.
     """
 
     order: Order
     state: OrderState = OrderState.INTENDED
     filled: Decimal = Decimal(0)
     supposed: Decimal = Decimal(0)
-    executions: frozenset[str] = frozenset()
+    executions: Mapping[str, Fill] = attrs.field(factory=dict)
+    corrected: frozenset[str] = frozenset()
 
     @property
     def terminal(self) -> bool:
@@ -207,15 +217,19 @@ def advance(record: OrderRecord, event: OrderEvent, fill: Fill | None = None) ->
 
     A fill that was booked before changes nothing, nor does one that names an execution of a supposed fill: what is
     booked is the growth of `filled`. A late fill of an order that has ended is booked, the state stays; one that is
-    found again after parts of it were filled is partially filled, not new. Raises ValueError for an event that the
-    table does not know in this state.
+    found again after parts of it were filled is partially filled, not new. A correction of what was not told yet is the
+    fill itself. Raises ValueError for an event that the table does not know in this state.
     """
     arrow = TRANSITIONS.get((record.state, event))
     if arrow is None:
         raise ValueError(f"order {record.order.client_order_id}: no {event.value} in state {record.state.value}")
+    if event is OrderEvent.CORRECT and fill is not None and fill.execution_id not in record.executions:
+        event, arrow = OrderEvent.FILL, TRANSITIONS[record.state, OrderEvent.FILL]
     if fill is None:
         found_again = arrow.to is OrderState.NEW and record.filled
         return attrs.evolve(record, state=OrderState.PARTIALLY_FILLED if found_again else arrow.to), arrow.effect
+    if event in AMENDS:
+        return _amended(record, event, fill), arrow.effect
     if fill.execution_id in record.executions:
         return record, Effect.IGNORE
     named = Decimal(0) if fill.execution_id.startswith(SUPPOSED) else min(fill.quantity, record.supposed)
@@ -227,9 +241,39 @@ def advance(record: OrderRecord, event: OrderEvent, fill: Fill | None = None) ->
         state=OrderState.FILLED if complete else arrow.to,
         filled=filled,
         supposed=record.supposed + supposing,
-        executions=record.executions | {fill.execution_id},
+        executions={**record.executions, fill.execution_id: attrs.evolve(fill, quantity=fill.quantity - named)},
     )
     return booked, Effect.ALARM if filled > record.order.quantity else arrow.effect
+
+
+def _amended(record: OrderRecord, event: OrderEvent, fill: Fill) -> OrderRecord:
+    """The record after an execution was taken back or corrected; what is told of a void one later is void too."""
+    nothing = Decimal(0)
+    was = record.executions.get(fill.execution_id)
+    booked = nothing if was is None else was.quantity
+    now = fill.quantity if booked and event is OrderEvent.CORRECT else nothing
+    return attrs.evolve(
+        record,
+        filled=record.filled + now - booked,
+        executions={**record.executions, fill.execution_id: attrs.evolve(fill, quantity=now)},
+        corrected=record.corrected | {fill.execution_id},
+    )
+
+
+@attrs.frozen
+class News:
+    """What is to be booked of an execution; `amends`: in place of what was booked of it before."""
+
+    fill: Fill
+    amends: bool
+
+
+def news(before: OrderRecord, after: OrderRecord, fill: Fill) -> News | None:
+    """What a fill, a bust or a correction has changed of its execution; None where that is nothing."""
+    was, now = before.executions.get(fill.execution_id), after.executions[fill.execution_id]
+    if now == was or (was is None and not now.quantity):
+        return None
+    return News(now, amends=was is not None)
 
 
 @attrs.frozen(kw_only=True)

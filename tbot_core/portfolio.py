@@ -12,6 +12,7 @@ import attrs
 
 from tbot_core.model import (
     ExitReason,
+    Fill,
     Leg,
     Side,
     SignalId,
@@ -26,8 +27,6 @@ from tbot_core.model import (
 
 if TYPE_CHECKING:
     from decimal import Decimal
-
-    from tbot_core.model import Fill
 
 
 @attrs.define(kw_only=True)
@@ -107,6 +106,16 @@ class Surplus:
         return self.units * (self.mark - self.price) - self.fee_atoms
 
 
+@attrs.frozen(kw_only=True)
+class _Done:
+    """A fill as it was applied."""
+
+    fill: Fill
+    signal: SignalId
+    leg: Leg
+    reason: ExitReason | None
+
+
 @attrs.define(kw_only=True)
 class Portfolio:
     """One account in one session: `cash_atoms` follows each fill, `positions` are those held, `closed` those done.
@@ -119,6 +128,7 @@ class Portfolio:
     positions: dict[str, Position] = attrs.field(factory=dict)
     closed: list[Position] = attrs.field(factory=list)
     surplus: list[Surplus] = attrs.field(factory=list)
+    _done: list[_Done] = attrs.field(factory=list, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.cash_atoms = self.opening_atoms
@@ -167,9 +177,37 @@ class Portfolio:
         None: the signal holds less than the fill says, or the symbol belongs to another signal. The fill is booked as
         surplus then, so that a position never crosses zero and another's is never touched.
         """
+        self._done.append(_Done(fill=fill, signal=signal, leg=leg, reason=reason))
+        self.cash_atoms -= _paid(fill)
+        return self._place(self._done[-1])
+
+    def amend(self, fill: Fill) -> Fill | None:
+        """An execution had these terms (quantity 0: it is void); returns what it was, None for one never applied.
+
+        Positions, trades and surplus of its symbol are what they would have been had it been so from the beginning.
+        """
+        key, symbol = (fill.client_order_id, fill.execution_id), fill.symbol
+        keys = [(one.fill.client_order_id, one.fill.execution_id) for one in self._done]
+        if key not in keys:
+            return None
+        at = keys.index(key)
+        was, held = self._done[at].fill, self.positions.pop(symbol, None)
+        self._done[at] = attrs.evolve(self._done[at], fill=fill)
+        self.cash_atoms += _paid(was) - _paid(fill)
+        self.closed = [one for one in self.closed if one.signal.symbol != symbol]
+        self.surplus = [one for one in self.surplus if one.symbol != symbol]
+        for one in self._done:
+            if one.fill.symbol == symbol and one.fill.quantity:
+                self._place(one)
+        self.closed.sort(key=lambda one: one.exit_time or one.entry_time)
+        if held is not None and symbol in self.positions:
+            self.positions[symbol].mark = held.mark
+        return was
+
+    def _place(self, done: _Done) -> Position | None:
+        fill, signal, leg, reason = done.fill, done.signal, done.leg, done.reason
         units, ticks, fees = units_of(fill.quantity), ticks_of(float(fill.price)), atoms_of(fill.fees)
         signed = units if fill.buy else -units
-        self.cash_atoms -= signed * ticks + fees
         position = self.positions.get(fill.symbol)
         foreign = position is not None and position.signal != signal
         if foreign or (leg is not Leg.ENTRY and (position is None or units > position.units)):
@@ -202,6 +240,13 @@ class Portfolio:
         if not position.units:
             del self.positions[position.signal.symbol]
             self.closed.append(position)
+
+
+def _paid(fill: Fill) -> int:
+    """What a fill takes out of cash, atoms; nothing for one that is void."""
+    units = units_of(fill.quantity)
+    signed = units if fill.buy else -units
+    return signed * ticks_of(float(fill.price)) + atoms_of(fill.fees) if units else 0
 
 
 def _mean_price(atoms: int, units: int) -> Decimal:

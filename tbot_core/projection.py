@@ -16,12 +16,14 @@ import attrs
 from tbot_core import records
 from tbot_core.exits import closing
 from tbot_core.model import ExitReason, Leg, Trade, atoms_of, dollars_of
-from tbot_core.orders import BROKER_WORDS, OrderEvent, OrderRecord, advance
+from tbot_core.orders import BROKER_WORDS, News, OrderEvent, OrderRecord, advance, news
 from tbot_core.portfolio import Portfolio
 from tbot_core.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from tbot_core.model import Order
 
 
 class Said(Protocol):
@@ -79,6 +81,7 @@ class Book:
     equity_curve: list[tuple[str, Decimal]] = attrs.field(factory=list)
     _asked: dict[str, ExitReason] = attrs.field(factory=dict)
     _reasons: dict[str, ExitReason | None] = attrs.field(factory=dict)
+    _before: int = 0
 
     @property
     def equity(self) -> Decimal:
@@ -123,6 +126,7 @@ class Book:
         self.symbols = max(self.symbols, payload["symbols"])
         self.orders, self.stops, self._asked, self._reasons = {}, {}, {}, {}
         self.risk, self.windows = [], []
+        self._before = len(self.trades)
         self.portfolio = Portfolio(opening_atoms=atoms_of(Decimal(payload["equity"])))
 
     def _close(self, payload: Mapping[str, Any]) -> None:
@@ -158,13 +162,18 @@ class Book:
         self.orders[cid], _ = advance(record, event, fill)
         if self.orders[cid].missed and not record.missed:
             self.denials[Reason.ENTRY_NOT_FILLED.name] += 1
-        grown = self.orders[cid].filled - record.filled
-        if fill is not None and grown:
-            fill, order = attrs.evolve(fill, quantity=grown), record.order
-            reason = closing(self._reasons[cid], payload["words"])
-            position = self.portfolio.apply(fill, order.signal, order.leg, reason)
-            if order.leg is not Leg.ENTRY and position is not None and not position.units:
-                self.trades.append(position.trade())
+        found = None if fill is None else news(record, self.orders[cid], fill)
+        if found is not None:
+            self._book(found, record.order, closing(self._reasons[cid], payload["words"]))
+
+    def _book(self, found: News, order: Order, reason: ExitReason | None) -> None:
+        if found.amends:
+            self.portfolio.amend(found.fill)
+            self.trades[self._before :] = [position.trade() for position in self.portfolio.closed]
+            return
+        position = self.portfolio.apply(found.fill, order.signal, order.leg, reason)
+        if order.leg is not Leg.ENTRY and position is not None and not position.units:
+            self.trades.append(position.trade())
 
 
 def fold(events: Iterable[Said]) -> Book:

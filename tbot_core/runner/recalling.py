@@ -16,7 +16,7 @@ from tbot_core import records
 from tbot_core.contracts import BrokerEvent
 from tbot_core.decide import Proposal
 from tbot_core.model import Leg, OrderState, RiskState, Side
-from tbot_core.orders import BROKER_WORDS, OrderEvent, OrderRecord, advance
+from tbot_core.orders import BROKER_WORDS, OrderEvent, OrderRecord, advance, news
 from tbot_core.plugins.bounds import Lost
 from tbot_core.reasons import Reason
 from tbot_core.signals import Exits
@@ -124,14 +124,9 @@ class Recall:
             case OrderEvent.GIVE_UP:
                 self._desk.custody.lost(cid)
             case _ if event.kind in BROKER_WORDS:
-                grown = execution.orders[cid].filled - before.filled
-                if fill is not None:
-                    fill = attrs.evolve(fill, quantity=grown)
-                if fill is None or grown:
-                    said = BrokerEvent(
-                        kind=event.kind, event_id="", client_order_id=cid, fill=fill, words=payload["words"]
-                    )
-                    self._desk.custody.booked(said)
+                found = None if fill is None else news(before, execution.orders[cid], fill)
+                said = BrokerEvent(kind=event.kind, event_id="", client_order_id=cid, fill=fill, words=payload["words"])
+                self._desk.custody.take(said, found)
 
     def _latched(self, what: str) -> None:
         """A latch outlives a restart: the loss that set it may not be seen again in the marks of now."""

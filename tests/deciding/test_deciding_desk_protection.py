@@ -12,6 +12,7 @@ from tbot_core.actions import Cancel, Place
 from tbot_core.contracts import BrokerEvent, VenueRules
 from tbot_core.desk import Desk
 from tbot_core.model import ExitReason, Leg, RiskState, Side, atoms_of
+from tbot_core.orders import News
 from tbot_core.reasons import Reason
 from tbot_core.signals import Exits
 from tbot_core.testing.sessions import Draft
@@ -42,14 +43,16 @@ def desk(venue: VenueRules = BRACKETS) -> Desk:
 
 def say(found: Desk, kind: str, cid: str) -> None:
     """Let the broker say a word on an order."""
-    found.custody.booked(BrokerEvent(kind=kind, event_id=f"{kind} {cid}", client_order_id=cid))
+    found.custody.take(BrokerEvent(kind=kind, event_id=f"{kind} {cid}", client_order_id=cid), None)
 
 
 def filled(found: Desk, of: Order, price: str = "100", quantity: str | None = None, execution: str = "1") -> None:
     """Let an order be filled."""
     cid = of.client_order_id
     one = fill(of, price, quantity, execution)
-    found.custody.booked(BrokerEvent(kind="fill", event_id=execution, client_order_id=cid, fill=one))
+    event = BrokerEvent(kind="fill", event_id=execution, client_order_id=cid, fill=one)
+    found.custody.take(event, News(one, amends=False))
+    found.custody.take(event, None)  # told again it is no news
 
 
 def enter(found: Desk, one: Proposal | None = None, quantity: str = "7") -> Order:
@@ -356,3 +359,110 @@ def test_a_cancel_with_an_exit_behind_it_is_no_renewal() -> None:
     found.custody.recall_request("AAA stop")
     say(found, "cancelled", "AAA stop")
     assert names(found.custody.released()) == ["place AAA exit"]
+
+
+def amend(found: Desk, of: Order, quantity: str = "0", price: str = "100", execution: str = "1") -> None:
+    """Let an execution of an order be void, or have other terms."""
+    one = fill(of, price, quantity, execution)
+    event = BrokerEvent(kind="busted", event_id=f"bust {execution}", client_order_id=of.client_order_id, fill=one)
+    found.custody.take(event, News(one, amends=True))
+
+
+def test_f29_a_position_whose_exit_was_busted_is_held_and_protected_again_at_once() -> None:
+    """The stop was filled, and its fill is void: the shares are back, a new stop goes out with the next thing sent."""
+    found = desk()
+    entry = enter(found)
+    filled(found, entry.protection[0], "98", execution="2")
+    assert (found.custody.idle, found.portfolio.holdings) == (True, {})
+    amend(found, entry.protection[0], execution="2")
+    assert found.portfolio.holdings == {"AAA": 7_000_000}
+    (again,) = found.custody.released()
+    assert isinstance(again, Place)
+    assert (again.order.leg, again.order.quantity, again.order.stop_price) == (
+        Leg.STOP,
+        Decimal(7),
+        Decimal("98.0000"),
+    )
+    assert found.standing.losses_in_row == 1
+    assert found.custody.released() == []
+
+
+def test_f29_a_part_that_was_busted_makes_the_stop_smaller() -> None:
+    """Its stop is renewed at what is left, its target taken back at once and emulated."""
+    found = desk()
+    entry = found.decide([proposal(exits=TIMED, target=110.0)])[0].order
+    assert entry is not None
+    filled(found, entry, quantity="4")
+    filled(found, entry, quantity="3", execution="2")
+    amend(found, entry, execution="2")
+    assert found.portfolio.holdings == {"AAA": 4_000_000}
+    assert [*found.custody.released()] == [
+        Cancel(client_order_id="AAA target"),
+        Cancel(client_order_id="AAA stop"),
+    ]
+
+
+def test_f29_an_exit_for_more_than_is_left_is_taken_back() -> None:
+    """It would sell what was never bought."""
+    found = desk(BARE)
+    entry = found.decide([proposal(exits=TIMED)])[0].order
+    assert entry is not None
+    filled(found, entry, quantity="4")
+    filled(found, entry, quantity="3", execution="2")
+    found.custody.stopping = True
+    (leave,) = found.custody.manage(Draft("AAA").bars(), 26)
+    assert isinstance(leave, Place)
+    amend(found, entry, execution="2")
+    assert found.custody.released() == [Cancel(client_order_id=leave.order.client_order_id)]
+    filled(found, leave.order, quantity="4", execution="3")
+    amend(found, entry, execution="1")
+    assert found.standing.state is RiskState.EXIT_ONLY
+
+
+def test_f29_a_position_that_never_was_takes_its_orders_with_it() -> None:
+    """All of the entry is void: its protection is taken back at once, and nothing is left to manage."""
+    found = desk()
+    entry = enter(found)
+    amend(found, entry)
+    assert found.custody.idle
+    assert found.custody.released() == [Cancel(client_order_id="AAA stop")]
+    assert found.custody.released() == []
+
+
+def test_f29_a_part_of_an_entry_that_was_busted_may_fill_again() -> None:
+    """While the entry works its open quantity grows back, and it takes its place until the rest has filled."""
+    found = desk()
+    entry = enter(found, quantity="4")
+    amend(found, entry, "1")
+    filled(found, entry, quantity="3", execution="2")
+    assert found.standing.working
+    filled(found, entry, quantity="3", execution="3")
+    assert not found.standing.working
+    assert found.portfolio.holdings == {"AAA": 7_000_000}
+
+
+def test_f29_a_price_that_was_corrected_changes_no_order() -> None:
+    """Cost and profit follow; the stop stays where it is."""
+    found = desk()
+    entry = enter(found)
+    amend(found, entry, "7", "101")
+    assert found.portfolio.positions["AAA"].entry_atoms == 7 * 101 * 10**10
+    assert found.custody.released() == []
+
+
+def test_f29_what_was_sold_of_a_purchase_that_never_was_is_surplus() -> None:
+    """The account is short then: nothing is entered until a person has looked."""
+    found = desk()
+    entry = enter(found)
+    filled(found, entry.protection[0], "98", "3", "2")
+    amend(found, entry)
+    assert found.portfolio.holdings == {"AAA": -3_000_000}
+    assert found.standing.state is RiskState.EXIT_ONLY
+
+
+def test_f29_an_execution_that_was_never_booked_amends_nothing() -> None:
+    """A part of a supposed fill has no entry of its own."""
+    found = desk()
+    entry = enter(found)
+    amend(found, entry, execution="never")
+    assert found.portfolio.holdings == {"AAA": 7_000_000}

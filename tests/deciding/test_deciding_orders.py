@@ -21,6 +21,7 @@ from tbot_core.orders import (
     OrderEvent,
     OrderRecord,
     advance,
+    news,
     transition_table,
 )
 from tbot_core.testing.trades import fill, identity, order
@@ -210,3 +211,47 @@ def test_the_table_can_be_printed() -> None:
     assert text.startswith("| state | event | next state | asks for |\n|---|---|---|---|\n")
     assert "| unknown | give up | lost | alarm |" in text
     assert len(text.splitlines()) == len(TRANSITIONS) + 2
+
+
+def test_f29_a_bust_takes_away_what_its_execution_had_filled_and_the_order_stays_what_it_was() -> None:
+    """In every state, with an alarm; told twice it changes nothing more, and its execution told again is void."""
+    bought = order(limit="100")
+    part, _ = advance(record(S.NEW), E.FILL, fill(bought, "100", "40", "a"))
+    part, _ = advance(part, E.FILL, fill(bought, "100", "30", "b"))
+    for state in S:
+        before = attrs.evolve(part, state=state)
+        after, effect = advance(before, E.BUST, fill(bought, "100", "40", "a"))
+        assert (after.state, after.filled, effect) == (state, D(30), Effect.ALARM)
+        assert advance(after, E.BUST, fill(bought, "100", "40", "a"))[0].filled == D(30)
+        assert advance(after, E.FILL, fill(bought, "100", "40", "a")) == (after, Effect.IGNORE)
+        changed = news(before, after, fill(bought, "100", "40", "a"))
+        assert changed is not None
+        assert (changed.amends, changed.fill.quantity) == (True, D(0))
+
+
+def test_f29_a_bust_that_comes_before_its_execution_voids_it() -> None:
+    """What is void is never booked, whatever comes later."""
+    bought = order(limit="100")
+    before = record(S.NEW)
+    void, _ = advance(before, E.BUST, fill(bought, "100", "40", "a"))
+    assert (void.filled, news(before, void, fill(bought, "100", "40", "a"))) == (D(0), None)
+    late, effect = advance(void, E.FILL, fill(bought, "100", "40", "a"))
+    assert (late, effect) == (void, Effect.IGNORE)
+    still, _ = advance(void, E.CORRECT, fill(bought, "101", "40", "a"))
+    assert still.filled == D(0)
+
+
+def test_f29_a_correction_has_the_new_terms() -> None:
+    """Of what was booked; of what was not told yet it is the fill itself, and the old terms come too late."""
+    bought = order(limit="100")
+    part, _ = advance(record(S.NEW), E.FILL, fill(bought, "100", "40", "a"))
+    after, effect = advance(part, E.CORRECT, fill(bought, "101", "50", "a"))
+    assert (after.state, after.filled, effect) == (S.PARTIALLY_FILLED, D(50), Effect.ALARM)
+    assert after.corrected == {"a"}
+    before = record(S.NEW)
+    early, effect = advance(before, E.CORRECT, fill(bought, "101", "50", "a"))
+    assert (early.state, early.filled, effect) == (S.PARTIALLY_FILLED, D(50), Effect.NONE)
+    first = news(before, early, fill(bought, "101", "50", "a"))
+    assert first is not None
+    assert not first.amends
+    assert advance(early, E.FILL, fill(bought, "100", "40", "a")) == (early, Effect.IGNORE)

@@ -141,3 +141,49 @@ def test_holdings_are_what_the_account_must_hold() -> None:
     short = book((Leg.ENTRY, False, "5", "10", "0"))
     assert short.holdings == {"AAA": -5_000_000}
     assert book((Leg.STOP, False, "3", "10", "0")).holdings == {"AAA": -3_000_000}
+
+
+FILLS = st.lists(
+    st.tuples(st.sampled_from([Leg.ENTRY, Leg.EXIT]), st.integers(1, 50), st.integers(1, 10**6), st.integers(0, 99)),
+    min_size=1,
+    max_size=12,
+)
+
+
+def applied(fills: list[tuple[Leg, int, int, int]]) -> Portfolio:
+    """A portfolio after these fills: leg, shares, ticks, cents of fees."""
+    found = Portfolio(opening_atoms=CASH)
+    for number, (leg, shares, ticks, cents) in enumerate(fills):
+        price, fees = str(Decimal(ticks).scaleb(-4)), str(Decimal(cents).scaleb(-2))
+        one = fill(order(leg), price, str(shares), str(number), fees)
+        found.apply(one, identity(), leg, None if leg is Leg.ENTRY else ExitReason.TARGET)
+    return found
+
+
+@given(FILLS, st.data())
+def test_f29_an_execution_that_is_void_leaves_what_would_be_without_it(
+    fills: list[tuple[Leg, int, int, int]], data: st.DataObject
+) -> None:
+    """Cash, positions, trades and surplus of any fills, whichever of them is taken back."""
+    at = data.draw(st.integers(0, len(fills) - 1))
+    found, leg = applied(fills), fills[at][0]
+    was = found.amend(fill(order(leg), "1", "0", str(at)))
+    assert was is not None
+    assert was.quantity == fills[at][1]
+    others = applied([*fills[:at], *fills[at + 1 :]])
+    for one in (found, others):
+        for position in one.positions.values():
+            position.mark = 10_000
+    assert (found.cash_atoms, found.positions, found.surplus) == (others.cash_atoms, others.positions, others.surplus)
+    assert found.closed == others.closed
+
+
+def test_f29_a_correction_changes_profit_and_leaves_the_mark() -> None:
+    """Bought dearer than was said first: cash and profit are less, the position is valued as before."""
+    held = book((Leg.ENTRY, True, "100", "10", "0.01"))
+    held.mark("AAA", 110_000)
+    held.amend(fill(order(), "10.50", "100", fees="0.02"))
+    assert dollars_of(held.cash_atoms) == Decimal("98949.98")
+    assert dollars_of(held.pnl_atoms) == Decimal("49.98")
+    assert held.positions["AAA"].mark == 110_000
+    assert held.amend(fill(order(), "10", execution="never")) is None

@@ -186,6 +186,23 @@ def test_words_that_mean_nothing_here_change_nothing(kind: str) -> None:
     assert book.time == TIME
 
 
+def test_f29_a_trade_whose_exit_was_busted_is_open_again() -> None:
+    """It leaves the trades and the position is back; a corrected exit is another trade."""
+    close = order(Leg.EXIT, reason=ExitReason.TIME)
+    steps = [
+        *SENDING,
+        heard(ENTRY, "fill", "10"),
+        intended(close),
+        Said(kind=records.SENDING, cid="exit", payload={}),
+        heard(close, "fill", "11", execution="2"),
+    ]
+    busted = opened(*steps, heard(close, "busted", "11", execution="2"))
+    assert (busted.trades, busted.portfolio.positions["AAA"].units) == ([], 100_000_000)
+    assert busted.equity == Decimal("999.90")
+    (trade,) = opened(*steps, heard(close, "corrected", "12", execution="2")).trades
+    assert (trade.exit_price, trade.pnl) == (Decimal("12.0000"), Decimal("199.80"))
+
+
 def outside(quantity: str, buy: bool = False) -> Said:
     """Shares that somebody else took from the position."""
     one = fill(order(Leg.EXIT, buy=buy), "10.50", quantity, execution=f"outside {quantity}")

@@ -14,7 +14,7 @@ from tbot_core.contracts import Holding, OrderReport, Snapshot
 from tbot_core.model import Account, Fill, OrderState
 from tbot_core.orders import BROKER_WORDS, SUPPOSED, OrderEvent, OrderRecord, advance
 from tbot_core.reconcile import Books, Difference, Verdict, agree, compare, told
-from tbot_core.testing.trades import order
+from tbot_core.testing.trades import fill, order
 
 D = Decimal
 OPEN = datetime(2026, 1, 5, 14, 30, tzinfo=UTC)
@@ -25,7 +25,12 @@ EMPTY = Snapshot(account=ACCOUNT)
 
 def record(state: OrderState = OrderState.NEW, filled: str = "0", *executions: str) -> OrderRecord:
     """An entry to buy 100 AAA at 100, in a state."""
-    return OrderRecord(order=order(limit="100"), state=state, filled=Decimal(filled), executions=frozenset(executions))
+    return OrderRecord(
+        order=order(limit="100"),
+        state=state,
+        filled=Decimal(filled),
+        executions=dict.fromkeys(executions, fill(order(), "100")),
+    )
 
 
 def report(kind: str = "acknowledged", *fills: Fill, filled: str | None = None, average: str = "100") -> OrderReport:
@@ -195,9 +200,9 @@ def test_whatever_was_missed_the_report_makes_good(quantities: list[int], seen: 
     """Some executions came, some did not: after the report the quantity is the broker's, and it tells no more."""
     fills = tuple(part(str(quantity), str(index)) for index, quantity in enumerate(quantities))
     before = record()
-    for fill, came in zip(fills, seen, strict=False):
+    for one, came in zip(fills, seen, strict=False):
         if came:
-            before, _ = advance(before, OrderEvent.FILL, fill)
+            before, _ = advance(before, OrderEvent.FILL, one)
     said = report(kind, *fills)
     after = settled(before, said)
     assert after.filled == said.filled

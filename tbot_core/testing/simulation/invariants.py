@@ -157,14 +157,15 @@ def _entered_twice(story: Story, intents: Mapping[str, tuple[SignalId, Leg, int]
 
 def _booked(story: Story) -> Iterator[str]:
     """At the end each order of ours has in the books what was filled of it at the venue."""
-    if story.held is None or story.struck & {"F29", "F30"}:
+    if story.held is None or "F30" in story.struck:
         return
     filled: Counter[str] = Counter()
     for fact in story.facts:
-        if fact.kind == "execution":
-            filled[fact.client_order_id] += abs(fact.units)
+        if fact.fill is not None:
+            filled[fact.client_order_id] += fact.units if fact.fill.buy else -fact.units
+    untold = story.untold
     for cid, record in story.orders.items():
-        if units_of(record.filled) != filled[cid]:
+        if cid not in untold and units_of(record.filled) != filled[cid]:
             yield f"{cid} has {units_of(record.filled)} units in the books, and {filled[cid]} at the venue"
 
 

@@ -232,11 +232,16 @@ def doubt_ended_by_the_clock() -> Swaps:
     return ((tending.Tender, "_notice", notice),)
 
 
+def _forgetting(record: OrderRecord, fill: Fill) -> OrderRecord:
+    known = {name: one for name, one in record.executions.items() if name != fill.execution_id}
+    return attrs.evolve(record, executions=known)
+
+
 def fills_known_by_their_event() -> Swaps:
     """A fill is the same one when its event is, not when its execution is."""
     return (
         (Execution, "_name", lambda _self, event: event.event_id),
-        *_advancing(lambda record, fill: attrs.evolve(record, executions=record.executions - {fill.execution_id})),
+        *_advancing(_forgetting),
     )
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _ENDED: Final = frozenset({records.DROPPED, "rejected", "cancelled", "expired"})
 _EXECUTED: Final = frozenset({"fill", "busted", "corrected"})
 _OVERFILLS: Final = frozenset({"F28", "F30", "F38"})
-_UNNAMED: Final = frozenset({"F29", "F30"})
+_UNNAMED: Final = frozenset({"F30"})
 
 
 @attrs.define(kw_only=True)
@@ -64,6 +64,7 @@ class _Ledger:
         self.entries: dict[str, _Entry] = {}
         self._of: dict[str, tuple[str, Leg]] = {}
         self._prices: dict[str, float] = {}
+        self._executions: dict[tuple[str, str], tuple[int, int]] = {}
 
     def take(self, event: Event) -> _Entry | None:
         """Take an event in; the entry, where it intends one."""
@@ -78,8 +79,8 @@ class _Ledger:
             signal, leg = self._of[cid]
             entry = self.entries[signal]
             entry.ended |= leg is Leg.ENTRY and event.kind in _ENDED
-            if event.kind == "fill":
-                self._filled(entry, leg, payload)
+            if event.kind in _EXECUTED and "execution_id" in payload:
+                self._executed(entry, leg, cid, event)
         return None
 
     def _intended(self, cid: str, payload: Mapping[str, Any]) -> _Entry | None:
@@ -98,14 +99,24 @@ class _Ledger:
         self.entries[signal.text] = entry
         return entry
 
-    @staticmethod
-    def _filled(entry: _Entry, leg: Leg, payload: Mapping[str, Any]) -> None:
-        units = units_of(Decimal(payload["quantity"]))
-        if leg is Leg.ENTRY:
-            entry.bought += units
-            entry.paid += units * ticks_of(float(payload["price"]))
+    def _executed(self, entry: _Entry, leg: Leg, cid: str, event: Event) -> None:
+        """An execution, or in its place what it is since it was taken back or corrected; a void one stays void."""
+        mark = cid, event.payload["execution_id"]
+        if mark in self._executions and event.kind == "fill":
+            return
+        was_units, was_paid = self._executions.get(mark, (0, 0))
+        if event.kind == "busted" or (event.kind == "corrected" and mark in self._executions and not was_units):
+            units = paid = 0
         else:
-            entry.sold += units
+            units = units_of(Decimal(event.payload["quantity"]))
+            paid = units * ticks_of(float(event.payload["price"]))
+        self._executions[mark] = units, paid
+        if leg is Leg.ENTRY:
+            entry.bought += units - was_units
+            entry.ended |= entry.bought >= entry.units  # what is taken back of it then is not filled again
+            entry.paid += paid - was_paid
+        else:
+            entry.sold += units - was_units
 
     def _adjusted(self, payload: Mapping[str, Any]) -> None:
         held = [one for one in self.entries.values() if one.symbol == payload["symbol"] and one.bought > one.sold]
@@ -154,7 +165,7 @@ def _i5(story: Story) -> Iterator[str]:
         atoms = 0 if event.kind == "busted" else effect(fill)[1]
         here[event.cid] += atoms - told.get(mark, 0)
         told[mark] = atoms
-    lost = {cid for cid, record in story.orders.items() if not record.terminal}
+    lost = {cid for cid, record in story.orders.items() if not record.terminal} | story.untold
     for cid in sorted({*there, *here} - lost):
         if there[cid] != here[cid]:
             yield f"{cid} moved {here[cid]} atoms in the journal, {there[cid]} at the venue"
@@ -167,7 +178,8 @@ def _statement(story: Story) -> Iterator[str]:
     ledger, books = booked(story.events), story.way.exchange.floor.books
     if ledger.cash != dollars_of(books.cash):
         yield f"the ledger has {ledger.cash} USD, the account {dollars_of(books.cash)}"
-    if story.way.exchange.floor.character.rules.lists_closed and not story.struck & _UNNAMED:
+    named = not (story.struck & _UNNAMED or story.untold)
+    if story.way.exchange.floor.character.rules.lists_closed and named:
         over = ledger.balances.get(ADJUSTMENTS)
         yield from (f"{amount} USD came out of nowhere" for amount in (over,) if amount)
 

@@ -71,6 +71,16 @@ class Story:
             if event.kind == records.INTENDED and event.cid is not None
         }
 
+    @property
+    def untold(self) -> set[str]:
+        """Orders of which an execution was taken back or corrected while nobody listened."""
+        told = {event.source[2] for event in self.events if event.source is not None}
+        return {
+            event.client_order_id
+            for _, event in self.way.exchange.floor.told
+            if event.kind in {"busted", "corrected"} and event.event_id not in told
+        }
+
     def settled(self) -> Iterator[float]:
         """Seconds from each doubt about an order to the word that ended it."""
         since: dict[str, Event] = {}
