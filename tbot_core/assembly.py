@@ -31,7 +31,7 @@ from tbot_core.contracts import (
 from tbot_core.decide import Entrant, Rules
 from tbot_core.errors import PluginError, SettingsError
 from tbot_core.model import UNITS_PER_SHARE
-from tbot_core.plugins import catalogue, guard, lock
+from tbot_core.plugins import catalogue, guard, isolation, lock
 from tbot_core.plugins.bounded import bounded
 from tbot_core.plugins.bounds import Bounds
 from tbot_core.plugins.catalogue import Listing
@@ -42,6 +42,7 @@ from tbot_core.plugins.recording import record_failure, record_run
 from tbot_core.seams import disk, log
 from tbot_core.settings import Instance, Settings
 from tbot_core.settings.access import vault
+from tbot_core.settings.catalogue import catalogue as variables
 from tbot_core.settings.identified import identity
 from tbot_core.vault.categories import CATEGORIES
 from tbot_core.window import Window
@@ -180,7 +181,7 @@ def assemble(
         _settle_first(named, listings, mode)
         configuration.load(home, mode=mode, overrides=overrides, sources=sources)
     wanted, held = guard.held_back(named, listings, Instance.at(home).data, clock.now())
-    loaded, failed = (loader := Loader()).offers(wanted, listings)
+    loaded, failed = _offers(loader := Loader(), wanted, listings, Instance.at(home).data)
     checks, silent = risk_checks(loader, loaded, bounds := _bounds(Instance.at(home), clock, mode))
     settings = configuration.load(home, mode=mode, declared=_declared(loaded), overrides=overrides, sources=sources)
     _refuse(failures := (*held, *failed, *silent), mode)
@@ -197,6 +198,17 @@ def assemble(
         identity=_identity(settings),
     )
     return attrs.evolve(assembly, filters=_filters(assembly), notes=_notes(assembly, warnings))
+
+
+def _offers(
+    loader: Loader, wanted: set[tuple[str, str]], listings: tuple[Listing, ...], folder: Path
+) -> tuple[tuple[Loaded, ...], tuple[PluginFailure, ...]]:
+    """The plugins of a run: imported here, but for those that run in processes of their own."""
+    apart = isolation.chosen(wanted)
+    loaded, failed = loader.offers(wanted - apart, listings)
+    kinds = {name: one.declaration.kind for name, one in variables(()).known.items()}
+    described, unknown = isolation.offered(apart, listings, folder, kinds)
+    return tuple(sorted((*loaded, *described), key=lambda one: one.entry)), (*failed, *unknown)
 
 
 def _bounds(instance: Instance, clock: Clock, mode: Mode) -> Bounds:

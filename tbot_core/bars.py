@@ -58,6 +58,11 @@ class Bars:
         self.minutes = len(fields["close"])
 
     @property
+    def session_key(self) -> object:
+        """One object for all prefixes of a session as it grows, and for nothing else."""
+        return self._memo
+
+    @property
     def open(self) -> Array:
         """Opening prices, dollars, (..., symbols, minutes)."""
         return _view(self._fields["open"])

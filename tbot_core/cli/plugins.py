@@ -13,6 +13,7 @@ from tbot_core.errors import PluginError, TbotError, UsageError
 from tbot_core.needs import PluginNeeds
 from tbot_core.plugins import catalogue, lock, records
 from tbot_core.plugins.installed import origin
+from tbot_core.plugins.isolation import named as isolated
 from tbot_core.plugins.provenance import publisher
 from tbot_core.settings.instance import Instance
 from tbot_core.settings.sources import is_sealed
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _HASH_SHOWN = 12
 _LOCK = 4
+_ISOLATION = {"worker": "in a worker process of its own", "in process": "in the bot's process, with its full rights"}
 _ALARMING = frozenset({"CHANGED", "UNLISTED", "UNKNOWN"})
 
 
@@ -116,6 +118,8 @@ def row(listing: Listing, record: Record | None) -> dict[str, object]:
         "state": listing.state,
         "enabled": listing.enabled,
         "files_hash": records.fingerprint(entry)[:_HASH_SHOWN],
+        "isolation": "worker" if entry.kind in {"strategy", "filter"} and entry.name in isolated() else "in process",
+        "failures": record.failures if record else 0,
         "last_crash": f"{record.crashed}: {record.crash}" if record and record.crash else "",
         "needs": needs.document if (needs := records.needs_of(_described(record))) else {},
         "origin": origin(entry).words,
@@ -247,6 +251,8 @@ def _sheet(facts: Mapping[str, Any]) -> Iterator[str]:
     yield f"  origin        {facts['origin']}"
     claim = f"{facts['publisher']}, by its own word" if facts["publisher"] else "not said"
     yield f"  publisher     {claim}; attestation unknown, since installers keep none"
+    yield f"  runs          {_ISOLATION[facts['isolation']]}"
+    yield f"  failures      {facts['failures']} in runs{'; last ' if facts['last_crash'] else ''}{facts['last_crash']}"
     yield f"  files         {facts['files_hash'] or 'unreadable'}"
     yield f"  needs         {PluginNeeds.of(facts['needs']).sentence if facts['needs'] else 'not recorded'}"
     yield f"  requires      {', '.join(facts['requires']) or 'nothing of tbot-core'}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
+import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from tbot_core.clock import ManualClock, SystemClock
 from tbot_core.contracts import FeedRequest
 from tbot_core.errors import PluginError
 from tbot_core.journal import read_journal
+from tbot_core.plugins import isolation
 from tbot_core.plugins import lost as lost_calls
 from tbot_core.plugins import records as known
 from tbot_core.plugins.bounds import FAILURES
@@ -213,3 +215,23 @@ def test_f92_a_run_goes_on_without_the_plugin_that_it_was_ended_for(home: Path) 
     again, repeated = trade(home, MORNING + dt.timedelta(days=1), OPEN, counted)
     assert again.summary.sessions == 1
     assert lost(repeated) == lost(events)
+
+
+def test_a_run_with_isolated_plugins_trades_alike(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A strategy and a filter in workers of their own: the same trades and the same events, and neither is imported."""
+    other = tmp_path / "other"
+    furnish(other)
+    request = FeedRequest(kind="demo")
+
+    def demo(place: Path) -> Outcome:
+        assembly = assemble(place, "demo", SystemClock())
+        return asyncio.run(run(Plan(assembly=assembly, request=request, wall=SystemClock()), Watcher()))
+
+    whole = demo(home)
+    monkeypatch.setenv(isolation.VARIABLE, "open,price_volume")
+    for name in [name for name in sys.modules if name.startswith(("tbot_strategy_open", "tbot_filter_price"))]:
+        monkeypatch.delitem(sys.modules, name)
+    apart = demo(other)
+    assert apart.summary.trades == whole.summary.trades
+    assert any(one.strategy == "open" for one in whole.summary.trades)
+    assert not [name for name in sys.modules if name.startswith(("tbot_strategy_open", "tbot_filter_price"))]

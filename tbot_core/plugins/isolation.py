@@ -1,0 +1,232 @@
+"""Strategies and filters that run in a worker process of their own, as TBOT_PLUGINS_ISOLATE names them.
+
+Nothing of them is imported here: what they declare is what their trial, in another process, told of them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from tbot_core.contracts import Plugin
+from tbot_core.declaration import Kind, declarations, setting, text
+from tbot_core.errors import AccessError, PluginError, SettingsError
+from tbot_core.plugins import records, wire
+from tbot_core.plugins.failure import PluginFailure
+from tbot_core.plugins.loader import Loaded
+from tbot_core.plugins.worker import PARTS
+from tbot_core.seams import environ
+from tbot_core.seams.converse import Partner
+from tbot_core.seams.limits import within
+from tbot_core.window import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from tbot_core.bars import Bars, Day, Market
+    from tbot_core.contracts import Check, Context
+    from tbot_core.plugins.catalogue import Entry, Listing
+    from tbot_core.policy import Frame
+    from tbot_core.signals import Signals, Trigger
+
+VARIABLE: Final = "TBOT_PLUGINS_ISOLATE"
+START_S: Final = 10.0
+_ANYTHING: Final = text(pattern=r"[^\x00]{0,1000}", allowed="what the plugin allows")
+
+
+def chosen(wanted: Collection[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+    """Those of the wanted plugins that are to be isolated; raises SettingsError for a name that is none of them."""
+    names = named()
+    pairs = frozenset(pair for pair in wanted if pair[0] in {"strategy", "filter"} and pair[1] in names)
+    known = frozenset(pair[1] for pair in sorted(pairs))
+    if unknown := names - known:
+        raise SettingsError(
+            f"{VARIABLE} names {', '.join(sorted(unknown))}, which is no strategy or filter of this run.",
+            "Name only what the settings enable: anything else would run unconfined under a name that is not this one.",
+        )
+    return pairs
+
+
+def named() -> frozenset[str]:
+    """The names in the variable."""
+    parts = (environ.variable(VARIABLE) or "").split(",")
+    return frozenset(part.strip() for part in parts if part.strip())
+
+
+def offered(
+    pairs: Iterable[tuple[str, str]], listings: Sequence[Listing], folder: Path, kinds: Mapping[str, Kind[Any]]
+) -> tuple[tuple[Loaded, ...], tuple[PluginFailure, ...]]:
+    """The isolated plugins as the data folder's records describe them, and those of which nothing is recorded.
+
+    `kinds` are those of the variables that the core knows; the text of any other is judged in the worker alone.
+    """
+    known, loaded, failures = records.read(folder), [], []
+    entries = {(one.entry.kind, one.entry.name): one.entry for one in listings}
+    for pair in sorted(pairs):
+        record = known.of(entries[pair])
+        if record is None or record.description is None:
+            words = "nothing is recorded of it: `tbot plugins list --probe` tries it."
+            failures.append(PluginFailure.said(entries[pair], "offer", record.error if record else words))
+        else:
+            loaded.append(_loaded(entries[pair], record.description, kinds))
+    return tuple(loaded), tuple(failures)
+
+
+def _loaded(entry: Entry, description: Mapping[str, Any], kinds: Mapping[str, Kind[Any]]) -> Loaded:
+    fields: dict[str, Any] = {}
+    for number, one in enumerate(description["settings"]):
+        kind = kinds.get(one["name"], _ANYTHING)
+        fields[f"setting_{number}"] = setting(
+            one["name"], kind, default=one["default"], doc=one["doc"], file=one["file"]
+        )
+    if entry.kind == "strategy":
+        fields["window"] = attrs.field(default=None)
+    config = attrs.make_class("Isolated", fields, frozen=True, kw_only=True)
+    plugin = Plugin(
+        name=entry.name,
+        summary=description["summary"],
+        config=config,
+        create=partial(create, entry),
+        capabilities=frozenset(description["capabilities"]),
+    )
+    return Loaded(entry=entry, plugin=plugin, subject=object())
+
+
+def create(entry: Entry, config: Any, context: Context) -> Any:  # noqa: ARG001  -- a worker is told no place of ours
+    """The plugin in its worker; raises PluginError when it cannot be made there."""
+    texts = {one.name: one.kind.show(getattr(config, field)) for field, one in declarations(type(config)).items()}
+    worker = Worker(entry, texts, getattr(config, "window", None))
+    facts = worker.ask({"do": "hello"})
+    if entry.kind == "filter":
+        return IsolatedFilter(needs=frozenset(facts["needs"]), worker=worker)
+    return IsolatedStrategy(window=facts["window"], explains=facts["explains"], screens=facts["screens"], worker=worker)
+
+
+class Worker:
+    """The process of one plugin: started when it is asked, killed when it does not answer, told only what is new."""
+
+    def __init__(self, entry: Entry, texts: Mapping[str, str], window: Window | None) -> None:
+        self._load = {"do": "load", "entry": _document(entry), "texts": dict(texts), "window": window}
+        self._partner: Partner | None = None
+        self._facts: Mapping[str, Any] = {}
+        self._session: object = None
+        self._told = 0
+        self._day: Day | None = None
+
+    def ask(self, request: dict[str, Any], bars: Bars | None = None, day: Day | None = None) -> Any:
+        """What the plugin answers; raises PluginError where it fails, or its process does.
+
+        A process that did not answer, or whose caller was interrupted, is killed: the next request starts another one.
+        """
+        try:
+            partner = self._partner or self._start()
+            if request["do"] == "hello":
+                return self._facts
+            if day is not None:
+                request["day"] = None if day is self._day else day
+            if bars is not None:
+                request["bars"] = self._news(bars)
+            answer = _exchange(partner, request)
+        except BaseException:
+            self.end()
+            raise
+        self._day = day or self._day
+        if "fault" in answer:
+            raise PluginError(f"In its worker: {answer['fault']}")
+        return answer["answer"]
+
+    def end(self) -> None:
+        """Kill the process."""
+        partner, self._partner = self._partner, None
+        self._session, self._told, self._day = None, 0, None
+        if partner is not None:
+            partner.end()
+
+    def __del__(self) -> None:
+        self.end()
+
+    def _start(self) -> Partner:
+        path = os.pathsep.join(part for part in sys.path if part)  # seam: the separator is a constant
+        command = [sys.executable, "-P", "-m", "tbot_core.plugins.worker"]
+        try:
+            partner = self._partner = Partner(command, environment=environ.minimal() | {"PYTHONPATH": path})
+        except AccessError as fault:
+            raise PluginError(fault.message, fault.remedy) from fault
+        answer = within(START_S, lambda: _exchange(partner, self._load))
+        if "fault" in answer:
+            raise PluginError(f"In its worker: {answer['fault']}")
+        self._facts = answer["answer"]
+        return partner
+
+    def _news(self, bars: Bars) -> Mapping[str, Any]:
+        """The minutes that the worker has not seen; of another session, and of a block of sessions, all of them."""
+        session, whole = bars.session_key, bars.field("close").ndim > 2
+        fresh = whole or session is not self._session or bars.minutes < self._told
+        since = 0 if fresh else self._told
+        self._session, self._told = session, bars.minutes
+        fields = {name: bars.field(name)[since:] for name in PARTS}
+        return {"fresh": fresh, "symbols": bars.symbols, "fields": fields}
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class IsolatedStrategy:
+    """A strategy that is asked in its worker."""
+
+    window: Window
+    _explains: bool = attrs.field(alias="explains")
+    _screens: bool = attrs.field(alias="screens")
+    _worker: Worker = attrs.field(alias="worker")
+
+    def scan(self, bars: Bars, day: Day, since: int = 0) -> Signals:
+        """The strategy's signals."""
+        found: Signals = self._worker.ask({"do": "scan", "since": since}, bars, day)
+        return found
+
+    def triggers(self, bars: Bars, day: Day) -> Sequence[Trigger]:
+        """What the strategy compares; nothing where it does not say."""
+        found: Sequence[Trigger] = self._worker.ask({"do": "triggers"}, bars, day) if self._explains else ()
+        return found
+
+    def screen(self, day: Day) -> Sequence[Check]:
+        """The strategy's own comparisons before the bell; none where it has none."""
+        found: Sequence[Check] = self._worker.ask({"do": "screen"}, None, day) if self._screens else ()
+        return found
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class IsolatedFilter:
+    """A filter that is asked in its worker."""
+
+    needs: frozenset[str]
+    _worker: Worker = attrs.field(alias="worker")
+
+    def screen(self, day: Day, symbols: tuple[str, ...], frame: Frame) -> Sequence[Check]:
+        """The filter's comparisons before the bell."""
+        found: Sequence[Check] = self._worker.ask({"do": "screen", "symbols": symbols, "frame": frame}, None, day)
+        return found
+
+    def judge(self, signals: Signals, market: Market, frame: Frame) -> Sequence[Check]:
+        """The filter's comparisons at the signal."""
+        request = {"do": "judge", "signals": signals, "frame": frame, "quotes": market.quotes}
+        found: Sequence[Check] = self._worker.ask(request, market.bars, market.day)
+        return found
+
+
+def _document(entry: Entry) -> dict[str, Any]:
+    return attrs.asdict(entry) | {"requires": list(entry.requires)}
+
+
+def _exchange(partner: Partner, message: Mapping[str, Any]) -> Mapping[str, Any]:
+    try:
+        wire.send(partner.say, dict(message))
+        answer = wire.receive(partner.hear)
+    except AccessError as fault:
+        raise PluginError(f"In its worker: {fault.message}") from fault
+    if not isinstance(answer, dict) or len(answer) != 1 or not answer.keys() <= {"answer", "fault"}:
+        raise PluginError("Its worker gave no answer.")
+    return answer
