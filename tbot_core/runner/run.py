@@ -52,10 +52,11 @@ async def run(plan: Plan, watcher: Watcher) -> Outcome:
         if not broker.rules.simulated:
             return await days.go(plan, watcher, broker)
         if plan.assembly.settings.mode == LIVE:
-            message = (
-                f"The broker {plan.assembly.settings.trading.broker_name} is a simulation, and its section says live."
+            name = plan.assembly.settings.trading.broker_name
+            raise SettingsError(
+                f"The broker {name} is a simulation, and its section says live.",
+                "`tbot secrets edit broker`: give it mode=paper.",
             )
-            raise SettingsError(message, "`tbot secrets edit broker`: give it mode=paper.")
         course = paper(plan.assembly, plan.request, broker, plan.wall.now())
     else:
         course = simulation(plan.assembly, plan.request)

@@ -136,7 +136,7 @@ def test_a_live_day_is_not_ready_until_it_is_armed(house: House) -> None:
     )
     house.run(mode="live")
     (told,) = house.events(records.NOT_READY)
-    assert told.payload["reasons"] == ["live trading is not armed"]
+    assert told.payload["reasons"] == ["not armed"]
     (armed,), (ready,) = house.events(records.ARMED), house.events(records.READY)
     assert told.seq < armed.seq < ready.seq
 
