@@ -19,6 +19,7 @@ from tbot_core.policy import Risk
 from tbot_core.portfolio import Portfolio
 from tbot_core.reasons import Reason
 from tbot_core.sizing import share
+from tbot_core.states import Cause
 
 if TYPE_CHECKING:
     from tbot_core.contracts import RiskCheck
@@ -110,6 +111,8 @@ class Standing:
     `state` follows from the session's own events, `imposed` from what happens around it; the graver one counts.
     `funds`: what the account itself allows. `equity_jump`: the opening equity is not to be believed. `armed`: whether
     live trading may enter; all other trading may.
+    `troubles`: what leaves exits only until whoever can read the account has taken it over; where nobody can (None),
+    `state` keeps it to the session's end.
     """
 
     portfolio: Portfolio
@@ -130,11 +133,12 @@ class Standing:
     told: list[RiskChange] = attrs.field(factory=list)
     funds: Funds = attrs.field(factory=Funds)
     equity_jump: bool = False
+    troubles: dict[Cause, str] | None = None
 
     @property
     def present(self) -> RiskState:
         """The risk state that counts now."""
-        return max(self.state, self.imposed)
+        return max(self.state, self.imposed, RiskState.EXIT_ONLY if self.troubles else RiskState.NORMAL)
 
     def busy(self, symbol: str) -> bool:
         """Whether the symbol is held or being worked."""
@@ -183,7 +187,12 @@ class Standing:
     def count_answer(self, risk: Risk, *, rejected: bool) -> None:
         """A broker took or rejected an order; MAX_REJECTS_IN_ROW rejections in a row leave exits only."""
         self.rejects_in_row = self.rejects_in_row + 1 if rejected else 0
-        if self.rejects_in_row >= risk.max_rejects_in_row and self.state < RiskState.EXIT_ONLY:
+        if self.rejects_in_row < risk.max_rejects_in_row:
+            return
+        if self.troubles is not None:
+            self.troubles[Cause.REJECTS] = f"{self.rejects_in_row} rejections"
+            self.rejects_in_row = 0
+        elif self.state < RiskState.EXIT_ONLY:
             self.state = RiskState.EXIT_ONLY
             self._tell(RiskState.EXIT_ONLY.word, "MAX_REJECTS_IN_ROW", self.rejects_in_row, risk.max_rejects_in_row)
 
@@ -201,7 +210,10 @@ class Standing:
             self._tell(RiskState.DEFENSE.word, "MAX_FILL_DEVIATION_PCT in a row", self.deviations_in_row, DEVIATIONS)
 
     def find_surplus(self, symbol: str, quantity: Decimal) -> None:
-        """A fill came that no position accounts for: nothing is entered any more until a person has looked."""
+        """A fill came that no position accounts for: the account is not what the books say, and nothing is entered."""
+        if self.troubles is not None:
+            self.troubles[Cause.SURPLUS] = f"{quantity} {symbol} beyond what is held"
+            return
         self.state = max(self.state, RiskState.EXIT_ONLY)
         self._tell(RiskState.EXIT_ONLY.word, f"a fill of {symbol} beyond what is held", quantity, 0)
 

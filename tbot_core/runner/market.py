@@ -106,6 +106,7 @@ class MarketSession:
         self._floor = floor
         self._past = since_the_last(past)
         self.run = SessionRun(self._trading, source, entrants, equity_atoms)
+        self.run.desk.standing.troubles = {}
         execution, clock = self.run.execution, trading.clock
         self.conditions = Conditions(execution.recorder, self._impose, recall(past))
         self.tender = Tender(execution, self.run.desk, clock, self.conditions, self.run.session.open)
@@ -148,12 +149,21 @@ class MarketSession:
                 self.conditions.begin(Cause.KILL_FILE)
         except AccessError as fault:
             return f"control cannot be looked at: {fault.message}"
+        self._take_over()
         state = self.conditions.state
         if order.leg is Leg.ENTRY and state >= RiskState.EXIT_ONLY:
             return f"{state.word}: {self.conditions.causes[0].value}"
         if order.leg is Leg.EXIT and state is RiskState.HALTED and not (self.run.flattening or order.reason in STOPS):
             return f"{state.word}: {self.conditions.causes[0].value}"
         return ""
+
+    def _take_over(self) -> None:
+        """Make causes of what leaves exits only: each lasts until the account has been found clean for its time."""
+        troubles = self.run.desk.standing.troubles or {}
+        for cause, words in troubles.items():
+            self.conditions.begin(cause, words)
+            self.conditions.withdraw(cause)
+        troubles.clear()
 
     def _impose(self, state: RiskState) -> None:
         self.run.desk.standing.imposed = state
@@ -174,9 +184,13 @@ class MarketSession:
         self._know()
 
     async def _weigh(self) -> None:
-        """Hold the opening equity against the last close: what no moved cash explains sizes nothing."""
+        """Hold the opening equity against the last close: what no moved cash explains sizes nothing.
+
+        The close of another account, such as that of paper trading, says nothing of this one.
+        """
         closed, session = self._trading.journal.last(records.SESSION_CLOSED), self.run.session
-        if closed is None or self.run.desk.standing.equity_jump:
+        ours = self._trading.venue.account_id
+        if closed is None or closed.payload.get("account") != ours or self.run.desk.standing.equity_jump:
             return
         opening = dollars_of(self.run.desk.portfolio.opening_atoms)
         closing, moved = Decimal(closed.payload["equity"]), Decimal(0)
@@ -263,6 +277,7 @@ class MarketSession:
     async def _watch(self) -> None:
         """Requests, as they come; entries that wait at the broker are taken back as soon as none may be sent."""
         before = self.conditions.state
+        self._take_over()
         self._heed_stall()
         self.requests.look(self._floor.folder)
         if self._floor.signals.tell(self.conditions):

@@ -212,6 +212,7 @@ class SessionRun:
             "pnl": str(dollars_of(portfolio.pnl_atoms)),
             "trades": len(portfolio.closed),
             "open": sorted(portfolio.positions),
+            "account": trading.venue.account_id,
         }
         self.execution.recorder.write(self.execution.recorder.entry(records.SESSION_CLOSED, payload))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tbot_core.account import DayTradeRule, Funds, in_force, jumped
+from tbot_core.account import DayTradeRule, Funds, in_force, jumped, simulated
 from tbot_core.desk import Desk
 from tbot_core.model import ATOMS_PER_DOLLAR, Account, Leg, Side, dollars_of
 from tbot_core.portfolio import Portfolio, Surplus
@@ -103,6 +103,14 @@ def test_an_account_with_margin_is_not_held_to_its_settled_cash() -> None:
     funds.read(account("5", margin=True), books)
     assert funds.payable(books) is None
     assert Funds(margin=None).payable(books) == 0
+
+
+def test_a_simulated_account_has_margin() -> None:
+    """Twice its equity less what it holds; without an equity it holds cash alone."""
+    held = simulated("P", Decimal(100), Decimal(150), Decimal(50))
+    assert held.margin
+    assert (str(held.equity), str(held.buying_power)) == ("150", "250")
+    assert simulated("P", Decimal(100)).buying_power == 200
 
 
 RULE = DayTradeRule(broker="b", until=date(2026, 1, 5), account="margin", equity_below=Decimal(25_000), most=3)

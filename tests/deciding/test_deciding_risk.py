@@ -16,6 +16,7 @@ from tbot_core.portfolio import Portfolio
 from tbot_core.reasons import Reason
 from tbot_core.risk import Gate, Limits, Standing, Working, review, window_pnl
 from tbot_core.sizing import Planned
+from tbot_core.states import Cause
 from tbot_core.testing.trades import fill, identity, order
 
 EQUITY = 100_000 * ATOMS_PER_DOLLAR
@@ -336,6 +337,19 @@ def test_rejects_in_a_row_leave_exits_only() -> None:
     assert [(change.what, change.cause, change.value) for change in review(now, limits())] == [
         ("exit-only", "MAX_REJECTS_IN_ROW", Decimal(3))
     ]
+
+
+def test_where_the_account_can_be_read_trouble_is_handed_over() -> None:
+    """Exits alone are allowed until somebody takes the trouble over, whose causes then last as long as they must."""
+    troubles: dict[Cause, str] = {}
+    now, risk = standing(troubles=troubles), Risk()
+    for _ in range(3):
+        now.count_answer(risk, rejected=True)
+    now.find_surplus("AAA", Decimal(5))
+    assert troubles == {Cause.REJECTS: "3 rejections", Cause.SURPLUS: "5 AAA beyond what is held"}
+    assert (now.present, now.told, now.rejects_in_row) == (RiskState.EXIT_ONLY, [], 0)
+    troubles.clear()
+    assert now.present is RiskState.NORMAL
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,12 +16,12 @@ from tbot_core.calendar import ExchangeCalendar
 from tbot_core.clock import exchange_moment
 from tbot_core.errors import Unavailable
 from tbot_core.execution import Venue
-from tbot_core.journal import Journal, open_journal
+from tbot_core.journal import Entry, Journal, open_journal
 from tbot_core.model import RiskState
 from tbot_core.orders import Naming
 from tbot_core.runner.life import Days, Life
 from tbot_core.runner.market import Floor
-from tbot_core.runner.session import Trading
+from tbot_core.runner.session import SessionRun, Trading
 from tbot_core.seams import disk
 from tbot_core.testing.simulation.bot import habits
 from tbot_core.testing.simulation.world import LEAD_S, World
@@ -67,6 +69,7 @@ class Scene:
     broker: Spoken
     calendar: ExchangeCalendar
     waited: list[dt.datetime] = attrs.field(factory=list)
+    watch: Callable[[SessionRun, int], None] = lambda _run, _minute: None
 
     @property
     def folder(self) -> Path:
@@ -84,7 +87,7 @@ class Scene:
             naming=Naming(install_id="life", identity="", account_id="a", length=broker.rules.cid_length),
             wait=self.world.clock.sleep_until,
             tell=lambda _entries: None,
-            watch=lambda _run, _minute: None,
+            watch=self.watch,
         )
         floor = Floor(folder=self.folder, poll_s=1.0, ttl_s=20.0, watch_s=1.0)
         days = Days(
@@ -125,6 +128,40 @@ def test_a_day_is_ready_before_its_bell_and_closed_at_its_end(scene: Scene) -> N
     assert ready.seq < opened.seq < closed.seq
     assert ready.payload["session"] == scene.world.session.date.isoformat()
     assert scene.events(records.NOT_READY) == []
+
+
+@pytest.mark.parametrize(
+    ("equity", "account", "jumps"), [("100", "a", True), ("100", "paper", False), (None, "a", False)]
+)
+def test_an_opening_equity_that_nothing_explains_enters_nothing(
+    scene: Scene, equity: str | None, account: str, *, jumps: bool
+) -> None:
+    """Held against the last close of the same account, where no cash moved since; every entry is denied then."""
+    last = equity or str(scene.world.way(scene.world.names[0]).exchange.account().equity)
+    payload = {"date": "2026-01-02", "equity": last, "open": [], "account": account}
+    scene.journal.append(
+        [Entry(kind=records.SESSION_CLOSED, payload=payload, time=scene.world.start - dt.timedelta(3))]
+    )
+    scene.world.run(scene.life().go)
+    told = [event.payload["value"] for event in scene.events(records.RISK) if event.payload["what"] == "equity jump"]
+    assert len(told) == jumps
+    reasons = {event.payload["reason"] for event in scene.events(records.DECISION)}
+    assert reasons
+    assert ("EQUITY_JUMP" in reasons, bool(scene.events(records.INTENDED))) == (jumps, not jumps)
+
+
+def test_a_fill_that_nobody_accounts_for_leaves_exits_only_until_the_account_was_clean_for_a_minute(
+    scene: Scene,
+) -> None:
+    """The cause is withdrawn at once, and is over 60 s after it, since every reading agrees with the books."""
+    scene.watch = lambda run, minute: run.desk.standing.find_surplus("AAA", Decimal(5)) if minute == 3 else None
+    scene.world.run(scene.life().go)
+    told = [event for event in scene.events(records.STATE) if event.payload["cause"] == "SURPLUS"]
+    assert [(event.payload["there"], event.payload["words"]) for event in told] == [
+        (True, "5 AAA beyond what is held"), (False, ""), (False, "over"),
+    ]  # fmt: skip
+    assert [event.payload["state"] for event in told[:2]] == ["exit-only", "exit-only"]
+    assert 60 <= (told[2].applied - told[0].applied).total_seconds() < 100
 
 
 def test_who_cannot_log_in_is_not_ready_and_tries_on(scene: Scene) -> None:
