@@ -15,7 +15,7 @@ from tbot_core import cli, control, records
 from tbot_core.arming import Armed, Terms, armed_payload
 from tbot_core.cli.arm import code, described, live_settings, mode_of, sentence
 from tbot_core.cli.requests import Answer
-from tbot_core.cli.run import furnish
+from tbot_core.cli.run import Wish, furnish, settled
 from tbot_core.cli.standing import document, standing
 from tbot_core.cli.status import lines
 from tbot_core.control import Verb
@@ -140,3 +140,18 @@ def test_status_says_until_when_it_is_armed(home: Path) -> None:
     later = standing(home, MORNING + dt.timedelta(days=2))
     assert (later.closed, later.unarmed) == (True, "it was armed until 2026-11-24")
     assert attrs.evolve(found, state="daily loss").closed
+
+
+def test_a_run_is_in_the_mode_of_its_account(tmp_path: Path) -> None:
+    """A broker with a market of its own is traded live where its section says so, the simulated one never."""
+    home = tmp_path / "x"
+    assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
+    wish = Wish(mode="paper", home=home)
+    assert settled(wish) == wish
+    sealed = home / ".env_bot.enc"
+    (home / ".env_bot").write_text("BROKER_NAME=ALPACA\n")
+    sealed.unlink()
+    with CliRunner().isolation(json.dumps({"alpaca": {"mode": "live"}})):
+        assert cli.invoke(["secrets", "set", "broker", "--from-json", "-", "--home", str(home)]) == 0
+    assert settled(wish).mode == "live"
+    assert settled(attrs.evolve(wish, mode="replay")).mode == "replay"
