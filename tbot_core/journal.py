@@ -20,6 +20,7 @@ import attrs
 from tbot_core import anchor
 from tbot_core.errors import JournalError
 from tbot_core.seams import disk
+from tbot_core.seams.redaction import redact, redact_all
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -375,6 +376,12 @@ def _said(entry: Entry) -> tuple[str, str | None, tuple[str, str, str] | None, s
 
 
 def _text(payload: Mapping[str, Any]) -> str:
+    """The payload as it is kept: a broker may quote a key in its words, and none enters the journal."""
+    text = _json(payload)
+    return text if redact(text) == text else _json(redact_all(payload))
+
+
+def _json(payload: object) -> str:
     return json.dumps(payload, separators=(",", ":"), sort_keys=True, allow_nan=False)
 
 

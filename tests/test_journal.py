@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from tbot_core.errors import JournalError
 from tbot_core.journal import GENESIS, SCHEMA_VERSION, Entry, Journal, open_journal, read_journal
+from tbot_core.seams.secret import Secret
+from tbot_core.testing.canaries import canary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,6 +66,22 @@ def test_what_was_appended_is_read_back(journal: Journal) -> None:
     assert last.seq == 3
     assert journal.last("stopped") is None
     assert journal.head == (5, found[-1].hash)
+
+
+@pytest.mark.parametrize(
+    "words", ["401: the key {} is not known", ["at ?api_key={}&page=2", {"quoted": "{}"}, 7, None]]
+)
+def test_i17_f106_a_secret_that_a_broker_quotes_is_not_written(journal: Journal, words: Any) -> None:
+    """Whatever says it, and wherever in the payload: the rest of the words is kept, and so are the other events."""
+    key = Secret(canary("broker"))
+    said = json.loads(json.dumps(words).replace("{}", canary("broker")))
+    journal.append([entry("silence", words=said, times=3)])
+    journal.append([entry("silence", words="no answer in 10 s", times=4)])
+    quoted, plain = list(journal.events(kind="silence"))
+    assert quoted.payload == {"times": 3, "words": json.loads(json.dumps(words).replace("{}", "[redacted]"))}
+    assert plain.payload == {"times": 4, "words": "no answer in 10 s"}
+    journal.verify()
+    key.wipe()
 
 
 def test_received_and_applied_may_differ(journal: Journal) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 from urllib.parse import quote, quote_plus
@@ -33,6 +34,19 @@ def redact(text: str) -> str:
     for shape in _SHAPES:
         text = shape.sub(rf"\1{SHOWN}", text)
     return text
+
+
+def redact_all(part: object) -> object:
+    """A value for JSON with each of its texts redacted; keys of mappings stay."""
+    match part:
+        case str():
+            return redact(part)
+        case Mapping():
+            return {key: redact_all(value) for key, value in part.items()}
+        case list() | tuple():
+            return [redact_all(value) for value in part]
+        case _:
+            return part
 
 
 def encodings(value: bytes) -> frozenset[str]:

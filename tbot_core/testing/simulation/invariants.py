@@ -5,6 +5,7 @@ The venue's facts are the truth. The journal is held against them, and the bot's
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from decimal import Decimal
@@ -16,6 +17,7 @@ from tbot_core.ledger.booking import booked
 from tbot_core.model import Leg, OrderState, RiskState, quantity_of, units_of
 from tbot_core.projection import fold
 from tbot_core.states import States
+from tbot_core.testing.canaries import shows
 from tbot_core.testing.simulation.reckoning import MONEY
 
 if TYPE_CHECKING:
@@ -218,6 +220,13 @@ def _i16(story: Story) -> Iterator[str]:
         yield f"the journal adds up to {told}, the desk to {held}"
 
 
+def _i17(story: Story) -> Iterator[str]:
+    """No secret is in the journal, whoever quoted it."""
+    for event in story.events:
+        if shows(json.dumps(event.payload)):
+            yield f"event {event.seq}, {event.kind}, shows the key"
+
+
 def _i20(story: Story) -> Iterator[str]:
     """The journal grows with what is traded, not with time or trouble."""
     orders = len(story.intents())
@@ -236,5 +245,5 @@ def _settled(story: Story) -> Iterator[str]:
 
 
 _CHECKS: Final[tuple[Callable[[Story], Iterator[str]], ...]] = (
-    _i1, _i2, _i4, _i7, _i8, _i9, _booked, _i10, _i12, _i14, _i16, _i20, _settled,
+    _i1, _i2, _i4, _i7, _i8, _i9, _booked, _i10, _i12, _i14, _i16, _i17, _i20, _settled,
 )  # fmt: skip

@@ -232,6 +232,11 @@ def doubt_ended_by_the_clock() -> Swaps:
     return ((tending.Tender, "_notice", notice),)
 
 
+def keys_written_as_they_are_quoted() -> Swaps:
+    """What a broker says enters the journal word by word, a key that it quotes too."""
+    return ((journal, "redact", lambda text: text),)
+
+
 def _forgetting(record: OrderRecord, fill: Fill) -> OrderRecord:
     known = {name: one for name, one in record.executions.items() if name != fill.execution_id}
     return attrs.evolve(record, executions=known)

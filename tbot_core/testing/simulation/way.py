@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypedDict
 import attrs
 
 from tbot_core.errors import BrokerError, OutcomeUnknown, Rejected, Unavailable
+from tbot_core.testing.canaries import canary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from tbot_core.testing.simulation.faults import Faults
 
 TIMEOUT_S: Final = 10.0
+KEY: Final = canary("venue")
+"""The bot's key at every venue, which quotes it where it does not like it."""
 _LATENCY_S: Final = (0.01, 0.08)
 _NOTICED_S: Final = 20.0
 _SLOW_S: Final = 5.0
@@ -241,7 +244,7 @@ class Way:
         if fault == "F12" and kind != "cancel":
             return self._too_many(_STORM_S)
         if fault == "F13":
-            return Rejected("401 unauthorized: the key is not known")
+            return Rejected(f"401 unauthorized: the key {KEY} is not known")
         return Unavailable("503 the venue is under maintenance") if fault == "F63" else None
 
     def _fated(self, plain: Passage, fault: str) -> Passage:

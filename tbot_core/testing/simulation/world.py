@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from tbot_core.calendar import ClosesEarly, ExchangeCalendar
 from tbot_core.clock import exchange_time
+from tbot_core.seams.secret import Secret
 from tbot_core.testing.simulation.chances import Chances
 from tbot_core.testing.simulation.exchange import Exchange
 from tbot_core.testing.simulation.faults import Faults
@@ -21,7 +22,7 @@ from tbot_core.testing.simulation.loop import LoopClock, VirtualLoop, run
 from tbot_core.testing.simulation.market import Market
 from tbot_core.testing.simulation.others import Others, announced
 from tbot_core.testing.simulation.venues import drawn
-from tbot_core.testing.simulation.way import Way
+from tbot_core.testing.simulation.way import KEY, Way
 from tbot_core.testing.simulation.wire import SimulatedBroker
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class World:
         character: Character | None = None,
     ) -> None:
         self.seed = seed
+        self.key = Secret(KEY)
         self.chances = Chances(seed)
         shape = self.chances.stream("world")
         self.calendar, self.session = short_day(None if shape.happens(_WHOLE_DAY) else shape.whole(25, 60))
