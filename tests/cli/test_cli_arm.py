@@ -148,10 +148,9 @@ def test_a_run_is_in_the_mode_of_its_account(tmp_path: Path) -> None:
     assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
     wish = Wish(mode="paper", home=home)
     assert settled(wish) == wish
-    sealed = home / ".env_bot.enc"
-    (home / ".env_bot").write_text("BROKER_NAME=ALPACA\n")
-    sealed.unlink()
-    with CliRunner().isolation(json.dumps({"alpaca": {"mode": "live"}})):
+    with CliRunner().isolation(json.dumps({"alpaca": {"mode": "live", "api_key": "k" * 20, "api_secret": "s" * 40}})):
         assert cli.invoke(["secrets", "set", "broker", "--from-json", "-", "--home", str(home)]) == 0
+    (home / ".env_bot").write_text("BROKER_NAME=ALPACA\n")
+    (home / ".env_bot.enc").unlink()
     assert settled(wish).mode == "live"
     assert settled(attrs.evolve(wish, mode="replay")).mode == "replay"
