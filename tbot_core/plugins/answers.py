@@ -47,6 +47,8 @@ def signals(answer: object, name: str, window: Window, bars: Bars, since: int) -
     _rules(answer)
     if not isinstance(answer.exits, Exits):
         raise _wrong("scan", answer.exits, "Exits")
+    if not len(answer):
+        return answer
     if (answer.minute < since).any():
         raise PluginError(f"It returned a signal of a minute before {since}, from which it was asked.", _REMEDY)
     if len(answer) > RUNAWAY:

@@ -5,7 +5,7 @@ It is told the bars minute by minute, builds them up as the run does, and so giv
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 
@@ -18,7 +18,7 @@ from tbot_core.plugins import wire
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.loader import Loader, build
 from tbot_core.plugins.trial import entry_of
-from tbot_core.seams import converse, disk, harden, log
+from tbot_core.seams import converse, disk, log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 PARTS: Final = ("open", "high", "low", "close", "volume", "vwap")
 _MOST_MINUTES: Final = 1440
+Answering: TypeAlias = "Callable[[], tuple[Callable[[int], bytes], Callable[[bytes], None]]]"
 
 
 class Desk:
@@ -122,11 +123,10 @@ def serve(hear: Callable[[int], bytes], say: Callable[[bytes], None], folder: Pa
             wire.send(say, {"fault": words[:1000]})
 
 
-def main() -> None:
-    """Harden and confine the process, then answer."""
-    harden.harden()
-    converse.confine()
-    hear, say = converse.answering()
+def main(fence: Callable[[], object] = converse.confine, answering: Answering = converse.answering) -> None:
+    """Fence the process in, then answer."""
+    fence()
+    hear, say = answering()
     with disk.scratch() as folder:
         serve(hear, say, folder)
 

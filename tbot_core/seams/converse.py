@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Final, cast
 
 from tbot_core.errors import AccessError
+from tbot_core.seams import harden
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -101,8 +102,9 @@ def answering() -> tuple[Callable[[int], bytes], Callable[[bytes], None]]:
     return lambda size: read_whole(asked, size), lambda data: written_whole(answers, data)
 
 
-def confine() -> None:
-    """In the child: no more memory and files than these, whatever the plugin does."""
+def confine(hardened: Callable[[], object] = harden.harden) -> None:
+    """In the child: hardened, and no more memory and files than these, whatever the plugin does."""
+    hardened()
     for what, most in ((resource.RLIMIT_AS, MEMORY_BYTES), (resource.RLIMIT_NOFILE, FILES)):
         _, hard = resource.getrlimit(what)
         limit = most if hard == resource.RLIM_INFINITY else min(most, hard)

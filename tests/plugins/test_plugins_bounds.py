@@ -135,6 +135,8 @@ def test_a_sound_plugin_is_as_it_was() -> None:
     assert isinstance(subject, Explains)
     assert isinstance(subject, Screens)
     assert subject.scan(BARS, DAY, 5) is signals
+    none = signals.take(np.array([], dtype=np.intp))
+    assert session.strategy(scan=lambda *_: none).scan(BARS, DAY, 6) is none
     assert (subject.triggers(BARS, DAY), subject.screen(DAY)) == ((), ())
     judge = session.filter(judge=lambda *_: [check])
     assert list(judge.judge(signals, Market(bars=BARS, day=DAY), FRAME)) == [check]

@@ -323,3 +323,20 @@ def test_f94_a_message_without_measure_is_refused_before_it_is_read() -> None:
     with pytest.raises(PluginError, match="is too large"):
         wire.receive(lambda size: huge[:size])
     assert wire.receive(lambda _size: b"") is None
+
+
+def test_cp29_what_a_worker_must_answer_is_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A process that says something else, or cannot be started, is a failure of the plugin."""
+    entry = OWN["strategy", "open"]
+    echo = tmp_path / "echo"
+    echo.write_text(f"#!{sys.executable}\nimport os\nwhile part := os.read(0, 65536): os.write(1, part)\n")
+    echo.chmod(0o700)
+    for program, words in ((str(echo), "Its worker gave no answer"), ("/no/such", "Cannot start /no/such")):
+        monkeypatch.setattr(sys, "executable", program)
+        with pytest.raises(PluginError, match=words):
+            isolation.Worker(entry, {}, WINDOW).ask({"do": "hello"})
+
+
+def test_scalars_of_arrays_pass_as_plain_numbers() -> None:
+    """A number is a number on the other side."""
+    assert passed([np.int64(3), np.bool_(True)]) == [3, True]
