@@ -6,17 +6,44 @@ sides, so amounts are compared.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING
+
+import attrs
 
 if TYPE_CHECKING:
     from tbot_core.policy import Rebalance
-    from tbot_core.portfolio import Position
+    from tbot_core.portfolio import Portfolio, Position
+
+
+@attrs.frozen(kw_only=True)
+class CashShare:
+    """The cash's share of equity and what it should be, both of 1."""
+
+    share: Decimal
+    target: Decimal
+
+    def leaves(self, policy: Rebalance) -> bool:
+        """Whether the two are further apart than REBALANCE_TRIGGER_PCT percentage points."""
+        return 100 * abs(self.share - self.target) > policy.rebalance_trigger_pct
+
+
+def falls(policy: Rebalance, minute: int) -> bool:
+    """Whether REBALANCE_CHECK_INTERVAL, counted from the opening bell, is over at the end of a minute."""
+    interval = policy.rebalance_check_interval
+    return (minute + 1) * 60 // interval > minute * 60 // interval
 
 
 def checks(policy: Rebalance, minute: int) -> bool:
-    """Whether a check falls at the end of a minute: every REBALANCE_CHECK_INTERVAL from the opening bell on."""
-    interval = policy.rebalance_check_interval
-    return policy.rebalance_enabled and (minute + 1) * 60 // interval > minute * 60 // interval
+    """Whether positions are held against their share at the end of a minute."""
+    return policy.rebalance_enabled and falls(policy, minute)
+
+
+def cash_share(portfolio: Portfolio, allocation: Decimal, strategies: int) -> CashShare:
+    """The cash's share at the last marks against 1 - TOTAL_ALLOCATION for each strategy; without equity it is 0."""
+    equity = portfolio.equity_atoms
+    share = Decimal(portfolio.cash_atoms) / equity if equity > 0 else Decimal(0)
+    return CashShare(share=round(share, 6), target=1 - allocation * strategies)
 
 
 def excess(policy: Rebalance, position: Position, step: int) -> int:

@@ -20,7 +20,7 @@ from tbot_core.projection import Book
 from tbot_core.states import KINDS, Cause, States
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tbot_core.journal import Event
     from tbot_core.model import Trade
@@ -131,10 +131,11 @@ class Watch:
                 yield _routine(f"The entries of {payload['strategy']} are over: {seen[0]}, {seen[1]}.")
             case records.SESSION_CLOSED:
                 yield _routine(self._summary(payload))
-            case records.STOPPED if payload["open"]:
-                yield _critical(f"The run was stopped and left open: {', '.join(payload['open'])}.")
             case records.STOPPED:
-                yield _routine("The run was stopped; nothing is open.")
+                yield _stopped(payload["open"])
+            case records.CASH_SHARE:
+                shares = (f"{Decimal(payload[name]) * 100:.1f} %" for name in ("share", "target"))
+                yield _routine("The cash is {} of equity, its target {}.".format(*shares))
             case records.RISK if payload["what"] not in {_LATCH, RiskState.EXIT_ONLY.word}:
                 tell = _critical if payload["what"] == _JUMP else _routine
                 yield tell(f"{_capital(payload['what'])}: {_compared(payload)}.")
@@ -224,6 +225,12 @@ class Watch:
         """Whether something that is so now has been so for longer than this."""
         since = self._lasting[key] = self._since.get(key, now)
         return now - since > span
+
+
+def _stopped(left: Sequence[str]) -> Notice:
+    if left:
+        return _critical(f"The run was stopped and left open: {', '.join(left)}.")
+    return _routine("The run was stopped; nothing is open.")
 
 
 def _routine(what: str, command: str = STATUS) -> Notice:

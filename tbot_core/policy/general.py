@@ -97,7 +97,6 @@ class Rebalance:
         default="false",
         doc="Whether an alert and an accounting record tell that the cash share of equity has left its target.",
         changes_trades=False,
-        acted_on=False,
     )
     rebalance_trigger_pct: Decimal = setting(
         "REBALANCE_TRIGGER_PCT",
@@ -105,7 +104,6 @@ class Rebalance:
         default="10",
         doc="Deviation of the cash share of equity, in percentage points, that is told.",
         changes_trades=False,
-        acted_on=False,
     )
 
 

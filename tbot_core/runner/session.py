@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from tbot_core import records
+from tbot_core import rebalance, records
 from tbot_core.bars import Market, Tape
 from tbot_core.clock import Clock
 from tbot_core.contracts import FeedSession, RiskCheck, SimulatedVenue
@@ -78,6 +78,7 @@ class SessionRun:
         self._trading = trading
         self.late = late
         self._flattening = False
+        self._cash_is_off = False
         self.decided: set[str] = set()
         self._screened: dict[str, Judged] = {}
         self._opened: list[Entry] | None = None
@@ -108,9 +109,21 @@ class SessionRun:
         actions = self.desk.custody.manage(bars, minute)
         decisions = self.desk.decide(self._proposals(bars, minute, late=late))
         await self.execution.carry_out(Minutes(changes=changes, actions=actions, decisions=decisions))
+        self._weigh_cash(minute)
         for entrant in self.entrants:
             if minute == entrant.window.entry_end - 1:
                 self._close_window(entrant, bars)
+
+    def _weigh_cash(self, minute: int) -> None:
+        """Write down that the cash's share of equity has left its target, once until it has come back."""
+        rules = self._trading.rules
+        if not (rules.rebalance.enable_rebalance_notifier and rebalance.falls(rules.rebalance, minute)):
+            return
+        found = rebalance.cash_share(self.desk.portfolio, rules.risk.total_allocation, len(self.entrants))
+        before, self._cash_is_off = self._cash_is_off, found.leaves(rules.rebalance)
+        if self._cash_is_off and not before:
+            payload = {"share": str(found.share), "target": str(found.target)}
+            self.execution.recorder.note(records.CASH_SHARE, payload)
 
     def flatten(self, *, on: bool = True) -> None:
         """Close what is held from the next minute on, and enter nothing; or end that."""

@@ -111,6 +111,8 @@ def test_a_part_of_an_entry_is_told_when_its_rest_is_cancelled() -> None:
          "Losing run latch: losses in a row, 3 against 3.", Urgency.ROUTINE),
         (records.RISK, {"what": "equity jump", "cause": "nothing explains it", "value": "130", "limit": "100"},
          "Equity jump: nothing explains it, 130 against 100.", Urgency.CRITICAL),
+        (records.CASH_SHARE, {"share": "0.853211", "target": "0.98"},
+         "The cash is 85.3 % of equity, its target 98.0 %.", Urgency.ROUTINE),
         (records.FOREIGN_HOLDING, {"symbol": "ACME", "quantity": "5"},
          "The account holds 5 ACME that are not tbot's.", Urgency.ROUTINE),
         (records.FOREIGN_ORDER, {"buy": False, "quantity": "5", "symbol": "ACME", "said": "acknowledged"},

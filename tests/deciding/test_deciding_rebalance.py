@@ -13,10 +13,10 @@ from tbot_core.contracts import BrokerEvent, VenueRules
 from tbot_core.desk import Desk
 from tbot_core.model import ExitReason, Leg, OrderType, RiskState, Side, atoms_of
 from tbot_core.policy import Rebalance
-from tbot_core.portfolio import Position
+from tbot_core.portfolio import Portfolio, Position
 from tbot_core.signals import Exits
 from tbot_core.testing.sessions import Draft
-from tbot_core.testing.trades import fill, identity, proposal, rules, session
+from tbot_core.testing.trades import fill, identity, order, proposal, rules, session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -247,3 +247,24 @@ def test_a_fraction_is_trimmed_in_the_venues_step() -> None:
     bench.say("cancelled", "stop 1")
     kept = held - bench.orders["exit 1"].quantity
     assert held / 2 <= kept < held / 2 + Decimal("0.01")
+
+
+@pytest.mark.parametrize(
+    ("price", "share", "leaves"), [(100, "0.9", False), (200, "0.818182", True), (None, "1.000000", False)]
+)
+def test_the_cash_share_leaves_its_target(price: int | None, share: str, leaves: bool) -> None:
+    """More than REBALANCE_TRIGGER_PCT points off 1 - TOTAL_ALLOCATION for each strategy; exactly so many are not."""
+    books = Portfolio(opening_atoms=atoms_of(Decimal(1000)))
+    if price is not None:
+        bought = order(Leg.ENTRY, quantity="1")
+        books.apply(fill(bought, "100"), identity(), Leg.ENTRY)
+        books.mark("AAA", price * 10_000)
+    found = rebalance.cash_share(books, Decimal("0.02"), 2)
+    assert (found.share, found.target) == (Decimal(share), Decimal("0.96"))
+    assert found.leaves(Rebalance()) is leaves
+    assert not rebalance.CashShare(share=Decimal("0.86"), target=Decimal("0.96")).leaves(Rebalance())
+
+
+def test_without_equity_there_is_no_share_of_cash() -> None:
+    """It counts as none at all."""
+    assert rebalance.cash_share(Portfolio(opening_atoms=0), Decimal(0), 1).share == 0

@@ -144,6 +144,19 @@ def test_a_session_opens_with_what_the_broker_grants(home: Path) -> None:
     assert {None if one is None else dollars_of(one) for one in granted} == {Decimal(opened["buying_power"])}
 
 
+def test_a_share_of_cash_that_leaves_its_target_is_told_once(home: Path) -> None:
+    """With ENABLE_REBALANCE_NOTIFIER, at the end of a check interval, and again only after it has come back."""
+    path = home / ".env_bot"
+    asked = "ENABLE_REBALANCE_NOTIFIER=true\nREBALANCE_TRIGGER_PCT=0\nREBALANCE_CHECK_INTERVAL=600\n"
+    path.write_text(f"{path.read_text()}\n{asked}")
+    found = events(demo(home).journal)
+    opened = next(dt.datetime.fromisoformat(event.payload["open"]) for event in found if event.kind == "session_opened")
+    told = [event for event in found if event.kind == records.CASH_SHARE]
+    assert told
+    assert told[0].applied == opened + dt.timedelta(minutes=10)
+    assert all(event.payload["share"] != event.payload["target"] for event in told)
+
+
 @pytest.mark.parametrize("minute", [0, 24, 25, 100, 388])
 def test_a_run_stopped_after_any_minute_resumes_to_the_same_end(home: Path, tmp_path: Path, minute: int) -> None:
     """Stopped at the bell, around a fill or at the close: the same command ends with the same summary."""
