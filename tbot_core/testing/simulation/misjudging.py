@@ -61,6 +61,23 @@ def symbol_entered_again_while_one_is_out() -> Swaps:
     return ((Standing, "busy", lambda self, symbol: symbol in self.portfolio.positions),)
 
 
+def busts_not_taken_in() -> Swaps:
+    """What a broker takes back of an execution is written down, and the position stays what it was."""
+    return ((Custody, "amended", lambda _self, _fill: None),)
+
+
+def payments_booked_each_time() -> Swaps:
+    """A dividend or a fee is booked as often as a reading lists it."""
+    count = was(tending.Tender, "_count")
+
+    def again(self: Any, snapshot: Snapshot) -> None:
+        name = f"{len(list(self._execution.recorder.journal.events()))}"
+        fresh = [attrs.evolve(one, activity_id=f"{one.activity_id} {name}") for one in snapshot.activities]
+        count(self, attrs.evolve(snapshot, activities=tuple(fresh)))
+
+    return ((tending.Tender, "_count", again),)
+
+
 def loss_latch_in_memory_only() -> Swaps:
     """A restart forgets the latches."""
     return ((Recall, "_latched", lambda _self, _what: None),)
