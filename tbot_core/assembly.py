@@ -90,12 +90,14 @@ class Assembly:
 
     def rules(self, venue: VenueRules) -> Rules:
         """The rules of decisions at a venue."""
-        settings = self.settings
+        settings, entries = self.settings, self.settings.entries
+        if settings.mode in SIMULATIONS:  # nobody is asked: what would wait counts as approved at once
+            entries = attrs.evolve(entries, trade_confirmation_required=False)
         fixed = settings.simulation.fixed_quantity if settings.mode in SIMULATIONS else 0
         at = SIMULATOR if settings.mode in SIMULATIONS else settings.trading.broker_name
         return Rules(
             risk=settings.risk,
-            entries=settings.entries,
+            entries=entries,
             exits=settings.exits,
             venue=venue,
             filters=self.filters,

@@ -91,7 +91,10 @@ class Judged:
 
 @attrs.frozen(kw_only=True)
 class Proposal:
-    """A signal with its verdict so far; `reason` is ALLOWED or what a filter or the short rule said."""
+    """A signal with its verdict so far; `reason` is ALLOWED or what a filter or the short rule said.
+
+    `confirmed`: the latest closed minute when a person confirmed it, and it was judged anew.
+    """
 
     signal: SignalId
     side: Side
@@ -104,6 +107,12 @@ class Proposal:
     exits: Exits
     reason: Reason
     findings: tuple[Finding, ...] = ()
+    confirmed: int | None = None
+
+    @property
+    def minute(self) -> int:
+        """The minute in which it is decided: the signal's own, or that in which it was confirmed."""
+        return self.signal.minute if self.confirmed is None else self.confirmed
 
     @property
     def order(self) -> tuple[int, float, int, str]:
@@ -197,6 +206,38 @@ def propose(entrant: Entrant, rules: Rules, scan: Scan, market: Market) -> list[
             )
         )
     return found
+
+
+def renew(entrant: Entrant, rules: Rules, proposal: Proposal, market: Market) -> Proposal | None:
+    """A proposal judged anew at its symbol's last known close; None while no close is known.
+
+    Its stop and its target stay where the strategy put them; a price beyond one of them is too late.
+    """
+    closes = market.bars.close[proposal.row]
+    known = np.flatnonzero(~np.isnan(closes))
+    if not len(known):
+        return None
+    minute, price = int(known[-1]), float(closes[known[-1]])
+    side = int(proposal.side)
+    fresh = attrs.evolve(proposal, price=price, confirmed=market.bars.minutes - 1, reason=Reason.ALLOWED, findings=())
+    if side * (price - proposal.stop) <= 0 or side * (proposal.target - price) <= 0:
+        return attrs.evolve(fresh, reason=Reason.CONFIRMED_TOO_LATE)
+    signals = Signals(
+        cells=(np.array([proposal.row]),),
+        minute=np.array([minute]),
+        side=np.array([side]),
+        price=np.array([price]),
+        strength=np.array([proposal.strength]),
+        stop=np.array([proposal.stop]),
+        target=np.array([proposal.target]),
+        rule=np.array([0]),
+        rules=(proposal.signal.rule,),
+        exits=proposal.exits,
+    )
+    judged = judge(entrant, rules, signals, market)
+    reason = BY_CODE[int(judged.reasons[0])]
+    findings = tuple(judged.findings(0)) if reason is not Reason.ALLOWED else ()
+    return attrs.evolve(fresh, reason=reason, findings=findings)
 
 
 def _columns(signals: Signals, judged: Judged) -> Iterator[tuple[Any, ...]]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tbot_core.calendar import Session
     from tbot_core.contracts import RiskCheck
     from tbot_core.decide import Proposal, Rules
-    from tbot_core.model import Account
+    from tbot_core.model import Account, SignalId
 
 
 class Desk:
@@ -93,34 +93,48 @@ class Desk:
         """Decide a minute's signals in their order; each allowed one counts for those after it."""
         return [self._decide_one(proposal) for proposal in sorted(proposals, key=lambda one: one.order)]
 
+    def weigh(self, proposal: Proposal) -> Decision:
+        """What would be decided now; nothing counts for it."""
+        return self._weighed(proposal)[0]
+
     def _decide_one(self, proposal: Proposal) -> Decision:
+        decision, planned = self._weighed(proposal)
+        if decision.order is not None and planned is not None:
+            self._write_down(decision.order, proposal, planned, self._plan(proposal))
+        return decision
+
+    def _weighed(self, proposal: Proposal) -> tuple[Decision, Planned | None]:
+        """The decision as it would be now, and for an allowed one its size."""
         if proposal.reason is not Reason.ALLOWED:
-            return Decision(proposal=proposal, reason=proposal.reason)
+            return Decision(proposal=proposal, reason=proposal.reason), None
         signal, limits = proposal.signal, self.limits
-        stopping = self.custody.stopping
-        if stopping or signal.minute + 1 >= self.custody.flatten_from:
-            return Decision(proposal=proposal, reason=Reason.EXIT_ONLY if stopping else Reason.FLATTENING)
-        refusal = self._gate.before_sizing(self.standing, limits, signal)
-        if (
-            refusal is None
-            and not self._rules.fixed_units
-            and self.standing.sent.get(signal.strategy, 0) >= len(limits.weights)
-        ):
-            refusal = Refusal(reason=Reason.NO_WEIGHT)
+        if proposal.confirmed is not None:
+            signal = attrs.evolve(signal, minute=proposal.confirmed)
+        refusal = self._before_sizing(signal)
         if refusal is not None:
-            return _denied(proposal, refusal)
+            return _denied(proposal, refusal), None
         planned = self._sizer.plan(ticks_of(proposal.price), proposal.side, self._budget(signal.strategy))
         refusal = self._gate.after_sizing(self.standing, limits, signal, proposal.side, planned)
         if refusal is not None:
-            return _denied(proposal, refusal)
-        plan = self._plan(proposal)
+            return _denied(proposal, refusal), None
         brackets = self._rules.venue.brackets
-        order = drafts.entry(self._name, signal, planned, plan, brackets=brackets)
+        order = drafts.entry(self._name, proposal.signal, planned, self._plan(proposal), brackets=brackets)
         refusal = objection(self._checks, order)
         if refusal is not None:
-            return _denied(proposal, refusal)
-        self._write_down(order, proposal, planned, plan)
-        return Decision(proposal=proposal, reason=Reason.ALLOWED, order=order)
+            return _denied(proposal, refusal), None
+        return Decision(proposal=proposal, reason=Reason.ALLOWED, order=order), planned
+
+    def _before_sizing(self, signal: SignalId) -> Refusal | None:
+        if self.custody.stopping:
+            return Refusal(reason=Reason.EXIT_ONLY)
+        if signal.minute + 1 >= self.custody.flatten_from:
+            return Refusal(reason=Reason.FLATTENING)
+        limits = self.limits
+        refusal = self._gate.before_sizing(self.standing, limits, signal)
+        if refusal is None and not self._rules.fixed_units:
+            spent = self.standing.sent.get(signal.strategy, 0) >= len(limits.weights)
+            return Refusal(reason=Reason.NO_WEIGHT) if spent else None
+        return refusal
 
     def _budget(self, strategy: str) -> int:
         weights, sent = self.limits.weights, self.standing.sent.get(strategy, 0)
@@ -132,7 +146,7 @@ class Desk:
         return exits.plan(proposal.side, levels, proposal.exits, self._rules.exits)
 
     def _write_down(self, order: Order, proposal: Proposal, planned: Planned, plan: exits.Plan) -> None:
-        self.standing.count_sent(proposal.signal.strategy, proposal.signal.minute)
+        self.standing.count_sent(proposal.signal.strategy, proposal.minute)
         self.standing.working[order.client_order_id] = Working(
             signal=proposal.signal,
             side=proposal.side,

@@ -59,6 +59,9 @@ class Reason(IntEnum):
     SHORT_RESTRICTED = 43, "A low at or under 0.9 x previous close, today or yesterday, restricts short sales."
     SHORT_BY_FUND_UNAVAILABLE = 44, "SHORT_TYPE InverseETF needs a table of inverse funds, which is not installed."
     SHORT_BY_PUT_UNAVAILABLE = 45, "SHORT_TYPE LongPut needs an options filter, which is not installed."
+    CONFIRMATION_EXPIRED = 46, "Nobody confirmed the entry within CONFIRMATION_TIMEOUT."
+    CONFIRMATION_REJECTED = 47, "A person rejected the entry."
+    CONFIRMED_TOO_LATE = 48, "When the entry was confirmed, the price lay beyond the signal's stop or target."
 
     QUANTITY_TOO_SMALL = 60, "The budget buys less than the smallest quantity."
     NO_WEIGHT = 61, "WEIGHTS gives this order of the window no budget."

@@ -56,6 +56,7 @@ NOT_READY = "not_ready"
 CALENDAR = "calendar"
 PLUGIN_FAILED = "plugin_failed"
 GAP = "gap"
+CONFIRMATION_ASKED = "confirmation_asked"
 LIVE_TERMS = "live_terms"
 ARMED = "armed"
 ARMING_KEPT = "arming_kept"
@@ -207,7 +208,8 @@ def state_payload(cause: Cause, state: RiskState, *, there: bool, words: str) ->
 def decision_payload(decision: Decision) -> Payload:
     """A signal's end: allowed or denied, and what was compared."""
     proposal = decision.proposal
-    return {
+    confirmed = {} if proposal.confirmed is None else {"confirmed": proposal.confirmed}
+    return confirmed | {
         "signal": signal_payload(proposal.signal),
         "side": proposal.side.word,
         "price": _number(proposal.price),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from tbot_core import records
+from tbot_core.clock import both_times
 from tbot_core.conditions import note
 from tbot_core.contracts import Urgency
 from tbot_core.figures import money, plural, price, quantity
@@ -139,6 +140,8 @@ class Watch:
             case records.RISK if payload["what"] not in {_LATCH, RiskState.EXIT_ONLY.word}:
                 tell = _critical if payload["what"] == _JUMP else _routine
                 yield tell(f"{_capital(payload['what'])}: {_compared(payload)}.")
+            case records.CONFIRMATION_ASKED:
+                yield _question(payload)
             case records.FOREIGN_HOLDING:
                 yield _routine(f"The account holds {payload['quantity']} {payload['symbol']} that are not tbot's.")
             case records.FOREIGN_ORDER:
@@ -239,6 +242,14 @@ def _routine(what: str, command: str = STATUS) -> Notice:
 
 def _critical(what: str) -> Notice:
     return Notice(key="", urgency=Urgency.CRITICAL, what=what)
+
+
+def _question(payload: Mapping[str, Any]) -> Notice:
+    signal, at = payload["signal"], price(Decimal(str(payload["price"])))
+    shares = quantity(Decimal(payload["quantity"]))
+    until = both_times(datetime.fromisoformat(payload["expires"]))
+    what = f"To be confirmed until {until}: {signal['strategy']} {payload['side']} {shares} {signal['symbol']}"
+    return _routine(f"{what} at about {at}.", f"tbot confirm {payload['id']}")
 
 
 def _plugin(payload: Mapping[str, Any]) -> Notice:

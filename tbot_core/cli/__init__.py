@@ -24,6 +24,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "status": ("tbot_core.cli.status:command", "Show what is running, held and ordered."),
     "stop": ("tbot_core.cli.stop:command", "End trading in order, or take that back."),
     "kill": ("tbot_core.cli.kill:command", "Enter nothing from now on, or take that back."),
+    "confirm": ("tbot_core.cli.confirm:command", "List the entries that wait for a person, confirm or reject one."),
     "arm": ("tbot_core.cli.arm:command", "Let live trading enter, for a session or several."),
     "disarm": ("tbot_core.cli.disarm:command", "Let live trading enter nothing more."),
     "defense": ("tbot_core.cli.defense:command", "Trade less, or take that back, or say whether it is so."),

@@ -68,6 +68,8 @@ class Narrator:
                 weight, text = "risk", _asked(entry.kind, payload)
             case records.PLUGIN_FAILED:
                 weight, text = "risk", _plugin(payload)
+            case records.CONFIRMATION_ASKED:
+                weight, text = "risk", _question(payload)
             case records.DECISION if payload["reason"] != "ALLOWED":
                 weight, text = "denial", _denied(payload)
             case records.WINDOW_CLOSED:
@@ -125,6 +127,12 @@ def _asked(kind: str, payload: Mapping[str, Any]) -> str:
         return f"control/{payload['name']} is not obeyed: {payload['words']}"
     word = "" if payload["there"] else "no longer "
     return f"State {payload['state']}: {word}{Cause[payload['cause']].value}"
+
+
+def _question(payload: Mapping[str, Any]) -> str:
+    signal, at = payload["signal"], price(Decimal(str(payload["price"])))
+    what = f"{signal['strategy']} {payload['side']} {signal['symbol']} {quantity(Decimal(payload['quantity']))}"
+    return f"To be confirmed, `tbot confirm {payload['id']}`: {what} at about {at}"
 
 
 def _plugin(payload: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from tbot_core.calendar import ExchangeCalendar, Session
 from tbot_core.cli.alerts import unseen
 from tbot_core.cli.condition import LATCHED, Condition, condition, sentences
 from tbot_core.cli.runs import PAPER, RunFile, reading, run_files
+from tbot_core.confirming import recall as waiting
 from tbot_core.control import Seen
 from tbot_core.model import dollars_of, price_of, quantity_of
 from tbot_core.projection import Book
@@ -64,6 +65,7 @@ class Standing:
     live: bool = False
     armed_until: dt.date | None = None
     unarmed: str = ""
+    confirmations: int = 0
 
     @property
     def closed(self) -> bool:
@@ -103,6 +105,7 @@ def standing(home: Path | None, now: dt.datetime) -> Standing:
         free_bytes=free,
         attention=(*_attention(files, holder, book, free), *_asked(stand, running=holder is not None)),
         **_armed(settings, events, now),
+        confirmations=len(waiting(events).open(now)),
     )
 
 
@@ -147,8 +150,7 @@ def document(found: Standing) -> dict[str, Any]:
         "simulated": run.get("simulated"),
         "state": found.state,
         "causes": list(found.causes),
-        "armed_until": None if found.armed_until is None else found.armed_until.isoformat(),
-        "not_armed": found.unarmed,
+        **_awaited(found),
         "requests": _requests(found.seen),
         "session": None if book is None or not book.session else book.session["date"],
         "in_session": book is not None and book.in_session,
@@ -180,6 +182,15 @@ def _armed(settings: Settings, events: Sequence[Event], now: dt.datetime) -> _Ar
     words = arming.objection(arming.terms, sessions(calendar, now, 1)[0])
     until = None if words or arming.armed is None else arming.armed.sessions[-1]
     return _Armed(live=True, armed_until=until, unarmed=words)
+
+
+def _awaited(found: Standing) -> dict[str, Any]:
+    """What waits for a person: entries to be confirmed, and live trading to be armed."""
+    return {
+        "confirmations": found.confirmations,
+        "armed_until": None if found.armed_until is None else found.armed_until.isoformat(),
+        "not_armed": found.unarmed,
+    }
 
 
 def _told(events: Sequence[Event]) -> tuple[Book, dict[str, int]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from tbot_core.cli.options import emit, home_option, json_option
-from tbot_core.figures import money, percent, price, quantity
+from tbot_core.figures import money, percent, plural, price, quantity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -51,6 +51,8 @@ def lines(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
         yield f"{'armed':10} to the end of the session of {shown['armed_until']}"
     elif shown["not_armed"]:
         yield f"{'armed':10} no: {shown['not_armed']}; `tbot arm` does it"
+    if shown["confirmations"]:
+        yield f"{'confirm':10} {plural(shown['confirmations'], 'entry', 'entries')} to be confirmed: `tbot confirm`"
     if shown["causes"]:
         yield f"{'state':10} {shown['state']}: {', '.join(shown['causes'])}"
     yield from _when(shown, now)

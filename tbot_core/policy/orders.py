@@ -76,14 +76,12 @@ class Entries:
         boolean(),
         default="false",
         doc="Whether entries wait for a person; in replay and backtest they count as approved at once.",
-        acted_on=False,
     )
     confirmation_timeout: float = setting(
         "CONFIRMATION_TIMEOUT",
         duration(least="5s", most="30m"),
         default="60s",
         doc="Time after which an entry that nobody confirmed expires.",
-        acted_on=False,
     )
 
 

@@ -13,6 +13,7 @@ from tbot_core.actions import Cancel
 from tbot_core.conditions import Conditions, recall
 from tbot_core.execution import Minutes
 from tbot_core.model import RiskState
+from tbot_core.runner.confirming import VERBS
 from tbot_core.runner.pacing import Stopped
 from tbot_core.runner.requests import CARRIED_OUT, Requests, request_of
 from tbot_core.states import Cause
@@ -52,17 +53,18 @@ class Asked:
         self._retracted: set[str] = set()
         states = recall(event for event in events if event.seq <= after)
         self.conditions = Conditions(session.execution.recorder, self._impose, states)
-        self._requests = Requests(session.execution.recorder, self.conditions, session.flatten, events)
+        further = dict.fromkeys(VERBS, session.confirming.obey)
+        self._requests = Requests(session.execution.recorder, self.conditions, session.flatten, events, further)
 
     async def repeat(self) -> None:
         """Ask again for what was asked in the minute at hand before the session was interrupted."""
         seq = 0
         for event in self._again.pop(self._minute, ()):
             if event.seq != seq + 1:  # something was done in between
-                await self._retract()
+                await self._act()
             self._ask(event)
             seq = event.seq
-        await self._retract()
+        await self._act()
 
     async def look(self) -> None:
         """Obey what is asked now; raises Stopped when a stop has been carried out."""
@@ -72,7 +74,7 @@ class Asked:
             self._kill.clear()
             self.conditions.begin(Cause.KILL_SIGNAL)
         self._requests.look(self._folder)
-        await self._retract()
+        await self._act()
         if self._requests.stopping and (self._session.desk.custody.idle or self._requests.keep):
             self._requests.carried_out()
             raise Stopped
@@ -107,6 +109,11 @@ class Asked:
             self.conditions.begin(cause, words)
             if cause is Cause.STOP_SIGNAL:
                 self._session.flatten()
+
+    async def _act(self) -> None:
+        """Do what follows from what was asked."""
+        await self._retract()
+        await self._session.answer()
 
     async def _retract(self) -> None:
         """Take entries back that wait at the venue as soon as none may be sent, each once."""

@@ -17,11 +17,11 @@ from tbot_core import control, records
 from tbot_core.account import jumped
 from tbot_core.actions import Cancel
 from tbot_core.conditions import Conditions, recall
-from tbot_core.control import Verb
 from tbot_core.errors import AccessError, BrokerError
 from tbot_core.execution import Minutes
 from tbot_core.exits import STOPS
 from tbot_core.model import Leg, OrderState, RiskState, dollars_of
+from tbot_core.runner.confirming import VERBS
 from tbot_core.runner.recalling import Recall, failures
 from tbot_core.runner.requests import Obey, Requests
 from tbot_core.runner.safety import Live, Safety
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from tbot_core.bars import Minute
     from tbot_core.contracts import FeedSession
+    from tbot_core.control import Verb
     from tbot_core.decide import Entrant
     from tbot_core.journal import Event
     from tbot_core.model import Order
@@ -174,7 +175,7 @@ class MarketSession:
         found.take(self._past)
         found.settle()
         self.tender.foreign = found.foreign
-        self.run.decided = found.decided
+        self.run.decided = found.decided | self.run.confirming.recall(self._past, rows)
         self._trading.bounds.restore(failures(self._past))
 
     async def _reconcile(self) -> None:
@@ -220,7 +221,8 @@ class MarketSession:
 
     def _further(self) -> dict[Verb, Obey]:
         """What else can be asked of this session, and who obeys it."""
-        return {} if self._safety is None else {Verb.ARM: self._safety.arm, Verb.DISARM: self._safety.disarm}
+        answers: dict[Verb, Obey] = dict.fromkeys(VERBS, self.run.confirming.obey)
+        return answers if self._safety is None else answers | self._safety.verbs
 
     async def _minutes(self) -> None:
         """The session's minutes in their order; what comes late, twice or not at all is dropped or left empty."""
@@ -286,6 +288,7 @@ class MarketSession:
                 self.run.flatten()
         if self.conditions.state >= RiskState.EXIT_ONLY > before:
             await self._withdraw(list(self.run.desk.standing.working))
+        await self.run.answer()
         self._turning.pause(self._trading.clock.monotonic())
 
     def _heed_stall(self) -> None:

@@ -165,4 +165,5 @@ def proposal_of(payload: Mapping[str, Any], row: int) -> Proposal:
         reason=Reason[payload["reason"]],
         stop=stop,
         target=target,
+        confirmed=payload.get("confirmed"),
     )

@@ -10,6 +10,7 @@ import attrs
 from tbot_core import records
 from tbot_core.arming import MOST_RESTARTS, Armed, Terms, armed_payload, recall, sessions
 from tbot_core.calendar import ExchangeCalendar
+from tbot_core.control import Verb
 from tbot_core.plugins import lock
 from tbot_core.projection import Said
 from tbot_core.reconcile import Verdict
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from tbot_core.control import Request
     from tbot_core.recorder import Recorder
     from tbot_core.risk import Standing
+    from tbot_core.runner.requests import Obey
 
 UNMATCHED: Final = "it was restarted, and what the account holds is not found matched yet"
 
@@ -59,6 +61,11 @@ class Safety:
         self._arming = recall(live.events)
         self._unmatched = False
         self._latched = False
+
+    @property
+    def verbs(self) -> dict[Verb, Obey]:
+        """What can be asked of it, and who obeys."""
+        return {Verb.ARM: self.arm, Verb.DISARM: self.disarm}
 
     def open(self, *, restarted: bool) -> None:
         """Before the session is traded: what was armed holds on, after a restart once the account is found matched."""

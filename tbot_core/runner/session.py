@@ -11,7 +11,7 @@ from tbot_core import rebalance, records
 from tbot_core.bars import Market, Tape
 from tbot_core.clock import Clock
 from tbot_core.contracts import FeedSession, RiskCheck, SimulatedVenue
-from tbot_core.decide import Entrant, Judged, Proposal, Rules, Scan, propose, screen
+from tbot_core.decide import Entrant, Judged, Proposal, Rules, Scan, propose, renew, screen
 from tbot_core.desk import Desk
 from tbot_core.execution import Execution, Minutes, Venue
 from tbot_core.journal import Entry, Journal
@@ -21,6 +21,7 @@ from tbot_core.orders import Naming
 from tbot_core.plugins.bounds import Bounds, Lost, Sitting
 from tbot_core.reasons import BY_CODE, Reason
 from tbot_core.recorder import Recorder
+from tbot_core.runner.confirming import Confirming
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -74,6 +75,7 @@ class SessionRun:
         self.tape = Tape(source.symbols, self.session.minutes)
         self.desk = Desk(trading.rules, self.session, equity_atoms, trading.naming.client_order_id, trading.checks)
         self.execution = Execution(trading.recorder, trading.venue, self.desk)
+        self.confirming = Confirming(trading.rules.entries, self.desk, self.execution.recorder)
         self.triggers: dict[str, int] = {entrant.name: 0 for entrant in entrants}
         self._trading = trading
         self.late = late
@@ -105,10 +107,13 @@ class SessionRun:
         bars = self.tape.bars
         self.desk.custody.stopping = self._flattening
         await self.execution.settle()
+        await self.answer()
         changes = self.desk.mark(bars, minute)
         actions = self.desk.custody.manage(bars, minute)
-        decisions = self.desk.decide(self._proposals(bars, minute, late=late))
+        asked, proposals = self.confirming.hold(self._proposals(bars, minute, late=late))
+        decisions = self.desk.decide(proposals)
         await self.execution.carry_out(Minutes(changes=changes, actions=actions, decisions=decisions))
+        self.confirming.ask(asked)
         self._weigh_cash(minute)
         for entrant in self.entrants:
             if minute == entrant.window.entry_end - 1:
@@ -134,6 +139,12 @@ class SessionRun:
         """Whether flattening was asked for."""
         return self._flattening
 
+    async def answer(self) -> None:
+        """Decide the entries that a person has confirmed or rejected, and those that nobody did in time."""
+        decisions = self.confirming.due(self._renewed)
+        if decisions:
+            await self.execution.carry_out(Minutes(decisions=decisions))
+
     async def pass_over(self, minute: int) -> None:
         """Write down the signals of a minute that closed while nobody watched; nothing is done on its bars."""
         decisions = self.desk.decide(self._proposals(self.tape.bars, minute, late=True))
@@ -142,6 +153,13 @@ class SessionRun:
     def candidates(self, entrant: Entrant) -> int:
         """How many symbols a strategy may enter today."""
         return int((self._screened[entrant.name].reasons == Reason.ALLOWED).sum())
+
+    def _renewed(self, proposal: Proposal) -> Proposal | None:
+        """A confirmed proposal at the price of now; None while its own minute is not known again after a restart."""
+        if self.tape.closed <= proposal.signal.minute:
+            return None
+        entrant = next(one for one in self.entrants if one.name == proposal.signal.strategy)
+        return renew(entrant, self._trading.rules, proposal, Market(bars=self.tape.bars, day=self.source.day))
 
     def _proposals(self, bars: Bars, minute: int, *, late: bool) -> list[Proposal]:
         late = late or minute in self.late
@@ -218,6 +236,8 @@ class SessionRun:
         if isinstance(venue, SimulatedVenue):
             venue.close_session()
         await self.execution.settle()
+        if waiting := self.confirming.close():
+            await self.execution.carry_out(Minutes(decisions=waiting))
         payload = {
             "date": self.session.date.isoformat(),
             "equity": str(dollars_of(portfolio.equity_atoms)),

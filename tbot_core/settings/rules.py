@@ -67,7 +67,6 @@ def findings(draft: Draft) -> tuple[Finding, ...]:
     rules = (
         _version,
         _environment,
-        _confirmation,
         _budget,
         _strategies,
         _windows,
@@ -95,12 +94,6 @@ def _version(draft: Draft) -> Iterator[Finding]:
 def _environment(draft: Draft) -> Iterator[Finding]:
     if draft.mode == "live" and draft.groups["deployment"].environment == "development":
         yield draft.say("fail", "ENVIRONMENT=development refuses live trading.", "ENVIRONMENT")
-
-
-def _confirmation(draft: Draft) -> Iterator[Finding]:
-    if draft.mode in {"paper", "live"} and draft.groups["entries"].trade_confirmation_required:
-        sentence = "TRADE_CONFIRMATION_REQUIRED=true: this version asks nobody before it enters: write false."
-        yield draft.say("fail", sentence, "TRADE_CONFIRMATION_REQUIRED")
 
 
 def _budget(draft: Draft) -> Iterator[Finding]:

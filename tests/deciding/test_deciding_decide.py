@@ -11,14 +11,14 @@ import pytest
 
 from tbot_core.bars import Bars, Day, Market
 from tbot_core.contracts import Check
-from tbot_core.decide import Entrant, Scan, judge, propose, screen
+from tbot_core.decide import Entrant, Scan, judge, propose, renew, screen
 from tbot_core.errors import PluginError
 from tbot_core.model import Side
 from tbot_core.policy import Frame
 from tbot_core.reasons import BY_CODE, Reason
 from tbot_core.signals import Exits, Signals
 from tbot_core.testing.sessions import NAMES, Draft, day
-from tbot_core.testing.trades import DAY, NONE, rules
+from tbot_core.testing.trades import DAY, NONE, proposal, rules
 from tbot_core.window import Window
 
 if TYPE_CHECKING:
@@ -335,3 +335,52 @@ def test_stop_atr_protects_signals_without_a_stop(atr: float, side: int, stop: f
     assert found.stop == pytest.approx(expected, nan_ok=True)
     off = proposed(rows, Draft("A"), rules(), atr=atr, previous_close=100.0)[0]
     assert off.stop == pytest.approx(stop, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("side", "close", "stop", "target", "reason"),
+    [
+        (1, 101.0, 98.0, NONE, Reason.ALLOWED),
+        (1, 98.0, 98.0, NONE, Reason.CONFIRMED_TOO_LATE),
+        (1, 104.0, 98.0, 104.0, Reason.CONFIRMED_TOO_LATE),
+        (1, 103.99, NONE, 104.0, Reason.ALLOWED),
+        (-1, 99.0, 102.0, 96.0, Reason.ALLOWED),
+        (-1, 102.5, 102.0, NONE, Reason.CONFIRMED_TOO_LATE),
+    ],
+)
+def test_a_confirmed_proposal_takes_the_price_of_now(
+    side: int, close: float, stop: float, target: float, reason: Reason
+) -> None:
+    """Its levels stay; beyond one of them it is too late. It is decided in the latest closed minute."""
+    draft = Draft("AAA", minutes=31).bar(29, close).gap(30, 31)
+    old = proposal(side=Side(side), stop=stop, target=target, reason=Reason.FILTER_DENIED)
+    market = Market(bars=draft.bars(), day=day(1, previous_close=100.0))
+    found = renew(entrant(), rules(), old, market)
+    assert found is not None
+    assert (found.price, found.reason) == (close, reason)
+    assert np.isnan(found.stop) if np.isnan(stop) else found.stop == stop
+    assert (found.minute, found.signal, old.minute) == (30, old.signal, 25)
+
+
+def test_a_confirmed_proposal_is_judged_by_the_filters_again() -> None:
+    """At the price of now: what the filter would deny as a signal it denies, and says what it compared."""
+
+    @attrs.frozen(kw_only=True, eq=False)
+    class Capped(Fixed):
+        """A filter that looks at the signal's price."""
+
+        def judge(self, signals: Signals, market: Market, frame: Frame) -> Sequence[Check]:  # noqa: ARG002
+            """No more than 101 dollars."""
+            return (check(signals.price, high=101.0),)
+
+    market = Market(bars=Draft("AAA", minutes=27).bar(26, 101.5).bars(), day=day(1))
+    found = renew(entrant(), rules(filters={"one": Capped()}), proposal(), market)
+    assert found is not None
+    assert found.reason is not Reason.ALLOWED
+    assert [finding.value for finding in found.findings] == [101.5]
+
+
+def test_without_a_price_nothing_is_judged_anew() -> None:
+    """The symbol has no bar yet after a restart."""
+    market = Market(bars=Draft("AAA", minutes=5).gap(0, 5).bars(), day=day(1))
+    assert renew(entrant(), rules(), proposal(), market) is None

@@ -125,12 +125,3 @@ def test_a_refused_value_does_not_make_a_second_fault_of_a_rule(tmp_path: Path) 
     """A rule about a value that could not be read is silent: one mistake is one line."""
     messages = found(tmp_path, "WEIGHTS=x\nMAX_TRADES=9\nMIN_PRICE=abc\nMAX_PRICE=1")
     assert [message.split(":")[1] for _, message in messages] == ["2", "4"]
-
-
-@pytest.mark.parametrize(("mode", "refused"), [("paper", True), ("live", True), ("replay", False), ("demo", False)])
-def test_a_confirmation_that_nobody_asks_for_refuses_the_market(tmp_path: Path, mode: Mode, refused: bool) -> None:
-    """Entries that must wait for a person are not sent without one; a simulation counts them as approved."""
-    said = [
-        sentence for level, sentence in found(tmp_path, "TRADE_CONFIRMATION_REQUIRED=true", mode) if level == "fail"
-    ]
-    assert any("TRADE_CONFIRMATION_REQUIRED=true: this version asks nobody" in sentence for sentence in said) is refused

@@ -1,0 +1,119 @@
+"""`tbot confirm`: what waits, which answers are refused, and what came of one."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+from tbot_core import cli, control, records
+from tbot_core.actions import Decision
+from tbot_core.cli.confirm import Outcome
+from tbot_core.cli.requests import Answer
+from tbot_core.cli.run import furnish
+from tbot_core.clock import SystemClock
+from tbot_core.confirming import asked_payload
+from tbot_core.control import Verb
+from tbot_core.journal import Entry, open_journal
+from tbot_core.reasons import Reason
+from tbot_core.testing.trades import order, proposal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MINUTE = dt.timedelta(minutes=1)
+
+
+def asked(name: str, symbol: str, expires: dt.datetime) -> records.Payload:
+    """A question."""
+    decision = Decision(proposal=proposal(symbol), reason=Reason.ALLOWED, order=order(symbol=symbol))
+    return asked_payload(name, decision, expires)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """An instance whose journal holds an entry that waits, one that was decided, and one that has expired."""
+    furnish(tmp_path)
+    now = SystemClock().now()
+    decided = records.decision_payload(Decision(proposal=proposal("BBB"), reason=Reason.HALTED))
+    told = [
+        (records.CONFIRMATION_ASKED, asked("aaaa", "AAA", now + 30 * MINUTE)),
+        (records.CONFIRMATION_ASKED, asked("bbbb", "BBB", now + 30 * MINUTE)),
+        (records.CONFIRMATION_ASKED, asked("cccc", "CCC", now - MINUTE)),
+        (records.DECISION, decided),
+    ]
+    (tmp_path / "data").mkdir()
+    with closing(open_journal(tmp_path / "data" / "tbot.sqlite")) as journal:
+        journal.append([Entry(kind=kind, payload=payload, time=now) for kind, payload in told])
+    return tmp_path
+
+
+def test_what_waits_is_listed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By its id, for a person and for machines; `tbot status` counts it."""
+    assert cli.invoke(["confirm", "--home", str(home)]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("aaaa     open long 100 AAA at about 100.00, until ")
+    assert cli.invoke(["confirm", "--home", str(home), "--json"]) == 0
+    assert [one["id"] for one in json.loads(capsys.readouterr().out)["waiting"]] == ["aaaa"]
+    cli.invoke(["status", "--home", str(home)])
+    assert "1 entry to be confirmed: `tbot confirm`" in capsys.readouterr().out
+
+
+def test_where_nothing_waits_that_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where nothing has run yet; without an instance it is refused."""
+    assert cli.invoke(["confirm", "--home", str(tmp_path)]) == 3
+    furnish(tmp_path)
+    assert cli.invoke(["confirm", "--home", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "No entry waits for a person.\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "code"),
+    [
+        (["zzzz"], "No entry of this session was asked for as zzzz.", 2),
+        (["--reject"], "--reject needs the ID of an entry.", 2),
+        (["bbbb"], "The entry bbbb has been decided: open long 100 BBB at about 100.00, HALTED.", 5),
+        (["cccc"], "The entry cccc expired at", 5),
+    ],
+)
+def test_what_does_not_wait_is_refused(
+    home: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str, code: int
+) -> None:
+    """An unknown id is wrong usage; what is over is refused, and no request is left behind."""
+    assert cli.invoke(["confirm", *words, "--home", str(home)]) == code
+    assert said in capsys.readouterr().err
+    assert control.look(home / "control").requests == ()
+
+
+def test_an_answer_without_a_bot_says_that_nobody_takes_it(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It lies there with its id; a bot that starts in time obeys it."""
+    assert cli.invoke(["confirm", "aaaa", "--reject", "--home", str(home)]) == 1
+    assert "No bot runs here" in capsys.readouterr().out
+    (request,) = control.look(home / "control").requests
+    assert (request.verb, request.arguments) == (Verb.REJECT, {"id": "aaaa"})
+
+
+TAKEN = Answer(verb=Verb.CONFIRM, process=7, taken=True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason", "words", "code"),
+    [
+        (TAKEN, "ALLOWED", "Confirmed, checked again and sent: open long 100 AAA at about 100.00.", 0),
+        (TAKEN, "MAX_TRADES", "Not sent: open long 100 AAA at about 100.00. MAX_TRADES: ", 5),
+        (TAKEN, None, "The answer is taken, and not decided yet: ", 1),
+        (attrs.evolve(TAKEN, taken=False), None, "has not taken the request", 1),
+        (attrs.evolve(TAKEN, verb=Verb.REJECT), "CONFIRMATION_REJECTED", "Rejected: open long 100 AAA", 0),
+        (attrs.evolve(TAKEN, verb=Verb.REJECT), "ALLOWED", "Confirmed, checked again and sent:", 5),
+    ],
+)
+def test_what_came_of_an_answer_is_said(answer: Answer, reason: str | None, words: str, code: int) -> None:
+    """By the journal's decision, whoever was first."""
+    decision: dict[str, Any] | None = None if reason is None else {"reason": reason}
+    outcome = Outcome(answer=answer, asked=asked("aaaa", "AAA", SystemClock().now()), decision=decision)
+    assert words in outcome.sentence
+    assert outcome.code == code
