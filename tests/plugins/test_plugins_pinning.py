@@ -17,6 +17,8 @@ from tbot_core.cli import invoke
 from tbot_core.clock import SystemClock
 from tbot_core.errors import PluginError, TbotError
 from tbot_core.plugins import lock, records
+from tbot_core.plugins.failure import PluginFailure
+from tbot_core.plugins.recording import record_failure
 from tbot_core.seams import environ, spawn
 
 if TYPE_CHECKING:
@@ -247,6 +249,38 @@ def test_the_list_shows_strangers_in_red_on_a_terminal(
     monkeypatch.setattr(sys, "stdout", terminal)
     assert run(home, "list") == 0
     assert "\x1b[31m\x1b[1mUNLISTED" in terminal.getvalue()
+
+
+def test_f91_failures_in_runs_are_counted_and_shown_with_where_a_plugin_runs(
+    plant: Callable[..., Entry], home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A call that failed is counted and remembered; the sheet says in whose process it failed."""
+    entry, data = plant("sound"), home / "data"
+    record_failure(data, entry, PluginFailure.said(entry, "run", "too early"), SystemClock().now())
+    assert run(home, "list", "--probe") == 0
+    assert row(capsys, home, "sound")["failures"] == 0
+    for _ in range(2):
+        record_failure(data, entry, PluginFailure.said(entry, "run", "scan: it hangs"), SystemClock().now())
+    facts = row(capsys, home, "sound")
+    assert (facts["failures"], facts["isolation"], facts["state"]) == (2, "in process", "active")
+    assert facts["last_crash"].endswith("Z: it failed in a run: scan: it hangs")
+    assert run(home, "list", "--probe") == 0
+    assert row(capsys, home, "sound")["failures"] == 2
+    monkeypatch.setenv("TBOT_PLUGINS_ISOLATE", "sound")
+    assert run(home, "info", "sound") == 0
+    said = capsys.readouterr().out
+    assert "runs          in a worker process of its own" in said
+    assert "failures      2 in runs; last 20" in said
+
+
+def test_a_failure_that_cannot_be_recorded_ends_nothing(plant: Callable[..., Entry], home: Path) -> None:
+    """The run goes on; what was recorded before is as it was."""
+    entry = plant("sound")
+    assert run(home, "list", "--probe") == 0
+    before = (home / "data" / "plugins.json").read_bytes()
+    failure = PluginFailure.said(entry, "run", "scan: it hangs")
+    record_failure(home / "data" / "plugins.json", entry, failure, SystemClock().now())
+    assert (home / "data" / "plugins.json").read_bytes() == before
 
 
 def test_the_last_crash_stays_known(
