@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping
+    from collections.abc import Callable, Hashable, Iterable, Mapping
 
 Array: TypeAlias = npt.NDArray[np.float64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
@@ -238,6 +238,22 @@ class Tape:
         self._fields["vwap_so_far"][now] = _ratio(dollars, shares)
         self._fields["volume_so_far"][now] = shares
         self.closed = now + 1
+
+    def amend(self, late: Iterable[tuple[int, int, Array]]) -> None:
+        """Put bars where none was: each (minute, row, open, high, low, close, volume and vwap).
+
+        Running columns and features are worked out anew; views that were given away keep what they say.
+        """
+        fields = {name: column.copy() for name, column in self._fields.items()}
+        for minute, row, values in late:
+            for name, value in zip((*FIELDS, "vwap"), values, strict=True):
+                fields[name][minute, row] = value
+        known = {name: fields[name][: self.closed] for name in (*FIELDS, "vwap")}
+        for running, run in _RUNNING.items():
+            fields[f"{running}_so_far"][: self.closed] = run(known, self.closed)
+        dollars = np.add.accumulate(_dollars(known, slice(None)), axis=0)
+        self._sums = np.array((dollars[-1], fields["volume_so_far"][self.closed - 1]))
+        self._fields, self._memo = fields, {}
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -36,12 +36,12 @@ _ENDINGS = frozenset({"expired", "cancelled", "rejected"})
 class Custody:
     """What is held and worked in one session, and what becomes of it. `name` makes client order ids.
 
-    While `stopping` is set what is held is closed.
+    While `stopping` is set what is held is closed. What is `halted` keeps its stops, and its exits wait.
     """
 
     def __init__(self, rules: Rules, session: Session, standing: Standing, name: drafts.Name) -> None:
         self.session = session
-        self.stopping = False
+        self.stopping, self.halted = False, frozenset[str]()
         self._rules = rules
         self._standing = standing
         self._portfolio = standing.portfolio
@@ -196,7 +196,7 @@ class Custody:
             actions += [Cancel(client_order_id=one) for one in self._standing.working if one not in self._lost]
         for symbol in sorted(self._held):
             held = self._held[symbol]
-            if held.exit is None:
+            if held.exit is None and symbol not in self.halted:
                 actions += self._manage_one(held, bars, minute)
         if not barred and rebalance.checks(self._rules.rebalance, minute):
             closes = bars.field("close")[minute]
@@ -216,7 +216,7 @@ class Custody:
         self._at_once = []
         for symbol in sorted(self._held):
             held = self._held[symbol]
-            if held.due and not self._in_the_way(held):
+            if held.due and symbol not in self.halted and not self._in_the_way(held):
                 actions.append(self._exit(held))
             elif held.keep is not None and held.leaving is None:
                 actions += self._trim(held)

@@ -94,6 +94,7 @@ class Proposal:
     """A signal with its verdict so far; `reason` is ALLOWED or what a filter or the short rule said.
 
     `confirmed`: the latest closed minute when a person confirmed it, and it was judged anew.
+    `price` is the signal bar's close; `reference` the far side of a fresh quote, None where the source has no quotes.
     """
 
     signal: SignalId
@@ -108,11 +109,17 @@ class Proposal:
     reason: Reason
     findings: tuple[Finding, ...] = ()
     confirmed: int | None = None
+    reference: float | None = None
 
     @property
     def minute(self) -> int:
         """The minute in which it is decided: the signal's own, or that in which it was confirmed."""
         return self.signal.minute if self.confirmed is None else self.confirmed
+
+    @property
+    def bought_at(self) -> float:
+        """The price that an entry is sized and limited by."""
+        return self.price if self.reference is None else self.reference
 
     @property
     def order(self) -> tuple[int, float, int, str]:

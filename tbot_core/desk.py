@@ -18,7 +18,7 @@ from tbot_core.custody import Custody
 from tbot_core.model import Order, RiskState, ticks_of
 from tbot_core.portfolio import Portfolio
 from tbot_core.reasons import Reason
-from tbot_core.risk import Gate, Limits, Refusal, RiskChange, Standing, Working, objection, review
+from tbot_core.risk import Gate, Limits, Refusal, RiskChange, Standing, Working, breached, objection, review
 from tbot_core.sizing import Planned, Sizer, share
 
 if TYPE_CHECKING:
@@ -81,12 +81,27 @@ class Desk:
 
     def recall(self, order: Order, proposal: Proposal) -> None:
         """Take in an entry that was written down before a restart, with the proposal it came from."""
-        planned = self._sizer.planned(order, ticks_of(proposal.price), proposal.side)
+        planned = self._sizer.planned(order, ticks_of(proposal.bought_at), proposal.side)
         self._write_down(order, proposal, planned, self._plan(proposal))
 
-    def mark(self, bars: Bars, minute: int) -> list[RiskChange]:
-        """Value positions at the minute's closes, else at the last known, and compare losses with their limits."""
+    def mark(self, bars: Bars, minute: int, *, judged: bool = True) -> list[RiskChange]:
+        """Value positions at the minute's closes, else at the last known, and compare losses with their limits.
+
+        Where somebody else compares them, between minutes too, they are not `judged` here.
+        """
         self.custody.mark(bars, minute)
+        if judged:
+            return self.review()
+        told, self.standing.told = self.standing.told, []
+        return told
+
+    @property
+    def breached(self) -> bool:
+        """Whether the marks are beyond a loss limit that is not latched yet."""
+        return breached(self.standing, self._limits[False])
+
+    def review(self) -> list[RiskChange]:
+        """Compare losses at the marks with their limits."""
         return review(self.standing, self._limits[False])
 
     def decide(self, proposals: Sequence[Proposal]) -> list[Decision]:
@@ -113,7 +128,8 @@ class Desk:
         refusal = self._before_sizing(signal)
         if refusal is not None:
             return _denied(proposal, refusal), None
-        planned = self._sizer.plan(ticks_of(proposal.price), proposal.side, self._budget(signal.strategy))
+        planned = self._sizer.plan(ticks_of(proposal.bought_at), proposal.side, self._budget(signal.strategy))
+        planned = attrs.evolve(planned, last=ticks_of(proposal.price))
         refusal = self._gate.after_sizing(self.standing, limits, signal, proposal.side, planned)
         if refusal is not None:
             return _denied(proposal, refusal), None

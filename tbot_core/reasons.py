@@ -62,6 +62,11 @@ class Reason(IntEnum):
     CONFIRMATION_EXPIRED = 46, "Nobody confirmed the entry within CONFIRMATION_TIMEOUT."
     CONFIRMATION_REJECTED = 47, "A person rejected the entry."
     CONFIRMED_TOO_LATE = 48, "When the entry was confirmed, the price lay beyond the signal's stop or target."
+    DATA_STALE = 49, "Neither a bar nor a quote of the symbol came for three minutes, while the feed lives."
+    SYMBOL_HALTED = 50, "The symbol is halted, or two full bars since its resumption are not there yet."
+    MARKET_HALTED = 51, "The whole market is halted, or reopened less than five minutes ago."
+    ANALYSIS_INCOMPLETE = 52, "A minute of the window's analysis was lost by the feed, and back-fill left it open."
+    MARK_STALE = 53, "The price of a held position is older than two minutes; nothing is entered meanwhile."
 
     QUANTITY_TOO_SMALL = 60, "The budget buys less than the smallest quantity."
     NO_WEIGHT = 61, "WEIGHTS gives this order of the window no budget."

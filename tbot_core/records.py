@@ -61,6 +61,8 @@ LIVE_TERMS = "live_terms"
 ARMED = "armed"
 ARMING_KEPT = "arming_kept"
 DISARMED = "disarmed"
+FEED_GAP = "feed_gap"
+HALT = "halt"
 
 Payload = dict[str, Any]
 
@@ -217,6 +219,7 @@ def decision_payload(decision: Decision) -> Payload:
         "stop": _number(proposal.stop),
         "target": _number(proposal.target),
         "exits": attrs.asdict(proposal.exits),
+        **({} if proposal.reference is None else {"reference": proposal.reference}),
         "reason": decision.reason.name,
         "value": None if decision.value is None else str(decision.value),
         "limit": None if decision.limit is None else str(decision.limit),

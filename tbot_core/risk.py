@@ -281,8 +281,9 @@ class Gate:
         """Worst cases of the planned entry: by itself, with its symbol, its index, and everything else."""
         if not planned.units:
             return Refusal(reason=Reason.QUANTITY_TOO_SMALL)
-        if abs(planned.worst - planned.reference) > planned.reference * limits.price_band:
-            away = Decimal(abs(planned.worst - planned.reference)) / max(1, planned.reference)
+        last = planned.reference if planned.last is None else planned.last
+        if abs(planned.worst - last) > last * limits.price_band:
+            away = Decimal(abs(planned.worst - last)) / max(1, last)
             return Refusal(reason=Reason.PRICE_BAND, value=round(away, 6), limit=limits.price_band)
         if side is Side.SHORT and not standing.funds.margin:
             return Refusal(reason=Reason.CASH_LONG_ONLY)
@@ -343,6 +344,15 @@ def objection(checks: Sequence[tuple[str, RiskCheck]], order: Order) -> Refusal 
         if words is not None:
             return Refusal(reason=Reason.RISK_CHECK_DENIED, words=f"{name}: {words}")
     return None
+
+
+def breached(standing: Standing, limits: Limits) -> bool:
+    """Whether the marks are beyond a loss limit, or half of the daily one, that is not latched yet."""
+    pnl = standing.portfolio.pnl_atoms
+    daily = not standing.daily_loss and pnl <= -limits.daily_loss
+    half = standing.state is RiskState.NORMAL and 2 * pnl <= -limits.daily_loss
+    open_windows = standing.sent.keys() - standing.window_loss
+    return daily or half or any(window_pnl(standing.portfolio, one) <= -limits.window_loss for one in open_windows)
 
 
 def review(standing: Standing, limits: Limits) -> list[RiskChange]:

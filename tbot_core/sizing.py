@@ -20,13 +20,15 @@ class Planned:
     """An entry before the gate: its units, and the worst price in ticks that it is judged at.
 
     That of a limit order is its limit. A market order has none: it is judged at the far edge of PRICE_BAND_PCT, beyond
-    which no limit may lie, whichever way it goes, since a short that is sold higher is exposed to more.
+    which no limit may lie, whichever way it goes, since a short that is sold higher is exposed to more. `last` is the
+    price of the last trade, None where the reference is that.
     """
 
     type: OrderType
     worst: int
     units: int
     reference: int
+    last: int | None = None
 
     @property
     def limit(self) -> int | None:

@@ -55,6 +55,7 @@ class Cause(StrEnum):
     FEEDS_STALE = "every feed is stale"
     CLOCK_JUMP = "the clock jumped"
     STALLED = "the loop stood still"
+    CLOCK_SKEW = "the clock differs from the broker's"
     DISK_LOW = "the disk is nearly full"
     JOURNAL = "the journal or the audit log lost something"
     REJECTS = "MAX_REJECTS_IN_ROW"
@@ -92,6 +93,7 @@ KINDS: Final = {
     Cause.FEEDS_STALE: _DOUBT,
     Cause.CLOCK_JUMP: _DOUBT,
     Cause.STALLED: _DOUBT,
+    Cause.CLOCK_SKEW: _DOUBT,
     Cause.DISK_LOW: _DOUBT,
     Cause.JOURNAL: _DOUBT,
     Cause.REJECTS: _DOUBT,

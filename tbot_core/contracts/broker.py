@@ -190,6 +190,15 @@ class KeepsHours(Protocol):
 
 
 @runtime_checkable
+class TellsTime(Protocol):
+    """A broker whose answers carry its own time, as HTTP's header Date does."""
+
+    @property
+    def ahead_s(self) -> Sequence[float]:
+        """How far this machine's clock was ahead at each of the latest answers, seconds, the newest last."""
+
+
+@runtime_checkable
 class SimulatedVenue(Protocol):
     """A broker without a market of its own: it fills from the bars that it is shown."""
 

@@ -1,17 +1,17 @@
-"""Feeds: the bars of stored, simulated or running sessions."""
+"""Feeds: the bars of stored, simulated or running sessions, and what a running market says as it says it."""
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
 import attrs
 
 from tbot_core.calendar import ExchangeCalendar
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from tbot_core.bars import Day, Minute
     from tbot_core.calendar import Session
@@ -66,6 +66,97 @@ class FeedSession(Protocol):
 
     def minutes(self) -> AsyncIterator[Minute]:
         """Every minute of the session in order, also those without a bar."""
+
+
+@attrs.frozen(kw_only=True)
+class Bar:
+    """A one-minute bar of one symbol as it came: `start` is its minute; `vwap` is None where the feed has none."""
+
+    symbol: str
+    start: datetime
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    vwap: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Quote:
+    """The best bid and ask of a symbol, in dollars; `time` is when they became so, as the feed says."""
+
+    symbol: str
+    bid: float
+    ask: float
+    time: datetime
+
+
+@attrs.frozen(kw_only=True)
+class Status:
+    """Whether a symbol is halted; an empty `symbol` is the whole market, with the level of its halt, 1 to 3."""
+
+    symbol: str
+    halted: bool
+    level: int = 0
+    words: str = ""
+
+
+@attrs.frozen
+class Heartbeat:
+    """Any other message: the connection is alive."""
+
+
+News: TypeAlias = Bar | Quote | Status | Heartbeat
+"""What a live feed may say."""
+
+
+@attrs.frozen(kw_only=True)
+class FeedQuality:
+    """What a live feed declares of itself.
+
+    `subscriptions`: how many symbols may be subscribed, 0 = no limit. `history_delay_s`: how old a bar must be before
+    `history` has it. `halts`: whether it tells them; where it does not, silence of a symbol is taken for one.
+    """
+
+    coverage: Literal["consolidated", "single_venue", "delayed"]
+    subscriptions: int = 0
+    history_delay_s: float = 0.0
+    quotes: bool = False
+    halts: bool = False
+
+
+@runtime_checkable
+class LiveSession(Protocol):
+    """One session of a running market, for the core to make minutes of.
+
+    It keeps no clock, no order and no memory: what comes late, twice, revised or not at all is the core's to notice.
+    """
+
+    @property
+    def session(self) -> Session:
+        """The exchange day."""
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The symbols that are subscribed, sorted."""
+
+    @property
+    def day(self) -> Day:
+        """What is known before the bell."""
+
+    @property
+    def quality(self) -> FeedQuality:
+        """What it declares of itself."""
+
+    def news(self) -> AsyncIterator[News]:
+        """Connect, and say whatever comes as it comes; at least a heartbeat every five seconds.
+
+        Ends, or raises `BrokerError`, when the connection is lost: the core asks for another, never for two at once.
+        """
+
+    async def history(self, first: datetime, last: datetime) -> Sequence[Bar]:
+        """The bars that start in [first, last) of every symbol; raises `Unavailable` when they are not to be had."""
 
 
 @runtime_checkable

@@ -20,8 +20,10 @@ from tbot_core.conditions import Conditions, recall
 from tbot_core.errors import AccessError, BrokerError
 from tbot_core.execution import Minutes
 from tbot_core.exits import STOPS
+from tbot_core.gathering import gathered
 from tbot_core.model import Leg, OrderState, RiskState, dollars_of
 from tbot_core.runner.confirming import VERBS
+from tbot_core.runner.guarding import ClockGuard, DataGuard, steady
 from tbot_core.runner.recalling import Recall, failures
 from tbot_core.runner.requests import Obey, Requests
 from tbot_core.runner.safety import Live, Safety
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from tbot_core.bars import Minute
-    from tbot_core.contracts import FeedSession
+    from tbot_core.contracts import FeedSession, LiveSession
     from tbot_core.control import Verb
     from tbot_core.decide import Entrant
     from tbot_core.journal import Event
@@ -76,7 +78,8 @@ class Floor:
     """What a session at a market needs besides its trading: the folder of requests, and how often who is asked.
 
     `poll_s`: how often the broker is asked for news; `watch_s`: how often requests are looked for; `ttl_s`: an entry
-    that has not filled is taken back after so many seconds. `live` is there for a session that has to be armed.
+    that has not filled is taken back after so many seconds; `grace_s`: BAR_GRACE. `live` is there for a session that
+    has to be armed.
     """
 
     folder: Path
@@ -85,6 +88,7 @@ class Floor:
     watch_s: float = control.POLL_S
     live: Live | None = None
     signals: Signals = attrs.field(factory=Signals)
+    grace_s: float = 2.0
 
 
 class MarketSession:
@@ -97,7 +101,7 @@ class MarketSession:
         self,
         trading: Trading,
         floor: Floor,
-        source: FeedSession,
+        source: FeedSession | LiveSession,
         entrants: tuple[Entrant, ...],
         equity_atoms: int,
         past: Sequence[Event] = (),
@@ -106,13 +110,18 @@ class MarketSession:
         self._trading = attrs.evolve(trading, venue=venue)
         self._floor = floor
         self._past = since_the_last(past)
-        self.run = SessionRun(self._trading, source, entrants, equity_atoms)
+        self.steady = steady(trading.clock, trading.venue.broker)
+        gathering, minutes = gathered(source, self.steady, floor.grace_s)
+        self.run = SessionRun(self._trading, minutes, entrants, equity_atoms)
         self.run.desk.standing.troubles = {}
         execution, clock = self.run.execution, trading.clock
         self.conditions = Conditions(execution.recorder, self._impose, recall(past))
         self.tender = Tender(execution, self.run.desk, clock, self.conditions, self.run.session.open)
         self._safety = self._guarded(past)
         self.requests = Requests(execution.recorder, self.conditions, self.run.flatten, past, self._further())
+        self._clock_guard = ClockGuard(self.steady, trading.venue.broker, self.conditions)
+        self.guard = None if gathering is None else DataGuard(gathering, self.run, self.conditions, self.steady)
+        self.run.outlook = self.guard
         self._silences = 0
         self._turning = Turning(clock.monotonic())
         self._asked: dict[str, tuple[int, float]] = {}
@@ -132,6 +141,9 @@ class MarketSession:
             asyncio.ensure_future(self._every(self._floor.watch_s, self._watch)),
             asyncio.ensure_future(self._every(TEND_S, self._tend)),
         ]
+        if self.guard is not None:
+            side.append(asyncio.ensure_future(self.guard.run()))
+            side.append(asyncio.ensure_future(self._every(TEND_S, self.guard.look)))
         main = asyncio.ensure_future(self._minutes())
         try:
             await asyncio.wait([main, *side], return_when=asyncio.FIRST_COMPLETED)
@@ -156,7 +168,7 @@ class MarketSession:
             return f"{state.word}: {self.conditions.causes[0].value}"
         if order.leg is Leg.EXIT and state is RiskState.HALTED and not (self.run.flattening or order.reason in STOPS):
             return f"{state.word}: {self.conditions.causes[0].value}"
-        return ""
+        return "" if self.guard is None else self.guard.refusal(order)
 
     def _take_over(self) -> None:
         """Make causes of what leaves exits only: each lasts until the account has been found clean for its time."""
@@ -232,7 +244,7 @@ class MarketSession:
                 return
             await wait(self._trading.clock.now() + min(rest, _BEFORE_THE_BELL))
         await run.begin(again=any(event.kind == records.SESSION_OPENED for event in self._past))
-        came = run.session.minute(self._trading.clock.now())
+        came = run.session.minute(self.steady.now())
         async for minute in run.source.minutes():
             if minute.index < run.tape.closed:
                 _log.warning("minute.late", index=minute.index)
@@ -240,6 +252,8 @@ class MarketSession:
             while run.tape.closed < minute.index:
                 run.tape.append(_empty(minute, run.tape.closed))
             run.tape.append(minute)
+            if self.guard is not None:
+                self.guard.amend()
             if minute.index < came - 1:
                 await run.pass_over(minute.index)
                 continue
@@ -260,8 +274,9 @@ class MarketSession:
 
     def _late(self, index: int) -> bool:
         """Whether a minute came so long after its end that nothing is entered on it."""
-        behind = self._trading.clock.now() - self.run.session.moment(index + 1)
-        return behind.total_seconds() > self._floor.ttl_s
+        behind = self.steady.now() - self.run.session.moment(index + 1)
+        filled = self.guard is not None and self.guard.filled(index)
+        return filled or behind.total_seconds() > self._floor.ttl_s
 
     @property
     def _over(self) -> bool:
@@ -281,6 +296,7 @@ class MarketSession:
         before = self.conditions.state
         self._take_over()
         self._heed_stall()
+        self._clock_guard.look()
         self.requests.look(self._floor.folder)
         if self._floor.signals.tell(self.conditions):
             self.requests.keep = not self._floor.signals.flattens

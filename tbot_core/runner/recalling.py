@@ -166,4 +166,5 @@ def proposal_of(payload: Mapping[str, Any], row: int) -> Proposal:
         stop=stop,
         target=target,
         confirmed=payload.get("confirmed"),
+        reference=payload.get("reference"),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
 
-    from tbot_core.bars import Bars
+    from tbot_core.bars import Bars, Quotes
+    from tbot_core.window import Window
 
 Wait = Callable[["datetime"], Awaitable[None]]
 """Waits until a moment of the session has come; in a replay at full speed it only moves the clock."""
@@ -54,11 +55,22 @@ class Trading:
         return Recorder(journal=self.journal, clock=self.clock, tell=self.tell)
 
 
+class Outlook(Protocol):
+    """What is known of a live feed besides its bars."""
+
+    @property
+    def quotes(self) -> Quotes | None:
+        """The latest quotes; None where the feed has none."""
+
+    def judge(self, proposal: Proposal, window: Window) -> Proposal:
+        """The proposal with what the data say against it, and the price that it is sized by."""
+
+
 class SessionRun:
     """A session being traded. Build it at the bell with the account's equity, then `await trade()`.
 
     `flatten()` lets nothing be entered any more and closes what is held. Nobody watched when the minutes `late` closed,
-    so their signals are not acted on.
+    so their signals are not acted on. A session of a live feed has an `outlook`, which also judges its losses.
     """
 
     def __init__(
@@ -82,6 +94,7 @@ class SessionRun:
         self._flattening = False
         self._cash_is_off = False
         self.decided: set[str] = set()
+        self.outlook: Outlook | None = None
         self._screened: dict[str, Judged] = {}
         self._opened: list[Entry] | None = None
         journal = trading.journal
@@ -108,7 +121,7 @@ class SessionRun:
         self.desk.custody.stopping = self._flattening
         await self.execution.settle()
         await self.answer()
-        changes = self.desk.mark(bars, minute)
+        changes = self.desk.mark(bars, minute, judged=self.outlook is None)
         actions = self.desk.custody.manage(bars, minute)
         asked, proposals = self.confirming.hold(self._proposals(bars, minute, late=late))
         decisions = self.desk.decide(proposals)
@@ -170,11 +183,18 @@ class SessionRun:
             if window.entry <= minute < window.entry_end and (screened.reasons == Reason.ALLOWED).any():
                 signals = entrant.strategy.scan(bars, self.source.day, minute)
                 scan = Scan(signals=signals, screened=screened, dates=(self.session.date,))
-                proposals = propose(entrant, self._trading.rules, scan, Market(bars=bars, day=self.source.day))[0]
-                proposals = [one for one in proposals if one.signal.text not in self.decided]
+                proposals = propose(entrant, self._trading.rules, scan, self._market(bars))[0]
+                proposals = [self._seen(one, window) for one in proposals if one.signal.text not in self.decided]
                 self.triggers[entrant.name] += len(proposals)
                 found += [_too_late(one) for one in proposals] if late else proposals
         return found
+
+    def _market(self, bars: Bars) -> Market:
+        quotes = None if self.outlook is None else self.outlook.quotes
+        return Market(bars=bars, day=self.source.day, quotes=quotes)
+
+    def _seen(self, proposal: Proposal, window: Window) -> Proposal:
+        return proposal if self.outlook is None else self.outlook.judge(proposal, window)
 
     async def begin(self, *, again: bool = False) -> None:
         """Screen the symbols and write down that the session has opened, unless that was said before a restart."""

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from tbot_core.bars import Bars, Day
     from tbot_core.clock import Clock
-    from tbot_core.contracts import Broker, FeedSession
+    from tbot_core.contracts import Broker, FeedSession, LiveSession
     from tbot_core.journal import Entry, Journal
     from tbot_core.testing.simulation.world import World
 
@@ -71,7 +71,7 @@ class Surroundings(Protocol):
     def client(self, name: str) -> Broker:
         """A new client of the venue of that name."""
 
-    def feed(self) -> FeedSession:
+    def heard(self) -> FeedSession | LiveSession:
         """The session's feed."""
 
 
@@ -308,7 +308,7 @@ class Life:
             watch=lambda _run, _minute: None,
         )
         floor = Floor(folder=self._home / "control", poll_s=self._bot.poll_s, ttl_s=TTL_S, watch_s=self._bot.watch_s)
-        feed = self._world.feed()
+        feed = self._world.heard()
         self.session = MarketSession(trading, floor, feed, self._bot.entrants, atoms_of(equity), past)
         await self.session.trade()
 

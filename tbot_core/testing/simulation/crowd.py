@@ -122,7 +122,7 @@ class Crowd:
         """A new client of the venue, in this process."""
         return SimulatedBroker(self.way, self._stage.clock)
 
-    def feed(self) -> SimulatedFeed:
+    def heard(self) -> SimulatedFeed:
         """The session's feed, by the clock of the bot."""
         stage = self._stage
         plan = Timetable(stage.session, LEAD_S, stage.faults, Chances(0).stream).plan

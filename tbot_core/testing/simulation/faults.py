@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from tbot_core.testing.simulation.chances import Chances
 
-Where: TypeAlias = Literal["submit", "cancel", "replace", "read", "stream", "venue", "way", "act", "feed", "clock"]
+Where: TypeAlias = Literal[
+    "submit", "cancel", "replace", "read", "stream", "venue", "way", "act", "feed", "quote", "clock"
+]
 
 _SWARM: Final = 0.15
 _QUIET: Final = 0.1
@@ -95,6 +97,7 @@ _ALL: Final = (
     Fault("F53", "data gap then burst", "feed", (60.0, 300.0)),
     Fault("F54", "out-of-order / duplicate ticks", "feed"),
     Fault("F55", "spike 10x price", "feed"),
+    Fault("F56", "crossed or zero quote", "quote"),
     Fault("F57", "two feeds disagree > x %", "feed", (60.0, 300.0)),
     Fault("F58", "reconnect storm", "way", (5.0, 60.0)),
     Fault("F59", "half-open TCP", "way", (10.0, 60.0)),
@@ -111,8 +114,8 @@ _ALL: Final = (
     Fault("F70", "clock drifts 3 s", "clock", (60.0, 300.0)),
 )
 FAULTS: Final[Mapping[str, Fault]] = {fault.id: fault for fault in _ALL}
-"""Every fault of the matrix that the world itself can make. F36, F39 and F41 happen in it without a fault; F56 needs
-quotes, and what follows F70 happens to the bot's own machine."""
+"""Every fault of the matrix that the world itself can make. F36, F39 and F41 happen in it without a fault; what
+follows F70 happens to the bot's own machine."""
 
 
 def table() -> str:

@@ -43,7 +43,10 @@ class Delivery:
 
 
 class Timetable:
-    """When each minute of a session comes, and what is wrong with it; `plan` is in the order of coming."""
+    """When each minute of a session comes, and what is wrong with it; `plan` is in the order of coming.
+
+    `struck` says from when to when each fault did strike.
+    """
 
     def __init__(self, session: Session, opens: float, faults: Faults, chance: Callable[[str], Stream]) -> None:
         """`opens` is the second of the bell."""
@@ -51,6 +54,7 @@ class Timetable:
         ends = (opens + (index + 1) * _MINUTE_S for index in range(session.minutes))
         self.plan = [Delivery(end + lag.between(0.2, 1.5), index) for index, end in enumerate(ends)]
         self._span = (opens, opens + session.minutes * _MINUTE_S)
+        self.struck: dict[str, list[tuple[float, float]]] = {}
         self._faults = faults
         self._chance = chance
 
@@ -80,6 +84,7 @@ class Timetable:
             places = [place for place, item in enumerate(self.plan) if begins <= item.due < until]
             if places:
                 self._faults.count(name)
+                self.struck.setdefault(name, []).append((begins, ends))
                 found.append((ends, places))
         return found
 

@@ -41,10 +41,13 @@ class Verdict:
     settled_s: tuple[float, ...] = ()
 
 
-def rehearse(seed: int, faults: Sequence[str] | None = None, swaps: Swaps = ()) -> Verdict:
-    """Live through a seed; `swaps` are in the bot while it lives, and gone when it is judged."""
+def rehearse(seed: int, faults: Sequence[str] | None = None, swaps: Swaps = (), *, live: bool | None = None) -> Verdict:
+    """Live through a seed; `swaps` are in the bot while it lives, and gone when it is judged.
+
+    `live`: whether the bot hears a live feed or one of whole minutes; None lets the seed decide.
+    """
     with memory() as home:
-        return _Rehearsal(World(seed, faults), home).go(swaps)
+        return _Rehearsal(World(seed, faults, live=live), home).go(swaps)
 
 
 def shrink(seed: int, verdict: Verdict) -> Verdict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
@@ -41,6 +42,12 @@ class SimulatedBroker:
         self._known: dict[str, None] = {}
         self._earlier: list[Snapshot] = []
         self._stale = False
+        self._ahead: deque[float] = deque(maxlen=5)
+
+    @property
+    def ahead_s(self) -> Sequence[float]:
+        """How far the bot's clock is ahead of the venue's, as each answer of the last minutes said."""
+        return [*self._ahead]
 
     @property
     def rules(self) -> VenueRules:
@@ -205,6 +212,8 @@ class SimulatedBroker:
     async def _answered(self, passage: Passage) -> None:
         await asyncio.sleep(passage.out_s + passage.back_s)
         self._exchange.advance(self._clock.monotonic())
+        there = self._exchange.floor.moment(self._clock.monotonic())
+        self._ahead.append((self._clock.now() - there).total_seconds())
 
     def _fill_rest(self, client_order_id: str, fault: str) -> None:
         """The order is done at the market a moment before what was asked of it arrives."""

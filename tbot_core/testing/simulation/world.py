@@ -18,6 +18,7 @@ from tbot_core.testing.simulation.exchange import Exchange
 from tbot_core.testing.simulation.faults import Faults
 from tbot_core.testing.simulation.feed import SimulatedFeed, Timetable, facts_of_the_day
 from tbot_core.testing.simulation.floor import Floor
+from tbot_core.testing.simulation.livefeed import LiveFeed, Scene, Script, script_of
 from tbot_core.testing.simulation.loop import LoopClock, VirtualLoop, run
 from tbot_core.testing.simulation.market import Market
 from tbot_core.testing.simulation.others import Others, announced
@@ -28,9 +29,9 @@ from tbot_core.testing.simulation.wire import SimulatedBroker
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
+    from tbot_core.bars import Day
     from tbot_core.calendar import Session
     from tbot_core.testing.simulation.chances import Stream
-    from tbot_core.testing.simulation.feed import Delivery
     from tbot_core.testing.simulation.venues import Character
 
 Value = TypeVar("Value")
@@ -54,7 +55,8 @@ class World:
 
     Second 0 is five minutes before the bell. A day lasts 25 to 60 minutes, in one seed of fifty as long as a real one:
     `calendar` says so to the bot. `rates` overrides how often faults strike, `character` what the venues are
-    like. A bot that has crashed gets another `client` and another `feed`; the venues and the ways stay what they are.
+    like, `live` whether the bot hears a live feed (None: half of the seeds). A bot that has crashed gets another
+    `client` and another feed; the venues and the ways stay what they are.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class World:
         *,
         rates: Mapping[str, float] | None = None,
         character: Character | None = None,
+        live: bool | None = None,
     ) -> None:
         self.seed = seed
         self.key = Secret(KEY)
@@ -77,6 +80,7 @@ class World:
         self.end = LEAD_S + session_s + _AFTERMATH_S
         self.quiet_from = LEAD_S + session_s - QUIET_MINUTES * 60.0
         self.faults = Faults(self.chances, faults, rates=rates, until=self.quiet_from)
+        self.live = self.chances.stream("live").happens(0.5) if live is None else live
         count = shape.whole(2, 5)
         self.market = Market.drawn(self.chances, _SYMBOLS[:count], self.session.minutes)
         self.names = _NAMES[: shape.one((1, 1, 1, 2, 3))]
@@ -94,10 +98,26 @@ class World:
         return f"--seed {self.seed} --fault {','.join(self.faults.on) or 'none'}"
 
     @cached_property
-    def feed_plan(self) -> list[Delivery]:
+    def timetable(self) -> Timetable:
         """When each minute comes, the same for every bot that asks."""
         timetable = Timetable(self.session, LEAD_S, self.faults, self._of("feed"))
-        return timetable.spoil(self.market.symbols)
+        timetable.spoil(self.market.symbols)
+        return timetable
+
+    @cached_property
+    def _scene(self) -> Scene:
+        return Scene(
+            session=self.session,
+            market=self.market,
+            opens=LEAD_S,
+            timetable=self.timetable,
+            faults=self.faults,
+            chance=self._of("feed"),
+        )
+
+    @cached_property
+    def _script(self) -> Script:
+        return script_of(self._scene)
 
     def way(self, name: str) -> Way:
         """The way to the venue of that name; what is true there is its `exchange.floor.books.facts`."""
@@ -108,9 +128,19 @@ class World:
         return SimulatedBroker(self.way(name), self.clock)
 
     def feed(self) -> SimulatedFeed:
-        """The session's feed, for one bot."""
-        day = facts_of_the_day(self.market, Chances(self.seed).stream("day"))
-        return SimulatedFeed(self.session, self.market, self.feed_plan, day, self.clock)
+        """The session's feed of whole minutes, for one bot."""
+        return SimulatedFeed(self.session, self.market, self.timetable.plan, self._day(), self.clock)
+
+    def live_feed(self) -> LiveFeed:
+        """The session's live feed, for one bot."""
+        return LiveFeed(self._scene, self._script, self._day(), self.clock)
+
+    def heard(self) -> SimulatedFeed | LiveFeed:
+        """The feed that this world's bot hears."""
+        return self.live_feed() if self.live else self.feed()
+
+    def _day(self) -> Day:
+        return facts_of_the_day(self.market, Chances(self.seed).stream("day"))
 
     def run(self, main: Callable[[], Coroutine[Any, Any, Value]]) -> Value:
         """Run a bot in this world to its end; a world is run once."""

@@ -1,0 +1,117 @@
+"""The bars of a running session as they come, and the minutes that are made of them.
+
+A minute takes the bars that came before it was decided, each as it was first received. What comes later is kept as a
+correction of what strategies see from then on; nothing is traded on it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import numpy as np
+
+from tbot_core.bars import FIELDS, Array, Minute
+
+if TYPE_CHECKING:
+    from tbot_core.contracts import Bar
+
+_COLUMNS: Final = (*FIELDS, "vwap")
+
+
+class Arrival(StrEnum):
+    """What a bar is when it comes."""
+
+    FIRST = "first"
+    LATE = "late"
+    FILLED = "back-filled"
+    REVISED = "revised"
+    DUPLICATE = "duplicate"
+    OUTSIDE = "outside"
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Amendment:
+    """A bar that came after its minute was decided: which minute and row, and its values in the order of the tape."""
+
+    minute: int
+    row: int
+    values: Array
+
+
+class Barrier:
+    """The minutes of one session in the making; `due` is the next one to be decided.
+
+    `counts` says how often bars came in which way; `revised` holds what a feed said of a bar after its first word.
+    """
+
+    def __init__(self, symbols: tuple[str, ...], minutes: int) -> None:
+        self.due = 0
+        self.minutes = minutes
+        self.counts: Counter[Arrival] = Counter()
+        self.revised: list[tuple[str, int]] = []
+        self._rows = {symbol: row for row, symbol in enumerate(symbols)}
+        self._symbols = symbols
+        self._first = np.full((minutes, len(symbols), len(_COLUMNS)), np.nan)
+        self._waiting: list[Amendment] = []
+
+    @property
+    def complete(self) -> bool:
+        """Whether every symbol's bar of the next minute is there."""
+        return self.due < self.minutes and not bool(np.isnan(self._close(self.due)).any())
+
+    def take(self, bar: Bar, minute: int, *, filled: bool = False) -> Arrival:
+        """Take a bar in that starts in a minute of the session; `filled`: it was asked for after a gap."""
+        arrival = self._take(bar, minute, filled=filled)
+        self.counts[arrival] += 1
+        return arrival
+
+    def close(self) -> Minute:
+        """The next minute, of the bars that are there; from now on others are late."""
+        minute = self.due
+        self.due += 1
+        rows = self._first[minute].T.copy()
+        return Minute(index=minute, **dict(zip(_COLUMNS, rows, strict=True)))
+
+    def amendments(self) -> list[Amendment]:
+        """What came after its minute was decided, since the last call."""
+        waiting, self._waiting = self._waiting, []
+        return waiting
+
+    def _take(self, bar: Bar, minute: int, *, filled: bool) -> Arrival:
+        row = self._rows.get(bar.symbol)
+        values = np.array([*(getattr(bar, name) for name in FIELDS), math.nan if bar.vwap is None else bar.vwap])
+        if row is None or not 0 <= minute < self.minutes or not _sane(values):
+            return Arrival.OUTSIDE
+        known = self._first[minute, row]
+        if np.isnan(known[0]):
+            self._first[minute, row] = values
+            if minute >= self.due:
+                return Arrival.FIRST
+            self._waiting.append(Amendment(minute=minute, row=row, values=values))
+            return Arrival.FILLED if filled else Arrival.LATE
+        if np.array_equal(known, values, equal_nan=True):
+            return Arrival.DUPLICATE
+        self.revised.append((bar.symbol, minute))
+        return Arrival.REVISED
+
+    def _close(self, minute: int) -> Array:
+        closes: Array = self._first[minute, :, _COLUMNS.index("close")]
+        return closes
+
+
+def _sane(values: Array) -> bool:
+    """Whether the numbers can be a bar's: finite, prices positive, its extremes around its open and close."""
+    opened, high, low, close, volume, vwap = (float(value) for value in values)
+    finite = all(math.isfinite(value) for value in (opened, high, low, close, volume))
+    return (
+        finite
+        and 0 < low <= min(opened, close)
+        and max(opened, close) <= high
+        and volume >= 0
+        and not math.isinf(vwap)
+        and not vwap <= 0
+    )

@@ -1,0 +1,223 @@
+"""A live feed becomes a session of minutes: connected, listened to, waited for, and filled up after a gap.
+
+A minute is decided when every symbol's bar has come, or BAR_GRACE after its end. One connection at a time; whoever
+loses it connects again after a pause that grows, and asks the feed's history for the bars that were missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from tbot_core.barrier import Arrival, Barrier
+from tbot_core.contracts import Bar, Heartbeat, LiveSession, News, Quote, Status
+from tbot_core.errors import BrokerError
+from tbot_core.health import MINUTE_S, SILENT_S, Health
+from tbot_core.seams import log
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from tbot_core.bars import Day, Minute
+    from tbot_core.calendar import Session
+    from tbot_core.clock import Clock
+    from tbot_core.contracts import FeedSession
+
+DEAD_S: Final = 2 * SILENT_S
+"""A connection that says nothing for so long is dropped, whatever its socket says."""
+
+_PAUSES_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+_LOOK_S: Final = 1.0
+_FILL_AGAIN_S: Final = (2.0, 5.0, 10.0, 30.0)
+_QUIET_S: Final = MINUTE_S + SILENT_S
+_log = log.logger(__name__)
+
+
+@attrs.frozen(kw_only=True)
+class Gap:
+    """A stretch of the session in which the feed said no prices: its minutes, both included, and why."""
+
+    first: int
+    last: int
+    words: str
+
+
+class Gathering:
+    """A feed session made of a live one; `run` keeps it connected, beside whoever walks its `minutes`.
+
+    `lost` are the minutes that a gap took and that back-fill has not closed yet, `filled` those that closed before
+    anybody listened. `on_gap` and `on_status` are told what is worth writing down.
+    """
+
+    def __init__(self, source: LiveSession, clock: Clock, grace_s: float) -> None:
+        self.source = source
+        self.barrier = Barrier(source.symbols, source.session.minutes)
+        self.health = Health(source.symbols, source.quality, clock.monotonic())
+        self.lost: set[int] = set()
+        self.filled: frozenset[int] = frozenset()
+        self.dropped = 0
+        self.connections = 0
+        self.on_gap: Callable[[Gap], None] = _untold
+        self.on_status: Callable[[Status], None] = _untold
+        self._clock = clock
+        self._grace = timedelta(seconds=grace_s)
+        self._came = asyncio.Event()
+        self._priced = clock.monotonic()
+        self._pauses = 0
+
+    @property
+    def session(self) -> Session:
+        """The exchange day."""
+        return self.source.session
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The session's symbols, sorted."""
+        return self.source.symbols
+
+    @property
+    def day(self) -> Day:
+        """What is known before the bell."""
+        return self.source.day
+
+    async def minutes(self) -> AsyncIterator[Minute]:
+        """Every minute in order as it is decided; those that have closed come at once, from the feed's history."""
+        closed = min(max(self.session.minute(self._clock.now()), 0), self.session.minutes)
+        self.filled = frozenset(range(closed))
+        self.lost.update(self.filled)
+        await self._fill()
+        while self.barrier.due < self.session.minutes:
+            await self._wait()
+            yield self.barrier.close()
+
+    async def run(self) -> None:
+        """Listen, and fill gaps, until cancelled."""
+        tasks = [asyncio.ensure_future(self._listen()), asyncio.ensure_future(self._keep_filled())]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _wait(self) -> None:
+        """Until the next minute can be decided: it has ended, and all of it is there or no longer waited for."""
+        end = self.session.moment(self.barrier.due + 1)
+        while (now := self._clock.now()) < end + self._grace and not (now >= end and self.barrier.complete):
+            self._came.clear()
+            until = end if now < end else end + self._grace
+            await _either(self._came, min((until - now).total_seconds(), _LOOK_S))
+
+    async def _listen(self) -> None:
+        while True:
+            self.connections += 1
+            connection = asyncio.ensure_future(self._hear_all())
+            try:
+                await self._watch(connection)
+            finally:
+                connection.cancel()
+                await asyncio.gather(connection, return_exceptions=True)
+            pause = _PAUSES_S[min(self._pauses, len(_PAUSES_S) - 1)]
+            self._pauses += 1
+            await self._clock.sleep(pause)
+
+    async def _watch(self, connection: asyncio.Future[None]) -> None:
+        """Until the connection ends, or is dead though open."""
+        since = self._clock.monotonic()
+        while not connection.done():
+            await asyncio.wait({connection}, timeout=_LOOK_S)
+            if self._clock.monotonic() - max(since, self.health.heard_at) > DEAD_S:
+                _log.warning("feed.dead", silent_s=DEAD_S)
+                return
+        failure = connection.exception()
+        if isinstance(failure, BrokerError):
+            _log.warning("feed.lost", reason=failure.message)
+        elif failure is not None:
+            raise failure
+
+    async def _hear_all(self) -> None:
+        async for news in self.source.news():
+            self._pauses = 0
+            self._hear(news)
+
+    def _hear(self, news: News) -> None:
+        now = self._clock.monotonic()
+        self.health.hear(now)
+        match news:
+            case Bar():
+                self._price(now)
+                arrival = self.barrier.take(news, self.session.minute(news.start))
+                if arrival in {Arrival.FIRST, Arrival.LATE}:
+                    self.health.take_bar(news, now)
+                if arrival is not Arrival.FIRST:
+                    _log.info("bar", arrival=arrival.value, symbol=news.symbol, start=news.start.isoformat())
+                self._came.set()
+            case Quote():
+                self._price(now)
+                self.dropped += not self.health.take_quote(news, now)
+            case Status():
+                if self.health.take_status(news, now, self.session.minute(self._clock.now())):
+                    self.on_status(news)
+            case Heartbeat():
+                pass
+
+    def _price(self, now: float) -> None:
+        """A price came; after a silence longer than a minute the minutes in between are a gap."""
+        present, silent = self._clock.now(), now - self._priced
+        self._priced = now
+        since = max(present - timedelta(seconds=silent), self.session.open)
+        if (present - since).total_seconds() <= _QUIET_S:
+            return
+        first = max(self.session.minute(since) - 1, 0)
+        last = min(self.session.minute(present), self.session.minutes) - 1
+        if first <= last:
+            self.lost.update(range(first, last + 1))
+            self.on_gap(Gap(first=first, last=last, words=f"no prices for {silent:.0f} s"))
+
+    async def _keep_filled(self) -> None:
+        tries = 0
+        while True:
+            tries = 0 if not self.lost or await self._fill() else tries + 1
+            await self._clock.sleep(_FILL_AGAIN_S[min(tries, len(_FILL_AGAIN_S) - 1)])
+
+    async def _fill(self) -> bool:
+        """Ask for the bars of what was lost; whether nothing is lost any more."""
+        delay = timedelta(seconds=self.source.quality.history_delay_s)
+        wanted = sorted(one for one in self.lost if self.session.moment(one + 1) + delay <= self._clock.now())
+        if not wanted:
+            return not self.lost
+        first, last = self.session.moment(wanted[0]), self.session.moment(wanted[-1] + 1)
+        try:
+            bars = await self.source.history(first, last)
+        except BrokerError as fault:
+            _log.warning("feed.not_filled", reason=fault.message)
+            return False
+        for bar in bars:
+            self.barrier.take(bar, self.session.minute(bar.start), filled=True)
+        self.lost.difference_update(wanted)
+        return not self.lost
+
+
+def gathered(source: FeedSession | LiveSession, clock: Clock, grace_s: float) -> tuple[Gathering | None, FeedSession]:
+    """A session of minutes, and what makes them of a live feed; None where the source has whole minutes itself."""
+    if isinstance(source, LiveSession):
+        gathering = Gathering(source, clock, grace_s)
+        return gathering, gathering
+    return None, source
+
+
+async def _either(came: asyncio.Event, seconds: float) -> None:
+    """Until something came, or so many seconds have passed."""
+    waiting = asyncio.ensure_future(came.wait())
+    try:
+        await asyncio.wait({waiting}, timeout=max(seconds, 0.0))
+    finally:
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+
+
+def _untold(_said: object) -> None:
+    """Nobody listens."""

@@ -1,0 +1,190 @@
+"""The health of a session's data: what a feed has said and when, and what may not be entered because of it.
+
+Pure: moments are passed in, in seconds of a steady clock.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import numpy as np
+
+from tbot_core.bars import Quotes
+from tbot_core.reasons import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tbot_core.contracts import Bar, FeedQuality, Quote, Status
+
+MINUTE_S: Final = 60.0
+SILENT_S: Final = 10.0
+"""A feed that says nothing at all for so long is stale."""
+
+LEADERS: Final = frozenset({"SPY", "QQQ", "IWM"})
+LEADERS_S: Final = 2 * MINUTE_S
+"""So long none of the leaders may be silent, of those that are subscribed."""
+
+SYMBOL_S: Final = 3 * MINUTE_S
+MOST_STALE: Final = 0.2
+MARK_S: Final = 2 * MINUTE_S
+FULL_BARS: Final = 2
+REOPENED_S: Final = 300.0
+ENDS_THE_DAY: Final = 3
+"""A market-wide halt of this level ends the session."""
+
+
+@attrs.frozen(kw_only=True)
+class Assessment:
+    """How a feed is: `silence` says why it is stale, "" where it is not; the symbols that are; halted as told."""
+
+    silence: str
+    stale: frozenset[str]
+    halted: frozenset[str]
+    crowd: bool
+
+
+@attrs.define
+class _Halt:
+    """A halt, of a symbol or the whole market: since which second, and since which second no more."""
+
+    since: float
+    ended: float | None = None
+    minute: int = 0
+    level: int = 0
+
+
+class Health:
+    """What was heard of one session's feed; `begun` is the second from which silence counts."""
+
+    def __init__(self, symbols: tuple[str, ...], quality: FeedQuality, begun: float) -> None:
+        self.symbols = symbols
+        self.quality = quality
+        self._heard = begun
+        self._bars = dict.fromkeys(symbols, begun)
+        self._quoted = dict.fromkeys(symbols, begun)
+        self._quotes: dict[str, tuple[float, float, float]] = {}
+        self._halts: dict[str, _Halt] = {}
+
+    @property
+    def heard_at(self) -> float:
+        """When the feed said anything, last."""
+        return self._heard
+
+    def begin(self, now: float) -> None:
+        """The bell has rung: from now on silence counts."""
+        for seen in (self._bars, self._quoted):
+            seen.update(dict.fromkeys(self.symbols, now))
+
+    def hear(self, now: float) -> None:
+        """The feed said something."""
+        self._heard = now
+
+    def take_bar(self, bar: Bar, now: float) -> None:
+        """A bar came of a symbol."""
+        if bar.symbol in self._bars:
+            self._bars[bar.symbol] = now
+
+    def take_quote(self, quote: Quote, now: float) -> bool:
+        """A quote came; False for one that is crossed, one-sided, no number, or older than what is known."""
+        if quote.symbol not in self._quoted:
+            return False
+        said = quote.time.timestamp()
+        known = self._quotes.get(quote.symbol)
+        if known is not None and said < known[2]:
+            return False
+        if not (0 < quote.bid <= quote.ask < math.inf):
+            self._quotes.pop(quote.symbol, None)
+            return False
+        self._quoted[quote.symbol] = now
+        self._quotes[quote.symbol] = quote.bid, quote.ask, said
+        return True
+
+    def take_status(self, status: Status, now: float, minute: int) -> bool:
+        """A halt began or ended, in a minute of the session; whether that is news."""
+        halt = self._halts.get(status.symbol)
+        under_way = halt is not None and halt.ended is None
+        if status.halted:
+            if halt is not None and under_way:
+                news, halt.level = status.level > halt.level, max(halt.level, status.level)
+                return news
+            self._halts[status.symbol] = _Halt(since=now, level=status.level)
+            return True
+        if halt is None or not under_way or halt.level >= ENDS_THE_DAY:
+            return False
+        halt.ended, halt.minute = now, minute
+        return True
+
+    def assess(self, now: float) -> Assessment:
+        """How the feed is now."""
+        stale = frozenset(symbol for symbol in self.symbols if self._stale(symbol, now))
+        halted = frozenset(symbol for symbol in self.symbols if self._halted(symbol))
+        counted = len(self.symbols) - len(halted)
+        return Assessment(
+            silence=self._silence(now),
+            stale=stale,
+            halted=halted,
+            crowd=counted > 0 and len(stale) > MOST_STALE * counted,
+        )
+
+    def quotes(self, now: float) -> Quotes | None:
+        """The latest good quote of each symbol; None where the feed has none at all."""
+        if not self.quality.quotes:
+            return None
+        rows = [self._quote(symbol, now) for symbol in self.symbols]
+        bid, ask, age = np.array(rows, dtype=np.float64).T if rows else np.empty((3, 0))
+        return Quotes(bid=bid, ask=ask, age_s=age)
+
+    def mid(self, symbol: str, now: float, *, widest: float) -> float | None:
+        """The middle of a fresh quote whose spread is at most this share of it; None where there is none."""
+        bid, ask, age = self._quote(symbol, now)
+        middle = (bid + ask) / 2
+        return middle if age <= MINUTE_S and ask - bid <= widest * middle else None
+
+    def unmarked(self, held: Iterable[str], now: float) -> list[str]:
+        """Of what is held, the symbols whose mark is older than two intervals."""
+        seen = ((symbol, max(self._bars.get(symbol, -math.inf), self._quoted_at(symbol))) for symbol in held)
+        return sorted(symbol for symbol, at in seen if now - at > MARK_S)
+
+    def objection(self, symbol: str, minute: int, now: float) -> Reason | None:
+        """Why a symbol may not be entered on the bar of a minute; None where the data are no reason against it."""
+        market = self._halts.get("")
+        if market is not None and (market.ended is None or now - market.ended < REOPENED_S):
+            return Reason.MARKET_HALTED
+        halt = self._halts.get(symbol)
+        if halt is not None and (halt.ended is None or minute < halt.minute + FULL_BARS):
+            return Reason.SYMBOL_HALTED
+        if self._stale(symbol, now):
+            return Reason.DATA_STALE if self.quality.halts else Reason.SYMBOL_HALTED
+        return None
+
+    def _quote(self, symbol: str, now: float) -> tuple[float, float, float]:
+        if symbol not in self._quotes:
+            return math.nan, math.nan, math.nan
+        bid, ask, _ = self._quotes[symbol]
+        return bid, ask, now - self._quoted[symbol]
+
+    def _quoted_at(self, symbol: str) -> float:
+        return self._quoted.get(symbol, -math.inf) if symbol in self._quotes else -math.inf
+
+    def _silence(self, now: float) -> str:
+        if now - self._heard > SILENT_S:
+            return f"no message for {SILENT_S:.0f} s"
+        leaders = sorted(LEADERS.intersection(self.symbols))
+        watched = [symbol for symbol in leaders or self.symbols if not self._halted(symbol)]
+        if watched and all(now - self._seen(symbol) > LEADERS_S for symbol in watched):
+            who = ", ".join(watched) if leaders else f"{len(watched)} symbols"
+            return f"none of {who} for {LEADERS_S:.0f} s"
+        return ""
+
+    def _seen(self, symbol: str) -> float:
+        return max(self._bars.get(symbol, -math.inf), self._quoted.get(symbol, -math.inf))
+
+    def _stale(self, symbol: str, now: float) -> bool:
+        """Neither bar nor quote for three minutes while the feed lives, and no halt that would explain it."""
+        return not self._halted(symbol) and now - self._seen(symbol) > SYMBOL_S
+
+    def _halted(self, symbol: str) -> bool:
+        return any(halt is not None and halt.ended is None for halt in (self._halts.get(""), self._halts.get(symbol)))

@@ -1,0 +1,198 @@
+"""Holds a session to what the health of its data and of its clock allows.
+
+Causes come and go with the feed and the clock, halted symbols wait, losses are judged by marks that are fresh, and bars
+that came late are put in their place before anybody looks again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import numpy as np
+
+from tbot_core import records
+from tbot_core.contracts import TellsTime
+from tbot_core.execution import Minutes
+from tbot_core.model import Leg, Side, ticks_of
+from tbot_core.reasons import Reason
+from tbot_core.seams import log
+from tbot_core.states import Cause
+from tbot_core.steadiness import SKEW_S, SteadyClock, skew
+
+if TYPE_CHECKING:
+    from tbot_core.bars import Quotes
+    from tbot_core.clock import Clock
+    from tbot_core.conditions import Conditions
+    from tbot_core.contracts import Status
+    from tbot_core.decide import Proposal
+    from tbot_core.gathering import Gap, Gathering
+    from tbot_core.model import Order
+    from tbot_core.runner.session import SessionRun
+    from tbot_core.window import Window
+
+FRESH_S: Final = 10.0
+HOLDS_S: Final = 2.0
+WIDEST: Final = 0.01
+"""A mark is the middle of a quote whose spread is at most this share of it."""
+
+FIRST_ORDER_S: Final = 30.0
+"""So long after the opening bell no order is sent."""
+
+_log = log.logger(__name__)
+
+
+def steady(clock: Clock, broker: object) -> SteadyClock:
+    """The clock of a session: right from the start where the broker says the time."""
+    ahead = skew(broker.ahead_s) if isinstance(broker, TellsTime) else None
+    return SteadyClock(clock, ahead if ahead is not None and abs(ahead) > SKEW_S else 0.0)
+
+
+class ClockGuard:
+    """Watches the machine's clock: one that jumped, or that differs from the broker's, leaves exits only."""
+
+    def __init__(self, clock: SteadyClock, broker: object, conditions: Conditions) -> None:
+        self._clock = clock
+        self._broker = broker
+        self._conditions = conditions
+
+    def look(self) -> None:
+        """Called about once a second."""
+        jump = self._clock.look()
+        self._say(Cause.CLOCK_JUMP, jump)
+        ahead = skew(self._broker.ahead_s) if isinstance(self._broker, TellsTime) else None
+        away = ahead is not None and abs(ahead) > SKEW_S and not jump
+        self._say(Cause.CLOCK_SKEW, f"by {ahead:+.1f} s" if away else "")
+
+    def _say(self, cause: Cause, words: str) -> None:
+        if words:
+            self._conditions.begin(cause, words)
+        else:
+            self._conditions.withdraw(cause)
+
+
+class DataGuard:
+    """Watches one session's live feed, for the session that trades on it."""
+
+    def __init__(self, gathering: Gathering, run: SessionRun, conditions: Conditions, clock: SteadyClock) -> None:
+        self._gathering = gathering
+        self._health = gathering.health
+        self._run = run
+        self._conditions = conditions
+        self._clock = clock
+        self._breach: float | None = None
+        self._rung = False
+        gathering.on_gap = self._gap
+        gathering.on_status = self._status
+
+    @property
+    def quotes(self) -> Quotes | None:
+        """The latest quotes; None where the feed has none."""
+        return self._health.quotes(self._clock.monotonic())
+
+    def filled(self, minute: int) -> bool:
+        """Whether a minute's bars were asked for after it had closed: nothing is traded on them."""
+        return minute in self._gathering.filled
+
+    def judge(self, proposal: Proposal, window: Window) -> Proposal:
+        """The proposal with what the data say against it, and with the far side of a fresh quote as its reference."""
+        if proposal.reason is not Reason.ALLOWED:
+            return proposal
+        reason = self._objection(proposal, window)
+        if reason is not None:
+            return attrs.evolve(proposal, reason=reason)
+        quotes = self.quotes
+        if quotes is None:
+            return proposal
+        far = quotes.ask if proposal.side is Side.LONG else quotes.bid
+        fresh = quotes.age_s[proposal.row] <= FRESH_S  # NaN, no quote, is not
+        if not fresh:
+            return attrs.evolve(proposal, reason=Reason.NO_QUOTE)
+        return attrs.evolve(proposal, reference=float(far[proposal.row]))
+
+    def refusal(self, order: Order) -> str:
+        """Why an order may not leave now for the sake of the data; "" where it may."""
+        moment, opened = self._clock.now(), self._run.session.open
+        if opened <= moment and (moment - opened).total_seconds() < FIRST_ORDER_S:
+            return f"nothing is sent in the first {FIRST_ORDER_S:.0f} s of a session"
+        if order.leg is not Leg.ENTRY:
+            return ""
+        now = self._clock.monotonic()
+        reason = self._health.objection(order.symbol, self._run.tape.closed - 1, now)
+        return "" if reason is None else reason.sentence
+
+    async def run(self) -> None:
+        """Listen to the feed, until cancelled."""
+        await self._gathering.run()
+
+    def amend(self) -> None:
+        """Put the bars that came late in their place."""
+        late = self._gathering.barrier.amendments()
+        if late:
+            self._run.tape.amend((one.minute, one.row, one.values) for one in late)
+
+    async def look(self) -> None:
+        """Called about twice a second, and heeded while the exchange trades: causes, halts and marks."""
+        if not self._run.session.open <= self._clock.now() < self._run.session.close:
+            return
+        if not self._rung:
+            self._rung = True
+            self._health.begin(self._clock.monotonic())
+        seen = self._health.assess(self._clock.monotonic())
+        self._say(Cause.FEEDS_STALE, seen.silence)
+        self._say(Cause.UNIVERSE_STALE, f"{len(seen.stale)} of {len(self._health.symbols)}" if seen.crowd else "")
+        custody = self._run.desk.custody
+        resumed = custody.halted - seen.halted
+        custody.halted = seen.halted
+        changes = self._mark()
+        if self._run.tape.closed and (resumed or changes):
+            actions = custody.manage(self._run.tape.bars, self._run.tape.closed - 1)
+            await self._run.execution.carry_out(Minutes(changes=changes, actions=actions))
+
+    def _mark(self) -> list[Any]:
+        """Value positions at fresh quotes; a breach of a loss limit counts when it still holds two seconds later."""
+        desk, now = self._run.desk, self._clock.monotonic()
+        for symbol in desk.portfolio.positions:
+            if (middle := self._health.mid(symbol, now, widest=WIDEST)) is not None:
+                desk.portfolio.mark(symbol, ticks_of(middle))
+        if self._health.unmarked(desk.portfolio.positions, now) or not desk.breached:
+            self._breach = None
+            return []
+        if self._breach is None:
+            self._breach = now
+        if now - self._breach < HOLDS_S:
+            return []
+        self._breach = None
+        return desk.review()
+
+    def _objection(self, proposal: Proposal, window: Window) -> Reason | None:
+        signal, now = proposal.signal, self._clock.monotonic()
+        reason = self._health.objection(signal.symbol, signal.minute, now)
+        if reason is not None:
+            return reason
+        if self._lost_in(proposal.row, window):
+            return Reason.ANALYSIS_INCOMPLETE
+        if self._health.unmarked(self._run.desk.portfolio.positions, now):
+            return Reason.MARK_STALE
+        return None
+
+    def _lost_in(self, row: int, window: Window) -> bool:
+        """Whether a minute of the analysis was lost, and has no bar of the symbol yet."""
+        closes = self._run.tape.bars.field("close")
+        lost = [one for one in self._gathering.lost if window.start <= one < min(window.entry, len(closes))]
+        return bool(lost) and bool(np.isnan(closes[lost, row]).any())
+
+    def _gap(self, gap: Gap) -> None:
+        self._write(records.FEED_GAP, attrs.asdict(gap))
+
+    def _status(self, status: Status) -> None:
+        self._write(records.HALT, attrs.asdict(status))
+
+    def _write(self, kind: str, payload: dict[str, Any]) -> None:
+        self._run.execution.recorder.note(kind, payload)
+
+    def _say(self, cause: Cause, words: str) -> None:
+        if words:
+            self._conditions.begin(cause, words)
+        else:
+            self._conditions.withdraw(cause)

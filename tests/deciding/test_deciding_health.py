@@ -1,0 +1,188 @@
+"""The health of a feed: when it is stale, when a symbol is, what is halted, and what may be entered."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import numpy as np
+import pytest
+
+from tbot_core.contracts import Bar, FeedQuality, Quote, Status
+from tbot_core.health import Health
+from tbot_core.reasons import Reason
+
+START = dt.datetime(2026, 3, 3, 14, 30, tzinfo=dt.UTC)
+TELLS = FeedQuality(coverage="consolidated", quotes=True, halts=True)
+SILENT = FeedQuality(coverage="single_venue", quotes=True)
+
+
+def health(*symbols: str, quality: FeedQuality = TELLS) -> Health:
+    """A feed that begins at second 0."""
+    return Health(symbols, quality, 0.0)
+
+
+def bar(symbol: str) -> Bar:
+    """Any bar."""
+    return Bar(symbol=symbol, start=START, open=1.0, high=1.0, low=1.0, close=1.0, volume=1.0)
+
+
+def quote(symbol: str, bid: float = 9.99, ask: float = 10.01, at: float = 0.0) -> Quote:
+    """A quote that became so that many seconds after the bell."""
+    return Quote(symbol=symbol, bid=bid, ask=ask, time=START + dt.timedelta(seconds=at))
+
+
+def test_f59_a_feed_without_any_message_for_ten_seconds_is_stale() -> None:
+    """Whatever it was that it said last; a heartbeat is enough."""
+    feed = health("A")
+    assert feed.assess(10.0).silence == ""
+    assert feed.assess(10.1).silence == "no message for 10 s"
+    feed.hear(10.1)
+    assert feed.assess(20.0).silence == ""
+    assert feed.heard_at == 10.1
+
+
+def test_f52_a_feed_is_stale_when_none_of_the_leaders_is_heard_of() -> None:
+    """The socket lives and says heartbeats; of SPY, QQQ and IWM those count that are subscribed."""
+    feed = health("A", "QQQ", "SPY")
+    for second in range(0, 122, 5):
+        feed.hear(float(second))
+        feed.take_bar(bar("A"), float(second))
+    assert feed.assess(120.0).silence == ""
+    assert feed.assess(121.0).silence == "none of QQQ, SPY for 120 s"
+    feed.take_quote(quote("SPY"), 121.0)
+    assert feed.assess(121.0).silence == ""
+
+
+def test_f52_without_leaders_all_symbols_stand_for_them() -> None:
+    """A feed that says nothing of anything for two minutes is stale, though its socket lives."""
+    feed = health("A", "B")
+    feed.hear(121.0)
+    assert feed.assess(121.0).silence == "none of 2 symbols for 120 s"
+
+
+def test_silence_before_the_bell_does_not_count() -> None:
+    """Whoever connects early hears no price until the exchange trades."""
+    feed = health("A", "B")
+    feed.hear(300.0)
+    assert feed.assess(300.0).silence
+    feed.begin(300.0)
+    seen = feed.assess(300.0)
+    assert (seen.silence, seen.stale) == ("", frozenset())
+
+
+def test_a_quiet_symbol_is_not_stale() -> None:
+    """A fresh quote without a trade is quiet; neither for three minutes is stale, and blocks that symbol alone."""
+    feed = health("A", "B", "C", "D", "E", "F")
+    for one in "BCDEF":
+        feed.take_bar(bar(one), 100.0)
+    feed.take_quote(quote("A"), 10.0)
+    feed.hear(180.0)
+    assert feed.assess(190.0).stale == frozenset()
+    seen = feed.assess(190.1)
+    assert (seen.stale, seen.crowd) == (frozenset("A"), False)
+    assert feed.objection("A", 3, 190.1) is Reason.DATA_STALE
+    assert feed.objection("B", 3, 190.1) is None
+    assert feed.objection("elsewhere", 3, 190.1) is Reason.DATA_STALE
+
+
+def test_over_a_fifth_of_the_universe_stale_is_a_crowd() -> None:
+    """One of five is not, one of four is; what is halted is not counted."""
+    five, feed = health(*"ABCDE"), health(*"ABCD")
+    for one in "BCDE":
+        five.take_bar(bar(one), 100.0)
+        feed.take_bar(bar(one), 100.0)
+    assert (five.assess(200.0).crowd, feed.assess(200.0).crowd) == (False, True)
+    feed.take_status(Status(symbol="A", halted=True), 200.0, 3)
+    assert feed.assess(200.0).stale == frozenset()
+    assert not health().assess(0.0).crowd
+
+
+def test_f54_quotes_out_of_order_are_dropped() -> None:
+    """The newest by the feed's own time stands; symbols that nobody asked for are none."""
+    feed = health("A")
+    assert feed.take_quote(quote("A", 9.99, 10.01, at=5), 5.0)
+    assert not feed.take_quote(quote("A", 8.99, 9.01, at=4), 5.1)
+    assert not feed.take_quote(quote("Z"), 5.1)
+    feed.take_bar(bar("Z"), 5.1)
+    assert feed.mid("A", 6.0, widest=0.01) == pytest.approx(10.0)
+
+
+@pytest.mark.parametrize(("bid", "ask"), [(10.01, 9.99), (0.0, 10.0), (10.0, 0.0), (float("nan"), 10.0)])
+def test_f56_a_crossed_or_one_sided_quote_is_none(bid: float, ask: float) -> None:
+    """It also takes away the one that stood: what was good before says nothing of now."""
+    feed = health("A")
+    assert feed.take_quote(quote("A"), 0.0)
+    assert not feed.take_quote(quote("A", bid, ask, at=1), 1.0)
+    assert feed.mid("A", 1.0, widest=0.01) is None
+    shown = feed.quotes(1.0)
+    assert shown is not None
+    assert np.isnan(shown.ask).all()
+
+
+def test_quotes_have_their_age_and_marks_a_narrow_spread() -> None:
+    """A feed without quotes has none at all, which is not the same as none of a symbol."""
+    feed = health("A", "B")
+    feed.take_quote(quote("A", 9.9, 10.1), 0.0)
+    shown = feed.quotes(4.0)
+    assert shown is not None
+    assert (shown.bid[0], shown.ask[0], shown.age_s[0]) == (9.9, 10.1, 4.0)
+    assert feed.mid("A", 4.0, widest=0.01) is None
+    assert feed.mid("A", 4.0, widest=0.03) == pytest.approx(10.0)
+    assert feed.mid("A", 61.0, widest=0.03) is None
+    assert health("A", quality=FeedQuality(coverage="consolidated")).quotes(0.0) is None
+    nothing = health().quotes(0.0)
+    assert nothing is not None
+    assert nothing.bid.shape == (0,)
+
+
+def test_marks_older_than_two_intervals_are_named() -> None:
+    """A bar or a good quote is a mark; what was never heard of has none."""
+    feed = health("A", "B")
+    feed.take_bar(bar("A"), 50.0)
+    feed.take_quote(quote("B"), 60.0)
+    assert feed.unmarked(["A", "B"], 170.0) == []
+    assert feed.unmarked(["A", "B", "C"], 175.0) == ["A", "C"]
+
+
+def test_f40_a_halted_symbol_is_not_entered_until_two_full_bars_after_it_resumes() -> None:
+    """The minute of the resumption is no full bar; said twice, a halt is no news."""
+    feed = health("A", "B")
+    assert feed.take_status(Status(symbol="A", halted=True), 10.0, 0)
+    assert not feed.take_status(Status(symbol="A", halted=True), 20.0, 0)
+    assert feed.assess(20.0).halted == frozenset("A")
+    assert feed.objection("A", 0, 20.0) is Reason.SYMBOL_HALTED
+    assert feed.objection("B", 0, 20.0) is None
+    assert feed.take_status(Status(symbol="A", halted=False), 100.0, 1)
+    assert not feed.take_status(Status(symbol="A", halted=False), 101.0, 1)
+    assert feed.assess(101.0).halted == frozenset()
+    assert [feed.objection("A", minute, 101.0) for minute in (1, 2, 3)] == [
+        Reason.SYMBOL_HALTED,
+        Reason.SYMBOL_HALTED,
+        None,
+    ]
+
+
+def test_f40_where_halts_are_not_told_silence_is_taken_for_one() -> None:
+    """Of a feed that lives; it blocks entries and keeps no exit back."""
+    feed = health("A", "B", quality=SILENT)
+    feed.take_bar(bar("B"), 170.0)
+    feed.hear(181.0)
+    assert feed.objection("A", 2, 181.0) is Reason.SYMBOL_HALTED
+    assert feed.assess(181.0).halted == frozenset()
+
+
+def test_f41_a_market_wide_halt_ends_five_minutes_after_reopening_and_the_third_level_not_at_all() -> None:
+    """Every symbol is halted with it."""
+    feed = health("A", "B")
+    feed.take_status(Status(symbol="", halted=True, level=1), 10.0, 0)
+    assert feed.assess(10.0).halted == frozenset("AB")
+    assert feed.objection("A", 0, 10.0) is Reason.MARKET_HALTED
+    feed.take_status(Status(symbol="", halted=False), 900.0, 15)
+    for symbol in "AB":
+        feed.take_bar(bar(symbol), 1190.0)
+    assert feed.objection("A", 19, 1199.0) is Reason.MARKET_HALTED
+    assert feed.objection("A", 20, 1200.0) is None
+    feed.take_status(Status(symbol="", halted=True, level=2), 1300.0, 21)
+    assert feed.take_status(Status(symbol="", halted=True, level=3), 1310.0, 21)
+    assert not feed.take_status(Status(symbol="", halted=False), 5000.0, 80)
+    assert feed.objection("A", 100, 9000.0) is Reason.MARKET_HALTED

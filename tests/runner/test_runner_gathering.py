@@ -1,0 +1,213 @@
+"""A live feed becomes minutes: each decided in time, one connection at a time, and gaps filled from the feed itself."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from tbot_core.contracts import Bar, FeedQuality, Heartbeat, LiveSession, News, Quote, Status
+from tbot_core.errors import Unavailable
+from tbot_core.gathering import Gap, Gathering, gathered
+from tbot_core.steadiness import SteadyClock
+from tbot_core.testing.simulation.chances import Stream
+from tbot_core.testing.simulation.feed import facts_of_the_day
+from tbot_core.testing.simulation.loop import LoopClock, VirtualLoop, run
+from tbot_core.testing.simulation.market import Market
+from tbot_core.testing.simulation.world import World, short_day
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from tbot_core.bars import Minute
+
+_, SESSION = short_day(6)
+LEAD_S = 60.0
+
+
+def bar(symbol: str, minute: int, close: float = 10.0) -> Bar:
+    """A bar of a minute at one price."""
+    start = SESSION.moment(minute)
+    return Bar(symbol=symbol, start=start, open=close, high=close, low=close, close=close, volume=100.0)
+
+
+class Told:
+    """A live feed that says what it is told to, at seconds after the bell; an exception breaks the connection."""
+
+    session = SESSION
+    symbols = ("A", "B")
+    day = facts_of_the_day(Market.flat(200_000, symbols, 6), Stream(0))
+
+    def __init__(self, clock: LoopClock, script: Sequence[tuple[float, News | Unavailable]]) -> None:
+        self.quality = FeedQuality(coverage="consolidated", quotes=True, halts=True)
+        self.past: list[Bar] | None = []
+        self.asked: list[tuple[int, int]] = []
+        self.connected: list[float] = []
+        self._clock = clock
+        self._script = list(script)
+
+    async def news(self) -> AsyncIterator[News]:
+        """The rest of the script, then silence."""
+        self.connected.append(self._clock.monotonic() - LEAD_S)
+        while self._script:
+            due, news = self._script[0]
+            await asyncio.sleep(max(due + LEAD_S - self._clock.monotonic(), 0.0))
+            del self._script[0]
+            if isinstance(news, Unavailable):
+                raise news
+            yield news
+        await asyncio.sleep(10_000.0)
+
+    async def history(self, first: dt.datetime, last: dt.datetime) -> Sequence[Bar]:
+        """What it has of the past; None is not to be had."""
+        self.asked.append((SESSION.minute(first), SESSION.minute(last)))
+        if self.past is None:
+            raise Unavailable("no history")
+        return [one for one in self.past if first <= one.start < last]
+
+
+class Heard:
+    """What came of a feed: each minute with its second after the bell, and the gathering itself."""
+
+    def __init__(self, script: Sequence[tuple[float, News | Unavailable]], begins: float = -LEAD_S) -> None:
+        self.loop = VirtualLoop()
+        self.clock = LoopClock(self.loop, SESSION.open - dt.timedelta(seconds=LEAD_S))
+        self.source = Told(self.clock, script)
+        self.minutes: list[tuple[float, Minute]] = []
+        self.gaps: list[Gap] = []
+        self.statuses: list[Status] = []
+        self._begins = begins
+        self.gathering: Gathering
+
+    def listen(self) -> Heard:
+        """Walk the session."""
+        run(self._listen, self.loop)
+        return self
+
+    async def _listen(self) -> None:
+        await asyncio.sleep(self._begins + LEAD_S)
+        self.gathering = Gathering(self.source, SteadyClock(self.clock), 2.0)
+        self.gathering.on_gap, self.gathering.on_status = self.gaps.append, self.statuses.append
+        listening = asyncio.ensure_future(self.gathering.run())
+        async for minute in self.gathering.minutes():
+            self.minutes.append((round(self.clock.monotonic() - LEAD_S, 3), minute))
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+
+
+def beats(*script: tuple[float, News | Unavailable]) -> list[tuple[float, News | Unavailable]]:
+    """The script with a heartbeat every five seconds."""
+    return sorted([*script, *((float(at), Heartbeat()) for at in range(-55, 370, 5))], key=lambda line: line[0])
+
+
+def test_a_minute_is_decided_when_all_its_bars_have_come_or_the_grace_is_over() -> None:
+    """All bars of the first minute came; one of the second came late and is no part of it."""
+    script = beats((60.4, bar("A", 0)), (60.9, bar("B", 0)), (120.5, bar("A", 1)), (122.5, bar("B", 1)))
+    heard = Heard(script).listen()
+    assert [at for at, _ in heard.minutes] == [60.9, 122.0, 182.0, 242.0, 302.0, 362.0]
+    assert not np.isnan(heard.minutes[0][1].close).any()
+    assert np.isnan(heard.minutes[1][1].close).tolist() == [False, True]
+    assert [(one.minute, one.row) for one in heard.gathering.barrier.amendments()] == [(1, 1)]
+    assert isinstance(heard.source, LiveSession)
+
+
+def test_f53_a_gap_is_recorded_and_filled_from_the_feed() -> None:
+    """Minutes are decided without the bars that are missing; these are asked for once prices come again."""
+    heard = Heard(beats((60.5, bar("A", 0)), (60.5, bar("B", 0)), (240.5, bar("A", 3)), (240.5, bar("B", 3))))
+    heard.source.past = [bar(symbol, minute) for symbol in "AB" for minute in range(4)]
+    heard.listen()
+    assert [(gap.first, gap.last) for gap in heard.gaps] == [(0, 3)]
+    assert heard.source.asked == [(0, 4)]
+    assert np.isnan(heard.minutes[1][1].close).all()
+    assert {(one.minute, one.row) for one in heard.gathering.barrier.amendments()} == {(1, 0), (1, 1), (2, 0), (2, 1)}
+    assert heard.gathering.lost == set()
+
+
+def test_minutes_that_back_fill_leaves_open_stay_lost() -> None:
+    """It is tried again and again, each time a little later."""
+    heard = Heard(beats((60.5, bar("A", 0)), (240.5, bar("A", 3))))
+    heard.source.past = None
+    heard.listen()
+    assert heard.gathering.lost == {0, 1, 2, 3}
+    assert 3 < len(heard.source.asked) < 12
+
+
+def test_history_is_not_asked_for_before_the_feed_has_it() -> None:
+    """A feed may hold bars back for a while."""
+    heard = Heard(beats((60.5, bar("A", 0)), (240.5, bar("A", 3))))
+    heard.source.quality = FeedQuality(coverage="single_venue", history_delay_s=900.0)
+    heard.listen()
+    assert heard.source.asked == []
+    assert heard.gathering.lost == {0, 1, 2, 3}
+
+
+def test_who_starts_in_the_midst_of_a_session_has_its_minutes_from_history() -> None:
+    """All that have closed, at once; they are marked, since nothing is traded on them."""
+    heard = Heard(beats(), begins=150.0)
+    heard.source.past = [bar(symbol, minute) for symbol in "AB" for minute in range(2)]
+    heard.listen()
+    assert [at for at, _ in heard.minutes][:3] == [150.0, 150.0, 182.0]
+    assert not np.isnan(heard.minutes[1][1].close).any()
+    assert heard.gathering.filled == {0, 1}
+
+
+def test_f58_a_connection_that_breaks_is_made_again_after_pauses_that_grow() -> None:
+    """One at a time; once something was said the pauses begin anew."""
+    broken: list[tuple[float, News | Unavailable]] = [(-50.0, Unavailable("closed")) for _ in range(6)]
+    heard = Heard([*broken, (0.0, Heartbeat()), (1.0, Unavailable("closed"))]).listen()
+    pauses = np.diff(heard.source.connected).round(1).tolist()
+    assert pauses[:7] == [10.5, 1.0, 2.0, 4.0, 8.0, 16.0, 20.0]
+
+
+def test_f59_a_connection_that_says_nothing_is_dropped_after_two_intervals() -> None:
+    """Though it is open, and whatever its socket says."""
+    heard = Heard([(-59.0, Heartbeat())]).listen()
+    gaps = np.diff(heard.source.connected)
+    assert min(gaps) > 20.0
+    assert max(gaps) < 20.0 + 30.0 + 2.0
+    assert heard.gathering.connections == len(heard.source.connected) > 5
+
+
+def test_halts_are_told_once_and_quotes_that_are_none_are_counted() -> None:
+    """Whoever writes them down hears of what is news."""
+    halt = Status(symbol="A", halted=True)
+    crossed = Quote(symbol="B", bid=2.0, ask=1.0, time=SESSION.open)
+    heard = Heard(beats((1.0, halt), (2.0, halt), (3.0, crossed))).listen()
+    assert heard.statuses == [halt]
+    assert heard.gathering.dropped == 1
+
+
+def test_a_fault_of_the_feeds_own_is_not_taken_for_a_lost_connection() -> None:
+    """It ends the session aloud."""
+    heard = Heard([(1.0, Heartbeat())])
+    heard.source.quality = FeedQuality(coverage="consolidated")
+
+    async def listen() -> None:
+        gathering = Gathering(_Broken(heard.clock, ()), SteadyClock(heard.clock), 2.0)
+        await gathering.run()
+
+    with pytest.raises(ZeroDivisionError):
+        run(listen, heard.loop)
+
+
+class _Broken(Told):
+    async def news(self) -> AsyncIterator[News]:
+        """A feed with a bug."""
+        yield Heartbeat()
+        raise ZeroDivisionError("division by zero")
+
+
+def test_a_source_of_whole_minutes_is_left_as_it_is() -> None:
+    """Only a live one is gathered."""
+    world = World(3, ())
+    clock = SteadyClock(world.clock)
+    feed = world.feed()
+    assert gathered(feed, clock, 2.0) == (None, feed)
+    gathering, minutes = gathered(world.live_feed(), clock, 2.0)
+    assert gathering is minutes
+    assert minutes.symbols == world.market.symbols
+    assert minutes.day.vix.shape == (1,)
+    world.loop.finish()
