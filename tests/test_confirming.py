@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import datetime as dt
 
+import attrs
+
 from tbot_core import records
 from tbot_core.actions import Decision
-from tbot_core.confirming import SHORTEST, Waiting, asked_payload, identity
+from tbot_core.confirming import SHORTEST, Waiting, asked_payload, identity, recall
 from tbot_core.model import Side
 from tbot_core.reasons import Reason
 from tbot_core.testing.trades import order, proposal
 
 NOON = dt.datetime(2026, 1, 5, 17, 0, tzinfo=dt.UTC)
 LATER = NOON + dt.timedelta(seconds=60)
+
+
+@attrs.frozen(kw_only=True)
+class Told:
+    """An event."""
+
+    kind: str
+    payload: records.Payload
+    cid: str | None = None
+    applied: dt.datetime = NOON
 
 
 def asked(symbol: str) -> records.Payload:
@@ -59,3 +71,10 @@ def test_a_new_session_asks_anew() -> None:
     waiting.take(records.SESSION_OPENED, {})
     waiting.take(records.SENDING, {})
     assert (waiting.known, waiting.open(NOON)) == ({}, [])
+
+
+def test_a_journal_is_read_from_its_beginning() -> None:
+    """Its events in their order come to what waits."""
+    told = (asked("AAA"), asked("BBB"))
+    events = [Told(kind=records.CONFIRMATION_ASKED, payload=payload) for payload in told]
+    assert [one["signal"]["symbol"] for one in recall(events).open(NOON)] == ["AAA", "BBB"]
