@@ -28,7 +28,7 @@ from tbot_core.ledger.accounts import (
     securities,
     transaction,
 )
-from tbot_core.ledger.lots import Lots, Movement, Pick, Split, first_in, lots_of
+from tbot_core.ledger.lots import Lots, Movement, Pick, first_in, lots_of
 from tbot_core.orders import SUPPOSED
 
 if TYPE_CHECKING:
@@ -43,10 +43,10 @@ _ZERO: Final = Decimal(0)
 
 @attrs.define(kw_only=True)
 class _Symbol:
-    """One symbol's movements and splits, oldest first, the lots they leave, and what they have moved in money."""
+    """One symbol's movements, oldest first, the lots they leave, and what they have moved in money."""
 
     lots: Lots
-    steps: list[Movement | Split] = attrs.field(factory=list)
+    steps: list[Movement] = attrs.field(factory=list)
     paid: Decimal = _ZERO
     owed: Decimal = _ZERO
     fees: Decimal = _ZERO
@@ -69,17 +69,10 @@ class _Symbol:
 
     def amend(self, at: int, movement: Movement) -> None:
         """A movement was another one: the lots are what they would have been."""
-        was = self.steps[at]
-        if isinstance(was, Movement):
-            self._count(was, -1)
+        self._count(self.steps[at], -1)
         self._count(movement, 1)
         self.steps[at] = movement
         self.lots = lots_of(self.steps, self.lots.pick)
-
-    def split(self, split: Split) -> None:
-        """Every share has become another number of shares."""
-        self.steps.append(split)
-        self.lots.split(split)
 
     def _count(self, movement: Movement, sign: int) -> None:
         worth = sign * movement.quantity * movement.price
@@ -172,7 +165,7 @@ class Ledger:
         for execution_id in self._supposed.get(cid, ()):
             at = self._places[cid, execution_id][1]
             was = book.steps[at]
-            if isinstance(was, Movement) and was.quantity and named:
+            if was.quantity and named:
                 part = min(abs(was.quantity), named)
                 named -= part
                 left = was.quantity - part if was.quantity > 0 else was.quantity + part

@@ -133,6 +133,7 @@ def test_f26_a_supposed_fill_is_replaced_by_the_executions_that_are_named_later(
     found = ledger(supposed, *named)
     assert found.holdings == {"AAA": 100}
     assert found.cash == ledger(*named).cash - Decimal("0.10")
+    assert ledger(supposed, *named, heard(ENTRY, "10", "5", execution="c")).holdings == {"AAA": 105}
     short = order(name="entry", buy=False)
     sold = ledger(heard(short, "10", "60", execution=f"{SUPPOSED}1"), heard(short, "9", "20", execution="a"))
     assert sold.holdings == {"AAA": -60}
