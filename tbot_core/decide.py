@@ -226,7 +226,9 @@ def renew(entrant: Entrant, rules: Rules, proposal: Proposal, market: Market) ->
         return None
     minute, price = int(known[-1]), float(closes[known[-1]])
     side = int(proposal.side)
-    fresh = attrs.evolve(proposal, price=price, confirmed=market.bars.minutes - 1, reason=Reason.ALLOWED, findings=())
+    fresh = attrs.evolve(
+        proposal, price=price, confirmed=market.bars.minutes - 1, reason=Reason.ALLOWED, findings=(), reference=None
+    )
     if side * (price - proposal.stop) <= 0 or side * (proposal.target - price) <= 0:
         return attrs.evolve(fresh, reason=Reason.CONFIRMED_TOO_LATE)
     signals = Signals(

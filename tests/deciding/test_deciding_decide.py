@@ -354,10 +354,11 @@ def test_a_confirmed_proposal_takes_the_price_of_now(
     """Its levels stay; beyond one of them it is too late. It is decided in the latest closed minute."""
     draft = Draft("AAA", minutes=31).bar(29, close).gap(30, 31)
     old = proposal(side=Side(side), stop=stop, target=target, reason=Reason.FILTER_DENIED)
+    old = attrs.evolve(old, reference=77.0)
     market = Market(bars=draft.bars(), day=day(1, previous_close=100.0))
     found = renew(entrant(), rules(), old, market)
     assert found is not None
-    assert (found.price, found.reason) == (close, reason)
+    assert (found.price, found.bought_at, found.reason) == (close, close, reason)
     assert np.isnan(found.stop) if np.isnan(stop) else found.stop == stop
     assert (found.minute, found.signal, old.minute) == (30, old.signal, 25)
 
