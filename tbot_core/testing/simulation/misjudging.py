@@ -94,11 +94,6 @@ def loss_latch_not_obeyed() -> Swaps:
     return ((Gate, "before_sizing", blind),)
 
 
-def session_state_not_obeyed() -> Swaps:
-    """Only what is imposed from outside counts, not what the session's own events ask for."""
-    return ((Standing, "present", property(lambda self: self.imposed)),)
-
-
 def exit_for_all_that_was_entered() -> Swaps:
     """An exit is for what was entered, not for what is left."""
     return ((drafts, "exit_order", _whole(drafts.exit_order)),)
