@@ -228,9 +228,9 @@ def _i17(story: Story) -> Iterator[str]:
 
 
 def _i20(story: Story) -> Iterator[str]:
-    """The journal grows with what is traded, not with time or trouble."""
-    orders = len(story.intents())
-    most = 200 + _GROWTH * (orders + 1) + 40 * len(story.lives)
+    """The journal grows with what is traded, and slowly with trouble: as fast in a whole day as in an hour."""
+    orders, hours = len(story.intents()), max(1.0, story.world.session.minutes / 60)
+    most = 200 * hours + _GROWTH * (orders + 1) + 40 * len(story.lives)
     if len(story.events) > most:
         yield f"{len(story.events)} events of {orders} orders"
 
