@@ -93,7 +93,7 @@ def mode_of(settings: Settings) -> str:
     """What the broker's section of the secrets says: "live", else "paper"."""
     from tbot_core.settings.access import vault
 
-    opened = vault(settings.instance, settings.deployment)
+    opened = vault(settings.instance, settings.deployment, ready=False)
     if not opened.store.has_file("broker"):
         return "paper"
     section = opened.read_section("broker", settings.trading.broker_name)

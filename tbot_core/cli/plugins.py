@@ -13,7 +13,7 @@ from tbot_core.errors import PluginError, TbotError, UsageError
 from tbot_core.needs import PluginNeeds
 from tbot_core.plugins import catalogue, lock, records
 from tbot_core.plugins.installed import origin
-from tbot_core.plugins.isolation import named as isolated
+from tbot_core.plugins.isolated import named as isolated
 from tbot_core.plugins.provenance import publisher
 from tbot_core.settings.instance import Instance
 from tbot_core.settings.sources import is_sealed

@@ -86,8 +86,8 @@ def command(*, as_json: bool, **options: object) -> int:
     if wish.mode == "demo":
         furnish(wish.home)
     with alone(wish.home):
-        wish = settled(wish)
-        outcome = trade(wish, as_json=as_json, found=sources(wish))
+        wish, found = sources(wish)
+        outcome = trade(wish, as_json=as_json, found=found)
     if as_json and (wish.mode in MARKET or not outcome.stopped):
         emit(outcome.summary.document(), as_json=True)
     return code(wish, outcome)
@@ -153,39 +153,38 @@ def alone(home: Path) -> AbstractContextManager[None]:
     return disk.hold(instance.lock) if is_there(instance) else nullcontext()
 
 
-def settled(wish: Wish) -> Wish:
+def settled(wish: Wish, found: Sources) -> Wish:
     """The wish in the mode of its account: `mode=live` in the broker's section of the secrets makes it a live one.
 
     A broker that is simulated here has none, so nothing is opened for it. Raises SettingsError for unfit settings.
     """
-    from tbot_core.settings import Instance, load, read
-
-    if wish.mode != "paper":
-        return wish
-    found = read(Instance.at(wish.home))
-    if found.known_texts().get("BROKER_NAME", SIMULATED).strip().upper() in {"", SIMULATED}:
+    if wish.mode != "paper" or found.known_texts().get("BROKER_NAME", SIMULATED).strip().upper() in {"", SIMULATED}:
         return wish
     from tbot_core.cli.arm import mode_of
+    from tbot_core.settings import load
 
     return attrs.evolve(wish, mode="live") if mode_of(load(wish.home, mode="replay", sources=found)) == "live" else wish
 
 
-def sources(wish: Wish) -> Sources:
+def sources(wish: Wish) -> tuple[Wish, Sources]:
     """The settings files, read once for the whole run, of an instance that is fit for it; a demo's own is not checked.
 
-    Raises SettingsError or AccessError where it is not.
+    The wish comes back in the mode of its account. Raises SettingsError or AccessError where the instance is not fit.
     """
     from tbot_core.settings import Instance, read
 
     instance = Instance.at(wish.home)
     use_settings({})  # whatever fails from here on opens nothing once more
-    found = read(instance, live=wish.mode == "live")
+    found = read(instance)
     use_settings(found.known_texts())
+    wish = settled(wish, found)
+    if wish.mode == "live":
+        found = read(instance, live=True)  # which refuses loose modes
     if wish.mode != "demo":
         from tbot_core.cli.check import assert_start
 
         assert_start(instance, found, wish.mode, allow_shared_key=wish.allow_shared_key)
-    return found
+    return wish, found
 
 
 def trade(wish: Wish, *, as_json: bool, found: Sources | None = None) -> Outcome:

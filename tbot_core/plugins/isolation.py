@@ -17,6 +17,7 @@ from tbot_core.declaration import Kind, declarations, setting, text
 from tbot_core.errors import AccessError, PluginError, SettingsError
 from tbot_core.plugins import records, wire
 from tbot_core.plugins.failure import PluginFailure
+from tbot_core.plugins.isolated import VARIABLE, named
 from tbot_core.plugins.loader import Loaded
 from tbot_core.plugins.worker import PARTS
 from tbot_core.seams import environ
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from tbot_core.policy import Frame
     from tbot_core.signals import Signals, Trigger
 
-VARIABLE: Final = "TBOT_PLUGINS_ISOLATE"
 START_S: Final = 10.0
 _ANYTHING: Final = text(pattern=r"[^\x00]{0,1000}", allowed="what the plugin allows")
 
@@ -50,12 +50,6 @@ def chosen(wanted: Collection[tuple[str, str]]) -> frozenset[tuple[str, str]]:
             "Name only what the settings enable: anything else would run unconfined under a name that is not this one.",
         )
     return pairs
-
-
-def named() -> frozenset[str]:
-    """The names in the variable."""
-    parts = (environ.variable(VARIABLE) or "").split(",")
-    return frozenset(part.strip() for part in parts if part.strip())
 
 
 def offered(
@@ -127,15 +121,14 @@ class Worker:
             partner = self._partner or self._start()
             if request["do"] == "hello":
                 return self._facts
-            if day is not None:
-                request["day"] = None if day is self._day else day
+            request["day"] = None if day is self._day else day
             if bars is not None:
                 request["bars"] = self._news(bars)
             answer = _exchange(partner, request)
         except BaseException:
             self.end()
             raise
-        self._day = day or self._day
+        self._day = day
         if "fault" in answer:
             raise PluginError(f"In its worker: {answer['fault']}")
         return answer["answer"]
@@ -152,7 +145,7 @@ class Worker:
 
     def _start(self) -> Partner:
         path = os.pathsep.join(part for part in sys.path if part)  # seam: the separator is a constant
-        command = [sys.executable, "-P", "-m", "tbot_core.plugins.worker"]
+        command = [sys.executable, "-P", "-c", "from tbot_core.plugins.worker import main; main()"]
         try:
             partner = self._partner = Partner(command, environment=environ.minimal() | {"PYTHONPATH": path})
         except AccessError as fault:

@@ -129,7 +129,3 @@ def main(fence: Callable[[], object] = converse.confine, answering: Answering = 
     hear, say = answering()
     with disk.scratch() as folder:
         serve(hear, say, folder)
-
-
-if __name__ == "__main__":
-    main()

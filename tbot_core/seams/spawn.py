@@ -143,15 +143,17 @@ def own_id() -> int:
     return os.getpid()
 
 
-def end_parent(process: int) -> bool:
+def end_parent(
+    process: int, parent: Callable[[], int] = os.getppid, kill: Callable[[int, int], None] = os.kill
+) -> bool:
     """Kill the process that started us, if that is still its number; whether it is gone."""
-    if os.getppid() == process:
+    if parent() == process:
         with suppress(ProcessLookupError, PermissionError):
-            os.kill(process, signal.SIGKILL)
+            kill(process, signal.SIGKILL)
     deadline = time.monotonic() + _LAST_S
-    while os.getppid() == process and time.monotonic() < deadline:
+    while parent() == process and time.monotonic() < deadline:
         time.sleep(_POLL_S)
-    return os.getppid() != process
+    return parent() != process
 
 
 def heard(timeout_s: float) -> bytes | None:

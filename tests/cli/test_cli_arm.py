@@ -21,7 +21,7 @@ from tbot_core.cli.status import lines
 from tbot_core.control import Verb
 from tbot_core.errors import SettingsError
 from tbot_core.journal import Entry, open_journal
-from tbot_core.settings import load
+from tbot_core.settings import Instance, load, read
 from tbot_core.states import Cause
 
 if TYPE_CHECKING:
@@ -147,10 +147,10 @@ def test_a_run_is_in_the_mode_of_its_account(tmp_path: Path) -> None:
     home = tmp_path / "x"
     assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
     wish = Wish(mode="paper", home=home)
-    assert settled(wish) == wish
+    assert settled(wish, read(Instance.at(home))) == wish
     with CliRunner().isolation(json.dumps({"alpaca": {"mode": "live", "api_key": "k" * 20, "api_secret": "s" * 40}})):
         assert cli.invoke(["secrets", "set", "broker", "--from-json", "-", "--home", str(home)]) == 0
     (home / ".env_bot").write_text("BROKER_NAME=ALPACA\n")
     (home / ".env_bot.enc").unlink()
-    assert settled(wish).mode == "live"
-    assert settled(attrs.evolve(wish, mode="replay")).mode == "replay"
+    assert settled(wish, read(Instance.at(home))).mode == "live"
+    assert settled(attrs.evolve(wish, mode="replay"), read(Instance.at(home))).mode == "replay"

@@ -18,7 +18,7 @@ from tbot_core.clock import ManualClock
 from tbot_core.contracts import Check, Context
 from tbot_core.declaration import declarations
 from tbot_core.errors import PluginError, SettingsError
-from tbot_core.plugins import catalogue, isolation, probe, records, wire
+from tbot_core.plugins import catalogue, isolated, isolation, probe, records, wire
 from tbot_core.plugins.bounded import bounded
 from tbot_core.plugins.bounds import FAILURES, LIMITS_S, Bounds, Lost, Sitting
 from tbot_core.plugins.failure import PluginFailure
@@ -245,12 +245,12 @@ def test_what_a_worker_refuses_is_a_failure_of_its_creation(plant: Callable[...,
 def test_a_name_that_isolates_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slip of the pen must not run in the bot's process what was to run outside."""
     wanted = [("strategy", "open"), ("filter", "size"), ("broker", "paper")]
-    monkeypatch.setenv(isolation.VARIABLE, " open, size,")
+    monkeypatch.setenv(isolated.VARIABLE, " open, size,")
     assert isolation.chosen(wanted) == {("strategy", "open"), ("filter", "size")}
-    monkeypatch.setenv(isolation.VARIABLE, "nobody,paper")
+    monkeypatch.setenv(isolated.VARIABLE, "nobody,paper")
     with pytest.raises(SettingsError, match="names nobody, paper, which is no strategy or filter of this run"):
         isolation.chosen(wanted)
-    monkeypatch.delenv(isolation.VARIABLE)
+    monkeypatch.delenv(isolated.VARIABLE)
     assert isolation.chosen(wanted) == frozenset()
 
 

@@ -19,7 +19,7 @@ from tbot_core.clock import ManualClock, SystemClock
 from tbot_core.contracts import FeedRequest
 from tbot_core.errors import PluginError
 from tbot_core.journal import read_journal
-from tbot_core.plugins import isolation
+from tbot_core.plugins import isolated
 from tbot_core.plugins import lost as lost_calls
 from tbot_core.plugins import records as known
 from tbot_core.plugins.bounds import FAILURES
@@ -228,7 +228,7 @@ def test_a_run_with_isolated_plugins_trades_alike(home: Path, tmp_path: Path, mo
         return asyncio.run(run(Plan(assembly=assembly, request=request, wall=SystemClock()), Watcher()))
 
     whole = demo(home)
-    monkeypatch.setenv(isolation.VARIABLE, "open,price_volume")
+    monkeypatch.setenv(isolated.VARIABLE, "open,price_volume")
     for name in [name for name in sys.modules if name.startswith(("tbot_strategy_open", "tbot_filter_price"))]:
         monkeypatch.delitem(sys.modules, name)
     apart = demo(other)

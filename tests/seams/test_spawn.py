@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import pytest
@@ -81,3 +82,18 @@ def test_chance_names_differ_and_seeds_repeat() -> None:
     assert chance.token(26) != chance.token(26)
     assert chance.generator(7).random() == chance.generator(7).random()
     assert chance.generator(7).random() != chance.generator(8).random()
+
+
+def test_a_parent_is_killed_and_waited_for_until_it_is_gone() -> None:
+    """It is killed once, and the answer comes when somebody else has become the parent."""
+    killed: list[tuple[int, int]] = []
+    parents = iter((7, 7, 7, 1, 1, 1))
+    assert spawn.end_parent(7, lambda: next(parents), lambda *asked: killed.append(asked))
+    assert killed == [(7, signal.SIGKILL)]
+
+
+def test_another_parent_is_left_alone() -> None:
+    """A number that is no longer our parent's may be anybody's."""
+    killed: list[tuple[int, int]] = []
+    assert spawn.end_parent(7, lambda: 1, lambda *asked: killed.append(asked))
+    assert killed == []
