@@ -20,6 +20,7 @@ from tbot_core.actions import Action, Cancel, Decision, Place, Replace
 from tbot_core.contracts import Broker, BrokerEvent
 from tbot_core.errors import BrokerError, JournalError, Rejected, Unavailable
 from tbot_core.journal import Entry
+from tbot_core.model import OrderState
 from tbot_core.orders import BROKER_WORDS, IN_DOUBT, SUPPOSED, Effect, OrderEvent, OrderRecord, advance, news
 from tbot_core.patience import Paced, Patience
 from tbot_core.permits import Refusal, SendPermit, always
@@ -354,12 +355,18 @@ class Execution:
             self._refused(order, refusal.message)
         except BrokerError as silence:
             if isinstance(silence, Unavailable) and not permit.redeemed:  # by both accounts nothing has left
-                self._noted(*(self._leaving(part, silence.message) for part in _parts(order)))
-                for part in _parts(order):
+                # One that waited so long for its turn that readings missed it is in doubt by then, and stays so.
+                waiting = [part for part in _parts(order) if self._sending(part)]
+                if waiting:
+                    self._noted(*(self._leaving(part, silence.message) for part in waiting))
+                for part in waiting:
                     self._drop(part)
                 return
             for part in _parts(order):
                 self.doubt(part.client_order_id, silence.message)
+
+    def _sending(self, part: Order) -> bool:
+        return self.orders[part.client_order_id].state is OrderState.SENDING
 
     def _refused(self, order: Order, words: str) -> None:
         """A broker's refusal in its answer becomes an event like one that it would have streamed."""

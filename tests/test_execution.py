@@ -678,6 +678,20 @@ def test_what_could_not_even_begin_to_leave_is_dropped(bench: Bench) -> None:
     assert bench.desk.custody.idle
 
 
+def test_an_order_that_fell_into_doubt_while_it_waited_for_its_turn_stays_in_doubt(bench: Bench) -> None:
+    """Readings missed it before its turn came to nothing: it is not called dropped, and what it reserved stays."""
+
+    async def too_late(order: Order, _permit: Permit) -> None:
+        for part in (order, *order.protection):
+            bench.execution.absent(part.client_order_id)
+        raise Unavailable("60 requests a minute are allowed")
+
+    bench.broker.submit = too_late  # type: ignore[method-assign, assignment]  # a broker whose requests are short
+    bench.decide(proposal("AAA"))
+    assert set(bench.states.values()) == {OrderState.UNKNOWN}
+    assert list(bench.desk.standing.working) == ["AAA entry"]
+
+
 def test_a_permit_is_for_one_sending() -> None:
     """A broker that would send an order twice is stopped at the second time; the first stands."""
     permit = SendPermit(order(name="AAA entry"), always)
