@@ -6,15 +6,16 @@ It waits for nothing and sends nothing. What it asks for is written down before 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from typing import TYPE_CHECKING
 
 import attrs
 
 from tbot_core import drafts, exits, rebalance
-from tbot_core.actions import Action, Cancel, Place, Replace
-from tbot_core.held import Held, Known
-from tbot_core.model import UNITS_PER_SHARE, ExitReason, Leg, Order, RiskState, price_of, ticks_of, units_of
+from tbot_core.actions import Action, Cancel, Place
+from tbot_core.held import Files, Held, Known
+from tbot_core.model import ExitReason, Leg, Order, RiskState, price_of, ticks_of, units_of
+from tbot_core.protection import Protection
+from tbot_core.trimming import Trimming
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from tbot_core.calendar import Session
     from tbot_core.contracts import BrokerEvent
     from tbot_core.decide import Rules
-    from tbot_core.model import Fill, SignalId
+    from tbot_core.model import Fill
     from tbot_core.orders import News
     from tbot_core.portfolio import Position
     from tbot_core.risk import Standing
@@ -45,13 +46,13 @@ class Custody:
         self._rules = rules
         self._standing = standing
         self._portfolio = standing.portfolio
-        self._name = name
-        self._held: dict[str, Held] = {}
-        self._known: dict[str, Known] = {}
+        self._files = Files(name)
+        self._held, self._known = self._files.held, self._files.known
+        self._protection = Protection(self._files, rules.venue)
+        self._trimming = Trimming(self._files, rules, standing, self._protection)
         self._orphans: dict[str, None] = {}
         self._at_once: list[str] = []
         self._lost: set[str] = set()
-        self._attempts: Counter[tuple[SignalId, Leg]] = Counter()
 
     @property
     def idle(self) -> bool:
@@ -84,7 +85,7 @@ class Custody:
         if event.kind in _ANSWERS and order.leg in {Leg.ENTRY, Leg.EXIT}:
             self._standing.count_answer(self._rules.risk, rejected=event.kind == "rejected")
         if event.kind == "rejected" and order.leg is Leg.STOP:
-            self._unprotected(order)
+            self._protection.refused(order)
         if event.kind in _ENDINGS:
             self._ended(order)
 
@@ -163,8 +164,8 @@ class Custody:
         else:
             held.own = True
             held.resting[order.leg] = order.client_order_id
-        self._attempts[order.signal, order.leg] += 1
-        self._know(order, held.plan, held.row)
+        self._files.attempts[order.signal, order.leg] += 1
+        self._files.know(order, held.plan, held.row)
 
     def recall_request(self, client_order_id: str, stop_price: Decimal | None = None) -> None:
         """Take in what was asked of an order before a restart: to move, or without a price to end."""
@@ -202,9 +203,9 @@ class Custody:
             closes = bars.field("close")[minute]
             for held in self._held.values():
                 if held.steady and not math.isnan(closes[held.row]):
-                    self._outgrown(held)
+                    self._trimming.weigh(held)
         for symbol in sorted(self._held):
-            actions += self._bare(self._held[symbol])
+            actions += self._trimming.bare(self._held[symbol])
         return [*dict.fromkeys(actions), *self.released()]
 
     def released(self) -> list[Action]:
@@ -219,16 +220,16 @@ class Custody:
             if held.due and symbol not in self.halted and not self._in_the_way(held):
                 actions.append(self._exit(held))
             elif held.keep is not None and held.leaving is None:
-                actions += self._trim(held)
+                actions += self._trimming.trim(held)
             elif held.own and held.leaving is None and not held.plan.on_close:
-                actions += self._protect(held)
+                actions += self._protection.protect(held)
         return actions
 
     def expect(self, order: Order, plan: exits.Plan, row: int) -> None:
         """An entry was written down with the protection that goes with it; `row` is its symbol's in the bars."""
         for one in (order, *order.protection):
-            self._know(one, plan, row)
-            self._attempts[one.signal, one.leg] = 1
+            self._files.know(one, plan, row)
+            self._files.attempts[one.signal, one.leg] = 1
 
     def _ended(self, order: Order) -> None:
         """An exit that ended goes out again with the next minute; a stop that ended unasked acts on closes from now."""
@@ -294,82 +295,7 @@ class Custody:
         if reason is not None and not self._waits(reason):
             held.leaving, held.due = reason, True
             return [Cancel(client_order_id=one) for one in self._in_the_way(held)]
-        if (
-            math.isnan(high + low)
-            or held.stop_triggered
-            or not held.plan.follow(high, low)
-            or Leg.STOP not in held.resting
-        ):
-            return []
-        if not self._rules.venue.amend_atomic:
-            return self._renew(held)
-        stop, level = held.resting[Leg.STOP], price_of(held.plan.stop)
-        return [Replace(client_order_id=stop, stop_price=level, reason=held.plan.stop_reason)]
-
-    def _unprotected(self, order: Order) -> None:
-        """A broker refused a stop of its own for a position: it is tried once more, then the position is closed."""
-        held = self._held.get(order.symbol)
-        if held is None or not held.own or held.resting.get(Leg.STOP) != order.client_order_id:
-            return
-        held.renewing = True
-        held.refused_stops += 1
-        if held.refused_stops > 1:
-            held.leaving, held.due = held.leaving or ExitReason.UNPROTECTED, True
-
-    def _protect(self, held: Held) -> list[Action]:
-        """A stop of its own for a position, sized to what is held; one of another size is renewed."""
-        resting, units = held.resting.get(Leg.STOP), held.position.units - self._trimming(held)
-        if resting is None:
-            order = drafts.stop(self._name, held.position, held.plan, self._attempt(held, Leg.STOP), units)
-            held.resting[Leg.STOP] = order.client_order_id
-            self._know(order, held.plan, held.row)
-            return [Place(order=order)]
-        if held.stop_triggered or self._known[resting].open == units:
-            return []
-        return self._renew(held)
-
-    @staticmethod
-    def _renew(held: Held) -> list[Action]:
-        """Take a stop away that is not what it should be; another is placed once it is proven to have ended."""
-        if held.renewing:
-            return []
-        held.own = held.renewing = True
-        return [Cancel(client_order_id=held.resting[Leg.STOP])]
-
-    def _outgrown(self, held: Held) -> None:
-        """A position above its share of equity is to be trimmed to it, once all that rests for it is gone."""
-        position, signal = held.position, held.position.signal
-        if any(one.signal == signal for one in self._standing.working.values()):
-            return
-        whole = position.units % UNITS_PER_SHARE == 0
-        step = UNITS_PER_SHARE if whole else units_of(self._rules.venue.quantity_step)
-        if beyond := rebalance.excess(self._rules.rebalance, position, step):
-            held.own, held.keep = True, position.units - beyond
-
-    @staticmethod
-    def _bare(held: Held) -> list[Action]:
-        """Take away what rests for a position that is to be trimmed: no more may be for sale than is held."""
-        if held.keep is None or held.leaving is not None:
-            return []
-        held.renewing |= Leg.STOP in held.resting
-        return [Cancel(client_order_id=one) for one in reversed(held.resting.values())]
-
-    def _trim(self, held: Held) -> list[Action]:
-        """Once nothing rests: a stop for what is to be left, and the order that sells the rest."""
-        position = held.position
-        if held.resting or held.keep is None:
-            return []
-        beyond, held.keep = position.units - held.keep, None
-        if beyond <= 0:
-            return [] if held.plan.on_close else self._protect(held)
-        order = drafts.trim(self._name, position, beyond, self._attempt(held, Leg.EXIT))
-        held.trim = order.client_order_id
-        self._know(order, held.plan, held.row)
-        return [*([] if held.plan.on_close else self._protect(held)), Place(order=order)]
-
-    def _trimming(self, held: Held) -> int:
-        """The units that a trim at work may still take."""
-        return 0 if held.trim is None else self._known[held.trim].open
+        return self._protection.follow(held, high, low)
 
     def _waits(self, reason: ExitReason) -> bool:
         """Whether an exit waits for the end of a kill: then only stops go on, and what is to be flattened."""
@@ -383,18 +309,9 @@ class Custody:
         trimming = [] if held.trim is None else [held.trim]
         return [*entering, *trimming, *reversed(held.resting.values())]
 
-    def _attempt(self, held: Held, leg: Leg) -> int:
-        """The number of the next order of a signal's leg: no two ever bear one name."""
-        self._attempts[held.position.signal, leg] += 1
-        return self._attempts[held.position.signal, leg]
-
     def _exit(self, held: Held) -> Place:
         """Close what is left of a position at the market."""
-        order = drafts.exit_order(self._name, held.position, held.leaving, self._attempt(held, Leg.EXIT))
+        order = drafts.exit_order(self._files.name, held.position, held.leaving, self._files.attempt(held, Leg.EXIT))
         held.due, held.exit = False, order.client_order_id
-        self._know(order, held.plan, held.row)
+        self._files.know(order, held.plan, held.row)
         return Place(order=order)
-
-    def _know(self, order: Order, plan: exits.Plan, row: int) -> None:
-        units = units_of(order.quantity)
-        self._known[order.client_order_id] = Known(order=order, plan=plan, row=row, reason=order.reason, open=units)

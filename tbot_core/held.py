@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import attrs
 
+from tbot_core.drafts import Name
 from tbot_core.exits import Plan
-from tbot_core.model import ExitReason, Leg, Order
+from tbot_core.model import ExitReason, Leg, Order, SignalId, units_of
 from tbot_core.portfolio import Position
 
 
@@ -52,3 +55,27 @@ class Known:
     row: int
     reason: ExitReason | None
     open: int
+
+
+@attrs.define
+class Files:
+    """All positions and orders of a session, for everybody who looks after them. `name` makes client order ids."""
+
+    name: Name
+    held: dict[str, Held] = attrs.field(factory=dict)
+    known: dict[str, Known] = attrs.field(factory=dict)
+    attempts: Counter[tuple[SignalId, Leg]] = attrs.field(factory=Counter)
+
+    def know(self, order: Order, plan: Plan, row: int) -> None:
+        """An order of the session is there."""
+        units = units_of(order.quantity)
+        self.known[order.client_order_id] = Known(order=order, plan=plan, row=row, reason=order.reason, open=units)
+
+    def attempt(self, held: Held, leg: Leg) -> int:
+        """The number of the next order of a signal's leg: no two ever bear one name."""
+        self.attempts[held.position.signal, leg] += 1
+        return self.attempts[held.position.signal, leg]
+
+    def trimming(self, held: Held) -> int:
+        """The units that a trim at work may still take."""
+        return 0 if held.trim is None else self.known[held.trim].open

@@ -13,6 +13,7 @@ from tbot_core.custody import Custody
 from tbot_core.errors import BrokerError
 from tbot_core.execution import Execution
 from tbot_core.model import Account, Leg, Order, OrderState, quantity_of
+from tbot_core.protection import Protection
 from tbot_core.risk import Gate, Standing
 from tbot_core.runner import market
 from tbot_core.runner.recalling import Recall
@@ -106,12 +107,12 @@ def stop_for_all_that_was_entered() -> Swaps:
 
 def stop_kept_whatever_is_held() -> Swaps:
     """A stop that rests is left as it is when more or less is held."""
-    protect = was(Custody, "_protect")
+    protect = was(Protection, "protect")
 
     def once(self: Any, held: Held) -> list[Any]:
         return [] if Leg.STOP in held.resting else list(protect(self, held))
 
-    return ((Custody, "_protect", once),)
+    return ((Protection, "protect", once),)
 
 
 def ended_stop_forgotten() -> Swaps:

@@ -1,0 +1,66 @@
+"""The stops that rest for positions: placed where the broker keeps no brackets, sized, moved, and what a refusal means.
+
+It waits for nothing and sends nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from tbot_core import drafts
+from tbot_core.actions import Action, Cancel, Place, Replace
+from tbot_core.model import ExitReason, Leg, Order, price_of
+
+if TYPE_CHECKING:
+    from tbot_core.contracts import VenueRules
+    from tbot_core.held import Files, Held
+
+
+class Protection:
+    """Looks after the stops of a session's positions at a venue."""
+
+    def __init__(self, files: Files, venue: VenueRules) -> None:
+        self._files = files
+        self._venue = venue
+
+    def protect(self, held: Held) -> list[Action]:
+        """A stop of its own for a position, sized to what is held; one of another size is renewed."""
+        resting, units = held.resting.get(Leg.STOP), held.position.units - self._files.trimming(held)
+        if resting is None:
+            attempt = self._files.attempt(held, Leg.STOP)
+            order = drafts.stop(self._files.name, held.position, held.plan, attempt, units)
+            held.resting[Leg.STOP] = order.client_order_id
+            self._files.know(order, held.plan, held.row)
+            return [Place(order=order)]
+        if held.stop_triggered or self._files.known[resting].open == units:
+            return []
+        return self.renew(held)
+
+    @staticmethod
+    def renew(held: Held) -> list[Action]:
+        """Take a stop away that is not what it should be; another is placed once it is proven to have ended."""
+        if held.renewing:
+            return []
+        held.own = held.renewing = True
+        return [Cancel(client_order_id=held.resting[Leg.STOP])]
+
+    def follow(self, held: Held, high: float, low: float) -> list[Action]:
+        """Move a trailing stop after a completed bar, where the broker can move one; else it is renewed."""
+        idle = math.isnan(high + low) or held.stop_triggered
+        if idle or not held.plan.follow(high, low) or Leg.STOP not in held.resting:
+            return []
+        if not self._venue.amend_atomic:
+            return self.renew(held)
+        stop, level = held.resting[Leg.STOP], price_of(held.plan.stop)
+        return [Replace(client_order_id=stop, stop_price=level, reason=held.plan.stop_reason)]
+
+    def refused(self, order: Order) -> None:
+        """A broker refused a stop of its own for a position: it is tried once more, then the position is closed."""
+        held = self._files.held.get(order.symbol)
+        if held is None or not held.own or held.resting.get(Leg.STOP) != order.client_order_id:
+            return
+        held.renewing = True
+        held.refused_stops += 1
+        if held.refused_stops > 1:
+            held.leaving, held.due = held.leaving or ExitReason.UNPROTECTED, True
