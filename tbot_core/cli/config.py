@@ -16,7 +16,8 @@ from tbot_core.settings.findings import Finding, Level, Mode
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from tbot_core.settings.values import Effective, Settings
+    from tbot_core.settings.effective import Effective
+    from tbot_core.settings.values import Settings
 
 _REFUSED: Final = 3
 

@@ -8,7 +8,7 @@ import click
 
 from tbot_core import chronicle
 from tbot_core.cli.narration import window_words
-from tbot_core.cli.run import MARKET
+from tbot_core.cli.wish import MARKET
 from tbot_core.clock import exchange_time
 from tbot_core.figures import MINUS, money, plural, price, quantity
 from tbot_core.journal import read_journal
@@ -17,7 +17,7 @@ from tbot_core.reasons import Reason
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tbot_core.cli.run import Wish
+    from tbot_core.cli.wish import Wish
     from tbot_core.model import Trade
     from tbot_core.runner.plan import Outcome
     from tbot_core.summary import Summary

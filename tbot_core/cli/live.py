@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from types import TracebackType
 
-    from tbot_core.cli.run import Wish
+    from tbot_core.cli.wish import Wish
     from tbot_core.clock import Clock
     from tbot_core.contracts import Feed
     from tbot_core.journal import Entry

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -11,17 +10,8 @@ from typing import TYPE_CHECKING, Final, Literal
 import attrs
 import click
 
-from tbot_core.cli.dates import day_range, names
-from tbot_core.cli.options import (
-    emit,
-    home_option,
-    json_option,
-    resolve_home,
-    shared_key_option,
-    use_home,
-    use_settings,
-)
-from tbot_core.errors import UsageError
+from tbot_core.cli.options import emit, home_option, json_option, shared_key_option, use_home, use_settings
+from tbot_core.cli.wish import MARKET, Wish, wished
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -31,33 +21,12 @@ if TYPE_CHECKING:
     from tbot_core.runner.plan import Outcome
     from tbot_core.settings import Sources
 
-DEMO_HOME: Final = Path("tbot-demo")
-DEMO_SESSIONS: Final = 3
 WATCHABLE_RATE: Final = 5200.0
 """Exchange seconds a second at which a session of the demo passes in four and a half seconds."""
 
 STOPPED: Final = 130
 SIMULATED: Final = "PAPER"
-MARKET: Final = frozenset({"paper", "live"})
-"""The modes of the running market."""
-
 _DEMO_SETTINGS: Final = Path(__file__).parents[1] / "demo.env_bot"
-
-
-@attrs.frozen(kw_only=True)
-class Wish:
-    """What the command line asks for; `rate`: exchange seconds a second, None: as fast as it goes."""
-
-    mode: Literal["demo", "replay", "paper", "live"]
-    home: Path
-    first: dt.date | None = None
-    last: dt.date | None = None
-    symbols: tuple[str, ...] = ()
-    rate: float | None = None
-    seed: int | None = None
-    sessions: int = 1
-    once: bool = False
-    allow_shared_key: bool = False
 
 
 @click.command("run")
@@ -91,43 +60,6 @@ def command(*, as_json: bool, **options: object) -> int:
     if as_json and (wish.mode in MARKET or not outcome.stopped):
         emit(outcome.summary.document(), as_json=True)
     return code(wish, outcome)
-
-
-def wished(  # noqa: PLR0913  -- click hands every option over by its name
-    *,
-    demo: bool,
-    replay: str | None,
-    symbols: str | None,
-    speed: str | None,
-    seed: int | None,
-    sessions: int | None,
-    once: bool,
-    allow_shared_key: bool = False,
-    home: Path | None,
-) -> Wish:
-    """The options as one wish; raises UsageError for what does not go together."""
-    faults = {
-        "--demo and --replay exclude each other.": demo and replay is not None,
-        "--sessions is the demo's: a replay has the sessions of its range.": sessions is not None and not demo,
-        "--once is for the running market.": once and (demo or replay is not None),
-        "--speed is for simulations: the running market has its own.": speed is not None and not (demo or replay),
-    }
-    for fault, made in faults.items():
-        if made:
-            raise UsageError(fault, "See `tbot run --help`.")
-    first, last = (None, None) if replay is None else _range(replay)
-    return Wish(
-        mode="demo" if demo else "paper" if replay is None else "replay",
-        home=(home or DEMO_HOME) if demo else resolve_home(home),
-        first=first,
-        last=last,
-        symbols=names(symbols),
-        rate=_rate(speed),
-        seed=seed,
-        sessions=sessions or (DEMO_SESSIONS if demo else 1),
-        once=once,
-        allow_shared_key=allow_shared_key,
-    )
 
 
 def furnish(home: Path) -> None:
@@ -256,25 +188,3 @@ def _pace(wish: Wish, *, watched: bool) -> float | None:
     if wish.rate == 0.0:
         return None
     return WATCHABLE_RATE if wish.rate is None and wish.mode == "demo" and watched else wish.rate
-
-
-def _rate(speed: str | None) -> float | None:
-    """Zero stands for max."""
-    if speed is None:
-        return None
-    if speed.strip().lower() == "max":
-        return 0.0
-    try:
-        rate = float(speed)
-    except ValueError:
-        rate = 0.0
-    if not 1 <= rate <= 100_000:
-        raise UsageError(f"--speed {speed} is no speed.", "Give exchange seconds a second from 1 to 100000, or max.")
-    return rate
-
-
-def _range(text: str) -> tuple[dt.date, dt.date]:
-    first, separator, last = text.partition("..")
-    if not separator:
-        raise UsageError(f"{text!r} is no range of days.", "Write it as 2018-02-16..2018-03-29.")
-    return day_range(first, last)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from tbot_core.assembly import Assembly
-    from tbot_core.cli.run import Wish
+    from tbot_core.cli.wish import Wish
     from tbot_core.clock import Clock
     from tbot_core.contracts import Feed, FeedLabel
     from tbot_core.journal import Entry

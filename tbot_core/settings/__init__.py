@@ -6,12 +6,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tbot_core.settings.effective import Effective
     from tbot_core.settings.findings import Finding, Mode
     from tbot_core.settings.instance import Instance
     from tbot_core.settings.loading import Examined, examine, load
     from tbot_core.settings.sources import Sources, is_sealed, is_there, read
     from tbot_core.settings.switches import enabled, raw
-    from tbot_core.settings.values import Effective, Settings
+    from tbot_core.settings.values import Settings
 
 # Each name is imported when it is asked for: listing plugins needs the switches alone.
 _HOMES = {
@@ -25,7 +26,7 @@ _HOMES = {
     "is_there": "sources",
     "read": "sources",
     "Sources": "sources",
-    "Effective": "values",
+    "Effective": "effective",
     "Finding": "findings",
     "Mode": "findings",
     "Settings": "values",

@@ -17,13 +17,14 @@ from tbot_core.errors import SettingsError
 from tbot_core.seams import disk
 from tbot_core.settings import rules
 from tbot_core.settings.catalogue import CORE, GROUPS, Catalogue, Known, catalogue, frame_names, framed, strategy_of
+from tbot_core.settings.effective import Effective
 from tbot_core.settings.files import Entry
 from tbot_core.settings.findings import Finding, Origin, shown
 from tbot_core.settings.instance import ENCRYPTED_SUFFIX, ENV_FILE, Instance
 from tbot_core.settings.sources import Sources
 from tbot_core.settings.sources import read as configured
 from tbot_core.settings.switches import applied, running
-from tbot_core.settings.values import Effective, Settings
+from tbot_core.settings.values import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -11,8 +11,8 @@ from tbot_core.settings.switches import applied, running, split
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
+    from tbot_core.settings.effective import Effective
     from tbot_core.settings.findings import Mode
-    from tbot_core.settings.values import Effective
 
 _MARKET_MODES = frozenset({"paper", "live"})
 

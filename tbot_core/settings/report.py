@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.declaration import Declared
+    from tbot_core.settings.effective import Effective
     from tbot_core.settings.findings import Mode
-    from tbot_core.settings.values import Effective, Settings
+    from tbot_core.settings.values import Settings
 
 NOT_ACTED_ON = "read and checked; not acted on by this version"
 

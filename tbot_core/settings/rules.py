@@ -12,8 +12,8 @@ from tbot_core import policy
 from tbot_core.calendar import FULL_SESSION_MINUTES
 from tbot_core.declaration import plain
 from tbot_core.errors import SettingsError
+from tbot_core.settings.effective import Effective
 from tbot_core.settings.findings import Finding, Mode
-from tbot_core.settings.values import Effective
 from tbot_core.window import Window
 from tbot_core.windows import check, named_window
 

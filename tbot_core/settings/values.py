@@ -1,4 +1,4 @@
-"""What loading the settings gives: effective values and the typed groups."""
+"""What loading the settings gives: the typed groups, and what a plugin's config makes of the rest."""
 
 from __future__ import annotations
 
@@ -8,31 +8,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from tbot_core import policy
-from tbot_core.declaration import Declaration, declarations
+from tbot_core.declaration import declarations
 from tbot_core.errors import SettingsError
-from tbot_core.settings.findings import Finding, Mode, Origin, shown
+from tbot_core.settings.effective import Effective
+from tbot_core.settings.findings import Finding, Mode, shown
 from tbot_core.settings.instance import Instance
+from tbot_core.settings.rules import standard_window
 
 if TYPE_CHECKING:
     from tbot_core.window import Window
 
 C = TypeVar("C")
-
-
-@attrs.frozen(kw_only=True)
-class Effective:
-    """A variable as it holds: its declaration, owner (`core`, or `strategy open`), value, text and origin."""
-
-    declaration: Declaration
-    owner: str
-    value: Any
-    text: str
-    origin: Origin
-
-    @property
-    def given(self) -> bool:
-        """Whether a file or an option says it."""
-        return self.origin != Origin()
 
 
 @attrs.frozen(kw_only=True)
@@ -66,8 +52,6 @@ class Settings:
 
     def window(self, strategy: str) -> Window:
         """The strategy's window as its distance to the bell on a standard-time day."""
-        from tbot_core.settings.rules import standard_window
-
         return standard_window(strategy, self.frames[strategy])
 
     def plugin_config(self, config: type[C], strategy: str | None = None, *, window: Window | None = None) -> C:

@@ -15,9 +15,10 @@ from tbot_core import cli, control, records
 from tbot_core.arming import Armed, Terms, armed_payload
 from tbot_core.cli.arm import code, described, live_settings, mode_of, sentence
 from tbot_core.cli.requests import Answer
-from tbot_core.cli.run import Wish, furnish, settled
+from tbot_core.cli.run import furnish, settled
 from tbot_core.cli.standing import document, standing
 from tbot_core.cli.status import lines
+from tbot_core.cli.wish import Wish
 from tbot_core.control import Verb
 from tbot_core.errors import SettingsError
 from tbot_core.journal import Entry, open_journal

@@ -15,7 +15,8 @@ import pytest
 from tbot_core import cli
 from tbot_core.cli import screen
 from tbot_core.cli.narration import Line
-from tbot_core.cli.run import Wish, again, code, furnish, wished
+from tbot_core.cli.run import again, code, furnish
+from tbot_core.cli.wish import Wish, wished
 from tbot_core.runner.plan import Outcome
 from tbot_core.seams import disk
 from tbot_core.summary import Summary

@@ -22,7 +22,8 @@ from tbot_core.cli import screen
 from tbot_core.cli.epilogue import closing, halted
 from tbot_core.cli.live import Live
 from tbot_core.cli.narration import Narrator
-from tbot_core.cli.run import Wish, furnish, trade
+from tbot_core.cli.run import furnish, trade
+from tbot_core.cli.wish import Wish
 from tbot_core.clock import ManualClock, SystemClock
 from tbot_core.contracts import BrokerEvent, FeedLabel, FeedRequest
 from tbot_core.errors import AccessError

@@ -16,8 +16,9 @@ from tbot_core.assembly import assemble
 from tbot_core.calendar import ExchangeCalendar
 from tbot_core.cli.live import Live
 from tbot_core.cli.narration import Line
-from tbot_core.cli.run import Wish, furnish
+from tbot_core.cli.run import furnish
 from tbot_core.cli.view import Board, Holding, picture
+from tbot_core.cli.wish import Wish
 from tbot_core.clock import ManualClock
 from tbot_core.contracts import FeedRequest
 from tbot_core.figures import MINUS

@@ -1,0 +1,94 @@
+"""What a command line asks of `tbot run`, checked as a whole before anything is opened."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Final, Literal
+
+import attrs
+
+from tbot_core.cli.dates import day_range, names
+from tbot_core.cli.options import resolve_home
+from tbot_core.errors import UsageError
+
+DEMO_HOME: Final = Path("tbot-demo")
+DEMO_SESSIONS: Final = 3
+
+MARKET: Final = frozenset({"paper", "live"})
+"""The modes of the running market."""
+
+
+@attrs.frozen(kw_only=True)
+class Wish:
+    """What the command line asks for; `rate`: exchange seconds a second, None: as fast as it goes."""
+
+    mode: Literal["demo", "replay", "paper", "live"]
+    home: Path
+    first: dt.date | None = None
+    last: dt.date | None = None
+    symbols: tuple[str, ...] = ()
+    rate: float | None = None
+    seed: int | None = None
+    sessions: int = 1
+    once: bool = False
+    allow_shared_key: bool = False
+
+
+def wished(  # noqa: PLR0913  -- click hands every option over by its name
+    *,
+    demo: bool,
+    replay: str | None,
+    symbols: str | None,
+    speed: str | None,
+    seed: int | None,
+    sessions: int | None,
+    once: bool,
+    allow_shared_key: bool = False,
+    home: Path | None,
+) -> Wish:
+    """The options as one wish; raises UsageError for what does not go together."""
+    faults = {
+        "--demo and --replay exclude each other.": demo and replay is not None,
+        "--sessions is the demo's: a replay has the sessions of its range.": sessions is not None and not demo,
+        "--once is for the running market.": once and (demo or replay is not None),
+        "--speed is for simulations: the running market has its own.": speed is not None and not (demo or replay),
+    }
+    for fault, made in faults.items():
+        if made:
+            raise UsageError(fault, "See `tbot run --help`.")
+    first, last = (None, None) if replay is None else _range(replay)
+    return Wish(
+        mode="demo" if demo else "paper" if replay is None else "replay",
+        home=(home or DEMO_HOME) if demo else resolve_home(home),
+        first=first,
+        last=last,
+        symbols=names(symbols),
+        rate=_rate(speed),
+        seed=seed,
+        sessions=sessions or (DEMO_SESSIONS if demo else 1),
+        once=once,
+        allow_shared_key=allow_shared_key,
+    )
+
+
+def _rate(speed: str | None) -> float | None:
+    """Zero stands for max."""
+    if speed is None:
+        return None
+    if speed.strip().lower() == "max":
+        return 0.0
+    try:
+        rate = float(speed)
+    except ValueError:
+        rate = 0.0
+    if not 1 <= rate <= 100_000:
+        raise UsageError(f"--speed {speed} is no speed.", "Give exchange seconds a second from 1 to 100000, or max.")
+    return rate
+
+
+def _range(text: str) -> tuple[dt.date, dt.date]:
+    first, separator, last = text.partition("..")
+    if not separator:
+        raise UsageError(f"{text!r} is no range of days.", "Write it as 2018-02-16..2018-03-29.")
+    return day_range(first, last)

@@ -1,0 +1,26 @@
+"""A variable as it holds, with where that is said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from tbot_core.declaration import Declaration
+from tbot_core.settings.findings import Origin
+
+
+@attrs.frozen(kw_only=True)
+class Effective:
+    """A variable as it holds: its declaration, owner (`core`, or `strategy open`), value, text and origin."""
+
+    declaration: Declaration
+    owner: str
+    value: Any
+    text: str
+    origin: Origin
+
+    @property
+    def given(self) -> bool:
+        """Whether a file or an option says it."""
+        return self.origin != Origin()
