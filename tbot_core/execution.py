@@ -262,16 +262,18 @@ class Execution:
         self._noted(self.recorder.entry(records.ABSENT, {}, client_order_id))
         self._advance(client_order_id, OrderEvent.NOT_FOUND)
 
-    def forget(self, client_order_id: str, words: str) -> None:
-        """An order that was written down never left, and never will."""
-        part = self.orders[client_order_id].order
-        self._noted(self._leaving(part, words))
-        self._drop(part)
+    def forget(self, words: str, *client_order_ids: str) -> None:
+        """Orders that were written down never left, and never will."""
+        parts = [self.orders[cid].order for cid in client_order_ids]
+        self._noted(*(self._leaving(part, words) for part in parts))
+        for part in parts:
+            self._drop(part)
 
-    def doubt(self, client_order_id: str, words: str) -> None:
-        """An order may have left; nobody heard of it since."""
-        self._noted(self.recorder.entry(records.NO_ANSWER, {"words": words}, client_order_id))
-        self._advance(client_order_id, OrderEvent.NO_ANSWER)
+    def doubt(self, words: str, *client_order_ids: str) -> None:
+        """Orders may have left; nobody heard of them since."""
+        self._noted(*(self.recorder.entry(records.NO_ANSWER, {"words": words}, cid) for cid in client_order_ids))
+        for cid in client_order_ids:
+            self._advance(cid, OrderEvent.NO_ANSWER)
 
     def give_up(self, client_order_id: str) -> None:
         """The order was not found in all the time it could have turned up: lost, watched, its exposure reserved."""
@@ -356,17 +358,14 @@ class Execution:
         except BrokerError as silence:
             if isinstance(silence, Unavailable) and not permit.redeemed:  # by both accounts nothing has left
                 # One that waited so long for its turn that readings missed it is in doubt by then, and stays so.
-                waiting = [part for part in _parts(order) if self._sending(part)]
+                waiting = [cid for cid in (part.client_order_id for part in _parts(order)) if self._sending(cid)]
                 if waiting:
-                    self._noted(*(self._leaving(part, silence.message) for part in waiting))
-                for part in waiting:
-                    self._drop(part)
+                    self.forget(silence.message, *waiting)
                 return
-            for part in _parts(order):
-                self.doubt(part.client_order_id, silence.message)
+            self.doubt(silence.message, *(part.client_order_id for part in _parts(order)))
 
-    def _sending(self, part: Order) -> bool:
-        return self.orders[part.client_order_id].state is OrderState.SENDING
+    def _sending(self, client_order_id: str) -> bool:
+        return self.orders[client_order_id].state is OrderState.SENDING
 
     def _refused(self, order: Order, words: str) -> None:
         """A broker's refusal in its answer becomes an event like one that it would have streamed."""

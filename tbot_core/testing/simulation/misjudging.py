@@ -34,9 +34,10 @@ def doubt_frees_what_it_reserved() -> Swaps:
     """An entry without an answer counts for nothing until it is found."""
     doubt = was(Execution, "doubt")
 
-    def free(self: Any, cid: str, words: str) -> None:
-        doubt(self, cid, words)
-        self._desk.standing.working.pop(cid, None)
+    def free(self: Any, words: str, *cids: str) -> None:
+        doubt(self, words, *cids)
+        for cid in cids:
+            self._desk.standing.working.pop(cid, None)
 
     return ((Execution, "doubt", free),)
 
@@ -282,7 +283,7 @@ def attempts_not_recalled() -> Swaps:
 
     def forget(self: Any, order: Order) -> None:
         recall(self, order)
-        del self._attempts[order.signal, order.leg]
+        del self._files.attempts[order.signal, order.leg]
 
     return ((Custody, "recall", forget),)
 
@@ -303,7 +304,7 @@ def sending_orders_dropped_on_restart() -> Swaps:
     def settle(self: Any) -> None:
         for cid, record in [*self._execution.orders.items()]:
             if record.state in {OrderState.INTENDED, OrderState.SENDING}:
-                self._execution.forget(cid, "a restart")
+                self._execution.forget("a restart", cid)
 
     return ((Recall, "settle", settle),)
 
@@ -324,7 +325,7 @@ def intended_orders_kept_on_restart() -> Swaps:
     def settle(self: Any) -> None:
         for cid, record in [*self._execution.orders.items()]:
             if record.state is OrderState.SENDING:
-                self._execution.doubt(cid, "a restart")
+                self._execution.doubt("a restart", cid)
 
     return ((Recall, "settle", settle),)
 

@@ -103,7 +103,7 @@ def time_out_read_as_never_sent() -> Swaps:
 
     def drop(self: Any, order: Order, words: str) -> None:
         for part in (order, *order.protection):
-            self.forget(part.client_order_id, words)
+            self.forget(words, part.client_order_id)
 
     return _unanswered(drop)
 
@@ -119,9 +119,9 @@ def unavailable_read_as_never_sent() -> Swaps:
         except (Unavailable, OutcomeUnknown) as silence:
             for part in (order, *order.protection):
                 if isinstance(silence, Unavailable) or silence.message.startswith("429"):
-                    self.forget(part.client_order_id, silence.message)
+                    self.forget(silence.message, part.client_order_id)
                 else:
-                    self.doubt(part.client_order_id, silence.message)
+                    self.doubt(silence.message, part.client_order_id)
 
     return ((Execution, "_submit", submit),)
 
@@ -354,7 +354,7 @@ def _retried(again: Callable[[Any, Order], Awaitable[None]]) -> Swaps:
             try:
                 await again(self, order)
             except BrokerError as silence:
-                self.doubt(order.client_order_id, silence.message)
+                self.doubt(silence.message, order.client_order_id)
 
     return ((Execution, "_submit", twice),)
 
