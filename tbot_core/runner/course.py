@@ -9,25 +9,36 @@ import attrs
 
 from tbot_core import report
 from tbot_core.assembly import SIMULATOR, Assembly, feed_source
-from tbot_core.contracts import Broker, Feed, FeedRequest
+from tbot_core.contracts import Broker, Feed, FeedRequest, RunInfo
+from tbot_core.execution import Venue
 from tbot_core.journal import Journal, open_journal
 from tbot_core.model import Leg
+from tbot_core.orders import Naming
+from tbot_core.patience import Patience
+from tbot_core.plugins.observers import LIMITS_S, Observers
 from tbot_core.projection import Book, fold
 from tbot_core.runner import resuming
 from tbot_core.runner.plan import Outcome
-from tbot_core.seams import chance, disk
+from tbot_core.runner.session import Trading
+from tbot_core.seams import chance, disk, log
 from tbot_core.summary import Summary
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from datetime import date, datetime
     from decimal import Decimal
     from pathlib import Path
 
-    from tbot_core.runner.plan import Plan
+    from tbot_core.clock import Clock
+    from tbot_core.journal import Entry
+    from tbot_core.model import Account
+    from tbot_core.runner.plan import Plan, Watcher
+    from tbot_core.runner.session import Wait
 
 MANY_SESSIONS: Final = 10_000
 PAPER: Final = "paper"
 LIVE: Final = "live"
+_log = log.logger(__name__)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -179,3 +190,69 @@ def ended(plan: Plan, course: Course, began: int, *, stopped: bool) -> Outcome:
         open=tuple(sorted(held)),
         bare=tuple(sorted(held - stops)),
     )
+
+
+class Company:
+    """A run's plan and course, and who keeps it company: its watcher, and the plugins that observe."""
+
+    def __init__(self, plan: Plan, watcher: Watcher, course: Course, limits_s: Mapping[str, float] = LIMITS_S) -> None:
+        self._plan = plan
+        self._course = course
+        self._watcher = watcher
+        assembly, label = plan.assembly, course.feed.label
+        self._info = RunInfo(run_id=course.identity, mode=assembly.settings.mode, label=label)
+        self._observers = Observers(
+            assembly.loader,
+            assembly.loaded,
+            clock=plan.wall,
+            report=lambda failure: _log.error(failure.sentence),
+            limits_s=limits_s,
+        )
+
+    def begin(self) -> None:
+        """Say that the run starts."""
+        self._watcher.started(self._course.feed, self._course.book)
+        self._observers.started(self._info)
+
+    def tell(self, entries: Sequence[Entry]) -> None:
+        """Say what was written down."""
+        self._watcher.wrote(entries)
+        for entry in entries:
+            self._observers.event({"kind": entry.kind, "cid": entry.cid, "payload": entry.payload})
+
+    def end(self, began: int, *, stopped: bool) -> Outcome:
+        """Say how the run ended that began behind an event."""
+        outcome = ended(self._plan, self._course, began, stopped=stopped)
+        self._observers.stopped(attrs.evolve(self._info, summary=outcome.summary.document()))
+        return outcome
+
+    def trading(self, account: Account, name: str, clock: Clock, wait: Wait) -> Trading:
+        """What a session needs at the account that the broker of that name has named."""
+        plan, course, assembly = self._plan, self._course, self._plan.assembly
+        install = install_id(assembly.settings.instance.data)
+        return Trading(
+            rules=assembly.rules(course.broker.rules),
+            venue=Venue(
+                broker=course.broker,
+                name=name,
+                account_id=account.account_id,
+                patience=Patience(
+                    retries=assembly.settings.trading.api_retry_limit,
+                    pause=plan.wall.sleep,
+                    dice=chance.generator(int.from_bytes(install.encode())).random,
+                ),
+            ),
+            journal=course.journal,
+            clock=clock,
+            naming=Naming(
+                install_id=install,
+                identity=assembly.identity,
+                account_id=account.account_id,
+                length=course.broker.rules.cid_length,
+            ),
+            wait=wait,
+            tell=self.tell,
+            watch=self._watcher.minute,
+            checks=assembly.checks,
+            bounds=assembly.bounds,
+        )

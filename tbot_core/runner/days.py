@@ -4,33 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import attrs
-
 from tbot_core import records
-from tbot_core.contracts import RunInfo
 from tbot_core.errors import BrokerError, DataError
-from tbot_core.execution import Venue
-from tbot_core.orders import Naming
-from tbot_core.patience import Patience
-from tbot_core.plugins.observers import Observers
 from tbot_core.recorder import Recorder
-from tbot_core.runner.course import LIVE, at_market, ended, install_id, opening
+from tbot_core.runner.course import LIVE, Company, at_market, opening
 from tbot_core.runner.life import Days, Life
 from tbot_core.runner.market import Floor, Signals, since_the_last
 from tbot_core.runner.safety import live
-from tbot_core.runner.session import Trading
-from tbot_core.seams import chance, log
+from tbot_core.seams import log
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from tbot_core.calendar import Session
     from tbot_core.contracts import Broker, FeedSession
-    from tbot_core.journal import Entry
     from tbot_core.model import Account
     from tbot_core.runner.course import Course
     from tbot_core.runner.plan import Outcome, Plan, Watcher
     from tbot_core.runner.safety import Live
+    from tbot_core.runner.session import Trading
 
 _log = log.logger(__name__)
 
@@ -57,18 +47,13 @@ class _Run:
         start = course.journal.last(records.RUN_STARTED) if under_way else None
         self._started = start is not None  # a session that is gone on with belongs to the run that began it
         self._began = course.journal.head[0] if start is None else start.seq - 1
-        assembly = plan.assembly
-        self._observers = Observers(
-            assembly.loader, assembly.loaded, clock=plan.wall, report=lambda failure: _log.error(failure.sentence)
-        )
-        self._recorder = Recorder(journal=course.journal, clock=plan.wall, tell=self._tell)
+        self._company = Company(plan, watcher, course)
+        self._recorder = Recorder(journal=course.journal, clock=plan.wall, tell=self._company.tell)
 
     async def go(self) -> Outcome:
         """Live, and say how it ended."""
         plan, course = self._plan, self._course
-        self._watcher.started(course.feed, course.book)
-        info = RunInfo(run_id=course.identity, mode=plan.assembly.settings.mode, label=course.feed.label)
-        self._observers.started(info)
+        self._company.begin()
         settings = plan.assembly.settings
         floor = Floor(
             folder=settings.instance.control,
@@ -89,43 +74,16 @@ class _Run:
         stopped = await life.go()
         if stopped:
             self._recorder.note(records.STOPPED, {"open": await self._open(life)})
-        outcome = ended(plan, course, self._began, stopped=stopped)
-        self._observers.stopped(attrs.evolve(info, summary=outcome.summary.document()))
-        return outcome
+        return self._company.end(self._began, stopped=stopped)
 
     def _trading(self, account: Account) -> Trading:
         """What a session needs at the account that the broker named; the run's start is written down with the first."""
-        plan, course, assembly = self._plan, self._course, self._plan.assembly
+        plan, course = self._plan, self._course
         if not self._started:
             self._started = True
             self._recorder.note(records.RUN_STARTED, opening(plan, course, account.equity))
-        install = install_id(assembly.settings.instance.data)
-        return Trading(
-            rules=assembly.rules(course.broker.rules),
-            venue=Venue(
-                broker=course.broker,
-                name=assembly.settings.trading.broker_name,
-                account_id=account.account_id,
-                patience=Patience(
-                    retries=assembly.settings.trading.api_retry_limit,
-                    pause=plan.wall.sleep,
-                    dice=chance.generator(int.from_bytes(install.encode())).random,
-                ),
-            ),
-            journal=course.journal,
-            clock=plan.wall,
-            naming=Naming(
-                install_id=install,
-                identity=assembly.identity,
-                account_id=account.account_id,
-                length=course.broker.rules.cid_length,
-            ),
-            wait=plan.wall.sleep_until,
-            tell=self._tell,
-            watch=self._watcher.minute,
-            checks=assembly.checks,
-            bounds=assembly.bounds,
-        )
+        name = plan.assembly.settings.trading.broker_name
+        return self._company.trading(account, name, plan.wall, plan.wall.sleep_until)
 
     def _live(self, account: Account) -> Live | None:
         """What a live session is armed for; paper trading is not armed."""
@@ -149,8 +107,3 @@ class _Run:
         else:
             held |= {one.symbol for one in said.holdings}
         return sorted(held)
-
-    def _tell(self, entries: Sequence[Entry]) -> None:
-        self._watcher.wrote(entries)
-        for entry in entries:
-            self._observers.event({"kind": entry.kind, "cid": entry.cid, "payload": entry.payload})

@@ -4,38 +4,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from tbot_core import records
 from tbot_core.assembly import SIMULATOR
 from tbot_core.clock import ManualClock
-from tbot_core.contracts import Broker, RunInfo
 from tbot_core.errors import JournalError, SettingsError
-from tbot_core.execution import Venue
 from tbot_core.journal import Entry
 from tbot_core.model import atoms_of, dollars_of
-from tbot_core.orders import Naming
-from tbot_core.patience import Patience
 from tbot_core.plugins import lost
-from tbot_core.plugins.observers import LIMITS_S, NO_LIMITS, Observers
+from tbot_core.plugins.observers import LIMITS_S, NO_LIMITS
 from tbot_core.projection import fold
 from tbot_core.runner import days, resuming
 from tbot_core.runner.asked import Asked
-from tbot_core.runner.course import LIVE, PAPER, Course, ended, install_id, opening, paper, simulation
+from tbot_core.runner.course import LIVE, PAPER, Company, Course, opening, paper, simulation
 from tbot_core.runner.pacing import AsTheClockGoes, AtOnce, Pace, Scaled, Stopped
 from tbot_core.runner.recalling import failures
-from tbot_core.runner.session import SessionRun, Trading
-from tbot_core.seams import chance, log
+from tbot_core.runner.session import SessionRun
+from tbot_core.seams import log
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator
     from datetime import datetime
     from decimal import Decimal
 
     from tbot_core.calendar import Session
-    from tbot_core.contracts import FeedSession
+    from tbot_core.contracts import Broker, FeedSession
     from tbot_core.model import Account
     from tbot_core.runner.plan import Outcome, Plan, Watcher
+    from tbot_core.runner.session import Trading
 
 _log = log.logger(__name__)
 
@@ -81,22 +76,12 @@ class _Run:
         self._session: SessionRun | None = None
         self._asked: Asked | None = None
         self._began = 0 if course.pending is None else course.pending.started - 1
-        assembly = plan.assembly
-        self._observers = Observers(
-            assembly.loader,
-            assembly.loaded,
-            clock=plan.wall,
-            report=lambda failure: _log.error(failure.sentence),
-            limits_s=LIMITS_S if self._paper else NO_LIMITS,
-        )
+        self._company = Company(plan, watcher, course, LIMITS_S if self._paper else NO_LIMITS)
 
     async def go(self) -> Outcome:
         """Trade the sessions that the journal does not hold yet."""
-        course, plan = self._course, self._plan
-        account = await course.broker.connect()
-        self._watcher.started(course.feed, course.book)
-        info = RunInfo(run_id=course.identity, mode=plan.assembly.settings.mode, label=course.feed.label)
-        self._observers.started(info)
+        account = await self._course.broker.connect()
+        self._company.begin()
         stopped = False
         try:
             equity = await self._trade(account)
@@ -106,9 +91,7 @@ class _Run:
                 self._journal.append([self._entry(records.STOPPED, {"open": await self._open()})])
         else:
             self._finish(equity)
-        outcome = ended(plan, course, self._began, stopped=stopped)
-        self._observers.stopped(attrs.evolve(info, summary=outcome.summary.document()))
-        return outcome
+        return self._company.end(self._began, stopped=stopped)
 
     async def _trade(self, account: Account) -> Decimal:
         """Trade session after session and return the equity after the last one."""
@@ -119,7 +102,7 @@ class _Run:
             if trading is None:
                 # Whatever is written says exchange time, not wall time.
                 self._clock = ManualClock(source.session.open)
-                trading = self._trading(account)
+                trading = self._company.trading(account, SIMULATOR, self._clock, self._wait)
                 self._begin(equity)
             after, late = self._before(source.session)
             entrants = self._plan.assembly.entrants(source.session)
@@ -170,36 +153,6 @@ class _Run:
     def _paper(self) -> bool:
         return self._plan.assembly.settings.mode == PAPER
 
-    def _trading(self, account: Account) -> Trading:
-        course, assembly = self._course, self._plan.assembly
-        install = install_id(assembly.settings.instance.data)
-        return Trading(
-            rules=assembly.rules(course.broker.rules),
-            venue=Venue(
-                broker=course.broker,
-                name=SIMULATOR,
-                account_id=account.account_id,
-                patience=Patience(
-                    retries=assembly.settings.trading.api_retry_limit,
-                    pause=self._plan.wall.sleep,
-                    dice=chance.generator(int.from_bytes(install.encode())).random,
-                ),
-            ),
-            journal=self._journal,
-            clock=self._clock,
-            naming=Naming(
-                install_id=install,
-                identity=assembly.identity,
-                account_id=account.account_id,
-                length=course.broker.rules.cid_length,
-            ),
-            wait=self._wait,
-            tell=self._tell,
-            watch=self._watcher.minute,
-            checks=assembly.checks,
-            bounds=assembly.bounds,
-        )
-
     async def _wait(self, moment: datetime) -> None:
         if self._asked is not None and self._session is not None and moment > self._session.session.open:
             await self._asked.repeat()
@@ -233,11 +186,6 @@ class _Run:
     @property
     def _flattens(self) -> bool:
         return self._paper and self._plan.assembly.settings.exits.stop_policy == "flatten"
-
-    def _tell(self, entries: Sequence[Entry]) -> None:
-        self._watcher.wrote(entries)
-        for entry in entries:
-            self._observers.event({"kind": entry.kind, "cid": entry.cid, "payload": entry.payload})
 
     def _finish(self, equity: Decimal) -> None:
         """Write down that the run is finished, and hold the journal against the desk."""
