@@ -62,6 +62,11 @@ ARMED = "armed"
 ARMING_KEPT = "arming_kept"
 DISARMED = "disarmed"
 FEED_GAP = "feed_gap"
+CIRCUIT = "circuit"
+FAILOVER = "failover"
+FAILOVER_CONFIRMED = "failover_confirmed"
+LEASE = "lease"
+DRILL = "drill"
 HALT = "halt"
 
 Payload = dict[str, Any]
