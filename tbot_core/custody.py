@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tbot_core.model import Fill
     from tbot_core.orders import News
     from tbot_core.portfolio import Position
-    from tbot_core.risk import Standing
+    from tbot_core.standing import Standing
 
 _ANSWERS = frozenset({"acknowledged", "rejected"})
 _ENDINGS = frozenset({"expired", "cancelled", "rejected"})
@@ -272,7 +272,7 @@ class Custody:
 
     def _entered(self, fill: Fill, known: Known, position: Position) -> None:
         order = known.order
-        self._standing.traded.add(order.symbol)
+        self._standing.count_traded(order.symbol)
         self._standing.count_fill(self._rules.risk, fill.price, price_of(known.plan.price), position.side)
         if order.symbol not in self._held:
             known.plan.filled(self.session.minute(fill.time))

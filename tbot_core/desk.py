@@ -18,8 +18,9 @@ from tbot_core.custody import Custody
 from tbot_core.model import Order, RiskState, ticks_of
 from tbot_core.portfolio import Portfolio
 from tbot_core.reasons import Reason
-from tbot_core.risk import Gate, Limits, Refusal, RiskChange, Standing, Working, breached, objection, review
+from tbot_core.risk import Gate, Limits, Refusal, breached, objection, review
 from tbot_core.sizing import Planned, Sizer, share
+from tbot_core.standing import RiskChange, Standing, Working
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

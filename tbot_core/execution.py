@@ -24,8 +24,8 @@ from tbot_core.model import OrderState
 from tbot_core.orders import BROKER_WORDS, IN_DOUBT, SUPPOSED, Effect, OrderEvent, OrderRecord, advance, news
 from tbot_core.patience import Paced, Patience
 from tbot_core.permits import Refusal, SendPermit, always
-from tbot_core.risk import RiskChange
 from tbot_core.seams import log
+from tbot_core.standing import RiskChange
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tbot_core.contracts import Activity, BrokerEvent, OrderReport
     from tbot_core.decide import Finding
     from tbot_core.model import Account, RiskState
-    from tbot_core.risk import RiskChange
+    from tbot_core.standing import RiskChange
     from tbot_core.states import Cause
 
 RUN_STARTED = "run_started"

@@ -12,23 +12,17 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core.account import Funds
 from tbot_core.errors import PluginError
 from tbot_core.model import RiskState, Side, SignalId, dollars_of
 from tbot_core.policy import Risk
-from tbot_core.portfolio import Portfolio
 from tbot_core.reasons import Reason
 from tbot_core.sizing import share
-from tbot_core.states import Cause
+from tbot_core.standing import RiskChange, Standing, window_pnl
 
 if TYPE_CHECKING:
     from tbot_core.contracts import RiskCheck
     from tbot_core.model import Order
     from tbot_core.sizing import Planned
-
-
-DEVIATIONS = 3
-"""So many fills in a row beyond MAX_FILL_DEVIATION_PCT are a cause of defense."""
 
 
 @attrs.frozen(kw_only=True)
@@ -85,149 +79,6 @@ class Limits:
 
 
 @attrs.frozen(kw_only=True)
-class Working:
-    """An entry that has been written down and is not terminal, at its worst case."""
-
-    signal: SignalId
-    side: Side
-    worst_atoms: int
-    power_atoms: int
-
-
-@attrs.frozen(kw_only=True)
-class RiskChange:
-    """The risk state, or a latch, changed: what, why, and the figures compared (dollars, counts or fractions)."""
-
-    what: str
-    cause: str
-    value: Decimal
-    limit: Decimal
-
-
-@attrs.define(kw_only=True)
-class Standing:
-    """All that the gate looks at: what is held, worked, sent and lost in the session so far.
-
-    `state` follows from the session's own events, `imposed` from what happens around it; the graver one counts.
-    `funds`: what the account itself allows. `equity_jump`: the opening equity is not to be believed. `armed`: whether
-    live trading may enter; all other trading may.
-    `troubles`: what leaves exits only until whoever can read the account has taken it over; where nobody can (None),
-    `state` keeps it to the session's end.
-    """
-
-    portfolio: Portfolio
-    state: RiskState = RiskState.NORMAL
-    imposed: RiskState = RiskState.NORMAL
-    armed: bool = True
-    working: dict[str, Working] = attrs.field(factory=dict)
-    sent: dict[str, int] = attrs.field(factory=dict)
-    sent_at: tuple[int, int] = (-1, 0)
-    traded: set[str] = attrs.field(factory=set)
-    daily_loss: bool = False
-    window_loss: set[str] = attrs.field(factory=set)
-    losing_run: bool = False
-    losses_in_row: int = 0
-    most_losses_in_row: int = 0
-    rejects_in_row: int = 0
-    deviations_in_row: int = 0
-    told: list[RiskChange] = attrs.field(factory=list)
-    funds: Funds = attrs.field(factory=Funds)
-    equity_jump: bool = False
-    troubles: dict[Cause, str] | None = None
-
-    @property
-    def present(self) -> RiskState:
-        """The risk state that counts now."""
-        return max(self.state, self.imposed, RiskState.EXIT_ONLY if self.troubles else RiskState.NORMAL)
-
-    def busy(self, symbol: str) -> bool:
-        """Whether the symbol is held or being worked."""
-        return symbol in self.portfolio.positions or any(one.signal.symbol == symbol for one in self.working.values())
-
-    def gross(self) -> int:
-        """The worst case of all positions and working entries, long and short alike."""
-        return self.portfolio.cost_atoms + sum(entry.worst_atoms for entry in self.working.values())
-
-    def net_of(self, exposures: Mapping[str, Decimal], sign: int) -> int:
-        """The worst case of the net exposure towards `sign`, over the symbols of `exposures`, each times its factor.
-
-        Positions net each other; a working entry counts where it adds to the side looked at, since it may not fill.
-        """
-        held = sum(
-            int(one.side * one.cost_atoms * exposures[symbol])
-            for symbol, one in self.portfolio.positions.items()
-            if symbol in exposures
-        )
-        worked = (
-            int(one.side * one.worst_atoms * exposures[one.signal.symbol])
-            for one in self.working.values()
-            if one.signal.symbol in exposures
-        )
-        return sign * held + sum(max(0, sign * atoms) for atoms in worked)
-
-    def find_jump(self, opening: Decimal, expected: Decimal) -> None:
-        """The session opened with another equity than it should have: nothing is sized by it."""
-        self.equity_jump = True
-        self._tell("equity jump", "nothing explains the opening equity, and nothing is entered", opening, expected)
-
-    def leverage(self, limits: Limits) -> int:
-        """What positions and entries may cost together: by MAX_LEVERAGE, and no more than the broker grants."""
-        return limits.leverage if self.funds.granted is None else min(limits.leverage, self.funds.granted)
-
-    def count_sent(self, strategy: str, minute: int) -> None:
-        """An entry was written down: it counts towards MAX_TRADES and the rate, whatever becomes of it."""
-        self.sent[strategy] = self.sent.get(strategy, 0) + 1
-        self.sent_at = (minute, self.sent_at[1] + 1 if self.sent_at[0] == minute else 1)
-
-    def count_closed(self, pnl_atoms: int) -> None:
-        """A trade is done; the longest run of losing ones is kept, whatever comes after it."""
-        self.losses_in_row = self.losses_in_row + 1 if pnl_atoms < 0 else 0
-        self.most_losses_in_row = max(self.most_losses_in_row, self.losses_in_row)
-
-    def count_answer(self, risk: Risk, *, rejected: bool) -> None:
-        """A broker took or rejected an order; MAX_REJECTS_IN_ROW rejections in a row leave exits only."""
-        self.rejects_in_row = self.rejects_in_row + 1 if rejected else 0
-        if self.rejects_in_row < risk.max_rejects_in_row:
-            return
-        if self.troubles is not None:
-            self.troubles[Cause.REJECTS] = f"{self.rejects_in_row} rejections"
-            self.rejects_in_row = 0
-        elif self.state < RiskState.EXIT_ONLY:
-            self.state = RiskState.EXIT_ONLY
-            self._tell(RiskState.EXIT_ONLY.word, "MAX_REJECTS_IN_ROW", self.rejects_in_row, risk.max_rejects_in_row)
-
-    def count_fill(self, risk: Risk, price: Decimal, reference: Decimal, side: Side) -> None:
-        """An entry was filled; a price worse than its reference by more than MAX_FILL_DEVIATION_PCT is told.
-
-        Three of them in a row are defense to the session's end.
-        """
-        away = side * (price - reference) / reference
-        self.deviations_in_row = self.deviations_in_row + 1 if away > risk.max_fill_deviation_pct else 0
-        if self.deviations_in_row:
-            self._tell("fill deviation", "MAX_FILL_DEVIATION_PCT", round(away, 6), risk.max_fill_deviation_pct)
-        if self.deviations_in_row >= DEVIATIONS and self.state is RiskState.NORMAL:
-            self.state = RiskState.DEFENSE
-            self._tell(RiskState.DEFENSE.word, "MAX_FILL_DEVIATION_PCT in a row", self.deviations_in_row, DEVIATIONS)
-
-    def find_surplus(self, symbol: str, quantity: Decimal) -> None:
-        """A fill came that no position accounts for: the account is not what the books say, and nothing is entered."""
-        if self.troubles is not None:
-            self.troubles[Cause.SURPLUS] = f"{quantity} {symbol} beyond what is held"
-            return
-        self.state = max(self.state, RiskState.EXIT_ONLY)
-        self._tell(RiskState.EXIT_ONLY.word, f"a fill of {symbol} beyond what is held", quantity, 0)
-
-    def lose_sight(self, retries: int) -> None:
-        """The broker did not answer, though asked so often again: the account is unknown, and nothing is entered."""
-        if self.state < RiskState.EXIT_ONLY:
-            self.state = RiskState.EXIT_ONLY
-            self._tell(RiskState.EXIT_ONLY.word, "the broker did not answer, API_RETRY_LIMIT", retries, retries)
-
-    def _tell(self, what: str, cause: str, value: Decimal | int, limit: Decimal | int) -> None:
-        self.told.append(RiskChange(what=what, cause=cause, value=Decimal(value), limit=Decimal(limit)))
-
-
-@attrs.frozen(kw_only=True)
 class Refusal:
     """A denial by the gate with the figures it compared, in dollars or as counts, or with a plugin's words."""
 
@@ -248,7 +99,7 @@ class Gate:
     def before_sizing(self, standing: Standing, limits: Limits, signal: SignalId) -> Refusal | None:
         """States, latches, what is held, and counts."""
         sent = standing.sent.get(signal.strategy, 0)
-        held = len(standing.portfolio.positions) + len(standing.working)
+        held = standing.places
         rate = standing.sent_at[1] if standing.sent_at[0] == signal.minute else 0
         checks = (
             (self.risk.disable_all_trades, Reason.TRADING_DISABLED, None, None),
@@ -295,7 +146,7 @@ class Gate:
             (worst, limits.per_symbol, Reason.SYMBOL_EXPOSURE),
             *self._index_checks(standing, limits, signal.symbol, side * worst),
             (standing.gross() + worst, limits.gross, Reason.GROSS_EXPOSURE),
-            (power, standing.leverage(limits) - standing.portfolio.cost_atoms, Reason.BUYING_POWER),
+            (power, leverage(standing, limits) - standing.portfolio.cost_atoms, Reason.BUYING_POWER),
         ]
         payable = standing.funds.payable(standing.portfolio)
         if payable is not None:
@@ -315,6 +166,11 @@ class Gate:
                 net = standing.net_of(members, 1 if atoms > 0 else -1) + abs(atoms)
                 found.append((net, limits.per_index, Reason.INDEX_EXPOSURE))
         return found
+
+
+def leverage(standing: Standing, limits: Limits) -> int:
+    """What positions and entries may cost together: by MAX_LEVERAGE, and no more than the broker grants."""
+    return limits.leverage if standing.funds.granted is None else min(limits.leverage, standing.funds.granted)
 
 
 def day_trades(standing: Standing) -> int | None:
@@ -348,11 +204,11 @@ def objection(checks: Sequence[tuple[str, RiskCheck]], order: Order) -> Refusal 
 
 def breached(standing: Standing, limits: Limits) -> bool:
     """Whether the marks are beyond a loss limit, or half of the daily one, that is not latched yet."""
-    pnl = standing.portfolio.pnl_atoms
+    pnl = standing.pnl_atoms
     daily = not standing.daily_loss and pnl <= -limits.daily_loss
     half = standing.state is RiskState.NORMAL and 2 * pnl <= -limits.daily_loss
     open_windows = standing.sent.keys() - standing.window_loss
-    return daily or half or any(window_pnl(standing.portfolio, one) <= -limits.window_loss for one in open_windows)
+    return daily or half or any(window_pnl(standing, one) <= -limits.window_loss for one in open_windows)
 
 
 def review(standing: Standing, limits: Limits) -> list[RiskChange]:
@@ -362,32 +218,26 @@ def review(standing: Standing, limits: Limits) -> list[RiskChange]:
     What happened to the state since the last review comes first.
     """
     changes, standing.told = standing.told, []
-    pnl = standing.portfolio.pnl_atoms
+    pnl = standing.pnl_atoms
     if not standing.daily_loss and pnl <= -limits.daily_loss:
-        standing.daily_loss = True
+        standing.latch("daily_loss")
         changes.append(_change("daily loss latch", "DAILY_LOSS_LIMIT reached", pnl, -limits.daily_loss))
     if standing.state is RiskState.NORMAL and 2 * pnl <= -limits.daily_loss:
         standing.state = RiskState.DEFENSE
         changes.append(_change("defense", "half of DAILY_LOSS_LIMIT used", pnl, -limits.daily_loss // 2))
     for strategy in sorted(standing.sent.keys() - standing.window_loss):
-        lost = window_pnl(standing.portfolio, strategy)
+        lost = window_pnl(standing, strategy)
         if lost <= -limits.window_loss:
-            standing.window_loss.add(strategy)
+            standing.latch("window_loss", strategy)
             changes.append(
                 _change(f"window loss latch of {strategy}", "WINDOW_LOSS_LIMIT reached", lost, -limits.window_loss)
             )
     if not standing.losing_run and 0 < limits.max_consecutive_losses <= standing.most_losses_in_row:
-        standing.losing_run = True
+        standing.latch("losing_run")
         counts = Decimal(standing.most_losses_in_row), Decimal(limits.max_consecutive_losses)
         cause = "MAX_CONSECUTIVE_LOSSES reached"
         changes.append(RiskChange(what="losing run latch", cause=cause, value=counts[0], limit=counts[1]))
     return changes
-
-
-def window_pnl(portfolio: Portfolio, strategy: str) -> int:
-    """The profit of a strategy's window at the marks, in atoms."""
-    mine = (*portfolio.positions.values(), *portfolio.closed)
-    return sum(position.pnl_atoms for position in mine if position.signal.strategy == strategy)
 
 
 def _change(what: str, cause: str, value: int, limit: int) -> RiskChange:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tbot_core.decide import Rules
     from tbot_core.held import Files, Held
     from tbot_core.protection import Protection
-    from tbot_core.risk import Standing
+    from tbot_core.standing import Standing
 
 
 class Trimming:

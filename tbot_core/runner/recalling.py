@@ -137,13 +137,13 @@ class Recall:
         standing = self._desk.standing
         match what.split():
             case ["daily", "loss", "latch"]:
-                standing.daily_loss = True
+                standing.latch("daily_loss")
             case ["window", "loss", "latch", "of", strategy]:
-                standing.window_loss.add(strategy)
+                standing.latch("window_loss", strategy)
             case ["equity", "jump"]:
                 standing.equity_jump = True
             case ["losing", "run", "latch"]:
-                standing.losing_run = True
+                standing.latch("losing_run")
             case ["defense"]:
                 standing.state = max(standing.state, RiskState.DEFENSE)
             case ["exit-only"]:

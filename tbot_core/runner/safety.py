@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from tbot_core.conditions import Conditions
     from tbot_core.control import Request
     from tbot_core.recorder import Recorder
-    from tbot_core.risk import Standing
     from tbot_core.runner.requests import Obey
+    from tbot_core.standing import Standing
 
 UNMATCHED: Final = "it was restarted, and what the account holds is not found matched yet"
 

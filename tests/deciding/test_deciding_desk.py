@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tbot_core.contracts import RiskCheck
     from tbot_core.decide import Proposal, Rules
     from tbot_core.model import Order, SignalId
-    from tbot_core.risk import RiskChange
+    from tbot_core.standing import RiskChange
 
 EQUITY = atoms_of(Decimal(100_000))
 FREE = Costs(slippage=Slippage(kind="none", mean=0.0, deviation=0.0, seed=0))

@@ -17,7 +17,7 @@ from tbot_core.model import ExitReason, Leg, OrderState, RiskState, dollars_of
 from tbot_core.orders import SUPPOSED
 from tbot_core.projection import Book, fold
 from tbot_core.reasons import Reason
-from tbot_core.risk import RiskChange
+from tbot_core.standing import RiskChange
 from tbot_core.states import Cause
 from tbot_core.testing.trades import NONE, fill, identity, order, proposal
 

@@ -14,8 +14,9 @@ from tbot_core.model import ATOMS_PER_DOLLAR, UNITS_PER_SHARE, Account, Leg, Ord
 from tbot_core.policy import Risk
 from tbot_core.portfolio import Portfolio
 from tbot_core.reasons import Reason
-from tbot_core.risk import Gate, Limits, Standing, Working, review, window_pnl
+from tbot_core.risk import Gate, Limits, leverage, review
 from tbot_core.sizing import Planned
+from tbot_core.standing import Standing, Working, join, window_pnl
 from tbot_core.states import Cause
 from tbot_core.testing.trades import fill, identity, order
 
@@ -231,7 +232,7 @@ def test_the_smaller_of_leverage_and_the_broker_s_figure_counts() -> None:
     now.funds.read(account(1_000_000), now.portfolio)
     assert [denied(now, 2500)] == [None]
     now.funds.read(account(None), now.portfolio)
-    assert now.leverage(found) == found.leverage
+    assert leverage(now, found) == found.leverage
 
 
 INDEX: list[tuple[str, Standing, str, Side, int, bool]] = [
@@ -310,8 +311,8 @@ def test_a_windows_profit_is_that_of_its_own_trades() -> None:
     now.portfolio.mark("AAA", 1_010_000)
     sold = order(Leg.EXIT, symbol="BBB")
     now.portfolio.apply(fill(sold, "95", "10", fees="0.50"), identity("BBB", strategy="mid"), Leg.EXIT)
-    assert dollars_of(window_pnl(now.portfolio, "open")) == 10
-    assert dollars_of(window_pnl(now.portfolio, "mid")) == Decimal("-50.50")
+    assert dollars_of(window_pnl(now, "open")) == 10
+    assert dollars_of(window_pnl(now, "mid")) == Decimal("-50.50")
 
 
 def test_a_run_of_losses_is_told_once() -> None:
@@ -411,3 +412,23 @@ def test_counting_what_was_sent() -> None:
     for strategy, minute in (("open", 25), ("open", 25), ("mid", 26)):
         now.count_sent(strategy, minute)
     assert (now.sent, now.sent_at) == ({"open": 2, "mid": 1}, (26, 1))
+
+
+def test_what_stands_at_two_brokers_counts_as_one_but_for_what_is_an_accounts() -> None:
+    """Exposure, places, counts and latches are one sum on both sides; what a person says of one side is its least."""
+    here, there = work(hold(standing(), "A", 400), "B", 400), hold(standing(), "C", 100)
+    join(there, here)
+    for one in (here, there):
+        assert one.gross() == here.reserved + there.reserved
+        assert (one.places, one.busy("B"), one.busy("C"), one.busy("D")) == (3, True, True, False)
+        assert one.net_of({"A": Decimal(1), "B": Decimal(1), "C": Decimal(1)}, 1) == one.gross()
+        assert one.pnl_atoms == here.portfolio.pnl_atoms + there.portfolio.pnl_atoms
+    there.count_sent("open", 3)
+    there.count_traded("C")
+    there.count_closed(-1)
+    there.latch("daily_loss")
+    there.latch("window_loss", "open")
+    assert (here.sent, here.sent_at, here.traded, here.losses_in_row) == ({"open": 1}, (3, 1), {"C"}, 1)
+    assert (here.daily_loss, here.window_loss) == (True, {"open"})
+    here.stated_atoms = here.reserved + 7
+    assert there.gross() == here.reserved + there.reserved + 7

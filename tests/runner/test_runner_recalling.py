@@ -21,9 +21,9 @@ from tbot_core.journal import open_journal
 from tbot_core.model import ExitReason, Leg, OrderState, RiskState, Side, atoms_of
 from tbot_core.reasons import Reason
 from tbot_core.recorder import Recorder
-from tbot_core.risk import RiskChange
 from tbot_core.runner.recalling import Recall
 from tbot_core.signals import Exits
+from tbot_core.standing import RiskChange
 from tbot_core.testing.sessions import Draft
 from tbot_core.testing.trades import fill, order, proposal, rules, session
 

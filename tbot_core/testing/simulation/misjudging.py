@@ -14,10 +14,11 @@ from tbot_core.errors import BrokerError
 from tbot_core.execution import Execution
 from tbot_core.model import Account, Leg, Order, OrderState, quantity_of
 from tbot_core.protection import Protection
-from tbot_core.risk import Gate, Standing
+from tbot_core.risk import Gate
 from tbot_core.runner import market
 from tbot_core.runner.recalling import Recall
 from tbot_core.runner.session import SessionRun
+from tbot_core.standing import Standing
 from tbot_core.states import States
 from tbot_core.testing.simulation.planting import Swaps, was
 

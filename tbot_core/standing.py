@@ -1,0 +1,217 @@
+"""What a session has come to so far, at one broker or at several that count as one: held, worked, sent, lost.
+
+Exposure is what positions cost plus what working entries would cost filled at their worst price. All amounts are
+integers of 1e-10 USD. Pure: nothing here sends or waits.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Literal
+
+import attrs
+
+from tbot_core.account import Funds
+from tbot_core.model import RiskState, Side, SignalId
+from tbot_core.portfolio import Portfolio
+from tbot_core.states import Cause
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tbot_core.policy import Risk
+
+DEVIATIONS = 3
+"""So many fills in a row beyond MAX_FILL_DEVIATION_PCT are a cause of defense."""
+
+
+@attrs.frozen(kw_only=True)
+class Working:
+    """An entry that has been written down and is not terminal, at its worst case."""
+
+    signal: SignalId
+    side: Side
+    worst_atoms: int
+    power_atoms: int
+
+
+@attrs.frozen(kw_only=True)
+class RiskChange:
+    """The risk state, or a latch, changed: what, why, and the figures compared (dollars, counts or fractions)."""
+
+    what: str
+    cause: str
+    value: Decimal
+    limit: Decimal
+
+
+@attrs.define(kw_only=True)
+class Standing:
+    """All that the gate looks at: what is held, worked, sent and lost in the session so far.
+
+    `state` follows from the session's own events, `imposed` from what happens around it; the graver one counts.
+    `funds`: what the account itself allows. `equity_jump`: the opening equity is not to be believed. `armed`: whether
+    live trading may enter; all other trading may.
+    `troubles`: what leaves exits only until whoever can read the account has taken it over; where nobody can (None),
+    `state` keeps it to the session's end. `everywhere`: the standings of all brokers of the session, which count as
+    one. `stated_atoms`: what a person has said may be open here, while nobody can look.
+    """
+
+    portfolio: Portfolio
+    state: RiskState = RiskState.NORMAL
+    imposed: RiskState = RiskState.NORMAL
+    armed: bool = True
+    working: dict[str, Working] = attrs.field(factory=dict)
+    sent: dict[str, int] = attrs.field(factory=dict)
+    sent_at: tuple[int, int] = (-1, 0)
+    traded: set[str] = attrs.field(factory=set)
+    daily_loss: bool = False
+    window_loss: set[str] = attrs.field(factory=set)
+    losing_run: bool = False
+    losses_in_row: int = 0
+    most_losses_in_row: int = 0
+    rejects_in_row: int = 0
+    deviations_in_row: int = 0
+    told: list[RiskChange] = attrs.field(factory=list)
+    funds: Funds = attrs.field(factory=Funds)
+    equity_jump: bool = False
+    troubles: dict[Cause, str] | None = None
+    stated_atoms: int = 0
+    everywhere: list[Standing] = attrs.field(
+        default=attrs.Factory(lambda self: [self], takes_self=True), eq=False, repr=False
+    )
+
+    @property
+    def present(self) -> RiskState:
+        """The risk state that counts now."""
+        return max(self.state, self.imposed, RiskState.EXIT_ONLY if self.troubles else RiskState.NORMAL)
+
+    def busy(self, symbol: str) -> bool:
+        """Whether the symbol is held or being worked."""
+        return any(
+            symbol in one.portfolio.positions or any(entry.signal.symbol == symbol for entry in one.working.values())
+            for one in self.everywhere
+        )
+
+    @property
+    def places(self) -> int:
+        """How many positions are held or being worked."""
+        return sum(len(one.portfolio.positions) + len(one.working) for one in self.everywhere)
+
+    @property
+    def reserved(self) -> int:
+        """The worst case of the positions and working entries here, long and short alike."""
+        return self.portfolio.cost_atoms + sum(entry.worst_atoms for entry in self.working.values())
+
+    def gross(self) -> int:
+        """The worst case of all positions and working entries, long and short alike."""
+        return sum(max(one.reserved, one.stated_atoms) for one in self.everywhere)
+
+    @property
+    def pnl_atoms(self) -> int:
+        """The session's profit at the marks."""
+        return sum(one.portfolio.pnl_atoms for one in self.everywhere)
+
+    def net_of(self, exposures: Mapping[str, Decimal], sign: int) -> int:
+        """The worst case of the net exposure towards `sign`, over the symbols of `exposures`, each times its factor.
+
+        Positions net each other; a working entry counts where it adds to the side looked at, since it may not fill.
+        """
+        held = sum(
+            int(one.side * one.cost_atoms * exposures[symbol])
+            for standing in self.everywhere
+            for symbol, one in standing.portfolio.positions.items()
+            if symbol in exposures
+        )
+        worked = (
+            int(one.side * one.worst_atoms * exposures[one.signal.symbol])
+            for standing in self.everywhere
+            for one in standing.working.values()
+            if one.signal.symbol in exposures
+        )
+        return sign * held + sum(max(0, sign * atoms) for atoms in worked)
+
+    def find_jump(self, opening: Decimal, expected: Decimal) -> None:
+        """The session opened with another equity than it should have: nothing is sized by it."""
+        self.equity_jump = True
+        self._tell("equity jump", "nothing explains the opening equity, and nothing is entered", opening, expected)
+
+    def count_sent(self, strategy: str, minute: int) -> None:
+        """An entry was written down: it counts towards MAX_TRADES and the rate, whatever becomes of it."""
+        for one in self.everywhere:
+            one.sent[strategy] = one.sent.get(strategy, 0) + 1
+            one.sent_at = (minute, one.sent_at[1] + 1 if one.sent_at[0] == minute else 1)
+
+    def count_traded(self, symbol: str) -> None:
+        """A symbol was entered."""
+        for one in self.everywhere:
+            one.traded.add(symbol)
+
+    def latch(self, name: Literal["daily_loss", "losing_run", "window_loss"], strategy: str = "") -> None:
+        """Set a latch, that of a window for its strategy, wherever something could be entered."""
+        for one in self.everywhere:
+            if name == "window_loss":
+                one.window_loss.add(strategy)
+            else:
+                setattr(one, name, True)
+
+    def count_closed(self, pnl_atoms: int) -> None:
+        """A trade is done; the longest run of losing ones is kept, whatever comes after it."""
+        for one in self.everywhere:
+            one.losses_in_row = one.losses_in_row + 1 if pnl_atoms < 0 else 0
+            one.most_losses_in_row = max(one.most_losses_in_row, one.losses_in_row)
+
+    def count_answer(self, risk: Risk, *, rejected: bool) -> None:
+        """A broker took or rejected an order; MAX_REJECTS_IN_ROW rejections in a row leave exits only."""
+        self.rejects_in_row = self.rejects_in_row + 1 if rejected else 0
+        if self.rejects_in_row < risk.max_rejects_in_row:
+            return
+        if self.troubles is not None:
+            self.troubles[Cause.REJECTS] = f"{self.rejects_in_row} rejections"
+            self.rejects_in_row = 0
+        elif self.state < RiskState.EXIT_ONLY:
+            self.state = RiskState.EXIT_ONLY
+            self._tell(RiskState.EXIT_ONLY.word, "MAX_REJECTS_IN_ROW", self.rejects_in_row, risk.max_rejects_in_row)
+
+    def count_fill(self, risk: Risk, price: Decimal, reference: Decimal, side: Side) -> None:
+        """An entry was filled; a price worse than its reference by more than MAX_FILL_DEVIATION_PCT is told.
+
+        Three of them in a row are defense to the session's end.
+        """
+        away = side * (price - reference) / reference
+        self.deviations_in_row = self.deviations_in_row + 1 if away > risk.max_fill_deviation_pct else 0
+        if self.deviations_in_row:
+            self._tell("fill deviation", "MAX_FILL_DEVIATION_PCT", round(away, 6), risk.max_fill_deviation_pct)
+        if self.deviations_in_row >= DEVIATIONS and self.state is RiskState.NORMAL:
+            self.state = RiskState.DEFENSE
+            self._tell(RiskState.DEFENSE.word, "MAX_FILL_DEVIATION_PCT in a row", self.deviations_in_row, DEVIATIONS)
+
+    def find_surplus(self, symbol: str, quantity: Decimal) -> None:
+        """A fill came that no position accounts for: the account is not what the books say, and nothing is entered."""
+        if self.troubles is not None:
+            self.troubles[Cause.SURPLUS] = f"{quantity} {symbol} beyond what is held"
+            return
+        self.state = max(self.state, RiskState.EXIT_ONLY)
+        self._tell(RiskState.EXIT_ONLY.word, f"a fill of {symbol} beyond what is held", quantity, 0)
+
+    def lose_sight(self, retries: int) -> None:
+        """The broker did not answer, though asked so often again: the account is unknown, and nothing is entered."""
+        if self.state < RiskState.EXIT_ONLY:
+            self.state = RiskState.EXIT_ONLY
+            self._tell(RiskState.EXIT_ONLY.word, "the broker did not answer, API_RETRY_LIMIT", retries, retries)
+
+    def _tell(self, what: str, cause: str, value: Decimal | int, limit: Decimal | int) -> None:
+        self.told.append(RiskChange(what=what, cause=cause, value=Decimal(value), limit=Decimal(limit)))
+
+
+def join(standing: Standing, other: Standing) -> None:
+    """Let what stands at two brokers count as one, in all but what concerns an account alone."""
+    standing.everywhere = other.everywhere
+    other.everywhere.append(standing)
+
+
+def window_pnl(standing: Standing, strategy: str) -> int:
+    """The profit of a strategy's window at the marks, in atoms."""
+    portfolios = [one.portfolio for one in standing.everywhere]
+    mine = (position for one in portfolios for position in (*one.positions.values(), *one.closed))
+    return sum(position.pnl_atoms for position in mine if position.signal.strategy == strategy)
