@@ -66,6 +66,10 @@ IN_DOUBT: Final = frozenset({_S.UNKNOWN, _S.LOST})
 """Nobody knows what became of the order."""
 
 
+ENDED_SHORT: Final = frozenset({_S.CANCELLED, _S.REJECTED, _S.EXPIRED})
+"""It is over before all of it was filled; a fill that was not heard of may be missing."""
+
+
 AMENDS: Final = (_E.BUST, _E.CORRECT)
 """Words about an execution and not about the order: its state stays."""
 

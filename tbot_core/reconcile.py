@@ -6,7 +6,8 @@ counted and left alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
@@ -94,15 +95,15 @@ def compare(books: Books, snapshot: Snapshot) -> Findings:
     events: list[BrokerEvent] = []
     grown: dict[str, Decimal] = {}
     listed = {report.client_order_id: report for report in snapshot.orders if report.client_order_id}
+    executed: defaultdict[str, list[Fill]] = defaultdict(list)
+    for fill in snapshot.fills:
+        executed[fill.client_order_id].append(fill)
     for cid, record in books.orders.items():
-        report = listed.get(cid)
-        if report is None:
-            continue
-        for event in told(record, report):
-            events.append(event)
-            if event.fill is not None:
-                signed = event.fill.quantity if event.fill.buy else -event.fill.quantity
-                grown[report.symbol] = grown.get(report.symbol, Decimal(0)) + signed
+        report, fills = listed.get(cid), executed[cid]
+        news = _executed(record, fills) if report is None else [*told(record, _named(report, fills))]
+        events += news
+        symbol, growth = record.order.symbol, _growth(record, news)
+        grown[symbol] = grown.get(symbol, Decimal(0)) + growth
     return Findings(
         events=tuple(events),
         absent=tuple(_absent(books, listed)),
@@ -135,6 +136,30 @@ def told(record: OrderRecord, report: OrderReport) -> Iterator[BrokerEvent]:
         # In the stream the rejection of what was taken is in doubt; as an answer it is proof that the order has ended.
         kind = "cancelled" if report.kind == "rejected" and record.state in _KNOWN_AS["acknowledged"] else report.kind
         yield _event(kind, cid, f"{cid} is {report.kind}", words=report.words)
+
+
+def _named(report: OrderReport, fills: Sequence[Fill]) -> OrderReport:
+    """The report with the executions that are listed apart from it."""
+    there = {fill.execution_id for fill in report.fills}
+    apart = tuple(fill for fill in fills if fill.execution_id not in there)
+    return attrs.evolve(report, fills=(*report.fills, *apart)) if apart else report
+
+
+def _executed(record: OrderRecord, fills: Sequence[Fill]) -> list[BrokerEvent]:
+    """The executions that a record lacks, of an order that is not listed itself."""
+    cid = record.order.client_order_id
+    missing = (fill for fill in fills if fill.execution_id not in record.executions)
+    return [_event("fill", cid, f"execution {fill.execution_id}", fill=fill) for fill in missing]
+
+
+def _growth(record: OrderRecord, events: Sequence[BrokerEvent]) -> Decimal:
+    """What the events add to a holding: less what was supposed before of the executions that they name."""
+    fills = [event.fill for event in events if event.fill is not None]
+    quantities = {True: Decimal(0), False: Decimal(0)}
+    for fill in fills:
+        quantities[fill.execution_id.startswith(SUPPOSED)] += fill.quantity
+    grown = quantities[True] + quantities[False] - min(record.supposed, quantities[False])
+    return grown if record.order.buy else -grown
 
 
 def _supposed(record: OrderRecord, report: OrderReport, filled: Decimal, paid: Decimal) -> Fill:
@@ -176,7 +201,8 @@ def _differences(books: Books, grown: Mapping[str, Decimal], snapshot: Snapshot)
 def _facts(snapshot: Snapshot) -> tuple[object, ...]:
     orders = sorted((report.broker_order_id, report.kind, report.filled) for report in snapshot.orders)
     holdings = sorted((holding.symbol, holding.quantity) for holding in snapshot.holdings)
-    return snapshot.account.cash, holdings, orders
+    fills = sorted((fill.client_order_id, fill.execution_id) for fill in snapshot.fills)
+    return snapshot.account.cash, holdings, orders, fills
 
 
 def _event(kind: str, cid: str, event_id: str, *, fill: Fill | None = None, words: str = "") -> BrokerEvent:

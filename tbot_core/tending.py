@@ -18,7 +18,7 @@ from tbot_core.contracts import Finds, Snapshot
 from tbot_core.errors import BrokerError
 from tbot_core.ledger.booking import booked
 from tbot_core.model import Fill, OrderState, price_of, quantity_of
-from tbot_core.orders import IN_DOUBT
+from tbot_core.orders import ENDED_SHORT, IN_DOUBT
 from tbot_core.reconcile import Books, Difference, Findings, Verdict, agree, compare, told
 from tbot_core.seams import log
 from tbot_core.states import Cause
@@ -79,6 +79,8 @@ class Tender:
         self._next_reading = 0.0
         self._failed = 0
         self._foreign_orders: set[tuple[str, str, Decimal]] = set()
+        self._before: dict[str, int] = {}
+        self._asked_after: set[str] = set()
 
     @property
     def believed(self) -> bool:
@@ -119,8 +121,14 @@ class Tender:
     async def close(self) -> None:
         """The day's statement: read the account once more, and hold its cash against the ledger's.
 
-        While an order is in doubt nothing is stated: it may be what makes the difference.
+        While an order is in doubt nothing is stated: it may be what makes the difference. Nor is anything before the
+        orders that a first reading leaves open have been asked for.
         """
+        self._stated = True
+        await self.read()
+        for cid in [*self._execution.questions]:
+            self._doubts.setdefault(cid, _Doubt(due=self._clock.monotonic()))
+            await self._look_up(cid)
         self._stated = any(not one.terminal for one in self._execution.orders.values())
         await self.read()
 
@@ -170,10 +178,12 @@ class Tender:
         except BrokerError as fault:
             _log.warning("order.not_looked_up", id=cid, reason=fault.message)
             return
+        record = self._execution.orders[cid]
+        if report is not None or record.terminal:
+            self._execution.questions.pop(cid, None)
         if report is not None:
             doubt.absent.clear()
-            self._execution.questions.pop(cid, None)
-            self._execution.book(tuple(told(self._execution.orders[cid], report)))
+            self._execution.book(tuple(told(record, report)))
             return
         self._missed(cid, doubt, "query")
 
@@ -192,16 +202,21 @@ class Tender:
 
     async def _believed(self) -> Snapshot | None:
         """A reading that a second one confirms; None when they go on to differ, as in a busy minute."""
-        first = await self._broker.snapshot(self._since)
+        first = await self._snapshot()
         for _ in range(READINGS):
             if first.barrier:
                 return first
             await self._clock.sleep(AGREE_S)
-            second = await self._broker.snapshot(self._since)
+            second = await self._snapshot()
             if agree(first, second):
                 return second
             first = second
         return None
+
+    async def _snapshot(self) -> Snapshot:
+        """A reading; what is booked from here on it need not tell of."""
+        self._before = self._desk.portfolio.holdings
+        return await self._broker.snapshot(self._since)
 
     def _sent(self) -> frozenset[str]:
         """The orders that a reading which begins now must tell of, if they live."""
@@ -215,11 +230,15 @@ class Tender:
 
     def _settle(self, findings: Findings, listed: frozenset[str]) -> bool:
         """Book what a reading tells; whether the account holds what the books say. Orders in doubt block themselves."""
+        held = self._desk.portfolio.holdings
+        moved = {symbol for symbol in {*held, *self._before} if held.get(symbol) != self._before.get(symbol)}
         self._execution.book(findings.events)
         for cid in listed.difference(findings.absent):
             self._execution.questions.pop(cid, None)
         now = self._clock.monotonic()
         for cid in findings.absent:
+            if self._execution.orders[cid].state not in IN_DOUBT:
+                self._execution.questions[cid] = None  # it may be over: whoever knows is asked
             self._missed(cid, self._doubts.setdefault(cid, _Doubt(due=now)), "list")
         fresh = []
         for report in findings.foreign_orders:
@@ -229,17 +248,43 @@ class Tender:
                 fresh.append(self._execution.recorder.entry(records.FOREIGN_ORDER, records.report_payload(report)))
         if fresh:
             self._execution.recorder.write(*fresh)
-        unexplained = [one for one in findings.differences if not self._in_flight(one.symbol)]
+        open_questions = moved | self._in_flight(listed)
+        unexplained = [
+            one for one in findings.differences if one.symbol not in open_questions and not self._asks_after(one.symbol)
+        ]
         for difference in unexplained:
             self._explain(difference)
         return not unexplained
 
-    def _in_flight(self, symbol: str) -> bool:
-        """Whether an order of ours may explain a difference of this symbol once it is settled."""
-        return any(
-            record.order.symbol == symbol and record.state in {OrderState.SENDING, OrderState.UNKNOWN}
-            for record in self._execution.orders.values()
-        )
+    def _in_flight(self, listed: frozenset[str]) -> set[str]:
+        """The symbols of which an order of ours may explain a difference once it is settled.
+
+        Such an order is in doubt, is being asked for, or is so young that the reading need not tell of it.
+        """
+        found = set()
+        for cid, record in self._execution.orders.items():
+            young = not (record.terminal or cid in listed)
+            doubted = record.state in {OrderState.SENDING, OrderState.UNKNOWN} or cid in self._execution.questions
+            if record.state is not OrderState.LOST and (young or doubted):
+                found.add(record.order.symbol)
+        return found
+
+    def _asks_after(self, symbol: str) -> bool:
+        """Whether orders of the symbol that have ended short may have been filled unheard: each is asked for once.
+
+        Where readings list orders that are over, or their executions, they have told it.
+        """
+        rules = self._broker.rules
+        if rules.lists_closed or rules.lists_fills or not rules.query_by_cid:
+            return False
+        short = [
+            cid
+            for cid, record in self._execution.orders.items()
+            if record.order.symbol == symbol and record.state in ENDED_SHORT and cid not in self._asked_after
+        ]
+        self._asked_after.update(short)
+        self._execution.questions.update(dict.fromkeys(short))
+        return bool(short)
 
     def _explain(self, difference: Difference) -> None:
         """Book a difference that no order of ours explains: it belongs to somebody else, or took from what was ours.

@@ -25,8 +25,10 @@ class VenueRules:
 
     `simulated`: the core shows it every closed minute before deciding on it. `brackets`: an entry's stop and target
     rest there from its fill on. `amend_atomic`: a resting order is changed in place and keeps its id. `dedupes_cid`: a
-    second order under a client order id is never made, for `dedupe_window_s` seconds. `lookup_window_s`: how long after
-    it was sent an order may still turn up. `requests_per_minute`: 0 where the broker names no limit. `quantity_step`:
+    second order under a client order id is never made, for `dedupe_window_s` seconds. `query_by_cid`, `lists_closed`,
+    `lists_fills`: an order that is over can be asked for, is listed, or its executions are; one of the three a broker
+    must know, else nobody ever hears of a fill that its stream has lost. `lookup_window_s`: how long after it was sent
+    an order may still turn up. `requests_per_minute`: 0 where the broker names no limit. `quantity_step`:
     the smallest quantity in shares, for types in `fractional_types`.
     """
 
@@ -37,6 +39,7 @@ class VenueRules:
     query_by_cid: bool = False
     cancel_by_cid: bool = False
     lists_closed: bool = False
+    lists_fills: bool = False
     exec_ids_unique: bool = False
     reduce_only: bool = False
     cancel_all: bool = False
@@ -117,7 +120,8 @@ class Activity:
 class Snapshot:
     """All of an account that was read in one go: money, holdings, and its open and recently closed orders.
 
-    `activities` are those since the moment that was asked for, empty also where the broker lists none. `barrier` names
+    `fills` and `activities` are those since the moment that was asked for, empty also where the broker lists none;
+    `fills` holds the account's executions, those of orders that are listed no more included. `barrier` names
     the moment for which all parts hold, where the venue has such a number; else it is empty, and two readings have to
     agree before one is believed.
     """
@@ -126,6 +130,7 @@ class Snapshot:
     holdings: tuple[Holding, ...] = ()
     orders: tuple[OrderReport, ...] = ()
     activities: tuple[Activity, ...] = ()
+    fills: tuple[Fill, ...] = ()
     barrier: str = ""
 
 

@@ -99,6 +99,9 @@ class ReadingContract:
         demand(kinds.get("kit-2") == "acknowledged", "an order that rests is listed as such")
         if venue.broker.rules.lists_closed:
             demand(kinds.get("kit-1") == "fill", "an order that was filled is listed as such")
+        if venue.broker.rules.lists_fills:
+            done = [fill.quantity for fill in snapshot.fills if fill.client_order_id == "kit-1"]
+            demand(sum(done) == _QUANTITY, "the executions of what was filled are listed")
 
     def test_b15_an_order_is_found_by_its_id(self, venue: Venue) -> None:
         """Its report tells what was filled, at what price; an id that was never sent is not known."""
@@ -132,6 +135,8 @@ class BrokerContract(ReadingContract):
             "fractions need a step under 1 and a type of order",
         )
         demand(rules.fractional_types <= {*OrderType}, "fractional types are types of order")
+        tells = rules.lists_closed or rules.lists_fills or rules.query_by_cid
+        demand(tells, "what became of an order that is over can be read in one way at least")
         demand(rules.cid_length >= 20, "a client order id has room for 20 characters")
 
     def test_b03_it_says_whose_account_it_is(self, venue: Venue) -> None:

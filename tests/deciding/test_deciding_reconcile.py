@@ -146,6 +146,30 @@ def test_what_agrees_is_matched() -> None:
     assert findings.verdict is Verdict.MATCHED
 
 
+def test_f26_executions_are_told_of_orders_that_are_listed_no_more() -> None:
+    """Each once, those too that a report of a cumulative quantity does not name."""
+    apart = attrs.evolve(reading(held="100"), fills=(part("40", "a"), part("60", "b")))
+    findings = compare(books(record(OrderState.PARTIALLY_FILLED, "40", "a"), "40"), apart)
+    assert [event.event_id for event in findings.events] == ["execution b"]
+    assert findings.differences == ()
+    beside = attrs.evolve(reading(report("fill", filled="100"), held="100"), fills=apart.fills)
+    findings = compare(books(record()), beside)
+    assert [event.event_id for event in findings.events] == ["execution a", "execution b"]
+    assert findings.differences == ()
+
+
+def test_an_execution_that_was_supposed_adds_nothing_when_it_is_named() -> None:
+    """The holding that is expected counts it once."""
+    before = attrs.evolve(record(OrderState.PARTIALLY_FILLED, "40"), supposed=D(40))
+    named = reading(report("acknowledged", part("40", "a"), part("10", "b")), held="50")
+    assert compare(books(before, "40"), named).differences == ()
+
+
+def test_readings_that_list_other_executions_do_not_agree() -> None:
+    """One of them is older than the other."""
+    assert not agree(reading(), attrs.evolve(reading(), fills=(part("40", "a"),)))
+
+
 def test_an_order_that_is_nowhere_is_absent_and_nothing_more() -> None:
     """It is not taken for rejected; one that ended or was sent just now cannot be missed."""
     findings = compare(books(record(OrderState.SENDING)), EMPTY)

@@ -13,7 +13,7 @@ import pytest
 from tbot_core import records
 from tbot_core.clock import ManualClock
 from tbot_core.conditions import Conditions, recall
-from tbot_core.contracts import Activity, Holding, OrderReport, Snapshot, VenueRules
+from tbot_core.contracts import Activity, BrokerEvent, Holding, OrderReport, Snapshot, VenueRules
 from tbot_core.desk import Desk
 from tbot_core.errors import OutcomeUnknown, Unavailable
 from tbot_core.execution import Execution, Minutes, Venue
@@ -27,11 +27,11 @@ from tbot_core.tending import IN_FLIGHT_S, LEAST_WINDOW_S, Tender
 from tbot_core.testing.trades import fill, proposal, rules, session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
     from pathlib import Path
 
-    from tbot_core.contracts import BrokerEvent, Permit
+    from tbot_core.contracts import Permit
     from tbot_core.journal import Journal
     from tbot_core.model import Order, SignalId
 
@@ -47,6 +47,7 @@ class Told:
         self.shown: list[Snapshot | None] = [Snapshot(account=ACCOUNT)]
         self.found: dict[str, OrderReport] = {}
         self.deaf = False
+        self.meanwhile: Callable[[], None] = lambda: None
         self.readings = self.questions = 0
 
     async def connect(self) -> Account:
@@ -83,6 +84,7 @@ class Told:
         """The next of what it shows."""
         assert since < session().open
         self.readings += 1
+        self.meanwhile()
         shown = self.shown.pop(0) if len(self.shown) > 1 else self.shown[0]
         if shown is None:
             raise Unavailable("no way")
@@ -294,6 +296,97 @@ def test_a_difference_that_an_order_in_flight_may_explain_waits(bench: Bench) ->
     bench.broker.shown = [reading(AAA="7")]
     bench.read()
     assert (bench.tender.foreign, bench.count(records.FOREIGN_HOLDING)) == ({}, 0)
+
+
+def said(kind: str, of: Order, filled: str = "") -> BrokerEvent:
+    """What the stream says of an order."""
+    done = fill(of, "100", filled) if filled else None
+    return BrokerEvent(
+        kind=kind, event_id=f"{kind} {of.client_order_id} {filled}", client_order_id=of.client_order_id, fill=done
+    )
+
+
+def test_f26_a_fill_that_was_never_told_is_asked_for(bench: Bench) -> None:
+    """An order that works and is listed no more is looked up; until then its shares are nobody's."""
+    entry = bench.enter()
+    bench.execution.book([said("acknowledged", entry), *(said("cancelled", part) for part in entry.protection)])
+    bench.later(IN_FLIGHT_S + 1)
+    bench.broker.found["AAA entry"] = report(entry, "fill", "7")
+    bench.broker.shown = [reading(AAA="7")]
+    bench.read()
+    assert (bench.tender.foreign, bench.count(records.ADJUSTMENT)) == ({}, 0)
+    bench.later(1)
+    assert bench.state.value == "filled"
+    assert bench.desk.portfolio.holdings == {"AAA": 7_000_000}
+    bench.read()
+    assert (bench.tender.foreign, bench.conditions.causes) == ({}, ())
+
+
+def test_f26_a_fill_that_was_never_told_is_among_the_executions(tmp_path: Path) -> None:
+    """Where neither closed orders are listed nor one can be asked for, the account's executions tell it."""
+    with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
+        bench = Bench(journal, VenueRules(lists_fills=True))
+        entry = bench.enter()
+        bench.execution.book([said("acknowledged", entry)])
+        bench.broker.shown = [attrs.evolve(reading(AAA="7"), fills=(fill(entry, "100", "7"),))]
+        bench.later(IN_FLIGHT_S + 1)
+        bench.read()
+        assert (bench.state.value, bench.tender.foreign, bench.count("fill")) == ("filled", {}, 1)
+
+
+@pytest.mark.parametrize(("known", "foreign"), [(True, {}), (False, {"AAA": Decimal(3)})])
+def test_f26_an_order_that_ended_short_is_asked_for_once(bench: Bench, known: bool, foreign: object) -> None:
+    """Its last fill may have been lost before the word of its end; what it does not explain is somebody else's."""
+    entry = bench.enter()
+    bench.execution.book([said("cancelled", part) for part in (entry, *entry.protection)])
+    if known:
+        bench.broker.found["AAA entry"] = report(entry, "cancelled", "3")
+    bench.broker.shown = [reading(AAA="3")]
+    bench.read()
+    assert bench.tender.foreign == {}
+    for _ in range(2):  # once for the answer that never came, once for the shares
+        bench.later(1)
+        bench.read()
+    assert bench.tender.foreign == foreign
+    assert bench.desk.portfolio.holdings == ({"AAA": 3_000_000} if known else {})
+    questions = bench.broker.questions
+    bench.later(120)
+    assert bench.broker.questions == questions
+
+
+def test_f26_the_closing_statement_knows_what_was_never_told(bench: Bench) -> None:
+    """What the last reading leaves open is asked for before the day is stated: its cash is explained."""
+    entry = bench.enter()
+    bench.broker.shown = [with_cash("100000")]
+    bench.read()
+    bench.execution.book([said("cancelled", part) for part in (entry, *entry.protection)])
+    bench.broker.found["AAA entry"] = report(entry, "cancelled", "3")
+    money = attrs.evolve(ACCOUNT, cash=Decimal(99_700))
+    bench.broker.shown = [attrs.evolve(reading(AAA="3"), account=money)]
+    asyncio.run(bench.tender.close())
+    assert bench.count(records.STATEMENT) == 2
+    assert "adjustments" not in booked(bench.journal.events()).balances
+    assert bench.conditions.causes == ()
+
+
+def test_a_fill_that_is_heard_while_the_account_is_read_is_no_difference(bench: Bench) -> None:
+    """A reading shows the moment before: what was booked since is neither foreign nor closed by somebody else."""
+    entry = bench.enter()
+    bench.execution.book([said("acknowledged", entry)])
+    bench.later(IN_FLIGHT_S + 1)
+    bench.broker.shown = [reading(report(entry), barrier="1")]
+    bench.broker.meanwhile = lambda: bench.execution.book([said("fill", entry, "7")])
+    bench.read()
+    assert bench.desk.portfolio.holdings == {"AAA": 7_000_000}
+    assert (bench.tender.foreign, bench.count(records.ADJUSTMENT)) == ({}, 0)
+
+
+def test_a_fill_of_an_order_that_left_just_now_is_no_difference(bench: Bench) -> None:
+    """A reading need not list an order that is so young; its shares wait for the next one."""
+    bench.execution.book([said("acknowledged", bench.enter())])
+    bench.broker.shown = [reading(barrier="1", AAA="7")]
+    bench.read()
+    assert bench.tender.foreign == {}
 
 
 def paid(name: str, kind: str, cash: str) -> Activity:

@@ -30,9 +30,11 @@ ABLE = VenueRules(
 )
 CHARACTERS = {
     "able": Character(rules=ABLE, fee_ticks=35),
-    "modest": Character(rules=VenueRules(), numbers_moments=False, refuses_at_once=False),
+    "modest": Character(rules=VenueRules(lists_fills=True), numbers_moments=False, refuses_at_once=False),
     "cash": Character(rules=VenueRules(brackets=True, query_by_cid=True, lists_closed=True), margin=False),
-    "moody": Character(rules=VenueRules(amend_atomic=True, cancel_by_cid=True), refuses_crossed_stops=True),
+    "moody": Character(
+        rules=VenueRules(amend_atomic=True, cancel_by_cid=True, lists_fills=True), refuses_crossed_stops=True
+    ),
 }
 
 

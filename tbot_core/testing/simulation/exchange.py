@@ -141,6 +141,9 @@ class Exchange:
             holdings=floor.books.holdings(),
             orders=tuple(reports),
             activities=floor.books.activities(since),
+            fills=tuple(fill for working in floor.orders for fill in working.fills if fill.time >= since)
+            if floor.character.rules.lists_fills
+            else (),
             barrier=str(len(floor.books.facts)) if floor.character.numbers_moments else "",
         )
 

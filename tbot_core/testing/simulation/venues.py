@@ -58,7 +58,7 @@ def drawn(chances: Chances, name: str) -> Character:
         fractional_types=frozenset({OrderType.MARKET.value, OrderType.LIMIT.value} if fractional else ()),
         cid_length=stream.one((20, 32, 48, 128)),
     )
-    return Character(
+    character = Character(
         rules=rules,
         account_id=f"SIM-{name.upper()}",
         cash=Decimal(stream.one((25_000, 100_000, 1_000_000))),
@@ -70,3 +70,5 @@ def drawn(chances: Chances, name: str) -> Character:
         documents_429=stream.happens(0.5),
         index_lag_s=stream.one((0.0, 0.0, 1.0, 3.0)),
     )
+    tells = rules.lists_closed or rules.query_by_cid
+    return attrs.evolve(character, rules=attrs.evolve(rules, lists_fills=stream.happens(0.3) or not tells))
