@@ -231,7 +231,7 @@ class Tender:
     def _settle(self, findings: Findings, listed: frozenset[str]) -> bool:
         """Book what a reading tells; whether the account holds what the books say. Orders in doubt block themselves."""
         held = self._desk.portfolio.holdings
-        moved = {symbol for symbol in {*held, *self._before} if held.get(symbol) != self._before.get(symbol)}
+        moved = {symbol for symbol in (*held, *self._before) if held.get(symbol) != self._before.get(symbol)}
         self._execution.book(findings.events)
         for cid in listed.difference(findings.absent):
             self._execution.questions.pop(cid, None)

@@ -53,14 +53,14 @@ class ClockGuard:
 
     def __init__(self, clock: SteadyClock, broker: object, conditions: Conditions) -> None:
         self._clock = clock
-        self._broker = broker
+        self._teller = broker if isinstance(broker, TellsTime) else None  # asked once: such a question is slow
         self._conditions = conditions
 
     def look(self) -> None:
         """Called about once a second."""
         jump = self._clock.look()
         self._say(Cause.CLOCK_JUMP, jump)
-        ahead = skew(self._broker.ahead_s) if isinstance(self._broker, TellsTime) else None
+        ahead = None if self._teller is None else skew(self._teller.ahead_s)
         away = ahead is not None and abs(ahead) > SKEW_S and not jump
         self._say(Cause.CLOCK_SKEW, f"by {ahead:+.1f} s" if away else "")
 
