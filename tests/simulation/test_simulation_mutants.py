@@ -26,6 +26,7 @@ ELSEWHERE = {
     "fill-of-a-doubtful-order-dropped": 260,
     "exit-each-minute-anew": 111,
     "unavailable-read-as-never-sent": 93,
+    "refusal-of-a-working-order-believed": 12,
     "refused-cancel-read-as-done": 1,
     "age-by-the-wall-clock": 111,
     "exit-for-all-that-was-entered": 12,

@@ -35,7 +35,6 @@ CAUGHT: Final[Mapping[str, Caught]] = {
     "supposed-fill-kept-beside-named-ones": Caught(37, "I4"),
     "cumulative-quantity-ignored": Caught(37, "SETTLED"),
     "attempt-left-out-of-the-id": Caught(5, "JournalError"),
-    "refusal-of-a-working-order-believed": Caught(58, "BOOKED"),
     "doubt-frees-what-it-reserved": Caught(19, "I9"),
     "lost-entry-frees-what-it-reserved": Caught(143, "I9"),
     "symbol-entered-again-while-one-is-out": Caught(14, "I9"),
