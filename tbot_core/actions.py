@@ -14,7 +14,10 @@ from tbot_core.reasons import Reason
 
 @attrs.frozen(kw_only=True)
 class Decision:
-    """A proposal's end: an order written down, or the reason against it with what was compared."""
+    """A proposal's end: an order written down, or the reason against it with what was compared.
+
+    `broker`: who was to enter it, where that is not the primary.
+    """
 
     proposal: Proposal
     reason: Reason
@@ -22,6 +25,7 @@ class Decision:
     value: object = None
     limit: object = None
     words: str = ""
+    broker: str = ""
 
 
 @attrs.frozen(kw_only=True)

@@ -67,17 +67,17 @@ class Conditions:
         _log.warning("state", cause=cause.value, there=there, state=self._states.state.word, words=words)
 
 
-def recall(events: Iterable[Said]) -> States:
-    """The causes that a journal's events leave at work."""
+def recall(events: Iterable[Said], broker: str = "") -> States:
+    """The causes that a journal's events leave at work; of a broker that is not the primary, its own."""
     states = States()
     for event in events:
-        note(states, event)
+        note(states, event, broker)
     return states
 
 
-def note(states: States, event: Said) -> None:
+def note(states: States, event: Said, broker: str = "") -> None:
     """Take in what an event says of the causes at work."""
-    if event.kind == records.STATE:
+    if event.kind == records.STATE and event.payload.get("broker", "") == broker:
         cause = Cause[event.payload["cause"]]
         if event.payload["there"]:
             states.begin(cause, event.applied)

@@ -20,7 +20,7 @@ from tbot_core.portfolio import Portfolio
 from tbot_core.reasons import Reason
 from tbot_core.risk import Gate, Limits, Refusal, breached, objection, review
 from tbot_core.sizing import Planned, Sizer, share
-from tbot_core.standing import RiskChange, Standing, Working
+from tbot_core.standing import RiskChange, Standing, Working, join
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,6 +61,12 @@ class Desk:
         )
         self.custody = Custody(rules, session, self.standing, name)
         self._limits = {defense: Limits.of(rules.risk, opening_atoms, defense=defense) for defense in (False, True)}
+
+    def stand_in(self, primary: Desk) -> None:
+        """Enter in place of another desk: what stands there counts here too, and no limit is wider than its own."""
+        join(self.standing, primary.standing)
+        atoms = min(self.portfolio.opening_atoms, primary.portfolio.opening_atoms)
+        self._limits = {one: Limits.of(self._rules.risk, atoms, defense=one) for one in self._limits}
 
     def admit(self, account: Account) -> None:
         """The broker has said what the account is and allows: its rules count from now on."""

@@ -20,11 +20,15 @@ def _nobody(entries: Sequence[Entry]) -> None:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Recorder:
-    """A journal and the clock that stamps what enters it; `tell` is called with everything that was written."""
+    """A journal and the clock that stamps what enters it; `tell` is called with everything that was written.
+
+    `broker`: whose events these are, where they are not the primary's.
+    """
 
     journal: Journal
     clock: Clock
     tell: Callable[[Sequence[Entry]], None] = _nobody
+    broker: str = ""
 
     def write(self, *entries: Entry) -> None:
         """Write events down, then tell of them."""
@@ -33,7 +37,8 @@ class Recorder:
 
     def entry(self, kind: str, payload: Payload, cid: str | None = None) -> Entry:
         """An event of ours, stamped now."""
-        return Entry(kind=kind, payload=payload, time=self.clock.now(), cid=cid)
+        whose = {"broker": self.broker} if self.broker else {}
+        return Entry(kind=kind, payload=payload | whose, time=self.clock.now(), cid=cid)
 
     def note(self, kind: str, payload: Payload) -> None:
         """Write one event down."""

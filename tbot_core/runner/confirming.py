@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 
@@ -20,7 +20,6 @@ from tbot_core.seams import log
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from tbot_core.desk import Desk
     from tbot_core.journal import Event
     from tbot_core.policy import Entries
     from tbot_core.recorder import Recorder
@@ -38,10 +37,20 @@ class Pending:
     answer: Request | None = None
 
 
+class Decider(Protocol):
+    """Who decides entries."""
+
+    def weigh(self, proposal: Proposal) -> Decision:
+        """What would be decided now; nothing counts for it."""
+
+    def decide(self, proposals: Sequence[Proposal]) -> list[Decision]:
+        """Decide signals in their order; each allowed one counts for those after it."""
+
+
 class Confirming:
     """What waits, by its short name; without TRADE_CONFIRMATION_REQUIRED nothing ever does."""
 
-    def __init__(self, entries: Entries, desk: Desk, recorder: Recorder) -> None:
+    def __init__(self, entries: Entries, desk: Decider, recorder: Recorder) -> None:
         self._required = entries.trade_confirmation_required
         self._timeout = timedelta(seconds=entries.confirmation_timeout)
         self._desk = desk

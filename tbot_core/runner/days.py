@@ -99,7 +99,7 @@ class _Run:
 
     async def _open(self, life: Life) -> list[str]:
         """What is open, by the books and by what the broker says while it does."""
-        held = set() if life.session is None else {*life.session.run.desk.portfolio.positions}
+        held = set() if life.session is None else {*life.session.run.positions}
         try:
             said = await self._course.broker.snapshot(self._since)
         except BrokerError as fault:

@@ -141,21 +141,24 @@ class DataGuard:
         seen = self._health.assess(self._clock.monotonic())
         self._say(Cause.FEEDS_STALE, seen.silence)
         self._say(Cause.UNIVERSE_STALE, f"{len(seen.stale)} of {len(self._health.symbols)}" if seen.crowd else "")
-        custody = self._run.desk.custody
-        resumed = custody.halted - seen.halted
-        custody.halted = seen.halted
         changes = self._mark()
-        if self._run.tape.closed and (resumed or changes):
-            actions = custody.manage(self._run.tape.bars, self._run.tape.closed - 1)
-            await self._run.execution.carry_out(Minutes(changes=changes, actions=actions))
+        for post in self._run.posts:
+            custody = post.desk.custody
+            resumed = custody.halted - seen.halted
+            custody.halted = seen.halted
+            if self._run.tape.closed and (resumed or changes):
+                actions = custody.manage(self._run.tape.bars, self._run.tape.closed - 1)
+                told = changes if post is self._run.posts[0] else ()
+                await post.execution.carry_out(Minutes(changes=told, actions=actions))
 
     def _mark(self) -> list[Any]:
         """Value positions at fresh quotes; a breach of a loss limit counts when it still holds two seconds later."""
         desk, now = self._run.desk, self._clock.monotonic()
-        for symbol in desk.portfolio.positions:
-            if (middle := self._health.mid(symbol, now, widest=WIDEST)) is not None:
-                desk.portfolio.mark(symbol, ticks_of(middle))
-        if self._health.unmarked(desk.portfolio.positions, now) or not desk.breached:
+        for post in self._run.posts:
+            for symbol in post.desk.portfolio.positions:
+                if (middle := self._health.mid(symbol, now, widest=WIDEST)) is not None:
+                    post.desk.portfolio.mark(symbol, ticks_of(middle))
+        if self._health.unmarked(self._run.positions, now) or not desk.breached:
             self._breach = None
             return []
         if self._breach is None:
@@ -172,7 +175,7 @@ class DataGuard:
             return reason
         if self._lost_in(proposal.row, window):
             return Reason.ANALYSIS_INCOMPLETE
-        if self._health.unmarked(self._run.desk.portfolio.positions, now):
+        if self._health.unmarked(self._run.positions, now):
             return Reason.MARK_STALE
         return None
 

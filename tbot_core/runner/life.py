@@ -176,7 +176,7 @@ class Life:
             "session": session.date.isoformat(),
             "equity": str(dollars_of(market.run.desk.portfolio.opening_atoms)),
             "windows": [entrant.name for entrant in market.run.entrants],
-            "positions": sorted(market.run.desk.portfolio.positions),
+            "positions": market.run.positions,
         }
         self._recorder.note(records.READY, payload)
 

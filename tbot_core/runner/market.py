@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,38 +16,36 @@ import attrs
 
 from tbot_core import control, records
 from tbot_core.account import jumped
-from tbot_core.actions import Cancel
-from tbot_core.conditions import Conditions, recall
+from tbot_core.conditions import recall
 from tbot_core.errors import AccessError, BrokerError
-from tbot_core.execution import Minutes
 from tbot_core.exits import STOPS
 from tbot_core.gathering import gathered
-from tbot_core.model import Leg, OrderState, RiskState, dollars_of
+from tbot_core.model import Leg, RiskState, dollars_of
 from tbot_core.runner.confirming import VERBS
 from tbot_core.runner.guarding import ClockGuard, DataGuard, steady
+from tbot_core.runner.keeping import Keeper
 from tbot_core.runner.recalling import Recall, failures
 from tbot_core.runner.requests import Obey, Requests
 from tbot_core.runner.safety import Live, Safety
-from tbot_core.runner.session import SessionRun, Trading
+from tbot_core.runner.session import SessionRun, Trading, side_by_side
 from tbot_core.runner.turning import Turning
 from tbot_core.seams import log
 from tbot_core.states import Cause
-from tbot_core.tending import LEAST_WINDOW_S, Tender
+from tbot_core.tending import LEAST_WINDOW_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from tbot_core.bars import Minute
+    from tbot_core.conditions import Conditions
     from tbot_core.contracts import FeedSession, LiveSession
     from tbot_core.control import Verb
     from tbot_core.decide import Entrant
     from tbot_core.journal import Event
     from tbot_core.model import Order
+    from tbot_core.runner.session import Standby
 
 TEND_S: Final = 0.5
-_UNREACHABLE: Final = 3
-_AGAIN_S: Final = 2.0
-_RARELY_S: Final = 60.0
 _AFTER_S: Final = 120.0
 _BEFORE_THE_BELL: Final = timedelta(seconds=1)
 _STARTS: Final = frozenset({records.RUN_STARTED, records.SESSION_OPENED})
@@ -106,25 +105,24 @@ class MarketSession:
         equity_atoms: int,
         past: Sequence[Event] = (),
     ) -> None:
-        venue = attrs.evolve(trading.venue, refusal=self.refusal, sight=self._sight)
-        self._trading = attrs.evolve(trading, venue=venue)
+        self.keepers: tuple[Keeper, ...] = ()
+        venue = attrs.evolve(trading.venue, refusal=self.refusal, sight=partial(self._see, 0))
+        self._trading = attrs.evolve(trading, venue=venue, standbys=self._watched(trading.standbys))
         self._floor = floor
         self._past = since_the_last(past)
         self.steady = steady(trading.clock, trading.venue.broker)
         gathering, minutes = gathered(source, self.steady, floor.grace_s)
         self.run = SessionRun(self._trading, minutes, entrants, equity_atoms)
-        self.run.desk.standing.troubles = {}
-        execution, clock = self.run.execution, trading.clock
-        self.conditions = Conditions(execution.recorder, self._impose, recall(past))
-        self.tender = Tender(execution, self.run.desk, clock, self.conditions, self.run.session.open)
+        clock, opens = trading.clock, self.run.session.open
+        self.keepers = tuple(Keeper(post, recall(past, post.key), clock, opens, floor.ttl_s) for post in self.run.posts)
+        self.conditions, self.tender = self.keepers[0].conditions, self.keepers[0].tender
         self._safety = self._guarded(past)
-        self.requests = Requests(execution.recorder, self.conditions, self.run.flatten, past, self._further())
+        recorder = self.run.execution.recorder
+        self.requests = Requests(recorder, self.conditions, self.run.flatten, past, self._further())
         self._clock_guard = ClockGuard(self.steady, trading.venue.broker, self.conditions)
         self.guard = None if gathering is None else DataGuard(gathering, self.run, self.conditions, self.steady)
         self.run.outlook = self.guard
-        self._silences = 0
         self._turning = Turning(clock.monotonic())
-        self._asked: dict[str, tuple[int, float]] = {}
 
     async def trade(self) -> None:
         """Trade the session to its end, or until a stop has been carried out."""
@@ -135,12 +133,14 @@ class MarketSession:
         await self._reconcile()
         await self._weigh()
         self._turning.pause(self._trading.clock.monotonic())
-        execution = self.run.execution
-        side = [
-            asyncio.ensure_future(self._every(self._floor.poll_s, execution.settle)),
-            asyncio.ensure_future(self._every(self._floor.watch_s, self._watch)),
-            asyncio.ensure_future(self._every(TEND_S, self._tend)),
+        acts = [
+            (self._floor.poll_s, self.run.execution.settle),
+            (self._floor.watch_s, self._watch),
+            (TEND_S, self._tend),
         ]
+        for keeper in self.keepers[1:]:
+            acts += [(self._floor.poll_s, keeper.post.execution.settle), (TEND_S, keeper.tend)]
+        side = [asyncio.ensure_future(self._every(seconds, act)) for seconds, act in acts]
         if self.guard is not None:
             side.append(asyncio.ensure_future(self.guard.run()))
             side.append(asyncio.ensure_future(self._every(TEND_S, self.guard.look)))
@@ -157,43 +157,52 @@ class MarketSession:
 
     def refusal(self, order: Order) -> str:
         """Why an order may not leave now; looked at in the second barrier and again before its first byte."""
+        return self._objection(0, order)
+
+    def _objection(self, place: int, order: Order) -> str:
+        keeper = self.keepers[place]
         try:
             if control.killed(self._floor.folder):
                 self.conditions.begin(Cause.KILL_FILE)
         except AccessError as fault:
             return f"control cannot be looked at: {fault.message}"
-        self._take_over()
-        state = self.conditions.state
+        keeper.take_over()
+        state = keeper.state
         if order.leg is Leg.ENTRY and state >= RiskState.EXIT_ONLY:
             return f"{state.word}: {self.conditions.causes[0].value}"
         if order.leg is Leg.EXIT and state is RiskState.HALTED and not (self.run.flattening or order.reason in STOPS):
             return f"{state.word}: {self.conditions.causes[0].value}"
         return "" if self.guard is None else self.guard.refusal(order)
 
-    def _take_over(self) -> None:
-        """Make causes of what leaves exits only: each lasts until the account has been found clean for its time."""
-        troubles = self.run.desk.standing.troubles or {}
-        for cause, words in troubles.items():
-            self.conditions.begin(cause, words)
-            self.conditions.withdraw(cause)
-        troubles.clear()
+    def _watched(self, standbys: Sequence[Standby]) -> tuple[Standby, ...]:
+        """The other brokers, whose orders and readings this session judges as it does those of the primary."""
+        return tuple(
+            attrs.evolve(
+                one,
+                venue=attrs.evolve(one.venue, refusal=partial(self._objection, place), sight=partial(self._see, place)),
+            )
+            for place, one in enumerate(standbys, 1)
+        )
 
-    def _impose(self, state: RiskState) -> None:
-        self.run.desk.standing.imposed = state
+    def _see(self, place: int, silence: str) -> None:
+        self.keepers[place].see(silence)
 
     def _recall(self) -> None:
         rows = {symbol: row for row, symbol in enumerate(self.run.source.symbols)}
-        found = Recall(self.run.desk, self.run.execution, rows)
-        found.take(self._past)
-        found.settle()
-        self.tender.foreign = found.foreign
-        self.run.decided = found.decided | self.run.confirming.recall(self._past, rows)
+        recalls = [Recall(post.desk, post.execution, rows) for post in self.run.posts]
+        for event in self._past:  # what several brokers' trades count together, they count in the order of the journal
+            for found in recalls:
+                found.take(event)
+        for keeper, found in zip(self.keepers, recalls, strict=True):
+            found.settle()
+            keeper.tender.foreign = found.foreign
+            self.run.decided |= found.decided
+        self.run.decided |= self.run.confirming.recall(self._past, rows)
         self._trading.bounds.restore(failures(self._past))
 
     async def _reconcile(self) -> None:
         """Before anything else the account is read; until that has worked once, nothing is entered."""
-        self.conditions.begin(Cause.UNRECONCILED)
-        await self.tender.read()
+        await side_by_side([keeper.reconcile for keeper in self.keepers])
         self._know()
 
     async def _weigh(self) -> None:
@@ -219,8 +228,6 @@ class MarketSession:
             self.run.desk.standing.find_jump(opening, closing + moved)
 
     def _know(self) -> None:
-        if self.tender.believed:
-            self.conditions.withdraw(Cause.UNRECONCILED)
         if self._safety is not None:
             self._safety.look(self.tender.verdict)
 
@@ -262,14 +269,14 @@ class MarketSession:
             if self._over:
                 return
         await self._settle()
-        await self.tender.close()
+        await side_by_side([keeper.tender.close for keeper in self.keepers])
         await run.end()
 
     async def _settle(self) -> None:
         """After the last minute: wait for the outcome of what is in flight, as long as an order may still turn up."""
         clock, run = self._trading.clock, self.run
         until = clock.monotonic() + max(LEAST_WINDOW_S, self._trading.venue.broker.rules.lookup_window_s) + _AFTER_S
-        while clock.monotonic() < until and any(not one.terminal for one in run.execution.orders.values()):
+        while clock.monotonic() < until and any(post.in_flight for post in run.posts):
             await clock.sleep(1.0)
 
     def _late(self, index: int) -> bool:
@@ -281,20 +288,14 @@ class MarketSession:
     @property
     def _over(self) -> bool:
         """Whether a stop has been carried out: nothing is held or worked any more, or positions are to be kept."""
-        return self.requests.stopping and (self.run.desk.custody.idle or self.requests.keep)
-
-    def _sight(self, silence: str) -> None:
-        """A reading failed, or one was answered; three silences in a row leave exits only."""
-        self._silences = self._silences + 1 if silence else 0
-        if self._silences >= _UNREACHABLE:
-            self.conditions.begin(Cause.UNREACHABLE, silence)
-        elif not silence:
-            self.conditions.withdraw(Cause.UNREACHABLE)
+        idle = all(post.desk.custody.idle for post in self.run.posts)
+        return self.requests.stopping and (idle or self.requests.keep)
 
     async def _watch(self) -> None:
         """Requests, as they come; entries that wait at the broker are taken back as soon as none may be sent."""
-        before = self.conditions.state
-        self._take_over()
+        before = [keeper.state for keeper in self.keepers]
+        for keeper in self.keepers:
+            keeper.take_over()
         self._heed_stall()
         self._clock_guard.look()
         self.requests.look(self._floor.folder)
@@ -302,8 +303,12 @@ class MarketSession:
             self.requests.keep = not self._floor.signals.flattens
             if not self.requests.keep:
                 self.run.flatten()
-        if self.conditions.state >= RiskState.EXIT_ONLY > before:
-            await self._withdraw(list(self.run.desk.standing.working))
+        fallen = [
+            keeper.withdraw
+            for keeper, was in zip(self.keepers, before, strict=True)
+            if keeper.state >= RiskState.EXIT_ONLY > was
+        ]
+        await side_by_side(fallen)
         await self.run.answer()
         self._turning.pause(self._trading.clock.monotonic())
 
@@ -315,30 +320,8 @@ class MarketSession:
             self.conditions.withdraw(Cause.STALLED)
 
     async def _tend(self) -> None:
-        await self.tender.tend()
+        await self.keepers[0].tend()
         self._know()
-        self.conditions.expire()
-        execution = self.run.execution
-        old = [
-            cid
-            for cid in self.run.desk.standing.working
-            if execution.age(cid) > self._floor.ttl_s and execution.orders[cid].state is not OrderState.LOST
-        ]
-        await self._withdraw([cid for cid in old if self._may_ask(cid)])
-
-    def _may_ask(self, cid: str) -> bool:
-        """Whether a cancel may be asked for again: each time twice as late as before, up to a minute."""
-        now = self._trading.clock.monotonic()
-        times, due = self._asked.get(cid, (0, 0.0))
-        if due > now:
-            return False
-        self._asked[cid] = times + 1, now + min(_AGAIN_S * 2**times, _RARELY_S)
-        return True
-
-    async def _withdraw(self, entries: Sequence[str]) -> None:
-        cancels = [Cancel(client_order_id=cid) for cid in entries]
-        if cancels:
-            await self.run.execution.carry_out(Minutes(actions=cancels))
 
     async def _every(self, seconds: float, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
         while True:

@@ -22,7 +22,7 @@ from tbot_core.reasons import Reason
 from tbot_core.signals import Exits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from tbot_core.desk import Desk
@@ -48,15 +48,16 @@ class Recall:
         self._desk = desk
         self._execution = execution
         self._rows = rows
+        self._broker = execution.recorder.broker
         self._proposals: dict[str, Proposal] = {}
         self._entry: Order
         self._awaited: set[str] = set()
         self.foreign: dict[str, Decimal] = {}
         self.decided: set[str] = set()
 
-    def take(self, events: Sequence[Event]) -> None:
-        """Take in what was written before the crash."""
-        for event in events:
+    def take(self, event: Event) -> None:
+        """Take in what was written before the crash, where it is of this broker."""
+        if event.payload.get("broker", "") == self._broker or event.cid in self._execution.orders:
             self._take(event)
 
     def settle(self) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
 
+    from tbot_core.actions import Decision
     from tbot_core.bars import Bars, Quotes
     from tbot_core.window import Window
 
@@ -35,8 +38,40 @@ Wait = Callable[["datetime"], Awaitable[None]]
 
 
 @attrs.frozen(kw_only=True, eq=False)
+class Standby:
+    """A broker that may take over: the rules there, the way to it, how its orders are named, what its account holds."""
+
+    rules: Rules
+    venue: Venue
+    naming: Naming
+    equity_atoms: int
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Post:
+    """One broker of a session: who decides and keeps what is held there, and who sends its orders."""
+
+    name: str
+    desk: Desk
+    execution: Execution
+
+    @property
+    def key(self) -> str:
+        """What tells its events from those of others in the journal: "" for the primary."""
+        return self.execution.recorder.broker
+
+    @property
+    def in_flight(self) -> int:
+        """How many orders there are not known to have ended."""
+        return sum(1 for one in self.execution.orders.values() if not one.terminal)
+
+
+@attrs.frozen(kw_only=True, eq=False)
 class Trading:
-    """What every session of a run needs; `wait` paces it, `tell` hears what was written, `watch` sees each minute."""
+    """What every session of a run needs; `wait` paces it, `tell` hears what was written, `watch` sees each minute.
+
+    `standbys` are the brokers that may take over from that of `venue`, in their order.
+    """
 
     rules: Rules
     venue: Venue
@@ -48,6 +83,7 @@ class Trading:
     watch: Callable[[SessionRun, int], None]
     checks: tuple[tuple[str, RiskCheck], ...] = ()
     bounds: Bounds = attrs.field(factory=lambda: Bounds(strict=True))
+    standbys: tuple[Standby, ...] = ()
 
     @property
     def recorder(self) -> Recorder:
@@ -64,6 +100,19 @@ class Outlook(Protocol):
 
     def judge(self, proposal: Proposal, window: Window) -> Proposal:
         """The proposal with what the data say against it, and the price that it is sized by."""
+
+
+class Routing(Protocol):
+    """Says which of several brokers enters a signal."""
+
+    def weigh(self, proposal: Proposal) -> Decision:
+        """What would be decided now, where it would be; nothing counts for it."""
+
+    def decide(self, proposal: Proposal) -> Decision:
+        """Decide a signal where it may be entered; an instrument that is to be entered elsewhere moves there first."""
+
+    def answers(self, post: Post) -> bool:
+        """Whether it is worth waiting for what a broker says."""
 
 
 class SessionRun:
@@ -87,7 +136,10 @@ class SessionRun:
         self.tape = Tape(source.symbols, self.session.minutes)
         self.desk = Desk(trading.rules, self.session, equity_atoms, trading.naming.client_order_id, trading.checks)
         self.execution = Execution(trading.recorder, trading.venue, self.desk)
-        self.confirming = Confirming(trading.rules.entries, self.desk, self.execution.recorder)
+        primary = Post(name=trading.venue.name, desk=self.desk, execution=self.execution)
+        self.posts = (primary, *(self._standing_by(trading, one) for one in trading.standbys))
+        self.routing: Routing | None = None
+        self.confirming = Confirming(trading.rules.entries, self, self.execution.recorder)
         self.triggers: dict[str, int] = {entrant.name: 0 for entrant in entrants}
         self._trading = trading
         self.late = late
@@ -118,19 +170,53 @@ class SessionRun:
     async def step(self, minute: int, *, late: bool = False) -> None:
         """Everything that follows from a minute that has closed; when it came too late, nothing is entered on it."""
         bars = self.tape.bars
-        self.desk.custody.stopping = self._flattening
-        await self.execution.settle()
+        for post in self.posts:
+            post.desk.custody.stopping = self._flattening
+        await side_by_side([post.execution.settle for post in self.posts if self._answers(post)])
         await self.answer()
-        changes = self.desk.mark(bars, minute, judged=self.outlook is None)
-        actions = self.desk.custody.manage(bars, minute)
+        kept = {post.name: self._kept(post, bars, minute) for post in self.posts}
         asked, proposals = self.confirming.hold(self._proposals(bars, minute, late=late))
-        decisions = self.desk.decide(proposals)
-        await self.execution.carry_out(Minutes(changes=changes, actions=actions, decisions=decisions))
+        await self._carry_out(self.decide(proposals), kept)
         self.confirming.ask(asked)
         self._weigh_cash(minute)
         for entrant in self.entrants:
             if minute == entrant.window.entry_end - 1:
                 self._close_window(entrant, bars)
+
+    def weigh(self, proposal: Proposal) -> Decision:
+        """What would be decided now; nothing counts for it."""
+        return self.desk.weigh(proposal) if self.routing is None else self.routing.weigh(proposal)
+
+    def decide(self, proposals: Sequence[Proposal]) -> list[Decision]:
+        """Decide signals in their order; each allowed one counts for those after it."""
+        if self.routing is None:
+            return self.desk.decide(proposals)
+        return [self.routing.decide(one) for one in sorted(proposals, key=lambda one: one.order)]
+
+    def _answers(self, post: Post) -> bool:
+        return self.routing is None or self.routing.answers(post)
+
+    def _kept(self, post: Post, bars: Bars, minute: int) -> Minutes:
+        """What a minute asks for of what is held at a broker; losses are judged once, for all of them together."""
+        changes = post.desk.mark(bars, minute, judged=self.outlook is None and post is self.posts[0])
+        return Minutes(changes=changes, actions=post.desk.custody.manage(bars, minute))
+
+    async def _carry_out(self, decisions: Sequence[Decision], kept: Mapping[str, Minutes] | None = None) -> None:
+        """Carry out what was decided and what is kept, each at its broker, none waiting for another."""
+        acts = []
+        for post in self.posts:
+            mine = [one for one in decisions if (one.broker or self.posts[0].name) == post.name]
+            minute = attrs.evolve((kept or {}).get(post.name, Minutes()), decisions=mine)
+            if not minute.nothing:
+                acts.append(partial(post.execution.carry_out, minute))
+        await side_by_side(acts)
+
+    def _standing_by(self, trading: Trading, standby: Standby) -> Post:
+        desk = Desk(standby.rules, self.session, standby.equity_atoms, standby.naming.client_order_id, trading.checks)
+        desk.stand_in(self.desk)
+        recorder = attrs.evolve(trading.recorder, broker=standby.venue.name)
+        execution = Execution(recorder, standby.venue, desk)
+        return Post(name=standby.venue.name, desk=desk, execution=execution)
 
     def _weigh_cash(self, minute: int) -> None:
         """Write down that the cash's share of equity has left its target, once until it has come back."""
@@ -148,20 +234,22 @@ class SessionRun:
         self._flattening = on
 
     @property
+    def positions(self) -> list[str]:
+        """The symbols that are held, at whichever broker."""
+        return sorted({symbol for post in self.posts for symbol in post.desk.portfolio.positions})
+
+    @property
     def flattening(self) -> bool:
         """Whether flattening was asked for."""
         return self._flattening
 
     async def answer(self) -> None:
         """Decide the entries that a person has confirmed or rejected, and those that nobody did in time."""
-        decisions = self.confirming.due(self._renewed)
-        if decisions:
-            await self.execution.carry_out(Minutes(decisions=decisions))
+        await self._carry_out(self.confirming.due(self._renewed))
 
     async def pass_over(self, minute: int) -> None:
         """Write down the signals of a minute that closed while nobody watched; nothing is done on its bars."""
-        decisions = self.desk.decide(self._proposals(self.tape.bars, minute, late=True))
-        await self.execution.carry_out(Minutes(decisions=decisions))
+        await self._carry_out(self.desk.decide(self._proposals(self.tape.bars, minute, late=True)))
 
     def candidates(self, entrant: Entrant) -> int:
         """How many symbols a strategy may enter today."""
@@ -202,7 +290,7 @@ class SessionRun:
         venue = trading.venue.broker
         if isinstance(venue, SimulatedVenue):
             venue.open_session(session, self.source.symbols, dollars_of(portfolio.cash_atoms))
-        await self.execution.read_account()
+        await side_by_side([post.execution.read_account for post in self.posts])
         opening = self._opening(dollars_of(portfolio.opening_atoms))
         entries = [self.execution.recorder.entry(records.SESSION_OPENED, opening)]
         self._opened = entries
@@ -255,16 +343,15 @@ class SessionRun:
         venue = trading.venue.broker
         if isinstance(venue, SimulatedVenue):
             venue.close_session()
-        await self.execution.settle()
-        if waiting := self.confirming.close():
-            await self.execution.carry_out(Minutes(decisions=waiting))
+        await side_by_side([post.execution.settle for post in self.posts])
+        await self._carry_out(self.confirming.close())
         payload = {
             "date": self.session.date.isoformat(),
             "equity": str(dollars_of(portfolio.equity_atoms)),
             "cash": str(dollars_of(portfolio.cash_atoms)),
-            "pnl": str(dollars_of(portfolio.pnl_atoms)),
-            "trades": len(portfolio.closed),
-            "open": sorted(portfolio.positions),
+            "pnl": str(dollars_of(self.desk.standing.pnl_atoms)),
+            "trades": sum(len(post.desk.portfolio.closed) for post in self.posts),
+            "open": self.positions,
             "account": trading.venue.account_id,
         }
         self.execution.recorder.write(self.execution.recorder.entry(records.SESSION_CLOSED, payload))
@@ -283,3 +370,13 @@ def reasons(judged: Judged) -> dict[str, int]:
             name = BY_CODE[code].name
             counts[name] = counts.get(name, 0) + 1
     return counts
+
+
+async def side_by_side(acts: Sequence[Callable[[], Coroutine[Any, Any, object]]]) -> None:
+    """Do all of them, none waiting for another; what one of them raises is raised when all have ended."""
+    if len(acts) == 1:
+        await acts[0]()
+        return
+    for outcome in await asyncio.gather(*(act() for act in acts), return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome

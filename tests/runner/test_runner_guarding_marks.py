@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 def guard(clock: ManualClock, desk: Any = None) -> DataGuard:
     """A guard of a session on data that are well."""
     well = SimpleNamespace(objection=lambda *_asked: None, unmarked=lambda *_asked: ())
-    run = SimpleNamespace(session=session(), desk=desk, tape=SimpleNamespace(closed=30))
+    posts = [SimpleNamespace(desk=desk)]
+    run = SimpleNamespace(session=session(), desk=desk, posts=posts, positions=[], tape=SimpleNamespace(closed=30))
     return DataGuard(
         cast("Gathering", SimpleNamespace(health=well)),
         cast("SessionRun", run),

@@ -89,7 +89,8 @@ class Process:
     def again(self) -> Process:
         """The next process, with all that the journal says."""
         after = Process(self.journal, self.rules)
-        after.recall.take(list(self.journal.events()))
+        for event in self.journal.events():
+            after.recall.take(event)
         return after
 
     def do(self, *actions: Action, changes: Sequence[RiskChange] = ()) -> None:

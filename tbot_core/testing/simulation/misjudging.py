@@ -275,7 +275,7 @@ def doubt_cleared_without_a_reconcile() -> Swaps:
 
 def states_not_recalled() -> Swaps:
     """A restart begins as if nothing had been the matter."""
-    return ((market, "recall", lambda _past: States()),)
+    return ((market, "recall", lambda _past, _broker: States()),)
 
 
 def attempts_not_recalled() -> Swaps:

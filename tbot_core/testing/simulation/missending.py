@@ -16,6 +16,7 @@ from tbot_core.model import Fill, Order, OrderState
 from tbot_core.orders import SUPPOSED, Naming, OrderEvent, OrderRecord
 from tbot_core.permits import SendPermit, always
 from tbot_core.runner import market, recalling
+from tbot_core.runner.keeping import Keeper
 from tbot_core.testing.simulation.planting import Swaps, was
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def exit_only_never_imposed() -> Swaps:
     """The causes at work are written down, and keep nobody from entering."""
     return (
         (market.MarketSession, "refusal", lambda _self, order: always(order)),
-        (market.MarketSession, "_impose", lambda _self, _state: None),
+        (Keeper, "_impose", lambda _self, _state: None),
     )
 
 

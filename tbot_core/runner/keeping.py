@@ -1,0 +1,103 @@
+"""Looks after one broker of a session: its orders and its account, and the causes that these make."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tbot_core.actions import Cancel
+from tbot_core.conditions import Conditions
+from tbot_core.execution import Minutes
+from tbot_core.model import OrderState, RiskState
+from tbot_core.states import Cause
+from tbot_core.tending import Tender
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from tbot_core.clock import Clock
+    from tbot_core.runner.session import Post
+    from tbot_core.states import States
+
+_UNREACHABLE: Final = 3
+_AGAIN_S: Final = 2.0
+_RARELY_S: Final = 60.0
+
+
+class Keeper:
+    """Keeps one post of a session; the causes of what it finds are `conditions`. An entry may wait `ttl_s` seconds."""
+
+    def __init__(self, post: Post, states: States, clock: Clock, since: datetime, ttl_s: float) -> None:
+        self.post = post
+        self._clock = clock
+        self._ttl_s = ttl_s
+        self._silences = 0
+        self._asked: dict[str, tuple[int, float]] = {}
+        post.desk.standing.troubles = {}
+        self.conditions = Conditions(post.execution.recorder, self._impose, states)
+        self.tender = Tender(post.execution, post.desk, clock, self.conditions, since)
+
+    @property
+    def state(self) -> RiskState:
+        """What may be done here."""
+        return self.conditions.state
+
+    async def reconcile(self) -> None:
+        """Before anything else the account is read; until that has worked once, nothing is entered."""
+        self.conditions.begin(Cause.UNRECONCILED)
+        await self.tender.read()
+        self._know()
+
+    async def tend(self) -> None:
+        """One round, called about twice a second: orders in doubt, the account, and entries that have waited enough."""
+        await self.tender.tend()
+        self._know()
+        self.conditions.expire()
+        execution = self.post.execution
+        old = [
+            cid
+            for cid in self.post.desk.standing.working
+            if execution.age(cid) > self._ttl_s and execution.orders[cid].state is not OrderState.LOST
+        ]
+        await self._withdraw([cid for cid in old if self._may_ask(cid)])
+
+    async def withdraw(self) -> None:
+        """Take back every entry that waits at the broker."""
+        await self._withdraw(list(self.post.desk.standing.working))
+
+    def see(self, silence: str) -> None:
+        """A reading failed, or one was answered; three silences in a row leave exits only."""
+        self._silences = self._silences + 1 if silence else 0
+        if self._silences >= _UNREACHABLE:
+            self.conditions.begin(Cause.UNREACHABLE, silence)
+        elif not silence:
+            self.conditions.withdraw(Cause.UNREACHABLE)
+
+    def take_over(self) -> None:
+        """Make causes of what leaves exits only: each lasts until the account has been found clean for its time."""
+        troubles = self.post.desk.standing.troubles or {}
+        for cause, words in troubles.items():
+            self.conditions.begin(cause, words)
+            self.conditions.withdraw(cause)
+        troubles.clear()
+
+    def _impose(self, state: RiskState) -> None:
+        self.post.desk.standing.imposed = state
+
+    def _know(self) -> None:
+        if self.tender.believed:
+            self.conditions.withdraw(Cause.UNRECONCILED)
+
+    def _may_ask(self, cid: str) -> bool:
+        """Whether a cancel may be asked for again: each time twice as late as before, up to a minute."""
+        now = self._clock.monotonic()
+        times, due = self._asked.get(cid, (0, 0.0))
+        if due > now:
+            return False
+        self._asked[cid] = times + 1, now + min(_AGAIN_S * 2**times, _RARELY_S)
+        return True
+
+    async def _withdraw(self, entries: Sequence[str]) -> None:
+        cancels = [Cancel(client_order_id=cid) for cid in entries]
+        if cancels:
+            await self.post.execution.carry_out(Minutes(actions=cancels))
