@@ -20,6 +20,7 @@ from tbot_core.clock import Clock
 from tbot_core.contracts import (
     AlertChannel,
     Context,
+    FeedQuality,
     FeedSource,
     Filter,
     Needs,
@@ -134,6 +135,11 @@ class Assembly:
     def broker(self, name: str = SIMULATOR) -> Any:
         """The broker of this name, built; raises PluginError when it is not among the loaded."""
         return self.build(self._of("broker", name))
+
+    def quality(self, name: str) -> FeedQuality | None:
+        """What the live feed of the broker of this name declares; None where it has none."""
+        plugin = self._of("broker", name).plugin
+        return None if plugin.quality is None else plugin.quality(self.settings.plugin_config(plugin.config))
 
     def channel(self, name: str) -> AlertChannel:
         """The alert channel of this name, built; raises PluginError when it is not among the loaded."""

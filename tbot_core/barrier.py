@@ -17,6 +17,8 @@ import numpy as np
 from tbot_core.bars import FIELDS, Array, Minute
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tbot_core.contracts import Bar
 
 _COLUMNS: Final = (*FIELDS, "vwap")
@@ -35,28 +37,32 @@ class Arrival(StrEnum):
 
 @attrs.frozen(kw_only=True, eq=False)
 class Amendment:
-    """A bar that came after its minute was decided: which minute and row, and its values in the order of the tape."""
+    """A bar that came after its minute was decided, or after its first word: which minute and row, and how it came.
+
+    `values` are in the order of the tape.
+    """
 
     minute: int
     row: int
     values: Array
+    arrival: Arrival
 
 
 class Barrier:
     """The minutes of one session in the making; `due` is the next one to be decided.
 
-    `counts` says how often bars came in which way; `revised` holds what a feed said of a bar after its first word.
+    `counts` says how often bars came in which way.
     """
 
     def __init__(self, symbols: tuple[str, ...], minutes: int) -> None:
         self.due = 0
         self.minutes = minutes
         self.counts: Counter[Arrival] = Counter()
-        self.revised: list[tuple[str, int]] = []
         self._rows = {symbol: row for row, symbol in enumerate(symbols)}
         self._symbols = symbols
         self._first = np.full((minutes, len(symbols), len(_COLUMNS)), np.nan)
         self._waiting: list[Amendment] = []
+        self._revised: list[Amendment] = []
 
     @property
     def complete(self) -> bool:
@@ -81,6 +87,18 @@ class Barrier:
         waiting, self._waiting = self._waiting, []
         return waiting
 
+    def revisions(self) -> list[Amendment]:
+        """What a feed has said of bars after its first word, since the last call; nobody acts on it."""
+        revised, self._revised = self._revised, []
+        return revised
+
+    def restore(self, minute: Minute, late: Sequence[Amendment]) -> None:
+        """Put the next minute in as it was decided before a restart, and what had come late by then."""
+        self._first[minute.index] = np.array([getattr(minute, name) for name in _COLUMNS]).T
+        for one in late:
+            self._first[one.minute, one.row] = one.values
+        self._waiting += late
+
     def _take(self, bar: Bar, minute: int, *, filled: bool) -> Arrival:
         row = self._rows.get(bar.symbol)
         values = np.array([*(getattr(bar, name) for name in FIELDS), math.nan if bar.vwap is None else bar.vwap])
@@ -91,11 +109,12 @@ class Barrier:
             self._first[minute, row] = values
             if minute >= self.due:
                 return Arrival.FIRST
-            self._waiting.append(Amendment(minute=minute, row=row, values=values))
-            return Arrival.FILLED if filled else Arrival.LATE
+            arrival = Arrival.FILLED if filled else Arrival.LATE
+            self._waiting.append(Amendment(minute=minute, row=row, values=values, arrival=arrival))
+            return arrival
         if np.array_equal(known, values, equal_nan=True):
             return Arrival.DUPLICATE
-        self.revised.append((bar.symbol, minute))
+        self._revised.append(Amendment(minute=minute, row=row, values=values, arrival=Arrival.REVISED))
         return Arrival.REVISED
 
     def _close(self, minute: int) -> Array:

@@ -22,6 +22,7 @@ from tbot_core.policy import Entries, Frame, Rebalance, Risk
 from tbot_core.policy import Exits as ExitPolicy
 from tbot_core.reasons import BY_CODE, Reason
 from tbot_core.signals import Exits, Signals, level
+from tbot_core.universe import beyond
 
 if TYPE_CHECKING:
     from tbot_core.bars import Array, Bars, Day, Flags, Market
@@ -139,7 +140,7 @@ def screen(entrant: Entrant, rules: Rules, day: Day, symbols: tuple[str, ...], m
     blocked = np.array([symbol in rules.blocklist for symbol in symbols])
     _deny(reasons, np.broadcast_to(blocked, shape), Reason.BLOCKLISTED)
     if len(symbols) > rules.universe_max:
-        _deny(reasons, _beyond(day, rules.universe_max), Reason.UNIVERSE_TRUNCATED)
+        _deny(reasons, beyond(day, rules.universe_max), Reason.UNIVERSE_TRUNCATED)
     checks: list[Check] = []
     if isinstance(entrant.strategy, Screens):
         checks += entrant.strategy.screen(day)
@@ -297,15 +298,6 @@ def _finding(check: Check, row: int, shape: tuple[int, ...], *, missing_rejects:
         high=cell(check.high),
         reason=reason,
     )
-
-
-def _beyond(day: Day, most: int) -> Flags:
-    """Symbols beyond the `most` with the largest 20-day dollar volume; unknown volume comes last, ties by symbol."""
-    dollars = np.nan_to_num(day.average_volume * day.previous_close, nan=-1.0)
-    order = np.argsort(-dollars, axis=-1, kind="stable")
-    place = np.argsort(order, axis=-1, kind="stable")
-    beyond: Flags = place >= most
-    return beyond
 
 
 def _restricted(signals: Signals, market: Market, *, unknown: bool) -> Flags:

@@ -19,12 +19,13 @@ from tbot_core.health import MINUTE_S, SILENT_S, Health
 from tbot_core.seams import log
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from tbot_core.bars import Day, Minute
     from tbot_core.calendar import Session
     from tbot_core.clock import Clock
-    from tbot_core.contracts import FeedSession
+    from tbot_core.received import Kept
+    from tbot_core.universe import Universe
 
 DEAD_S: Final = 2 * SILENT_S
 """A connection that says nothing for so long is dropped, whatever its socket says."""
@@ -49,24 +50,30 @@ class Gathering:
     """A feed session made of a live one; `run` keeps it connected, beside whoever walks its `minutes`.
 
     `lost` are the minutes that a gap took and that back-fill has not closed yet, `filled` those that closed before
-    anybody listened. `on_gap` and `on_status` are told what is worth writing down.
+    anybody listened. `on_gap`, `on_filled` and `on_status` are told what is worth writing down. `before` are the
+    minutes that were decided before a restart: they are as they were.
     """
 
-    def __init__(self, source: LiveSession, clock: Clock, grace_s: float) -> None:
+    def __init__(
+        self, source: LiveSession, universe: Universe, clock: Clock, grace_s: float, before: Sequence[Kept] = ()
+    ) -> None:
         self.source = source
-        self.barrier = Barrier(source.symbols, source.session.minutes)
-        self.health = Health(source.symbols, source.quality, clock.monotonic())
+        self.universe = universe
+        self.barrier = Barrier(universe.symbols, source.session.minutes)
+        self.health = Health(universe.symbols, source.quality, clock.monotonic())
         self.lost: set[int] = set()
         self.filled: frozenset[int] = frozenset()
         self.dropped = 0
         self.connections = 0
         self.on_gap: Callable[[Gap], None] = _untold
+        self.on_filled: Callable[[list[int]], None] = _untold
         self.on_status: Callable[[Status], None] = _untold
         self._clock = clock
         self._grace = timedelta(seconds=grace_s)
         self._came = asyncio.Event()
         self._priced = clock.monotonic()
         self._pauses = 0
+        self._before = before
 
     @property
     def session(self) -> Session:
@@ -75,20 +82,26 @@ class Gathering:
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        """The session's symbols, sorted."""
-        return self.source.symbols
+        """The symbols that are subscribed, sorted."""
+        return self.universe.symbols
 
     @property
     def day(self) -> Day:
         """What is known before the bell."""
-        return self.source.day
+        return self.universe.day
 
     async def minutes(self) -> AsyncIterator[Minute]:
         """Every minute in order as it is decided; those that have closed come at once, from the feed's history."""
         closed = min(max(self.session.minute(self._clock.now()), 0), self.session.minutes)
         self.filled = frozenset(range(closed))
-        self.lost.update(self.filled)
+        known = {one.minute.index for one in self._before}
+        self.lost.update(self.filled - known)
         await self._fill()
+        for one in self._before:
+            while self.barrier.due < one.minute.index:
+                yield self.barrier.close()
+            self.barrier.restore(one.minute, one.late)
+            yield self.barrier.close()
         while self.barrier.due < self.session.minutes:
             await self._wait()
             yield self.barrier.close()
@@ -139,7 +152,7 @@ class Gathering:
             raise failure
 
     async def _hear_all(self) -> None:
-        async for news in self.source.news():
+        async for news in self.source.news(self.symbols):
             self._pauses = 0
             self._hear(news)
 
@@ -191,22 +204,15 @@ class Gathering:
             return not self.lost
         first, last = self.session.moment(wanted[0]), self.session.moment(wanted[-1] + 1)
         try:
-            bars = await self.source.history(first, last)
+            bars = await self.source.history(self.symbols, first, last)
         except BrokerError as fault:
             _log.warning("feed.not_filled", reason=fault.message)
             return False
         for bar in bars:
             self.barrier.take(bar, self.session.minute(bar.start), filled=True)
         self.lost.difference_update(wanted)
+        self.on_filled(wanted)
         return not self.lost
-
-
-def gathered(source: FeedSession | LiveSession, clock: Clock, grace_s: float) -> tuple[Gathering | None, FeedSession]:
-    """A session of minutes, and what makes them of a live feed; None where the source has whole minutes itself."""
-    if isinstance(source, LiveSession):
-        gathering = Gathering(source, clock, grace_s)
-        return gathering, gathering
-    return None, source
 
 
 async def _either(came: asyncio.Event, seconds: float) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tbot_core.model import Account, RiskState
     from tbot_core.standing import RiskChange
     from tbot_core.states import Cause
+    from tbot_core.universe import Universe
 
 RUN_STARTED = "run_started"
 RUN_FINISHED = "run_finished"
@@ -67,6 +68,9 @@ FAILOVER = "failover"
 FAILOVER_CONFIRMED = "failover_confirmed"
 LEASE = "lease"
 DRILL = "drill"
+FEED_FILLED = "feed_filled"
+FEEDS_APART = "feeds_apart"
+UNIVERSE = "universe"
 HALT = "halt"
 
 Payload = dict[str, Any]
@@ -254,6 +258,12 @@ def window_payload(
 ) -> Payload:
     """A window's end: candidates, triggers, the near misses, closest first, and symbols without their first bar."""
     return {"strategy": strategy, **counts, "near_misses": list(near), "bad_prints": list(bad_prints)}
+
+
+def universe_payload(universe: Universe) -> Payload:
+    """A universe that was cut: how many symbols are left, by which limit, and which are not heard."""
+    kept = len(universe.symbols)
+    return {"kept": kept, "limit": universe.limit, "by": universe.by, "cut": list(universe.cut)}
 
 
 def _paid(report: OrderReport) -> Decimal:

@@ -17,6 +17,7 @@ from tbot_core.contracts.broker import (
 )
 from tbot_core.contracts.deciding import Check, Explains, Filter, Needs, RiskCheck, Screens, Strategy
 from tbot_core.contracts.feed import (
+    DELAYED,
     Bar,
     Feed,
     FeedLabel,
@@ -34,6 +35,7 @@ from tbot_core.contracts.plugin import Context, KeyProvider, Log, Plugin, RunInf
 from tbot_core.credentials import SecretValue
 
 __all__ = [
+    "DELAYED",
     "Activity",
     "Alert",
     "AlertChannel",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias, runtime_checkable
 
 import attrs
 
 from tbot_core.calendar import ExchangeCalendar
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
     from tbot_core.bars import Day, Minute
     from tbot_core.calendar import Session
@@ -111,10 +111,14 @@ News: TypeAlias = Bar | Quote | Status | Heartbeat
 """What a live feed may say."""
 
 
+DELAYED: Final = "delayed"
+
+
 @attrs.frozen(kw_only=True)
 class FeedQuality:
     """What a live feed declares of itself.
 
+    `coverage`: every venue's trades at once, those of one venue, or everything but too late to trade live on.
     `subscriptions`: how many symbols may be subscribed, 0 = no limit. `history_delay_s`: how old a bar must be before
     `history` has it. `halts`: whether it tells them; where it does not, silence of a symbol is taken for one.
     """
@@ -125,12 +129,32 @@ class FeedQuality:
     quotes: bool = False
     halts: bool = False
 
+    @property
+    def notes(self) -> Iterator[str]:
+        """What a person must know of it."""
+        match self.coverage:
+            case "delayed":
+                yield "The feed is DELAYED: prices come too late, and nothing is traded live on them."
+            case "single_venue":
+                yield "The feed hears one venue: its volumes are a part of the tape, so VOLUME_LIMIT is off."
+        if not self.quotes:
+            yield "The feed has no quotes: NO_QUOTE, SPREAD_WIDE and quote age do not apply."
+
+    @property
+    def words(self) -> str:
+        """It in a few words."""
+        most = f"{self.subscriptions} symbols at most" if self.subscriptions else "any number of symbols"
+        delay = f"history {self.history_delay_s:.0f} s late" if self.history_delay_s else "history at once"
+        quotes, halts = ("quotes" if self.quotes else "no quotes"), ("halts" if self.halts else "no halts")
+        return f"{self.coverage.replace('_', ' ')}, {most}, {delay}, {quotes}, {halts} told"
+
 
 @runtime_checkable
 class LiveSession(Protocol):
     """One session of a running market, for the core to make minutes of.
 
     It keeps no clock, no order and no memory: what comes late, twice, revised or not at all is the core's to notice.
+    Which symbols are heard is the core's choice, too: as many as `quality` and UNIVERSE_MAX allow.
     """
 
     @property
@@ -139,24 +163,27 @@ class LiveSession(Protocol):
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        """The symbols that are subscribed, sorted."""
+        """The symbols that may be subscribed, sorted."""
 
     @property
     def day(self) -> Day:
-        """What is known before the bell."""
+        """What is known before the bell, of each symbol.
+
+        `average_volume` is consolidated whatever the feed's coverage; `typical_volume` has the coverage of its bars.
+        """
 
     @property
     def quality(self) -> FeedQuality:
         """What it declares of itself."""
 
-    def news(self) -> AsyncIterator[News]:
-        """Connect, and say whatever comes as it comes; at least a heartbeat every five seconds.
+    def news(self, symbols: Sequence[str]) -> AsyncIterator[News]:
+        """Connect, and say of these symbols whatever comes as it comes; at least a heartbeat every five seconds.
 
         Ends, or raises `BrokerError`, when the connection is lost: the core asks for another, never for two at once.
         """
 
-    async def history(self, first: datetime, last: datetime) -> Sequence[Bar]:
-        """The bars that start in [first, last) of every symbol; raises `Unavailable` when they are not to be had."""
+    async def history(self, symbols: Sequence[str], first: datetime, last: datetime) -> Sequence[Bar]:
+        """The bars of these symbols that start in [first, last); raises `Unavailable` when they are not to be had."""
 
 
 @runtime_checkable
@@ -167,8 +194,8 @@ class Feed(Protocol):
     def label(self) -> FeedLabel:
         """What a person must know of it."""
 
-    def sessions(self) -> AsyncIterator[FeedSession]:
-        """The wanted sessions in order."""
+    def sessions(self) -> AsyncIterator[FeedSession | LiveSession]:
+        """The wanted sessions in order; at the running market live ones, where the core is to make their minutes."""
 
 
 @runtime_checkable

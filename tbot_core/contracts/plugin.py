@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import attrs
 
 from tbot_core.clock import Clock
-from tbot_core.contracts.feed import FeedLabel
+from tbot_core.contracts.feed import FeedLabel, FeedQuality
 from tbot_core.needs import PluginNeeds
 
 
@@ -51,7 +51,8 @@ class Plugin:
     `name` equals the entry point's; `config` is a frozen attrs class whose fields are made by
     `tbot_core.declaration.setting`; `create(config, context)` returns the finished object of its kind and may import
     heavy libraries; `capabilities` are words of the kind (`feed`: a broker that also serves bars); `needs` is what it
-    reaches for beyond computing, which whoever approves it is shown.
+    reaches for beyond computing, which whoever approves it is shown. `quality(config)` says of a broker with a live
+    feed what that declares, before anything is connected.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Plugin:
     create: Callable[[Any, Context], object]
     capabilities: frozenset[str] = frozenset()
     needs: PluginNeeds = attrs.field(factory=PluginNeeds)
+    quality: Callable[[Any], FeedQuality] | None = None
 
 
 @runtime_checkable

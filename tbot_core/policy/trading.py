@@ -115,14 +115,12 @@ class Trading:
         default="1s",
         doc="Time between two polls of a source that has no stream.",
         changes_trades=False,
-        acted_on=False,
     )
     bar_grace: float = setting(
         "BAR_GRACE",
         duration(least="0s", most="30s"),
         default="2s",
         doc="Time after a minute's end for which its late bars are waited for.",
-        acted_on=False,
     )
     time_anchor: str = setting(
         "TIME_ANCHOR",

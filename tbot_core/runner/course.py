@@ -17,7 +17,7 @@ from tbot_core.orders import Naming
 from tbot_core.patience import Patience
 from tbot_core.plugins.observers import LIMITS_S, Observers
 from tbot_core.projection import Book, fold
-from tbot_core.runner import resuming
+from tbot_core.runner import feeds, resuming
 from tbot_core.runner.plan import Outcome
 from tbot_core.runner.session import Trading
 from tbot_core.seams import chance, disk, log
@@ -93,8 +93,11 @@ def at_market(assembly: Assembly, request: FeedRequest, broker: Broker) -> Cours
     settings = assembly.settings
     name = settings.trading.broker_name
     source = settings.trading.data_source or name
+    quality = assembly.quality(source)
+    if quality is not None:
+        feeds.fit(quality, settings)
     server = broker if source == name else assembly.broker(source)
-    feed = feed_source(server, source).feed(request)
+    feed = feeds.labelled(feed_source(server, source).feed(request), quality)
     disk.make_folder(settings.instance.data)
     journal = open_journal(settings.instance.journal)
     try:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tbot_core import records
+from tbot_core import received, records
+from tbot_core.contracts import LiveSession
 from tbot_core.errors import BrokerError, DataError
 from tbot_core.recorder import Recorder
 from tbot_core.runner.course import LIVE, Company, at_market, opening
+from tbot_core.runner.feeds import fit
 from tbot_core.runner.life import Days, Life
 from tbot_core.runner.market import Floor, Signals, since_the_last
 from tbot_core.runner.safety import live
@@ -60,6 +62,9 @@ class _Run:
             poll_s=settings.trading.sleep_time,
             ttl_s=settings.entries.entry_ttl,
             watch_s=plan.watch_s,
+            grace_s=settings.trading.bar_grace,
+            received=settings.instance.data / received.FOLDER,
+            feed=course.feed.label.name,
             signals=Signals(stop=plan.stop, kill=plan.kill, flattens=settings.exits.stop_policy == "flatten"),
         )
         days = Days(
@@ -90,10 +95,12 @@ class _Run:
         assembly = self._plan.assembly
         return live(assembly, account.account_id) if assembly.settings.mode == LIVE else None
 
-    async def _bars(self, session: Session) -> FeedSession:
+    async def _bars(self, session: Session) -> FeedSession | LiveSession:
         """The running session's bars; raises DataError where the source has none of that day."""
         async for source in self._course.feed.sessions():
             if source.session.date == session.date:
+                if isinstance(source, LiveSession):
+                    fit(source.quality, self._plan.assembly.settings)
                 return source
         raise DataError(f"{self._course.feed.label.name} serves no bars of {session.date}.", "Ask its vendor.")
 

@@ -21,6 +21,9 @@ from tbot_core.states import Cause
 from tbot_core.steadiness import SKEW_S, SteadyClock, skew
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tbot_core.barrier import Amendment
     from tbot_core.bars import Quotes
     from tbot_core.clock import Clock
     from tbot_core.conditions import Conditions
@@ -82,7 +85,9 @@ class DataGuard:
         self._clock = clock
         self._breach: float | None = None
         self._rung = False
+        self._gaps: set[int] = set()
         gathering.on_gap = self._gap
+        gathering.on_filled = self._filled
         gathering.on_status = self._status
 
     @property
@@ -125,11 +130,12 @@ class DataGuard:
         """Listen to the feed, until cancelled."""
         await self._gathering.run()
 
-    def amend(self) -> None:
-        """Put the bars that came late in their place."""
+    def amend(self) -> Sequence[Amendment]:
+        """Put the bars that came late in their place, and say which."""
         late = self._gathering.barrier.amendments()
         if late:
             self._run.tape.amend((one.minute, one.row, one.values) for one in late)
+        return late
 
     async def look(self) -> None:
         """Called about twice a second, and heeded while the exchange trades: causes, halts and marks."""
@@ -186,7 +192,15 @@ class DataGuard:
         return bool(lost) and bool(np.isnan(closes[lost, row]).any())
 
     def _gap(self, gap: Gap) -> None:
+        self._gaps.update(range(gap.first, gap.last + 1))
         self._write(records.FEED_GAP, attrs.asdict(gap))
+
+    def _filled(self, minutes: list[int]) -> None:
+        """Only what was written down as a gap is written down as filled."""
+        closed = [one for one in minutes if one in self._gaps]
+        if closed:
+            self._gaps.difference_update(closed)
+            self._write(records.FEED_FILLED, {"first": closed[0], "last": closed[-1], "open": len(self._gaps)})
 
     def _status(self, status: Status) -> None:
         self._write(records.HALT, attrs.asdict(status))

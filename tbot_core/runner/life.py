@@ -18,7 +18,7 @@ import attrs
 from tbot_core import clock, records
 from tbot_core.calendar import ExchangeCalendar, Session
 from tbot_core.conditions import Conditions, recall
-from tbot_core.contracts import Broker, FeedSession, KeepsHours
+from tbot_core.contracts import Broker, FeedSession, KeepsHours, LiveSession
 from tbot_core.decide import Entrant
 from tbot_core.errors import BrokerError
 from tbot_core.model import Account, RiskState, atoms_of, dollars_of
@@ -54,7 +54,7 @@ class Days:
     """
 
     calendar: ExchangeCalendar
-    bars: Callable[[Session], Awaitable[FeedSession]]
+    bars: Callable[[Session], Awaitable[FeedSession | LiveSession]]
     entrants: Callable[[Session], tuple[Entrant, ...]]
     trading: Callable[[Account], Trading]
     live: Callable[[Account], Live | None] = lambda _account: None

@@ -19,11 +19,11 @@ from tbot_core.account import jumped
 from tbot_core.conditions import recall
 from tbot_core.errors import AccessError, BrokerError
 from tbot_core.exits import STOPS
-from tbot_core.gathering import gathered
 from tbot_core.model import Leg, RiskState, dollars_of
 from tbot_core.runner.confirming import VERBS
 from tbot_core.runner.guarding import ClockGuard, DataGuard, steady
 from tbot_core.runner.keeping import Keeper
+from tbot_core.runner.listening import Hearing
 from tbot_core.runner.recalling import Recall, failures
 from tbot_core.runner.requests import Obey, Requests
 from tbot_core.runner.safety import Live, Safety
@@ -78,7 +78,7 @@ class Floor:
 
     `poll_s`: how often the broker is asked for news; `watch_s`: how often requests are looked for; `ttl_s`: an entry
     that has not filled is taken back after so many seconds; `grace_s`: BAR_GRACE. `live` is there for a session that
-    has to be armed.
+    has to be armed. `received` is the folder for bars as they were received, None for none, and `feed` the feed's name.
     """
 
     folder: Path
@@ -88,6 +88,8 @@ class Floor:
     live: Live | None = None
     signals: Signals = attrs.field(factory=Signals)
     grace_s: float = 2.0
+    received: Path | None = None
+    feed: str = ""
 
 
 class MarketSession:
@@ -111,8 +113,9 @@ class MarketSession:
         self._floor = floor
         self._past = since_the_last(past)
         self.steady = steady(trading.clock, trading.venue.broker)
-        gathering, minutes = gathered(source, self.steady, floor.grace_s)
-        self.run = SessionRun(self._trading, minutes, entrants, equity_atoms)
+        self._hearing = Hearing(source, floor, self._trading, self.steady, past)
+        gathering = self._hearing.gathering
+        self.run = SessionRun(self._trading, self._hearing.source, entrants, equity_atoms)
         clock, opens = trading.clock, self.run.session.open
         self.keepers = tuple(Keeper(post, recall(past, post.key), clock, opens, floor.ttl_s) for post in self.run.posts)
         self.conditions, self.tender = self.keepers[0].conditions, self.keepers[0].tender
@@ -250,7 +253,10 @@ class MarketSession:
             if self._over:
                 return
             await wait(self._trading.clock.now() + min(rest, _BEFORE_THE_BELL))
-        await run.begin(again=any(event.kind == records.SESSION_OPENED for event in self._past))
+        again = any(event.kind == records.SESSION_OPENED for event in self._past)
+        await run.begin(again=again)
+        if self._hearing.truncated is not None and not again:
+            run.execution.recorder.note(records.UNIVERSE, self._hearing.truncated)
         came = run.session.minute(self.steady.now())
         async for minute in run.source.minutes():
             if minute.index < run.tape.closed:
@@ -259,13 +265,14 @@ class MarketSession:
             while run.tape.closed < minute.index:
                 run.tape.append(_empty(minute, run.tape.closed))
             run.tape.append(minute)
-            if self.guard is not None:
-                self.guard.amend()
+            late = () if self.guard is None else self.guard.amend()
             if minute.index < came - 1:
                 await run.pass_over(minute.index)
+                self._hearing.keep(minute, late)
                 continue
             await run.step(minute.index, late=self._late(minute.index))
             self._trading.watch(run, minute.index)
+            self._hearing.keep(minute, late)
             if self._over:
                 return
         await self._settle()

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from tbot_core import records
 from tbot_core.assembly import SIMULATOR
 from tbot_core.clock import ManualClock
-from tbot_core.errors import JournalError, SettingsError
+from tbot_core.contracts import LiveSession
+from tbot_core.errors import DataError, JournalError, SettingsError
 from tbot_core.journal import Entry
 from tbot_core.model import atoms_of, dollars_of
 from tbot_core.plugins import lost
@@ -126,6 +127,12 @@ class _Run:
         course = self._course
         done = {day for day, _ in course.book.equity_curve}
         async for source in course.feed.sessions():
+            if isinstance(source, LiveSession):
+                name = course.feed.label.name
+                raise DataError(
+                    f"{name} tells its bars as they come, and the simulator fills from whole minutes.",
+                    "Trade on paper with the broker's own paper account: name it in BROKER_NAME.",
+                )
             session = source.session
             resumed = course.pending is not None and session.date == course.pending.session.date
             missed = self._paper and session.close <= self._plan.wall.now() and not resumed

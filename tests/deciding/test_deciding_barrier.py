@@ -58,7 +58,9 @@ def test_f54_duplicates_and_bars_out_of_order_are_counted_and_change_nothing() -
     assert barrier.take(bar("A", 10.0), 0) is Arrival.DUPLICATE
     assert barrier.take(bar("A", 10.5), 0) is Arrival.REVISED
     assert [barrier.close().close[0], barrier.close().close[0]] == [10.0, 11.0]
-    assert barrier.revised == [("A", 0)]
+    (revised,) = barrier.revisions()
+    assert (revised.minute, revised.row, revised.values[3], revised.arrival) == (0, 0, 10.5, Arrival.REVISED)
+    assert barrier.revisions() == []
     assert barrier.counts == {Arrival.FIRST: 2, Arrival.DUPLICATE: 1, Arrival.REVISED: 1}
 
 

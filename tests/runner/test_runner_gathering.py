@@ -11,13 +11,14 @@ import pytest
 
 from tbot_core.contracts import Bar, FeedQuality, Heartbeat, LiveSession, News, Quote, Status
 from tbot_core.errors import Unavailable
-from tbot_core.gathering import Gap, Gathering, gathered
+from tbot_core.gathering import Gap, Gathering
 from tbot_core.steadiness import SteadyClock
 from tbot_core.testing.simulation.chances import Stream
 from tbot_core.testing.simulation.feed import facts_of_the_day
 from tbot_core.testing.simulation.loop import LoopClock, VirtualLoop, run
 from tbot_core.testing.simulation.market import Market
-from tbot_core.testing.simulation.world import World, short_day
+from tbot_core.testing.simulation.world import short_day
+from tbot_core.universe import Universe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -49,8 +50,9 @@ class Told:
         self._clock = clock
         self._script = list(script)
 
-    async def news(self) -> AsyncIterator[News]:
+    async def news(self, symbols: Sequence[str]) -> AsyncIterator[News]:
         """The rest of the script, then silence."""
+        assert tuple(symbols) == self.symbols
         self.connected.append(self._clock.monotonic() - LEAD_S)
         while self._script:
             due, news = self._script[0]
@@ -61,12 +63,18 @@ class Told:
             yield news
         await asyncio.sleep(10_000.0)
 
-    async def history(self, first: dt.datetime, last: dt.datetime) -> Sequence[Bar]:
+    async def history(self, symbols: Sequence[str], first: dt.datetime, last: dt.datetime) -> Sequence[Bar]:
         """What it has of the past; None is not to be had."""
+        assert tuple(symbols) == self.symbols
         self.asked.append((SESSION.minute(first), SESSION.minute(last)))
         if self.past is None:
             raise Unavailable("no history")
         return [one for one in self.past if first <= one.start < last]
+
+
+def whole(source: LiveSession) -> Universe:
+    """All that a source has."""
+    return Universe(symbols=source.symbols, day=source.day)
 
 
 class Heard:
@@ -89,7 +97,7 @@ class Heard:
 
     async def _listen(self) -> None:
         await asyncio.sleep(self._begins + LEAD_S)
-        self.gathering = Gathering(self.source, SteadyClock(self.clock), 2.0)
+        self.gathering = Gathering(self.source, whole(self.source), SteadyClock(self.clock), 2.0)
         self.gathering.on_gap, self.gathering.on_status = self.gaps.append, self.statuses.append
         listening = asyncio.ensure_future(self.gathering.run())
         async for minute in self.gathering.minutes():
@@ -186,28 +194,16 @@ def test_a_fault_of_the_feeds_own_is_not_taken_for_a_lost_connection() -> None:
     heard.source.quality = FeedQuality(coverage="consolidated")
 
     async def listen() -> None:
-        gathering = Gathering(_Broken(heard.clock, ()), SteadyClock(heard.clock), 2.0)
-        await gathering.run()
+        broken = _Broken(heard.clock, ())
+        await Gathering(broken, whole(broken), SteadyClock(heard.clock), 2.0).run()
 
     with pytest.raises(ZeroDivisionError):
         run(listen, heard.loop)
 
 
 class _Broken(Told):
-    async def news(self) -> AsyncIterator[News]:
+    async def news(self, symbols: Sequence[str]) -> AsyncIterator[News]:
         """A feed with a bug."""
+        assert symbols
         yield Heartbeat()
         raise ZeroDivisionError("division by zero")
-
-
-def test_a_source_of_whole_minutes_is_left_as_it_is() -> None:
-    """Only a live one is gathered."""
-    world = World(3, ())
-    clock = SteadyClock(world.clock)
-    feed = world.feed()
-    assert gathered(feed, clock, 2.0) == (None, feed)
-    gathering, minutes = gathered(world.live_feed(), clock, 2.0)
-    assert gathering is minutes
-    assert minutes.symbols == world.market.symbols
-    assert minutes.day.vix.shape == (1,)
-    world.loop.finish()

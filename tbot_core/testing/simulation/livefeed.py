@@ -67,12 +67,13 @@ class LiveFeed:
         """Simulated, with quotes."""
         return FeedLabel(name="simulation", simulated=True, quotes=True)
 
-    async def news(self) -> AsyncIterator[News]:
+    async def news(self, symbols: Sequence[str]) -> AsyncIterator[News]:
         """What is said from now on, after what is halted now; there is no end but a lost connection."""
         since = self._clock.monotonic()
         self._must_be_there(since, "F53")
         for symbol in self._halted(since):
-            yield Status(symbol=symbol, halted=True)
+            if symbol in symbols:
+                yield Status(symbol=symbol, halted=True)
         beat = since
         for due, item in self._script:
             if due < since:
@@ -82,21 +83,22 @@ class LiveFeed:
                 yield Heartbeat()
                 beat += _BEAT_S
             await self._until(due)
-            if not (isinstance(item, Bar | Quote) and self._struck("F52", due)):
+            if _of(item, symbols) and not (isinstance(item, Bar | Quote) and self._struck("F52", due)):
                 yield item
         while True:
             await self._until(beat)
             yield Heartbeat()
             beat += _BEAT_S
 
-    async def history(self, first: dt.datetime, last: dt.datetime) -> Sequence[Bar]:
+    async def history(self, symbols: Sequence[str], first: dt.datetime, last: dt.datetime) -> Sequence[Bar]:
         """The true bars; none while the feed is frozen or away."""
         await asyncio.sleep(0.2)
         for fault in ("F52", "F53"):
             self._must_be_there(self._clock.monotonic(), fault)
         session = self.session
         minutes = range(max(session.minute(first), 0), min(session.minute(last), session.minutes))
-        return [bar for index in minutes for bar in bars_of(session, self._scene.market.minute(index), self.symbols)]
+        bars = (bar for index in minutes for bar in bars_of(session, self._scene.market.minute(index), self.symbols))
+        return [bar for bar in bars if bar.symbol in symbols]
 
     async def _until(self, due: float) -> None:
         await asyncio.sleep(max(due - self._clock.monotonic(), 0.0))
@@ -144,6 +146,10 @@ def _bars(scene: Scene) -> Iterator[tuple[float, News]]:
                 yield due + 0.5, shown
             if revised:
                 yield due + 1.0, attrs.evolve(shown, volume=shown.volume + 100)
+
+
+def _of(item: News, symbols: Sequence[str]) -> bool:
+    return isinstance(item, Heartbeat) or item.symbol in symbols
 
 
 def _as_shown(bar: Bar, item: Delivery) -> Bar:

@@ -13,7 +13,7 @@ from tbot_broker_paper import Config
 from tbot_broker_paper.broker import PaperBroker
 
 from tbot_core.clock import ManualClock
-from tbot_core.contracts import FeedRequest
+from tbot_core.contracts import FeedRequest, FeedSession
 from tbot_core.errors import DataError
 from tbot_core.model import Leg, Order, OrderType, SignalId
 from tbot_core.permits import SendPermit, always
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.bars import Minute
-    from tbot_core.contracts import Feed, FeedSession
+    from tbot_core.contracts import Feed
 
 NOW = dt.datetime(2026, 1, 7, 17, 0, tzinfo=dt.UTC)
 FIRST, LAST = dt.date(2025, 11, 26), dt.date(2025, 12, 2)
@@ -47,7 +47,8 @@ def _feed(bench: StoreBench, broker: PaperBroker | None = None, **wanted: Any) -
 
 def _shown(feed: Feed) -> list[tuple[FeedSession, list[Minute]]]:
     async def walk() -> list[tuple[FeedSession, list[Minute]]]:
-        return [(one, [minute async for minute in one.minutes()]) async for one in feed.sessions()]
+        whole = [one async for one in feed.sessions() if isinstance(one, FeedSession)]
+        return [(one, [minute async for minute in one.minutes()]) for one in whole]
 
     return asyncio.run(walk())
 

@@ -1,0 +1,51 @@
+"""What a run is told of its feed's quality, and which feeds it refuses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from tbot_core.contracts import DELAYED, Feed, FeedLabel, FeedQuality
+from tbot_core.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tbot_core.contracts import FeedSession, LiveSession
+    from tbot_core.settings import Settings
+
+_LIVE: Final = "live"
+
+
+def fit(quality: FeedQuality, settings: Settings) -> None:
+    """Raise SettingsError for a feed that must not be traded live on."""
+    if settings.mode == _LIVE and quality.coverage == DELAYED:
+        name = settings.trading.data_source or settings.trading.broker_name
+        raise SettingsError(
+            f"The feed of {name} is delayed, and delayed prices are never traded live.",
+            "Name a feed in real time in DATA_SOURCE, or give the broker's section mode=paper.",
+        )
+
+
+def labelled(feed: Feed, quality: FeedQuality | None) -> Feed:
+    """The feed with a label that says what a person must know of its quality."""
+    notes = () if quality is None else tuple(quality.notes)
+    return LabelledFeed(inner=feed, notes=notes) if notes else feed
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class LabelledFeed:
+    """A feed with more notes on its label than it has itself."""
+
+    inner: Feed
+    notes: tuple[str, ...]
+
+    @property
+    def label(self) -> FeedLabel:
+        """The feed's own label, and the notes."""
+        return attrs.evolve(self.inner.label, notes=(*self.inner.label.notes, *self.notes))
+
+    def sessions(self) -> AsyncIterator[FeedSession | LiveSession]:
+        """The feed's sessions."""
+        return self.inner.sessions()

@@ -1,0 +1,119 @@
+"""What a session hears: the bars of its feed as minutes, which symbols, and a file of what was received."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tbot_core import records
+from tbot_core.contracts import LiveSession
+from tbot_core.errors import TbotError
+from tbot_core.gathering import Gathering
+from tbot_core.projection import fold
+from tbot_core.received import Header, Kept, Recording
+from tbot_core.seams import log
+from tbot_core.universe import Limit, Universe, within
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tbot_core.barrier import Amendment
+    from tbot_core.bars import Minute
+    from tbot_core.clock import Clock
+    from tbot_core.contracts import FeedSession
+    from tbot_core.journal import Event
+    from tbot_core.runner.market import Floor
+    from tbot_core.runner.session import Trading
+
+_log = log.logger(__name__)
+
+
+class Hearing:
+    """A session's source as minutes, `source`; `gathering` is what makes them of a live feed, None of another.
+
+    `universe` says which symbols are heard of a live feed, and which a limit has cut. What was received is kept beside
+    the journal; that it cannot be is no reason to stop.
+    """
+
+    def __init__(
+        self,
+        given: FeedSession | LiveSession,
+        floor: Floor,
+        trading: Trading,
+        clock: Clock,
+        past: Sequence[Event],
+    ) -> None:
+        """`clock` is the session's own; `past` are the journal's events."""
+        self._wall = trading.clock
+        self.gathering: Gathering | None = None
+        self.source: FeedSession
+        if isinstance(given, LiveSession):
+            self.universe = _universe(given, trading.rules.universe_max, past)
+            self._recording = _opened(floor, _header(given, self.universe, floor.feed, given.quality.coverage))
+            before = None if self._recording is None else self._recording.before
+            kept = () if before is None else before.kept
+            self.source = self.gathering = Gathering(given, self.universe, clock, floor.grace_s, kept)
+        else:
+            self.universe = Universe(symbols=given.symbols, day=given.day)
+            self._recording = _opened(floor, _header(given, self.universe, floor.feed, ""))
+            self.source = given
+
+    @property
+    def truncated(self) -> dict[str, Any] | None:
+        """What is written down of a universe that was cut; None for one that was not."""
+        cut = self.universe.cut
+        return None if not cut else records.universe_payload(self.universe)
+
+    def keep(self, minute: Minute, late: Sequence[Amendment]) -> None:
+        """Write down a minute that has been dealt with, as it was received."""
+        gathering = self.gathering
+        revised = () if gathering is None else tuple(gathering.barrier.revisions())
+        if self._recording is None:
+            return
+        counts = {} if gathering is None else {key.value: count for key, count in gathering.barrier.counts.items()}
+        kept = Kept(
+            minute=minute,
+            late=tuple(late),
+            revised=revised,
+            filled=gathering is not None and minute.index in gathering.filled,
+            at=self._wall.now(),
+            counts=counts,
+        )
+        try:
+            self._recording.keep(kept)
+        except TbotError as fault:
+            _log.error("received.not_kept", reason=fault.message)
+            self._recording = None
+
+
+def _universe(given: LiveSession, universe_max: int, past: Sequence[Event]) -> Universe:
+    limit = Limit.of(universe_max, given.quality)
+    crowded = limit.most and len(given.symbols) > limit.most
+    return within(given.symbols, given.day, limit, _worked(past) if crowded else ())
+
+
+def _header(given: FeedSession | LiveSession, universe: Universe, source: str, coverage: str) -> Header:
+    return Header(
+        session=given.session,
+        symbols=universe.symbols,
+        day=universe.day,
+        source=source,
+        coverage=coverage,
+        cut=universe.cut,
+    )
+
+
+def _opened(floor: Floor, header: Header) -> Recording | None:
+    if floor.received is None:
+        return None
+    try:
+        return Recording.open(floor.received, header)
+    except TbotError as fault:
+        _log.error("received.not_kept", reason=fault.message)
+        return None
+
+
+def _worked(past: Sequence[Event]) -> frozenset[str]:
+    """The symbols that are held or in play: whatever the limit, they are heard."""
+    book = fold(past)
+    living = (record.order.symbol for record in book.orders.values() if not record.terminal)
+    return frozenset({*book.portfolio.positions, *living})

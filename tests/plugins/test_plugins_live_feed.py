@@ -1,0 +1,209 @@
+"""A stranger's broker with a live feed of its own, installed as any other, and traded with through the run."""
+
+from __future__ import annotations
+
+import importlib
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+from tbot_core import received, records
+from tbot_core.assembly import assemble
+from tbot_core.contracts import FeedRequest
+from tbot_core.errors import DataError, SettingsError
+from tbot_core.journal import open_journal
+from tbot_core.runner.plan import Outcome, Plan, Watcher
+from tbot_core.runner.run import run
+from tbot_core.seams import disk
+from tbot_core.testing.simulation.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tbot_core.journal import Event
+    from tbot_core.plugins.catalogue import Entry
+    from tbot_core.settings import Mode
+
+ACME = '''
+import attrs
+
+from tbot_core.contracts import FeedLabel, FeedQuality, Plugin
+from tbot_core.declaration import choice, integer, setting
+from tbot_core.hookspecs import hookimpl
+from tbot_core.testing.simulation.wire import SimulatedBroker
+
+WORLD = None
+TRUTH = None
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    coverage: str = setting(
+        "ACME_COVERAGE", choice("consolidated", "single_venue", "delayed"), default="consolidated", doc="Which feed."
+    )
+    subscriptions: int = setting("ACME_SUBSCRIPTIONS", integer(least=0, most=9), default="0", doc="How many symbols.")
+
+
+def quality(config):
+    return FeedQuality(
+        coverage=config.coverage, subscriptions=config.subscriptions, quotes=True, halts=True, history_delay_s=1.0
+    )
+
+
+class Acme(SimulatedBroker):
+    """An account and a feed."""
+
+    label = FeedLabel(name="acme", simulated=True, quotes=True)
+
+    def __init__(self, config):
+        super().__init__(WORLD.way(WORLD.names[0]), WORLD.clock)
+        self.quality = TRUTH or quality(config)
+
+    def feed(self, request):
+        return self
+
+    async def sessions(self):
+        live = WORLD.live_feed()
+        live.quality = self.quality
+        yield live
+
+
+@hookimpl
+def tbot_broker():
+    return Plugin(
+        name="acme", summary="A broker", config=Config, create=lambda config, context: Acme(config), quality=quality,
+        capabilities=frozenset({"feed"}),
+    )
+'''
+
+SETTINGS = {
+    "BROKER_NAME": "ACME",
+    "CRITICAL_ALERT_CHANNEL": "console",
+    "ROUTINE_ALERT_CHANNEL": "console",
+    "STRATEGY_SEQUENCE": "open",
+    "START_TIME_OPEN": "14:30",
+    "OPEN_ANALYSIS_TIME": "3",
+    "OPEN_BREAKOUT_TIME": "9",
+    "OPEN_MONITORING_TIME": "5",
+    "STRAT_OPEN_BUFFER": "0",
+    "FILTERS": "price_volume",
+    "MAX_GAP_PCT_OPEN": "0.5",
+    "FILTER_MISSING_DATA": "pass",
+}
+
+
+@attrs.define(eq=False)
+class House:
+    """An instance that trades with the stranger's broker in a world without faults."""
+
+    world: World
+    home: Path
+    module: Any
+
+    def run(self, mode: Mode = "paper", **settings: str) -> Outcome:
+        """One session; a live one is put together like a paper one, which no file approves."""
+        texts = SETTINGS | settings
+        disk.write_atomic(self.home / ".env_bot", "".join(f"{key}={text}\n" for key, text in texts.items()).encode())
+        assembly = assemble(self.home, "paper", self.world.clock)
+        plan = Plan(
+            assembly=attrs.evolve(
+                assembly, calendar=self.world.calendar, settings=attrs.evolve(assembly.settings, mode=mode)
+            ),
+            request=FeedRequest(kind="live", symbols=assembly.settings.trading.universe),
+            wall=self.world.clock,
+            once=True,
+            watch_s=1.0,
+        )
+        return self.world.run(lambda: run(plan, Watcher()))
+
+    def events(self, kind: str) -> list[Event]:
+        """What the journal holds of a kind."""
+        with closing(open_journal(self.home / "data" / "tbot.sqlite")) as journal:
+            return list(journal.events(kind=kind))
+
+    def recorded(self) -> received.Received:
+        """The session's bars as they were received."""
+        path = received.recorded(self.home / "data" / received.FOLDER, self.world.session.date)
+        assert path is not None
+        return received.read(path)
+
+
+@pytest.fixture
+def house(tmp_path: Path, plant: Callable[..., Entry]) -> House:
+    """The plugin is installed, and finds the world by its own module."""
+    plant("acme", ACME, kind="broker")
+    module = importlib.import_module("their_acme")
+    home = tmp_path / "home"
+    home.mkdir()
+    world = World(46, (), rates={}, live=True)
+    vars(module)["WORLD"] = world
+    return House(world, home, module)
+
+
+def test_a_strangers_live_feed_is_traded_on(house: House) -> None:
+    """Its bars become the session's minutes, its quotes price what is entered, and every minute is kept as it came."""
+    outcome = house.run()
+    assert outcome.summary.sessions == 1
+    assert {one.payload["source"] for one in house.events(records.RUN_STARTED)} == {"acme"}
+    decisions = [one.payload for one in house.events(records.DECISION)]
+    assert [one for one in decisions if one["reason"] == "ALLOWED"]
+    assert all(one["reference"] > 0 for one in decisions if one["reason"] == "ALLOWED")
+    kept = house.recorded()
+    assert kept.symbols == house.world.market.symbols
+    assert [one.minute.index for one in kept.kept] == list(range(house.world.session.minutes))
+    assert (kept.header.source, kept.header.coverage) == ("acme", "consolidated")
+
+
+@pytest.mark.parametrize("grace_s", [1.0, 7.0])
+def test_a_minute_waits_for_its_bars_as_long_as_bar_grace(house: House, grace_s: float) -> None:
+    """One whose bars did not all come is decided when that has passed, and none later."""
+    house.run(BAR_GRACE=f"{grace_s:.0f}s")
+    kept = house.recorded()
+    waits = [(one.at - kept.session.moment(one.minute.index + 1)).total_seconds() for one in kept.kept]
+    assert grace_s - 0.1 <= max(waits) < grace_s + 1.0
+
+
+def test_a_delayed_feed_is_never_traded_live(house: House) -> None:
+    """It is refused before anything is connected, with exit code 3; on paper the run's notes say so."""
+    with pytest.raises(SettingsError, match="acme is delayed, and delayed prices are never traded live") as refused:
+        house.run("live", ACME_COVERAGE="delayed")
+    assert refused.value.exit_code == 3
+    assert house.events(records.RUN_STARTED) == []
+
+
+def test_a_delayed_feed_is_named_on_paper(house: House) -> None:
+    """The run's start says it, where every report and the banner have their notes from."""
+    house.run(ACME_COVERAGE="delayed")
+    (start,) = house.events(records.RUN_STARTED)
+    assert [note for note in start.payload["notes"] if "DELAYED" in note]
+
+
+def test_a_feed_that_turns_out_to_be_delayed_is_refused_too(house: House) -> None:
+    """What a session says of itself counts, whatever its plugin had declared."""
+    vars(house.module)["TRUTH"] = house.module.quality(house.module.Config(coverage="delayed", subscriptions=0))
+    with pytest.raises(SettingsError, match="never traded live"):
+        house.run("live")
+    assert house.events(records.SESSION_OPENED) == []
+
+
+@pytest.mark.parametrize("limit", ["ACME_SUBSCRIPTIONS", "UNIVERSE_MAX"])
+def test_the_universe_is_cut_to_what_may_be_subscribed(house: House, limit: str) -> None:
+    """The largest by 20-day dollar volume are heard, the others named in the journal and in the recording."""
+    house.run("paper", **{limit: "1"})
+    (told,) = house.events(records.UNIVERSE)
+    kept = house.recorded()
+    assert (told.payload["kept"], told.payload["limit"]) == (1, 1)
+    assert set(kept.symbols) | set(told.payload["cut"]) == set(house.world.market.symbols)
+    assert kept.header.cut == tuple(told.payload["cut"])
+    assert told.payload["by"] == ("UNIVERSE_MAX" if limit == "UNIVERSE_MAX" else "the feed's limit of subscriptions")
+    (opened,) = house.events(records.SESSION_OPENED)
+    assert opened.payload["symbols"] == 1
+
+
+def test_the_simulator_does_not_take_a_feed_that_has_no_whole_minutes(house: House) -> None:
+    """It says which account to use instead."""
+    with pytest.raises(DataError, match="acme tells its bars as they come"):
+        house.run(BROKER_NAME="PAPER", DATA_SOURCE="ACME")
