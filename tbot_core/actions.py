@@ -37,9 +37,10 @@ class Place:
 
 @attrs.frozen(kw_only=True)
 class Cancel:
-    """Ask for a cancel of an order that rests."""
+    """Ask for a cancel of an order; `leaves` is the symbol of the position whose exit waits for it."""
 
     client_order_id: str
+    leaves: str = attrs.field(default="", eq=False)
 
 
 @attrs.frozen(kw_only=True)

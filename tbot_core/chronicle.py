@@ -46,6 +46,7 @@ class Chapter:
     windows: list[Window] = attrs.field(factory=list)
     risk: list[tuple[datetime, Mapping[str, Any]]] = attrs.field(factory=list)
     curve: list[tuple[datetime, Decimal]] = attrs.field(factory=list)
+    stuck: list[Mapping[str, Any]] = attrs.field(factory=list)
 
     @property
     def pnl(self) -> Decimal:
@@ -95,6 +96,8 @@ def _tell(chapter: Chapter, event: Said, book: Book) -> None:
             chapter.curve.append((event.applied, book.equity))
         case records.RISK:
             chapter.risk.append((event.applied, event.payload))
+        case records.STUCK:
+            chapter.stuck.append(event.payload)
         case records.WINDOW_CLOSED:
             chapter.windows.append(_window(event.payload))
         case records.SESSION_CLOSED:

@@ -25,13 +25,17 @@ if TYPE_CHECKING:
     from tbot_core.calendar import Session
     from tbot_core.contracts import BrokerEvent
     from tbot_core.decide import Rules
-    from tbot_core.model import Fill
+    from tbot_core.held import Carried
+    from tbot_core.model import Fill, SignalId
     from tbot_core.orders import News
     from tbot_core.portfolio import Position
     from tbot_core.standing import Standing
 
 _ANSWERS = frozenset({"acknowledged", "rejected"})
 _ENDINGS = frozenset({"expired", "cancelled", "rejected"})
+
+SENT_AGAIN = 3
+"""So many minutes before the close an exit that works is sent again, and in each minute after that."""
 
 
 class Custody:
@@ -88,6 +92,26 @@ class Custody:
             self._protection.refused(order)
         if event.kind in _ENDINGS:
             self._ended(order)
+
+    def carry(self, carried: Carried, row: int | None) -> None:
+        """A position could not be closed in the session before: it is held on, and closed as soon as `reopened`."""
+        fill = carried.fill
+        self._files.attempts.update({(carried.signal, leg): count for leg, count in carried.attempts.items()})
+        position = self._portfolio.apply(fill, carried.signal, Leg.ENTRY)
+        if position is not None:
+            plan = exits.at_once(position.side, position.mark)
+            held = Held(plan=plan, row=row, position=position, resting={}, leaving=ExitReason.SESSION_END, own=True)
+            self._held[fill.symbol] = held
+
+    def attempts(self, signal: SignalId) -> dict[Leg, int]:
+        """How many orders each leg of a signal has had: no two ever bear one name."""
+        return {leg: count for (one, leg), count in self._files.attempts.items() if one == signal}
+
+    def reopened(self) -> list[Action]:
+        """The exchange trades again: what could not be closed before is closed now."""
+        for symbol, held in self._held.items():
+            held.due |= held.leaving is not None and held.exit is None and symbol not in self.halted
+        return self.released()
 
     def adjusted(self, fill: Fill) -> None:
         """Somebody else closed shares of ours, wholly or in part: the account says so, and it is booked like a fill.
@@ -178,9 +202,8 @@ class Custody:
 
     def mark(self, bars: Bars, minute: int) -> None:
         """Value positions at the minute's closes, else at the last known."""
-        closes = bars.field("close")[minute]
         for symbol, held in self._held.items():
-            close = closes[held.row]
+            close = held.seen(bars, "close", minute)
             if not math.isnan(close):
                 self._portfolio.mark(symbol, ticks_of(close))
 
@@ -197,12 +220,12 @@ class Custody:
             actions += [Cancel(client_order_id=one) for one in self._standing.working if one not in self._lost]
         for symbol in sorted(self._held):
             held = self._held[symbol]
-            if held.exit is None and symbol not in self.halted:
-                actions += self._manage_one(held, bars, minute)
+            if symbol in self.halted:
+                continue
+            actions += self._manage_one(held, bars, minute) if held.exit is None else self._send_again(held, minute)
         if not barred and rebalance.checks(self._rules.rebalance, minute):
-            closes = bars.field("close")[minute]
             for held in self._held.values():
-                if held.steady and not math.isnan(closes[held.row]):
+                if held.steady and not math.isnan(held.seen(bars, "close", minute)):
                     self._trimming.weigh(held)
         for symbol in sorted(self._held):
             actions += self._trimming.bare(self._held[symbol])
@@ -217,7 +240,7 @@ class Custody:
         self._at_once = []
         for symbol in sorted(self._held):
             held = self._held[symbol]
-            if held.due and symbol not in self.halted and not self._in_the_way(held):
+            if held.due and held.exit is None and symbol not in self.halted and not self._in_the_way(held):
                 actions.append(self._exit(held))
             elif held.keep is not None and held.leaving is None:
                 actions += self._trimming.trim(held)
@@ -284,18 +307,29 @@ class Custody:
             self._standing.working.pop(order.client_order_id, None)
 
     def _manage_one(self, held: Held, bars: Bars, minute: int) -> list[Action]:
-        close = float(bars.field("close")[minute, held.row])
+        close = held.seen(bars, "close", minute)
         reason = held.leaving or (ExitReason.DAILY_LOSS if self._standing.daily_loss else None)
         reason = reason or exits.due(held.plan, minute, close, self.flatten_from)
-        high, low = (float(bars.field(name)[minute, held.row]) for name in ("high", "low"))
+        high, low = (held.seen(bars, name, minute) for name in ("high", "low"))
         if reason is None and self.stopping:
             reason = ExitReason.STOPPED
         if reason is None and held.own and Leg.TARGET not in held.resting and held.plan.reached(high, low):
             reason = ExitReason.TARGET
         if reason is not None and not self._waits(reason):
             held.leaving, held.due = reason, True
-            return [Cancel(client_order_id=one) for one in self._in_the_way(held)]
+            symbol = held.position.signal.symbol
+            return [Cancel(client_order_id=one, leaves=symbol) for one in self._in_the_way(held)]
         return self._protection.follow(held, high, low)
+
+    def _send_again(self, held: Held, minute: int) -> list[Action]:
+        """An exit that still works shortly before the close: it is taken back, and goes anew once that is proven.
+
+        A venue that is simulated here cannot have forgotten it.
+        """
+        if held.exit is None or self._rules.venue.simulated or minute + 1 < self.session.minutes - SENT_AGAIN:
+            return []
+        held.due = True
+        return [Cancel(client_order_id=held.exit, leaves=held.position.signal.symbol)]
 
     def _waits(self, reason: ExitReason) -> bool:
         """Whether an exit waits for the end of a kill: then only stops go on, and what is to be flattened."""

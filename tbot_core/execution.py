@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
 
-from tbot_core import records
+from tbot_core import intents, records
 from tbot_core.actions import Action, Cancel, Decision, Place, Replace
 from tbot_core.contracts import Broker, BrokerEvent
 from tbot_core.errors import BrokerError, JournalError, Rejected, Unavailable
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 Said = TypeVar("Said")
 
 _AT_ONCE: Final = 10
+_COVER_S: Final = 2.0
+_GLANCE_S: Final = 0.25
 _log = log.logger(__name__)
 
 
@@ -99,7 +101,7 @@ class Execution:
             return
         entries = [decision.order for decision in minute.decisions if decision.order is not None]
         exits = [action.order for action in minute.actions if isinstance(action, Place)]
-        self._barrier(*self._intents(minute))
+        self._barrier(*intents.entries(self.recorder, minute.changes, minute.actions, minute.decisions))
         allowed = self._mark([*exits, *entries])
         await self._act([one for one in minute.actions if not isinstance(one, Place) or one.order in allowed])
         if minute.actions:
@@ -115,7 +117,7 @@ class Execution:
         if not orders:
             return []
         why = [(order, self.venue.refusal(order)) for order in orders]
-        parts = [(part, words) for order, words in why for part in _parts(order)]
+        parts = [(part, words) for order, words in why for part in intents.parts(order)]
         for part, _ in parts:
             self.orders[part.client_order_id] = OrderRecord(order=part)
         now = self._clock.now()
@@ -282,34 +284,31 @@ class Execution:
         self._desk.custody.lost(client_order_id)
         _log.error("order.lost", id=client_order_id)
 
-    def _intents(self, minute: Minutes) -> list[Entry]:
-        entries = [self.recorder.entry(records.RISK, records.risk_payload(change)) for change in minute.changes]
-        for action in minute.actions:
-            match action:
-                case Place(order=order):
-                    entries.append(self._intent(order))
-                case Cancel(client_order_id=cid):
-                    entries.append(self.recorder.entry(records.CANCEL_REQUESTED, {}, cid))
-                case Replace(client_order_id=cid):
-                    entries.append(self.recorder.entry(records.REPLACE_REQUESTED, records.replace_payload(action), cid))
-        for decision in minute.decisions:
-            allowed = decision.order
-            named = None if allowed is None else allowed.client_order_id
-            entries.append(self.recorder.entry(records.DECISION, records.decision_payload(decision), named))
-            if allowed is not None:
-                entries += [self._intent(part) for part in _parts(allowed)]
-        return entries
-
-    def _intent(self, order: Order) -> Entry:
-        return self.recorder.entry(records.INTENDED, records.order_payload(order), order.client_order_id)
-
     async def _act(self, actions: Sequence[Action]) -> None:
-        for cancels, group in groupby(actions, lambda action: isinstance(action, Cancel)):
-            if cancels:
-                await self._cancel([action.client_order_id for action in group if isinstance(action, Cancel)])
+        for cancels, group in groupby(actions, self._of_one_cover):
+            if cancels is None:
+                for action in group:
+                    await self._act_one(action)
                 continue
-            for action in group:
-                await self._act_one(action)
+            cids = [action.client_order_id for action in group if isinstance(action, Cancel)]
+            await self._cancel(cids)
+            if cancels:
+                await self._proven(cids)
+
+    def _of_one_cover(self, action: Action) -> str | None:
+        """The position that loses its cover by a cancel, "" for none: one after the other, each for a moment."""
+        if not isinstance(action, Cancel):
+            return None
+        return "" if self.venue.broker.rules.simulated else action.leaves
+
+    async def _proven(self, cids: Sequence[str]) -> None:
+        """Listen until the orders are proven to have ended, and what waits for that has left; no longer than 2 s."""
+        until = self._clock.monotonic() + _COVER_S
+        while True:
+            await self.settle()
+            if self._clock.monotonic() >= until or all(self.orders[cid].terminal for cid in cids):
+                return
+            await self._clock.sleep(_GLANCE_S)
 
     async def _act_one(self, action: Action) -> None:
         match action:
@@ -358,18 +357,18 @@ class Execution:
         except BrokerError as silence:
             if isinstance(silence, Unavailable) and not permit.redeemed:  # by both accounts nothing has left
                 # One that waited so long for its turn that readings missed it is in doubt by then, and stays so.
-                waiting = [cid for cid in (part.client_order_id for part in _parts(order)) if self._sending(cid)]
+                waiting = [cid for cid in (part.client_order_id for part in intents.parts(order)) if self._sending(cid)]
                 if waiting:
                     self.forget(silence.message, *waiting)
                 return
-            self.doubt(silence.message, *(part.client_order_id for part in _parts(order)))
+            self.doubt(silence.message, *(part.client_order_id for part in intents.parts(order)))
 
     def _sending(self, client_order_id: str) -> bool:
         return self.orders[client_order_id].state is OrderState.SENDING
 
     def _refused(self, order: Order, words: str) -> None:
         """A broker's refusal in its answer becomes an event like one that it would have streamed."""
-        parts = [part.client_order_id for part in _parts(order)]
+        parts = [part.client_order_id for part in intents.parts(order)]
         self.book(
             [BrokerEvent(kind="rejected", event_id=f"refused-{cid}", client_order_id=cid, words=words) for cid in parts]
         )
@@ -380,8 +379,3 @@ class Execution:
         if effect is Effect.QUERY:
             self.questions[cid] = None
         return effect
-
-
-def _parts(order: Order) -> tuple[Order, ...]:
-    """An order and the protection that goes with it."""
-    return order, *order.protection

@@ -106,6 +106,11 @@ def plan(side: Side, levels: tuple[float, float, float], shape: Exits, policy: E
     )
 
 
+def at_once(side: Side, mark: int) -> Plan:
+    """The plan of a position whose time was over before its session began."""
+    return Plan(side=side, price=mark, stop=mark, target=None, trailing=False, on_close=True, leave=0, hold=None)
+
+
 def due(plan: Plan, minute: int, close: float, flatten_from: int) -> ExitReason | None:
     """What ends a position after `minute` has closed: the session's end, its time, or a close beyond its stop.
 

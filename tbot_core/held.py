@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import attrs
 
 from tbot_core.drafts import Name
 from tbot_core.exits import Plan
-from tbot_core.model import ExitReason, Leg, Order, SignalId, units_of
+from tbot_core.model import ExitReason, Fill, Leg, Order, SignalId, units_of
 from tbot_core.portfolio import Position
+
+if TYPE_CHECKING:
+    from tbot_core.bars import Bars
 
 
 @attrs.define(kw_only=True)
 class Held:
-    """A position being managed: its plan, its row in the bars, and the ids of what rests for it.
+    """A position being managed: its plan, its row in the bars, where it has one, and the ids of what rests for it.
 
     `leaving` is why it is being closed; `due` holds until its exit is placed, `exit` names that order while it works.
     `own`: its stops are placed here, since the broker keeps no brackets, or none that can be moved. `renewing`
@@ -23,7 +29,7 @@ class Held:
     """
 
     plan: Plan
-    row: int
+    row: int | None
     position: Position
     resting: dict[Leg, str]
     leaving: ExitReason | None = None
@@ -36,11 +42,28 @@ class Held:
     keep: int | None = None
     trim: str | None = None
 
+    def seen(self, bars: Bars, field: str, minute: int) -> float:
+        """What a minute's bar says of the symbol; NaN where there is none."""
+        return math.nan if self.row is None else float(bars.field(field)[minute, self.row])
+
     @property
     def steady(self) -> bool:
         """Whether nothing is being done to the position: no exit, no trim, no change of its stop."""
         leaves = self.leaving is not None or self.due or self.exit is not None or self.stop_triggered
         return not (leaves or self.renewing or self.keep is not None or self.trim is not None)
+
+
+@attrs.frozen(kw_only=True)
+class Carried:
+    """A position that a session could not close, as an entry into the next.
+
+    `attempts` are its orders so far by leg; `broker` says where it is held, "" with the primary.
+    """
+
+    fill: Fill
+    signal: SignalId
+    attempts: Mapping[Leg, int]
+    broker: str = ""
 
 
 @attrs.define(kw_only=True)
@@ -52,7 +75,7 @@ class Known:
 
     order: Order
     plan: Plan
-    row: int
+    row: int | None
     reason: ExitReason | None
     open: int
 
@@ -66,7 +89,7 @@ class Files:
     known: dict[str, Known] = attrs.field(factory=dict)
     attempts: Counter[tuple[SignalId, Leg]] = attrs.field(factory=Counter)
 
-    def know(self, order: Order, plan: Plan, row: int) -> None:
+    def know(self, order: Order, plan: Plan, row: int | None) -> None:
         """An order of the session is there."""
         units = units_of(order.quantity)
         self.known[order.client_order_id] = Known(order=order, plan=plan, row=row, reason=order.reason, open=units)

@@ -79,6 +79,7 @@ class Book:
     risk: list[Mapping[str, Any]] = attrs.field(factory=list)
     windows: list[Mapping[str, Any]] = attrs.field(factory=list)
     equity_curve: list[tuple[str, Decimal]] = attrs.field(factory=list)
+    _stuck: dict[str, Mapping[str, Any]] = attrs.field(factory=dict)
     _asked: dict[str, ExitReason] = attrs.field(factory=dict)
     _reasons: dict[str, ExitReason | None] = attrs.field(factory=dict)
     _before: int = 0
@@ -87,6 +88,11 @@ class Book:
     def equity(self) -> Decimal:
         """Cash and positions at their last marks (their last fills, where nothing marked them since)."""
         return dollars_of(self.portfolio.equity_atoms)
+
+    @property
+    def stuck(self) -> dict[str, Mapping[str, Any]]:
+        """What could not be closed by the end of a session and is held still, by symbol, and why."""
+        return {symbol: said for symbol, said in self._stuck.items() if symbol in self.portfolio.positions}
 
     def apply(self, kind: str, cid: str | None, payload: Mapping[str, Any], time: datetime) -> None:
         """Take an event in; kinds that only inform change nothing but the time."""
@@ -104,14 +110,18 @@ class Book:
                 self.finished = True
             case records.SCREENED | records.DECISION:
                 self._count(kind, payload)
-            case records.RISK:
-                self.risk.append(payload)
-            case records.WINDOW_CLOSED:
-                self.windows.append(payload)
+            case records.RISK | records.WINDOW_CLOSED | records.STUCK:
+                self._note(kind, payload)
             case records.ADJUSTMENT:
                 self._adjust(payload)
             case _ if cid is not None:
                 self._order(kind, cid, payload)
+
+    def _note(self, kind: str, payload: Mapping[str, Any]) -> None:
+        if kind == records.STUCK:
+            self._stuck[payload["symbol"]] = payload
+        else:
+            (self.risk if kind == records.RISK else self.windows).append(payload)
 
     def _count(self, kind: str, payload: Mapping[str, Any]) -> None:
         if kind == records.SCREENED:
@@ -128,6 +138,8 @@ class Book:
         self.risk, self.windows = [], []
         self._before = len(self.trades)
         self.portfolio = Portfolio(opening_atoms=atoms_of(Decimal(payload["equity"])))
+        for one in payload.get("carried", ()):
+            self.portfolio.apply(records.adjustment_of(one), records.signal_of(one["signal"]), Leg.ENTRY)
 
     def _close(self, payload: Mapping[str, Any]) -> None:
         self.in_session = False

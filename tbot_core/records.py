@@ -72,6 +72,8 @@ FEED_FILLED = "feed_filled"
 FEEDS_APART = "feeds_apart"
 UNIVERSE = "universe"
 HALT = "halt"
+CLOSING_LATE = "closing_late"
+STUCK = "stuck"
 
 Payload = dict[str, Any]
 
@@ -156,6 +158,11 @@ def fill_payload(fill: Fill) -> Payload:
         "fees": str(fill.fees),
         "time": fill.time.isoformat(),
     }
+
+
+def carried_payload(signal: SignalId, fill: Fill) -> Payload:
+    """A position that enters a session from the one before, as if it had been bought at its last mark."""
+    return {"signal": signal_payload(signal)} | fill_payload(fill)
 
 
 def fill_of(client_order_id: str, payload: Mapping[str, Any]) -> Fill | None:

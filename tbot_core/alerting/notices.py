@@ -84,7 +84,6 @@ class Watch:
         self._words: dict[Cause, str] = {}
         self._since: dict[str, datetime] = {}
         self._lasting: dict[str, datetime] = {}
-        self._left: tuple[str, ...] = ()
 
     def take(self, event: Event) -> list[Notice]:
         """Take the next event in; what is told of it alone."""
@@ -108,10 +107,6 @@ class Watch:
     def _remember(self, event: Event) -> None:
         if event.kind == records.STATE:
             self._words[Cause[event.payload["cause"]]] = event.payload["words"]
-        elif event.kind == records.SESSION_CLOSED:
-            self._left = tuple(event.payload["open"])
-        elif event.kind == records.SESSION_OPENED:
-            self._left = ()
 
     def _ended(self, record: OrderRecord, payload: Mapping[str, Any]) -> Iterator[Notice]:
         order = record.order
@@ -155,8 +150,12 @@ class Watch:
         match kind:
             case records.PLUGIN_FAILED if payload["off"] or self._wanted.failures:
                 yield _plugin(payload)
+            case records.CLOSING_LATE:
+                what = f"The session ends in two minutes and {_named(payload)} is not closed: {payload['words']}."
+                yield _critical(what)
             case records.READY:
                 held = f", holding {', '.join(payload['positions'])}" if payload["positions"] else ""
+                held += f", STUCK from before: {', '.join(payload['stuck'])}" if payload["stuck"] else ""
                 equity, windows = money(Decimal(payload["equity"])), ", ".join(payload["windows"]) or "no strategy"
                 yield _routine(f"READY for the session of {payload['session']}: equity {equity}, {windows}{held}.")
             case records.NOT_READY:
@@ -216,9 +215,9 @@ class Watch:
         return _held(position) - sum((one.open_quantity for one in stops), Decimal(0)) >= 1
 
     def _of_the_session(self) -> Iterator[Notice]:
-        if self._left:
-            what = f"STUCK: the session is over and these are still held: {', '.join(self._left)}."
-            yield Notice(key="stuck", urgency=Urgency.CRITICAL, what=what)
+        for symbol, said in self._book.stuck.items():
+            what = f"STUCK: {_named(said)} could not be closed, {said['words']}; it is closed at the next open."
+            yield Notice(key=f"stuck {symbol}", urgency=Urgency.CRITICAL, what=what, command=f"tbot why {symbol}")
         for change in self._book.risk if self._book.in_session else ():
             if change["what"] in {_LATCH, RiskState.EXIT_ONLY.word}:
                 what = f"{_capital(change['what'])} to the session's end: {_compared(change)}."
@@ -228,6 +227,10 @@ class Watch:
         """Whether something that is so now has been so for longer than this."""
         since = self._lasting[key] = self._since.get(key, now)
         return now - since > span
+
+
+def _named(said: Mapping[str, Any]) -> str:
+    return f"{said['side']} {quantity(Decimal(said['quantity']))} {said['symbol']}"
 
 
 def _stopped(left: Sequence[str]) -> Notice:

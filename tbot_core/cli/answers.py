@@ -46,6 +46,7 @@ def document(found: Answer) -> dict[str, Any]:
         "minutes": [] if explained is None else [_moment(found, one) for one in explained.moments],
         "decisions": [{"time": one.applied, **one.payload} for one in found.decisions],
         "position": _position(found),
+        "stuck": _stuck(found),
         "orders": [_order(one) for one in _orders(found)],
         "trades": [trade_document(trade) for trade in _trades(found)],
     }
@@ -118,6 +119,11 @@ def _plain(value: Any) -> Any:
             return [_plain(part) for part in value]
         case _:
             return value
+
+
+def _stuck(found: Answer) -> str:
+    """Why the symbol could not be closed; "" where it is not stuck."""
+    return str(found.book.stuck.get(found.symbol, {}).get("words", ""))
 
 
 def _position(found: Answer) -> dict[str, str] | None:
@@ -259,6 +265,8 @@ def _standing_lines(found: Answer) -> Iterator[str]:
     else:
         held = f"{position['side']} {quantity(Decimal(position['quantity']))} at {position['entry_price']}"
         yield f"Position {when}: {held}, stop {position['stop'] or 'on close'}"
+    if words := _stuck(found):
+        yield f"  STUCK: it could not be closed by the session's end, {words}"
     for record in orders:
         order = record.order
         kind = f"{order.leg.value} {'buy' if order.buy else 'sell'} {quantity(order.quantity)} {order.type.value}"

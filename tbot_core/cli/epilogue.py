@@ -36,6 +36,7 @@ def closing(outcome: Outcome, wish: Wish) -> Iterator[str]:
     yield from _near_misses(story)
     yield from _notes(summary)
     yield from _total(summary)
+    yield from _stuck(outcome)
     yield f"Report: {summary.report}"
     symbol = summary.trades[0].symbol if summary.trades else "SYMBOL"
     where = "" if str(wish.home) == "." else f" --home {wish.home}"
@@ -58,9 +59,15 @@ def halted(outcome: Outcome, wish: Wish) -> Iterator[str]:
         yield f"Stopped with open positions: {', '.join(outcome.open)}."
         if outcome.bare:
             yield f"Without a stop order: {', '.join(outcome.bare)}."
+        yield from _stuck(outcome)
     else:
         yield "Stopped; nothing is open." if wish.mode in MARKET else "Stopped."
     yield "The journal is complete up to here; the same command resumes."
+
+
+def _stuck(outcome: Outcome) -> Iterator[str]:
+    if outcome.stuck:
+        yield f"STUCK, to be closed at the next open: {', '.join(outcome.stuck)}."
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], kinds: str) -> Iterator[str]:

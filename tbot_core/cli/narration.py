@@ -66,8 +66,8 @@ class Narrator:
                 weight, text = "risk", _risk(payload)
             case records.STATE | records.REQUEST | records.REQUEST_REFUSED:
                 weight, text = "risk", _asked(entry.kind, payload)
-            case records.PLUGIN_FAILED:
-                weight, text = "risk", _plugin(payload)
+            case records.PLUGIN_FAILED | records.CLOSING_LATE | records.STUCK:
+                weight, text = "risk", _trouble(entry.kind, payload)
             case records.CONFIRMATION_ASKED:
                 weight, text = "risk", _question(payload)
             case records.DECISION if payload["reason"] != "ALLOWED":
@@ -135,9 +135,13 @@ def _question(payload: Mapping[str, Any]) -> str:
     return f"To be confirmed, `tbot confirm {payload['id']}`: {what} at about {at}"
 
 
-def _plugin(payload: Mapping[str, Any]) -> str:
-    off = "; it is off to the session's end" if payload["off"] else ""
-    return f"Plugin {payload['plugin']} failed: {payload['error']}{off}"
+def _trouble(kind: str, payload: Mapping[str, Any]) -> str:
+    """A plugin that failed, or a position that could not be closed, or cannot be yet."""
+    if kind == records.PLUGIN_FAILED:
+        off = "; it is off to the session's end" if payload["off"] else ""
+        return f"Plugin {payload['plugin']} failed: {payload['error']}{off}"
+    what = f"{payload['side']} {payload['symbol']} {quantity(Decimal(payload['quantity']))}"
+    return f"{'STUCK' if kind == records.STUCK else 'Not closed yet'}: {what}, {payload['words']}"
 
 
 def _closed(payload: Mapping[str, Any]) -> str:

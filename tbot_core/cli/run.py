@@ -175,12 +175,10 @@ def request(wish: Wish, assembly: Assembly) -> FeedRequest:
 
 
 def code(wish: Wish, outcome: Outcome) -> int:
-    """The exit code: a simulation that was stopped 130, paper 1 where something was left open, else 0."""
-    if not outcome.stopped:
-        return 0
+    """The exit code: paper and live 1 where something was left open, a simulation that was stopped 130, else 0."""
     if wish.mode in MARKET:
         return 1 if outcome.open else 0
-    return STOPPED
+    return STOPPED if outcome.stopped else 0
 
 
 def _pace(wish: Wish, *, watched: bool) -> float | None:

@@ -235,6 +235,8 @@ def _attention(files: list[RunFile], holder: int | None, book: Book | None, free
         if book is not None and book.in_session and book.portfolio.positions:
             names = ", ".join(sorted(book.portfolio.positions))
             found.append(f"Positions are open and nobody manages them: {names}.")
+    for symbol, said in ({} if book is None else book.stuck).items():
+        found.append(f"STUCK: {said['side']} {symbol} could not be closed, {said['words']}.")
     if free < LOW_DISK_BYTES:
         found.append(f"The disk has {free // 1_000_000} MB left.")
     return found

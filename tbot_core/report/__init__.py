@@ -41,6 +41,7 @@ def page(summary: Summary, story: chronicle.Chronicle) -> str:
         tables.denials(summary),
         tables.near_misses(story),
         tables.risk(story),
+        tables.stuck(story),
         tables.provenance(summary, story),
     )
     body = "\n".join(part for part in parts if part)

@@ -111,6 +111,16 @@ def risk(story: Chronicle) -> str:
     )
 
 
+def stuck(story: Chronicle) -> str:
+    """What could not be closed by a session's end."""
+    rows = [
+        (chapter.date, escape(it["symbol"]), it["side"], escape(it["words"]), quantity(Decimal(it["quantity"])))
+        for chapter in story.chapters
+        for it in chapter.stuck
+    ]
+    return _section("Stuck", _table(("Session", "Symbol", "Side", "Why", "Shares"), rows, "llllnn")) if rows else ""
+
+
 def provenance(summary: Summary, story: Chronicle) -> str:
     """Notes, and the hashes that name settings and data."""
     notes = "".join(f"<li>{escape(note)}</li>" for note in summary.notes)

@@ -192,6 +192,7 @@ def ended(plan: Plan, course: Course, began: int, *, stopped: bool) -> Outcome:
         stopped=stopped,
         open=tuple(sorted(held)),
         bare=tuple(sorted(held - stops)),
+        stuck=tuple(sorted(book.stuck)),
     )
 
 

@@ -61,6 +61,7 @@ class _Run:
             folder=settings.instance.control,
             poll_s=settings.trading.sleep_time,
             ttl_s=settings.entries.entry_ttl,
+            timeout_s=settings.trading.api_timeout,
             watch_s=plan.watch_s,
             grace_s=settings.trading.bar_grace,
             received=settings.instance.data / received.FOLDER,

@@ -22,6 +22,7 @@ from tbot_core.contracts import Broker, FeedSession, KeepsHours, LiveSession
 from tbot_core.decide import Entrant
 from tbot_core.errors import BrokerError
 from tbot_core.model import Account, RiskState, atoms_of, dollars_of
+from tbot_core.runner import overnight
 from tbot_core.runner.market import MarketSession, since_the_last
 from tbot_core.runner.pacing import Stopped
 from tbot_core.runner.requests import OF_A_SESSION, Requests
@@ -31,6 +32,10 @@ from tbot_core.seams import log
 from tbot_core.states import KINDS, Cause
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from tbot_core.journal import Event
     from tbot_core.recorder import Recorder
     from tbot_core.runner.market import Floor
 
@@ -135,10 +140,14 @@ class Life:
         await self._until(clock.exchange_moment(session.date, READY_AT))
         account = await self._log_in(session)
         past = list(self._journal.events())
-        opened = next((one for one in since_the_last(past) if one.kind == records.SESSION_OPENED), None)
-        equity = account.equity if opened is None else Decimal(opened.payload["equity"])
         source, entrants = await self._days.bars(session), self._days.entrants(session)
         trading = self._days.trading(account)
+        left = overnight.unfinished(since_the_last(past), session)
+        if left is not None:
+            await self._end_late(left, trading, source, past)
+            past = list(self._journal.events())
+        opened = next((one for one in since_the_last(past) if one.kind == records.SESSION_OPENED), None)
+        equity = account.equity if opened is None else Decimal(opened.payload["equity"])
         floor = attrs.evolve(self.floor, live=self._days.live(account))
         market = MarketSession(trading, floor, source, entrants, atoms_of(equity), past)
         self.session = market
@@ -151,6 +160,16 @@ class Life:
         if market.requests.stopping:
             market.requests.carried_out()
             raise Stopped
+
+    async def _end_late(
+        self, opened: Mapping[str, Any], trading: Trading, source: FeedSession, past: Sequence[Event]
+    ) -> None:
+        """End the session that a crash or a stop left open, before another begins."""
+        begins, ends = (dt.datetime.fromisoformat(opened[name]) for name in ("open", "close"))
+        session = Session(date=dt.date.fromisoformat(opened["date"]), open=begins, close=ends)
+        symbols = overnight.symbols(since_the_last(past))
+        bygone = overnight.Bygone(session=session, symbols=symbols, day=source.day)
+        await MarketSession(trading, self.floor, bygone, (), atoms_of(Decimal(opened["equity"])), past).end_late()
 
     async def _log_in(self, session: Session) -> Account:
         """Log in, however long that takes; who cannot is not ready."""
@@ -177,6 +196,7 @@ class Life:
             "equity": str(dollars_of(market.run.desk.portfolio.opening_atoms)),
             "windows": [entrant.name for entrant in market.run.entrants],
             "positions": market.run.positions,
+            "stuck": sorted(market.stuck),
         }
         self._recorder.note(records.READY, payload)
 

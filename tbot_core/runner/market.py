@@ -9,8 +9,9 @@ import asyncio
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -20,7 +21,10 @@ from tbot_core.conditions import recall
 from tbot_core.errors import AccessError, BrokerError
 from tbot_core.exits import STOPS
 from tbot_core.model import Leg, RiskState, dollars_of
+from tbot_core.runner import overnight
+from tbot_core.runner.closing import Closing
 from tbot_core.runner.confirming import VERBS
+from tbot_core.runner.errands import Errands
 from tbot_core.runner.guarding import ClockGuard, DataGuard, steady
 from tbot_core.runner.keeping import Keeper
 from tbot_core.runner.listening import Hearing
@@ -34,7 +38,7 @@ from tbot_core.states import Cause
 from tbot_core.tending import LEAST_WINDOW_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Sequence
 
     from tbot_core.bars import Minute
     from tbot_core.conditions import Conditions
@@ -79,6 +83,7 @@ class Floor:
     `poll_s`: how often the broker is asked for news; `watch_s`: how often requests are looked for; `ttl_s`: an entry
     that has not filled is taken back after so many seconds; `grace_s`: BAR_GRACE. `live` is there for a session that
     has to be armed. `received` is the folder for bars as they were received, None for none, and `feed` the feed's name.
+    `timeout_s`: API_TIMEOUT, so long what is being sent at a session's end is waited for.
     """
 
     folder: Path
@@ -90,6 +95,7 @@ class Floor:
     grace_s: float = 2.0
     received: Path | None = None
     feed: str = ""
+    timeout_s: float = 30.0
 
 
 class MarketSession:
@@ -112,6 +118,7 @@ class MarketSession:
         self._trading = attrs.evolve(trading, venue=venue, standbys=self._watched(trading.standbys))
         self._floor = floor
         self._past = since_the_last(past)
+        self._carried = overnight.stuck(past, trading.venue.account_id)
         self.steady = steady(trading.clock, trading.venue.broker)
         self._hearing = Hearing(source, floor, self._trading, self.steady, past)
         gathering = self._hearing.gathering
@@ -125,17 +132,19 @@ class MarketSession:
         self._clock_guard = ClockGuard(self.steady, trading.venue.broker, self.conditions)
         self.guard = None if gathering is None else DataGuard(gathering, self.run, self.conditions, self.steady)
         self.run.outlook = self.guard
+        self._closing = Closing(self.run, self.keepers, self.steady, self._past)
+        self._errands = Errands(clock, floor.timeout_s)
         self._turning = Turning(clock.monotonic())
 
     async def trade(self) -> None:
         """Trade the session to its end, or until a stop has been carried out."""
-        if self._past:
-            self._recall()
+        self._recall()
         if self._safety is not None:
             self._safety.open(restarted=any(event.kind in _STARTS for event in self._past))
         await self._reconcile()
         await self._weigh()
         self._turning.pause(self._trading.clock.monotonic())
+        every = self._errands.every
         acts = [
             (self._floor.poll_s, self.run.execution.settle),
             (self._floor.watch_s, self._watch),
@@ -143,20 +152,34 @@ class MarketSession:
         ]
         for keeper in self.keepers[1:]:
             acts += [(self._floor.poll_s, keeper.post.execution.settle), (TEND_S, keeper.tend)]
-        side = [asyncio.ensure_future(self._every(seconds, act)) for seconds, act in acts]
+        side = [asyncio.ensure_future(every(seconds, act)) for seconds, act in acts]
         if self.guard is not None:
             side.append(asyncio.ensure_future(self.guard.run()))
-            side.append(asyncio.ensure_future(self._every(TEND_S, self.guard.look)))
-        main = asyncio.ensure_future(self._minutes())
-        try:
-            await asyncio.wait([main, *side], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (main, *side):
-                task.cancel()
-            results = await asyncio.gather(main, *side, return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
-                raise result
+            side.append(asyncio.ensure_future(every(TEND_S, self.guard.look)))
+        await self._errands.until(asyncio.ensure_future(self._minutes()), side)
+
+    @property
+    def stuck(self) -> set[str]:
+        """What the session before could not close and is held still."""
+        return {one.fill.symbol for one in self._carried}.intersection(self.run.positions)
+
+    async def end_late(self) -> None:
+        """End a session that nobody was there to end: what became of its orders is found out and written down."""
+        self._recall()
+        await self._reconcile()
+        clock, posts = self._trading.clock, self.run.posts
+        until = clock.monotonic() + self._patience_s
+        while clock.monotonic() < until and any(post.in_flight for post in posts):
+            await side_by_side([post.execution.settle for post in posts])
+            await side_by_side([keeper.tend for keeper in self.keepers])
+            await clock.sleep(TEND_S)
+        await side_by_side([keeper.tender.close for keeper in self.keepers])
+        await self.run.end(self._closing.stuck)
+
+    @property
+    def _patience_s(self) -> float:
+        """How long an order may still turn up."""
+        return max(LEAST_WINDOW_S, self._trading.venue.broker.rules.lookup_window_s) + _AFTER_S
 
     def refusal(self, order: Order) -> str:
         """Why an order may not leave now; looked at in the second barrier and again before its first byte."""
@@ -170,6 +193,9 @@ class MarketSession:
         except AccessError as fault:
             return f"control cannot be looked at: {fault.message}"
         keeper.take_over()
+        session = self.run.session
+        if not session.open <= self.steady.now() < session.close:
+            return "the exchange is closed"
         state = keeper.state
         if order.leg is Leg.ENTRY and state >= RiskState.EXIT_ONLY:
             return f"{state.word}: {self.conditions.causes[0].value}"
@@ -193,6 +219,9 @@ class MarketSession:
     def _recall(self) -> None:
         rows = {symbol: row for row, symbol in enumerate(self.run.source.symbols)}
         recalls = [Recall(post.desk, post.execution, rows) for post in self.run.posts]
+        for post, one in product(self.run.posts, self._carried):
+            if one.broker == post.key:
+                post.desk.custody.carry(one, rows.get(one.fill.symbol))
         for event in self._past:  # what several brokers' trades count together, they count in the order of the journal
             for found in recalls:
                 found.take(event)
@@ -277,12 +306,12 @@ class MarketSession:
                 return
         await self._settle()
         await side_by_side([keeper.tender.close for keeper in self.keepers])
-        await run.end()
+        await run.end(self._closing.stuck)
 
     async def _settle(self) -> None:
         """After the last minute: wait for the outcome of what is in flight, as long as an order may still turn up."""
         clock, run = self._trading.clock, self.run
-        until = clock.monotonic() + max(LEAST_WINDOW_S, self._trading.venue.broker.rules.lookup_window_s) + _AFTER_S
+        until = clock.monotonic() + self._patience_s
         while clock.monotonic() < until and any(post.in_flight for post in run.posts):
             await clock.sleep(1.0)
 
@@ -329,11 +358,7 @@ class MarketSession:
     async def _tend(self) -> None:
         await self.keepers[0].tend()
         self._know()
-
-    async def _every(self, seconds: float, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        while True:
-            await act()
-            await self._trading.clock.sleep(seconds)
+        await self._closing.look()
 
 
 def since_the_last(events: Sequence[Event]) -> Sequence[Event]:

@@ -54,9 +54,9 @@ class Plan:
 
 @attrs.frozen(kw_only=True)
 class Outcome:
-    """How a run ended: its summary, its journal, and what is still open when it was `stopped`.
+    """How a run ended: its summary, its journal, whether it was `stopped`, and what is still open.
 
-    `bare`: what is open without a stop order at the venue.
+    `bare`: what is open without a stop order at the venue; `stuck`: what could not be closed by a session's end.
     """
 
     summary: Summary
@@ -64,3 +64,4 @@ class Outcome:
     stopped: bool = False
     open: tuple[str, ...] = ()
     bare: tuple[str, ...] = ()
+    stuck: tuple[str, ...] = ()

@@ -23,6 +23,7 @@ from tbot_core.orders import Naming
 from tbot_core.plugins.bounds import Bounds, Lost, Sitting
 from tbot_core.reasons import BY_CODE, Reason
 from tbot_core.recorder import Recorder
+from tbot_core.runner import overnight
 from tbot_core.runner.confirming import Confirming
 
 if TYPE_CHECKING:
@@ -323,7 +324,16 @@ class SessionRun:
             "buying_power": None if granted is None else str(dollars_of(granted)),
             "state": self.desk.standing.present.word,
             "windows": windows,
+            **self._carried(),
         }
+
+    def _carried(self) -> records.Payload:
+        """What is held when the bell rings: it could not be closed in the session before."""
+        held = [(post.key, one) for post in self.posts for one in post.desk.portfolio.positions.values()]
+        if not held:
+            return {}
+        carried = [(key, records.carried_payload(one.signal, overnight.entry(one))) for key, one in held]
+        return {"carried": [payload | ({"broker": key} if key else {}) for key, payload in carried]}
 
     def _close_window(self, entrant: Entrant, bars: Bars) -> None:
         if entrant.window.outside(self.session.minutes, self._trading.rules.exits.flatten_before_close):
@@ -336,8 +346,11 @@ class SessionRun:
         payload = records.window_payload(entrant.name, counts, near, skipped)
         self.execution.recorder.write(self.execution.recorder.entry(records.WINDOW_CLOSED, payload))
 
-    async def end(self) -> None:
-        """Wait for the closing bell, take in the last words of the broker, and write the session's end down."""
+    async def end(self, stuck: Callable[[], Sequence[Entry]] = tuple) -> None:
+        """Wait for the closing bell, take in the last words of the broker, and write the session's end down.
+
+        `stuck` says of what is still held that it could not be closed.
+        """
         trading, portfolio = self._trading, self.desk.portfolio
         await trading.wait(self.session.close)
         venue = trading.venue.broker
@@ -354,7 +367,7 @@ class SessionRun:
             "open": self.positions,
             "account": trading.venue.account_id,
         }
-        self.execution.recorder.write(self.execution.recorder.entry(records.SESSION_CLOSED, payload))
+        self.execution.recorder.write(*stuck(), self.execution.recorder.entry(records.SESSION_CLOSED, payload))
 
 
 def _too_late(proposal: Proposal) -> Proposal:

@@ -247,11 +247,27 @@ def test_a_latch_stands_to_the_sessions_end(what: str) -> None:
 
 
 def test_what_is_held_after_the_bell_is_stuck() -> None:
-    """Positions that outlive their session are critical until another session opens."""
+    """A position that could not be closed is critical until it is, also in the session that follows."""
     story = Story()
     story.enter()
+    left = Fill(execution_id="c", client_order_id="", symbol="ACME", buy=True, quantity=Decimal(10),
+                price=Decimal(21), fees=Decimal(0), time=BELL)  # fmt: skip
+    carried = records.carried_payload(SIGNAL, left)
+    story.event(records.STUCK, {**carried, "side": "long", "words": "it is halted", "attempts": {}})
     story.event(records.SESSION_CLOSED, {**CLOSED, "open": ["ACME"]})
-    (notice,) = story.standing(5.0).values()
-    assert notice.what == "STUCK: the session is over and these are still held: ACME."
-    story.event(records.SESSION_OPENED, OPENED)
+    story.event(records.SESSION_OPENED, {**OPENED, "carried": [carried]})
+    (notice,) = [one for one in story.standing(5.0).values() if "STUCK" in one.what]
+    assert notice.what == "STUCK: long 10 ACME could not be closed, it is halted; it is closed at the next open."
+    assert (notice.urgency, notice.command) == (Urgency.CRITICAL, "tbot why ACME")
+    story.intend("x", Leg.EXIT)
+    story.fill("x", "21.00", buy=False)
     assert story.standing() == {}
+
+
+def test_what_is_not_closed_two_minutes_before_the_bell_wakes_somebody() -> None:
+    """It is said once, with why."""
+    story = Story()
+    said = {"symbol": "ACME", "side": "long", "quantity": "10", "words": "its exit does not fill"}
+    (notice,) = story.event(records.CLOSING_LATE, said)
+    what = "The session ends in two minutes and long 10 ACME is not closed: its exit does not fill."
+    assert (notice.what, notice.urgency) == (what, Urgency.CRITICAL)

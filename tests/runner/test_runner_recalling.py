@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from tbot_core import records
+from tbot_core import intents, records
 from tbot_core.actions import Place
 from tbot_core.clock import ManualClock
 from tbot_core.contracts import BrokerEvent, VenueRules
@@ -211,7 +211,8 @@ def test_what_was_written_down_and_not_sent_never_left(process: Process) -> None
     """A crash between the barriers: the order is dropped, its reservation freed; the next restart says no more."""
     decision = process.desk.decide([proposal()])[0]
     minute = Minutes(decisions=[decision])
-    process.execution.recorder.write(*process.execution._intents(minute))
+    recorder = process.execution.recorder
+    recorder.write(*intents.entries(recorder, (), (), minute.decisions))
     after = process.again()
     after.recall.settle()
     assert set(after.states.values()) == {OrderState.DROPPED}

@@ -1,0 +1,47 @@
+"""What a minute asks for as events of the journal, written before any of it is done."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tbot_core import records
+from tbot_core.actions import Action, Cancel, Decision, Place, Replace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tbot_core.journal import Entry
+    from tbot_core.model import Order
+    from tbot_core.recorder import Recorder
+    from tbot_core.standing import RiskChange
+
+
+def entries(
+    recorder: Recorder, changes: Sequence[RiskChange], actions: Sequence[Action], decisions: Sequence[Decision]
+) -> list[Entry]:
+    """Changes of the risk state, then what is asked of orders, then decisions with the orders that they allow."""
+    found = [recorder.entry(records.RISK, records.risk_payload(change)) for change in changes]
+    for action in actions:
+        match action:
+            case Place(order=order):
+                found.append(_intent(recorder, order))
+            case Cancel(client_order_id=cid):
+                found.append(recorder.entry(records.CANCEL_REQUESTED, {}, cid))
+            case Replace(client_order_id=cid):
+                found.append(recorder.entry(records.REPLACE_REQUESTED, records.replace_payload(action), cid))
+    for decision in decisions:
+        allowed = decision.order
+        named = None if allowed is None else allowed.client_order_id
+        found.append(recorder.entry(records.DECISION, records.decision_payload(decision), named))
+        if allowed is not None:
+            found += [_intent(recorder, part) for part in parts(allowed)]
+    return found
+
+
+def parts(order: Order) -> tuple[Order, ...]:
+    """An order and the protection that goes with it."""
+    return order, *order.protection
+
+
+def _intent(recorder: Recorder, order: Order) -> Entry:
+    return recorder.entry(records.INTENDED, records.order_payload(order), order.client_order_id)

@@ -1,0 +1,97 @@
+"""The end of a session: what could not be closed is told shortly before the close, and named STUCK after it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from tbot_core import records
+from tbot_core.execution import Minutes
+from tbot_core.model import Leg, OrderState
+from tbot_core.orders import IN_DOUBT
+from tbot_core.runner import overnight
+from tbot_core.runner.guarding import FIRST_ORDER_S
+from tbot_core.runner.session import side_by_side
+from tbot_core.states import Cause
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tbot_core.clock import Clock
+    from tbot_core.journal import Entry, Event
+    from tbot_core.portfolio import Position
+    from tbot_core.runner.keeping import Keeper
+    from tbot_core.runner.session import Post, SessionRun
+
+PAGED: Final = timedelta(minutes=2)
+"""What is still held so long before the close wakes somebody."""
+
+_SILENCES: Final = frozenset({Cause.UNREACHABLE, Cause.UNKNOWN, Cause.UNRECONCILED})
+
+
+class Closing:
+    """Watches one session's end, at each of its brokers; `past` are its events before a restart."""
+
+    def __init__(self, run: SessionRun, keepers: Sequence[Keeper], clock: Clock, past: Sequence[Event]) -> None:
+        self._session = run.session
+        self._keepers = keepers
+        self._clock = clock
+        self._reopened = False
+        late = (event.payload for event in past if event.kind == records.CLOSING_LATE)
+        self._told = {(payload.get("broker", ""), payload["symbol"]) for payload in late}
+
+    async def look(self) -> None:
+        """Called about twice a second.
+
+        As soon as orders are sent what the session before could not close is closed; in the last two minutes each
+        position that is still held is told, once.
+        """
+        session, now = self._session, self._clock.now()
+        opens = session.open + timedelta(seconds=FIRST_ORDER_S)
+        if not self._reopened and opens <= now < session.close:
+            self._reopened = True
+            await side_by_side([partial(self._reopen, keeper.post) for keeper in self._keepers])
+        if session.close - PAGED <= now < session.close:
+            for keeper, position in self._held():
+                mark = keeper.post.key, position.signal.symbol
+                if mark not in self._told:
+                    self._told.add(mark)
+                    keeper.post.execution.recorder.note(records.CLOSING_LATE, _payload(keeper, position))
+
+    def stuck(self) -> list[Entry]:
+        """The session is over: what is still held, and why it could not be closed."""
+        return [
+            keeper.post.execution.recorder.entry(records.STUCK, _payload(keeper, position))
+            for keeper, position in self._held()
+        ]
+
+    def _held(self) -> list[tuple[Keeper, Position]]:
+        held = [(keeper, keeper.post.desk.portfolio.positions) for keeper in self._keepers]
+        return [(keeper, positions[symbol]) for keeper, positions in held for symbol in sorted(positions)]
+
+    @staticmethod
+    async def _reopen(post: Post) -> None:
+        await post.execution.carry_out(Minutes(actions=post.desk.custody.reopened()))
+
+
+def _payload(keeper: Keeper, position: Position) -> records.Payload:
+    carried = records.carried_payload(position.signal, overnight.entry(position))
+    made = keeper.post.desk.custody.attempts(position.signal)
+    attempts = {leg.value: count for leg, count in made.items()}
+    return carried | {"side": position.side.word, "words": _why(keeper, position), "attempts": attempts}
+
+
+def _why(keeper: Keeper, position: Position) -> str:
+    symbol, orders = position.signal.symbol, keeper.post.execution.orders.values()
+    if symbol in keeper.post.desk.custody.halted:
+        return "it is halted"
+    exits = [one for one in orders if one.order.leg is Leg.EXIT and one.order.signal == position.signal]
+    if exits and exits[-1].state in {*IN_DOUBT, OrderState.SENDING}:
+        return "nobody knows what became of its exit"
+    if silence := next((cause for cause in keeper.conditions.causes if cause in _SILENCES), None):
+        return silence.value
+    if not exits:
+        return "no exit of it has left"
+    refused = exits[-1].state is OrderState.REJECTED
+    return "the broker rejects its exits" if refused else "its exit does not fill"

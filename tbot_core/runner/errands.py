@@ -1,0 +1,55 @@
+"""What a session does side by side, and how it ends: nothing that is being sent is cut off.
+
+An order whose request is cut off is in doubt, though its answer was on its way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from tbot_core.clock import Clock
+
+
+class Errands:
+    """The tasks of one session; when they are over, what is at work has `timeout_s` to finish."""
+
+    def __init__(self, clock: Clock, timeout_s: float) -> None:
+        self._clock = clock
+        self._timeout_s = timeout_s
+        self._over = False
+        self._at_work: set[asyncio.Task[Any]] = set()
+
+    async def every(self, seconds: float, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Act again and again, so long apart, until all is over."""
+        me = asyncio.current_task()
+        while me is not None and not self._over:
+            self._at_work.add(me)
+            try:
+                await act()
+            finally:
+                self._at_work.discard(me)
+            if not self._over:
+                await self._clock.sleep(seconds)
+
+    async def until(self, main: asyncio.Task[None], side: Sequence[asyncio.Task[None]]) -> None:
+        """Wait for the first that ends, end the others, and raise what went wrong in any of them.
+
+        After a failure nothing is waited for.
+        """
+        tasks = [main, *side]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            self._over = True
+            if self._at_work and all(task.exception() is None for task in done):
+                await asyncio.wait([*self._at_work], timeout=self._timeout_s, return_when=asyncio.FIRST_EXCEPTION)
+        finally:
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
+                raise result
