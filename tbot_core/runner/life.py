@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
+    from tbot_core.bars import Day
     from tbot_core.journal import Event
     from tbot_core.recorder import Recorder
     from tbot_core.runner.market import Floor
@@ -144,7 +145,7 @@ class Life:
         trading = self._days.trading(account)
         left = overnight.unfinished(since_the_last(past), session)
         if left is not None:
-            await self._end_late(left, trading, source, past)
+            await self._end_late(left, trading, source.day, past)
             past = list(self._journal.events())
         opened = next((one for one in since_the_last(past) if one.kind == records.SESSION_OPENED), None)
         equity = account.equity if opened is None else Decimal(opened.payload["equity"])
@@ -161,14 +162,12 @@ class Life:
             market.requests.carried_out()
             raise Stopped
 
-    async def _end_late(
-        self, opened: Mapping[str, Any], trading: Trading, source: FeedSession, past: Sequence[Event]
-    ) -> None:
+    async def _end_late(self, opened: Mapping[str, Any], trading: Trading, day: Day, past: Sequence[Event]) -> None:
         """End the session that a crash or a stop left open, before another begins."""
         begins, ends = (dt.datetime.fromisoformat(opened[name]) for name in ("open", "close"))
         session = Session(date=dt.date.fromisoformat(opened["date"]), open=begins, close=ends)
         symbols = overnight.symbols(since_the_last(past))
-        bygone = overnight.Bygone(session=session, symbols=symbols, day=source.day)
+        bygone = overnight.Bygone(session=session, symbols=symbols, day=day)
         await MarketSession(trading, self.floor, bygone, (), atoms_of(Decimal(opened["equity"])), past).end_late()
 
     async def _log_in(self, session: Session) -> Account:
