@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core import audit
+from tbot_core.ballast import NO_ROOM_BYTES
 from tbot_core.declaration import Declared
 from tbot_core.errors import TbotError, VaultError
 from tbot_core.journal import read_journal
@@ -46,7 +47,6 @@ IGNORED: Final = (
 
 IGNORE_FILES: Final = (".gitignore", ".scpignore")
 LOW_BYTES: Final = 500_000_000
-NO_ROOM_BYTES: Final = 50_000_000
 BACKUP_DAYS: Final = 30
 _SQLITE: Final = (3, 37, 0)
 _GIT_S: Final = 2.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tbot_core import records
 from tbot_core.seams import log
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from tbot_core.model import RiskState
     from tbot_core.projection import Said
     from tbot_core.recorder import Recorder
+
+OVER: Final = "over"
+"""The words with which a cause goes that has lingered to its end."""
 
 _log = log.logger(__name__)
 
@@ -58,8 +61,14 @@ class Conditions:
     def expire(self) -> None:
         """Let go of causes that have lingered to their end."""
         for cause in self._states.expire(self._clock.now()):
-            self._tell(cause, there=False, words="over")
+            self._tell(cause, there=False, words=OVER)
         self._impose(self._states.state)
+
+    def let_go(self, cause: Cause) -> None:
+        """A cause has lingered to its end, as a journal says that is repeated."""
+        if self._states.lingering.pop(cause, None) is not None:
+            self._tell(cause, there=False, words=OVER)
+            self._impose(self._states.state)
 
     def _tell(self, cause: Cause, *, there: bool, words: str) -> None:
         payload = records.state_payload(cause, self._states.state, there=there, words=words)
@@ -81,7 +90,7 @@ def note(states: States, event: Said, broker: str = "") -> None:
         cause = Cause[event.payload["cause"]]
         if event.payload["there"]:
             states.begin(cause, event.applied)
-        elif event.payload["words"] == "over":
+        elif event.payload["words"] == OVER:
             states.lingering.pop(cause, None)
         else:
             states.withdraw(cause, event.applied)

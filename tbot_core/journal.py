@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core import anchor
+from tbot_core import anchor, damage
 from tbot_core.errors import JournalError
 from tbot_core.seams import disk
 from tbot_core.seams.redaction import redact, redact_all
@@ -50,11 +50,6 @@ CREATE TABLE events (
 CREATE INDEX events_by_kind ON events (kind);
 CREATE UNIQUE INDEX intents ON events (cid) WHERE kind = 'intended';
 """
-_UNREACHABLE: Final = frozenset(
-    getattr(sqlite3, f"SQLITE_{name}") for name in ("CANTOPEN", "PERM", "READONLY", "BUSY", "LOCKED", "IOERR")
-)
-"""What SQLite says of a file that may be whole and cannot be had: rights, the disk, or somebody else."""
-
 _COLUMNS: Final = "seq, kind, cid, broker, account, broker_event_id, payload, received, applied, previous_hash, hash"
 
 
@@ -92,10 +87,13 @@ class Journal:
 
     While events of a killed run are `expected`, an append compares with them instead of writing: a run that is repeated
     from its last closed session must say again what it said before, and then goes on.
+
+    `relieve` may be set: it is called when the disk is full, and says whether it has made room.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection, *, anchored: bool = False) -> None:
         self.path = path
+        self.relieve: Callable[[], bool] = lambda: False
         self._anchored = anchored
         self._connection = connection
         self._expected: deque[Event] = deque()
@@ -126,11 +124,7 @@ class Journal:
             previous = row[-1]
             rows.append(row)
         try:
-            with _transaction(self._connection):
-                self._connection.executemany(
-                    f"INSERT INTO events ({_COLUMNS}) VALUES ({', '.join('?' * 11)})",  # noqa: S608  # constants
-                    rows,
-                )
+            self._insert(rows)
         except sqlite3.Error as error:
             raise JournalError(
                 f"The journal {self.path} could not be written: {error}.",
@@ -201,11 +195,24 @@ class Journal:
         with self._reading():
             (said,) = self._connection.execute("PRAGMA integrity_check(1)").fetchone()
         if said != "ok":
-            raise _damaged(self.path, " ".join(said.split()))
+            raise damage.damaged(self.path, " ".join(said.split()))
 
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+
+    def _insert(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        """A disk without room has taken nothing of it, so it may be tried again; nothing else is."""
+        query = f"INSERT INTO events ({_COLUMNS}) VALUES ({', '.join('?' * 11)})"  # noqa: S608  # constants
+        while True:
+            try:
+                with _transaction(self._connection):
+                    self._connection.executemany(query, rows)
+            except sqlite3.Error as error:
+                if not (damage.is_full(error) and self.relieve()):
+                    raise
+            else:
+                return
 
     def _head(self) -> tuple[int, str]:
         row = self._connection.execute("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1").fetchone()
@@ -216,7 +223,7 @@ class Journal:
         try:
             yield
         except (sqlite3.DatabaseError, ValueError) as error:
-            raise _unusable(self.path, error) from error
+            raise damage.unusable(self.path, error) from error
 
     def _repeat(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         for position, entry in enumerate(entries):
@@ -268,7 +275,7 @@ def read_journal(path: Path) -> Journal:
         with _opening(path, address) as connection:
             return _checked(path, connection, before)
     except JournalError as fault:
-        if not _closed_out_of_reach(path, fault.__cause__):
+        if not damage.closed_out_of_reach(path, fault.__cause__):
             raise
     # Nobody can write here, so what was closed in order is read as it lies, without the files beside it.
     with _opening(path, f"{address}&immutable=1") as connection:
@@ -281,12 +288,12 @@ def _opening(path: Path, address: str, connect: Connect = connected) -> Iterator
     try:
         connection = connect(address)
     except sqlite3.DatabaseError as error:
-        raise _unusable(path, error) from error
+        raise damage.unusable(path, error) from error
     try:
         yield connection
     except sqlite3.DatabaseError as error:
         connection.close()
-        raise _unusable(path, error) from error
+        raise damage.unusable(path, error) from error
     except JournalError:
         connection.close()
         raise
@@ -313,30 +320,6 @@ def _checked(path: Path, connection: sqlite3.Connection, before: int, *, anchore
 def _tables(connection: sqlite3.Connection) -> int:
     count: int = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
     return count
-
-
-def _damaged(path: Path, words: str) -> JournalError:
-    return JournalError(f"The journal {path} is damaged: {words}.", "Restore it from a backup.")
-
-
-def _unusable(path: Path, error: Exception) -> JournalError:
-    if _code(error) not in _UNREACHABLE:
-        return _damaged(path, str(error))
-    return JournalError(
-        f"The journal {path} cannot be used: {error}.",
-        "Nothing says that it is damaged: check the disk, and who may use the file and its folder.",
-    )
-
-
-def _closed_out_of_reach(path: Path, error: BaseException | None) -> bool:
-    """Whether a file that cannot be opened holds all that was written: no log lies beside it."""
-    log = path.with_name(f"{path.name}-wal")
-    return _code(error) == sqlite3.SQLITE_CANTOPEN and not disk.exists(log)
-
-
-def _code(error: BaseException | None) -> int:
-    """SQLite's primary result code; 0 for what is no word of SQLite's own."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 @contextmanager

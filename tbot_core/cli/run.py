@@ -128,6 +128,7 @@ def trade(wish: Wish, *, as_json: bool, found: Sources | None = None) -> Outcome
     from tbot_core.cli import screen
     from tbot_core.clock import SystemClock
     from tbot_core.runner.plan import Plan
+    from tbot_core.runner.room import Room
     from tbot_core.runner.run import run
 
     clock = SystemClock()
@@ -140,6 +141,7 @@ def trade(wish: Wish, *, as_json: bool, found: Sources | None = None) -> Outcome
         wall=clock,
         pace=_pace(wish, watched=shown.watched),
         once=wish.once,
+        room=Room.of(assembly.settings.instance.data) if wish.mode in MARKET else Room(),
     )
     with shown, beside(assembly, clock, again(wish)) as attended:
         outcome = asyncio.run(screen.stoppable(attended(run(plan, shown.watcher)), plan.stop, plan.kill))

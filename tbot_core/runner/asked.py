@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from tbot_core import records
 from tbot_core.actions import Cancel
-from tbot_core.conditions import Conditions, recall
+from tbot_core.conditions import OVER, Conditions, recall
 from tbot_core.execution import Minutes
 from tbot_core.model import RiskState
 from tbot_core.runner.confirming import VERBS
@@ -19,33 +19,30 @@ from tbot_core.runner.requests import CARRIED_OUT, Requests, request_of
 from tbot_core.states import Cause
 
 if TYPE_CHECKING:
-    from asyncio import Event as Flag
     from collections.abc import Sequence
-    from pathlib import Path
 
     from tbot_core.clock import Clock
     from tbot_core.journal import Event, Journal
+    from tbot_core.runner.plan import Plan
     from tbot_core.runner.session import SessionRun
 
 _KINDS: Final = frozenset({records.REQUEST, records.STATE})
 
 
 class Asked:
-    """Obeys requests and signals for one session; `kill` is set by a signal.
+    """Obeys requests and signals for one session, and heeds the disk; the run's plan says where they come from.
 
     `after`: the last event before the session; those behind it are asked again in the minutes in which they came.
     Minutes that nobody watched pass by their rules alone.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917  who asks, what is asked of, and where both are written down
-        self, session: SessionRun, journal: Journal, clock: Clock, folder: Path, kill: Flag, after: int
-    ) -> None:
+    def __init__(self, session: SessionRun, journal: Journal, clock: Clock, plan: Plan, after: int) -> None:
         events = list(journal.events())
         self._session = session
         self._journal = journal
         self._clock = clock
-        self._folder = folder
-        self._kill = kill
+        self._folder = plan.assembly.settings.instance.control
+        self._plan = plan
         self._again: defaultdict[int, list[Event]] = defaultdict(list)
         for event in events:
             if event.seq > after and event.kind in _KINDS:
@@ -70,10 +67,12 @@ class Asked:
         """Obey what is asked now; raises Stopped when a stop has been carried out."""
         if self._journal.repeating or self._minute in self._session.late:
             return
-        if self._kill.is_set():
-            self._kill.clear()
+        if self._plan.kill.is_set():
+            self._plan.kill.clear()
             self.conditions.begin(Cause.KILL_SIGNAL)
         self._requests.look(self._folder)
+        self._plan.room.tell(self._plan.wall.monotonic(), self.conditions)
+        self.conditions.reconciled(clean=True)  # what a simulated venue holds is known at every moment
         await self._act()
         if self._requests.stopping and (self._session.desk.custody.idle or self._requests.keep):
             self._requests.carried_out()
@@ -103,6 +102,8 @@ class Asked:
         cause, words = Cause[event.payload["cause"]], event.payload["words"]
         if words == CARRIED_OUT:
             self._requests.carried_out()
+        elif words == OVER:
+            self.conditions.let_go(cause)
         elif not event.payload["there"]:
             self.conditions.withdraw(cause, words)
         else:

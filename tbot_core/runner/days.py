@@ -30,6 +30,7 @@ _log = log.logger(__name__)
 async def go(plan: Plan, watcher: Watcher, broker: Broker) -> Outcome:
     """Trade day after day until the run is stopped, or to the session's end with `once`."""
     course = at_market(plan.assembly, plan.request, broker)
+    course.journal.relieve = plan.room.relieve
     try:
         return await _Run(plan, watcher, course).go()
     finally:
@@ -66,6 +67,7 @@ class _Run:
             grace_s=settings.trading.bar_grace,
             received=settings.instance.data / received.FOLDER,
             feed=course.feed.label.name,
+            room=plan.room,
             signals=Signals(stop=plan.stop, kill=plan.kill, flattens=settings.exits.stop_policy == "flatten"),
         )
         days = Days(

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from tbot_core.errors import TbotError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
@@ -38,13 +40,13 @@ class Errands:
     async def until(self, main: asyncio.Task[None], side: Sequence[asyncio.Task[None]]) -> None:
         """Wait for the first that ends, end the others, and raise what went wrong in any of them.
 
-        After a failure nothing is waited for.
+        After a failure nothing is waited for; it is one as well when another than `main` ends without a word.
         """
         tasks = [main, *side]
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            self._over = True
-            if self._at_work and all(task.exception() is None for task in done):
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            self._over = ended = main.done()
+            if self._at_work and ended and not main.cancelled() and main.exception() is None:
                 await asyncio.wait([*self._at_work], timeout=self._timeout_s, return_when=asyncio.FIRST_EXCEPTION)
         finally:
             for task in tasks:
@@ -53,3 +55,5 @@ class Errands:
         for result in results:
             if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
                 raise result
+        if not ended:
+            raise TbotError("A part of the session ended without a word.", "Start again: `tbot run` goes on with it.")

@@ -218,6 +218,7 @@ class Life:
         while True:
             requests.look(self.floor.folder)
             self.floor.signals.tell(conditions)
+            self.floor.room.tell(self._clock.monotonic(), conditions)
             if requests.stopping:
                 requests.carried_out()
                 raise Stopped

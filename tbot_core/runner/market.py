@@ -30,6 +30,7 @@ from tbot_core.runner.keeping import Keeper
 from tbot_core.runner.listening import Hearing
 from tbot_core.runner.recalling import Recall, failures
 from tbot_core.runner.requests import Obey, Requests
+from tbot_core.runner.room import Room
 from tbot_core.runner.safety import Live, Safety
 from tbot_core.runner.session import SessionRun, Trading, side_by_side
 from tbot_core.runner.turning import Turning
@@ -92,6 +93,7 @@ class Floor:
     watch_s: float = control.POLL_S
     live: Live | None = None
     signals: Signals = attrs.field(factory=Signals)
+    room: Room = attrs.field(factory=Room)
     grace_s: float = 2.0
     received: Path | None = None
     feed: str = ""
@@ -193,6 +195,7 @@ class MarketSession:
         except AccessError as fault:
             return f"control cannot be looked at: {fault.message}"
         keeper.take_over()
+        self._floor.room.tell(self._trading.clock.monotonic(), *(keeper.conditions for keeper in self.keepers))
         session = self.run.session
         if not session.open <= self.steady.now() < session.close:
             return "the exchange is closed"
@@ -333,6 +336,7 @@ class MarketSession:
         for keeper in self.keepers:
             keeper.take_over()
         self._heed_stall()
+        self._floor.room.tell(self._trading.clock.monotonic(), *(keeper.conditions for keeper in self.keepers))
         self._clock_guard.look()
         self.requests.look(self._floor.folder)
         if self._floor.signals.tell(self.conditions):

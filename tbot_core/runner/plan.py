@@ -15,6 +15,7 @@ from tbot_core.clock import Clock
 from tbot_core.contracts import Feed, FeedRequest
 from tbot_core.journal import Entry
 from tbot_core.projection import Book
+from tbot_core.runner.room import Room
 from tbot_core.runner.session import SessionRun
 from tbot_core.summary import Summary
 
@@ -39,7 +40,8 @@ class Plan:
 
     `pace`: exchange seconds a wall-clock second; None: as fast as it goes. `wall` waits for it; paper trading goes by
     `wall` itself, and looks for requests every `watch_s` seconds. `once` ends it with the session. Set `stop` to end
-    the run after the minute at hand, `kill` to let nothing be entered on paper until that is taken back.
+    the run after the minute at hand, `kill` to let nothing be entered on paper until that is taken back. `room` is that
+    on the instance's disk.
     """
 
     assembly: Assembly
@@ -50,6 +52,7 @@ class Plan:
     watch_s: float = control.POLL_S
     stop: asyncio.Event = attrs.field(factory=asyncio.Event)
     kill: asyncio.Event = attrs.field(factory=asyncio.Event)
+    room: Room = attrs.field(factory=Room)
 
 
 @attrs.frozen(kw_only=True)

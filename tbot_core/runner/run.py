@@ -56,6 +56,7 @@ async def run(plan: Plan, watcher: Watcher) -> Outcome:
         course = paper(plan.assembly, plan.request, broker, plan.wall.now())
     else:
         course = simulation(plan.assembly, plan.request)
+    course.journal.relieve = plan.room.relieve
     try:
         return await _Run(plan, watcher, course).go()
     finally:
@@ -114,8 +115,7 @@ class _Run:
                 failed = failures(self._journal.events(after, kind=records.PLUGIN_FAILED))
                 noted = lost.noted(self._plan.assembly.settings.instance.data, self._plan.wall.now())
                 trading.bounds.repeat([*(one.lost for one in noted), *failed])
-                folder = self._plan.assembly.settings.instance.control
-                self._asked = Asked(self._session, self._journal, self._clock, folder, self._plan.kill, after)
+                self._asked = Asked(self._session, self._journal, self._clock, self._plan, after)
             await self._session.trade()
             equity = dollars_of(self._session.desk.portfolio.equity_atoms)
             if self._plan.once and source.session.close > self._since:

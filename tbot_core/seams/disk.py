@@ -134,6 +134,19 @@ def overwrite(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         file.write(data)
 
 
+def claim(path: Path, size: int, *, mode: int = 0o600) -> None:
+    """Make a file of `size` bytes whose room nobody else can take; where it cannot all be had there is none."""
+    with faults("hold room with", path):
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        try:
+            os.posix_fallocate(handle, 0, size)
+        except OSError:
+            path.unlink()
+            raise
+        finally:
+            os.close(handle)
+
+
 def make_folder(path: Path, *, mode: int = 0o700) -> None:
     """Make the folder and those above it; one that stands already is left as it is."""
     with faults("make the folder", path):

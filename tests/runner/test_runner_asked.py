@@ -13,6 +13,7 @@ import pytest
 
 from tbot_core import cli, control, records
 from tbot_core.assembly import assemble
+from tbot_core.ballast import NO_ROOM_BYTES, Ballast
 from tbot_core.cli.run import furnish
 from tbot_core.clock import ManualClock
 from tbot_core.conditions import recall
@@ -21,6 +22,7 @@ from tbot_core.control import Verb
 from tbot_core.journal import Event, Journal, read_journal
 from tbot_core.model import Leg
 from tbot_core.runner.plan import Outcome, Plan, Watcher
+from tbot_core.runner.room import Room
 from tbot_core.runner.run import run
 from tbot_core.states import Cause
 
@@ -47,9 +49,14 @@ class Paper:
         self.folder = home / "control"
         self.journal = home / "data" / "tbot.sqlite"
         self.clock = ManualClock(now)
-        request = FeedRequest(kind="live")
+        self.free = 10 * NO_ROOM_BYTES
         self.plan = Plan(
-            assembly=assemble(home, "paper", self.clock), request=request, wall=self.clock, once=True, watch_s=5.0
+            assembly=assemble(home, "paper", self.clock),
+            request=FeedRequest(kind="live"),
+            wall=self.clock,
+            once=True,
+            watch_s=5.0,
+            room=Room(lambda: self.free, Ballast(path=home / "ballast", size=4096)),
         )
 
     def trade(
@@ -68,6 +75,10 @@ class Paper:
     def ask(self, verb: Verb) -> Callable[[], object]:
         """Somebody drops a request."""
         return lambda: control.ask(self.folder, verb, actor="ann", now=self.clock.now())
+
+    def leave(self, free: int) -> Callable[[], object]:
+        """The disk is filled, or emptied, until so many bytes are free."""
+        return lambda: setattr(self, "free", free)
 
     def touch(self, name: str) -> Callable[[], object]:
         """Somebody sets a file that anybody may write and that says nothing."""
@@ -237,6 +248,23 @@ def test_a_folder_that_cannot_be_used_leaves_exits_only(home: Path) -> None:
     assert causes == [("CONTROL_LOST", True), ("CONTROL_LOST", False)]
 
 
+def test_f77_a_disk_that_is_low_leaves_exits_only_until_a_minute_after_it_is_not(home: Path) -> None:
+    """F77: while it is low and for a minute after, nothing is entered; then trading goes on."""
+    paper = Paper(home)
+    paper.trade({HELD: paper.leave(NO_ROOM_BYTES - 1), 40: paper.leave(10 * NO_ROOM_BYTES)})
+    told = [event for event in paper.events if event.kind == records.STATE]
+    assert [(event.payload["there"], event.payload["words"]) for event in told] == [
+        (True, "50 MB are free, 50 MB are needed"), (False, ""), (False, "over"),
+    ]  # fmt: skip
+    assert (told[2].applied - told[1].applied).total_seconds() == 60
+    sent = [event.applied for event in paper.events if event.kind == records.DECISION and event.cid]
+    assert not [one for one in sent if told[0].applied <= one < told[2].applied]
+    assert max(sent) > told[2].applied
+
+
+FULL, EMPTIED = 12, 14
+"""Minutes after which the disk is low, and is not any more."""
+
 PLOT = {
     26: Verb.KILL,
     28: Verb.KILL_CLEAR,
@@ -260,7 +288,8 @@ def plot(paper: Paper) -> dict[int, Callable[[], object]]:
             made.add(minute)
             paper.ask(PLOT[minute])()
 
-    return {minute: partial(once, minute) for minute in PLOT}
+    disk = {FULL: paper.leave(0), EMPTIED: paper.leave(10 * NO_ROOM_BYTES)}
+    return disk | {minute: partial(once, minute) for minute in PLOT}
 
 
 def named(home: Path) -> Paper:
@@ -292,7 +321,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, ...
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", range(1, 24, 3))
+@pytest.mark.parametrize("number", range(1, 27, 3))
 def test_killed_at_a_request_a_session_goes_on_as_if_it_had_lived(
     tmp_path: Path, undisturbed: list[tuple[Any, ...]], number: int
 ) -> None:

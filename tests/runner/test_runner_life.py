@@ -3,122 +3,32 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
 from decimal import Decimal
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
-import attrs
 import pytest
 
 from tbot_core import control, records
-from tbot_core.calendar import ExchangeCalendar
 from tbot_core.clock import exchange_moment
-from tbot_core.errors import Unavailable
-from tbot_core.execution import Venue
-from tbot_core.journal import Entry, Journal, open_journal
+from tbot_core.journal import Entry
 from tbot_core.model import RiskState
-from tbot_core.orders import Naming
-from tbot_core.runner.life import Days, Life
-from tbot_core.runner.market import Floor
-from tbot_core.runner.session import SessionRun, Trading
 from tbot_core.seams import disk
-from tbot_core.testing.simulation.bot import habits
-from tbot_core.testing.simulation.world import LEAD_S, World
+from tbot_core.testing.simulation.household import Household, Spoken, household
+from tbot_core.testing.simulation.world import LEAD_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from tbot_core.calendar import Session
-    from tbot_core.contracts import Broker, FeedSession
-    from tbot_core.journal import Event
-    from tbot_core.model import Account
-
-
-class Spoken:
-    """A client of a simulated venue that also keeps hours, and may be deaf for its first calls."""
-
-    def __init__(self, world: World, deaf: int = 0, hours: dict[dt.date, Session | None] | None = None) -> None:
-        self._client = world.client(world.names[0])
-        self._deaf = deaf
-        self._hours = hours or {}
-        self.session = world.session
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
-
-    async def connect(self) -> Account:
-        """Log in, unless the line is still dead."""
-        if self._deaf:
-            self._deaf -= 1
-            raise Unavailable("the line is dead")
-        return await self._client.connect()
-
-    async def hours(self, day: dt.date) -> Session | None:
-        """The world's own session, unless a test knows better."""
-        return self._hours.get(day, self.session)
-
-
-@attrs.define(eq=False)
-class Scene:
-    """A world without faults, and a life in it."""
-
-    world: World
-    home: Path
-    journal: Journal
-    broker: Spoken
-    calendar: ExchangeCalendar
-    waited: list[dt.datetime] = attrs.field(factory=list)
-    watch: Callable[[SessionRun, int], None] = lambda _run, _minute: None
-
-    @property
-    def folder(self) -> Path:
-        """Where requests lie."""
-        return self.home / "control"
-
-    def life(self, *, once: bool = True) -> Life:
-        """A process that begins to live."""
-        bot, broker = habits(self.world), cast("Broker", self.broker)
-        trading = Trading(
-            rules=bot.rules(broker.rules),
-            venue=Venue(broker=broker, name="w", account_id="a"),
-            journal=self.journal,
-            clock=self.world.clock,
-            naming=Naming(install_id="life", identity="", account_id="a", length=broker.rules.cid_length),
-            wait=self.world.clock.sleep_until,
-            tell=lambda _entries: None,
-            watch=self.watch,
-        )
-        floor = Floor(folder=self.folder, poll_s=1.0, ttl_s=20.0, watch_s=1.0)
-        days = Days(
-            calendar=self.calendar,
-            bars=self.bars,
-            entrants=lambda _session: bot.entrants,
-            trading=lambda _account: trading,
-            idle=self.waited.append,
-        )
-        return Life(trading.recorder, broker, floor, days, once=once)
-
-    async def bars(self, session: Session) -> FeedSession:
-        """The world's bars; it has one session."""
-        assert session == self.world.session
-        return self.world.feed()
-
-    def events(self, kind: str) -> list[Event]:
-        """What the journal holds of a kind."""
-        return list(self.journal.events(kind=kind))
+    from pathlib import Path
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Scene]:
+def scene(tmp_path: Path) -> Iterator[Household]:
     """The bell rings a minute after the start."""
-    world = World(5, (), rates={})
-    journal = open_journal(tmp_path / "tbot.sqlite")
-    yield Scene(world, tmp_path, journal, Spoken(world), world.calendar)
-    journal.close()
+    with household(tmp_path) as made:
+        yield made
 
 
-def test_a_day_is_ready_before_its_bell_and_closed_at_its_end(scene: Scene) -> None:
+def test_a_day_is_ready_before_its_bell_and_closed_at_its_end(scene: Household) -> None:
     """Ready is said once, before the session opens; with --once the session's end ends it."""
     life = scene.life()
     assert scene.world.run(life.go) is False
@@ -134,7 +44,7 @@ def test_a_day_is_ready_before_its_bell_and_closed_at_its_end(scene: Scene) -> N
     ("equity", "account", "jumps"), [("100", "a", True), ("100", "paper", False), (None, "a", False)]
 )
 def test_an_opening_equity_that_nothing_explains_enters_nothing(
-    scene: Scene, equity: str | None, account: str, *, jumps: bool
+    scene: Household, equity: str | None, account: str, *, jumps: bool
 ) -> None:
     """Held against the last close of the same account, where no cash moved since; every entry is denied then."""
     last = equity or str(scene.world.way(scene.world.names[0]).exchange.account().equity)
@@ -151,7 +61,7 @@ def test_an_opening_equity_that_nothing_explains_enters_nothing(
 
 
 def test_a_fill_that_nobody_accounts_for_leaves_exits_only_until_the_account_was_clean_for_a_minute(
-    scene: Scene,
+    scene: Household,
 ) -> None:
     """The cause is withdrawn at once, and is over 60 s after it, since every reading agrees with the books."""
     scene.watch = lambda run, minute: run.desk.standing.find_surplus("AAA", Decimal(5)) if minute == 3 else None
@@ -164,7 +74,7 @@ def test_a_fill_that_nobody_accounts_for_leaves_exits_only_until_the_account_was
     assert 60 <= (told[2].applied - told[0].applied).total_seconds() < 100
 
 
-def test_who_cannot_log_in_is_not_ready_and_tries_on(scene: Scene) -> None:
+def test_who_cannot_log_in_is_not_ready_and_tries_on(scene: Household) -> None:
     """It is said once in ten minutes why; the session begins as soon as the line is there."""
     scene.broker = Spoken(scene.world, deaf=4)
     assert scene.world.run(scene.life().go) is False
@@ -174,7 +84,7 @@ def test_who_cannot_log_in_is_not_ready_and_tries_on(scene: Scene) -> None:
     assert len(scene.events(records.SESSION_CLOSED)) == 1
 
 
-def test_a_stop_before_the_bell_ends_the_wait(scene: Scene) -> None:
+def test_a_stop_before_the_bell_ends_the_wait(scene: Household) -> None:
     """Nothing is opened; the command's own request is taken back, so that the next start trades."""
     control.ask(scene.folder, control.Verb.STOP, actor="somebody", now=scene.world.clock.now())
     assert scene.world.run(scene.life().go) is True
@@ -183,7 +93,7 @@ def test_a_stop_before_the_bell_ends_the_wait(scene: Scene) -> None:
     assert [event.payload["there"] for event in scene.events(records.STATE)][-1] is False
 
 
-def test_a_stop_between_login_and_bell_does_not_wait_for_the_bell(scene: Scene) -> None:
+def test_a_stop_between_login_and_bell_does_not_wait_for_the_bell(scene: Household) -> None:
     """The session that was being prepared ends at once, since nothing is held."""
     world = scene.world
     world.loop.call_at(
@@ -195,7 +105,7 @@ def test_a_stop_between_login_and_bell_does_not_wait_for_the_bell(scene: Scene) 
     assert scene.events(records.SESSION_OPENED) == []
 
 
-def test_a_kill_file_makes_a_day_not_ready(scene: Scene) -> None:
+def test_a_kill_file_makes_a_day_not_ready(scene: Household) -> None:
     """The file is named as the reason, and nothing is entered."""
     control.prepare(scene.folder)
     disk.write_atomic(scene.folder / control.KILL, b"")
@@ -208,7 +118,7 @@ def test_a_kill_file_makes_a_day_not_ready(scene: Scene) -> None:
     assert scene.events(records.SENDING) == []
 
 
-def test_the_shorter_calendar_wins(scene: Scene) -> None:
+def test_the_shorter_calendar_wins(scene: Household) -> None:
     """A broker that closes the day keeps it from being traded, and that is written down; the next one is waited for."""
     world = scene.world
     scene.broker = Spoken(world, hours={world.session.date: None})
@@ -224,7 +134,7 @@ def test_the_shorter_calendar_wins(scene: Scene) -> None:
     assert scene.events(records.SESSION_OPENED) == []
 
 
-def test_days_without_a_session_are_slept_through(scene: Scene) -> None:
+def test_days_without_a_session_are_slept_through(scene: Household) -> None:
     """After the day's close the next session of the calendar is waited for until its pre-open, holidays left out."""
     world = scene.world
     world.run(scene.life().go)
@@ -234,7 +144,7 @@ def test_days_without_a_session_are_slept_through(scene: Scene) -> None:
     assert exchange_moment(following.date, dt.time(8)) > world.clock.now()
 
 
-def test_a_restart_after_the_close_does_not_open_the_day_again(scene: Scene) -> None:
+def test_a_restart_after_the_close_does_not_open_the_day_again(scene: Household) -> None:
     """What the journal says is closed stays closed, whatever the clock says."""
     world = scene.world
     world.run(scene.life().go)
@@ -242,7 +152,7 @@ def test_a_restart_after_the_close_does_not_open_the_day_again(scene: Scene) -> 
     assert scene.life().due().date > world.session.date
 
 
-def test_a_signal_stops_a_session_that_holds_nothing_before_its_bell(scene: Scene) -> None:
+def test_a_signal_stops_a_session_that_holds_nothing_before_its_bell(scene: Household) -> None:
     """SIGTERM is obeyed while the bell is waited for, and the next start knows nothing of it."""
     world, life = scene.world, scene.life()
     world.loop.call_at(LEAD_S / 2, life.floor.signals.stop.set)
@@ -252,7 +162,7 @@ def test_a_signal_stops_a_session_that_holds_nothing_before_its_bell(scene: Scen
     assert [event.payload["there"] for event in scene.events(records.STATE)][-1] is False
 
 
-def test_a_kill_signal_between_sessions_is_a_cause(scene: Scene) -> None:
+def test_a_kill_signal_between_sessions_is_a_cause(scene: Household) -> None:
     """It is written down while the pre-open is waited for, and the session that follows is halted by it."""
     world, life = scene.world, scene.life()
     life.floor.signals.kill.set()
@@ -261,7 +171,7 @@ def test_a_kill_signal_between_sessions_is_a_cause(scene: Scene) -> None:
     assert scene.events(records.SENDING) == []
 
 
-def test_what_only_a_session_can_obey_waits_for_one(scene: Scene) -> None:
+def test_what_only_a_session_can_obey_waits_for_one(scene: Household) -> None:
     """An arming that is asked for while the pre-open is waited for stays in the folder until the session looks."""
     world = scene.world
     scene.broker = Spoken(world, hours={world.session.date: None})

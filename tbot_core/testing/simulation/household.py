@@ -1,0 +1,119 @@
+"""The lives of a run in a world of one venue: its folder, its journal and its calendar, day after day."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import attrs
+
+from tbot_core.calendar import ExchangeCalendar
+from tbot_core.errors import Unavailable
+from tbot_core.execution import Venue
+from tbot_core.journal import Journal, open_journal
+from tbot_core.orders import Naming
+from tbot_core.runner.life import Days, Life
+from tbot_core.runner.market import Floor
+from tbot_core.runner.room import Room
+from tbot_core.runner.session import SessionRun, Trading
+from tbot_core.testing.simulation.bot import habits
+from tbot_core.testing.simulation.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tbot_core.calendar import Session
+    from tbot_core.contracts import Broker, FeedSession
+    from tbot_core.journal import Event
+    from tbot_core.model import Account
+
+
+class Spoken:
+    """A client of a simulated venue that also keeps hours, and may be deaf for its first calls."""
+
+    def __init__(self, world: World, deaf: int = 0, hours: dict[dt.date, Session | None] | None = None) -> None:
+        self._client = world.client(world.names[0])
+        self._deaf = deaf
+        self._hours = hours or {}
+        self.session = world.session
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    async def connect(self) -> Account:
+        """Log in, unless the line is still dead."""
+        if self._deaf:
+            self._deaf -= 1
+            raise Unavailable("the line is dead")
+        return await self._client.connect()
+
+    async def hours(self, day: dt.date) -> Session | None:
+        """The world's own session, unless a test knows better."""
+        return self._hours.get(day, self.session)
+
+
+@attrs.define(eq=False)
+class Household:
+    """An instance in a world without faults, for one life after the other; `room` is that on its disk."""
+
+    world: World
+    home: Path
+    journal: Journal
+    broker: Spoken
+    calendar: ExchangeCalendar
+    room: Room = attrs.field(factory=Room)
+    waited: list[dt.datetime] = attrs.field(factory=list)
+    watch: Callable[[SessionRun, int], None] = lambda _run, _minute: None
+
+    @property
+    def folder(self) -> Path:
+        """Where requests lie."""
+        return self.home / "control"
+
+    def life(self, *, once: bool = True) -> Life:
+        """A process that begins to live."""
+        self.journal.relieve = self.room.relieve
+        bot, broker = habits(self.world), cast("Broker", self.broker)
+        trading = Trading(
+            rules=bot.rules(broker.rules),
+            venue=Venue(broker=broker, name="w", account_id="a"),
+            journal=self.journal,
+            clock=self.world.clock,
+            naming=Naming(install_id="life", identity="", account_id="a", length=broker.rules.cid_length),
+            wait=self.world.clock.sleep_until,
+            tell=lambda _entries: None,
+            watch=self.watch,
+        )
+        floor = Floor(folder=self.folder, poll_s=1.0, ttl_s=20.0, watch_s=1.0, room=self.room)
+        days = Days(
+            calendar=self.calendar,
+            bars=self.bars,
+            entrants=lambda _session: bot.entrants,
+            trading=lambda _account: trading,
+            idle=self.waited.append,
+        )
+        return Life(trading.recorder, broker, floor, days, once=once)
+
+    async def bars(self, session: Session) -> FeedSession:
+        """The world's bars; it has one session. Raises ValueError for another."""
+        if session != self.world.session:
+            raise ValueError(f"{session.date} is not a day of this world")
+        return self.world.feed()
+
+    def events(self, kind: str) -> list[Event]:
+        """What the journal holds of a kind."""
+        return list(self.journal.events(kind=kind))
+
+
+@contextmanager
+def household(home: Path, world: World | None = None) -> Iterator[Household]:
+    """A household in that folder; the bell of its world rings a minute after the start."""
+    world = world or World(5, (), rates={})
+    found = Household(world, home, open_journal(home / "tbot.sqlite"), Spoken(world), world.calendar)
+    try:
+        yield found
+    finally:
+        found.journal.close()
