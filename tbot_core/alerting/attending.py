@@ -10,14 +10,15 @@ from tbot_core.alerting import watchdog
 from tbot_core.alerting.delivery import Delivery
 from tbot_core.alerting.dispatcher import EVERY_S, Dispatcher, Terms
 from tbot_core.alerting.messages import Voice
-from tbot_core.alerting.notices import Wanted
+from tbot_core.alerting.notices import STATUS, Wanted
 from tbot_core.assembly import SIMULATIONS
 from tbot_core.contracts import Urgency
+from tbot_core.errors import TbotError
 from tbot_core.plugins.lost import WHERE
 from tbot_core.seams import disk, log, whereabouts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
     from typing import Any
 
     from tbot_core.assembly import Assembly
@@ -81,21 +82,29 @@ def _alone(work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
     return work
 
 
-async def attended(work: Coroutine[Any, Any, T], alerts: Dispatcher, beat: Callable[[], None]) -> T:
+async def attended(work: Coroutine[Any, Any, T], alerts: Dispatcher, beat: Callable[[], bool]) -> T:
     """Await the work with its alerts beside it; `beat` is called each second, as long as the loop turns.
+
+    It says whether the watchdog hears it. What runs beside must not end before the work: then the work is ended too.
 
     What the work raises is told as it passes: a journal or an audit log that cannot be written ends a run like this.
     """
-    beside = [asyncio.ensure_future(one) for one in (_kept_up(alerts), _beating(beat))]
+    working = asyncio.ensure_future(work)
+    beside = [
+        asyncio.ensure_future(one) for one in (_kept_up(alerts), _beating(beat, alerts), _heeding_the_log(alerts))
+    ]
     try:
-        return await work
+        ended, _ = await asyncio.wait([working, *beside], return_when=asyncio.FIRST_COMPLETED)
+        if working not in ended:
+            _assert_none(ended)
+        return await working
     except Exception as fault:
         await alerts.cry(f"The run has ended: {fault}", "tbot status")
         raise
     finally:
-        for task in beside:
+        for task in (working, *beside):
             task.cancel()
-        await asyncio.gather(*beside, return_exceptions=True)
+        await asyncio.gather(working, *beside, return_exceptions=True)
         await alerts.finish()
 
 
@@ -109,7 +118,28 @@ async def _kept_up(alerts: Dispatcher) -> None:
         await asyncio.sleep(EVERY_S)
 
 
-async def _beating(beat: Callable[[], None]) -> None:
+def _assert_none(ended: Iterable[asyncio.Future[Any]]) -> None:
+    """Raise what ended a part that goes on for ever, or else that it ended."""
+    for task in ended:
+        if not task.cancelled():
+            task.result()
+    raise TbotError("A part of the run ended without a word.", "`tbot run` goes on with what is held.")
+
+
+async def _heeding_the_log(alerts: Dispatcher) -> None:
+    """Lines of the log that are lost end nothing; that they are is told once."""
+    before, told = log.lost(), False
     while True:
-        beat()
+        await asyncio.sleep(EVERY_S)
+        if not told and log.lost() > before:
+            told = True
+            await alerts.cry("Lines of the log cannot be written any more; trading goes on.", "tbot check")
+
+
+async def _beating(beat: Callable[[], bool], alerts: Dispatcher) -> None:
+    heard = True
+    while True:
+        before, heard = heard, beat()
+        if before and not heard:
+            await alerts.cry("The watchdog of the run died; another one is started.", STATUS)
         await asyncio.sleep(EVERY_S)

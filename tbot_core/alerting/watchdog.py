@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -38,6 +38,9 @@ STALL_S: Final = 10.0
 GRACE_S: Final = 6.0
 """A stalled run that is still in the same call after so long more is in native code: no call may take as long."""
 
+AGAIN: Final = 60
+"""A watchdog that died is replaced at once; one that cannot begin, every so many beats."""
+
 BEAT: Final = b"."
 END: Final = b"!"
 STACKS: Final = "stalled.txt"
@@ -54,26 +57,32 @@ class Rescue:
 
 
 @contextmanager
-def guarded(instance: Instance, again: Sequence[str] = ()) -> Iterator[Callable[[], None]]:
+def guarded(instance: Instance, again: Sequence[str] = ()) -> Iterator[Callable[[], bool]]:
     """A watchdog over what runs inside; what this yields is to be called each second.
 
-    Stacks of a loop that stands still go to logs/stalled.txt. `again` is the command that starts the same run again. A
-    watchdog that dies is missed aloud, and nothing else.
+    Stacks of a loop that stands still go to logs/stalled.txt. `again` is the command that starts the same run again.
+    What is yielded says whether it was heard; a watchdog that died is replaced, once in so many calls.
     """
     command = (sys.executable, "-m", __name__, str(instance.home), str(spawn.own_id()), *again)
     disk.make_folder(instance.logs)
-    with (
-        stacks.dumped(instance.logs / STACKS, STALL_S) as rearm,
-        spawn.listening(command, environment=environ.ours()) as tell,
-    ):
-        warned = False
+    with stacks.dumped(instance.logs / STACKS, STALL_S) as rearm, ExitStack() as kept:
 
-        def beat() -> None:
-            nonlocal warned
+        def another() -> Callable[[bytes], bool]:
+            return kept.enter_context(spawn.listening(command, environment=environ.ours()))
+
+        tell, deaf = another(), 0
+
+        def beat() -> bool:
+            nonlocal tell, deaf
             rearm()
-            if not tell(BEAT) and not warned:
-                warned = True
+            if tell(BEAT):
+                deaf = 0
+                return True
+            if deaf % AGAIN == 0:
                 _log.error("watchdog.lost")
+                tell = another()
+            deaf += 1
+            return False
 
         yield beat
         tell(END)

@@ -11,6 +11,7 @@ import shutil
 import sys
 from collections import deque
 from collections.abc import Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -131,12 +132,18 @@ def _ours_or_grave(record: logging.LogRecord) -> bool:
     return isinstance(record.msg, dict) or record.levelno >= logging.WARNING
 
 
+def lost() -> int:
+    """How many lines could not be written since the process began, as on a disk without room."""
+    return _losses.count
+
+
 def close() -> None:
     """Close the gate and its file; does nothing when it is not open."""
     root = logging.getLogger()
     for handler in [handler for handler in root.handlers if isinstance(handler, _Screen | _File)]:
         root.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):  # what waited for a full disk is lost, and was counted
+            handler.close()
     logging.captureWarnings(capture=False)
 
 
@@ -190,8 +197,16 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
+class _Losses:
+    count = 0
+
+
+_losses: Final = _Losses()
+
+
 def _lost(record: logging.LogRecord) -> None:
     """The standard library would print the record unredacted here."""
+    _losses.count += 1
     failure = sys.exc_info()[1]
     sys.stderr.write(f"tbot: a log line of {record.name} could not be written: {type(failure).__name__}\n")
 

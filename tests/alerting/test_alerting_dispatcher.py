@@ -17,8 +17,9 @@ from tbot_core.alerting.messages import Voice
 from tbot_core.alerting.store import FILE_NAME, WAITING, Store
 from tbot_core.clock import ManualClock
 from tbot_core.contracts import Alert, Urgency
-from tbot_core.errors import AccessError, JournalError, Undelivered
+from tbot_core.errors import AccessError, JournalError, TbotError, Undelivered
 from tbot_core.journal import Entry, Journal, open_journal
+from tbot_core.seams import log
 from tbot_core.settings import Instance
 from tbot_core.testing.simulation.loop import VirtualLoop
 
@@ -95,6 +96,11 @@ def bot(tmp_path: Path) -> Iterator[Bot]:
     made = Bot(tmp_path)
     yield made
     made.journal.close()
+
+
+def heard() -> bool:
+    """A watchdog that listens."""
+    return True
 
 
 def in_virtual_time(work: Coroutine[Any, Any, Any]) -> float:
@@ -262,7 +268,7 @@ def test_f109_trading_is_not_blocked(bot: Bot, hanging: str) -> None:
             await asyncio.sleep(1.0)
             minutes.append(asyncio.get_running_loop().time())
 
-    took = in_virtual_time(attended(work(), bot.dispatcher(), lambda: None))
+    took = in_virtual_time(attended(work(), bot.dispatcher(), heard))
     assert minutes == [float(second) for second in range(1, 31)]
     assert took <= 30 + module.FINISH_S
     other = bot.mail if hanging == "pager" else bot.pager
@@ -315,7 +321,7 @@ def test_a_run_that_fails_says_so(bot: Bot) -> None:
         raise JournalError("The journal could not be written: disk full.", "Check the disk.")
 
     with pytest.raises(JournalError):
-        in_virtual_time(attended(work(), bot.dispatcher(), lambda: None))
+        in_virtual_time(attended(work(), bot.dispatcher(), heard))
     assert bot.pager.said == ["The run has ended: The journal could not be written: disk full. Check the disk."]
 
 
@@ -331,7 +337,11 @@ def test_alerts_that_cannot_be_kept_are_said_once(bot: Bot) -> None:
         await asyncio.sleep(2.0)
         return "done"
 
-    in_virtual_time(attended(work(), alerts, lambda: beats.append(None)))
+    def beat() -> bool:
+        beats.append(None)
+        return True
+
+    in_virtual_time(attended(work(), alerts, beat))
     assert len(beats) >= 5
     assert bot.pager.said[0].startswith("Alerts cannot be relied upon: ")
     assert bot.pager.said[1:] == ["Exit-only: the broker asks for a new login."]
@@ -347,8 +357,62 @@ def test_a_fault_of_the_dispatcher_itself_ends_nothing(bot: Bot) -> None:
         return "done"
 
     loop = VirtualLoop()
-    assert loop.run_until_complete(attended(work(), alerts, lambda: None)) == "done"
+    assert loop.run_until_complete(attended(work(), alerts, heard)) == "done"
     loop.finish()
+
+
+def test_f78_a_log_without_room_ends_nothing_and_is_told_once(bot: Bot, tmp_path: Path) -> None:
+    """F78: lines that are lost are counted, one alert says so, and the run goes on to its end."""
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / log.FILE_NAME).symlink_to("/dev/full")
+    log.configure("info", "json", tmp_path / "full", screen=False)
+    before, alerts = log.lost(), bot.dispatcher()
+
+    async def work() -> None:
+        for _ in range(5):
+            log.logger("a").error("said")
+            await asyncio.sleep(1.0)
+
+    try:
+        in_virtual_time(attended(work(), alerts, heard))
+    finally:
+        log.close()
+    assert log.lost() - before == 5
+    assert bot.pager.said == ["Lines of the log cannot be written any more; trading goes on."]
+
+
+@pytest.mark.parametrize("ends", ["aloud", "silently"])
+def test_f90_a_part_beside_the_run_that_ends_ends_the_run_with_a_sentence(bot: Bot, ends: str) -> None:
+    """F90: whether it raised or not: the work is ended too, somebody is told, and what it left is given back."""
+    cleaned: list[bool] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(1000.0)
+        finally:
+            cleaned.append(True)
+
+    def beat() -> bool:
+        if ends == "aloud":
+            raise OSError("the heart is broken")
+        raise asyncio.CancelledError
+
+    with pytest.raises(OSError if ends == "aloud" else TbotError) as raised:
+        in_virtual_time(attended(work(), bot.dispatcher(), beat))
+    assert cleaned
+    assert bot.pager.said == [f"The run has ended: {raised.value}"]
+
+
+def test_f90_a_watchdog_that_died_is_told_of_and_the_run_goes_on(bot: Bot) -> None:
+    """F90: once each time that it was heard before."""
+    beats = iter([True, False, False, True, True, False])
+
+    async def work() -> str:
+        await asyncio.sleep(5.5)
+        return "done"
+
+    in_virtual_time(attended(work(), bot.dispatcher(), lambda: next(beats)))
+    assert bot.pager.said == ["The watchdog of the run died; another one is started."] * 2
 
 
 @pytest.mark.slow

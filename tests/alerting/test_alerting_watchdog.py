@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +23,6 @@ from tbot_core.settings import Instance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
     from typing import TypeAlias
 
     Spoken: TypeAlias = Callable[[bytes | None], None]
@@ -111,6 +113,31 @@ def test_a_run_that_breaks_off_is_written_down_where_its_instance_is(tmp_path: P
     assert [(row.what, row.open) for row in store.rows(10)] == [
         ("The run died without a word; nobody manages what is held.", True)
     ]
+    store.close()
+
+
+def children() -> set[int]:
+    """The processes that this one has begun and not taken leave of."""
+    return {int(one) for task in Path("/proc/self/task").iterdir() for one in (task / "children").read_text().split()}
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no /proc to look into")
+def test_f90_a_watchdog_that_died_is_replaced(tmp_path: Path) -> None:
+    """F90: the call after its death says that it was not heard, and begins another, which hears the end."""
+    instance = Instance.at(tmp_path)
+    instance.data.mkdir()
+    before = children()
+    with watchdog.guarded(instance) as beat:
+        assert beat()
+        (first,) = children() - before
+        os.kill(first, signal.SIGKILL)
+        while beat():
+            pass
+        while not beat():
+            pass
+        assert children() - before - {first}
+    store = open_store(instance.data / FILE_NAME)
+    assert store.rows(10) == []
     store.close()
 
 
