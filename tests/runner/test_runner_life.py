@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tbot_core.runner.session import SessionRun
+
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Household]:
@@ -184,3 +186,28 @@ def test_what_only_a_session_can_obey_waits_for_one(scene: Household) -> None:
     assert world.run(scene.life().go) is True
     assert [event.payload["verb"] for event in scene.events(records.REQUEST)] == ["defense-on", "stop"]
     assert [request.verb for request in control.look(scene.folder).requests] == [control.Verb.ARM]
+
+
+def test_f88_a_handler_that_runs_out_of_memory_ends_the_life_and_the_next_one_goes_on(scene: Household) -> None:
+    """F88: the error passes as it is, after it nothing is sent, and the next start takes the session to its end."""
+
+    def fail(_run: SessionRun, minute: int) -> None:
+        if minute == 33:
+            raise MemoryError("no room")
+
+    scene.watch = fail
+
+    async def lives() -> None:
+        with pytest.raises(MemoryError):
+            await scene.life().go()
+        sent = len(scene.events(records.SENDING))
+        await scene.world.clock.sleep(5.0)
+        assert len(scene.events(records.SENDING)) == sent
+        scene.watch = lambda _run, _minute: None
+        await scene.life().go()
+
+    scene.world.run(lives)
+    (closed,) = scene.events(records.SESSION_CLOSED)
+    assert closed.payload["open"] == []
+    assert scene.events(records.INTENDED)
+    scene.journal.verify()

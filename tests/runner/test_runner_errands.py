@@ -1,0 +1,52 @@
+"""Tasks of a session side by side: the end of one is the end of all, and is said."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tbot_core.clock import SystemClock
+from tbot_core.errors import TbotError
+from tbot_core.runner.errands import Errands
+from tbot_core.testing.simulation.loop import run
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+
+async def session(part: Coroutine[None, None, None]) -> None:
+    """A session that would last a day, with a part beside it."""
+    errands = Errands(SystemClock(), 30.0)
+    await errands.until(asyncio.ensure_future(asyncio.sleep(86_400.0)), [asyncio.ensure_future(part)])
+
+
+async def silent() -> None:
+    """Ends without a word."""
+    await asyncio.sleep(5.0)
+
+
+async def aloud() -> None:
+    """Runs out of memory."""
+    await asyncio.sleep(5.0)
+    raise MemoryError("no room")
+
+
+async def cancelled() -> None:
+    """Is cancelled from within."""
+    await asyncio.sleep(5.0)
+    raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize("part", [silent, cancelled])
+def test_f90_a_part_that_ends_without_a_word_ends_the_session_with_a_sentence(part: type) -> None:
+    """F90: a session never goes on without one of its parts, and is never taken for over because one has ended."""
+    with pytest.raises(TbotError, match="A part of the session ended without a word"):
+        run(lambda: session(part()))
+
+
+def test_f88_a_part_that_runs_out_of_memory_ends_the_session_as_it_is() -> None:
+    """F88: nobody goes on with half of what should have been done."""
+    with pytest.raises(MemoryError):
+        run(lambda: session(aloud()))
