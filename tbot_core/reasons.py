@@ -31,7 +31,7 @@ class Reason(IntEnum):
     NO_TRIGGER = 1, "The window ended without the strategy's trigger."
     WINDOW_OUTSIDE_SESSION = 2, "The window's entry phase does not end before flattening starts, so it is skipped."
     BLOCKLISTED = 3, "The symbol stands on BLOCKLIST."
-    UNIVERSE_TRUNCATED = 4, "The universe was cut to UNIVERSE_MAX by 20-day dollar volume."
+    UNIVERSE_TRUNCATED = 4, "The universe was cut to UNIVERSE_MAX, or to what the feed allows, by 20-day dollar volume."
     VOLUME_LOW = 5, "Mean daily volume lies under MIN_VOLUME_THRESHOLD."
     VOLUME_UNKNOWN = 6, "Fewer than 5 complete previous sessions are known, so mean daily volume is unknown."
     MARKET_CAP_LOW = 7, "Market capitalisation lies under MIN_MARKET_CAP of the strategy."

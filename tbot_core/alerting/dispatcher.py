@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tbot_core.alerting.delivery import Delivery
     from tbot_core.alerting.messages import Voice
-    from tbot_core.alerting.notices import Notice
+    from tbot_core.alerting.notice import Notice
     from tbot_core.clock import Clock
     from tbot_core.journal import Event
     from tbot_core.settings import Instance

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from tbot_core import records
+from tbot_core.alerting.feednotices import FeedWatch, few
+from tbot_core.alerting.notice import STATUS, Notice
 from tbot_core.clock import both_times
 from tbot_core.conditions import note
 from tbot_core.contracts import Urgency
@@ -34,7 +36,6 @@ DOUBT: Final = timedelta(seconds=60)
 BARE: Final = timedelta(seconds=1)
 """A position may be without a stop at the broker this long."""
 
-STATUS: Final = "tbot status"
 _ASKED: Final = frozenset({Cause.STOP_FILE, Cause.STOP_COMMAND, Cause.STOP_SIGNAL, Cause.NOT_ARMED})
 _UNSURE: Final = frozenset({OrderState.SENDING, OrderState.UNKNOWN})
 _RESTING: Final = frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED})
@@ -50,19 +51,6 @@ _NEXT: Final = {
     Cause.JOURNAL: "tbot audit verify",
     Cause.PLUGIN_LOST: "tbot plugins list",
 }
-
-
-@attrs.frozen(kw_only=True)
-class Notice:
-    """One thing to be told: `what` happened, with its numbers, and the one command to run next.
-
-    `key` is the incident's name; what merely happened bears its event's.
-    """
-
-    key: str
-    urgency: Urgency
-    what: str
-    command: str = STATUS
 
 
 @attrs.frozen(kw_only=True)
@@ -84,6 +72,7 @@ class Watch:
         self._words: dict[Cause, str] = {}
         self._since: dict[str, datetime] = {}
         self._lasting: dict[str, datetime] = {}
+        self._feed = FeedWatch()
 
     def take(self, event: Event) -> list[Notice]:
         """Take the next event in; what is told of it alone."""
@@ -96,11 +85,13 @@ class Watch:
         if before is not None and not before.terminal and self._book.orders[cid].terminal:
             found += self._ended(self._book.orders[cid], event.payload)
         found += self._happened(event.kind, event.payload)
+        found += self._feed.take(event)
         return [attrs.evolve(one, key=f"event {event.seq}.{number}") for number, one in enumerate(found)]
 
     def standing(self, now: datetime) -> dict[str, Notice]:
         """The incidents that stand, by their keys."""
         found = [*self._of_causes(now), *self._of_orders(now), *self._of_positions(now), *self._of_the_session()]
+        found += self._feed.standing(self._book.portfolio.positions)
         self._since, self._lasting = self._lasting, {}
         return {one.key: one for one in found}
 
@@ -180,9 +171,11 @@ class Watch:
                 continue
             state, words = KINDS[cause].state, self._words.get(cause)
             grave = state >= RiskState.EXIT_ONLY and cause not in _ASKED
-            if cause is Cause.FEEDS_STALE and not self._book.portfolio.positions:
-                grave, key = False, f"{key} without positions"
             what = f"{_capital(state.word)}: {cause.value}" + (f", {words}" if words else "")
+            if cause is Cause.FEEDS_STALE and (held := self._book.portfolio.positions):
+                what += f", while {plural(len(held), 'position is', 'positions are')} held: {few(held)}"
+            elif cause is Cause.FEEDS_STALE:
+                grave, key = False, f"{key} without positions"
             yield Notice(key=key, urgency=_urgency(grave), what=f"{what}.", command=_NEXT.get(cause, STATUS))
 
     def _of_orders(self, now: datetime) -> Iterator[Notice]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from tbot_core.alerting.notices import Notice
+    from tbot_core.alerting.notice import Notice
 
 FILE_NAME: Final = "alerts.sqlite"
 WAITING: Final = 1_000

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.alerting.notices import Notice
+from tbot_core.alerting.notice import Notice
 from tbot_core.alerting.store import FILE_NAME, PROCESS, open_store
 from tbot_core.clock import SystemClock
 from tbot_core.contracts import Urgency

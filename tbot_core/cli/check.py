@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.buildcheck import Row
+    from tbot_core.cli.config import Known
     from tbot_core.settings import Instance, Mode, Sources
+    from tbot_core.settings.findings import Level
 
 _FATAL: Final = frozenset({"secrets", "audit", "journal", "machine"})
 _REFUSED: Final = 3
@@ -51,7 +53,7 @@ def checked(home: Path | None, *, allow_shared_key: bool = False) -> tuple[Row, 
     )
     found = [Row(level=it.level, subject="settings", message=str(it)) for it in check(home, "paper", plugins)]
     order = ("fail", "warn", "ok")
-    found += [*rows(subject), *requested(instance)]
+    found += [*rows(subject), *requested(instance), *fed(home, plugins)]
     return tuple(sorted(found, key=lambda row: order.index(row.level)))
 
 
@@ -69,6 +71,29 @@ def requested(instance: Instance) -> Iterator[Row]:
     yield from (Row(level="warn", subject="requests", message=sentence) for sentence in said)
     if not (words or said):
         yield Row(level="ok", subject="requests", message="Nothing keeps the bot from trading.")
+
+
+def fed(home: Path | None, plugins: Known) -> Iterator[Row]:
+    """What the live feed declares that bars come from; nothing where there is none, or settings are not fit."""
+    from tbot_core.buildcheck import Row
+    from tbot_core.cli.arm import mode_of
+    from tbot_core.contracts import DELAYED
+    from tbot_core.errors import TbotError
+    from tbot_core.settings import load
+
+    try:
+        settings = load(home, mode="replay", declared=plugins.declared)
+        name = settings.trading.data_source or settings.trading.broker_name
+        offer = plugins.brokers.get(name)
+        if offer is None or offer.quality is None:
+            return
+        quality = offer.quality(settings.plugin_config(offer.config))
+        live = mode_of(settings) == "live"
+    except TbotError:
+        return  # each of these has a row of its own
+    level: Level = "ok" if quality.coverage != DELAYED else "fail" if live else "warn"
+    remedy = "" if level == "ok" else "Name a feed in real time in DATA_SOURCE: delayed prices are never traded live."
+    yield Row(level=level, subject="feed", message=f"The feed of {name}: {quality.words}.", remedy=remedy)
 
 
 def assert_start(instance: Instance, sources: Sources, mode: Mode, *, allow_shared_key: bool = False) -> None:

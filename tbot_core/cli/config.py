@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
@@ -9,12 +10,13 @@ import attrs
 import click
 
 from tbot_core.cli.options import emit, home_option, json_option
+from tbot_core.contracts import Plugin
 from tbot_core.declaration import Declared
 from tbot_core.errors import AccessError, UsageError, VaultError
 from tbot_core.settings.findings import Finding, Level, Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from tbot_core.settings.effective import Effective
     from tbot_core.settings.values import Settings
@@ -171,11 +173,15 @@ def explain(home: Path | None, key: str) -> dict[str, Any]:
 
 @attrs.frozen(kw_only=True)
 class Known:
-    """The plugins that are installed, what the enabled ones declare, and a sentence for each that does not load."""
+    """The plugins that are installed, what the enabled ones declare, and a sentence for each that does not load.
+
+    `brokers` are the offers of the brokers among them, by name.
+    """
 
     installed: frozenset[tuple[str, str]]
     declared: tuple[Declared, ...]
     failures: tuple[str, ...]
+    brokers: Mapping[str, Plugin] = attrs.field(factory=dict)
 
 
 def known(home: Path | None) -> Known:
@@ -201,6 +207,7 @@ def known(home: Path | None) -> Known:
         installed=installed,
         declared=tuple(it.declared for it in loaded),
         failures=tuple(failure.sentence for failure in (*held, *failed)),
+        brokers={it.entry.name: it.plugin for it in loaded if it.entry.kind == "broker"},
     )
 
 

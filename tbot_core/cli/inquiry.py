@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core import records
+from tbot_core import received, records
 from tbot_core.assembly import assemble
 from tbot_core.cli import dates, runs
 from tbot_core.cli.runs import RunFile
@@ -17,7 +17,7 @@ from tbot_core.clock import SystemClock, exchange_moment, exchange_time, exchang
 from tbot_core.errors import JournalError, TbotError, UsageError
 from tbot_core.journal import Event, Journal
 from tbot_core.projection import Book
-from tbot_core.runner.explain import Explained, explain, request_of
+from tbot_core.runner.explain import Explained, explain, explain_received, request_of
 from tbot_core.settings import Instance
 
 if TYPE_CHECKING:
@@ -139,7 +139,11 @@ def _explained(
     try:
         assembly = assemble(home, run["mode"], SystemClock(), seed)
         day = dt.date.fromisoformat(session["date"])
-        found = asyncio.run(explain(assembly, request_of(run["request"], day, assembly), day, *what))
+        recording = received.recorded(assembly.settings.instance.data / received.FOLDER, day)
+        if recording is None or run["request"]["kind"] != "live":
+            found = asyncio.run(explain(assembly, request_of(run["request"], day, assembly), day, *what))
+        else:
+            found = asyncio.run(explain_received(assembly, received.read(recording), *what))
     except UsageError:
         raise
     except TbotError as fault:

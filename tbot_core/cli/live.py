@@ -109,6 +109,7 @@ class Live:
         board.equity, board.pnl = dollars_of(portfolio.equity_atoms), dollars_of(portfolio.pnl_atoms)
         board.loss_limit, board.budget = dollars_of(limits.daily_loss), dollars_of(limits.budget)
         board.gross = dollars_of(portfolio.cost_atoms)
+        board.feed = "" if run.outlook is None else run.outlook.words
         board.most_trades, board.most_positions = limits.max_trades, limits.max_positions
         board.holdings = tuple(
             Holding(

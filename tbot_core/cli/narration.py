@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 
 from tbot_core import records
+from tbot_core.cli.dataview import DATA, data_words
 from tbot_core.figures import money, percent, plural, price, quantity
 from tbot_core.model import Leg
 from tbot_core.projection import Book
 from tbot_core.states import Cause
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from tbot_core.journal import Entry
     from tbot_core.model import Trade
@@ -66,10 +68,10 @@ class Narrator:
                 weight, text = "risk", _risk(payload)
             case records.STATE | records.REQUEST | records.REQUEST_REFUSED:
                 weight, text = "risk", _asked(entry.kind, payload)
-            case records.PLUGIN_FAILED | records.CLOSING_LATE | records.STUCK:
-                weight, text = "risk", _trouble(entry.kind, payload)
-            case records.CONFIRMATION_ASKED:
-                weight, text = "risk", _question(payload)
+            case kind if kind in _WARY:
+                weight, text = "risk", _WARY[kind](payload)
+            case kind if kind in DATA:
+                weight, text = "risk", data_words(kind, payload)
             case records.DECISION if payload["reason"] != "ALLOWED":
                 weight, text = "denial", _denied(payload)
             case records.WINDOW_CLOSED:
@@ -154,3 +156,11 @@ def _denied(payload: Mapping[str, Any]) -> str:
     signal = payload["signal"]
     figures = "" if payload["value"] is None else f" ({payload['value']} of {payload['limit']})"
     return f"{signal['strategy']} {payload['side']} {signal['symbol']} denied: {payload['reason']}{figures}"
+
+
+_WARY: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
+    records.PLUGIN_FAILED: partial(_trouble, records.PLUGIN_FAILED),
+    records.CLOSING_LATE: partial(_trouble, records.CLOSING_LATE),
+    records.STUCK: partial(_trouble, records.STUCK),
+    records.CONFIRMATION_ASKED: _question,
+}

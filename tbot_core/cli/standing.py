@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -11,6 +12,7 @@ import attrs
 from tbot_core import records
 from tbot_core.arming import recall, sessions
 from tbot_core.calendar import ExchangeCalendar, Session
+from tbot_core.cli import dataview
 from tbot_core.cli.alerts import unseen
 from tbot_core.cli.condition import LATCHED, Condition, condition, sentences
 from tbot_core.cli.runs import PAPER, RunFile, reading, run_files
@@ -66,6 +68,7 @@ class Standing:
     armed_until: dt.date | None = None
     unarmed: str = ""
     confirmations: int = 0
+    feed: Mapping[str, Any] | None = None
 
     @property
     def closed(self) -> bool:
@@ -106,6 +109,7 @@ def standing(home: Path | None, now: dt.datetime) -> Standing:
         attention=(*_attention(files, holder, book, free), *_asked(stand, running=holder is not None)),
         **_armed(settings, events, now),
         confirmations=len(waiting(events).open(now)),
+        feed=dataview.document(instance.data, events, now),
     )
 
 
@@ -190,6 +194,7 @@ def _awaited(found: Standing) -> dict[str, Any]:
         "confirmations": found.confirmations,
         "armed_until": None if found.armed_until is None else found.armed_until.isoformat(),
         "not_armed": found.unarmed,
+        "feed": found.feed,
     }
 
 

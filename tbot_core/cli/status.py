@@ -40,6 +40,8 @@ def command(home: Path | None, *, as_json: bool) -> int:
 
 def lines(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
     """The standing for a person, from its document."""
+    from tbot_core.cli import dataview
+
     running = f"running, process {shown['process']}" if shown["running"] else "not running"
     label = "SIMULATED PRICES, " if shown["simulated"] else ""
     what = f"{shown['mode']}, {label}{shown['source']}" if shown["mode"] else "nothing has run here yet"
@@ -53,6 +55,8 @@ def lines(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
         yield f"{'armed':10} no: {shown['not_armed']}; `tbot arm` does it"
     if shown["confirmations"]:
         yield f"{'confirm':10} {plural(shown['confirmations'], 'entry', 'entries')} to be confirmed: `tbot confirm`"
+    if shown["feed"]:
+        yield from dataview.lines(shown["feed"])
     if shown["causes"]:
         yield f"{'state':10} {shown['state']}: {', '.join(shown['causes'])}"
     yield from _when(shown, now)

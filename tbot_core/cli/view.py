@@ -64,6 +64,7 @@ class Board:
     most_positions: int = 0
     sent: dict[str, int] = attrs.field(factory=dict)
     windows: tuple[tuple[str, Window], ...] = ()
+    feed: str = ""
     holdings: tuple[Holding, ...] = ()
     told: list[Line] = attrs.field(factory=list)
     denials: Counter[str] = attrs.field(factory=Counter)
@@ -168,6 +169,7 @@ def _account(board: Board) -> Iterator[Text]:
         (f"{len(board.holdings)}/{board.most_positions}", ""),
         ("   gross ", _SOFT),
         (f"{money(board.gross)} of B {money(board.budget)}", ""),
+        *((("   feed ", _SOFT), (board.feed, "")) if board.feed else ()),
     )
 
 

@@ -12,11 +12,12 @@ import numpy as np
 from tbot_core.assembly import SIMULATOR, Assembly, feed_source
 from tbot_core.bars import Market, Tape
 from tbot_core.calendar import Session
-from tbot_core.contracts import FeedRequest
+from tbot_core.contracts import FeedRequest, VenueRules
 from tbot_core.decide import Entrant, Finding, Rules, judge, screen
 from tbot_core.errors import DataError, UsageError
 from tbot_core.nearmiss import Comparison, NearMiss, comparisons, near_misses
 from tbot_core.reasons import BY_CODE, Reason
+from tbot_core.received import Received
 from tbot_core.signals import Exits, Signals
 from tbot_core.window import Window
 
@@ -98,12 +99,34 @@ async def explain(
     """
     broker = assembly.broker()
     source = await _session(feed_source(broker, SIMULATOR).feed(request).sessions(), day)
+    _there(symbol, source)
+    return await _walk(assembly, assembly.rules(broker.rules), source, symbol, sorted(set(minutes)))
+
+
+async def explain_received(assembly: Assembly, found: Received, symbol: str, minutes: Sequence[int]) -> Explained:
+    """The same from bars as they were received; a symbol that a limit cut was never looked at.
+
+    Raises UsageError for a symbol that the session did not hear.
+    """
+    if symbol in found.header.cut:
+        entrants = assembly.entrants(found.session)
+        screenings = tuple(_cut(entrant) for entrant in entrants)
+        return Explained(session=found.session, screenings=screenings, moments=())
+    _there(symbol, found)
+    return await _walk(assembly, assembly.rules(VenueRules()), found, symbol, sorted(set(minutes)))
+
+
+def _there(symbol: str, source: FeedSession) -> None:
     if symbol not in source.symbols:
         raise UsageError(
-            f"{symbol} is not among the {len(source.symbols)} symbols of {day}.",
+            f"{symbol} is not among the {len(source.symbols)} symbols of {source.session.date}.",
             f"They begin with {', '.join(source.symbols[:5])}.",
         )
-    return await _walk(assembly, assembly.rules(broker.rules), source, symbol, sorted(set(minutes)))
+
+
+def _cut(entrant: Entrant) -> Screening:
+    reason = Reason.UNIVERSE_TRUNCATED
+    return Screening(strategy=entrant.name, window=entrant.window, reason=reason, findings=(), near=None)
 
 
 async def _session(sessions: Any, day: date) -> FeedSession:
@@ -122,6 +145,8 @@ async def _walk(
     tape = Tape(source.symbols, source.session.minutes)
     async for minute in source.minutes():
         tape.append(minute)
+        if isinstance(source, Received) and (late := source.late(minute.index)):
+            tape.amend((one.minute, one.row, one.values) for one in late)
         if minute.index in minutes:
             market = Market(bars=tape.bars, day=source.day)
             parts = tuple(_part(entrant, rules, market, row) for entrant in entrants)

@@ -12,6 +12,7 @@ import attrs
 import numpy as np
 
 from tbot_core import records
+from tbot_core.barrier import Arrival
 from tbot_core.contracts import TellsTime
 from tbot_core.execution import Minutes
 from tbot_core.model import Leg, Side, ticks_of
@@ -94,6 +95,15 @@ class DataGuard:
     def quotes(self) -> Quotes | None:
         """The latest quotes; None where the feed has none."""
         return self._health.quotes(self._clock.monotonic())
+
+    @property
+    def words(self) -> str:
+        """How the feed is now: its age, late bars, and what is halted."""
+        now = self._clock.monotonic()
+        late = self._gathering.barrier.counts[Arrival.LATE]
+        halted = sorted(symbol or "the market" for symbol in self._health.assess(now).halted)
+        parts = [f"{max(now - self._health.heard_at, 0.0):.0f} s old", f"{late} late"]
+        return ", ".join([*parts, *([f"halted {' '.join(halted)}"] if halted else ())])
 
     def filled(self, minute: int) -> bool:
         """Whether a minute's bars were asked for after it had closed: nothing is traded on them."""
@@ -200,7 +210,7 @@ class DataGuard:
         closed = [one for one in minutes if one in self._gaps]
         if closed:
             self._gaps.difference_update(closed)
-            self._write(records.FEED_FILLED, {"first": closed[0], "last": closed[-1], "open": len(self._gaps)})
+            self._write(records.FEED_FILLED, {"minutes": closed, "open": len(self._gaps)})
 
     def _status(self, status: Status) -> None:
         self._write(records.HALT, attrs.asdict(status))

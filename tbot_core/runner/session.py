@@ -99,6 +99,10 @@ class Outlook(Protocol):
     def quotes(self) -> Quotes | None:
         """The latest quotes; None where the feed has none."""
 
+    @property
+    def words(self) -> str:
+        """How the feed is now, in a few words."""
+
     def judge(self, proposal: Proposal, window: Window) -> Proposal:
         """The proposal with what the data say against it, and the price that it is sized by."""
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tbot_core import records
-from tbot_core.alerting.notices import DOUBT, Notice, Wanted, Watch
+from tbot_core.alerting.notices import DOUBT, Wanted, Watch
 from tbot_core.contracts import Urgency
 from tbot_core.journal import Event
 from tbot_core.model import ExitReason, Fill, Leg, Order, OrderType, SignalId
 from tbot_core.states import KINDS, Cause
+
+if TYPE_CHECKING:
+    from tbot_core.alerting.notice import Notice
 
 BELL = datetime(2026, 11, 24, 14, 30, tzinfo=UTC)
 SIGNAL = SignalId(session=date(2026, 11, 24), strategy="open", symbol="ACME", minute=5, rule="up")
@@ -162,12 +165,16 @@ def test_notify_settings_drop_what_they_name() -> None:
 
 @pytest.mark.parametrize("cause", list(Cause))
 def test_every_cause_is_told_as_long_as_it_stands(cause: Cause) -> None:
-    """Each is an incident with its state, its words and a command; its withdrawal ends it."""
+    """Each is an incident with its state, its words and a command; its withdrawal ends it.
+
+    That of the data says what is held meanwhile.
+    """
     story = Story()
     story.enter()
     story.cause(cause, words="because")
     (notice,) = story.standing(DOUBT.total_seconds() + 1).values()
-    assert notice.what.lower() == f"{KINDS[cause].state.word}: {cause.value}, because.".lower()
+    held = ", while 1 position is held: ACME" if cause is Cause.FEEDS_STALE else ""
+    assert notice.what.lower() == f"{KINDS[cause].state.word}: {cause.value}, because{held}.".lower()
     asked = cause.name.startswith(("STOP_", "DEFENSE_")) or cause is Cause.NOT_ARMED
     wary = KINDS[cause].state.word == "defense"
     assert notice.urgency is (Urgency.ROUTINE if asked or wary else Urgency.CRITICAL)

@@ -11,7 +11,7 @@ import pytest
 
 from tbot_core import cli
 from tbot_core.alerting.attending import beside, delivery
-from tbot_core.alerting.notices import Notice
+from tbot_core.alerting.notice import Notice
 from tbot_core.alerting.store import FILE_NAME, open_store
 from tbot_core.assembly import assemble
 from tbot_core.cli.run import furnish

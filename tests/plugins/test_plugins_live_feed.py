@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from tbot_core import received, records
+from tbot_core import cli, received, records
 from tbot_core.assembly import assemble
+from tbot_core.cli.check import checked
+from tbot_core.clock import exchange_time
 from tbot_core.contracts import FeedRequest
 from tbot_core.errors import DataError, SettingsError
 from tbot_core.journal import open_journal
@@ -105,8 +108,7 @@ class House:
 
     def run(self, mode: Mode = "paper", **settings: str) -> Outcome:
         """One session; a live one is put together like a paper one, which no file approves."""
-        texts = SETTINGS | settings
-        disk.write_atomic(self.home / ".env_bot", "".join(f"{key}={text}\n" for key, text in texts.items()).encode())
+        self.settle(**settings)
         assembly = assemble(self.home, "paper", self.world.clock)
         plan = Plan(
             assembly=attrs.evolve(
@@ -118,6 +120,11 @@ class House:
             watch_s=1.0,
         )
         return self.world.run(lambda: run(plan, Watcher()))
+
+    def settle(self, **settings: str) -> None:
+        """Write the settings."""
+        texts = SETTINGS | settings
+        disk.write_atomic(self.home / ".env_bot", "".join(f"{key}={text}\n" for key, text in texts.items()).encode())
 
     def events(self, kind: str) -> list[Event]:
         """What the journal holds of a kind."""
@@ -207,3 +214,42 @@ def test_the_simulator_does_not_take_a_feed_that_has_no_whole_minutes(house: Hou
     """It says which account to use instead."""
     with pytest.raises(DataError, match="acme tells its bars as they come"):
         house.run(BROKER_NAME="PAPER", DATA_SOURCE="ACME")
+
+
+def test_any_minute_of_a_live_session_is_worked_out_anew_from_its_recording(
+    house: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`tbot why` needs neither feed nor history: the bar is the one that was first received, and levels are there."""
+    house.run()
+    kept = house.recorded()
+    symbol, minute = kept.symbols[0], kept.kept[6]
+    at = exchange_time(kept.session.moment(7))
+    capsys.readouterr()
+    assert cli.invoke(["why", symbol, "--at", f"{at:%H:%M}", "--json", "--home", str(house.home)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["note"] == ""
+    (shown,) = found["minutes"]
+    assert shown["bar"]["close"] == minute.minute.close[0]
+    (part,) = shown["strategies"]
+    assert [one["level"] for one in part["comparisons"]]
+
+
+def test_a_symbol_that_a_limit_cut_has_its_reason(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    """`tbot why` answers UNIVERSE_TRUNCATED for it, and `tbot status` says how many are heard."""
+    house.run("paper", ACME_SUBSCRIPTIONS="1")
+    capsys.readouterr()
+    cut = house.recorded().header.cut[0]
+    assert cli.invoke(["why", cut, "--json", "--home", str(house.home)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {one["reason"] for one in found["screening"]} == {"UNIVERSE_TRUNCATED"}
+
+
+@pytest.mark.parametrize(("coverage", "level"), [("consolidated", "ok"), ("single_venue", "ok"), ("delayed", "warn")])
+def test_the_check_prints_what_a_feed_declares(house: House, coverage: str, level: str) -> None:
+    """Coverage, subscriptions, and how late its history is; a delayed one is a warning on paper."""
+    house.settle(ACME_COVERAGE=coverage, ACME_SUBSCRIPTIONS="5")
+    (row,) = [row for row in checked(house.home) if row.subject == "feed"]
+    assert row.level == level
+    words = f"{coverage.replace('_', ' ')}, 5 symbols at most, history 1 s late, quotes, halts told"
+    assert row.message == f"The feed of acme: {words}."
+    assert ("never traded live" in row.remedy) is (level == "warn")
