@@ -10,7 +10,8 @@ from tbot_core.alerting import watchdog
 from tbot_core.alerting.delivery import Delivery
 from tbot_core.alerting.dispatcher import EVERY_S, Dispatcher, Terms
 from tbot_core.alerting.messages import Voice
-from tbot_core.alerting.notices import STATUS, Wanted
+from tbot_core.alerting.notice import STATUS
+from tbot_core.alerting.notices import Wanted
 from tbot_core.assembly import SIMULATIONS
 from tbot_core.contracts import Urgency
 from tbot_core.errors import TbotError
