@@ -89,13 +89,13 @@ class Assembly:
         """Write down what this run showed of its plugins, for `tbot plugins list`."""
         record_run(self.settings.instance.data, self.loaded, self.failures, self.listings, self.clock.now())
 
-    def rules(self, venue: VenueRules) -> Rules:
-        """The rules of decisions at a venue."""
+    def rules(self, venue: VenueRules, broker: str = "") -> Rules:
+        """The rules of decisions at a venue, without a name that of BROKER_NAME."""
         settings, entries = self.settings, self.settings.entries
         if settings.mode in SIMULATIONS:  # nobody is asked: what would wait counts as approved at once
             entries = attrs.evolve(entries, trade_confirmation_required=False)
         fixed = settings.simulation.fixed_quantity if settings.mode in SIMULATIONS else 0
-        at = SIMULATOR if settings.mode in SIMULATIONS else settings.trading.broker_name
+        at = SIMULATOR if settings.mode in SIMULATIONS else broker or settings.trading.broker_name
         return Rules(
             risk=settings.risk,
             entries=entries,

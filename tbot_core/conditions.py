@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tbot_core import records
+from tbot_core.leases import Phase
 from tbot_core.seams import log
 from tbot_core.states import Cause, States
 
@@ -29,12 +30,31 @@ class Conditions:
         self._clock = recorder.clock
         self._impose = impose
         self._states = states
-        impose(states.state)
+        impose(states.here)
 
     @property
     def state(self) -> RiskState:
         """The gravest state that a cause asks for."""
         return self._states.state
+
+    @property
+    def here(self) -> RiskState:
+        """The gravest state that a cause asks for at the account itself."""
+        return self._states.here
+
+    @property
+    def clean(self) -> bool:
+        """Whether the account was found as it should be when it was read last."""
+        return self._states.clean_since is not None
+
+    def go_away(self, *, away: bool) -> None:
+        """Entries go to another broker from now on, or no longer."""
+        self._states.away = away
+        self._impose(self._states.here)
+
+    def vouched(self, other: Conditions) -> None:
+        """While entries go elsewhere, the account there says since when all is well."""
+        self._states.vouched = other._states.clean_since
 
     @property
     def causes(self) -> tuple[Cause, ...]:
@@ -44,14 +64,14 @@ class Conditions:
     def begin(self, cause: Cause, words: str = "") -> None:
         """A cause is there; said again it is no news."""
         if self._states.begin(cause, self._clock.now()):
-            self._impose(self._states.state)  # before it is written down: a full disk must not keep an entry alive
+            self._impose(self._states.here)  # before it is written down: a full disk must not keep an entry alive
             self._tell(cause, there=True, words=words)
 
     def withdraw(self, cause: Cause, words: str = "") -> None:
         """A cause is gone, and lingers as long as its kind says."""
         if self._states.withdraw(cause, self._clock.now()):
             self._tell(cause, there=False, words=words)
-            self._impose(self._states.state)
+            self._impose(self._states.here)
 
     def reconciled(self, *, clean: bool) -> None:
         """A reading of the broker agreed with the journal, or it did not; causes that lingered to their end go."""
@@ -62,13 +82,13 @@ class Conditions:
         """Let go of causes that have lingered to their end."""
         for cause in self._states.expire(self._clock.now()):
             self._tell(cause, there=False, words=OVER)
-        self._impose(self._states.state)
+        self._impose(self._states.here)
 
     def let_go(self, cause: Cause) -> None:
         """A cause has lingered to its end, as a journal says that is repeated."""
         if self._states.lingering.pop(cause, None) is not None:
             self._tell(cause, there=False, words=OVER)
-            self._impose(self._states.state)
+            self._impose(self._states.here)
 
     def _tell(self, cause: Cause, *, there: bool, words: str) -> None:
         payload = records.state_payload(cause, self._states.state, there=there, words=words)
@@ -94,5 +114,7 @@ def note(states: States, event: Said, broker: str = "") -> None:
             states.lingering.pop(cause, None)
         else:
             states.withdraw(cause, event.applied)
+    elif event.kind == records.FAILOVER and not broker:
+        states.away = event.payload["phase"] == Phase.ENTRIES.value
     elif event.kind == records.SESSION_OPENED:
         states.open_session()

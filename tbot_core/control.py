@@ -45,6 +45,7 @@ class Verb(StrEnum):
     DISARM = "disarm"
     CONFIRM = "confirm"
     REJECT = "reject"
+    FAILOVER_CONFIRM = "failover-confirm"
 
 
 @attrs.frozen(kw_only=True)

@@ -49,7 +49,8 @@ class Venue:
     """Where orders go: the broker, its name, the account that it reported, and who may still refuse an order.
 
     `patience`: how often what may be asked twice is asked again. `sight` is told of each reading, "" for an answer and
-    else why there was none; without it, one that failed to the end leaves exits only for the session.
+    else why there was none; without it, one that failed to the end leaves exits only for the session. `absent`:
+    nobody could log in there yet.
     """
 
     broker: Broker
@@ -58,6 +59,7 @@ class Venue:
     refusal: Refusal = always
     patience: Patience = attrs.field(factory=Patience)
     sight: Callable[[str], None] | None = None
+    absent: bool = False
 
 
 @attrs.frozen(kw_only=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
+
 from tbot_core import records
 from tbot_core.actions import Action, Cancel, Decision, Place, Replace
 
@@ -44,4 +46,5 @@ def parts(order: Order) -> tuple[Order, ...]:
 
 
 def _intent(recorder: Recorder, order: Order) -> Entry:
-    return recorder.entry(records.INTENDED, records.order_payload(order), order.client_order_id)
+    tagged = attrs.evolve(order, tag=" ".join(filter(None, (recorder.tag, order.tag))))
+    return recorder.entry(records.INTENDED, records.order_payload(tagged), order.client_order_id)

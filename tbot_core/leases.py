@@ -40,6 +40,15 @@ class Against(StrEnum):
     BROKEN = "the broker is not proven to answer"
 
 
+class Phase(StrEnum):
+    """How a session stands while its primary is broken, and after."""
+
+    ENTRIES = "entries go on"
+    REDUCE_ONLY = "the others only reduce"
+    DOWN = "no broker answers"
+    OVER = "over"
+
+
 @attrs.frozen(kw_only=True)
 class Break:
     """A way that broke: since when, when the account behind it was read last, and what was not at its end.

@@ -21,7 +21,7 @@ from tbot_core.portfolio import Portfolio
 from tbot_core.reasons import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from tbot_core.model import Order
 
@@ -194,3 +194,14 @@ def fold(events: Iterable[Said]) -> Book:
     for event in events:
         book.apply(event.kind, event.cid, event.payload, event.applied)
     return book
+
+
+def of_broker(events: Iterable[Said], broker: str = "") -> Iterator[Said]:
+    """The events of one broker's orders and account; "" is the primary, whose are those of nobody else, too."""
+    owners: dict[str | None, str] = {}
+    for event in events:
+        whose = event.payload.get("broker", "")
+        if event.kind == records.INTENDED:
+            owners[event.cid] = whose
+        if owners.get(event.cid, whose) == broker:
+            yield event

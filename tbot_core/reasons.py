@@ -98,6 +98,10 @@ class Reason(IntEnum):
     UNSETTLED_CASH = 93, "The worst case of all working entries is above the settled cash of a cash account."
     DAY_TRADES = 94, "The entry's exit today would be more day trades than the account is allowed, or unknown how many."
     EQUITY_JUMP = 95, "The session opened with an equity that neither the last close nor moved cash explains."
+    REDUCE_ONLY = (
+        96,
+        "The instrument's broker is not proven to answer, and what is open there forbids entries elsewhere.",
+    )
 
     ENTRY_NOT_FILLED = 100, "The entry was sent and ended without a fill; it is never chased."
 

@@ -22,13 +22,14 @@ def _nobody(entries: Sequence[Entry]) -> None:
 class Recorder:
     """A journal and the clock that stamps what enters it; `tell` is called with everything that was written.
 
-    `broker`: whose events these are, where they are not the primary's.
+    `broker`: whose events these are, where they are not the primary's; `tag` marks the orders that go there.
     """
 
     journal: Journal
     clock: Clock
     tell: Callable[[Sequence[Entry]], None] = _nobody
     broker: str = ""
+    tag: str = ""
 
     def write(self, *entries: Entry) -> None:
         """Write events down, then tell of them."""

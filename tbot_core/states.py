@@ -63,6 +63,7 @@ class Cause(StrEnum):
     LOGIN = "the broker asks for a new login"
     PLUGIN_LOST = "a plugin of the order path was lost"
     UNREACHABLE = "the broker does not answer"
+    BROKERS_DOWN = "no broker answers"
     PRIMARY_DOWN = "the primary broker is down"
     UNIVERSE_STALE = "over 20 % of the universe is stale"
     HALF_LOSS = "half of DAILY_LOSS_LIMIT used"
@@ -101,6 +102,7 @@ KINDS: Final = {
     Cause.LOGIN: _DOUBT,
     Cause.PLUGIN_LOST: _DOUBT,
     Cause.UNREACHABLE: _DOUBT,
+    Cause.BROKERS_DOWN: _DOUBT,
     Cause.PRIMARY_DOWN: _WARY,
     Cause.UNIVERSE_STALE: _WARY,
     Cause.HALF_LOSS: _SESSION,
@@ -109,17 +111,34 @@ KINDS: Final = {
     Cause.DEFENSE_SETTING: Kind(RiskState.DEFENSE, End.WITHDRAWAL),
 }
 
+LOCAL: Final = frozenset(
+    {
+        Cause.UNKNOWN,
+        Cause.UNRECONCILED,
+        Cause.MISMATCH,
+        Cause.SURPLUS,
+        Cause.REJECTS,
+        Cause.RESTRICTED,
+        Cause.LOGIN,
+        Cause.UNREACHABLE,
+    }
+)
+"""Causes that concern one account: while entries go elsewhere, they bind that account alone."""
+
 
 @attrs.define(kw_only=True)
 class States:
     """The causes at work. `standing` have not been withdrawn; `lingering` have, and hold on until their end.
 
-    `clean_since` is when reconciliation last began to agree, None while it does not.
+    `clean_since` is when reconciliation last began to agree, None while it does not. `away`: entries go to another
+    broker than the one whose account these causes are of; `vouched` is since when that one agrees.
     """
 
     standing: dict[Cause, datetime] = attrs.field(factory=dict)
     lingering: dict[Cause, datetime] = attrs.field(factory=dict)
     clean_since: datetime | None = None
+    away: bool = False
+    vouched: datetime | None = None
 
     def begin(self, cause: Cause, now: datetime) -> bool:
         """A cause is there; whether it was not before."""
@@ -152,6 +171,7 @@ class States:
 
     def open_session(self) -> None:
         """A new session: what held to the last one's end is over."""
+        self.away = False
         self.lingering = {cause: since for cause, since in self.lingering.items() if not _of_session(cause)}
         self.standing = {cause: since for cause, since in self.standing.items() if not _of_session(cause)}
 
@@ -162,7 +182,13 @@ class States:
 
     @property
     def state(self) -> RiskState:
-        """The gravest state that a cause asks for."""
+        """The gravest state that a cause asks for, wherever something may be entered."""
+        asking = (cause for cause in self.causes if not (self.away and cause in LOCAL))
+        return max((KINDS[cause].state for cause in asking), default=RiskState.NORMAL)
+
+    @property
+    def here(self) -> RiskState:
+        """The gravest state that a cause asks for at the account itself."""
         return max((KINDS[cause].state for cause in self.causes), default=RiskState.NORMAL)
 
     def _over(self, cause: Cause, since: datetime, now: datetime) -> bool:
@@ -170,7 +196,8 @@ class States:
             case End.QUIET:
                 return now - since >= QUIET
             case End.RECONCILE:
-                return self.clean_since is not None and now - max(since, self.clean_since) >= RECONCILED
+                clean = self.vouched if self.away and cause not in LOCAL else self.clean_since
+                return clean is not None and now - max(since, clean) >= RECONCILED
             case _:
                 return False
 

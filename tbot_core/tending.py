@@ -19,6 +19,7 @@ from tbot_core.errors import BrokerError
 from tbot_core.ledger.booking import booked
 from tbot_core.model import Fill, OrderState, price_of, quantity_of
 from tbot_core.orders import ENDED_SHORT, IN_DOUBT
+from tbot_core.projection import of_broker
 from tbot_core.reconcile import Books, Difference, Findings, Verdict, agree, compare, told
 from tbot_core.seams import log
 from tbot_core.states import Cause
@@ -71,8 +72,9 @@ class Tender:
         self._clock = clock
         self._conditions = conditions
         self.foreign: dict[str, Decimal] = {}
+        self.read_at: datetime | None = None
         self.verdict: Verdict | None = None
-        stated = booked(execution.recorder.journal.events()).stated
+        stated = booked(of_broker(execution.recorder.journal.events(), execution.recorder.broker)).stated
         self._stated = stated is not None and stated.date() == since.date()
         self._since = since - MARGIN
         self._doubts: dict[str, _Doubt] = {}
@@ -98,7 +100,7 @@ class Tender:
 
     async def read(self) -> Verdict | None:
         """Read the account until two readings agree, and act on what they tell; None when it could not be read."""
-        listed = self._sent()
+        listed, began = self._sent(), self._clock.now()
         try:
             snapshot = await self._believed()
         except BrokerError as fault:
@@ -110,6 +112,7 @@ class Tender:
         self._conditions.withdraw(Cause.UNKNOWN)
         if snapshot is None:
             return None
+        self.read_at = began
         findings = compare(self._books(listed), snapshot)
         clean = self._settle(findings, listed)
         self._count(snapshot)
@@ -146,7 +149,7 @@ class Tender:
     def _state(self, account: Account) -> None:
         """What a statement has more or less than the ledger, nobody explains: it is booked as that, and told."""
         self._stated = True
-        ledger = booked(self._execution.recorder.journal.events())
+        ledger = booked(of_broker(self._execution.recorder.journal.events(), self._execution.recorder.broker))
         ours = None if ledger.stated is None else ledger.cash
         self._execution.recorder.note(records.STATEMENT, records.statement_payload(account, ours))
         if ours is not None and ours != account.cash:

@@ -28,9 +28,18 @@ OPENING: Final = "opening"
 _SECURITIES: Final = "securities:"
 
 
-def securities(symbol: str) -> str:
+def securities(symbol: str, broker: str = "") -> str:
     """The account that holds a symbol's shares at what they cost; those sold short at what they brought, negative."""
-    return f"{_SECURITIES}{symbol}"
+    return f"{_SECURITIES}{symbol}{_at(broker)}"
+
+
+def cash(broker: str = "") -> str:
+    """The account of the money at a broker; without a name that of the primary."""
+    return f"{CASH}{_at(broker)}"
+
+
+def _at(broker: str) -> str:
+    return f":{broker}" if broker else ""
 
 
 @attrs.frozen
@@ -43,12 +52,16 @@ class Posting:
 
 @attrs.frozen(kw_only=True)
 class Transaction:
-    """What one event did to the accounts. `what` is the event's kind, `reference` what it speaks of."""
+    """What one event did to the accounts. `what` is the event's kind, `reference` what it speaks of.
+
+    `tag` is that of the order, as FAILOVER_LOG_TAG marks those that went to another broker than the primary.
+    """
 
     time: datetime
     what: str
     reference: str
     postings: tuple[Posting, ...]
+    tag: str = ""
 
     def __attrs_post_init__(self) -> None:
         """Raises ValueError for postings that do not add up to nothing."""
@@ -57,10 +70,12 @@ class Transaction:
             raise ValueError(f"{self.what} {self.reference}: the postings add up to {over}, not to nothing")
 
 
-def transaction(time: datetime, what: str, reference: str, amounts: Mapping[str, Decimal]) -> Transaction:
+def transaction(
+    time: datetime, what: str, reference: str, amounts: Mapping[str, Decimal], tag: str = ""
+) -> Transaction:
     """The transaction of these amounts by account; accounts that gain nothing have no part in it."""
     postings = tuple(Posting(account, amount) for account, amount in amounts.items() if amount)
-    return Transaction(time=time, what=what, reference=reference, postings=postings)
+    return Transaction(time=time, what=what, reference=reference, postings=postings, tag=tag)
 
 
 def balances(transactions: Iterable[Transaction]) -> dict[str, Decimal]:

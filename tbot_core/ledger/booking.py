@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -15,7 +16,6 @@ import attrs
 from tbot_core import records
 from tbot_core.ledger.accounts import (
     ADJUSTMENTS,
-    CASH,
     DIVIDENDS,
     EXTERNAL,
     FEES,
@@ -25,6 +25,7 @@ from tbot_core.ledger.accounts import (
     TRANSFERS,
     Transaction,
     balances,
+    cash,
     securities,
     transaction,
 )
@@ -43,21 +44,23 @@ _ZERO: Final = Decimal(0)
 
 @attrs.define(kw_only=True)
 class _Symbol:
-    """One symbol's movements, oldest first, the lots they leave, and what they have moved in money."""
+    """One symbol's movements at a broker, oldest first, the lots they leave, and what they have moved in money."""
 
     lots: Lots
+    symbol: str
+    broker: str
     steps: list[Movement] = attrs.field(factory=list)
     paid: Decimal = _ZERO
     owed: Decimal = _ZERO
     fees: Decimal = _ZERO
 
-    def amounts(self, symbol: str) -> dict[str, Decimal]:
+    def amounts(self) -> dict[str, Decimal]:
         """What this symbol has done to each account so far."""
         return {
-            CASH: -self.paid - self.fees,
+            cash(self.broker): -self.paid - self.fees,
             EXTERNAL: -self.owed,
             FEES: self.fees,
-            securities(symbol): self.lots.cost,
+            securities(self.symbol, self.broker): self.lots.cost,
             REALISED: -self.lots.gain,
         }
 
@@ -88,34 +91,42 @@ class Ledger:
     """Every transaction of a journal so far, and the lots that are left; `apply` takes one event in.
 
     `pick` is LOT_METHOD: which lot a trade closes first. What is not one of our orders moves `external` alone.
-    `stated` is when the broker last said what cash there is.
+    `stated` is when a broker last said what cash there is. Each broker has cash and lots of its own.
     """
 
     pick: Pick = first_in
     stated: datetime | None = None
     transactions: list[Transaction] = attrs.field(factory=list)
-    _symbols: dict[str, _Symbol] = attrs.field(factory=dict)
-    _orders: set[str] = attrs.field(factory=set)
-    _places: dict[tuple[str, str], tuple[str, int]] = attrs.field(factory=dict)
+    _symbols: dict[tuple[str, str], _Symbol] = attrs.field(factory=dict)
+    _orders: dict[str, tuple[str, str]] = attrs.field(factory=dict)
+    _places: dict[tuple[str, str], tuple[tuple[str, str], int]] = attrs.field(factory=dict)
     _supposed: dict[str, list[str]] = attrs.field(factory=dict)
     _dealings: dict[str, Decimal] = attrs.field(factory=dict)
-    _cash: Decimal = _ZERO
+    _cash: dict[str, Decimal] = attrs.field(factory=dict)
+    _statements: set[str] = attrs.field(factory=set)
+    _at: str = ""
+    _tag: str = ""
 
     @property
     def cash(self) -> Decimal:
-        """What the account must have of it, dollars."""
-        return self._cash
+        """What the accounts must have of it together, dollars."""
+        return sum(self._cash.values(), _ZERO)
 
     @property
     def holdings(self) -> dict[str, Decimal]:
         """Shares of ours by symbol, negative where sold short; what is not held is left out."""
-        held = {symbol: one.lots.quantity for symbol, one in self._symbols.items()}
+        held: dict[str, Decimal] = {}
+        for (symbol, _), one in self._symbols.items():
+            held[symbol] = held.get(symbol, _ZERO) + one.lots.quantity
         return {symbol: quantity for symbol, quantity in sorted(held.items()) if quantity}
 
     @property
     def lots(self) -> dict[str, Lots]:
-        """The lots of every symbol that was ever traded."""
-        return {symbol: one.lots for symbol, one in sorted(self._symbols.items())}
+        """The lots of every symbol that was ever traded, those at another broker than the primary by its name too."""
+        named = (
+            (f"{symbol} at {broker}" if broker else symbol, one) for (symbol, broker), one in self._symbols.items()
+        )
+        return {name: one.lots for name, one in sorted(named, key=itemgetter(0))}
 
     @property
     def balances(self) -> dict[str, Decimal]:
@@ -124,11 +135,12 @@ class Ledger:
 
     def apply(self, kind: str, cid: str | None, payload: Mapping[str, Any], time: datetime) -> None:
         """Take an event in; what moves neither money nor shares changes nothing."""
+        self._at, self._tag = self._orders.get(cid or "", (payload.get("broker", ""), ""))
         match kind:
             case records.RUN_STARTED | records.SESSION_OPENED:
                 self._open(Decimal(payload["equity"]), time)
             case records.INTENDED if cid is not None:
-                self._orders.add(cid)
+                self._orders[cid] = payload.get("broker", ""), payload.get("tag", "")
             case "fill" if cid in self._orders:
                 self._fill(cid, records.fill_of(cid, payload), time)
             case "busted" | "corrected" if cid in self._orders:
@@ -145,21 +157,21 @@ class Ledger:
     def _open(self, equity: Decimal, time: datetime) -> None:
         """The first event with a figure opens the books; those after it say what is in them already."""
         if not self.transactions:
-            self._post(time, "opening", "", {CASH: equity, OPENING: -equity})
+            self._post(time, "opening", "", {cash(self._at): equity, OPENING: -equity})
 
     def _fill(self, cid: str, fill: Fill | None, time: datetime) -> None:
         """Book an execution once. One that names what was supposed takes its place, at its own price."""
         if fill is None or (cid, fill.execution_id) in self._places:
             return
         book = self._book(fill.symbol)
-        before = book.amounts(fill.symbol)
+        before = book.amounts()
         if fill.execution_id.startswith(SUPPOSED):
             self._supposed.setdefault(cid, []).append(fill.execution_id)
         else:
             self._replace_supposed(book, cid, fill.quantity)
-        self._places[cid, fill.execution_id] = fill.symbol, len(book.steps)
+        self._places[cid, fill.execution_id] = (fill.symbol, self._at), len(book.steps)
         book.take(_movement(fill))
-        self._settle(fill.symbol, before, time, "fill", fill.execution_id)
+        self._settle(book, before, time, "fill", fill.execution_id)
 
     def _replace_supposed(self, book: _Symbol, cid: str, named: Decimal) -> None:
         for execution_id in self._supposed.get(cid, ()):
@@ -175,51 +187,53 @@ class Ledger:
         """The reversing entry of an execution that is void, or that had other terms."""
         if fill is None or (cid, fill.execution_id) not in self._places:
             return
-        symbol, at = self._places[cid, fill.execution_id]
-        book = self._book(symbol)
-        before, movement = book.amounts(symbol), _movement(fill)
+        where, at = self._places[cid, fill.execution_id]
+        book = self._symbols[where]
+        before, movement = book.amounts(), _movement(fill)
         if kind == "busted":
             movement = attrs.evolve(movement, quantity=_ZERO, fees=_ZERO)
         book.amend(at, movement)
-        self._settle(symbol, before, time, kind, fill.execution_id)
+        self._settle(book, before, time, kind, fill.execution_id)
 
     def _adjust(self, fill: Fill, time: datetime) -> None:
         """Somebody else closed shares of ours: what they were worth is owed by whoever did."""
         book = self._book(fill.symbol)
-        before = book.amounts(fill.symbol)
+        before = book.amounts()
         book.take(attrs.evolve(_movement(fill), outside=True))
-        self._settle(fill.symbol, before, time, records.ADJUSTMENT, fill.execution_id)
+        self._settle(book, before, time, records.ADJUSTMENT, fill.execution_id)
 
     def _pay(self, payload: Mapping[str, Any], time: datetime) -> None:
         """A dividend, a fee, interest, a transfer; what has none of these names is an adjustment."""
-        cash, account = Decimal(payload["cash"]), _PAID.get(payload["activity"], ADJUSTMENTS)
-        self._post(time, payload["activity"], payload["activity_id"], {CASH: cash, account: -cash})
+        paid, account = Decimal(payload["cash"]), _PAID.get(payload["activity"], ADJUSTMENTS)
+        self._post(time, payload["activity"], payload["activity_id"], {cash(self._at): paid, account: -paid})
 
     def _deal(self, broker_order_id: str, paid: Decimal, time: datetime) -> None:
         """What an order that is not ours has added to cash, as far as it is not booked."""
         grown = paid - self._dealings.get(broker_order_id, _ZERO)
         self._dealings[broker_order_id] = paid
-        self._post(time, records.FOREIGN_ORDER, broker_order_id, {CASH: grown, EXTERNAL: -grown})
+        self._post(time, records.FOREIGN_ORDER, broker_order_id, {cash(self._at): grown, EXTERNAL: -grown})
 
-    def _state(self, cash: Decimal, time: datetime) -> None:
+    def _state(self, said: Decimal, time: datetime) -> None:
         """The broker's word for its cash: the first opens the books; what later ones differ, nothing explains."""
-        over, account = cash - self._cash, OPENING if self.stated is None else ADJUSTMENTS
+        over = said - self._cash.get(cash(self._at), _ZERO)
+        account = ADJUSTMENTS if self._at in self._statements else OPENING
         self.stated = time
-        self._post(time, records.STATEMENT, "", {CASH: over, account: -over})
+        self._statements.add(self._at)
+        self._post(time, records.STATEMENT, "", {cash(self._at): over, account: -over})
 
     def _book(self, symbol: str) -> _Symbol:
-        if symbol not in self._symbols:
-            self._symbols[symbol] = _Symbol(lots=Lots(pick=self.pick))
-        return self._symbols[symbol]
+        made = _Symbol(lots=Lots(pick=self.pick), symbol=symbol, broker=self._at)
+        return self._symbols.setdefault((symbol, self._at), made)
 
-    def _settle(self, symbol: str, before: Mapping[str, Decimal], time: datetime, what: str, reference: str) -> None:
-        after = self._symbols[symbol].amounts(symbol)
+    def _settle(self, book: _Symbol, before: Mapping[str, Decimal], time: datetime, what: str, reference: str) -> None:
+        after = book.amounts()
         self._post(time, what, reference, {account: after[account] - was for account, was in before.items()})
 
     def _post(self, time: datetime, what: str, reference: str, amounts: Mapping[str, Decimal]) -> None:
         if any(amounts.values()):
-            self._cash += amounts.get(CASH, _ZERO)
-            self.transactions.append(transaction(time, what, reference, amounts))
+            name = cash(self._at)
+            self._cash[name] = self._cash.get(name, _ZERO) + amounts.get(name, _ZERO)
+            self.transactions.append(transaction(time, what, reference, amounts, self._tag))
 
 
 def _movement(fill: Fill) -> Movement:

@@ -116,7 +116,6 @@ class Failover:
         boolean(),
         default="false",
         doc="Whether new entries may go to the next healthy broker when the first one fails.",
-        acted_on=False,
     )
     failover_log_tag: str = setting(
         "FAILOVER_LOG_TAG",
@@ -124,14 +123,12 @@ class Failover:
         default="FAILOVER_ACTIVE",
         doc="Tag of trades that another broker took over.",
         changes_trades=False,
-        acted_on=False,
     )
     failover_brokers: tuple[str, ...] = setting(
         "FAILOVER_BROKERS",
         names(case="lower"),
         default="",
         doc="The other brokers in order; empty is no failover.",
-        acted_on=False,
     )
 
 

@@ -12,7 +12,7 @@ from tbot_core.model import Leg, OrderState
 from tbot_core.orders import IN_DOUBT
 from tbot_core.runner import overnight
 from tbot_core.runner.guarding import FIRST_ORDER_S
-from tbot_core.runner.session import side_by_side
+from tbot_core.runner.posts import side_by_side
 from tbot_core.states import Cause
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from tbot_core.journal import Entry, Event
     from tbot_core.portfolio import Position
     from tbot_core.runner.keeping import Keeper
-    from tbot_core.runner.session import Post, SessionRun
+    from tbot_core.runner.posts import Post
+    from tbot_core.runner.session import SessionRun
 
 PAGED: Final = timedelta(minutes=2)
 """What is still held so long before the close wakes somebody."""

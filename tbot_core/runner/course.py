@@ -12,13 +12,14 @@ from tbot_core.assembly import SIMULATOR, Assembly, feed_source
 from tbot_core.contracts import Broker, Feed, FeedRequest, RunInfo
 from tbot_core.execution import Venue
 from tbot_core.journal import Journal, open_journal
-from tbot_core.model import Leg
+from tbot_core.model import Leg, atoms_of
 from tbot_core.orders import Naming
 from tbot_core.patience import Patience
 from tbot_core.plugins.observers import LIMITS_S, Observers
 from tbot_core.projection import Book, fold
 from tbot_core.runner import feeds, resuming
 from tbot_core.runner.plan import Outcome
+from tbot_core.runner.posts import Standby
 from tbot_core.runner.session import Trading
 from tbot_core.seams import chance, disk, log
 from tbot_core.summary import Summary
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from tbot_core.clock import Clock
     from tbot_core.journal import Entry
     from tbot_core.model import Account
+    from tbot_core.runner.manning import Manned
     from tbot_core.runner.plan import Plan, Watcher
     from tbot_core.runner.session import Wait
 
@@ -230,30 +232,46 @@ class Company:
         self._observers.stopped(attrs.evolve(self._info, summary=outcome.summary.document()))
         return outcome
 
+    def standby(self, broker: Broker, name: str, found: Manned) -> Standby:
+        """A broker that may take over, at the account that it has named."""
+        venue = self._venue(broker, name, found.account)
+        tag = self._plan.assembly.settings.failover.failover_log_tag
+        return Standby(
+            rules=self._plan.assembly.rules(broker.rules, name),
+            venue=attrs.evolve(venue, absent=bool(found.absent)),
+            naming=self._naming(broker, found.account),
+            equity_atoms=atoms_of(found.account.equity),
+            tag=tag,
+        )
+
+    def _venue(self, broker: Broker, name: str, account: Account) -> Venue:
+        assembly = self._plan.assembly
+        seed = int.from_bytes(install_id(assembly.settings.instance.data).encode())
+        patience = Patience(
+            retries=assembly.settings.trading.api_retry_limit,
+            pause=self._plan.wall.sleep,
+            dice=chance.generator(seed).random,
+        )
+        return Venue(broker=broker, name=name, account_id=account.account_id, patience=patience)
+
+    def _naming(self, broker: Broker, account: Account) -> Naming:
+        assembly = self._plan.assembly
+        return Naming(
+            install_id=install_id(assembly.settings.instance.data),
+            identity=assembly.identity,
+            account_id=account.account_id,
+            length=broker.rules.cid_length,
+        )
+
     def trading(self, account: Account, name: str, clock: Clock, wait: Wait) -> Trading:
         """What a session needs at the account that the broker of that name has named."""
-        plan, course, assembly = self._plan, self._course, self._plan.assembly
-        install = install_id(assembly.settings.instance.data)
+        course, assembly = self._course, self._plan.assembly
         return Trading(
             rules=assembly.rules(course.broker.rules),
-            venue=Venue(
-                broker=course.broker,
-                name=name,
-                account_id=account.account_id,
-                patience=Patience(
-                    retries=assembly.settings.trading.api_retry_limit,
-                    pause=plan.wall.sleep,
-                    dice=chance.generator(int.from_bytes(install.encode())).random,
-                ),
-            ),
+            venue=self._venue(course.broker, name, account),
             journal=course.journal,
             clock=clock,
-            naming=Naming(
-                install_id=install,
-                identity=assembly.identity,
-                account_id=account.account_id,
-                length=course.broker.rules.cid_length,
-            ),
+            naming=self._naming(course.broker, account),
             wait=wait,
             tell=self.tell,
             watch=self._watcher.minute,

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tbot_core import received, records
+from tbot_core import drills, received, records
 from tbot_core.contracts import LiveSession
 from tbot_core.errors import BrokerError, DataError
 from tbot_core.recorder import Recorder
 from tbot_core.runner.course import LIVE, Company, at_market, opening
 from tbot_core.runner.feeds import fit
 from tbot_core.runner.life import Days, Life
+from tbot_core.runner.manning import manned
 from tbot_core.runner.market import Floor, Signals, since_the_last
 from tbot_core.runner.safety import live
 from tbot_core.seams import log
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from tbot_core.calendar import Session
     from tbot_core.contracts import Broker, FeedSession
+    from tbot_core.journal import Event
     from tbot_core.model import Account
     from tbot_core.runner.course import Course
     from tbot_core.runner.plan import Outcome, Plan, Watcher
+    from tbot_core.runner.posts import Standby
     from tbot_core.runner.safety import Live
     from tbot_core.runner.session import Trading
+    from tbot_core.settings import Settings
 
 _log = log.logger(__name__)
 
@@ -31,18 +37,27 @@ async def go(plan: Plan, watcher: Watcher, broker: Broker) -> Outcome:
     """Trade day after day until the run is stopped, or to the session's end with `once`."""
     course = at_market(plan.assembly, plan.request, broker)
     course.journal.relieve = plan.room.relieve
+    others = {name: plan.assembly.broker(name) for name in failover_brokers(plan.assembly.settings)}
     try:
-        return await _Run(plan, watcher, course).go()
+        return await _Run(plan, watcher, course, others).go()
     finally:
         course.journal.close()
-        await course.broker.close()
+        for one in (course.broker, *others.values()):
+            await one.close()
+
+
+def failover_brokers(settings: Settings) -> tuple[str, ...]:
+    """The brokers that may take over, in their order; without FAILOVER_ENABLED none."""
+    failover = settings.failover
+    return failover.failover_brokers if failover.failover_enabled else ()
 
 
 class _Run:
     """The run while it lasts."""
 
-    def __init__(self, plan: Plan, watcher: Watcher, course: Course) -> None:
+    def __init__(self, plan: Plan, watcher: Watcher, course: Course, others: Mapping[str, Broker]) -> None:
         self._plan = plan
+        self._others = others
         self._watcher = watcher
         self._course = course
         self._since = plan.wall.now()
@@ -77,6 +92,9 @@ class _Run:
             trading=self._trading,
             live=self._live,
             idle=self._watcher.idle,
+            primary=settings.trading.broker_name,
+            standbys=self._standbys,
+            drilled=self._drilled,
         )
         life = Life(self._recorder, course.broker, floor, days, once=plan.once)
         stopped = await life.go()
@@ -92,6 +110,25 @@ class _Run:
             self._recorder.note(records.RUN_STARTED, opening(plan, course, account.equity))
         name = plan.assembly.settings.trading.broker_name
         return self._company.trading(account, name, plan.wall, plan.wall.sleep_until)
+
+    async def _standbys(self, opened: Event | None) -> tuple[Standby, ...]:
+        """The brokers that may take over; one that cannot be logged in to is said, and left out of the session."""
+        found = []
+        for name, broker in self._others.items():
+            if opened is not None and name not in opened.payload.get("accounts", {}):
+                continue
+            try:
+                account = await manned(broker, name, opened)
+            except BrokerError as fault:
+                self._recorder.note(records.STANDBY_ABSENT, {"of": name, "words": fault.message})
+            else:
+                found.append(self._company.standby(broker, name, account))
+        return tuple(found)
+
+    def _drilled(self, past: Sequence[Event]) -> bool:
+        """Whether failover between these brokers was tried lately, and went well."""
+        names = (self._plan.assembly.settings.trading.broker_name, *self._others)
+        return not drills.objection(drills.latest(past, names), self._plan.wall.now())
 
     def _live(self, account: Account) -> Live | None:
         """What a live session is armed for; paper trading is not armed."""

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 from tbot_core.actions import Cancel
 from tbot_core.conditions import Conditions
+from tbot_core.errors import BrokerError
 from tbot_core.execution import Minutes
 from tbot_core.model import OrderState, RiskState
+from tbot_core.seams import log
 from tbot_core.states import Cause
 from tbot_core.tending import Tender
 
@@ -16,12 +18,14 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tbot_core.clock import Clock
-    from tbot_core.runner.session import Post
+    from tbot_core.runner.posts import Post
     from tbot_core.states import States
 
 _UNREACHABLE: Final = 3
 _AGAIN_S: Final = 2.0
 _RARELY_S: Final = 60.0
+_KNOCKS_S: Final = 5.0
+_log = log.logger(__name__)
 
 
 class Keeper:
@@ -29,9 +33,12 @@ class Keeper:
 
     def __init__(self, post: Post, states: States, clock: Clock, since: datetime, ttl_s: float) -> None:
         self.post = post
+        self._session: Conditions | None = None
+        self._others: tuple[Keeper, ...] = ()
         self._clock = clock
         self._ttl_s = ttl_s
         self._silences = 0
+        self._absent, self._knock_at = post.execution.venue.absent, 0.0
         self._asked: dict[str, tuple[int, float]] = {}
         post.desk.standing.troubles = {}
         self.conditions = Conditions(post.execution.recorder, self._impose, states)
@@ -40,7 +47,20 @@ class Keeper:
     @property
     def state(self) -> RiskState:
         """What may be done here."""
-        return self.conditions.state
+        session = RiskState.NORMAL if self._session is None else self._session.state
+        return max(self.conditions.here, session)
+
+    def lead(self, others: Sequence[Keeper]) -> None:
+        """What is the matter with the session binds the other brokers too; of their own accounts, each its own."""
+        self._others = tuple(others)
+        for one in others:
+            one.follow(self.conditions)
+        self._impose(self.conditions.here)
+
+    def follow(self, session: Conditions) -> None:
+        """Let what is the matter with the session count here, now and whenever it has changed."""
+        self._session = session
+        self._impose(self.conditions.here)
 
     async def reconcile(self) -> None:
         """Before anything else the account is read; until that has worked once, nothing is entered."""
@@ -50,6 +70,8 @@ class Keeper:
 
     async def tend(self) -> None:
         """One round, called about twice a second: orders in doubt, the account, and entries that have waited enough."""
+        if self._absent and not await self._log_in():
+            return
         await self.tender.tend()
         self._know()
         self.conditions.expire()
@@ -60,6 +82,20 @@ class Keeper:
             if execution.age(cid) > self._ttl_s and execution.orders[cid].state is not OrderState.LOST
         ]
         await self._withdraw([cid for cid in old if self._may_ask(cid)])
+
+    async def _log_in(self) -> bool:
+        """Whether a broker that could not be logged in to has let us in; asked again every few seconds."""
+        now = self._clock.monotonic()
+        if now < self._knock_at:
+            return False
+        self._knock_at = now + _KNOCKS_S
+        try:
+            await self.post.execution.venue.broker.connect()
+        except BrokerError as fault:
+            _log.warning("broker.not_logged_in", broker=self.post.name, reason=fault.message)
+            return False
+        self._absent = False
+        return True
 
     async def withdraw(self) -> None:
         """Take back every entry that waits at the broker."""
@@ -81,8 +117,11 @@ class Keeper:
             self.conditions.withdraw(cause)
         troubles.clear()
 
-    def _impose(self, state: RiskState) -> None:
-        self.post.desk.standing.imposed = state
+    def _impose(self, here: RiskState) -> None:
+        session = RiskState.NORMAL if self._session is None else self._session.state
+        self.post.desk.standing.imposed = max(here, session)
+        for one in self._others:
+            one.follow(self.conditions)
 
     def _know(self) -> None:
         if self.tender.believed:

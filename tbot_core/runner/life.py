@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
@@ -21,10 +21,13 @@ from tbot_core.conditions import Conditions, recall
 from tbot_core.contracts import Broker, FeedSession, KeepsHours, LiveSession
 from tbot_core.decide import Entrant
 from tbot_core.errors import BrokerError
+from tbot_core.journal import Event
 from tbot_core.model import Account, RiskState, atoms_of, dollars_of
 from tbot_core.runner import overnight
+from tbot_core.runner.manning import Manned, manned
 from tbot_core.runner.market import MarketSession, since_the_last
 from tbot_core.runner.pacing import Stopped
+from tbot_core.runner.posts import Standby
 from tbot_core.runner.requests import OF_A_SESSION, Requests
 from tbot_core.runner.safety import Live
 from tbot_core.runner.session import Trading
@@ -32,11 +35,10 @@ from tbot_core.seams import log
 from tbot_core.states import KINDS, Cause
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from typing import Any
 
     from tbot_core.bars import Day
-    from tbot_core.journal import Event
     from tbot_core.recorder import Recorder
     from tbot_core.runner.market import Floor
 
@@ -51,12 +53,19 @@ _LOG_IN_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 _log = log.logger(__name__)
 
 
+async def _alone(_opened: Event | None) -> tuple[Standby, ...]:
+    """No other broker may take over."""
+    return ()
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class Days:
     """What each session is made of: the owner's calendar, its bars, the strategies that trade it, and all else.
 
     `trading` is asked for whenever the broker has said whose account it is, and so is `live`: what makes a session a
-    live one. `idle` is told once a look what is waited for.
+    live one. `idle` is told once a look what is waited for. `standbys` are the brokers that may take over from
+    `primary`: those that can be logged in to, and after a restart those of the session that was opened; `drilled`
+    tells from the journal whether that was tried lately.
     """
 
     calendar: ExchangeCalendar
@@ -65,6 +74,9 @@ class Days:
     trading: Callable[[Account], Trading]
     live: Callable[[Account], Live | None] = lambda _account: None
     idle: Callable[[dt.datetime], None] = lambda _moment: None
+    primary: str = ""
+    standbys: Callable[[Event | None], Awaitable[tuple[Standby, ...]]] = _alone
+    drilled: Callable[[Sequence[Event]], bool] = lambda _past: False
 
 
 class Life:
@@ -123,6 +135,8 @@ class Life:
             try:
                 theirs = await self._broker.hours(session.date)
             except BrokerError as fault:
+                if (close := self._known_close(session)) is not None:
+                    return attrs.evolve(session, close=close)
                 self._not_ready(session, [f"the broker does not say when it trades: {fault.message}"])
                 await self._nap()
                 continue
@@ -137,19 +151,31 @@ class Life:
         await self._until(session.close)
         return None
 
+    def _known_close(self, session: Session) -> dt.datetime | None:
+        """When a session of several brokers ends that was opened before a restart: nobody need say it again."""
+        opened = self._journal.last(records.SESSION_OPENED)
+        if opened is None or opened.payload["date"] != session.date.isoformat() or "accounts" not in opened.payload:
+            return None
+        return dt.datetime.fromisoformat(opened.payload["close"])
+
     async def _trade(self, session: Session) -> None:
         await self._until(clock.exchange_moment(session.date, READY_AT))
-        account = await self._log_in(session)
         past = list(self._journal.events())
-        source, entrants = await self._days.bars(session), self._days.entrants(session)
-        trading = self._days.trading(account)
+        opened = next((one for one in since_the_last(past) if one.kind == records.SESSION_OPENED), None)
+        found = await self._log_in(session, None if overnight.unfinished(since_the_last(past), session) else opened)
+        account, source = found.account, await self._days.bars(session)
+        entrants, trading = self._days.entrants(session), self._days.trading(account)
+        trading = attrs.evolve(trading, venue=attrs.evolve(trading.venue, absent=bool(found.absent)))
+        past = list(self._journal.events())
         left = overnight.unfinished(since_the_last(past), session)
         if left is not None:
-            await self._end_late(left, trading, source.day, past)
-            past = list(self._journal.events())
-        opened = next((one for one in since_the_last(past) if one.kind == records.SESSION_OPENED), None)
+            before = attrs.evolve(trading, standbys=await self._days.standbys(opened))
+            await self._end_late(left, before, source.day, past)
+            past, opened = list(self._journal.events()), None
+        trading = attrs.evolve(trading, standbys=await self._days.standbys(opened))
+        past = list(self._journal.events())
         equity = account.equity if opened is None else Decimal(opened.payload["equity"])
-        floor = attrs.evolve(self.floor, live=self._days.live(account))
+        floor = attrs.evolve(self.floor, live=self._days.live(account), drilled=self._days.drilled(past))
         market = MarketSession(trading, floor, source, entrants, atoms_of(equity), past)
         self.session = market
         saying = asyncio.ensure_future(self._announce(session, market))
@@ -170,12 +196,15 @@ class Life:
         bygone = overnight.Bygone(session=session, symbols=symbols, day=day)
         await MarketSession(trading, self.floor, bygone, (), atoms_of(Decimal(opened["equity"])), past).end_late()
 
-    async def _log_in(self, session: Session) -> Account:
-        """Log in, however long that takes; who cannot is not ready."""
+    async def _log_in(self, session: Session, opened: Event | None) -> Manned:
+        """Log in, however long that takes; who cannot is not ready.
+
+        A session of several brokers that was opened before a restart goes on without its primary until it is there.
+        """
         failures = 0
         while True:
             try:
-                return await self._broker.connect()
+                return await manned(self._broker, self._days.primary, opened)
             except BrokerError as fault:
                 self._not_ready(session, [f"the broker cannot be logged in to: {fault.message}"])
                 pause = _LOG_IN_S[min(failures, len(_LOG_IN_S) - 1)]

@@ -18,6 +18,7 @@ import attrs
 from tbot_core import control, records
 from tbot_core.account import jumped
 from tbot_core.conditions import recall
+from tbot_core.control import Verb
 from tbot_core.errors import AccessError, BrokerError
 from tbot_core.exits import STOPS
 from tbot_core.model import Leg, RiskState, dollars_of
@@ -25,14 +26,16 @@ from tbot_core.runner import overnight
 from tbot_core.runner.closing import Closing
 from tbot_core.runner.confirming import VERBS
 from tbot_core.runner.errands import Errands
+from tbot_core.runner.failover import failing_over, listened_to, watched
 from tbot_core.runner.guarding import ClockGuard, DataGuard, steady
 from tbot_core.runner.keeping import Keeper
 from tbot_core.runner.listening import Hearing
+from tbot_core.runner.posts import side_by_side
 from tbot_core.runner.recalling import Recall, failures
 from tbot_core.runner.requests import Obey, Requests
 from tbot_core.runner.room import Room
 from tbot_core.runner.safety import Live, Safety
-from tbot_core.runner.session import SessionRun, Trading, side_by_side
+from tbot_core.runner.session import SessionRun, Trading
 from tbot_core.runner.turning import Turning
 from tbot_core.seams import log
 from tbot_core.states import Cause
@@ -44,11 +47,9 @@ if TYPE_CHECKING:
     from tbot_core.bars import Minute
     from tbot_core.conditions import Conditions
     from tbot_core.contracts import FeedSession, LiveSession
-    from tbot_core.control import Verb
     from tbot_core.decide import Entrant
     from tbot_core.journal import Event
     from tbot_core.model import Order
-    from tbot_core.runner.session import Standby
 
 TEND_S: Final = 0.5
 _AFTER_S: Final = 120.0
@@ -85,6 +86,7 @@ class Floor:
     that has not filled is taken back after so many seconds; `grace_s`: BAR_GRACE. `live` is there for a session that
     has to be armed. `received` is the folder for bars as they were received, None for none, and `feed` the feed's name.
     `timeout_s`: API_TIMEOUT, so long what is being sent at a session's end is waited for.
+    `drilled`: whether failover was tried lately, without which no entry goes to another broker.
     """
 
     folder: Path
@@ -98,6 +100,7 @@ class Floor:
     received: Path | None = None
     feed: str = ""
     timeout_s: float = 30.0
+    drilled: bool = True
 
 
 class MarketSession:
@@ -116,22 +119,28 @@ class MarketSession:
         past: Sequence[Event] = (),
     ) -> None:
         self.keepers: tuple[Keeper, ...] = ()
+        broker = trading.venue.broker
+        trading, circuits = listened_to(trading)
         venue = attrs.evolve(trading.venue, refusal=self.refusal, sight=partial(self._see, 0))
-        self._trading = attrs.evolve(trading, venue=venue, standbys=self._watched(trading.standbys))
+        self._trading = attrs.evolve(
+            trading, venue=venue, standbys=watched(trading.standbys, self._objection, self._see)
+        )
         self._floor = floor
         self._past = since_the_last(past)
         self._carried = overnight.stuck(past, trading.venue.account_id)
-        self.steady = steady(trading.clock, trading.venue.broker)
+        self.steady = steady(trading.clock, broker)
         self._hearing = Hearing(source, floor, self._trading, self.steady, past)
         gathering = self._hearing.gathering
         self.run = SessionRun(self._trading, self._hearing.source, entrants, equity_atoms)
         clock, opens = trading.clock, self.run.session.open
         self.keepers = tuple(Keeper(post, recall(past, post.key), clock, opens, floor.ttl_s) for post in self.run.posts)
         self.conditions, self.tender = self.keepers[0].conditions, self.keepers[0].tender
+        self.failover = failing_over(self.keepers, circuits, clock, self._past, drilled=floor.drilled)
+        self.run.routing = self.failover
         self._safety = self._guarded(past)
         recorder = self.run.execution.recorder
         self.requests = Requests(recorder, self.conditions, self.run.flatten, past, self._further())
-        self._clock_guard = ClockGuard(self.steady, trading.venue.broker, self.conditions)
+        self._clock_guard = ClockGuard(self.steady, broker, self.conditions)
         self.guard = None if gathering is None else DataGuard(gathering, self.run, self.conditions, self.steady)
         self.run.outlook = self.guard
         self._closing = Closing(self.run, self.keepers, self.steady, self._past)
@@ -204,17 +213,10 @@ class MarketSession:
             return f"{state.word}: {self.conditions.causes[0].value}"
         if order.leg is Leg.EXIT and state is RiskState.HALTED and not (self.run.flattening or order.reason in STOPS):
             return f"{state.word}: {self.conditions.causes[0].value}"
+        elsewhere = "" if self.failover is None else self.failover.refusal(keeper, order)
+        if elsewhere:
+            return elsewhere
         return "" if self.guard is None else self.guard.refusal(order)
-
-    def _watched(self, standbys: Sequence[Standby]) -> tuple[Standby, ...]:
-        """The other brokers, whose orders and readings this session judges as it does those of the primary."""
-        return tuple(
-            attrs.evolve(
-                one,
-                venue=attrs.evolve(one.venue, refusal=partial(self._objection, place), sight=partial(self._see, place)),
-            )
-            for place, one in enumerate(standbys, 1)
-        )
 
     def _see(self, place: int, silence: str) -> None:
         self.keepers[place].see(silence)
@@ -276,6 +278,8 @@ class MarketSession:
     def _further(self) -> dict[Verb, Obey]:
         """What else can be asked of this session, and who obeys it."""
         answers: dict[Verb, Obey] = dict.fromkeys(VERBS, self.run.confirming.obey)
+        if self.failover is not None:
+            answers[Verb.FAILOVER_CONFIRM] = self.failover.confirm
         return answers if self._safety is None else answers | self._safety.verbs
 
     async def _minutes(self) -> None:
@@ -335,6 +339,8 @@ class MarketSession:
         before = [keeper.state for keeper in self.keepers]
         for keeper in self.keepers:
             keeper.take_over()
+        if self.failover is not None:
+            self.failover.look()
         self._heed_stall()
         self._floor.room.tell(self._trading.clock.monotonic(), *(keeper.conditions for keeper in self.keepers))
         self._clock_guard.look()

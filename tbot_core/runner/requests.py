@@ -25,7 +25,7 @@ CARRIED_OUT: Final = "carried out"
 Obey: TypeAlias = "Callable[[Request], str]"
 """Does what a request asks for, or says why not; "" when it is done."""
 
-OF_A_SESSION: Final = frozenset({Verb.ARM, Verb.DISARM, Verb.CONFIRM, Verb.REJECT})
+OF_A_SESSION: Final = frozenset({Verb.ARM, Verb.DISARM, Verb.CONFIRM, Verb.REJECT, Verb.FAILOVER_CONFIRM})
 """What only a session can obey."""
 
 _NAMED: Final = frozenset({records.REQUEST, records.REQUEST_REFUSED})

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,6 +24,7 @@ from tbot_core.reasons import BY_CODE, Reason
 from tbot_core.recorder import Recorder
 from tbot_core.runner import overnight
 from tbot_core.runner.confirming import Confirming
+from tbot_core.runner.posts import Post, Routing, Standby, side_by_side
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -36,35 +36,6 @@ if TYPE_CHECKING:
 
 Wait = Callable[["datetime"], Awaitable[None]]
 """Waits until a moment of the session has come; in a replay at full speed it only moves the clock."""
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class Standby:
-    """A broker that may take over: the rules there, the way to it, how its orders are named, what its account holds."""
-
-    rules: Rules
-    venue: Venue
-    naming: Naming
-    equity_atoms: int
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class Post:
-    """One broker of a session: who decides and keeps what is held there, and who sends its orders."""
-
-    name: str
-    desk: Desk
-    execution: Execution
-
-    @property
-    def key(self) -> str:
-        """What tells its events from those of others in the journal: "" for the primary."""
-        return self.execution.recorder.broker
-
-    @property
-    def in_flight(self) -> int:
-        """How many orders there are not known to have ended."""
-        return sum(1 for one in self.execution.orders.values() if not one.terminal)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -105,19 +76,6 @@ class Outlook(Protocol):
 
     def judge(self, proposal: Proposal, window: Window) -> Proposal:
         """The proposal with what the data say against it, and the price that it is sized by."""
-
-
-class Routing(Protocol):
-    """Says which of several brokers enters a signal."""
-
-    def weigh(self, proposal: Proposal) -> Decision:
-        """What would be decided now, where it would be; nothing counts for it."""
-
-    def decide(self, proposal: Proposal) -> Decision:
-        """Decide a signal where it may be entered; an instrument that is to be entered elsewhere moves there first."""
-
-    def answers(self, post: Post) -> bool:
-        """Whether it is worth waiting for what a broker says."""
 
 
 class SessionRun:
@@ -219,7 +177,7 @@ class SessionRun:
     def _standing_by(self, trading: Trading, standby: Standby) -> Post:
         desk = Desk(standby.rules, self.session, standby.equity_atoms, standby.naming.client_order_id, trading.checks)
         desk.stand_in(self.desk)
-        recorder = attrs.evolve(trading.recorder, broker=standby.venue.name)
+        recorder = attrs.evolve(trading.recorder, broker=standby.venue.name, tag=standby.tag)
         execution = Execution(recorder, standby.venue, desk)
         return Post(name=standby.venue.name, desk=desk, execution=execution)
 
@@ -329,6 +287,17 @@ class SessionRun:
             "state": self.desk.standing.present.word,
             "windows": windows,
             **self._carried(),
+            **({"accounts": self._accounts()} if self.posts[1:] else {}),
+        }
+
+    def _accounts(self) -> dict[str, dict[str, str]]:
+        """Whose accounts the session trades, and what each held at its beginning."""
+        return {
+            post.name: {
+                "account": post.execution.venue.account_id,
+                "equity": str(dollars_of(post.desk.portfolio.opening_atoms)),
+            }
+            for post in self.posts
         }
 
     def _carried(self) -> records.Payload:
@@ -387,13 +356,3 @@ def reasons(judged: Judged) -> dict[str, int]:
             name = BY_CODE[code].name
             counts[name] = counts.get(name, 0) + 1
     return counts
-
-
-async def side_by_side(acts: Sequence[Callable[[], Coroutine[Any, Any, object]]]) -> None:
-    """Do all of them, none waiting for another; what one of them raises is raised when all have ended."""
-    if len(acts) == 1:
-        await acts[0]()
-        return
-    for outcome in await asyncio.gather(*(act() for act in acts), return_exceptions=True):
-        if isinstance(outcome, BaseException):
-            raise outcome

@@ -186,11 +186,30 @@ def _plugins(draft: Draft) -> Iterator[Finding]:
     if failover.failover_enabled and not failover.failover_brokers:
         sentence = "FAILOVER_ENABLED=true without FAILOVER_BROKERS: there is no failover."
         yield draft.say("warn", sentence, "FAILOVER_ENABLED", "FAILOVER_BROKERS")
+    if failover.failover_enabled and failover.failover_brokers:
+        yield from _failover(draft)
     for name, frame in draft.frames.items():
         key = f"SHORT_TYPE_{name.upper()}"
         if name in draft.strategies and frame.short_type in {"InverseETF", "LongPut"}:
             sentence = f"{draft.text(key)}: this version has no such way to go short and denies short signals."
             yield draft.say("warn", sentence, key)
+
+
+def _failover(draft: Draft) -> Iterator[Finding]:
+    trading, names = draft.groups["trading"], draft.groups["failover"].failover_brokers
+    said = draft.text("FAILOVER_BROKERS")
+    if trading.broker_name in names or len(set(names)) < len(names):
+        sentence = f"{said}: each broker once, and BROKER_NAME, {trading.broker_name}, is the first one anyway."
+        yield draft.say("fail", sentence, "FAILOVER_BROKERS", "BROKER_NAME")
+    if _SIMULATED_BROKER in names:
+        sentence = f"{said}: {_SIMULATED_BROKER} is a simulation, and takes over from no broker."
+        yield draft.say("fail", sentence, "FAILOVER_BROKERS")
+    elif trading.broker_name == _SIMULATED_BROKER:
+        sentence = f"{said}: {_SIMULATED_BROKER} never breaks, so there is nothing to fail over from."
+        yield draft.say("warn", sentence, "FAILOVER_BROKERS", "BROKER_NAME")
+    elif trading.data_source in {"", trading.broker_name}:
+        sentence = f"The bars come from {trading.broker_name} too: when it is down nothing is entered elsewhere either."
+        yield draft.say("warn", sentence, "FAILOVER_ENABLED", "DATA_SOURCE")
 
 
 def _days(draft: Draft) -> Iterator[Finding]:

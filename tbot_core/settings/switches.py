@@ -36,7 +36,7 @@ def enabled(texts: Mapping[str, str]) -> frozenset[tuple[str, str]]:
         return frozenset()
     broker = texts.get("BROKER_NAME") or "paper"
     found: set[tuple[str, str]] = set()
-    found |= _of("broker", (broker, texts.get("DATA_SOURCE", "")))
+    found |= _of("broker", (broker, texts.get("DATA_SOURCE", ""), *failing_over(texts)))
     found |= _of("strategy", running(texts))
     found |= _of("filter", applied(split(texts.get("FILTERS", "")), texts))
     channels = (texts.get("CRITICAL_ALERT_CHANNEL") or "console", texts.get("ROUTINE_ALERT_CHANNEL") or "console")
@@ -44,6 +44,11 @@ def enabled(texts: Mapping[str, str]) -> frozenset[tuple[str, str]]:
     extensions = split(texts.get("EXTENSIONS", ""))
     found |= _of("extension", () if extensions == ("none",) else extensions or (ALL_EXTENSIONS[1],))
     return frozenset(found)
+
+
+def failing_over(texts: Mapping[str, str]) -> tuple[str, ...]:
+    """The brokers that entries may go to when the first one is broken."""
+    return split(texts.get("FAILOVER_BROKERS", "")) if on(texts.get("FAILOVER_ENABLED", "")) else ()
 
 
 def running(texts: Mapping[str, str]) -> tuple[str, ...]:

@@ -235,7 +235,7 @@ def live(path: Path, home: Path, at: float, watched: Collection[str], scene: dic
     world.loop.pass_time(at)
     ways = Crossing(path, home, watched)
     ways.herald.announce("born", os.getpid())
-    life = Life(world, world.names[0], home, made.bot(world), ways)
+    life = Life(world, world.names[:1], home, made.bot(world), ways)
     ways.herald.announce("opened", life.journal.head)
     world.run(life.live)
     session = life.session

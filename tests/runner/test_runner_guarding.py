@@ -25,7 +25,7 @@ def lived(home: Path, seed: int, **rates: float) -> tuple[World, list[Event]]:
     world = World(seed, (), rates=rates, live=True)
     folder = home / f"seed{seed}"
     folder.mkdir()
-    life = Life(world, world.names[0], folder, habits(world), Doom(10**9, after=False))
+    life = Life(world, world.names[:1], folder, habits(world), Doom(10**9, after=False))
     world.run(life.live)
     life.close()
     with closing(open_journal(folder / "tbot.sqlite")) as journal:

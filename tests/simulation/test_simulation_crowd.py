@@ -19,7 +19,7 @@ START = dt.datetime(2026, 3, 3, 14, 29, tzinfo=dt.UTC)
 def test_every_symbol_of_a_crowd_is_entered_and_rests(tmp_path: Path) -> None:
     """Called in one minute, an entry of each rests with its stop, and nothing of them is filled."""
     crowd = Crowd(5)
-    life = Life(crowd, "crowd", tmp_path, crowd.bot, Here())
+    life = Life(crowd, ("crowd",), tmp_path, crowd.bot, Here())
 
     async def main() -> None:
         living = asyncio.ensure_future(life.live())

@@ -20,7 +20,9 @@ from tbot_core.journal import open_journal
 from tbot_core.model import atoms_of
 from tbot_core.orders import Naming
 from tbot_core.policy import Frame
+from tbot_core.runner.manning import manned
 from tbot_core.runner.market import Floor, MarketSession
+from tbot_core.runner.posts import Standby
 from tbot_core.runner.session import Trading
 from tbot_core.signals import Exits, Signals
 from tbot_core.testing.simulation.chances import Stream
@@ -34,14 +36,17 @@ if TYPE_CHECKING:
     from tbot_core.bars import Bars, Day
     from tbot_core.clock import Clock
     from tbot_core.contracts import Broker, FeedSession, LiveSession
-    from tbot_core.journal import Entry, Journal
+    from tbot_core.journal import Entry, Event, Journal
+    from tbot_core.model import Account
     from tbot_core.testing.simulation.world import World
 
 POLL_S: Final = 1.0
 WATCH_S: Final = 1.0
 TTL_S: Final = 20.0
+TAG: Final = "FAILOVER_ACTIVE"
 _CONNECT_S: Final = 1.0
 _LEAST_MINUTES: Final = 12
+_FAILS_OVER: Final = 0.7
 
 
 class Crash(BaseException):
@@ -197,13 +202,19 @@ class Drawn:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Habits:
-    """What a seed makes of its bot: strategies, settings, how often it looks for news and requests, how it dies."""
+    """What a seed makes of its bot: strategies, settings, how often it looks for news and requests, how it dies.
+
+    `failover`: whether entries may go to the world's other venues when its first one is broken; `drilled`: whether that
+    was tried before.
+    """
 
     entrants: tuple[Entrant, ...]
     rules: Callable[[Any], Rules]
     stream: Stream
     poll_s: float = POLL_S
     watch_s: float = WATCH_S
+    failover: bool = False
+    drilled: bool = True
 
 
 def habits(world: World) -> Habits:
@@ -223,7 +234,10 @@ def habits(world: World) -> Habits:
         "max_rejects_in_row": 5,
     }
     settings |= _rebalancing(world.chances.stream("rebalance"))
-    return Habits(entrants=entrants, rules=lambda venue: rules(venue=venue, **settings), stream=stream)
+    failover = len(world.names) > 1 and world.chances.stream("failover").happens(_FAILS_OVER)
+    return Habits(
+        entrants=entrants, rules=lambda venue: rules(venue=venue, **settings), stream=stream, failover=failover
+    )
 
 
 def _rebalancing(stream: Stream) -> dict[str, Any]:
@@ -273,44 +287,67 @@ class Lived:
 class Life:
     """One process of the bot, from its start to its death or the session's end."""
 
-    def __init__(self, world: Surroundings, name: str, home: Path, bot: Habits, ways: Ways) -> None:
+    def __init__(self, world: Surroundings, names: tuple[str, ...], home: Path, bot: Habits, ways: Ways) -> None:
+        """`names`: the primary, then those that entries may go to when it is broken."""
         self._world = world
         self._bot = bot
         self._home = home
         self.journal = ways.journal(home / "tbot.sqlite")
-        self._name = name
-        self._broker = ways.broker(world, name)
+        self._brokers = {name: ways.broker(world, name) for name in names}
         self.session: MarketSession | None = None
 
     async def live(self) -> None:
         """Connect, read what was before, and trade; raises Crash when the process dies."""
-        broker, journal = self._broker, cast("Journal", self.journal)
-        account = None
-        while account is None:
+        journal = cast("Journal", self.journal)
+        past, opened = list(journal.events()), journal.last(records.SESSION_OPENED)
+        (name, broker), *others = self._brokers.items()
+        found = None
+        while found is None:
             try:
-                account = await broker.connect()
+                found = await manned(broker, name, opened)
             except BrokerError:
                 await self._world.clock.sleep(_CONNECT_S)
-        past = list(journal.events())
-        opened = journal.last(records.SESSION_OPENED)
-        equity = account.equity if opened is None else Decimal(opened.payload["equity"])
-        naming = Naming(
-            install_id="simulated", identity="", account_id=account.account_id, length=broker.rules.cid_length
-        )
+        standbys = [one for other in others if (one := await self._standby(*other, opened)) is not None]
+        equity = found.account.equity if opened is None else Decimal(opened.payload["equity"])
         trading = Trading(
             rules=self._bot.rules(broker.rules),
-            venue=Venue(broker=broker, name=self._name, account_id=account.account_id),
+            venue=Venue(broker=broker, name=name, account_id=found.account.account_id, absent=bool(found.absent)),
             journal=journal,
             clock=self._world.clock,
-            naming=naming,
+            naming=_naming(broker, found.account),
             wait=self._world.clock.sleep_until,
             tell=lambda _entries: None,
             watch=lambda _run, _minute: None,
+            standbys=tuple(standbys),
         )
-        floor = Floor(folder=self._home / "control", poll_s=self._bot.poll_s, ttl_s=TTL_S, watch_s=self._bot.watch_s)
+        floor = Floor(
+            folder=self._home / "control",
+            poll_s=self._bot.poll_s,
+            ttl_s=TTL_S,
+            watch_s=self._bot.watch_s,
+            drilled=self._bot.drilled,
+        )
         feed = self._world.heard()
         self.session = MarketSession(trading, floor, feed, self._bot.entrants, atoms_of(equity), past)
         await self.session.trade()
+
+    async def _standby(self, name: str, broker: Broker, opened: Event | None) -> Standby | None:
+        """A venue that may take over; one that cannot be had before the session is left out of it."""
+        if opened is not None and name not in opened.payload.get("accounts", {}):
+            return None
+        try:
+            found = await manned(broker, name, opened)
+        except BrokerError:
+            return None
+        account = found.account
+        venue = Venue(broker=broker, name=name, account_id=account.account_id, absent=bool(found.absent))
+        return Standby(
+            rules=self._bot.rules(broker.rules),
+            venue=venue,
+            naming=_naming(broker, account),
+            equity_atoms=atoms_of(account.equity),
+            tag=TAG,
+        )
 
     @property
     def lived(self) -> Lived:
@@ -320,3 +357,7 @@ class Life:
     def close(self) -> None:
         """Let go of the journal, as a death does."""
         self.journal.close()
+
+
+def _naming(broker: Broker, account: Account) -> Naming:
+    return Naming(install_id="simulated", identity="", account_id=account.account_id, length=broker.rules.cid_length)

@@ -18,12 +18,12 @@ from tbot_core.model import Leg, OrderState, RiskState, quantity_of, units_of
 from tbot_core.projection import fold
 from tbot_core.states import States
 from tbot_core.testing.canaries import shows
-from tbot_core.testing.simulation.reckoning import MONEY
+from tbot_core.testing.simulation.owning import i13
+from tbot_core.testing.simulation.reckoning import MONEY, MONEY_OF_ALL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
-    from tbot_core.model import SignalId
     from tbot_core.testing.simulation.story import Story
 
 _LATCHES: Final = frozenset({"daily loss latch", "losing run latch", "exit-only"})
@@ -35,8 +35,14 @@ _GROWTH: Final = 60
 
 def violations(story: Story) -> Iterator[str]:
     """Every violated invariant, once for each offender."""
-    for check in (*_CHECKS, *MONEY):
-        yield from (f"{check.__name__[1:].upper()}: {words}" for words in check(story))
+    parts = tuple(story.parts)
+    for check in (*_CHECKS, *MONEY, i13):
+        for subject in (story,) if check in _WHOLE else parts:
+            yield from (f"{_name(check)}: {words}" for words in check(subject))
+
+
+def _name(check: Callable[[Story], Iterator[str]]) -> str:
+    return check.__name__.lstrip("_").partition("_")[0].upper()
 
 
 def _i1(story: Story) -> Iterator[str]:
@@ -110,15 +116,20 @@ def _i7(story: Story) -> Iterator[str]:
 def _i8(story: Story) -> Iterator[str]:
     """Nothing is entered while exits alone are allowed, nor once a latch is set."""
     states, latched = States(), set[str]()
+    others: defaultdict[str, States] = defaultdict(States)
     intents = story.intents()
     for event in story.events:
+        whose = event.payload.get("broker", "")
         note(states, event)
+        if whose:
+            note(others[whose], event, whose)
+        state = max(states.state, others[whose].here) if whose else states.here
         if event.kind == records.RISK:
             latched.add(event.payload["what"])
         elif event.kind == records.SENDING and intents[event.cid or ""][1] is Leg.ENTRY:
             strategy = intents[event.cid or ""][0].strategy
-            if states.state >= RiskState.EXIT_ONLY:
-                yield f"{event.cid} was sent while {states.state.word}"
+            if state >= RiskState.EXIT_ONLY:
+                yield f"{event.cid} was sent while {state.word}"
             for latch in sorted(latched & {*_LATCHES, f"window loss latch of {strategy}"}):
                 yield f"{event.cid} was sent after: {latch}"
 
@@ -131,16 +142,15 @@ def _i9(story: Story) -> Iterator[str]:
     for fact in story.facts:
         if fact.kind == "execution":
             filled[fact.client_order_id] += abs(fact.units)
-    intents = story.intents()
     for event in story.events:
         cid = event.cid or ""
         if event.kind in _ENDED and cid in alive and not filled[cid]:
             yield f"{cid} is {event.kind} in the journal, and accepted at the venue"
-    yield from _entered_twice(story, intents)
 
 
-def _entered_twice(story: Story, intents: Mapping[str, tuple[SignalId, Leg, int]]) -> Iterator[str]:
-    """Entries that were sent while another one of their symbol could still be filled."""
+def _i9_again(story: Story) -> Iterator[str]:
+    """No entry is sent while another one of its symbol could still be filled, here or at another venue."""
+    intents = story.intents()
     out: dict[str, set[str]] = defaultdict(set)
     left: dict[str, Decimal] = {cid: quantity_of(units) for cid, (_, _, units) in intents.items()}
     for event in story.events:
@@ -215,7 +225,10 @@ def _i16(story: Story) -> Iterator[str]:
     if story.held is None:
         return
     told = {symbol: units for symbol, units in fold(story.events).portfolio.holdings.items() if units}
-    held = {symbol: units for symbol, units in story.held.items() if units}
+    desks = Counter(story.held)
+    for left in story.elsewhere.values():
+        desks.update(left.held)
+    held = {symbol: units for symbol, units in desks.items() if units}
     if told != held:
         yield f"the journal adds up to {told}, the desk to {held}"
 
@@ -230,7 +243,7 @@ def _i17(story: Story) -> Iterator[str]:
 def _i20(story: Story) -> Iterator[str]:
     """The journal grows with what is traded, and slowly with trouble: as fast in a whole day as in an hour."""
     orders, hours = len(story.intents()), max(1.0, story.world.session.minutes / 60)
-    most = 200 * hours + _GROWTH * (orders + 1) + 40 * len(story.lives)
+    most = (200 * hours + 40 * len(story.lives)) * (1 + len(story.elsewhere)) + _GROWTH * (orders + 1)
     if len(story.events) > most:
         yield f"{len(story.events)} events of {orders} orders"
 
@@ -245,5 +258,7 @@ def _settled(story: Story) -> Iterator[str]:
 
 
 _CHECKS: Final[tuple[Callable[[Story], Iterator[str]], ...]] = (
-    _i1, _i2, _i4, _i7, _i8, _i9, _booked, _i10, _i12, _i14, _i16, _i17, _i20, _settled,
+    _i1, _i2, _i4, _i7, _i8, _i9, _i9_again, _booked, _i10, _i12, _i14, _i16, _i17, _i20, _settled,
 )  # fmt: skip
+_WHOLE: Final = frozenset({_i8, _i9_again, _i14, _i16, _i17, _i20, i13, *MONEY_OF_ALL})
+"""What is asked of the story of all venues together; all else of each venue by itself."""

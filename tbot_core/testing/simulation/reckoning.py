@@ -219,3 +219,5 @@ def _cash(story: Story) -> Iterator[str]:
 
 
 MONEY: Final[tuple[Callable[[Story], Iterator[str]], ...]] = (_i3, _i5, _statement, _i18, _latch, _cash)
+MONEY_OF_ALL: Final[tuple[Callable[[Story], Iterator[str]], ...]] = (_i3, _latch)
+"""Those of them that are asked of the story of all venues together."""

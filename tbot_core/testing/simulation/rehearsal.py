@@ -74,9 +74,9 @@ class _Rehearsal:
         self._home = home
         self._bot = habits(world)
         self._deaths = world.chances.stream("deaths")
-        name = world.names[0]
-        rules = self._bot.rules(world.client(name).rules)
-        self._story = Story(world=world, name=name, rules=rules)
+        self._names = world.names if self._bot.failover else world.names[:1]
+        rules = self._bot.rules(world.client(self._names[0]).rules)
+        self._story = Story(world=world, name=self._names[0], rules=rules)
 
     def go(self, swaps: Swaps = ()) -> Verdict:
         self._plan_a_kill()
@@ -129,7 +129,7 @@ class _Rehearsal:
         while True:
             mortal = len(self._story.lives) < deaths
             doom = Doom(self._deaths.whole(1, 250) if mortal else _LONG_LIFE, after=self._deaths.happens(0.5))
-            life = Life(self._world, self._story.name, self._home, self._bot, doom)
+            life = Life(self._world, self._names, self._home, self._bot, doom)
             try:
                 await life.live()
             except Crash:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import attrs
 
@@ -12,19 +12,33 @@ from tbot_core.decide import Rules
 from tbot_core.journal import Event
 from tbot_core.model import Leg, SignalId, units_of
 from tbot_core.orders import BROKER_WORDS, OrderRecord
+from tbot_core.projection import of_broker
 from tbot_core.testing.simulation.bot import Life, Lived
 from tbot_core.testing.simulation.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tbot_core.runner.keeping import Keeper
     from tbot_core.testing.simulation.facts import Fact
     from tbot_core.testing.simulation.way import Way
 
 
+@attrs.frozen(kw_only=True)
+class Left:
+    """What the last life knew of a venue at its end: what is held there, what is foreign, and its orders."""
+
+    held: dict[str, int]
+    foreign: dict[str, Decimal]
+    orders: dict[str, OrderRecord]
+
+
 @attrs.define(kw_only=True)
 class Story:
-    """All that is known of a seed when it is over; what the last life held is None when it did not end in order."""
+    """All that is known of a seed when it is over; what the last life held is None when it did not end in order.
+
+    `elsewhere`: what was left at the venues that entries may go to when the first is broken.
+    """
 
     world: World
     name: str
@@ -35,6 +49,15 @@ class Story:
     held: dict[str, int] | None = None
     foreign: dict[str, Decimal] = attrs.field(factory=dict)
     orders: dict[str, OrderRecord] = attrs.field(factory=dict)
+    elsewhere: dict[str, Left] = attrs.field(factory=dict)
+
+    @property
+    def parts(self) -> Iterator[Story]:
+        """The story of each venue by itself: its events, and what was left there."""
+        yield attrs.evolve(self, events=cast("list[Event]", list(of_broker(self.events))), elsewhere={})
+        for name, left in self.elsewhere.items():
+            mine = cast("list[Event]", list(of_broker(self.events, name)))
+            yield attrs.evolve(self, name=name, events=mine, elsewhere={}, **attrs.asdict(left, recurse=False))
 
     @property
     def way(self) -> Way:
@@ -54,10 +77,11 @@ class Story:
     def end(self, life: Life) -> None:
         """Take in what the last life knew at its end."""
         if life.session is not None:
-            run = life.session.run
-            self.held = run.desk.portfolio.holdings
-            self.foreign = dict(life.session.tender.foreign)
-            self.orders = dict(run.execution.orders)
+            first, *others = map(_left, life.session.keepers)
+            self.held, self.foreign, self.orders = first.held, first.foreign, first.orders
+            self.elsewhere = {
+                keeper.post.name: left for keeper, left in zip(life.session.keepers[1:], others, strict=True)
+            }
 
     def intents(self) -> dict[str, tuple[SignalId, Leg, int]]:
         """Signal, leg and units of every order that was written down."""
@@ -91,3 +115,10 @@ class Story:
                 since.setdefault(event.cid, event)
             elif event.kind in BROKER_WORDS and event.cid in since:
                 yield max(0.0, (event.applied - since.pop(event.cid).applied).total_seconds())
+
+
+def _left(keeper: Keeper) -> Left:
+    post = keeper.post
+    return Left(
+        held=post.desk.portfolio.holdings, foreign=dict(keeper.tender.foreign), orders=dict(post.execution.orders)
+    )

@@ -55,11 +55,12 @@ class World:
 
     Second 0 is five minutes before the bell. A day lasts 25 to 60 minutes, in one seed of fifty as long as a real one:
     `calendar` says so to the bot. `rates` overrides how often faults strike, `character` what the venues are
-    like, `live` whether the bot hears a live feed (None: half of the seeds). A bot that has crashed gets another
+    like, `venues` how many there are, `minutes` how long the day is, `live` whether the bot hears a live feed (None:
+    half of the seeds). A bot that has crashed gets another
     `client` and another feed; the venues and the ways stay what they are.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what a test may take out of the seed's hands
         self,
         seed: int,
         faults: Sequence[str] | None = None,
@@ -67,12 +68,14 @@ class World:
         rates: Mapping[str, float] | None = None,
         character: Character | None = None,
         live: bool | None = None,
+        venues: int | None = None,
+        minutes: int | None = None,
     ) -> None:
         self.seed = seed
         self.key = Secret(KEY)
         self.chances = Chances(seed)
         shape = self.chances.stream("world")
-        self.calendar, self.session = short_day(None if shape.happens(_WHOLE_DAY) else shape.whole(25, 60))
+        self.calendar, self.session = short_day(minutes or (None if shape.happens(_WHOLE_DAY) else shape.whole(25, 60)))
         self.start = self.session.open - dt.timedelta(seconds=LEAD_S)
         self.loop = VirtualLoop()
         self.clock = LoopClock(self.loop, self.start)
@@ -83,7 +86,7 @@ class World:
         self.live = self.chances.stream("live").happens(0.5) if live is None else live
         count = shape.whole(2, 5)
         self.market = Market.drawn(self.chances, _SYMBOLS[:count], self.session.minutes)
-        self.names = _NAMES[: shape.one((1, 1, 1, 2, 3))]
+        self.names = _NAMES[: shape.one((1, 1, 1, 2, 3)) if venues is None else venues]
         news = announced(self.market, self.faults, self._of("news"), session_s)
         self.ways = tuple(self._paved(name, character or drawn(self.chances, name)) for name in self.names)
         for name, way in zip(self.names, self.ways, strict=True):

@@ -1,0 +1,75 @@
+"""The brokers of a session: a post at each, those that may take over, and who says which of them enters a signal."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Protocol
+
+import attrs
+
+from tbot_core.decide import Rules
+from tbot_core.desk import Desk
+from tbot_core.execution import Execution, Venue
+from tbot_core.orders import Naming
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from tbot_core.actions import Decision
+    from tbot_core.decide import Proposal
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Standby:
+    """A broker that may take over: the rules there, the way to it, how its orders are named, what its account holds.
+
+    `tag` marks the orders that go there.
+    """
+
+    rules: Rules
+    venue: Venue
+    naming: Naming
+    equity_atoms: int
+    tag: str = ""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Post:
+    """One broker of a session: who decides and keeps what is held there, and who sends its orders."""
+
+    name: str
+    desk: Desk
+    execution: Execution
+
+    @property
+    def key(self) -> str:
+        """What tells its events from those of others in the journal: "" for the primary."""
+        return self.execution.recorder.broker
+
+    @property
+    def in_flight(self) -> int:
+        """How many orders there are not known to have ended."""
+        return sum(1 for one in self.execution.orders.values() if not one.terminal)
+
+
+class Routing(Protocol):
+    """Says which of several brokers enters a signal."""
+
+    def weigh(self, proposal: Proposal) -> Decision:
+        """What would be decided now, where it would be; nothing counts for it."""
+
+    def decide(self, proposal: Proposal) -> Decision:
+        """Decide a signal where it may be entered; an instrument that is to be entered elsewhere moves there first."""
+
+    def answers(self, post: Post) -> bool:
+        """Whether it is worth waiting for what a broker says."""
+
+
+async def side_by_side(acts: Sequence[Callable[[], Coroutine[Any, Any, object]]]) -> None:
+    """Do all of them, none waiting for another; what one of them raises is raised when all have ended."""
+    if len(acts) == 1:
+        await acts[0]()
+        return
+    for outcome in await asyncio.gather(*(act() for act in acts), return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
