@@ -39,6 +39,9 @@ AGREE_S: Final = 0.5
 READINGS: Final = 6
 LEAST_WINDOW_S: Final = 600.0
 MARGIN: Final = timedelta(minutes=1)
+BELATED: Final = timedelta(days=5)
+"""So long after its date a payment may turn up in a broker's list."""
+
 _BACKOFF_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 _FAILED_READINGS: Final = 3
 
@@ -74,8 +77,8 @@ class Tender:
         self.foreign: dict[str, Decimal] = {}
         self.read_at: datetime | None = None
         self.verdict: Verdict | None = None
-        stated = booked(of_broker(execution.recorder.journal.events(), execution.recorder.broker)).stated
-        self._stated = stated is not None and stated.date() == since.date()
+        self._last = booked(of_broker(execution.recorder.journal.events(), execution.recorder.broker)).stated
+        self._stated = self._last is not None and self._last.date() == since.date()
         self._since = since - MARGIN
         self._doubts: dict[str, _Doubt] = {}
         self._next_reading = 0.0
@@ -102,6 +105,7 @@ class Tender:
         """Read the account until two readings agree, and act on what they tell; None when it could not be read."""
         listed, began = self._sent(), self._clock.now()
         try:
+            await self._catch_up()
             snapshot = await self._believed()
         except BrokerError as fault:
             self._unread(fault)
@@ -135,7 +139,21 @@ class Tender:
         self._stated = any(not one.terminal for one in self._execution.orders.values())
         await self.read()
 
-    def _count(self, snapshot: Snapshot) -> None:
+    async def _catch_up(self) -> None:
+        """Before a statement, ask for what was paid since the last one: overnight, or between it and the bell.
+
+        Some brokers list a payment days later, under its own date: each is booked once, whenever it turns up.
+        """
+        if self._stated or self._last is None or self._last >= self._since:
+            return
+        recorder = self._execution.recorder
+        first = next(of_broker(recorder.journal.events(kind=records.STATEMENT), recorder.broker)).applied
+        seen = await self._broker.snapshot(max(self._last - BELATED, first))
+        self._count(
+            attrs.evolve(seen, activities=tuple(one for one in seen.activities if one.time > first)), stating=False
+        )
+
+    def _count(self, snapshot: Snapshot, *, stating: bool = True) -> None:
         """Book what moved money without an order, each once; the day's first and last reading are statements."""
         execution = self._execution
         for activity in snapshot.activities:
@@ -143,12 +161,12 @@ class Tender:
             if not execution.recorder.journal.knows(source):
                 entry = execution.recorder.entry(records.ACTIVITY, records.activity_payload(activity))
                 execution.recorder.write(attrs.evolve(entry, source=source))
-        if not self._stated:
+        if stating and not self._stated:
             self._state(snapshot.account)
 
     def _state(self, account: Account) -> None:
         """What a statement has more or less than the ledger, nobody explains: it is booked as that, and told."""
-        self._stated = True
+        self._stated, self._last = True, self._clock.now()
         ledger = booked(of_broker(self._execution.recorder.journal.events(), self._execution.recorder.broker))
         ours = None if ledger.stated is None else ledger.cash
         self._execution.recorder.note(records.STATEMENT, records.statement_payload(account, ours))

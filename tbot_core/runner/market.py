@@ -6,7 +6,7 @@ One loop and no threads. Everything that changes the books happens between two w
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from itertools import product
@@ -19,7 +19,7 @@ from tbot_core import control, records
 from tbot_core.account import jumped
 from tbot_core.conditions import recall
 from tbot_core.control import Verb
-from tbot_core.errors import AccessError, BrokerError
+from tbot_core.errors import AccessError
 from tbot_core.exits import STOPS
 from tbot_core.model import Leg, RiskState, dollars_of
 from tbot_core.runner import overnight
@@ -138,6 +138,7 @@ class MarketSession:
         self.failover = failing_over(self.keepers, circuits, clock, self._past, drilled=floor.drilled)
         self.run.routing = self.failover
         self._safety = self._guarded(past)
+        self._weighed = False
         recorder = self.run.execution.recorder
         self.requests = Requests(recorder, self.conditions, self.run.flatten, past, self._further())
         self._clock_guard = ClockGuard(self.steady, broker, self.conditions)
@@ -153,7 +154,6 @@ class MarketSession:
         if self._safety is not None:
             self._safety.open(restarted=any(event.kind in _STARTS for event in self._past))
         await self._reconcile()
-        await self._weigh()
         self._turning.pause(self._trading.clock.monotonic())
         every = self._errands.every
         acts = [
@@ -177,6 +177,7 @@ class MarketSession:
     async def end_late(self) -> None:
         """End a session that nobody was there to end: what became of its orders is found out and written down."""
         self._recall()
+        self._weighed = True
         await self._reconcile()
         clock, posts = self._trading.clock, self.run.posts
         until = clock.monotonic() + self._patience_s
@@ -242,29 +243,31 @@ class MarketSession:
         await side_by_side([keeper.reconcile for keeper in self.keepers])
         self._know()
 
-    async def _weigh(self) -> None:
-        """Hold the opening equity against the last close: what no moved cash explains sizes nothing.
+    def _weigh(self) -> None:
+        """Hold the opening equity against the last close: what no payment explains sizes nothing.
 
-        The close of another account, such as that of paper trading, says nothing of this one.
+        The close of another account, such as that of paper trading, says nothing of this one. What was paid since is
+        booked by the first reading that is believed; until then nothing is entered.
         """
-        closed, session = self._trading.journal.last(records.SESSION_CLOSED), self.run.session
-        ours = self._trading.venue.account_id
-        if closed is None or closed.payload.get("account") != ours or self.run.desk.standing.equity_jump:
+        self._weighed = True
+        journal, venue, standing = self._trading.journal, self._trading.venue, self.run.desk.standing
+        closed = journal.last(records.SESSION_CLOSED)
+        if closed is None or closed.payload.get("account") != venue.account_id or standing.equity_jump:
             return
+        paid = (
+            Decimal(event.payload["cash"])
+            for event in journal.events(closed.seq, kind=records.ACTIVITY)
+            if event.source is not None and event.source[:2] == (venue.name, venue.account_id)
+            if datetime.fromisoformat(event.payload["time"]) <= self.run.session.open
+        )
         opening = dollars_of(self.run.desk.portfolio.opening_atoms)
-        closing, moved = Decimal(closed.payload["equity"]), Decimal(0)
-        if not jumped(opening, closing, moved):
-            return
-        try:
-            seen = await self._trading.venue.broker.snapshot(closed.applied)
-        except BrokerError as silence:
-            _log.warning("activities.not_read", reason=silence.message)
-        else:
-            moved = sum((one.cash for one in seen.activities if closed.applied < one.time <= session.open), moved)
+        closing, moved = Decimal(closed.payload["equity"]), sum(paid, Decimal(0))
         if jumped(opening, closing, moved):
-            self.run.desk.standing.find_jump(opening, closing + moved)
+            standing.find_jump(opening, closing + moved)
 
     def _know(self) -> None:
+        if self.tender.believed and not self._weighed:
+            self._weigh()
         if self._safety is not None:
             self._safety.look(self.tender.verdict)
 

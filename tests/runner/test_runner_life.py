@@ -6,12 +6,14 @@ import datetime as dt
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 
 from tbot_core import control, records
 from tbot_core.clock import exchange_moment
 from tbot_core.journal import Entry
-from tbot_core.model import RiskState
+from tbot_core.ledger.booking import booked
+from tbot_core.model import RiskState, atoms_of
 from tbot_core.seams import disk
 from tbot_core.testing.simulation.household import Household, Spoken, household
 from tbot_core.testing.simulation.world import LEAD_S
@@ -211,3 +213,31 @@ def test_f88_a_handler_that_runs_out_of_memory_ends_the_life_and_the_next_one_go
     assert closed.payload["open"] == []
     assert scene.events(records.INTENDED)
     scene.journal.verify()
+
+
+def pay(scene: Household, kind: str, dollars: int, hours: int) -> None:
+    """Move the account's money without an order, so many hours before the start."""
+    world = scene.world
+    floor = world.way(world.names[0]).exchange.floor
+    floor.write(kind, atoms=atoms_of(Decimal(dollars)))
+    fact = floor.books.facts[-1]
+    floor.books.facts[-1] = attrs.evolve(fact, at=fact.at - dt.timedelta(hours=hours))
+
+
+def test_f45_what_was_paid_overnight_is_booked_and_explains_the_opening(scene: Household) -> None:
+    """F45: a transfer and a fee of the night, and one before the books began: cash agrees to the cent, no jump."""
+    world = scene.world
+    before = world.way(world.names[0]).exchange.account()
+    for kind, hours in ((records.STATEMENT, 90), (records.STATEMENT, 18), (records.SESSION_CLOSED, 18)):
+        payload = {"date": "2026-01-02", "equity": str(before.equity), "cash": str(before.cash), "account": "a"}
+        entry = Entry(kind=kind, payload=payload | {"open": []}, time=world.start - dt.timedelta(hours=hours))
+        scene.journal.append([entry])
+    pay(scene, "transfer", 40_000, hours=12)
+    pay(scene, "fee", -3, hours=30)  # listed a day late
+    world.run(scene.life().go)
+    assert [event.payload["activity"] for event in scene.events(records.ACTIVITY)] == ["transfer", "fee"]
+    found, account = booked(scene.journal.events()), world.way(world.names[0]).exchange.account()
+    assert found.cash == account.cash
+    assert "adjustments" not in found.balances
+    assert [event for event in scene.events(records.RISK) if event.payload["what"] == "equity jump"] == []
+    assert scene.events(records.INTENDED)
