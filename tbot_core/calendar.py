@@ -148,17 +148,22 @@ class ExchangeCalendar:
 
     def closed_reason(self, day: dt.date) -> str | None:
         """Why the day has no session (weekend, the holiday's name, the override's reason), or None if it has one."""
-        must_be_covered(day)
-        weekday = day.weekday()
+        weekday, named = day.weekday(), self.holiday(day)
         if weekday not in EXCHANGE_WEEKDAYS:
             return "weekend"
-        override = self.overrides.get(day)
-        if isinstance(override, Closed):
-            return override.reason
-        named = UNSCHEDULED_CLOSURES.get(day) or _holidays(day.year).get(day)
         if named is None and weekday not in self.weekdays:
             return f"TRADING_DAYS leaves out {WEEKDAY_NAMES[weekday]}"
         return named
+
+    def holiday(self, day: dt.date) -> str | None:
+        """The name of a weekday's holiday, or the override's reason; None for every other day."""
+        must_be_covered(day)
+        if day.weekday() not in EXCHANGE_WEEKDAYS:
+            return None
+        override = self.overrides.get(day)
+        if isinstance(override, Closed):
+            return override.reason
+        return UNSCHEDULED_CLOSURES.get(day) or _holidays(day.year).get(day)
 
     def sessions(self, first: dt.date, last: dt.date) -> tuple[Session, ...]:
         """The sessions of all days from first to last, both included, in order; none where the range is reversed."""

@@ -258,6 +258,8 @@ def test_trading_days_come_on_top_of_the_calendar() -> None:
     mondays = ExchangeCalendar(weekdays=frozenset({0}))
     assert mondays.closed_reason(dt.date(2026, 3, 3)) == "TRADING_DAYS leaves out Tuesday"
     assert mondays.closed_reason(dt.date(2026, 12, 25)) == "Christmas Day"
+    assert mondays.holiday(dt.date(2026, 12, 25)) == "Christmas Day"
+    assert mondays.holiday(dt.date(2026, 3, 3)) is mondays.holiday(dt.date(2026, 3, 7)) is None
     assert mondays.next(dt.date(2026, 3, 2)).date == dt.date(2026, 3, 9)
 
 

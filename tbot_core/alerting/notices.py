@@ -152,6 +152,8 @@ class Watch:
             case records.NOT_READY:
                 why = "; ".join(payload["reasons"])
                 yield _critical(f"NOT READY for the session of {payload['session']}: {why}.")
+            case records.HOLIDAY:
+                yield _routine(f"Closed today, {payload['date']}: {payload['name']}. Next session: {payload['next']}.")
             case records.CALENDAR:
                 yield _routine(f"{payload['date']}: the broker's calendar says {payload['words']}, and that counts.")
             case records.REQUEST_REFUSED if self._wanted.failures:

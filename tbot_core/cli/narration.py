@@ -60,10 +60,8 @@ class Narrator:
         weight: Weight | None = None
         payload, text = entry.payload, ""
         match entry.kind:
-            case records.SESSION_OPENED:
-                weight, text = "session", _opened(payload)
-            case records.SESSION_CLOSED:
-                weight, text = "session", _closed(payload)
+            case records.SESSION_OPENED | records.SESSION_CLOSED | records.HOLIDAY:
+                weight, text = "session", _day(entry.kind, payload)
             case records.RISK:
                 weight, text = "risk", _risk(payload)
             case records.STATE | records.REQUEST | records.REQUEST_REFUSED:
@@ -110,6 +108,13 @@ def _exit(trade: Trade) -> str:
     why = trade.exit_reason.value.lower().replace("_", " ")
     what = f"{trade.strategy} out of {trade.symbol} {quantity(trade.quantity)} at {price(trade.exit_price)}"
     return f"{what}, {why}: {money(trade.pnl, signed=True)}"
+
+
+def _day(kind: str, payload: Mapping[str, Any]) -> str:
+    """A session's beginning or its end, or a day without one."""
+    if kind == records.HOLIDAY:
+        return f"Closed, {payload['name']}; next session {payload['next']}"
+    return _opened(payload) if kind == records.SESSION_OPENED else _closed(payload)
 
 
 def _opened(payload: Mapping[str, Any]) -> str:

@@ -24,6 +24,7 @@ from tbot_core.errors import BrokerError
 from tbot_core.journal import Event
 from tbot_core.model import Account, RiskState, atoms_of, dollars_of
 from tbot_core.runner import overnight
+from tbot_core.runner.holidays import Holidays
 from tbot_core.runner.manning import Manned, manned
 from tbot_core.runner.market import MarketSession, since_the_last
 from tbot_core.runner.pacing import Stopped
@@ -93,6 +94,7 @@ class Life:
         self.floor = floor
         self._days = days
         self._once = once
+        self._holidays = Holidays(recorder, days.calendar)
         self._told: dt.datetime | None = None
         self.session: MarketSession | None = None
 
@@ -252,6 +254,7 @@ class Life:
                 requests.carried_out()
                 raise Stopped
             conditions.expire()
+            self._holidays.look()
             rest_s = (moment - self._clock.now()).total_seconds()
             if rest_s <= 0:
                 return

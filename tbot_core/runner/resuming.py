@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 
 # A run that is repeated does not say these again: they tell of the process, not of the market.
 _OF_THE_PROCESS = frozenset(
-    {records.RUN_STARTED, records.RUN_FINISHED, records.GAP, records.STOPPED, records.REQUEST_REFUSED, records.SILENCE}
+    {
+        records.HOLIDAY,
+        records.RUN_STARTED,
+        records.RUN_FINISHED,
+        records.GAP,
+        records.STOPPED,
+        records.REQUEST_REFUSED,
+        records.SILENCE,
+    }
 )
 
 

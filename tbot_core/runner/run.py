@@ -14,9 +14,11 @@ from tbot_core.model import atoms_of, dollars_of
 from tbot_core.plugins import lost
 from tbot_core.plugins.observers import LIMITS_S, NO_LIMITS
 from tbot_core.projection import fold
+from tbot_core.recorder import Recorder
 from tbot_core.runner import days, resuming
 from tbot_core.runner.asked import Asked
 from tbot_core.runner.course import LIVE, PAPER, Company, Course, opening, paper, simulation
+from tbot_core.runner.holidays import Holidays
 from tbot_core.runner.pacing import AsTheClockGoes, AtOnce, Pace, Scaled, Stopped
 from tbot_core.runner.recalling import failures
 from tbot_core.runner.session import SessionRun
@@ -79,6 +81,8 @@ class _Run:
         self._asked: Asked | None = None
         self._began = 0 if course.pending is None else course.pending.started - 1
         self._company = Company(plan, watcher, course, LIMITS_S if self._paper else NO_LIMITS)
+        recorder = Recorder(journal=course.journal, clock=plan.wall, tell=self._company.tell)
+        self._holidays = Holidays(recorder, plan.assembly.calendar)
 
     async def go(self) -> Outcome:
         """Trade the sessions that the journal does not hold yet."""
@@ -177,6 +181,8 @@ class _Run:
         self._clock.advance_to(moment)
 
     async def _look(self) -> None:
+        if not self._journal.repeating:
+            self._holidays.look()
         if self._asked is not None:
             await self._asked.look()
 

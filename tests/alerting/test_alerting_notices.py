@@ -114,6 +114,8 @@ def test_a_part_of_an_entry_is_told_when_its_rest_is_cancelled() -> None:
          "Losing run latch: losses in a row, 3 against 3.", Urgency.ROUTINE),
         (records.RISK, {"what": "equity jump", "cause": "nothing explains it", "value": "130", "limit": "100"},
          "Equity jump: nothing explains it, 130 against 100.", Urgency.CRITICAL),
+        (records.HOLIDAY, {"date": "2026-11-26", "name": "Thanksgiving Day", "next": "2026-11-27"},
+         "Closed today, 2026-11-26: Thanksgiving Day. Next session: 2026-11-27.", Urgency.ROUTINE),
         (records.CASH_SHARE, {"share": "0.853211", "target": "0.98"},
          "The cash is 85.3 % of equity, its target 98.0 %.", Urgency.ROUTINE),
         (records.FOREIGN_HOLDING, {"symbol": "ACME", "quantity": "5"},

@@ -14,6 +14,7 @@ import pytest
 from tbot_core import cli, control, records
 from tbot_core.assembly import assemble
 from tbot_core.ballast import NO_ROOM_BYTES, Ballast
+from tbot_core.cli.narration import Narrator
 from tbot_core.cli.run import furnish
 from tbot_core.clock import ManualClock
 from tbot_core.conditions import recall
@@ -260,6 +261,25 @@ def test_f77_a_disk_that_is_low_leaves_exits_only_until_a_minute_after_it_is_not
     sent = [event.applied for event in paper.events if event.kind == records.DECISION and event.cid]
     assert not [one for one in sent if told[0].applied <= one < told[2].applied]
     assert max(sent) > told[2].applied
+
+
+def test_f73_a_holiday_has_one_sentence_and_the_next_session_is_traded(home: Path) -> None:
+    """F73: on Thanksgiving nothing else happens, also after a stop and another start; then the half day is traded."""
+    lines: list[str] = []
+    narrator = Narrator()
+
+    def wrote(entries: Sequence[Entry]) -> None:
+        lines.extend(line.text for line in narrator.follow(entries))
+        if records.HOLIDAY in {entry.kind for entry in entries}:
+            first.plan.stop.set()
+
+    first = Paper(home, dt.datetime(2026, 11, 26, 12, 30, tzinfo=dt.UTC))
+    assert first.trade(wrote=wrote).stopped
+    second = Paper(home, first.clock.now() + dt.timedelta(hours=1))
+    assert not second.trade(wrote=wrote).stopped
+    assert lines.count("Closed, Thanksgiving Day; next session 2026-11-27") == 1
+    kinds = [event.kind for event in second.events]
+    assert (kinds.count(records.HOLIDAY), kinds.count(records.SESSION_CLOSED)) == (1, 1)
 
 
 FULL, EMPTIED = 12, 14
