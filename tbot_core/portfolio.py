@@ -171,6 +171,14 @@ class Portfolio:
             held[one.symbol] = held.get(one.symbol, 0) + one.units
         return held
 
+    @property
+    def beyond(self) -> dict[str, int]:
+        """Signed units by symbol of what is held and no position accounts for."""
+        units: dict[str, int] = {}
+        for one in self.surplus:
+            units[one.symbol] = units.get(one.symbol, 0) + one.units
+        return {symbol: count for symbol, count in units.items() if count}
+
     def apply(self, fill: Fill, signal: SignalId, leg: Leg, reason: ExitReason | None = None) -> Position | None:
         """Book a fill of a signal's order; returns the position, closed when nothing of it is left.
 

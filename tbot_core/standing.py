@@ -87,9 +87,11 @@ class Standing:
         return max(self.state, self.imposed, RiskState.EXIT_ONLY if self.troubles else RiskState.NORMAL)
 
     def busy(self, symbol: str) -> bool:
-        """Whether the symbol is held or being worked."""
+        """Whether the symbol is held, by a position or beyond all of them, or being worked."""
         return any(
-            symbol in one.portfolio.positions or any(entry.signal.symbol == symbol for entry in one.working.values())
+            symbol in one.portfolio.positions
+            or symbol in one.portfolio.beyond
+            or any(entry.signal.symbol == symbol for entry in one.working.values())
             for one in self.everywhere
         )
 

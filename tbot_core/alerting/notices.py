@@ -197,6 +197,10 @@ class Watch:
             if self._book.in_session and self._bare(symbol, position) and self._lasts(key, now, BARE):
                 what = f"{position.side.word} {quantity(_held(position))} {symbol} has no stop for all of it"
                 yield Notice(key=key, urgency=Urgency.CRITICAL, what=f"UNPROTECTED: {what}.")
+        for symbol, units in self._book.portfolio.beyond.items() if self._book.in_session else ():
+            side, much = (Side.LONG if units > 0 else Side.SHORT).word, quantity(quantity_of(abs(units)))
+            what = f"{side} {much} {symbol} beyond every position, without a stop; close it at the broker"
+            yield Notice(key=f"surplus {symbol}", urgency=Urgency.CRITICAL, what=f"UNPROTECTED: {what}.")
 
     def _bare(self, symbol: str, position: Position) -> bool:
         """Whether no exit is under way and the stops that rest do not cover what is held.

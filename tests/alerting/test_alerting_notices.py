@@ -243,6 +243,20 @@ def test_a_position_without_a_stop_is_unprotected_after_a_second() -> None:
     assert story.standing(5.0) == {}
 
 
+def test_f28_what_was_filled_beyond_a_position_is_said_for_as_long_as_it_is_held() -> None:
+    """No stop and no exit of tbot's works for it, so a person has to know until it is gone."""
+    story = Story()
+    story.enter()
+    story.fill("s", "19.00", "10", buy=False)
+    assert story.standing(60.0) == {}
+    story.intend("x", Leg.EXIT)
+    story.fill("x", "19.00", "10", buy=False)
+    (notice,) = story.standing(600.0).values()
+    assert notice.urgency is Urgency.CRITICAL
+    words = "UNPROTECTED: short 10 ACME beyond every position, without a stop; close it at the broker."
+    assert notice.what == words
+
+
 @pytest.mark.parametrize("what", ["daily loss latch", "exit-only"])
 def test_a_latch_stands_to_the_sessions_end(what: str) -> None:
     """A loss latch, and exits only for the session, are critical until the next session opens."""

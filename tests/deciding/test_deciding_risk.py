@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tbot_core.model import ATOMS_PER_DOLLAR, UNITS_PER_SHARE, Account, Leg, OrderType, RiskState, Side, dollars_of
 from tbot_core.policy import Risk
-from tbot_core.portfolio import Portfolio
+from tbot_core.portfolio import Portfolio, Surplus
 from tbot_core.reasons import Reason
 from tbot_core.risk import Gate, Limits, leverage, review
 from tbot_core.sizing import Planned
@@ -338,6 +338,15 @@ def test_rejects_in_a_row_leave_exits_only() -> None:
     assert [(change.what, change.cause, change.value) for change in review(now, limits())] == [
         ("exit-only", "MAX_REJECTS_IN_ROW", Decimal(3))
     ]
+
+
+def test_f28_a_symbol_that_is_held_beyond_its_positions_is_not_entered() -> None:
+    """Until what was filled too much is gone."""
+    now = standing()
+    now.portfolio.surplus.append(Surplus(symbol="AAA", units=-5, price=1, fee_atoms=0, mark=1))
+    assert (now.busy("AAA"), now.busy("BBB")) == (True, False)
+    now.portfolio.surplus.append(Surplus(symbol="AAA", units=5, price=1, fee_atoms=0, mark=1))
+    assert not now.busy("AAA")
 
 
 def test_where_the_account_can_be_read_trouble_is_handed_over() -> None:
