@@ -116,11 +116,17 @@ def look(folder: Path) -> Seen:
 
 def ask(folder: Path, verb: Verb, *, actor: str, now: datetime, arguments: Mapping[str, str] | None = None) -> str:
     """Drop a request and return its file's name; it is there whole or not at all, and stays until it is taken."""
-    prepare(folder)
     name = f"{verb.value}-{chance.token(_NAME)}{_SUFFIX}"
-    document = {"verb": verb.value, "actor": actor, "made": now.isoformat(), "arguments": dict(arguments or {})}
-    disk.write_atomic(folder / name, json.dumps(document, sort_keys=True).encode())
+    drop(folder, Request(name=name, verb=verb, actor=actor, made=now, arguments=arguments or {}))
     return name
+
+
+def drop(folder: Path, request: Request) -> None:
+    """Put a request into the folder under its own name."""
+    prepare(folder)
+    spelled = {"verb": request.verb.value, "actor": request.actor, "made": request.made.isoformat()}
+    document = spelled | {"arguments": dict(request.arguments)}
+    disk.write_atomic(folder / request.name, json.dumps(document, sort_keys=True).encode())
 
 
 def take(folder: Path, name: str) -> None:

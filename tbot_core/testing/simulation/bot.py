@@ -5,7 +5,7 @@ Only its strategy is made for the purpose: it signals where the seed says so, an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
@@ -16,13 +16,14 @@ from tbot_core import records
 from tbot_core.decide import Entrant, Rules
 from tbot_core.errors import BrokerError
 from tbot_core.execution import Venue
-from tbot_core.journal import open_journal
+from tbot_core.journal import Entry, open_journal
 from tbot_core.model import atoms_of
 from tbot_core.orders import Naming
 from tbot_core.policy import Frame
 from tbot_core.runner.manning import manned
 from tbot_core.runner.market import Floor, MarketSession
 from tbot_core.runner.posts import Standby
+from tbot_core.runner.safety import Live
 from tbot_core.runner.session import Trading
 from tbot_core.signals import Exits, Signals
 from tbot_core.testing.simulation.chances import Stream
@@ -30,13 +31,13 @@ from tbot_core.testing.trades import rules
 from tbot_core.window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
     from tbot_core.bars import Bars, Day
     from tbot_core.clock import Clock
     from tbot_core.contracts import Broker, FeedSession, LiveSession
-    from tbot_core.journal import Entry, Event, Journal
+    from tbot_core.journal import Event, Journal
     from tbot_core.model import Account
     from tbot_core.testing.simulation.world import World
 
@@ -206,6 +207,7 @@ class Habits:
 
     `failover`: whether entries may go to the world's other venues when its first one is broken; `drilled`: whether that
     was tried before.
+    `tell` hears what was written down; `live` says of an account what makes a life there a live one, None on paper.
     """
 
     entrants: tuple[Entrant, ...]
@@ -215,10 +217,12 @@ class Habits:
     watch_s: float = WATCH_S
     failover: bool = False
     drilled: bool = True
+    tell: Callable[[Sequence[Entry]], None] = lambda _entries: None
+    live: Callable[[str], Live | None] = lambda _account_id: None
 
 
-def habits(world: World) -> Habits:
-    """The bot of a world: one to five strategies, limits that bind now and then."""
+def habits(world: World, further: Mapping[str, Any] | None = None) -> Habits:
+    """The bot of a world: one to five strategies, limits that bind now and then, and `further` settings."""
     stream = world.chances.stream("bot")
     entrants = tuple(_entrant(world, stream, rank) for rank in range(stream.whole(1, 5)))
     settings: dict[str, Any] = {
@@ -233,7 +237,7 @@ def habits(world: World) -> Habits:
         "flatten_before_close": stream.whole(2, 6),
         "max_rejects_in_row": 5,
     }
-    settings |= _rebalancing(world.chances.stream("rebalance"))
+    settings |= _rebalancing(world.chances.stream("rebalance")) | dict(further or {})
     failover = len(world.names) > 1 and world.chances.stream("failover").happens(_FAILS_OVER)
     return Habits(
         entrants=entrants, rules=lambda venue: rules(venue=venue, **settings), stream=stream, failover=failover
@@ -308,28 +312,35 @@ class Life:
             except BrokerError:
                 await self._world.clock.sleep(_CONNECT_S)
         standbys = [one for other in others if (one := await self._standby(*other, opened)) is not None]
-        equity = found.account.equity if opened is None else Decimal(opened.payload["equity"])
-        trading = Trading(
-            rules=self._bot.rules(broker.rules),
-            venue=Venue(broker=broker, name=name, account_id=found.account.account_id, absent=bool(found.absent)),
-            journal=journal,
-            clock=self._world.clock,
-            naming=_naming(broker, found.account),
-            wait=self._world.clock.sleep_until,
-            tell=lambda _entries: None,
-            watch=lambda _run, _minute: None,
-            standbys=tuple(standbys),
-        )
+        account = found.account
+        equity = account.equity if opened is None else Decimal(opened.payload["equity"])
         floor = Floor(
             folder=self._home / "control",
             poll_s=self._bot.poll_s,
             ttl_s=TTL_S,
             watch_s=self._bot.watch_s,
             drilled=self._bot.drilled,
+            live=self._bot.live(account.account_id),
         )
         feed = self._world.heard()
+        venue = Venue(broker=broker, name=name, account_id=account.account_id, absent=bool(found.absent))
+        trading = self._trading(venue, account, standbys)
         self.session = MarketSession(trading, floor, feed, self._bot.entrants, atoms_of(equity), past)
         await self.session.trade()
+
+    def _trading(self, venue: Venue, account: Account, standbys: Sequence[Standby]) -> Trading:
+        clock = self._world.clock
+        return Trading(
+            rules=self._bot.rules(venue.broker.rules),
+            venue=venue,
+            journal=cast("Journal", self.journal),
+            clock=clock,
+            naming=_naming(venue.broker, account),
+            wait=clock.sleep_until,
+            tell=self._bot.tell,
+            watch=lambda _run, _minute: None,
+            standbys=tuple(standbys),
+        )
 
     async def _standby(self, name: str, broker: Broker, opened: Event | None) -> Standby | None:
         """A venue that may take over; one that cannot be had before the session is left out of it."""

@@ -18,8 +18,12 @@ from tbot_core.model import Leg, OrderState, RiskState, quantity_of, units_of
 from tbot_core.projection import fold
 from tbot_core.states import States
 from tbot_core.testing.canaries import shows
+from tbot_core.testing.simulation.again import RESTARTS
+from tbot_core.testing.simulation.allowing import PERSONAL
+from tbot_core.testing.simulation.evidence import EVIDENCE
 from tbot_core.testing.simulation.owning import i13
 from tbot_core.testing.simulation.reckoning import MONEY, MONEY_OF_ALL
+from tbot_core.testing.simulation.turns import i18_starved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,7 +40,7 @@ _GROWTH: Final = 60
 def violations(story: Story) -> Iterator[str]:
     """Every violated invariant, once for each offender."""
     parts = tuple(story.parts)
-    for check in (*_CHECKS, *MONEY, i13):
+    for check in (*_CHECKS, *MONEY, i13, *PERSONAL, *RESTARTS, *EVIDENCE, i18_starved):
         for subject in (story,) if check in _WHOLE else parts:
             yield from (f"{_name(check)}: {words}" for words in check(subject))
 
@@ -103,12 +107,17 @@ def _signed_units(quantity: Decimal) -> int:
     return units_of(quantity) if quantity >= 0 else -units_of(-quantity)
 
 
+def _i6(story: Story) -> Iterator[str]:
+    """What is held has an order that would close it, a bot that would, or somebody says that it has not."""
+    yield from story.unguarded
+
+
 def _i7(story: Story) -> Iterator[str]:
     """While a kill stands no entry leaves."""
     intents = story.intents()
     for request in story.way.requests:
         entry = request.kind == "submit" and intents.get(request.client_order_id, (None, None))[1] is Leg.ENTRY
-        for since, until in story.killed if entry and request.left else ():
+        for since, until in story.people.killed if entry and request.left else ():
             if since < request.at < until:
                 yield f"{request.client_order_id} left {request.at - since:.3f} s after the kill"
 
@@ -258,7 +267,7 @@ def _settled(story: Story) -> Iterator[str]:
 
 
 _CHECKS: Final[tuple[Callable[[Story], Iterator[str]], ...]] = (
-    _i1, _i2, _i4, _i7, _i8, _i9, _i9_again, _booked, _i10, _i12, _i14, _i16, _i17, _i20, _settled,
+    _i1, _i2, _i4, _i6, _i7, _i8, _i9, _i9_again, _booked, _i10, _i12, _i14, _i16, _i17, _i20, _settled,
 )  # fmt: skip
-_WHOLE: Final = frozenset({_i8, _i9_again, _i14, _i16, _i17, _i20, i13, *MONEY_OF_ALL})
+_WHOLE: Final = frozenset({_i6, _i8, _i9_again, _i14, _i16, _i17, i18_starved, _i20, i13, *PERSONAL, *MONEY_OF_ALL})
 """What is asked of the story of all venues together; all else of each venue by itself."""

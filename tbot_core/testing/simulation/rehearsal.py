@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core import control
 from tbot_core.journal import open_journal
 from tbot_core.seams import disk, editor
 from tbot_core.testing.simulation.bot import Crash, Doom, Life, habits
 from tbot_core.testing.simulation.invariants import violations
+from tbot_core.testing.simulation.patrol import Patrol
+from tbot_core.testing.simulation.people import People
 from tbot_core.testing.simulation.planting import Swaps, planted
 from tbot_core.testing.simulation.story import Story
-from tbot_core.testing.simulation.world import LEAD_S, World
+from tbot_core.testing.simulation.turns import noted
+from tbot_core.testing.simulation.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,8 +25,6 @@ from contextlib import contextmanager
 
 _LONG_LIFE: Final = 10**9
 _MOST_DEATHS: Final = 4
-_KILLS: Final = 0.15
-_AS_ORDERS_LEAVE: Final = 0.7
 
 
 @attrs.frozen(kw_only=True)
@@ -72,16 +72,21 @@ class _Rehearsal:
     def __init__(self, world: World, home: Path) -> None:
         self._world = world
         self._home = home
-        self._bot = habits(world)
+        self._people = People(world, home / "control")
+        bot = habits(world, self._people.manner.settings)
+        self._patrol = Patrol(world)
+        self._bot = attrs.evolve(bot, tell=self._people.hear, live=self._people.live)
         self._deaths = world.chances.stream("deaths")
         self._names = world.names if self._bot.failover else world.names[:1]
         rules = self._bot.rules(world.client(self._names[0]).rules)
-        self._story = Story(world=world, name=self._names[0], rules=rules)
+        self._story = Story(world=world, name=self._names[0], rules=rules, people=self._people.acts)
 
     def go(self, swaps: Swaps = ()) -> Verdict:
-        self._plan_a_kill()
-        with planted(swaps):
+        self._people.begin()
+        self._patrol.begin()
+        with planted((*noted(self._world.loop, self._story.turns), *swaps)):
             self._world.run(self._main)
+        self._story.unguarded += self._patrol.found.values()
         journal = open_journal(self._home / "tbot.sqlite")
         try:
             journal.verify()
@@ -102,37 +107,17 @@ class _Rehearsal:
             settled_s=tuple(self._story.settled()),
         )
 
-    def _plan_a_kill(self) -> None:
-        """In some seeds somebody touches control/kill, often as orders leave, and now and then takes it away again."""
-        stream, world = self._world.chances.stream("kill"), self._world
-        kills, at = stream.happens(_KILLS), stream.between(LEAD_S, world.quiet_from)
-        clears, after = stream.happens(0.5), stream.between(1.0, 600.0)
-        if stream.happens(_AS_ORDERS_LEAVE):
-            at += stream.between(-1.0, 2.0) - at % 60.0
-        if kills:
-            world.loop.call_at(at, self._kill)
-            if clears:
-                world.loop.call_at(at + after, self._clear)
-
-    def _kill(self) -> None:
-        control.prepare(self._home / "control")
-        disk.write_atomic(self._home / "control" / control.KILL, b"")
-        self._story.killed.append((self._world.loop.time(), float("inf")))
-
-    def _clear(self) -> None:
-        disk.remove(self._home / "control" / control.KILL)
-        since, _ = self._story.killed.pop()
-        self._story.killed.append((since, self._world.loop.time()))
-
     async def _main(self) -> None:
         deaths = self._deaths.whole(0, _MOST_DEATHS) if self._deaths.happens(0.6) else 0
         while True:
             mortal = len(self._story.lives) < deaths
             doom = Doom(self._deaths.whole(1, 250) if mortal else _LONG_LIFE, after=self._deaths.happens(0.5))
             life = Life(self._world, self._names, self._home, self._bot, doom)
+            self._patrol.watch(life)
             try:
                 await life.live()
             except Crash:
+                self._patrol.watch(None)
                 self._world.note("the process died")
                 self._story.lives.append(life.lived)
                 life.close()

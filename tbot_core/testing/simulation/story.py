@@ -14,6 +14,8 @@ from tbot_core.model import Leg, SignalId, units_of
 from tbot_core.orders import BROKER_WORDS, OrderRecord
 from tbot_core.projection import of_broker
 from tbot_core.testing.simulation.bot import Life, Lived
+from tbot_core.testing.simulation.people import Acts
+from tbot_core.testing.simulation.turns import Turn
 from tbot_core.testing.simulation.world import World
 
 if TYPE_CHECKING:
@@ -43,13 +45,15 @@ class Story:
     world: World
     name: str
     rules: Rules
+    people: Acts = attrs.field(factory=Acts)
     lives: list[Lived] = attrs.field(factory=list)
     events: list[Event] = attrs.field(factory=list)
-    killed: list[tuple[float, float]] = attrs.field(factory=list)
     held: dict[str, int] | None = None
     foreign: dict[str, Decimal] = attrs.field(factory=dict)
     orders: dict[str, OrderRecord] = attrs.field(factory=dict)
     elsewhere: dict[str, Left] = attrs.field(factory=dict)
+    unguarded: list[str] = attrs.field(factory=list)
+    turns: list[Turn] = attrs.field(factory=list)
 
     @property
     def parts(self) -> Iterator[Story]:

@@ -1,0 +1,95 @@
+"""Looks every few seconds at what is held at the venues, and whether something there or the bot would close it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Final
+
+from tbot_core.model import Leg, OrderState
+
+if TYPE_CHECKING:
+    from tbot_core.runner.keeping import Keeper
+    from tbot_core.testing.simulation.bot import Life
+    from tbot_core.testing.simulation.exchange import Exchange
+    from tbot_core.testing.simulation.world import World
+
+EVERY_S: Final = 5.0
+_ALARM_S: Final = 60.0
+_UNSURE: Final = frozenset({OrderState.SENDING, OrderState.UNKNOWN, OrderState.LOST})
+_CLOSING: Final = frozenset({Leg.STOP, Leg.TARGET, Leg.EXIT})
+
+
+class Patrol:
+    """Since when each position of our orders has had no way out, and nobody who says so; `found` are the worst."""
+
+    def __init__(self, world: World) -> None:
+        self._loop = world.loop
+        self._closes = world.ways[0].exchange.floor.closes
+        self._beats = {name: _Beat(way.exchange) for name, way in zip(world.names, world.ways, strict=True)}
+        self._life: Life | None = None
+        self.found: dict[tuple[str, str], str] = {}
+
+    def begin(self) -> None:
+        """Look from now on, for as long as the exchange trades."""
+        now = self._loop.time()
+        session = None if self._life is None else self._life.session
+        for keeper in () if session is None else session.keepers:
+            name = keeper.post.name
+            for symbol, held in self._beats[name].unguarded(keeper, now):
+                words = f"{symbol}: {held} units were held for {_ALARM_S:.0f} s with no way out, and nothing said so"
+                self.found.setdefault((name, symbol), f"{words}, at {name} at {now:.0f} s")
+        if now < self._closes:
+            self._loop.call_later(EVERY_S, self.begin)
+
+    def watch(self, life: Life | None) -> None:
+        """Another life begins, or one is over."""
+        self._life = life
+        for beat in self._beats.values():
+            beat.since.clear()
+
+
+class _Beat:
+    """One venue: what our orders have made of it so far."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._floor = exchange.floor
+        self._taken = 0
+        self._units: defaultdict[str, int] = defaultdict(int)
+        self.since: dict[str, float] = {}
+
+    def unguarded(self, keeper: Keeper, now: float) -> list[tuple[str, int]]:
+        """The symbols that have been held for too long without a way out, and their units."""
+        books = self._floor.books
+        for fact in books.facts[self._taken :]:
+            if fact.ours and fact.fill is not None:
+                self._units[fact.symbol] += fact.units
+        self._taken = len(books.facts)
+        found = []
+        for symbol, units in self._units.items():
+            there = books.units.get(symbol, 0)
+            held = min(units, max(there, 0)) if units > 0 else max(units, min(there, 0))
+            if not held or self._works(symbol, held) or _says(keeper, symbol):
+                self.since.pop(symbol, None)
+            elif now - self.since.setdefault(symbol, now) > _ALARM_S:
+                found.append((symbol, held))
+        return found
+
+    def _works(self, symbol: str, units: int) -> bool:
+        """Whether an order of ours that would close the position works at the venue."""
+        return any(
+            one.ours and one.order.symbol == symbol and one.order.leg in _CLOSING and one.order.buy is (units < 0)
+            for one in self._floor.open
+        )
+
+
+def _says(keeper: Keeper, symbol: str) -> bool:
+    """Whether the bot would close it itself, or knows that something is wrong and says so."""
+    desk, execution = keeper.post.desk, keeper.post.execution
+    if keeper.conditions.causes or symbol in keeper.tender.foreign or symbol in desk.portfolio.beyond:
+        return True
+    orders = [record for record in execution.orders.values() if record.order.symbol == symbol]
+    if any(one.state in _UNSURE or one.order.client_order_id in execution.questions for one in orders):
+        return True
+    held = vars(desk.custody)["_held"].get(symbol)
+    # Where no stop is thought to rest it acts on closes, or an alert says that the position is bare.
+    return held is not None and (held.plan.on_close or Leg.STOP not in held.resting)
