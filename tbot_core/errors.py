@@ -9,6 +9,7 @@ The tree::
     ├── PluginError          3    a plugin that is absent, broken, duplicate or incompatible
     ├── BrokerError          4    a broker or the way to it
     │   ├── Rejected              the broker refused, with its own words
+    │   │   └── LoginNeeded       it does not know the key any more
     │   ├── Unavailable           nothing was sent
     │   │   └── Withdrawn         the right to send was taken back first
     │   └── OutcomeUnknown        sent, and no answer: look it up, never retry blindly
@@ -79,6 +80,10 @@ class BrokerError(TbotError):
 
 class Rejected(BrokerError):
     """The broker refused the request; the message quotes its own words."""
+
+
+class LoginNeeded(Rejected):
+    """The broker does not accept the key any more (401, 403): nothing was taken, and asking again does not help."""
 
 
 class Unavailable(BrokerError):

@@ -93,6 +93,7 @@ class Execution:
         self.placed: dict[str, datetime] = {}
         self._since: dict[str, float] = {}
         self.questions: dict[str, None] = {}
+        self._asking: set[tuple[str, str]] = set()
 
     async def carry_out(self, minute: Minutes) -> None:
         """Write the minute down (T1), mark what is sent (T2), send it, and book the first answers.
@@ -317,9 +318,8 @@ class Execution:
             case Place(order=order):
                 await self._submit(order)
             case Replace(client_order_id=cid, stop_price=price):
-                await self._ask(
-                    cid, self.venue.broker.replace(cid, attrs.evolve(self.orders[cid].order, stop_price=price))
-                )
+                moved = attrs.evolve(self.orders[cid].order, stop_price=price)
+                await self._ask("replace", cid, partial(self.venue.broker.replace, cid, moved))
 
     async def _cancel(self, cids: Sequence[str]) -> None:
         """Ask for cancels side by side: a hundred of them do not wait for each other's answers."""
@@ -327,7 +327,8 @@ class Execution:
 
         async def one(cid: str) -> None:
             async with turn:
-                await self._ask(cid, self._patiently("cancel", partial(self.venue.broker.cancel, cid), cid))
+                cancel = partial(self.venue.broker.cancel, cid)
+                await self._ask("cancel", cid, partial(self._patiently, "cancel", cancel, cid))
 
         if len(cids) == 1:
             await one(cids[0])
@@ -336,10 +337,16 @@ class Execution:
             if outcome is not None:
                 raise outcome
 
-    async def _ask(self, cid: str, request: Awaitable[None]) -> None:
-        """Ask something of an order that rests; what fails is written down and keeps no other request back."""
+    async def _ask(self, what: str, cid: str, ask: Callable[[], Awaitable[None]]) -> None:
+        """Ask something of an order that rests; what fails is written down and keeps no other request back.
+
+        While the answer to the same request is awaited it is not asked a second time.
+        """
+        if (what, cid) in self._asking:
+            return
+        self._asking.add((what, cid))
         try:
-            await request
+            await ask()
         except Rejected as refusal:
             self._count += 1
             event_id = f"refused-{cid}-{self._count}"
@@ -348,6 +355,8 @@ class Execution:
         except BrokerError as silence:
             # What it is asked of goes on as it was; whoever wants it gone asks again.
             _log.warning("request.unanswered", id=cid, reason=silence.message)
+        finally:
+            self._asking.discard((what, cid))
 
     async def _submit(self, order: Order) -> None:
         """Send an order; whatever the way of failing, its record says what is known and no more."""

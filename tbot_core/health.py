@@ -15,7 +15,7 @@ from tbot_core.bars import Quotes
 from tbot_core.reasons import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from tbot_core.contracts import Bar, FeedQuality, Quote, Status
 
@@ -34,6 +34,23 @@ FULL_BARS: Final = 2
 REOPENED_S: Final = 300.0
 ENDS_THE_DAY: Final = 3
 """A market-wide halt of this level ends the session."""
+
+
+APART: Final = 0.01
+"""So far may a quote's middle lie from the broker's price at the same time, as a share of it."""
+
+APART_A_MINUTE: Final = 0.02
+"""So far the close of a minute that has ended less than a minute ago."""
+
+
+@attrs.frozen(kw_only=True)
+class Disagreement:
+    """What the feed and the broker say of a symbol, and whether that is too far apart."""
+
+    symbol: str
+    feed: float
+    broker: float
+    there: bool
 
 
 @attrs.frozen(kw_only=True)
@@ -67,6 +84,8 @@ class Health:
         self._quoted = dict.fromkeys(symbols, begun)
         self._quotes: dict[str, tuple[float, float, float]] = {}
         self._halts: dict[str, _Halt] = {}
+        self._closes: dict[str, tuple[float, float]] = {}
+        self._apart: set[str] = set()
 
     @property
     def heard_at(self) -> float:
@@ -86,6 +105,7 @@ class Health:
         """A bar came of a symbol."""
         if bar.symbol in self._bars:
             self._bars[bar.symbol] = now
+            self._closes[bar.symbol] = bar.close, now
 
     def take_quote(self, quote: Quote, now: float) -> bool:
         """A quote came; False for one that is crossed, one-sided, no number, or older than what is known."""
@@ -143,6 +163,23 @@ class Health:
         middle = (bid + ask) / 2
         return middle if age <= MINUTE_S and ask - bid <= widest * middle else None
 
+    def compare(self, theirs: Mapping[str, float], now: float) -> list[Disagreement]:
+        """Hold the feed's latest prices against the broker's; what has come or gone of disagreements since the last.
+
+        A symbol of which the broker or the feed has said nothing lately stays as it was.
+        """
+        changed = []
+        for symbol in sorted(theirs):
+            pairs = [(ours, bound) for ours, bound in self._said(symbol, now) if 0 < theirs[symbol] < math.inf]
+            if not pairs:
+                continue
+            wide = [ours for ours, bound in pairs if abs(ours / theirs[symbol] - 1) > bound]
+            if bool(wide) is not (symbol in self._apart):
+                ours = wide[0] if wide else pairs[0][0]
+                changed.append(Disagreement(symbol=symbol, feed=ours, broker=theirs[symbol], there=bool(wide)))
+            (self._apart.add if wide else self._apart.discard)(symbol)
+        return changed
+
     def unmarked(self, held: Iterable[str], now: float) -> list[str]:
         """Of what is held, the symbols whose mark is older than two intervals."""
         seen = ((symbol, max(self._bars.get(symbol, -math.inf), self._quoted_at(symbol))) for symbol in held)
@@ -156,6 +193,8 @@ class Health:
         halt = self._halts.get(symbol)
         if halt is not None and (halt.ended is None or minute < halt.minute + FULL_BARS):
             return Reason.SYMBOL_HALTED
+        if symbol in self._apart:
+            return Reason.FEEDS_APART
         if self._stale(symbol, now):
             return Reason.DATA_STALE if self.quality.halts else Reason.SYMBOL_HALTED
         return None
@@ -165,6 +204,17 @@ class Health:
             return math.nan, math.nan, math.nan
         bid, ask, _ = self._quotes[symbol]
         return bid, ask, now - self._quoted[symbol]
+
+    def _said(self, symbol: str, now: float) -> list[tuple[float, float]]:
+        """The feed's latest prices of a symbol, each with how far it may lie from what another says now."""
+        found = []
+        bid, ask, age = self._quote(symbol, now)
+        if age <= SILENT_S:
+            found.append(((bid + ask) / 2, APART))
+        close, at = self._closes.get(symbol, (math.nan, -math.inf))
+        if now - at <= MINUTE_S:
+            found.append((close, APART_A_MINUTE))
+        return found
 
     def _quoted_at(self, symbol: str) -> float:
         return self._quoted.get(symbol, -math.inf) if symbol in self._quotes else -math.inf

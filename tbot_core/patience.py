@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
+from decimal import Decimal
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
 
-from tbot_core.contracts import Finds
-from tbot_core.errors import BrokerError, OutcomeUnknown, Unavailable
+from tbot_core.contracts import Finds, TellsPrices
+from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, Unavailable
 from tbot_core.model import CURRENCY, Leg
-from tbot_core.seams import chance
+from tbot_core.seams import chance, log
 from tbot_core.seams.limits import Overdue, steps_within
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from tbot_core.clock import Clock
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from tbot_core.model import Account, Order
 
 Said = TypeVar("Said")
+_log = log.logger(__name__)
 
 FIRST_S: Final = 0.5
 CYCLE_S: Final = 10.0
@@ -108,12 +110,16 @@ class Paced:
 
     What protects or takes back waits as long as it must. An entry that would wait longer than a second is not sent, and
     a reading that would wait longer than a cycle fails: both raise Unavailable, and nothing has left.
+
+    `denied` are the words with which the venue refused our key, "" since it has answered something.
     """
 
     def __init__(self, broker: Broker, clock: Clock) -> None:
         self._broker = broker
         self._clock = clock
         self._budget = Budget(clock.monotonic())
+        self.denied = ""
+        self.tells_prices = isinstance(broker, TellsPrices)
 
     @property
     def rules(self) -> VenueRules:
@@ -147,21 +153,31 @@ class Paced:
 
     async def poll(self) -> Sequence[BrokerEvent]:
         """Everything that happened since the last call."""
-        return await self._heard(self._broker.poll())
+        denied = self.denied
+        said = await self._heard(self._broker.poll())
+        self.denied = denied  # what had come already says nothing of the key
+        return [event for event in said if _told_in_numbers(event)]
 
     async def snapshot(self, since: datetime) -> Snapshot:
         """Everything at the account."""
         await self._turn(Urgency.READING, "the account")
         snapshot = await self._heard(self._broker.snapshot(since))
         _in_dollars(snapshot.account)
-        return snapshot
+        return _in_numbers(snapshot)
 
     async def find(self, client_order_id: str) -> OrderReport | None:
         """One order, where the broker can be asked for it."""
         if not isinstance(self._broker, Finds):
             raise Unavailable("The broker cannot be asked for an order by its client order id.")
         await self._turn(Urgency.READING, f"the order {client_order_id}")
-        return await self._heard(self._broker.find(client_order_id))
+        return _in_numbers(await self._heard(self._broker.find(client_order_id)))
+
+    async def prices(self, symbols: Sequence[str]) -> Mapping[str, float]:
+        """What symbols trade at, where the broker says it."""
+        if not isinstance(self._broker, TellsPrices):
+            raise Unavailable("The broker does not say what symbols trade at.")
+        await self._turn(Urgency.READING, "prices")
+        return await self._heard(self._broker.prices(symbols))
 
     async def close(self) -> None:
         """Log out."""
@@ -197,11 +213,15 @@ class Paced:
 
     async def _answered(self, request: Awaitable[Said]) -> Said:
         try:
-            return await steps_within(STEP_S, request)
+            said = await steps_within(STEP_S, request)
         except BrokerError as fault:
+            if isinstance(fault, LoginNeeded):
+                self.denied = fault.message
             if fault.retry_after_s:
                 self._budget.hold(fault.retry_after_s, self._clock.monotonic())
             raise
+        self.denied = ""
+        return said
 
 
 def _in_dollars(account: Account) -> Account:
@@ -209,4 +229,30 @@ def _in_dollars(account: Account) -> Account:
     if account.currency != CURRENCY:
         words = f"The account {account.account_id} was told in {account.currency}, and money is counted in {CURRENCY}."
         raise Unavailable(words, f"Nothing of the reading was believed. Trade with an account kept in {CURRENCY}.")
-    return account
+    return _in_numbers(account)
+
+
+def _in_numbers(reading: Said) -> Said:
+    """The reading; raises Unavailable for one with a figure that is no number: nothing of it is believed."""
+    if not _finite(reading):
+        raise Unavailable("A figure of the broker's answer is no number.", "Nothing of the reading was believed.")
+    return reading
+
+
+def _told_in_numbers(event: BrokerEvent) -> bool:
+    """Whether an event can be booked; what a fill without numbers was, the next reading tells."""
+    sound = event.fill is None or (_finite(event.fill) and event.fill.quantity > 0 and event.fill.price > 0)
+    if not sound:
+        _log.error("broker.event_without_numbers", kind=event.kind, id=event.client_order_id)
+    return sound
+
+
+def _finite(value: object) -> bool:
+    if isinstance(value, Decimal):
+        return value.is_finite()
+    if isinstance(value, tuple):
+        return all(_finite(one) for one in value)
+    if attrs.has(type(value)):
+        names = (field.name for field in attrs.fields(type(value)))  # type: ignore[arg-type]  # any attrs class
+        return all(_finite(getattr(value, name)) for name in names)
+    return True

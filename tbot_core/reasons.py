@@ -67,6 +67,7 @@ class Reason(IntEnum):
     MARKET_HALTED = 51, "The whole market is halted, or reopened less than five minutes ago."
     ANALYSIS_INCOMPLETE = 52, "A minute of the window's analysis was lost by the feed, and back-fill left it open."
     MARK_STALE = 53, "The price of a held position is older than two minutes; nothing is entered meanwhile."
+    FEEDS_APART = 54, "The feed's price and the broker's lie too far apart."
 
     QUANTITY_TOO_SMALL = 60, "The budget buys less than the smallest quantity."
     NO_WEIGHT = 61, "WEIGHTS gives this order of the window no budget."

@@ -288,7 +288,7 @@ def test_a_rejection_ends_the_whole_bracket(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("fault", [OutcomeUnknown("time-out"), Unavailable("no way"), BrokerError("nonsense")])
-def test_no_answer_is_no_rejection(bench: Bench, fault: BrokerError) -> None:
+def test_f2_f3_f5_f9_f10_f15_f16_no_answer_is_no_rejection(bench: Bench, fault: BrokerError) -> None:
     """The order is unknown and keeps its reservation; nothing is sent again, other orders go on."""
     bench.broker.faults["submit AAA entry"] = fault
     bench.decide(proposal("AAA"), proposal("BBB"))
@@ -445,6 +445,21 @@ class SlowBroker(FakeBroker):
         await asyncio.sleep(0)
         self.under_way -= 1
         await super().cancel(client_order_id)
+
+
+def test_f62_the_same_request_is_under_way_once_however_slow_its_answer_is(bench: Bench) -> None:
+    """Two rounds that ask for one cancel at a time send one; once it is answered it may be asked for again."""
+    broker = bench.broker = SlowBroker()
+    bench.execution.venue = attrs.evolve(bench.execution.venue, broker=broker)
+    once = Minutes(actions=[Cancel(client_order_id="S1")])
+
+    async def twice() -> None:
+        await asyncio.gather(bench.execution.carry_out(once), bench.execution.carry_out(once))
+
+    asyncio.run(twice())
+    assert broker.asked == ["cancel S1"]
+    bench.do(once)
+    assert broker.asked == ["cancel S1"] * 2
 
 
 def test_cancels_do_not_wait_for_each_others_answers(bench: Bench) -> None:
@@ -666,7 +681,7 @@ def test_a_kill_between_the_second_barrier_and_the_first_byte_withdraws_the_perm
     assert dropped.payload["words"] == "The order AAA entry (AAA) was not sent: halted: tbot kill."
 
 
-def test_what_could_not_even_begin_to_leave_is_dropped(bench: Bench) -> None:
+def test_f6_f7_f8_what_could_not_even_begin_to_leave_is_dropped(bench: Bench) -> None:
     """No way to the broker, and a permit that was not used: both say that nothing has left (F6, F8)."""
 
     async def unreachable(_order: Order, _permit: Permit) -> None:

@@ -7,17 +7,18 @@ import datetime as dt
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tbot_core.clock import ManualClock
-from tbot_core.contracts import Snapshot, VenueRules
-from tbot_core.errors import BrokerError, OutcomeUnknown, Rejected, Unavailable
+from tbot_core.contracts import BrokerEvent, Holding, Snapshot, VenueRules
+from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, Rejected, Unavailable
 from tbot_core.model import Account, Leg
 from tbot_core.patience import Budget, Paced, Urgency
 from tbot_core.permits import SendPermit, always
-from tbot_core.testing.trades import order
+from tbot_core.testing.trades import fill, order
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,21 +64,24 @@ class Venue:
         self.asked: list[str] = []
         self.fault: BrokerError | None = None
         self.currency = "USD"
+        self.shown: Snapshot | None = None
+        self.told: list[BrokerEvent] = []
 
     def __getattr__(self, name: str) -> Any:
         """Every request is written down."""
         if name == "find":
             raise AttributeError(name)
 
-        async def ask(*_: object) -> Account | Snapshot | None:
+        async def ask(*_: object) -> Account | Snapshot | list[BrokerEvent] | None:
             self.asked.append(name)
             if self.fault is not None:
                 raise self.fault
             account = Account(account_id="A1", equity=Decimal(1), cash=Decimal(1), currency=self.currency)
-            answers: dict[str, Account | Snapshot] = {
+            answers: dict[str, Account | Snapshot | list[BrokerEvent]] = {
                 "connect": account,
                 "account": account,
-                "snapshot": Snapshot(account=account),
+                "snapshot": self.shown or Snapshot(account=account),
+                "poll": self.told,
             }
             return answers.get(name)
 
@@ -121,7 +125,7 @@ def test_an_entry_does_not_wait_for_long_and_protection_does() -> None:
     assert venue.asked == ["submit"]
 
 
-def test_a_broker_that_wants_to_be_left_alone_is() -> None:
+def test_f11_f12_a_broker_that_wants_to_be_left_alone_is() -> None:
     """Until its time has passed only cancels reach it; a reading fails without being sent, and passes afterwards."""
     venue = Venue(0)
     broker = Paced(venue, venue.clock)
@@ -136,6 +140,51 @@ def test_a_broker_that_wants_to_be_left_alone_is() -> None:
     asyncio.run(venue.clock.sleep(25.0))
     asyncio.run(broker.snapshot(START))
     assert venue.asked == ["account", "cancel", "snapshot"]
+
+
+@pytest.mark.parametrize("figure", [Decimal("NaN"), Decimal("Infinity"), Decimal("-Infinity")])
+def test_f17_a_reading_with_a_figure_that_is_no_number_is_none(figure: Decimal) -> None:
+    """Whatever part of it has the figure, nothing of the reading is believed."""
+    account = Account(account_id="A1", equity=Decimal(1), cash=Decimal(1))
+    holding = Holding(symbol="AAA", quantity=Decimal(1), average_price=figure)
+    for shown in (
+        Snapshot(account=attrs.evolve(account, cash=figure)),
+        Snapshot(account=account, holdings=(holding,)),
+    ):
+        venue = Venue(0)
+        venue.shown = shown
+        with pytest.raises(Unavailable, match="is no number"):
+            asyncio.run(Paced(venue, venue.clock).snapshot(START))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"quantity": Decimal("NaN")}, {"price": Decimal("Infinity")}, {"quantity": Decimal(0)}, {"price": Decimal(0)}],
+)
+def test_f17_a_fill_without_numbers_is_not_booked(changed: dict[str, Decimal]) -> None:
+    """What came with it is; the next reading tells what the fill was."""
+    sound = fill(order(name="buy"), "10")
+    venue = Venue(0)
+    venue.told = [
+        BrokerEvent(kind="fill", event_id=str(number), client_order_id="buy", fill=one)
+        for number, one in enumerate((attrs.evolve(sound, **changed), sound))  # type: ignore[arg-type]  # a test's
+    ]
+    heard = asyncio.run(Paced(venue, venue.clock).poll())
+    assert [event.event_id for event in heard] == ["1"]
+
+
+def test_f13_a_key_that_is_refused_is_remembered_until_something_is_answered() -> None:
+    """A poll says nothing of the key, since nothing is asked for it."""
+    venue = Venue(0)
+    broker = Paced(venue, venue.clock)
+    venue.fault = LoginNeeded("401 unauthorized")
+    with pytest.raises(LoginNeeded):
+        asyncio.run(broker.account())
+    venue.fault = None
+    asyncio.run(broker.poll())
+    assert broker.denied == "401 unauthorized"
+    asyncio.run(broker.account())
+    assert broker.denied == ""
 
 
 def test_a_broker_that_cannot_find_says_so() -> None:

@@ -12,6 +12,7 @@ from tbot_core.contracts.broker import (
     Permit,
     SimulatedVenue,
     Snapshot,
+    TellsPrices,
     TellsTime,
     VenueRules,
 )
@@ -73,6 +74,7 @@ __all__ = [
     "Snapshot",
     "Status",
     "Strategy",
+    "TellsPrices",
     "TellsTime",
     "Urgency",
     "VenueRules",

@@ -11,7 +11,7 @@ import attrs
 from tbot_core.model import Account, Fill
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import date
 
     from tbot_core.bars import Minute
@@ -201,6 +201,14 @@ class TellsTime(Protocol):
     @property
     def ahead_s(self) -> Sequence[float]:
         """How far this machine's clock was ahead at each of the latest answers, seconds, the newest last."""
+
+
+@runtime_checkable
+class TellsPrices(Protocol):
+    """A broker that says what symbols trade at: a second opinion on the feed, asked for every ten seconds."""
+
+    async def prices(self, symbols: Sequence[str]) -> Mapping[str, float]:
+        """The middle of the latest quote, else the last trade, in dollars; symbols that have neither are left out."""
 
 
 @runtime_checkable

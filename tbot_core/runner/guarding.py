@@ -13,9 +13,11 @@ import numpy as np
 
 from tbot_core import records
 from tbot_core.barrier import Arrival
-from tbot_core.contracts import TellsTime
+from tbot_core.contracts import TellsPrices, TellsTime
+from tbot_core.errors import BrokerError
 from tbot_core.execution import Minutes
 from tbot_core.model import Leg, Side, ticks_of
+from tbot_core.patience import Paced
 from tbot_core.reasons import Reason
 from tbot_core.seams import log
 from tbot_core.states import Cause
@@ -166,6 +168,28 @@ class DataGuard:
                 actions = custody.manage(self._run.tape.bars, self._run.tape.closed - 1)
                 told = changes if post is self._run.posts[0] else ()
                 await post.execution.carry_out(Minutes(changes=told, actions=actions))
+
+    @property
+    def compares(self) -> bool:
+        """Whether the broker says prices that the feed can be held against."""
+        broker = self._run.execution.venue.broker
+        return isinstance(broker, TellsPrices) and (not isinstance(broker, Paced) or broker.tells_prices)
+
+    async def compare(self) -> None:
+        """Called about every ten seconds: ask the broker what the symbols trade at, and hold the feed against it."""
+        if not self._run.session.open <= self._clock.now() < self._run.session.close:
+            return
+        broker = self._run.execution.venue.broker
+        if not isinstance(broker, TellsPrices):
+            return
+        try:
+            theirs = await broker.prices(self._health.symbols)
+        except BrokerError as silence:
+            _log.warning("prices.not_read", reason=silence.message)
+            return
+        for one in self._health.compare(theirs, self._clock.monotonic()):
+            payload = {"symbol": one.symbol, "feed": str(one.feed), "broker": str(one.broker), "there": one.there}
+            self._write(records.FEEDS_APART, payload)
 
     def _mark(self) -> list[Any]:
         """Value positions at fresh quotes; a breach of a loss limit counts when it still holds two seconds later."""

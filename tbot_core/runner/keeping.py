@@ -9,6 +9,7 @@ from tbot_core.conditions import Conditions
 from tbot_core.errors import BrokerError
 from tbot_core.execution import Minutes
 from tbot_core.model import OrderState, RiskState
+from tbot_core.runner.login import Login
 from tbot_core.seams import log
 from tbot_core.states import Cause
 from tbot_core.tending import Tender
@@ -43,6 +44,7 @@ class Keeper:
         post.desk.standing.troubles = {}
         self.conditions = Conditions(post.execution.recorder, self._impose, states)
         self.tender = Tender(post.execution, post.desk, clock, self.conditions, since)
+        self._login = Login(post.execution.venue, self.conditions)
 
     @property
     def state(self) -> RiskState:
@@ -73,6 +75,7 @@ class Keeper:
         if self._absent and not await self._log_in():
             return
         await self.tender.tend()
+        await self._login.tend()
         self._know()
         self.conditions.expire()
         execution = self.post.execution
@@ -111,6 +114,7 @@ class Keeper:
 
     def take_over(self) -> None:
         """Make causes of what leaves exits only: each lasts until the account has been found clean for its time."""
+        self._login.look()
         troubles = self.post.desk.standing.troubles or {}
         for cause, words in troubles.items():
             self.conditions.begin(cause, words)

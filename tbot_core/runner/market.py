@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from tbot_core.model import Order
 
 TEND_S: Final = 0.5
+COMPARE_S: Final = 10.0
 _AFTER_S: Final = 120.0
 _BEFORE_THE_BELL: Final = timedelta(seconds=1)
 _STARTS: Final = frozenset({records.RUN_STARTED, records.SESSION_OPENED})
@@ -167,6 +168,8 @@ class MarketSession:
         if self.guard is not None:
             side.append(asyncio.ensure_future(self.guard.run()))
             side.append(asyncio.ensure_future(every(TEND_S, self.guard.look)))
+            if self.guard.compares:
+                side.append(asyncio.ensure_future(every(COMPARE_S, self.guard.compare)))
         await self._errands.until(asyncio.ensure_future(self._minutes()), side)
 
     @property

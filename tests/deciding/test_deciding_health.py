@@ -186,3 +186,36 @@ def test_f41_a_market_wide_halt_ends_five_minutes_after_reopening_and_the_third_
     assert feed.take_status(Status(symbol="", halted=True, level=3), 1310.0, 21)
     assert not feed.take_status(Status(symbol="", halted=False), 5000.0, 80)
     assert feed.objection("A", 100, 9000.0) is Reason.MARKET_HALTED
+
+
+def test_f57_prices_that_differ_too_far_keep_a_symbol_back_until_they_agree() -> None:
+    """A quote may differ by 1 %, and what comes and goes is told once, with both prices."""
+    feed = health("A", "B")
+    feed.take_quote(quote("A"), 1.0)
+    assert feed.compare({"A": 9.91, "B": 7.0}, 2.0) == []
+    (apart,) = feed.compare({"A": 9.89}, 2.0)
+    assert (apart.symbol, apart.feed, apart.broker, apart.there) == ("A", 10.0, 9.89, True)
+    assert feed.compare({"A": 9.80}, 3.0) == []
+    assert feed.objection("A", 0, 3.0) is Reason.FEEDS_APART
+    assert feed.objection("B", 0, 3.0) is None
+    (gone,) = feed.compare({"A": 10.0}, 4.0)
+    assert (gone.there, feed.objection("A", 0, 4.0)) == (False, None)
+
+
+def test_f57_the_close_of_a_minute_may_differ_by_more() -> None:
+    """It was said some seconds ago; after a minute it is not compared any more."""
+    feed = health("A")
+    feed.take_bar(bar("A"), 1.0)
+    assert feed.compare({"A": 1.019}, 2.0) == []
+    assert [one.there for one in feed.compare({"A": 1.03}, 60.0)] == [True]
+    assert feed.compare({"A": 1.0}, 62.0) == []
+    assert feed.objection("A", 0, 62.0) is Reason.FEEDS_APART
+
+
+@pytest.mark.parametrize("price", [0.0, -1.0, float("nan"), float("inf")])
+def test_f57_a_price_that_is_none_says_nothing(price: float) -> None:
+    """Neither that both agree nor that they do not."""
+    feed = health("A")
+    feed.take_quote(quote("A"), 1.0)
+    assert feed.compare({"A": price}, 2.0) == []
+    assert feed.objection("A", 0, 2.0) is None

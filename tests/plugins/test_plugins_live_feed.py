@@ -36,10 +36,13 @@ import attrs
 from tbot_core.contracts import FeedLabel, FeedQuality, Plugin
 from tbot_core.declaration import choice, integer, setting
 from tbot_core.hookspecs import hookimpl
+from tbot_core.model import TICKS_PER_DOLLAR
+from tbot_core.testing.simulation.market import STEP_S
 from tbot_core.testing.simulation.wire import SimulatedBroker
 
 WORLD = None
 TRUTH = None
+OFF = {}
 
 
 @attrs.frozen(kw_only=True)
@@ -64,6 +67,12 @@ class Acme(SimulatedBroker):
     def __init__(self, config):
         super().__init__(WORLD.way(WORLD.names[0]), WORLD.clock)
         self.quality = TRUTH or quality(config)
+
+    async def prices(self, symbols):
+        step = int((WORLD.clock.monotonic() - 300.0) // STEP_S)
+        paths = {symbol: WORLD.market.paths[symbol] for symbol in symbols}
+        mids = {symbol: (path.bid(step) + path.ask(step)) / 2 / TICKS_PER_DOLLAR for symbol, path in paths.items()}
+        return {symbol: price * OFF.get(symbol, 1.0) for symbol, price in mids.items()}
 
     def feed(self, request):
         return self
@@ -157,6 +166,7 @@ def test_a_strangers_live_feed_is_traded_on(house: House) -> None:
     assert {one.payload["source"] for one in house.events(records.RUN_STARTED)} == {"acme"}
     decisions = [one.payload for one in house.events(records.DECISION)]
     assert [one for one in decisions if one["reason"] == "ALLOWED"]
+    assert house.events(records.FEEDS_APART) == []
     assert all(one["reference"] > 0 for one in decisions if one["reason"] == "ALLOWED")
     kept = house.recorded()
     assert kept.symbols == house.world.market.symbols
@@ -208,6 +218,18 @@ def test_the_universe_is_cut_to_what_may_be_subscribed(house: House, limit: str)
     assert told.payload["by"] == ("UNIVERSE_MAX" if limit == "UNIVERSE_MAX" else "the feed's limit of subscriptions")
     (opened,) = house.events(records.SESSION_OPENED)
     assert opened.payload["symbols"] == 1
+
+
+def test_f57_a_symbol_on_which_feed_and_broker_differ_is_not_entered(house: House) -> None:
+    """It is written down once, with both prices, and its signals are denied; other symbols are entered."""
+    vars(house.module)["OFF"] = {"AMD": 1.03}
+    house.run()
+    (apart,) = house.events(records.FEEDS_APART)
+    assert (apart.payload["symbol"], apart.payload["there"]) == ("AMD", True)
+    assert float(apart.payload["broker"]) > float(apart.payload["feed"])
+    reasons = {(one.payload["signal"]["symbol"], one.payload["reason"]) for one in house.events(records.DECISION)}
+    assert ("AMD", "FEEDS_APART") in reasons
+    assert ("AMD", "ALLOWED") not in reasons
 
 
 def test_the_simulator_does_not_take_a_feed_that_has_no_whole_minutes(house: House) -> None:

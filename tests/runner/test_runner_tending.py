@@ -188,14 +188,14 @@ def test_an_account_that_agrees_is_believed(bench: Bench) -> None:
     assert bench.broker.readings == 3
 
 
-def test_readings_that_go_on_to_differ_are_not_believed(bench: Bench) -> None:
+def test_f49_readings_that_go_on_to_differ_are_not_believed(bench: Bench) -> None:
     """A busy minute says nothing, neither good nor bad."""
     bench.broker.shown = [reading(AAA=str(shares)) for shares in range(1, 10)]
     assert bench.read() is None
     assert (bench.tender.believed, bench.tender.foreign, bench.conditions.causes) == (False, {}, ())
 
 
-def test_three_readings_that_failed_leave_exits_only(bench: Bench) -> None:
+def test_f48_three_readings_that_failed_leave_exits_only(bench: Bench) -> None:
     """A failed reading is unknown, never flat; the state ends after a clean reconcile that held 60 s."""
     bench.broker.shown = [None]
     for causes in ((), (), (Cause.UNKNOWN,)):
@@ -210,7 +210,7 @@ def test_three_readings_that_failed_leave_exits_only(bench: Bench) -> None:
     assert not recall(bench.journal.events()).causes
 
 
-def test_an_order_in_doubt_is_settled_by_its_report(bench: Bench) -> None:
+def test_f2_an_order_in_doubt_is_settled_by_its_report(bench: Bench) -> None:
     """F2: the answer was lost after acceptance; the query finds it, one order in all, and its fill is booked once."""
     entry = bench.enter()
     bench.broker.found["AAA entry"] = report(entry)
@@ -237,7 +237,7 @@ def test_a_doubt_is_looked_up_more_and_more_rarely(bench: Bench) -> None:
     assert bench.state is OrderState.UNKNOWN
 
 
-def test_an_order_that_is_nowhere_is_given_up_after_the_venues_window(bench: Bench) -> None:
+def test_f1_an_order_that_is_nowhere_is_given_up_after_the_venues_window(bench: Bench) -> None:
     """Query and list agree that they do not know it; before ten minutes it is in doubt, then lost, and reserved."""
     bench.enter()
     for _ in range(9):

@@ -98,7 +98,7 @@ SUBMITS: list[tuple[str, type[BrokerError], set[bool]]] = [
 
 
 @pytest.mark.parametrize(("fault", "error", "arrives"), SUBMITS, ids=[fault for fault, *_ in SUBMITS])
-def test_a_submit_under_a_fault_ends_in_its_error(
+def test_f1_to_f5_f9_to_f11_f15_to_f17_a_submit_under_a_fault_ends_in_its_error(
     stages: Make, fault: str, error: type[BrokerError], arrives: set[bool]
 ) -> None:
     """F1 to F17: the error says no more than is known, and orders arrive or do not, as the fault has it."""
@@ -248,7 +248,7 @@ def test_f35_a_cancel_of_many_does_not_leave(stages: Make) -> None:
 
 
 @pytest.mark.parametrize("fault", ["F48", "F50"])
-def test_what_was_not_read_whole_is_never_shown(stages: Make, fault: str) -> None:
+def test_f48_f50_what_was_not_read_whole_is_never_shown(stages: Make, fault: str) -> None:
     """F48, F50: a failed reading and one with a page missing are unavailable."""
     stage = stages(**{fault: 1.0})
     with pytest.raises(Unavailable):
@@ -301,7 +301,7 @@ TROUBLES: list[tuple[str, type[BrokerError], bool, type[BrokerError] | None]] = 
 
 
 @pytest.mark.parametrize(("fault", "error", "left", "cancels"), TROUBLES, ids=[fault for fault, *_ in TROUBLES])
-def test_a_trouble_on_the_way_stops_orders_while_it_lasts(
+def test_f6_f7_f8_f12_f13_f59_f60_f61_f63_a_trouble_on_the_way_stops_orders_while_it_lasts(
     troubled: Make, fault: str, error: type[BrokerError], left: bool, cancels: type[BrokerError] | None
 ) -> None:
     """F6 to F8, F12, F13, F59 to F61, F63: nothing arrives, then all is as before; F12 lets cancels through."""

@@ -155,16 +155,16 @@ def silent_cancel_read_as_done() -> Swaps:
     """A cancel without an answer is taken for the order's end."""
     ask = was(Execution, "_ask")
 
-    async def asked(self: Any, cid: str, request: Awaitable[None]) -> None:
+    async def asked(self: Any, what: str, cid: str, request: Callable[[], Awaitable[None]]) -> None:
         async def watched() -> None:
             try:
-                await request
+                await request()
             except Rejected:
                 raise
             except BrokerError:
                 self.book([BrokerEvent(kind="cancelled", event_id=f"silent-{cid}", client_order_id=cid)])
 
-        await ask(self, cid, watched())
+        await ask(self, what, cid, watched)
 
     return ((Execution, "_ask", asked),)
 

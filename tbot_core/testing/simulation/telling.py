@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from tbot_core.contracts import Activity, BrokerEvent, Holding, OrderReport, Snapshot, VenueRules
-from tbot_core.errors import BrokerError, OutcomeUnknown, Rejected, Unavailable, Withdrawn
+from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, Rejected, Unavailable, Withdrawn
 from tbot_core.model import Account, ExitReason, Fill, Leg, Order, OrderState, OrderType, SignalId
 from tbot_core.orders import OrderRecord
 from tbot_core.testing.simulation.venues import Character
@@ -28,7 +28,9 @@ _VALUES: Final[Mapping[str, type[attrs.AttrsInstance]]] = {
         *(Order, OrderRecord, OrderReport, SignalId, Snapshot, VenueRules),
     )
 }
-_FAULTS: Final = {one.__name__: one for one in (BrokerError, OutcomeUnknown, Rejected, Unavailable, Withdrawn)}
+_FAULTS: Final = {
+    one.__name__: one for one in (BrokerError, LoginNeeded, OutcomeUnknown, Rejected, Unavailable, Withdrawn)
+}
 _TEXTS: Final[Mapping[str, tuple[Callable[[Any], str], Callable[[str], Any]]]] = {
     "Decimal": (str, Decimal),
     "datetime": (dt.datetime.isoformat, dt.datetime.fromisoformat),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, TypedDict
 
 import attrs
 
-from tbot_core.errors import BrokerError, OutcomeUnknown, Rejected, Unavailable
+from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, Unavailable
 from tbot_core.testing.canaries import canary
 
 if TYPE_CHECKING:
@@ -244,7 +244,7 @@ class Way:
         if fault == "F12" and kind != "cancel":
             return self._too_many(_STORM_S)
         if fault == "F13":
-            return Rejected(f"401 unauthorized: the key {KEY} is not known")
+            return LoginNeeded(f"401 unauthorized: the key {KEY} is not known")
         return Unavailable("503 the venue is under maintenance") if fault == "F63" else None
 
     def _fated(self, plain: Passage, fault: str) -> Passage:
