@@ -110,7 +110,7 @@ class Custody:
     def reopened(self) -> list[Action]:
         """The exchange trades again: what could not be closed before is closed now."""
         for symbol, held in self._held.items():
-            held.due |= held.leaving is not None and held.exit is None and symbol not in self.halted
+            held.due |= held.leaving is not None and held.exit is None and not self._untouched(symbol)
         return self.released()
 
     def adjusted(self, fill: Fill) -> None:
@@ -220,7 +220,7 @@ class Custody:
             actions += [Cancel(client_order_id=one) for one in self._standing.working if one not in self._lost]
         for symbol in sorted(self._held):
             held = self._held[symbol]
-            if symbol in self.halted:
+            if self._untouched(symbol):
                 continue
             actions += self._manage_one(held, bars, minute) if held.exit is None else self._send_again(held, minute)
         if not barred and rebalance.checks(self._rules.rebalance, minute):
@@ -240,7 +240,7 @@ class Custody:
         self._at_once = []
         for symbol in sorted(self._held):
             held = self._held[symbol]
-            if held.due and held.exit is None and symbol not in self.halted and not self._in_the_way(held):
+            if held.due and held.exit is None and not self._untouched(symbol) and not self._in_the_way(held):
                 actions.append(self._exit(held))
             elif held.keep is not None and held.leaving is None:
                 actions += self._trimming.trim(held)
@@ -320,6 +320,10 @@ class Custody:
             symbol = held.position.signal.symbol
             return [Cancel(client_order_id=one, leaves=symbol) for one in self._in_the_way(held)]
         return self._protection.follow(held, high, low)
+
+    def _untouched(self, symbol: str) -> bool:
+        """Whether exits wait: the symbol is halted, or what is true of it is not clear."""
+        return symbol in self.halted or symbol in self._standing.frozen
 
     def _send_again(self, held: Held, minute: int) -> list[Action]:
         """An exit that still works shortly before the close: it is taken back, and goes anew once that is proven.

@@ -17,15 +17,17 @@ import attrs
 
 from tbot_core import intents, records
 from tbot_core.actions import Action, Cancel, Decision, Place, Replace
-from tbot_core.contracts import Broker, BrokerEvent
+from tbot_core.contracts import BrokerEvent
 from tbot_core.errors import BrokerError, JournalError, Rejected, Unavailable
+from tbot_core.freezing import Freezer, renamed
 from tbot_core.journal import Entry
 from tbot_core.model import OrderState
 from tbot_core.orders import BROKER_WORDS, IN_DOUBT, SUPPOSED, Effect, OrderEvent, OrderRecord, advance, news
-from tbot_core.patience import Paced, Patience
-from tbot_core.permits import Refusal, SendPermit, always
+from tbot_core.patience import Paced
+from tbot_core.permits import SendPermit
 from tbot_core.seams import log
 from tbot_core.standing import RiskChange
+from tbot_core.venue import Venue
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -36,30 +38,14 @@ if TYPE_CHECKING:
     from tbot_core.recorder import Recorder
 
 
+__all__ = ["Execution", "Minutes", "Venue"]
+
 Said = TypeVar("Said")
 
 _AT_ONCE: Final = 10
 _COVER_S: Final = 2.0
 _GLANCE_S: Final = 0.25
 _log = log.logger(__name__)
-
-
-@attrs.frozen(kw_only=True)
-class Venue:
-    """Where orders go: the broker, its name, the account that it reported, and who may still refuse an order.
-
-    `patience`: how often what may be asked twice is asked again. `sight` is told of each reading, "" for an answer and
-    else why there was none; without it, one that failed to the end leaves exits only for the session. `absent`:
-    nobody could log in there yet.
-    """
-
-    broker: Broker
-    name: str
-    account_id: str
-    refusal: Refusal = always
-    patience: Patience = attrs.field(factory=Patience)
-    sight: Callable[[str], None] | None = None
-    absent: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -89,6 +75,7 @@ class Execution:
         # A venue that is simulated in this process has no limit to keep to.
         broker = venue.broker if venue.broker.rules.simulated else Paced(venue.broker, recorder.clock)
         self.venue = attrs.evolve(venue, broker=broker)
+        self.freezer = Freezer(recorder, desk.standing, venue.broker)
         self.orders: dict[str, OrderRecord] = {}
         self.placed: dict[str, datetime] = {}
         self._since: dict[str, float] = {}
@@ -124,7 +111,7 @@ class Execution:
         for part, _ in parts:
             self.orders[part.client_order_id] = OrderRecord(order=part)
         now = self._clock.now()
-        self._barrier(*(self._leaving(part, words) for part, words in parts))
+        self._barrier(*(intents.leaving(self.recorder, part, words) for part, words in parts))
         for part, words in parts:
             if words:
                 self._drop(part)
@@ -142,11 +129,6 @@ class Execution:
         """Seconds since an order was sent, or since the restart that found it; 0 for one that was not."""
         since = self._since.get(client_order_id)
         return 0.0 if since is None else self._clock.monotonic() - since
-
-    def _leaving(self, part: Order, words: str) -> Entry:
-        if words:
-            return self.recorder.entry(records.DROPPED, {"words": words}, part.client_order_id)
-        return self.recorder.entry(records.SENDING, {}, part.client_order_id)
 
     def _drop(self, part: Order) -> None:
         """An order that was written down and will never be sent frees what it reserved."""
@@ -221,20 +203,37 @@ class Execution:
                 return answer
             await self.venue.patience.pause(wait)
 
-    def book(self, said: Sequence[BrokerEvent]) -> None:
-        """Take events in: first on disk, then into the books; one that was written before changes nothing."""
-        now = self._clock.now()
+    def book(self, said: Sequence[BrokerEvent], *, read: bool = False) -> None:
+        """Take events in: first on disk, then into the books; one that was written before changes nothing.
+
+        What was `read` of an order is true of it, whatever the ids of its executions have been used for before.
+        """
+        now, again = self._clock.now(), []
         fresh: dict[str, tuple[BrokerEvent, Entry]] = {}
-        for event in said:
+        for event in map(self._with_its_own_id, said) if read else said:
             source = (self.venue.name, self.venue.account_id, self._name(event))
-            if not self._stale(event) and not self._journal.knows(source):
+            if source[2] in fresh or self._journal.knows(source):
+                again.append((event, source))
+            elif not self._stale(event):
                 payload = records.broker_payload(event)
                 entry = Entry(kind=event.kind, payload=payload, time=now, cid=event.client_order_id, source=source)
-                fresh.setdefault(source[2], (event, entry))  # told twice at once, the first counts
+                fresh[source[2]] = event, entry
         if fresh:
             self._noted(*(entry for _, entry in fresh.values()))
         for event, _ in fresh.values():
             self._take_in(event)
+        for event, source in again:
+            self._compare(event, source)
+
+    def _with_its_own_id(self, event: BrokerEvent) -> BrokerEvent:
+        return renamed(event, self._journal.find((self.venue.name, self.venue.account_id, self._name(event))))
+
+    def _compare(self, event: BrokerEvent, source: tuple[str, str, str]) -> None:
+        """An event that was told before: where it says something else now, that is written too, and looked into."""
+        known, record = self._journal.find(source), self.orders.get(event.client_order_id)
+        if known is not None and (other := self.freezer.compare(event, known, record)) is not None:
+            self._noted(other)
+            self.questions[event.client_order_id] = None
 
     def _stale(self, event: BrokerEvent) -> bool:
         """Whether a broker says once more that it does not know an order of which that is known."""
@@ -253,6 +252,9 @@ class Execution:
         """An event that is on disk enters the order's record and the desk; a fill seen before does so once."""
         cid, word = event.client_order_id, BROKER_WORDS.get(event.kind)
         record = self.orders.get(cid)
+        if record is not None and word is None:
+            self.questions[cid] = None
+            self.freezer.hear(event, record)
         if record is None or word is None:
             _log.warning("broker.event_not_ours", kind=event.kind, id=cid, words=event.words)
             return
@@ -260,6 +262,7 @@ class Execution:
         if effect is Effect.ALARM:
             _log.error("order.alarm", id=cid, kind=event.kind, state=self.orders[cid].state.value)
         found = None if event.fill is None else news(record, self.orders[cid], event.fill)
+        self.freezer.hear(event, self.orders[cid])
         self._desk.custody.take(event, found)
 
     def absent(self, client_order_id: str) -> None:
@@ -270,7 +273,7 @@ class Execution:
     def forget(self, words: str, *client_order_ids: str) -> None:
         """Orders that were written down never left, and never will."""
         parts = [self.orders[cid].order for cid in client_order_ids]
-        self._noted(*(self._leaving(part, words) for part in parts))
+        self._noted(*(intents.leaving(self.recorder, part, words) for part in parts))
         for part in parts:
             self._drop(part)
 
@@ -368,14 +371,12 @@ class Execution:
         except BrokerError as silence:
             if isinstance(silence, Unavailable) and not permit.redeemed:  # by both accounts nothing has left
                 # One that waited so long for its turn that readings missed it is in doubt by then, and stays so.
-                waiting = [cid for cid in (part.client_order_id for part in intents.parts(order)) if self._sending(cid)]
+                parts = [part.client_order_id for part in intents.parts(order)]
+                waiting = [cid for cid in parts if self.orders[cid].state is OrderState.SENDING]
                 if waiting:
                     self.forget(silence.message, *waiting)
                 return
             self.doubt(silence.message, *(part.client_order_id for part in intents.parts(order)))
-
-    def _sending(self, client_order_id: str) -> bool:
-        return self.orders[client_order_id].state is OrderState.SENDING
 
     def _refused(self, order: Order, words: str) -> None:
         """A broker's refusal in its answer becomes an event like one that it would have streamed."""

@@ -40,6 +40,12 @@ def entries(
     return found
 
 
+def leaving(recorder: Recorder, part: Order, words: str) -> Entry:
+    """An order is being sent; or where there are words, why it never will be."""
+    kind, payload = (records.DROPPED, {"words": words}) if words else (records.SENDING, {})
+    return recorder.entry(kind, payload, part.client_order_id)
+
+
 def parts(order: Order) -> tuple[Order, ...]:
     """An order and the protection that goes with it."""
     return order, *order.protection

@@ -136,10 +136,16 @@ class Journal:
 
     def knows(self, source: tuple[str, str, str]) -> bool:
         """Whether this event of a broker has been written before."""
-        query = "SELECT seq FROM events WHERE broker = ? AND account = ? AND broker_event_id = ?"
+        return self.find(source) is not None
+
+    def find(self, source: tuple[str, str, str]) -> Event | None:
+        """This event of a broker, where it has been written before."""
+        query = f"SELECT {_COLUMNS} FROM events WHERE broker = ? AND account = ? AND broker_event_id = ?"  # noqa: S608  # constants
         with self._reading():
-            found = self._connection.execute(query, source).fetchone()
-        return found is not None and not (self._expected and found[0] >= self._expected[0].seq)
+            row = self._connection.execute(query, source).fetchone()
+        found = None if row is None else _event(row)
+        expected = found is not None and self._expected and found.seq >= self._expected[0].seq
+        return None if expected else found
 
     def events(self, after: int = 0, *, kind: str | None = None) -> Iterator[Event]:
         """The events behind a sequence number, in order; of one kind, or of all."""

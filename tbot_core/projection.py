@@ -59,7 +59,8 @@ _OUR_WORDS = {
 class Book:
     """Everything a run has come to so far; `apply` takes one event in.
 
-    `stops` holds the last level asked for of each symbol's stop order in the session at hand.
+    `frozen` are the symbols in which nothing is done, and why; `stops` holds the last level asked for of each symbol's
+    stop order in the session at hand.
     """
 
     run: Mapping[str, Any] = attrs.field(factory=dict)
@@ -79,6 +80,7 @@ class Book:
     risk: list[Mapping[str, Any]] = attrs.field(factory=list)
     windows: list[Mapping[str, Any]] = attrs.field(factory=list)
     equity_curve: list[tuple[str, Decimal]] = attrs.field(factory=list)
+    frozen: dict[str, str] = attrs.field(factory=dict)
     _stuck: dict[str, Mapping[str, Any]] = attrs.field(factory=dict)
     _asked: dict[str, ExitReason] = attrs.field(factory=dict)
     _reasons: dict[str, ExitReason | None] = attrs.field(factory=dict)
@@ -110,7 +112,7 @@ class Book:
                 self.finished = True
             case records.SCREENED | records.DECISION:
                 self._count(kind, payload)
-            case records.RISK | records.WINDOW_CLOSED | records.STUCK:
+            case records.RISK | records.WINDOW_CLOSED | records.STUCK | records.FROZEN:
                 self._note(kind, payload)
             case records.ADJUSTMENT:
                 self._adjust(payload)
@@ -120,6 +122,9 @@ class Book:
     def _note(self, kind: str, payload: Mapping[str, Any]) -> None:
         if kind == records.STUCK:
             self._stuck[payload["symbol"]] = payload
+        elif kind == records.FROZEN:
+            self.frozen.pop(payload["symbol"], None)
+            self.frozen |= {payload["symbol"]: payload["words"]} if payload["there"] else {}
         else:
             (self.risk if kind == records.RISK else self.windows).append(payload)
 
@@ -142,7 +147,7 @@ class Book:
             self.portfolio.apply(records.adjustment_of(one), records.signal_of(one["signal"]), Leg.ENTRY)
 
     def _close(self, payload: Mapping[str, Any]) -> None:
-        self.in_session = False
+        self.in_session, self.frozen = False, {}
         self.sessions += 1
         self.equity_curve.append((self.session["date"], Decimal(payload["equity"])))
 

@@ -104,6 +104,8 @@ class Reason(IntEnum):
         "The instrument's broker is not proven to answer, and what is open there forbids entries elsewhere.",
     )
 
+    INSTRUMENT_FROZEN = 97, "What the account holds of the symbol, or whether it is still traded, is not clear."
+
     ENTRY_NOT_FILLED = 100, "The entry was sent and ended without a fill; it is never chased."
 
 

@@ -21,6 +21,10 @@ from tbot_core.orders import SUPPOSED, OrderRecord
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+AGAIN: Final = "+"
+"""Follows the id of an execution that a broker has used for another one before; which one this is comes after it."""
+
+_SAME_S: Final = 1.0
 _PRICE: Final = Decimal("0.0001")
 _KNOWN_AS: Final = {
     "acknowledged": frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED}),
@@ -121,7 +125,7 @@ def told(record: OrderRecord, report: OrderReport) -> Iterator[BrokerEvent]:
     """
     cid = report.client_order_id
     filled, paid = record.filled, Decimal(0)
-    missing = [fill for fill in report.fills if fill.execution_id not in record.executions]
+    missing = _missing(record, report.fills, report.filled)
     named = min(record.supposed, sum((fill.quantity for fill in missing), Decimal(0)))
     for fill in missing:
         yield _event("fill", cid, f"execution {fill.execution_id}", fill=fill)
@@ -138,17 +142,44 @@ def told(record: OrderRecord, report: OrderReport) -> Iterator[BrokerEvent]:
         yield _event(kind, cid, f"{cid} is {report.kind}", words=report.words)
 
 
+def _missing(record: OrderRecord, fills: Sequence[Fill], filled: Decimal) -> list[Fill]:
+    """The executions that a record lacks, of an order of which so much was filled.
+
+    One that bears the id of another before it gets an id of its own, where what was filled has room for it.
+    """
+    listed: defaultdict[str, list[Fill]] = defaultdict(list)
+    missing: list[Fill] = []
+    left = filled - record.filled + record.supposed
+    for fill in fills:
+        same_id = listed[fill.execution_id]
+        if any(alike(fill, other) for other in same_id):
+            continue
+        same_id.append(fill)
+        again = f"{AGAIN}{len(same_id)}" if len(same_id) > 1 else ""
+        named = attrs.evolve(fill, execution_id=f"{fill.execution_id}{again}")
+        if named.execution_id not in record.executions and (not again or fill.quantity <= left):
+            left -= fill.quantity
+            missing.append(named)
+    return missing
+
+
+def alike(one: Fill, other: Fill) -> bool:
+    """Whether two words on an execution tell of the same one: not every channel is as exact about its time."""
+    same = (one.buy, one.quantity, one.price) == (other.buy, other.quantity, other.price)
+    return same and abs((one.time - other.time).total_seconds()) <= _SAME_S
+
+
 def _named(report: OrderReport, fills: Sequence[Fill]) -> OrderReport:
     """The report with the executions that are listed apart from it."""
-    there = {fill.execution_id for fill in report.fills}
-    apart = tuple(fill for fill in fills if fill.execution_id not in there)
+    there = {(fill.execution_id, fill.quantity, fill.price) for fill in report.fills}
+    apart = tuple(fill for fill in fills if (fill.execution_id, fill.quantity, fill.price) not in there)
     return attrs.evolve(report, fills=(*report.fills, *apart)) if apart else report
 
 
 def _executed(record: OrderRecord, fills: Sequence[Fill]) -> list[BrokerEvent]:
     """The executions that a record lacks, of an order that is not listed itself."""
     cid = record.order.client_order_id
-    missing = (fill for fill in fills if fill.execution_id not in record.executions)
+    missing = _missing(record, fills, record.order.quantity)
     return [_event("fill", cid, f"execution {fill.execution_id}", fill=fill) for fill in missing]
 
 

@@ -74,6 +74,8 @@ FEEDS_APART = "feeds_apart"
 UNIVERSE = "universe"
 STANDBY_ABSENT = "standby_absent"
 HALT = "halt"
+FROZEN = "frozen"
+EXECUTION_REUSED = "execution_reused"
 CLOSING_LATE = "closing_late"
 STUCK = "stuck"
 

@@ -115,6 +115,7 @@ class Gate:
             ),
             (standing.equity_jump, Reason.EQUITY_JUMP, None, None),
             (signal.strategy in standing.window_loss, Reason.WINDOW_LOSS, None, None),
+            (standing.is_frozen(signal.symbol), Reason.INSTRUMENT_FROZEN, None, None),
             (standing.busy(signal.symbol), Reason.ALREADY_HELD, None, None),
             (self.once_a_day and signal.symbol in standing.traded, Reason.SYMBOL_TRADED, None, None),
             (sent >= limits.max_trades, Reason.MAX_TRADES, sent, limits.max_trades),

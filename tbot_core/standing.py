@@ -54,7 +54,8 @@ class Standing:
     live trading may enter; all other trading may.
     `troubles`: what leaves exits only until whoever can read the account has taken it over; where nobody can (None),
     `state` keeps it to the session's end. `everywhere`: the standings of all brokers of the session, which count as
-    one. `stated_atoms`: what a person has said may be open here, while nobody can look.
+    one. `frozen`: instruments in which nothing is done but protect what is held, and why; `lasting` are those that stay
+    so to the session's end. `stated_atoms`: what a person has said may be open here, while nobody can look.
     """
 
     portfolio: Portfolio
@@ -77,6 +78,8 @@ class Standing:
     equity_jump: bool = False
     troubles: dict[Cause, str] | None = None
     stated_atoms: int = 0
+    frozen: dict[str, str] = attrs.field(factory=dict)
+    lasting: set[str] = attrs.field(factory=set)
     everywhere: list[Standing] = attrs.field(
         default=attrs.Factory(lambda self: [self], takes_self=True), eq=False, repr=False
     )
@@ -85,6 +88,16 @@ class Standing:
     def present(self) -> RiskState:
         """The risk state that counts now."""
         return max(self.state, self.imposed, RiskState.EXIT_ONLY if self.troubles else RiskState.NORMAL)
+
+    def freeze(self, symbol: str, words: str, *, lasting: bool = False) -> None:
+        """Let nothing be done in a symbol but protect what is held of it."""
+        self.frozen[symbol] = words
+        if lasting:
+            self.lasting.add(symbol)
+
+    def is_frozen(self, symbol: str) -> bool:
+        """Whether a symbol is frozen at any of the brokers."""
+        return any(symbol in one.frozen for one in self.everywhere)
 
     def busy(self, symbol: str) -> bool:
         """Whether the symbol is held, by a position or beyond all of them, or being worked."""

@@ -204,7 +204,7 @@ class Tender:
             self._execution.questions.pop(cid, None)
         if report is not None:
             doubt.absent.clear()
-            self._execution.book(tuple(told(record, report)))
+            self._execution.book(tuple(told(record, report)), read=True)
             return
         self._missed(cid, doubt, "query")
 
@@ -253,7 +253,7 @@ class Tender:
         """Book what a reading tells; whether the account holds what the books say. Orders in doubt block themselves."""
         held = self._desk.portfolio.holdings
         moved = {symbol for symbol in (*held, *self._before) if held.get(symbol) != self._before.get(symbol)}
-        self._execution.book(findings.events)
+        self._execution.book(findings.events, read=True)
         for cid in listed.difference(findings.absent):
             self._execution.questions.pop(cid, None)
         now = self._clock.monotonic()
@@ -275,6 +275,9 @@ class Tender:
         ]
         for difference in unexplained:
             self._explain(difference)
+        differs = {one.symbol for one in findings.differences} | open_questions
+        frozen = self._desk.standing.frozen
+        self._execution.freezer.thaw(one for one in [*frozen] if one not in differs and not self._asks_after(one))
         return not unexplained
 
     def _in_flight(self, listed: frozenset[str]) -> set[str]:

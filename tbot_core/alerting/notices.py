@@ -217,6 +217,9 @@ class Watch:
         for symbol, said in self._book.stuck.items():
             what = f"STUCK: {_named(said)} could not be closed, {said['words']}; it is closed at the next open."
             yield Notice(key=f"stuck {symbol}", urgency=Urgency.CRITICAL, what=what, command=f"tbot why {symbol}")
+        for symbol, words in self._book.frozen.items():
+            what = f"FROZEN: {symbol} is neither entered nor closed, {words}."
+            yield Notice(key=f"frozen {symbol}", urgency=Urgency.CRITICAL, what=what, command=f"tbot why {symbol}")
         for change in self._book.risk if self._book.in_session else ():
             if change["what"] in {_LATCH, RiskState.EXIT_ONLY.word}:
                 what = f"{_capital(change['what'])} to the session's end: {_compared(change)}."

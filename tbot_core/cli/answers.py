@@ -47,6 +47,7 @@ def document(found: Answer) -> dict[str, Any]:
         "decisions": [{"time": one.applied, **one.payload} for one in found.decisions],
         "position": _position(found),
         "stuck": _stuck(found),
+        "frozen": found.book.frozen.get(found.symbol, ""),
         "orders": [_order(one) for one in _orders(found)],
         "trades": [trade_document(trade) for trade in _trades(found)],
     }
@@ -265,6 +266,8 @@ def _standing_lines(found: Answer) -> Iterator[str]:
     else:
         held = f"{position['side']} {quantity(Decimal(position['quantity']))} at {position['entry_price']}"
         yield f"Position {when}: {held}, stop {position['stop'] or 'on close'}"
+    if words := found.book.frozen.get(found.symbol):
+        yield f"  FROZEN: neither entered nor closed, {words}"
     if words := _stuck(found):
         yield f"  STUCK: it could not be closed by the session's end, {words}"
     for record in orders:

@@ -143,10 +143,12 @@ def _question(payload: Mapping[str, Any]) -> str:
 
 
 def _trouble(kind: str, payload: Mapping[str, Any]) -> str:
-    """A plugin that failed, or a position that could not be closed, or cannot be yet."""
+    """A plugin that failed, a symbol that is frozen, or a position that could not be closed, or cannot be yet."""
     if kind == records.PLUGIN_FAILED:
         off = "; it is off to the session's end" if payload["off"] else ""
         return f"Plugin {payload['plugin']} failed: {payload['error']}{off}"
+    if kind == records.FROZEN:
+        return f"{payload['symbol']} is {'frozen' if payload['there'] else 'free again'}: {payload['words']}"
     what = f"{payload['side']} {payload['symbol']} {quantity(Decimal(payload['quantity']))}"
     return f"{'STUCK' if kind == records.STUCK else 'Not closed yet'}: {what}, {payload['words']}"
 
@@ -167,5 +169,6 @@ _WARY: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     records.PLUGIN_FAILED: partial(_trouble, records.PLUGIN_FAILED),
     records.CLOSING_LATE: partial(_trouble, records.CLOSING_LATE),
     records.STUCK: partial(_trouble, records.STUCK),
+    records.FROZEN: partial(_trouble, records.FROZEN),
     records.CONFIRMATION_ASKED: _question,
 }

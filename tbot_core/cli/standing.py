@@ -242,6 +242,8 @@ def _attention(files: list[RunFile], holder: int | None, book: Book | None, free
             found.append(f"Positions are open and nobody manages them: {names}.")
     for symbol, said in ({} if book is None else book.stuck).items():
         found.append(f"STUCK: {said['side']} {symbol} could not be closed, {said['words']}.")
+    for symbol, words in ({} if book is None else book.frozen).items():
+        found.append(f"FROZEN: {symbol} is neither entered nor closed, {words}.")
     if free < LOW_DISK_BYTES:
         found.append(f"The disk has {free // 1_000_000} MB left.")
     return found

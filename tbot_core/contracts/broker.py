@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
+from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import attrs
@@ -184,6 +185,21 @@ class Finds(Protocol):
 
     async def find(self, client_order_id: str) -> OrderReport | None:
         """The order, None where the broker does not know it."""
+
+
+class Meaning(StrEnum):
+    """What a broker means by refusing an order, as far as it matters what is done next."""
+
+    NOT_TRADABLE = "the instrument is not traded any more, under this name at least"
+    OFF_GRID = "a price or a quantity is not a multiple of what may be traded now"
+
+
+@runtime_checkable
+class ReadsRefusals(Protocol):
+    """A broker that can say what its own words of refusal mean."""
+
+    def meaning(self, words: str) -> Meaning | None:
+        """What a refusal in these words means; None for all that only needs to be told."""
 
 
 @runtime_checkable

@@ -8,7 +8,8 @@ from tbot_core.actions import Cancel
 from tbot_core.conditions import Conditions
 from tbot_core.errors import BrokerError
 from tbot_core.execution import Minutes
-from tbot_core.model import OrderState, RiskState
+from tbot_core.exits import STOPS
+from tbot_core.model import Leg, OrderState, RiskState
 from tbot_core.runner.login import Login
 from tbot_core.seams import log
 from tbot_core.states import Cause
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tbot_core.clock import Clock
+    from tbot_core.model import Order
     from tbot_core.runner.posts import Post
     from tbot_core.states import States
 
@@ -63,6 +65,17 @@ class Keeper:
         """Let what is the matter with the session count here, now and whenever it has changed."""
         self._session = session
         self._impose(self.conditions.here)
+
+    def objection(self, order: Order, *, flattening: bool) -> str:
+        """Why an order may not leave here now: the symbol is frozen, or the state allows no such order."""
+        frozen = self.post.desk.standing.frozen.get(order.symbol)
+        if frozen is not None and order.leg in {Leg.ENTRY, Leg.EXIT}:
+            return f"frozen: {frozen}"
+        barred = order.leg is Leg.ENTRY and self.state >= RiskState.EXIT_ONLY
+        waits = order.leg is Leg.EXIT and self.state is RiskState.HALTED
+        if barred or (waits and not (flattening or order.reason in STOPS)):
+            return f"{self.state.word}: {self.conditions.causes[0].value}"
+        return ""
 
     async def reconcile(self) -> None:
         """Before anything else the account is read; until that has worked once, nothing is entered."""

@@ -20,8 +20,7 @@ from tbot_core.account import jumped
 from tbot_core.conditions import recall
 from tbot_core.control import Verb
 from tbot_core.errors import AccessError
-from tbot_core.exits import STOPS
-from tbot_core.model import Leg, RiskState, dollars_of
+from tbot_core.model import RiskState, dollars_of
 from tbot_core.runner import overnight
 from tbot_core.runner.closing import Closing
 from tbot_core.runner.confirming import VERBS
@@ -212,15 +211,10 @@ class MarketSession:
         session = self.run.session
         if not session.open <= self.steady.now() < session.close:
             return "the exchange is closed"
-        state = keeper.state
-        if order.leg is Leg.ENTRY and state >= RiskState.EXIT_ONLY:
-            return f"{state.word}: {self.conditions.causes[0].value}"
-        if order.leg is Leg.EXIT and state is RiskState.HALTED and not (self.run.flattening or order.reason in STOPS):
-            return f"{state.word}: {self.conditions.causes[0].value}"
+        if words := keeper.objection(order, flattening=self.run.flattening):
+            return words
         elsewhere = "" if self.failover is None else self.failover.refusal(keeper, order)
-        if elsewhere:
-            return elsewhere
-        return "" if self.guard is None else self.guard.refusal(order)
+        return elsewhere or ("" if self.guard is None else self.guard.refusal(order))
 
     def _see(self, place: int, silence: str) -> None:
         self.keepers[place].see(silence)

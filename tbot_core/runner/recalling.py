@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from tbot_core import records
+from tbot_core import freezing, records
 from tbot_core.contracts import BrokerEvent
 from tbot_core.decide import Proposal
 from tbot_core.model import Leg, OrderState, RiskState, Side
@@ -84,6 +84,8 @@ class Recall:
                 self._latched(payload["what"])
             case records.ADJUSTMENT:
                 self._desk.custody.adjusted(records.adjustment_of(payload))
+            case records.FROZEN:
+                freezing.recall(self._desk.standing, payload)
             case records.FOREIGN_HOLDING:
                 self.foreign[payload["symbol"]] = Decimal(payload["quantity"])
             case records.REPLACE_REQUESTED if cid is not None:

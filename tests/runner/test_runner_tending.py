@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import closing
+from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import attrs
 import pytest
 
-from tbot_core import records
+from tbot_core import freezing, records
+from tbot_core.actions import Place
 from tbot_core.clock import ManualClock
 from tbot_core.conditions import Conditions, recall
-from tbot_core.contracts import Activity, BrokerEvent, Holding, OrderReport, Snapshot, VenueRules
+from tbot_core.contracts import Activity, BrokerEvent, Holding, Meaning, OrderReport, Snapshot, VenueRules
 from tbot_core.desk import Desk
 from tbot_core.errors import OutcomeUnknown, Unavailable
 from tbot_core.execution import Execution, Minutes, Venue
 from tbot_core.journal import open_journal
 from tbot_core.ledger.booking import booked
 from tbot_core.model import Account, Leg, OrderState, RiskState, atoms_of
+from tbot_core.portfolio import Portfolio
 from tbot_core.reconcile import Verdict
 from tbot_core.recorder import Recorder
+from tbot_core.standing import Standing
 from tbot_core.states import Cause, States
 from tbot_core.tending import IN_FLIGHT_S, LEAST_WINDOW_S, Tender
+from tbot_core.testing.sessions import Draft
 from tbot_core.testing.trades import fill, proposal, rules, session
 
 if TYPE_CHECKING:
@@ -33,7 +38,7 @@ if TYPE_CHECKING:
 
     from tbot_core.contracts import Permit
     from tbot_core.journal import Journal
-    from tbot_core.model import Order, SignalId
+    from tbot_core.model import Fill, Order, SignalId
 
 ACCOUNT = Account(account_id="A1", equity=Decimal(100_000), cash=Decimal(100_000), buying_power=Decimal(5000))
 QUERIES = VenueRules(query_by_cid=True)
@@ -47,6 +52,7 @@ class Told:
         self.shown: list[Snapshot | None] = [Snapshot(account=ACCOUNT)]
         self.found: dict[str, OrderReport] = {}
         self.deaf = False
+        self.meanings: dict[str, Meaning] = {}
         self.meanwhile: Callable[[], None] = lambda: None
         self.readings = self.questions = 0
 
@@ -57,6 +63,10 @@ class Told:
     async def account(self) -> Account:
         """The money."""
         return ACCOUNT
+
+    def meaning(self, words: str) -> Meaning | None:
+        """What it means by refusing."""
+        return self.meanings.get(words)
 
     async def submit(self, order: Order, permit: Permit) -> None:
         """Take an order and never answer."""
@@ -463,3 +473,133 @@ def test_causes_are_written_down_and_recalled(bench: Bench) -> None:
     opening = bench.execution.recorder.entry(records.SESSION_OPENED, {})
     bench.execution.recorder.write(opening)
     assert recall(bench.journal.events()).causes == (Cause.DISK_LOW,)
+
+
+def hears(bench: Bench, kind: str, cid: str = "AAA entry", told: Fill | None = None, words: str = "") -> None:
+    """The broker's stream says something."""
+    event_id = f"{kind} {bench.journal.head[0]}"
+    bench.execution.book([BrokerEvent(kind=kind, event_id=event_id, client_order_id=cid, fill=told, words=words)])
+
+
+def frozen(bench: Bench) -> list[bool]:
+    """Each time that an instrument was frozen (True) or free again."""
+    return [event.payload["there"] for event in bench.journal.events(kind=records.FROZEN)]
+
+
+def leaves(bench: Bench) -> list[Order]:
+    """The exits that a stop of the bot asks for."""
+    bench.desk.custody.stopping = True
+    actions = bench.desk.custody.manage(Draft("AAA").bars(), 60)
+    asyncio.run(bench.execution.carry_out(Minutes(actions=actions)))
+    return [one.order for one in bench.execution.orders.values() if one.order.leg is Leg.EXIT]
+
+
+def refused(bench: Bench) -> str:
+    """Why a signal on AAA is not entered."""
+    return bench.desk.weigh(proposal(strategy="mid")).reason.name
+
+
+def test_f30_an_id_that_is_used_again_freezes_its_instrument_until_a_reading_has_settled_it(bench: Bench) -> None:
+    """Both facts are in the journal, nothing is entered or closed meanwhile, and what was filled is booked then."""
+    entry = bench.enter()
+    first = fill(entry, "100", "3")
+    second = attrs.evolve(fill(entry, "100.02", "4"), time=first.time + timedelta(seconds=5))
+    hears(bench, "fill", told=first)
+    hears(bench, "fill", told=second)
+    assert bench.desk.portfolio.holdings == {"AAA": 3_000_000}
+    (again,) = bench.journal.events(kind=records.EXECUTION_REUSED)
+    assert (again.payload["quantity"], again.payload["price"]) == ("4", "100.02")
+    assert refused(bench) == "INSTRUMENT_FROZEN"
+    assert leaves(bench) == []
+    said = attrs.evolve(report(entry, "fill", "7"), fills=(first, second))
+    stop = report(bench.execution.orders["AAA stop"].order)
+    bench.broker.found = {"AAA entry": said, "AAA stop": stop}
+    bench.broker.shown = [reading(said, stop, AAA="7")]
+    bench.later(IN_FLIGHT_S + 1)
+    bench.later(10.0)
+    assert bench.desk.portfolio.holdings == {"AAA": 7_000_000}
+    assert bench.desk.portfolio.positions["AAA"].entry_atoms == 3_000_000 * 1_000_000 + 4_000_000 * 1_000_200
+    assert frozen(bench) == [True, False]
+    assert refused(bench) != "INSTRUMENT_FROZEN"
+
+
+def test_f30_the_same_words_on_an_execution_are_no_other_one(bench: Bench) -> None:
+    """Told once more, or by a channel whose clock is less exact, it changes nothing."""
+    entry = bench.enter()
+    first = fill(entry, "100", "3")
+    for late in (0.0, 0.4):
+        hears(bench, "fill", told=attrs.evolve(first, time=first.time + timedelta(seconds=late)))
+    assert frozen(bench) == []
+    hears(bench, "corrected", told=attrs.evolve(first, price=Decimal(99)))
+    hears(bench, "fill", told=attrs.evolve(first, price=Decimal(99)))
+    assert frozen(bench) == []
+
+
+def test_f30_an_id_of_another_order_is_booked_as_soon_as_its_own_order_says_so(tmp_path: Path) -> None:
+    """Where ids are unique by the broker's word, the second order's execution gets an id of its own."""
+    with closing(open_journal(tmp_path / "other.sqlite")) as journal:
+        bench = Bench(journal, attrs.evolve(QUERIES, exec_ids_unique=True))
+        other = attrs.evolve(fill(bench.enter(), "99", "1"), client_order_id="BBB entry", symbol="BBB")
+        hears(bench, "fill", "BBB entry", other)
+        entry = bench.execution.orders["AAA entry"].order
+        said = report(entry, "fill", "7")
+        bench.broker.found["AAA entry"] = said
+        hears(bench, "fill", told=fill(entry, "100", "7"))
+        assert (frozen(bench), bench.desk.portfolio.holdings) == ([True], {})
+        bench.broker.shown = [reading(said, AAA="7", BBB="1")]
+        bench.later(IN_FLIGHT_S + 1)
+        assert bench.desk.portfolio.holdings == {"AAA": 7_000_000}
+
+
+def test_f18_a_word_that_is_not_known_freezes_its_instrument_and_the_order_is_asked_for(bench: Bench) -> None:
+    """The order stays what it was; its report frees the instrument."""
+    entry = bench.enter()
+    hears(bench, "pending_review", words="under review")
+    assert (refused(bench), bench.state) == ("INSTRUMENT_FROZEN", OrderState.UNKNOWN)
+    bench.broker.found["AAA entry"] = report(entry)
+    bench.broker.shown = [reading(report(entry))]
+    bench.later(IN_FLIGHT_S + 1)
+    bench.later(10.0)
+    assert bench.broker.questions
+    assert frozen(bench) == [True, False]
+    assert bench.state is OrderState.NEW
+
+
+def test_f28_more_than_was_ordered_is_booked_and_freezes_its_instrument(bench: Bench) -> None:
+    """What the account holds is what counts: it is protected whole, and free again once a reading agrees."""
+    entry = bench.enter()
+    more = entry.quantity + 3
+    hears(bench, "fill", told=fill(entry, "100", str(more)))
+    assert bench.desk.portfolio.positions["AAA"].units == int(more) * 1_000_000
+    assert frozen(bench) == [True]
+    stops = [one.order for one in bench.desk.custody.released() if isinstance(one, Place)]
+    assert [(stop.leg, stop.quantity) for stop in stops] == [(Leg.STOP, more)]
+    bench.broker.shown = [reading(report(entry, "fill", str(more)), AAA=str(more))]
+    bench.later(IN_FLIGHT_S + 1)
+    bench.later(10.0)
+    assert frozen(bench) == [True, False]
+
+
+def test_f44_an_instrument_that_the_broker_does_not_trade_any_more_is_frozen_to_the_sessions_end(bench: Bench) -> None:
+    """No reading frees it; what is held of it stays as it is, and nothing is sent for it."""
+    bench.hold()
+    hears(bench, "rejected", "AAA stop", words="42210002 asset AAA is not tradable")
+    assert frozen(bench) == []  # a broker that does not say what its words mean
+    bench.broker.meanings = {"42210002 asset AAA is not tradable": Meaning.NOT_TRADABLE}
+    stop = next(one.order for one in bench.desk.custody.released() if isinstance(one, Place))
+    asyncio.run(bench.execution.carry_out(Minutes(actions=[Place(order=stop)])))
+    hears(bench, "rejected", stop.client_order_id, words="42210002 asset AAA is not tradable")
+    bench.later(40.0)
+    assert frozen(bench) == [True]
+    assert refused(bench) == "INSTRUMENT_FROZEN"
+    assert leaves(bench) == []
+
+
+def test_what_was_frozen_before_a_restart_is_frozen_after_it() -> None:
+    """To the session's end where it was to last, and free again where that was said."""
+    standing = Standing(portfolio=Portfolio(opening_atoms=1))
+    said = {"symbol": "AAA", "there": True, "words": "gone", "lasting": True}
+    freezing.recall(standing, said)
+    freezing.recall(standing, {**said, "symbol": "BBB", "lasting": False})
+    freezing.recall(standing, {**said, "symbol": "BBB", "there": False, "lasting": False})
+    assert (standing.frozen, standing.lasting) == ({"AAA": "gone"}, {"AAA"})

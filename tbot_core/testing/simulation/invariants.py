@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _LATCHES: Final = frozenset({"daily loss latch", "losing run latch", "exit-only"})
 _ENDED: Final = frozenset({records.DROPPED, "rejected", "cancelled", "expired"})
-_OVERFILLS: Final = frozenset({"F28", "F30", "F38"})
+_OVERFILLS: Final = frozenset({"F28", "F38"})
 _REPLAYED: Final = frozenset({"F29", "F43", "F44"})
 _GROWTH: Final = 60
 
@@ -178,7 +178,7 @@ def _i9_again(story: Story) -> Iterator[str]:
 
 def _booked(story: Story) -> Iterator[str]:
     """At the end each order of ours has in the books what was filled of it at the venue."""
-    if story.held is None or "F30" in story.struck:
+    if story.held is None:
         return
     filled: Counter[str] = Counter()
     for fact in story.facts:
@@ -196,7 +196,7 @@ def _i10(story: Story) -> Iterator[str]:
     for event in story.events:
         if event.kind == "fill" and event.cid is not None:
             mark = event.cid, event.payload["execution_id"]
-            if mark in seen and "F30" not in story.struck:
+            if mark in seen:
                 yield f"execution {mark[1]} of {mark[0]} is in the journal twice"
             seen.add(mark)
 

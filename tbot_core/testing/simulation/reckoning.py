@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
 _ENDED: Final = frozenset({records.DROPPED, "rejected", "cancelled", "expired"})
 _EXECUTED: Final = frozenset({"fill", "busted", "corrected"})
-_OVERFILLS: Final = frozenset({"F28", "F30", "F38"})
-_UNNAMED: Final = frozenset({"F30"})
+_OVERFILLS: Final = frozenset({"F28", "F38"})
 
 
 @attrs.define(kw_only=True)
@@ -147,7 +146,7 @@ def _i3(story: Story) -> Iterator[str]:
 
 def _i5(story: Story) -> Iterator[str]:
     """Each order's executions have cost, in the journal and at the venue, the same to the atom."""
-    if story.held is None or story.struck & _UNNAMED:
+    if story.held is None:
         return
     there, ours = Counter[str](), story.intents()
     for fact in story.facts:
@@ -178,7 +177,7 @@ def _statement(story: Story) -> Iterator[str]:
     ledger, books = booked(story.events), story.way.exchange.floor.books
     if ledger.cash != dollars_of(books.cash):
         yield f"the ledger has {ledger.cash} USD, the account {dollars_of(books.cash)}"
-    named = not (story.struck & _UNNAMED or story.untold)
+    named = not story.untold
     if story.way.exchange.floor.character.rules.lists_closed and named:
         over = ledger.balances.get(ADJUSTMENTS)
         yield from (f"{amount} USD came out of nowhere" for amount in (over,) if amount)

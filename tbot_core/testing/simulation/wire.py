@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
 
+from tbot_core.contracts import Meaning
 from tbot_core.errors import OutcomeUnknown, Rejected, Unavailable
 from tbot_core.testing.simulation.exchange import Answer
 from tbot_core.testing.simulation.way import TIMEOUT_S, Deliveries, Passage, Request, Way
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     Value = TypeVar("Value")
 
+_MEANINGS: Final = {"42210002": Meaning.NOT_TRADABLE, "42210004": Meaning.OFF_GRID}
 _LATE_S: Final = 20.0
 _REMEMBERED: Final = 3
 
@@ -82,6 +84,10 @@ class SimulatedBroker:
         if answer.refusal:
             raise Rejected(answer.refusal)
         self._known.update(dict.fromkeys((cid, *(part.client_order_id for part in order.protection))))
+
+    def meaning(self, words: str) -> Meaning | None:
+        """What the venue means by refusing an order in these words."""
+        return _MEANINGS.get(words.split(" ", 1)[0])
 
     async def cancel(self, client_order_id: str) -> None:
         """Ask for a cancel."""

@@ -1,0 +1,113 @@
+"""Instruments in which nothing is done but protect what is held, until what is not clear of them has been settled.
+
+It is written down when one is frozen and when it is free again; whoever decides looks at the standing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from tbot_core import records
+from tbot_core.contracts import Meaning, ReadsRefusals
+from tbot_core.orders import BROKER_WORDS, OrderRecord
+from tbot_core.reconcile import AGAIN, alike
+from tbot_core.seams import log
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from tbot_core.contracts import BrokerEvent
+    from tbot_core.journal import Entry, Event
+    from tbot_core.model import Fill
+    from tbot_core.recorder import Recorder
+    from tbot_core.standing import Standing
+
+_log = log.logger(__name__)
+
+
+class Freezer:
+    """Freezes instruments of one broker, whose refusals it can read where the broker says what they mean."""
+
+    def __init__(self, recorder: Recorder, standing: Standing, broker: object) -> None:
+        self._recorder = recorder
+        self._standing = standing
+        self._broker = broker
+
+    def freeze(self, symbol: str, words: str, *, lasting: bool = False) -> None:
+        """Do nothing in a symbol but protect it, until it is thawed; to the session's end where that is `lasting`."""
+        if symbol not in self._standing.frozen or (lasting and symbol not in self._standing.lasting):
+            self._standing.freeze(symbol, words, lasting=lasting)
+            self._note(symbol, words, there=True)
+            _log.error("instrument.frozen", symbol=symbol, words=words)
+
+    def thaw(self, symbols: Iterable[str]) -> None:
+        """These have been found as the books have them: what was not to last is over."""
+        for symbol in sorted({*symbols} & self._standing.frozen.keys() - self._standing.lasting):
+            self._standing.frozen.pop(symbol)
+            self._note(symbol, "the account agrees with the books", there=False)
+
+    def hear(self, event: BrokerEvent, record: OrderRecord) -> None:
+        """Freeze what an event makes unclear; `record` is its order after it."""
+        symbol = record.order.symbol
+        if event.kind not in BROKER_WORDS:
+            self.freeze(symbol, f"the broker says {event.kind} of an order, which is not known")
+        elif event.kind == "fill" and record.overfilled:
+            self.freeze(symbol, f"{record.overfilled} more were filled than ordered")
+        elif event.kind == "rejected" and self._meaning(event.words) is Meaning.NOT_TRADABLE:
+            self.freeze(symbol, f"the broker does not trade it any more: {event.words}", lasting=True)
+
+    def compare(self, event: BrokerEvent, was: Event, record: OrderRecord | None) -> Entry | None:
+        """What is to be written of an execution that was told before, where it says something else now.
+
+        The id is that of another execution then: both are facts, and which of them counts a reading has to say.
+        """
+        if event.fill is None or record is None or not _differs(event, was):
+            return None
+        booked = record.executions.get(event.fill.execution_id)
+        if event.fill.execution_id in record.corrected or (booked is not None and _alike(event.fill, booked)):
+            return None
+        source = (*(was.source or ("", "", ""))[:2], f"reused {_terms(event.fill)} of {event.client_order_id}")
+        if self._recorder.journal.knows(source):
+            return None
+        self.freeze(record.order.symbol, f"the broker uses the id of execution {event.fill.execution_id} again")
+        entry = self._recorder.entry(records.EXECUTION_REUSED, records.broker_payload(event), event.client_order_id)
+        return attrs.evolve(entry, source=source)
+
+    def _meaning(self, words: str) -> Meaning | None:
+        return self._broker.meaning(words) if isinstance(self._broker, ReadsRefusals) else None
+
+    def _note(self, symbol: str, words: str, *, there: bool) -> None:
+        lasting = symbol in self._standing.lasting
+        payload = {"symbol": symbol, "there": there, "words": words, "lasting": lasting}
+        self._recorder.note(records.FROZEN, payload)
+
+
+def renamed(event: BrokerEvent, known: Event | None) -> BrokerEvent:
+    """An execution that was read of an order, under an id of its own where that of it stands for another order's."""
+    if event.fill is None or known is None or known.cid == event.client_order_id:
+        return event
+    execution_id = f"{event.fill.execution_id}{AGAIN}{event.client_order_id}"
+    return attrs.evolve(event, fill=attrs.evolve(event.fill, execution_id=execution_id))
+
+
+def recall(standing: Standing, payload: Mapping[str, Any]) -> None:
+    """Take in what was frozen or free again before a restart."""
+    if payload["there"]:
+        standing.freeze(payload["symbol"], payload["words"], lasting=payload["lasting"])
+    else:
+        standing.frozen.pop(payload["symbol"], None)
+
+
+def _differs(event: BrokerEvent, was: Event) -> bool:
+    before = records.fill_of(was.cid or "", was.payload)
+    return before is not None and event.fill is not None and not _alike(event.fill, before)
+
+
+def _alike(one: Fill, other: Fill) -> bool:
+    return (one.client_order_id, one.symbol) == (other.client_order_id, other.symbol) and alike(one, other)
+
+
+def _terms(fill: Fill) -> str:
+    return f"{fill.execution_id} {fill.quantity} at {fill.price} {fill.time.isoformat()}"
