@@ -25,9 +25,11 @@ from tbot_core.steadiness import SKEW_S, SteadyClock, skew
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from tbot_core.barrier import Amendment
     from tbot_core.bars import Quotes
+    from tbot_core.calendar import Session
     from tbot_core.clock import Clock
     from tbot_core.conditions import Conditions
     from tbot_core.contracts import Status
@@ -52,6 +54,14 @@ def steady(clock: Clock, broker: object) -> SteadyClock:
     """The clock of a session: right from the start where the broker says the time."""
     ahead = skew(broker.ahead_s) if isinstance(broker, TellsTime) else None
     return SteadyClock(clock, ahead if ahead is not None and abs(ahead) > SKEW_S else 0.0)
+
+
+def out_of_hours(session: Session, moment: datetime) -> str:
+    """Why no order, entry or exit, may leave at a moment: the exchange is closed, or has only just opened."""
+    if not session.open <= moment < session.close:
+        return "the exchange is closed"
+    early = (moment - session.open).total_seconds() < FIRST_ORDER_S
+    return f"nothing is sent in the first {FIRST_ORDER_S:.0f} s of a session" if early else ""
 
 
 class ClockGuard:
@@ -129,9 +139,6 @@ class DataGuard:
 
     def refusal(self, order: Order) -> str:
         """Why an order may not leave now for the sake of the data; "" where it may."""
-        moment, opened = self._clock.now(), self._run.session.open
-        if opened <= moment and (moment - opened).total_seconds() < FIRST_ORDER_S:
-            return f"nothing is sent in the first {FIRST_ORDER_S:.0f} s of a session"
         if order.leg is not Leg.ENTRY:
             return ""
         now = self._clock.monotonic()

@@ -26,7 +26,7 @@ from tbot_core.runner.closing import Closing
 from tbot_core.runner.confirming import VERBS
 from tbot_core.runner.errands import Errands
 from tbot_core.runner.failover import failing_over, listened_to, watched
-from tbot_core.runner.guarding import ClockGuard, DataGuard, steady
+from tbot_core.runner.guarding import ClockGuard, DataGuard, out_of_hours, steady
 from tbot_core.runner.keeping import Keeper
 from tbot_core.runner.listening import Hearing
 from tbot_core.runner.posts import side_by_side
@@ -208,9 +208,8 @@ class MarketSession:
             return f"control cannot be looked at: {fault.message}"
         keeper.take_over()
         self._floor.room.tell(self._trading.clock.monotonic(), *(keeper.conditions for keeper in self.keepers))
-        session = self.run.session
-        if not session.open <= self.steady.now() < session.close:
-            return "the exchange is closed"
+        if words := out_of_hours(self.run.session, self.steady.now()):
+            return words
         if words := keeper.objection(order, flattening=self.run.flattening):
             return words
         elsewhere = "" if self.failover is None else self.failover.refusal(keeper, order)

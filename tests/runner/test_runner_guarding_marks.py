@@ -6,10 +6,11 @@ from datetime import timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
+import pytest
+
 from tbot_core.clock import ManualClock
-from tbot_core.model import Leg
-from tbot_core.runner.guarding import DataGuard
-from tbot_core.testing.trades import order, session
+from tbot_core.runner.guarding import DataGuard, out_of_hours
+from tbot_core.testing.trades import session
 
 if TYPE_CHECKING:
     from tbot_core.conditions import Conditions
@@ -31,14 +32,20 @@ def guard(clock: ManualClock, desk: Any = None) -> DataGuard:
     )
 
 
-def test_nothing_is_sent_in_the_first_half_minute() -> None:
-    """Entry or exit, before 09:30:30 it stays; after that both may leave."""
-    clock = ManualClock(session().open + timedelta(seconds=29))
-    guarding = guard(clock)
-    legs = [order(leg, f"AAA {leg.value}") for leg in (Leg.ENTRY, Leg.EXIT)]
-    assert [guarding.refusal(one) for one in legs] == ["nothing is sent in the first 30 s of a session"] * 2
-    clock.advance(1.0)
-    assert [guarding.refusal(one) for one in legs] == ["", ""]
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (-0.1, "the exchange is closed"),
+        (0.0, "nothing is sent in the first 30 s of a session"),
+        (29.9, "nothing is sent in the first 30 s of a session"),
+        (30.0, ""),
+        (23_399.9, ""),
+        (23_400.0, "the exchange is closed"),
+    ],
+)
+def test_nothing_is_sent_in_the_first_half_minute(seconds: float, words: str) -> None:
+    """Entry or exit, before 09:30:30 and after the close it stays; between them both may leave."""
+    assert out_of_hours(session(), session().open + timedelta(seconds=seconds)) == words
 
 
 def test_a_breach_counts_when_two_marks_two_seconds_apart_agree() -> None:
