@@ -28,6 +28,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "arm": ("tbot_core.cli.arm:command", "Let live trading enter, for a session or several."),
     "disarm": ("tbot_core.cli.disarm:command", "Let live trading enter nothing more."),
     "defense": ("tbot_core.cli.defense:command", "Trade less, or take that back, or say whether it is so."),
+    "failover": ("tbot_core.cli.failover:command", "Try failover between brokers, show it, or confirm what is open."),
     "why": ("tbot_core.cli.why:command", "Explain what was decided on a symbol, and why."),
     "calendar": ("tbot_core.cli.calendar:command", "Show a day's session and its windows."),
     "backtest": ("tbot_core.cli.backtest:command", "Trade a range of stored sessions at once."),
@@ -41,7 +42,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 }
 """Each command of the core: "module:object", and its line in `tbot --help`."""
 
-HARDENED: Final = frozenset({"run", "init", "check", "config", "secrets", "alerts", "arm"})
+HARDENED: Final = frozenset({"run", "init", "check", "config", "secrets", "alerts", "arm", "failover"})
 """Commands that hold secrets in memory: the process is hardened before they begin."""
 
 

@@ -172,6 +172,8 @@ class Failover:
         broken = next((way for way in self._ways if not way.circuit.closed), None)
         if broken is None:
             return "Every broker answers: there is nothing to confirm."
+        if broken.circuit.since is not None and request.made < broken.circuit.since:
+            return f"It was asked for before {broken.name} broke: look there, and say it again."
         try:
             amount = Decimal(request.arguments.get("amount", ""))
         except InvalidOperation:

@@ -1,0 +1,297 @@
+"""`tbot failover`: try it, see how it stands, and say what may be open at a broker that does not answer."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import click
+
+from tbot_core.cli.options import emit, home_option, json_option
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from tbot_core.assembly import Assembly
+    from tbot_core.cli.requests import Answer
+    from tbot_core.clock import Clock
+    from tbot_core.drills import Drill, Step
+    from tbot_core.journal import Event
+    from tbot_core.settings import Settings
+
+_REFUSED: Final = 5
+
+
+@click.group("failover")
+def command() -> None:
+    """Try failover between brokers, show how it stands, or say what is open at a broker that does not answer."""
+
+
+@command.command("drill")
+@home_option
+@json_option
+def drill(*, home: Path | None, as_json: bool) -> int:
+    """Try failover: the brokers answer, and in simulated outages entries go where they should; exit 1 where not.
+
+    A drill that was passed counts for 30 days; without one no entry goes to another broker. Nothing is sent.
+    """
+    from tbot_core.cli.run import alone
+    from tbot_core.clock import SystemClock
+
+    clock = SystemClock()
+    with alone(_home(home)):
+        held = _drilled(home, clock)
+    lines = [*map(_line, held.steps), _outcome(held)]
+    emit(held.payload() | {"time": held.time.isoformat()}, as_json=as_json, lines=lines)
+    return 0 if held.passed else 1
+
+
+@command.command("status")
+@home_option
+@json_option
+def status(*, home: Path | None, as_json: bool) -> int:
+    """Show what stands where: each broker's way, positions and orders, leases that have moved, the last drill.
+
+    Exit 1 while a broker of the session is not proven to answer.
+    """
+    from tbot_core.clock import SystemClock
+
+    found = shown(home, SystemClock().now())
+    emit(found.document(), as_json=as_json, lines=found.lines())
+    return 1 if found.broken else 0
+
+
+@command.command("confirm")
+@click.option(
+    "--amount", required=True, metavar="USD", help="What may be open there: all positions, and orders filled at worst."
+)
+@home_option
+@json_option
+def confirm(*, amount: str, home: Path | None, as_json: bool) -> int:
+    """Say what may be open at the broker that does not answer, so that entries may go to the next one.
+
+    The amount counts as open there in every limit until that broker is proven again. Look there first: by its web page,
+    its app or its telephone. Exit 5 where it is refused, as when the journal itself reserves more.
+    """
+    import asyncio
+
+    from tbot_core.cli.confirm import found
+    from tbot_core.cli.requests import ask
+    from tbot_core.clock import SystemClock
+    from tbot_core.control import Verb
+    from tbot_core.errors import RiskError
+    from tbot_core.seams import disk
+
+    if disk.holder(found(home).lock) is None:
+        raise RiskError("No bot runs here, so there is no break to confirm anything of.", "`tbot run` starts one.")
+    answer = asyncio.run(ask(home, Verb.FAILOVER_CONFIRM, SystemClock(), arguments={"amount": amount}))
+    emit(answer.document() | {"amount": amount}, as_json=as_json, lines=[_told(answer, amount)])
+    return _REFUSED if answer.refused else 1 if answer.lost else 0
+
+
+@attrs.frozen(kw_only=True)
+class Place:
+    """One broker: how the way to it is, what is held and worked there, and what a person has said of it."""
+
+    name: str
+    circuit: str
+    held: tuple[str, ...]
+    orders: int
+    reserved: Decimal
+    confirmed: str = ""
+
+    @property
+    def line(self) -> str:
+        """The broker for a person."""
+        from tbot_core.figures import money, plural
+
+        held = ", ".join(self.held) or "nothing"
+        said = f", confirmed {money(Decimal(self.confirmed))}" if self.confirmed else ""
+        worst = f"worst case {money(self.reserved)}{said}"
+        return f"{self.name:<10} {self.circuit:<10} holds {held}, {plural(self.orders, 'open order')}, {worst}"
+
+
+@attrs.frozen(kw_only=True)
+class Shown:
+    """How failover stands: `phase` and `why` of the session, each broker, and the leases that have moved."""
+
+    places: tuple[Place, ...]
+    leases: dict[str, str]
+    phase: str
+    why: str
+    drill: str
+    objection: str
+
+    @property
+    def broken(self) -> bool:
+        """Whether some broker is not proven to answer."""
+        return any(place.circuit != "closed" for place in self.places)
+
+    @property
+    def command(self) -> str:
+        """The one command to run next."""
+        from tbot_core.leases import Phase
+
+        if self.objection:
+            return "tbot failover drill"
+        return "tbot failover confirm --amount USD" if self.phase == Phase.REDUCE_ONLY.value else "tbot status"
+
+    def document(self) -> dict[str, Any]:
+        """The standing for machines; money as strings."""
+        return attrs.asdict(self) | {"broken": self.broken, "next": self.command}
+
+    def lines(self) -> Iterator[str]:
+        """The standing for a person."""
+        if len(self.places) == 1:
+            yield "No other broker takes over: FAILOVER_ENABLED and FAILOVER_BROKERS name them."
+        yield from (place.line for place in self.places)
+        yield from (f"{symbol} is entered at {owner}" for symbol, owner in self.leases.items())
+        if self.broken:
+            yield f"The primary is broken: {self.phase}{f' ({self.why})' if self.why else ''}."
+        yield f"Drill: {self.objection or self.drill}."
+        yield f"Next: {self.command}"
+
+
+def shown(home: Path | None, now: datetime) -> Shown:
+    """How failover stands, by the settings and the journal."""
+    from tbot_core import drills, records
+    from tbot_core.cli.confirm import found
+    from tbot_core.leases import Against, Leases, Phase
+    from tbot_core.settings import load
+
+    found(home)
+    settings = load(home, mode="replay")
+    names = brokers(settings)
+    events = _events(settings)
+    last = drills.latest(events, names)
+    since = _session(events)
+    leases, told = Leases(primary=names[0]), {"phase": Phase.OVER.value, "why": ""}
+    for event in since:
+        leases.take(event)
+        told = dict(event.payload) if event.kind == records.FAILOVER else told
+    return Shown(
+        places=tuple(_place(name, "" if name == names[0] else name, since) for name in names),
+        leases={symbol: lease.broker for symbol, lease in leases.moved.items()},
+        phase=told["phase"],
+        why=Against[told["why"]].value if told["why"] else "",
+        drill="" if last is None else f"passed on {last.time:%Y-%m-%d}",
+        objection=drills.objection(last, now) if names[1:] else "",
+    )
+
+
+def brokers(settings: Settings) -> tuple[str, ...]:
+    """The brokers of an instance, the primary first."""
+    from tbot_core.runner.days import failover_brokers
+
+    return settings.trading.broker_name, *failover_brokers(settings)
+
+
+def _place(name: str, key: str, since: Sequence[Event]) -> Place:
+    from tbot_core import records
+    from tbot_core.model import Leg, dollars_of
+    from tbot_core.projection import fold, of_broker
+
+    circuit, confirmed = "closed", ""
+    for event in since:
+        if event.payload.get("of") == name:
+            circuit = event.payload["state"] if event.kind == records.CIRCUIT else circuit
+            confirmed = event.payload["amount"] if event.kind == records.FAILOVER_CONFIRMED else confirmed
+    book = fold(of_broker(since, key))
+    working = [one for one in book.orders.values() if not one.terminal]
+    entering = sum(
+        (one.open_quantity * (one.order.limit_price or Decimal(0)) for one in working if one.order.leg is Leg.ENTRY),
+        Decimal(0),
+    )
+    return Place(
+        name=name,
+        circuit=circuit,
+        held=tuple(sorted(book.portfolio.positions)),
+        orders=len(working),
+        reserved=dollars_of(book.portfolio.cost_atoms) + entering,
+        confirmed=confirmed if circuit != "closed" else "",
+    )
+
+
+def _events(settings: Settings) -> list[Event]:
+    from tbot_core.cli.runs import PAPER, RunFile, reading
+    from tbot_core.seams import disk
+
+    if not disk.exists(settings.instance.journal):
+        return []
+    with reading(RunFile(name=PAPER, path=settings.instance.journal, changed=0.0)) as journal:
+        return list(journal.events())
+
+
+def _session(events: Sequence[Event]) -> list[Event]:
+    """The events of the session at hand, or of the last one."""
+    from tbot_core import records
+
+    opened = [place for place, event in enumerate(events) if event.kind == records.SESSION_OPENED]
+    return list(events[opened[-1] :] if opened else events)
+
+
+def _home(home: Path | None) -> Path:
+    from tbot_core.cli.confirm import found
+
+    return found(home).home
+
+
+def _drilled(home: Path | None, clock: Clock) -> Drill:
+    """Hold a drill and write it down."""
+    import asyncio
+
+    from tbot_core import records
+    from tbot_core.assembly import assemble
+    from tbot_core.cli.arm import mode_of
+    from tbot_core.drills import Drill
+    from tbot_core.journal import open_journal
+    from tbot_core.recorder import Recorder
+    from tbot_core.seams import disk
+    from tbot_core.settings import load
+    from tbot_core.testing.simulation.drill import rehearsed
+
+    simple = load(home, mode="replay")
+    live = mode_of(simple) == "live"
+    assembly = assemble(home, "live" if live else "paper", clock)
+    names = brokers(assembly.settings)
+    steps = [*asyncio.run(_asked(assembly, names, clock)), *rehearsed()]
+    held = Drill(brokers=names, settings=assembly.settings.fingerprint, time=clock.now(), steps=tuple(steps))
+    disk.make_folder(assembly.settings.instance.data)
+    journal = open_journal(assembly.settings.instance.journal)
+    try:
+        Recorder(journal=journal, clock=clock).note(records.DRILL, held.payload())
+    finally:
+        journal.close()
+    return held
+
+
+async def _asked(assembly: Assembly, names: Sequence[str], clock: Clock) -> list[Step]:
+    """Whether each broker that has a market of its own answers."""
+    from tbot_core.clock import exchange_time
+    from tbot_core.runner.drilling import answers
+
+    session = assembly.calendar.next(exchange_time(clock.now()).date())
+    built = [(name, assembly.broker(name)) for name in names]
+    return [await answers(name, one, session, clock) for name, one in built if not one.rules.simulated]
+
+
+def _line(step: Step) -> str:
+    return f"{'ok' if step.passed else 'FAIL':<5} {step.what}{f': {step.words}' if step.words else ''}"
+
+
+def _outcome(held: Drill) -> str:
+    names = ", ".join(held.brokers)
+    if not held.passed:
+        return f"Not passed: no entry goes to another broker ({names})."
+    if len(held.brokers) == 1:
+        return f"Passed; but no other broker takes over from {names}: FAILOVER_ENABLED and FAILOVER_BROKERS name them."
+    return f"Passed for {names}: it counts for 30 days."
+
+
+def _told(answer: Answer, amount: str) -> str:
+    if answer.lost:
+        return answer.lost
+    return f"{amount} USD count as open at the broker that does not answer; entries may go to the next one."
