@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from tbot_core import records
+from tbot_core.alerting import brokernotices
 from tbot_core.alerting.feednotices import FeedWatch, few
 from tbot_core.alerting.notice import STATUS, Notice
 from tbot_core.clock import both_times
@@ -48,6 +49,8 @@ _NEXT: Final = {
     Cause.NOT_ARMED: "tbot arm",
     Cause.LOGIN: "tbot check",
     Cause.DISK_LOW: "tbot check",
+    Cause.PRIMARY_DOWN: brokernotices.STANDING,
+    Cause.BROKERS_DOWN: brokernotices.STANDING,
     Cause.JOURNAL: "tbot audit verify",
     Cause.PLUGIN_LOST: "tbot plugins list",
 }
@@ -68,8 +71,8 @@ class Watch:
     def __init__(self, wanted: Wanted) -> None:
         self._wanted = wanted
         self._book = Book()
-        self._states = States()
-        self._words: dict[Cause, str] = {}
+        self._states = {"": States()}
+        self._words: dict[tuple[str, Cause], str] = {}
         self._since: dict[str, datetime] = {}
         self._lasting: dict[str, datetime] = {}
         self._feed = FeedWatch()
@@ -79,7 +82,9 @@ class Watch:
         cid, trades = event.cid or "", len(self._book.trades)
         before = self._book.orders.get(cid)
         self._book.apply(event.kind, event.cid, event.payload, event.applied)
-        note(self._states, event)
+        self._states.setdefault(event.payload.get("broker", ""), States())
+        for broker, states in self._states.items():
+            note(states, event, broker)
         self._remember(event)
         found = [_closed(trade) for trade in self._book.trades[trades:]] if self._wanted.exits else []
         if before is not None and not before.terminal and self._book.orders[cid].terminal:
@@ -97,7 +102,8 @@ class Watch:
 
     def _remember(self, event: Event) -> None:
         if event.kind == records.STATE:
-            self._words[Cause[event.payload["cause"]]] = event.payload["words"]
+            whose = event.payload.get("broker", ""), Cause[event.payload["cause"]]
+            self._words[whose] = event.payload["words"]
 
     def _ended(self, record: OrderRecord, payload: Mapping[str, Any]) -> Iterator[Notice]:
         order = record.order
@@ -160,6 +166,8 @@ class Watch:
                 yield _routine(f"The request {payload['name']} was refused: {payload['words']}")
             case "busted" | "corrected" if self._wanted.failures:
                 yield _routine(f"The broker says of an execution that it is {kind}: {payload['words']}")
+            case _:
+                yield from brokernotices.told(kind, payload)
 
     def _summary(self, payload: Mapping[str, Any]) -> str:
         pnl, equity = money(Decimal(payload["pnl"]), signed=True), money(Decimal(payload["equity"]))
@@ -167,13 +175,15 @@ class Watch:
         return f"The session of {payload['date']} is over: P&L {pnl}, {trades}, {denials}, equity {equity}."
 
     def _of_causes(self, now: datetime) -> Iterator[Notice]:
-        for cause in self._states.standing:
-            key = f"state {cause.name}"
+        standing = [(broker, cause) for broker, states in self._states.items() for cause in states.standing]
+        for broker, cause in standing:
+            key = f"state {cause.name}" + (f" at {broker}" if broker else "")
             if cause is Cause.UNRECONCILED and not self._lasts(key, now, DOUBT):
                 continue
-            state, words = KINDS[cause].state, self._words.get(cause)
+            state, words = KINDS[cause].state, self._words.get((broker, cause))
             grave = state >= RiskState.EXIT_ONLY and cause not in _ASKED
-            what = f"{_capital(state.word)}: {cause.value}" + (f", {words}" if words else "")
+            at = f" at {broker}" if broker else ""
+            what = f"{_capital(state.word)}{at}: {cause.value}" + (f", {words}" if words else "")
             if cause is Cause.FEEDS_STALE and (held := self._book.portfolio.positions):
                 what += f", while {plural(len(held), 'position is', 'positions are')} held: {few(held)}"
             elif cause is Cause.FEEDS_STALE:

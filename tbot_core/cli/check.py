@@ -53,7 +53,7 @@ def checked(home: Path | None, *, allow_shared_key: bool = False) -> tuple[Row, 
     )
     found = [Row(level=it.level, subject="settings", message=str(it)) for it in check(home, "paper", plugins)]
     order = ("fail", "warn", "ok")
-    found += [*rows(subject), *requested(instance), *fed(home, plugins)]
+    found += [*rows(subject), *requested(instance), *fed(home, plugins), *failing_over(home, plugins)]
     return tuple(sorted(found, key=lambda row: order.index(row.level)))
 
 
@@ -94,6 +94,32 @@ def fed(home: Path | None, plugins: Known) -> Iterator[Row]:
     level: Level = "ok" if quality.coverage != DELAYED else "fail" if live else "warn"
     remedy = "" if level == "ok" else "Name a feed in real time in DATA_SOURCE: delayed prices are never traded live."
     yield Row(level=level, subject="feed", message=f"The feed of {name}: {quality.words}.", remedy=remedy)
+
+
+def failing_over(home: Path | None, plugins: Known) -> Iterator[Row]:
+    """Whether entries could go to the brokers of FAILOVER_BROKERS: there, and tried lately."""
+    from tbot_core import drills
+    from tbot_core.buildcheck import Row
+    from tbot_core.cli.failover import brokers, events_of
+    from tbot_core.clock import SystemClock
+    from tbot_core.errors import TbotError
+    from tbot_core.settings import load
+
+    try:
+        settings = load(home, mode="replay", declared=plugins.declared)
+        names = brokers(settings)
+        last = drills.latest(events_of(settings), names)
+    except TbotError:
+        return  # each of these has a row of its own
+    for name in names[1:]:
+        if name not in plugins.brokers:
+            sentence = f"FAILOVER_BROKERS names {name}, and no such broker is installed."
+            yield Row(level="fail", subject="failover", message=sentence, remedy="Install it, or take it out.")
+    if names[1:] and (words := drills.objection(last, SystemClock().now())):
+        sentence = f"No entry goes to another broker: {words}."
+        yield Row(level="warn", subject="failover", message=sentence, remedy="`tbot failover drill` tries it.")
+    elif names[1:]:
+        yield Row(level="ok", subject="failover", message=f"Failover was tried: {', '.join(names)}.")
 
 
 def assert_start(instance: Instance, sources: Sources, mode: Mode, *, allow_shared_key: bool = False) -> None:

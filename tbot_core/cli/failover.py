@@ -151,7 +151,7 @@ class Shown:
         yield from (f"{symbol} is entered at {owner}" for symbol, owner in self.leases.items())
         if self.broken:
             yield f"The primary is broken: {self.phase}{f' ({self.why})' if self.why else ''}."
-        yield f"Drill: {self.objection or self.drill}."
+        yield f"Drill: {self.objection or self.drill or 'none was held'}."
         yield f"Next: {self.command}"
 
 
@@ -165,7 +165,7 @@ def shown(home: Path | None, now: datetime) -> Shown:
     found(home)
     settings = load(home, mode="replay")
     names = brokers(settings)
-    events = _events(settings)
+    events = events_of(settings)
     last = drills.latest(events, names)
     since = _session(events)
     leases, told = Leases(primary=names[0]), {"phase": Phase.OVER.value, "why": ""}
@@ -215,7 +215,8 @@ def _place(name: str, key: str, since: Sequence[Event]) -> Place:
     )
 
 
-def _events(settings: Settings) -> list[Event]:
+def events_of(settings: Settings) -> list[Event]:
+    """The events of an instance's journal."""
     from tbot_core.cli.runs import PAPER, RunFile, reading
     from tbot_core.seams import disk
 

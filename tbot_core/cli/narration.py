@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 
-from tbot_core import records
+from tbot_core import elsewhere, records
 from tbot_core.cli.dataview import DATA, data_words
 from tbot_core.figures import money, percent, plural, price, quantity
 from tbot_core.model import Leg
@@ -133,7 +133,8 @@ def _asked(kind: str, payload: Mapping[str, Any]) -> str:
     if kind == records.REQUEST_REFUSED:
         return f"control/{payload['name']} is not obeyed: {payload['words']}"
     word = "" if payload["there"] else "no longer "
-    return f"State {payload['state']}: {word}{Cause[payload['cause']].value}"
+    at = f" at {payload['broker']}" if "broker" in payload else ""
+    return f"State {payload['state']}{at}: {word}{Cause[payload['cause']].value}"
 
 
 def _question(payload: Mapping[str, Any]) -> str:
@@ -171,4 +172,5 @@ _WARY: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     records.STUCK: partial(_trouble, records.STUCK),
     records.FROZEN: partial(_trouble, records.FROZEN),
     records.CONFIRMATION_ASKED: _question,
+    **{kind: partial(elsewhere.words, kind) for kind in elsewhere.KINDS},
 }

@@ -22,6 +22,8 @@ Where: TypeAlias = Literal[
 ]
 
 _SWARM: Final = 0.15
+_OFTEN: Final = 0.4
+_OUTAGES: Final = frozenset({"F12", "F60", "F61", "F63", "F64", "F65", "F66", "F67"})
 _QUIET: Final = 0.1
 _RATES: Final = (0.02, 0.1, 0.3)
 _TIMED: Final = frozenset({"way", "act", "feed", "clock"})
@@ -138,7 +140,8 @@ class Faults:
 
     `forced` None lets the seed choose, as a swarm does: most faults are off, and one seed in ten has none. Otherwise
     exactly the forced ones are on, at the rate that the seed has for them anyway. `rates` overrides that. From
-    `until` on, in seconds of the world, nothing strikes any more.
+    `until` on, in seconds of the world, nothing strikes any more. `often`: where there are several venues, what breaks
+    the way to one is on more often.
     """
 
     def __init__(
@@ -148,8 +151,10 @@ class Faults:
         *,
         rates: Mapping[str, float] | None = None,
         until: float = float("inf"),
+        often: bool = False,
     ) -> None:
         self._chances = chances
+        self._often = _OUTAGES if often else frozenset[str]()
         self._until = until
         on = self._swarm() if forced is None else chosen(forced)
         given = {name: rates[name] for name in chosen([*rates])} if rates else {}
@@ -212,4 +217,5 @@ class Faults:
     def _swarm(self) -> tuple[str, ...]:
         if self._chances.stream("swarm").happens(_QUIET):
             return ()
-        return tuple(name for name in FAULTS if self._chances.stream(f"swarm/{name}").happens(_SWARM))
+        rates = {name: _OFTEN if name in self._often else _SWARM for name in FAULTS}
+        return tuple(name for name, rate in rates.items() if self._chances.stream(f"swarm/{name}").happens(rate))

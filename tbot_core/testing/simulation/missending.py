@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core import control, execution, journal, orders, projection, reconcile, tending
+from tbot_core import control, execution, journal, orders, projection, reconcile, records, tending
 from tbot_core.contracts import BrokerEvent
 from tbot_core.errors import BrokerError, OutcomeUnknown, Rejected, Unavailable
 from tbot_core.execution import Execution, Minutes
@@ -142,7 +142,7 @@ def sent_again_under_a_new_id() -> Swaps:
     async def again(self: Any, order: Order) -> None:
         cid = f"{order.client_order_id[:-1]}0"
         fresh = attrs.evolve(order, client_order_id=cid, protection=())
-        self._barrier(self._intent(fresh))
+        self._barrier(self.recorder.entry(records.INTENDED, records.order_payload(fresh), cid))
         self._mark([fresh])
         known = vars(self._desk.custody)["_known"]
         known[cid] = attrs.evolve(known[order.client_order_id], order=fresh)

@@ -82,11 +82,12 @@ class World:
         session_s = self.session.minutes * 60.0
         self.end = LEAD_S + session_s + _AFTERMATH_S
         self.quiet_from = LEAD_S + session_s - QUIET_MINUTES * 60.0
-        self.faults = Faults(self.chances, faults, rates=rates, until=self.quiet_from)
         self.live = self.chances.stream("live").happens(0.5) if live is None else live
         count = shape.whole(2, 5)
         self.market = Market.drawn(self.chances, _SYMBOLS[:count], self.session.minutes)
         self.names = _NAMES[: shape.one((1, 1, 1, 2, 3)) if venues is None else venues]
+        several = len(self.names) > 1
+        self.faults = Faults(self.chances, faults, rates=rates, until=self.quiet_from, often=several)
         news = announced(self.market, self.faults, self._of("news"), session_s)
         self.ways = tuple(self._paved(name, character or drawn(self.chances, name)) for name in self.names)
         for name, way in zip(self.names, self.ways, strict=True):

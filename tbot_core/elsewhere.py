@@ -1,0 +1,68 @@
+"""What happens between several brokers, in words: ways that break, entries that go elsewhere, and why they do not."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+from tbot_core import records
+from tbot_core.figures import money
+from tbot_core.leases import Against, Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+KINDS: Final = frozenset(
+    {
+        records.CIRCUIT,
+        records.FAILOVER,
+        records.LEASE,
+        records.FAILOVER_CONFIRMED,
+        records.STANDBY_ABSENT,
+        records.DRILL,
+    }
+)
+"""The events that `words` tells of."""
+
+
+def words(kind: str, payload: Mapping[str, Any]) -> str:
+    """An event in a sentence without its full stop."""
+    match kind:
+        case records.CIRCUIT:
+            return f"The way to {payload['of']} is {_WAYS[payload['state']]}"
+        case records.LEASE:
+            return f"{payload['symbol']} is entered at {payload['to']} from now on, no longer at {payload['from']}"
+        case records.FAILOVER_CONFIRMED:
+            amount, reserved = (money(Decimal(payload[name])) for name in ("amount", "reserved"))
+            what = (
+                f"{payload['actor']} says that {amount} may be open at {payload['of']}, where {reserved} are reserved"
+            )
+            return f"{what}; entries may go elsewhere"
+        case records.STANDBY_ABSENT:
+            return f"{payload['of']} cannot be logged in to and takes over from nobody today: {payload['words']}"
+        case records.DRILL:
+            return f"A drill of {', '.join(payload['brokers'])} was {'' if payload['passed'] else 'not '}passed"
+        case _:
+            return _stands(payload)
+
+
+_WAYS: Final = {
+    "open": "broken: three requests in a row failed",
+    "half-open": "answering again, and not proven yet",
+    "closed": "proven again",
+}
+
+
+def _stands(payload: Mapping[str, Any]) -> str:
+    of, to, why = payload["of"], payload["to"], payload["why"]
+    reason = Against[why].value if why else ""
+    match Phase(payload["phase"]):
+        case Phase.ENTRIES:
+            guard = f"; nothing more moves, since {reason}" if why else ""
+            return f"{of} does not answer: entries go to {to}, and what {of} holds is left to it{guard}"
+        case Phase.REDUCE_ONLY:
+            return f"{of} does not answer, and {to} only reduces: {reason}"
+        case Phase.DOWN:
+            return f"{of} does not answer, and {reason}: nothing is entered"
+        case Phase.OVER:
+            return f"{of} is proven again: it is entered at once more, but for what has moved, which stays where it is"

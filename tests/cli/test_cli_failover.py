@@ -1,0 +1,140 @@
+"""`tbot failover`: a drill, what stands where, and what may not be confirmed."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tbot_core import cli, records
+from tbot_core.cli.check import checked
+from tbot_core.cli.failover import Place, Shown, shown
+from tbot_core.clock import SystemClock
+from tbot_core.drills import Drill, Step
+from tbot_core.journal import Entry, open_journal
+from tbot_core.model import Leg
+from tbot_core.seams import disk
+from tbot_core.testing.trades import order
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TWO = "BROKER_NAME=ALPHA\nFAILOVER_ENABLED=true\nFAILOVER_BROKERS=beta\nDATA_SOURCE=paper\nSTRATEGY_SEQUENCE=open\n"
+OPENED = {"date": "2026-03-03", "equity": "100000.00", "symbols": 1, "state": "normal"}
+
+
+def instance(home: Path, settings: str, *said: tuple[str, dict[str, Any], str | None]) -> Path:
+    """An instance with these settings, whose journal says this."""
+    disk.write_atomic(home / ".env_bot", settings.encode())
+    disk.make_folder(home / "data")
+    now = SystemClock().now()
+    with closing(open_journal(home / "data" / "tbot.sqlite")) as journal:
+        journal.append([Entry(kind=kind, payload=payload, time=now, cid=cid) for kind, payload, cid in said])
+    return home
+
+
+def broken() -> list[tuple[str, dict[str, Any], str | None]]:
+    """A session whose primary is broken: an entry is worked at it, another one at beta, whose lease has moved."""
+    since = SystemClock().now().isoformat()
+    here, there = order(Leg.ENTRY, "here", symbol="KO"), order(Leg.ENTRY, "there", symbol="SPY")
+    return [
+        (records.SESSION_OPENED, OPENED, None),
+        (records.INTENDED, records.order_payload(here), "here"),
+        (records.SENDING, {}, "here"),
+        (records.CIRCUIT, {"of": "alpha", "state": "open", "since": since}, None),
+        (records.FAILOVER, {"of": "alpha", "to": "beta", "phase": "the others only reduce", "why": "IN_FLIGHT"}, None),
+        (records.FAILOVER_CONFIRMED, {"of": "alpha", "amount": "6000", "reserved": "5", "actor": "ada"}, None),
+        (records.LEASE, {"symbol": "SPY", "from": "alpha", "to": "beta", "epoch": 1, "since": since}, None),
+        (records.INTENDED, records.order_payload(there) | {"broker": "beta"}, "there"),
+        (records.SENDING, {"broker": "beta"}, "there"),
+    ]
+
+
+def test_a_drill_on_paper_rehearses_every_way_of_breaking_and_is_written_down(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """f60, f61, f64, f65, f66, f67: each is a step; passed is exit 0, and the journal has the settings' hash."""
+    home = instance(tmp_path, "BROKER_NAME=PAPER\nSTRATEGY_SEQUENCE=open\n")
+    assert cli.invoke(["failover", "drill", "--home", str(home), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["passed"], told["brokers"], len(told["steps"])) == (True, ["paper"], 5)
+    with closing(open_journal(home / "data" / "tbot.sqlite")) as journal:
+        (event,) = journal.events(kind=records.DRILL)
+    assert event.payload["settings"] == told["settings"]
+    assert cli.invoke(["failover", "status", "--home", str(home)]) == 0
+    assert "No other broker takes over" in capsys.readouterr().out
+
+
+def test_status_says_what_stands_where_and_what_to_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each broker with its way, orders and worst case, the leases that moved, and exit 1 while one is broken."""
+    home = instance(tmp_path, TWO, *broken())
+    assert cli.invoke(["failover", "status", "--home", str(home), "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    alpha, beta = told["places"]
+    assert (alpha["name"], alpha["circuit"], alpha["orders"], alpha["confirmed"]) == ("alpha", "open", 1, "6000")
+    assert (beta["name"], beta["circuit"], beta["orders"], beta["confirmed"]) == ("beta", "closed", 1, "")
+    assert told["leases"] == {"SPY": "beta"}
+    assert told["why"] == "orders there are not known to have ended"
+    assert told["next"] == "tbot failover drill"
+    assert cli.invoke(["failover", "status", "--home", str(home)]) == 1
+    shown_lines = capsys.readouterr().out
+    assert "confirmed 6,000.00" in shown_lines
+    assert "SPY is entered at beta" in shown_lines
+    assert "The primary is broken: the others only reduce (orders there are not known to have ended)." in shown_lines
+
+
+def test_with_a_drill_passed_the_next_command_is_the_confirmation(tmp_path: Path) -> None:
+    """Where all that is missing is a person's word."""
+    now = SystemClock().now()
+    held = Drill(brokers=("alpha", "beta"), settings="x", time=now, steps=(Step(what="all", passed=True),))
+    home = instance(tmp_path, TWO, (records.DRILL, held.payload(), None), *broken())
+    found = shown(home, now + dt.timedelta(days=1))
+    assert (found.objection, found.command) == ("", "tbot failover confirm --amount USD")
+    assert f"Drill: passed on {now:%Y-%m-%d}." in list(found.lines())
+
+
+def test_a_quiet_instance_says_so() -> None:
+    """Nothing is broken, nothing has moved."""
+    place = Place(name="alpha", circuit="closed", held=("KO",), orders=0, reserved=order().quantity)
+    found = Shown(places=(place, place), leases={}, phase="over", why="", drill="", objection="")
+    assert "Drill: none was held." in list(found.lines())
+    assert (found.broken, found.command) == (False, "tbot status")
+    assert "holds KO" in place.line
+
+
+def test_nothing_is_confirmed_while_no_bot_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It would lie there and count for another break."""
+    home = instance(tmp_path, TWO)
+    assert cli.invoke(["failover", "confirm", "--amount", "5", "--home", str(home)]) == 5
+    assert "No bot runs here" in capsys.readouterr().err
+    assert not disk.is_present(home / "control")
+
+
+@pytest.mark.parametrize(
+    ("settings", "level", "words"),
+    [
+        (TWO, "fail", "FAILOVER_BROKERS names beta, and no such broker is installed."),
+        (TWO, "warn", "No entry goes to another broker: failover was never tried with these brokers."),
+        (TWO.replace("ALPHA", "beta"), "fail", "each broker once"),
+        (TWO.replace("=beta", "=paper"), "fail", "paper is a simulation, and takes over from no broker."),
+        (TWO.replace("DATA_SOURCE=paper", "DATA_SOURCE="), "warn", "The bars come from alpha too"),
+        (TWO.replace("ALPHA", "PAPER"), "warn", "paper never breaks"),
+    ],
+)
+def test_check_judges_the_settings_of_failover(tmp_path: Path, settings: str, level: str, words: str) -> None:
+    """An unknown broker, one named twice, a simulation, a feed that breaks with its broker, and a missing drill."""
+    home = instance(tmp_path, settings)
+    found = [(row.level, str(row)) for row in checked(home) if words in str(row)]
+    assert [one[0] for one in found] == [level]
+
+
+def test_check_says_that_a_drill_was_passed(tmp_path: Path) -> None:
+    """With the brokers that it was passed with."""
+    held = Drill(
+        brokers=("alpha", "beta"), settings="x", time=SystemClock().now(), steps=(Step(what="all", passed=True),)
+    )
+    home = instance(tmp_path, TWO, (records.DRILL, held.payload(), None))
+    assert ("ok", "Failover was tried: alpha, beta.") in [(row.level, str(row)) for row in checked(home)]
