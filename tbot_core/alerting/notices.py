@@ -154,7 +154,8 @@ class Watch:
                 held = f", holding {', '.join(payload['positions'])}" if payload["positions"] else ""
                 held += f", STUCK from before: {', '.join(payload['stuck'])}" if payload["stuck"] else ""
                 equity, windows = money(Decimal(payload["equity"])), ", ".join(payload["windows"]) or "no strategy"
-                yield _routine(f"READY for the session of {payload['session']}: equity {equity}, {windows}{held}.")
+                vix = f", VIX {payload['vix'] or 'unknown'}" if "vix" in payload else ""
+                yield _routine(f"READY for the session of {payload['session']}: equity {equity}, {windows}{vix}{held}.")
             case records.NOT_READY:
                 why = "; ".join(payload["reasons"])
                 yield _critical(f"NOT READY for the session of {payload['session']}: {why}.")

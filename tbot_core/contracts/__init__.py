@@ -33,6 +33,7 @@ from tbot_core.contracts.feed import (
     News,
     Quote,
     Status,
+    TellsVix,
 )
 from tbot_core.contracts.plugin import Context, KeyProvider, Log, Plugin, RunInfo
 from tbot_core.credentials import SecretValue
@@ -80,6 +81,7 @@ __all__ = [
     "Strategy",
     "TellsPrices",
     "TellsTime",
+    "TellsVix",
     "Urgency",
     "VenueRules",
 ]

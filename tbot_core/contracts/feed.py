@@ -187,6 +187,14 @@ class LiveSession(Protocol):
 
 
 @runtime_checkable
+class TellsVix(Protocol):
+    """A broker that has the index, for feeds that have not."""
+
+    async def vix_close(self, day: date) -> float | None:
+        """The VIX's close of an exchange day, in points; None where it does not know it yet, or not any more."""
+
+
+@runtime_checkable
 class Feed(Protocol):
     """A source of sessions."""
 

@@ -14,6 +14,7 @@ from tbot_core.runner.life import Days, Life
 from tbot_core.runner.manning import manned
 from tbot_core.runner.market import Floor, Signals, since_the_last
 from tbot_core.runner.safety import live
+from tbot_core.runner.volatility import Places
 from tbot_core.seams import log
 
 if TYPE_CHECKING:
@@ -66,6 +67,11 @@ class _Run:
         self._started = start is not None  # a session that is gone on with belongs to the run that began it
         self._began = course.journal.head[0] if start is None else start.seq - 1
         self._company = Company(plan, watcher, course)
+        self._places = Places(
+            calendar=plan.assembly.calendar,
+            brokers=(course.broker, *others.values()),
+            bars=plan.assembly.settings.instance.bars,
+        )
         self._recorder = Recorder(journal=course.journal, clock=plan.wall, tell=self._company.tell)
 
     async def go(self) -> Outcome:
@@ -141,7 +147,7 @@ class _Run:
             if source.session.date == session.date:
                 if isinstance(source, LiveSession):
                     fit(source.quality, self._plan.assembly.settings)
-                return source
+                return await self._places.inform(source)
         raise DataError(f"{self._course.feed.label.name} serves no bars of {session.date}.", "Ask its vendor.")
 
     async def _open(self, life: Life) -> list[str]:

@@ -32,6 +32,7 @@ from tbot_core.runner.posts import Standby
 from tbot_core.runner.requests import OF_A_SESSION, Requests
 from tbot_core.runner.safety import Live
 from tbot_core.runner.session import Trading
+from tbot_core.runner.volatility import known_vix
 from tbot_core.seams import log
 from tbot_core.states import KINDS, Cause
 
@@ -225,6 +226,7 @@ class Life:
             "session": session.date.isoformat(),
             "equity": str(dollars_of(market.run.desk.portfolio.opening_atoms)),
             "windows": [entrant.name for entrant in market.run.entrants],
+            "vix": known_vix(market.run.source.day),
             "positions": market.run.positions,
             "stuck": sorted(market.stuck),
         }
