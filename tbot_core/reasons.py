@@ -99,10 +99,7 @@ class Reason(IntEnum):
     UNSETTLED_CASH = 93, "The worst case of all working entries is above the settled cash of a cash account."
     DAY_TRADES = 94, "The entry's exit today would be more day trades than the account is allowed, or unknown how many."
     EQUITY_JUMP = 95, "The session opened with an equity that neither the last close nor moved cash explains."
-    REDUCE_ONLY = (
-        96,
-        "The instrument's broker is not proven to answer, and what is open there forbids entries elsewhere.",
-    )
+    REDUCE_ONLY = 96, "The instrument's broker is not proven to answer, and the entry may not go to another one."
 
     INSTRUMENT_FROZEN = 97, "What the account holds of the symbol, or whether it is still traded, is not clear."
 

@@ -20,6 +20,7 @@ from tbot_core.journal import Entry, Event, open_journal
 from tbot_core.model import ExitReason, Leg
 from tbot_core.seams import lines
 from tbot_core.testing.simulation.bot import Life
+from tbot_core.testing.simulation.outages import Outage
 from tbot_core.testing.simulation.remote import RemoteBroker
 from tbot_core.testing.simulation.scenes import Scene
 from tbot_core.testing.simulation.telling import heard, told
@@ -140,7 +141,8 @@ class AnnouncingJournal:
         self._journal.append(entries)
         self._disk.within = []
         self._herald.announce("written", self._journal.head)
-        for kind, point in {records.SENDING: "CP5", "acknowledged": "CP9", "fill": "CP12"}.items():
+        after = {records.SENDING: "CP5", "acknowledged": "CP9", "fill": "CP12", records.LEASE: "CP18"}
+        for kind, point in after.items():
             if kind in kinds:
                 self._herald.announce(point)
 
@@ -208,10 +210,10 @@ class AnnouncingLine:
 
 
 class Crossing:
-    """How a process comes by its journal and its account: each announces."""
+    """How a process comes by its journal and its accounts, in the order of `names`: each announces."""
 
-    def __init__(self, path: Path, home: Path, watched: Collection[str]) -> None:
-        self._venue = lines.connect(path, PATIENCE_S)
+    def __init__(self, path: Path, home: Path, watched: Collection[str], names: Sequence[str]) -> None:
+        self._venues = {name: lines.connect(path, PATIENCE_S) for name in names}
         self.herald = Herald(lines.connect(path, PATIENCE_S), watched)
         self._home = home
         self._journal: AnnouncingJournal
@@ -221,27 +223,34 @@ class Crossing:
         self._journal = AnnouncingJournal(path, self.herald)
         return self._journal
 
-    def broker(self, world: Surroundings, name: str) -> Broker:  # noqa: ARG002  -- the venue is the one at the other end
+    def broker(self, world: Surroundings, name: str) -> Broker:
         """A client of the venue."""
-        line = AnnouncingLine(self._venue, self.herald, self._home)
+        line = AnnouncingLine(self._venues[name], self.herald, self._home)
         line.journal = self._journal
         return RemoteBroker(line, world.clock)
 
 
-def live(path: Path, home: Path, at: float, watched: Collection[str], scene: dict[str, Any]) -> None:
+SCENES: Final = {"Scene": Scene, "Outage": Outage}
+
+
+def live(path: Path, home: Path, at: float, watched: Collection[str], scene: tuple[str, dict[str, Any]]) -> None:
     """One life, from that second of the world on to the session's end."""
-    made = Scene(**scene)
+    made = SCENES[scene[0]](**scene[1])
     world = made.world()
     world.loop.pass_time(at)
-    ways = Crossing(path, home, watched)
+    bot = made.bot(world)
+    names = world.names if bot.failover else world.names[:1]
+    ways = Crossing(path, home, watched, names)
     ways.herald.announce("born", os.getpid())
-    life = Life(world, world.names[:1], home, made.bot(world), ways)
+    life = Life(world, names, home, bot, ways)
     ways.herald.announce("opened", life.journal.head)
     world.run(life.live)
     session = life.session
     assert session is not None
-    held = session.run.desk.portfolio.holdings
-    ways.herald.announce("ended", held, dict(session.tender.foreign), dict(session.run.execution.orders))
+    for keeper in session.keepers:
+        post = keeper.post
+        left = post.desk.portfolio.holdings, dict(keeper.tender.foreign), dict(post.execution.orders)
+        ways.herald.announce("ended", post.key, *left)
     life.close()
 
 

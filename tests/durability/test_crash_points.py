@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, cast
 
@@ -26,8 +26,9 @@ from tbot_core.states import Cause
 from tbot_core.testing.simulation.bot import Lived
 from tbot_core.testing.simulation.counter import Counter
 from tbot_core.testing.simulation.invariants import violations
+from tbot_core.testing.simulation.outages import Outage
 from tbot_core.testing.simulation.scenes import Scene
-from tbot_core.testing.simulation.story import Story
+from tbot_core.testing.simulation.story import Left, Story
 from tbot_core.testing.simulation.telling import heard, told
 from tbot_core.testing.simulation.world import LEAD_S
 
@@ -45,11 +46,14 @@ class Nursery:
     process: subprocess.Popen[bytes]
     listener: lines.Listener
 
-    def begin(self, home: Path, at: float, watched: Collection[str], scene: Scene) -> tuple[lines.Line, lines.Line]:
-        """Begin a life; its ways to the venue, and to whoever decides over it."""
-        cast("IO[bytes]", self.process.stdin).write(told((str(home), at, tuple(watched), attrs.asdict(scene))))
+    def begin(
+        self, home: Path, at: float, watched: Collection[str], scene: Scene | Outage, venues: int
+    ) -> list[lines.Line]:
+        """Begin a life; its ways to its venues, and to whoever decides over it."""
+        made = type(scene).__name__, attrs.asdict(scene)
+        cast("IO[bytes]", self.process.stdin).write(told((str(home), at, tuple(watched), made)))
         cast("IO[bytes]", self.process.stdin).flush()
-        return self.listener.accept(), self.listener.accept()
+        return [self.listener.accept() for _ in range(venues + 1)]
 
     def ended(self) -> int:
         """How the last life ended."""
@@ -81,15 +85,16 @@ def memory() -> Iterator[Path]:
 class Play:
     """A scene with a venue that goes on whatever becomes of the bot, and a story that is judged at the end."""
 
-    def __init__(self, nursery: Nursery, scene: Scene, home: Path) -> None:
+    def __init__(self, nursery: Nursery, scene: Scene | Outage, home: Path) -> None:
         self._nursery = nursery
         home.mkdir()
         self.scene = scene
         self._home = home
         self._world = scene.world()
         self.at = LEAD_S - 10.0
-        name = self._world.names[0]
-        rules = scene.bot(self._world).rules(self._world.client(name).rules)
+        bot, name = scene.bot(self._world), self._world.names[0]
+        self._names = self._world.names if bot.failover else (name,)
+        rules = bot.rules(self._world.client(name).rules)
         self.story = Story(world=self._world, name=name, rules=rules)
         self.passed: list[str] = []
         self.whole = False
@@ -99,18 +104,21 @@ class Play:
 
     def live(self, watched: Collection[str] = (), decide: Callable[[str], bool] = lambda _: False) -> bool:
         """Let a bot live until `decide` wants it dead at a point that it is about to pass; whether it was killed."""
-        venue, herald = self._nursery.begin(self._home, self.at, watched, self.scene)
-        counter = Counter(self.story.way, self._world.loop, self._world.clock)
+        *venues, herald = self._nursery.begin(self._home, self.at, watched, self.scene, len(self._names))
+        ways = [self._world.way(name) for name in self._names]
+        counters = [Counter(way, self._world.loop, self._world.clock) for way in ways]
         self.story.lives.append(Lived(acknowledged=[], last=0))
         killed = False
-        with closing(venue), closing(herald), selectors.DefaultSelector() as selector:
-            for line in (venue, herald):
+        with ExitStack() as open_lines, selectors.DefaultSelector() as selector:
+            for line in (*venues, herald):
+                open_lines.enter_context(closing(line))
                 selector.register(line, selectors.EVENT_READ)
             while not killed and self._gathered(selector):
-                while venue.pending:
-                    message = cast("bytes", venue.receive())
-                    self._overhear(message)
-                    venue.send(counter.answer(message))
+                for venue, counter in zip(venues, counters, strict=True):
+                    while venue.pending:
+                        message = cast("bytes", venue.receive())
+                        self._overhear(message)
+                        venue.send(counter.answer(message))
                 if herald.pending:
                     point, words = heard(cast("bytes", herald.receive()))
                     killed = self._hear(point, words, decide)
@@ -138,7 +146,11 @@ class Play:
             case "written":
                 self.story.lives[-1].acknowledged.append(*words)
             case "ended":
-                self.story.held, self.story.foreign, self.story.orders = words
+                name, *left = words
+                if name:
+                    self.story.elsewhere[name] = Left(held=left[0], foreign=left[1], orders=left[2])
+                else:
+                    self.story.held, self.story.foreign, self.story.orders = left
                 self.whole = True
             case _:
                 self.passed.append(point)
@@ -189,6 +201,7 @@ class Play:
 
 
 USUAL: Final = Scene(seed=0)
+OUTAGE: Final = Outage(troubles=((0, "F60", 5.0, 20.0),))
 APART: Final = Scene(seed=0, brackets=False)
 
 
@@ -201,7 +214,7 @@ class Plan:
 
     most: int = 1
     asked: str = ""
-    scene: Scene = USUAL
+    scene: Scene | Outage = USUAL
 
 
 PLANS: Final[Mapping[str, Plan]] = {
@@ -222,6 +235,7 @@ PLANS: Final[Mapping[str, Plan]] = {
     "CP15": Plan(most=4, scene=APART),
     "CP16": Plan(most=2, asked="kill", scene=Scene(seed=0, thin=True)),
     "CP17": Plan(most=2, asked=Verb.STOP_FLATTEN.value),
+    "CP18": Plan(most=4, scene=OUTAGE),
     "CP19": Plan(scene=Scene(seed=0, falls=True)),
     "CP20": Plan(most=140),
     "CP22": Plan(most=33),
@@ -262,7 +276,9 @@ def killed(nursery: Nursery, home: Path, point: str, dice: random.Random) -> Pla
     """A play whose bot was killed at a drawn passing of the point, once it has come to its end."""
     plan = PLANS[point]
     while True:
-        scene = attrs.evolve(plan.scene, seed=dice.choice(SEEDS), brackets=plan.scene.brackets and dice.random() < 0.5)
+        scene: Scene | Outage = attrs.evolve(plan.scene, seed=dice.choice(SEEDS))
+        if isinstance(scene, Scene):
+            scene = attrs.evolve(scene, brackets=scene.brackets and dice.random() < 0.5)
         play = Play(nursery, scene, home / str(dice.random()))
         if point == "CP27":  # in the restart after another death
             assert play.live(["CP12"], Doom(play, "CP12", dice.randint(1, 8)))
@@ -296,8 +312,13 @@ def test_f75_a_process_killed_at_a_crash_point_comes_again_and_trades_on(
 def test_f75_a_harness_that_kills_nobody_sees_every_point_passed(nursery: Nursery, memory: Path) -> None:
     """Each crash point is passed by a bot that lives on: none is killed at a place that is not there."""
     passed = set[str]()
-    for scene in (Scene(seed=SEEDS[0], falls=True), Scene(seed=SEEDS[0], brackets=False)):
-        play = Play(nursery, scene, memory / str(scene.brackets))
+    scenes: tuple[Scene | Outage, ...] = (
+        Scene(seed=SEEDS[0], falls=True),
+        Scene(seed=SEEDS[0], brackets=False),
+        OUTAGE,
+    )
+    for number, scene in enumerate(scenes):
+        play = Play(nursery, scene, memory / str(number))
         assert not play.live([*PLANS])
         assert play.judge() == []
         passed.update(play.passed)
