@@ -102,6 +102,14 @@ def test_a_picture_says_what_matters() -> None:
         assert words in text
 
 
+def test_a_picture_says_how_the_feed_is() -> None:
+    """Its age, late bars and what is halted stand beside the exposure; of a feed of whole minutes nothing is said."""
+    found = board()
+    assert "feed" not in plain(picture(found, 160, 24))
+    found.feed = "3 s old, 2 late, halted ACME"
+    assert "feed 3 s old, 2 late, halted ACME" in plain(picture(found, 160, 24))
+
+
 def test_a_picture_without_a_session_says_what_is_waited_for() -> None:
     """Before the bell the view counts down, and before that it says that it prepares."""
     empty = Board(mode="paper")
