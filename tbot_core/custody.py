@@ -20,6 +20,7 @@ from tbot_core.trimming import Trimming
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from decimal import Decimal
+    from fractions import Fraction
 
     from tbot_core.bars import Bars
     from tbot_core.calendar import Session
@@ -125,6 +126,17 @@ class Custody:
             return
         held.own = True
         self._orphans.update((cid, None) for leg, cid in held.resting.items() if leg is Leg.TARGET)
+
+    def split(self, symbol: str, ratio: Fraction) -> None:
+        """Every share of a symbol became so many: levels follow, and what rests for it is taken back and made anew."""
+        self._portfolio.split(symbol, ratio)
+        held = self._held.get(symbol)
+        if held is None:
+            return
+        held.plan.split(ratio)
+        held.own, held.stop_triggered = True, False
+        held.renewing |= Leg.STOP in held.resting
+        self._take_back(held.resting.values())
 
     def amended(self, fill: Fill) -> None:
         """An execution had other terms, or is void (quantity 0): what it closed is held and protected again.

@@ -15,6 +15,8 @@ from tbot_core.fills import tick_of
 from tbot_core.model import TICKS_PER_DOLLAR, ExitReason, Side, ticks_of
 
 if TYPE_CHECKING:
+    from fractions import Fraction
+
     from tbot_core.policy import Exits as ExitPolicy
     from tbot_core.signals import Exits
 
@@ -30,7 +32,8 @@ class Plan:
     """The levels of one trade in ticks; `stop` and `extreme` move while a trailing stop follows.
 
     `price` is the signal bar's close, `stop_at_first` the stop as planned: their ratio is the trail's distance.
-    `leave`: the minute from which the exit order goes; with `hold` it is set when the entry fills.
+    `rests`: the stop is meant to rest at the broker, whatever became of it. `leave`: the minute from which the exit
+    order goes; with `hold` it is set when the entry fills.
     """
 
     side: Side
@@ -43,8 +46,10 @@ class Plan:
     hold: int | None
     extreme: int = attrs.field(init=False)
     stop_at_first: int = attrs.field(init=False)
+    rests: bool = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.rests = not self.on_close
         self.extreme = self.price
         self.stop_at_first = self.stop
 
@@ -54,6 +59,16 @@ class Plan:
             due = minute + self.hold
             self.leave = due if self.leave is None else min(self.leave, due)
             self.hold = None
+
+    def split(self, ratio: Fraction) -> None:
+        """Every share became so many: the levels follow, rounded as ever, and the stop rests again where it did."""
+        long, moved = self.side is Side.LONG, self.stop != self.stop_at_first
+        self.price, self.extreme = (round(level / ratio) for level in (self.price, self.extreme))
+        first, self.stop = (on_grid(float(level / ratio), up=long) for level in (self.stop_at_first, self.stop))
+        self.stop_at_first = first if moved else self.stop
+        if self.target is not None:
+            self.target = on_grid(float(self.target / ratio), up=long)
+        self.on_close = not self.rests
 
     def follow(self, high: float, low: float) -> bool:
         """Take in a completed bar's extremes; whether the stop has moved."""

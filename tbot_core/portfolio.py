@@ -6,6 +6,7 @@ cash + positions = equity holds by two independent ways of counting: what was pa
 from __future__ import annotations
 
 from datetime import datetime
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import attrs
@@ -115,6 +116,19 @@ class _Done:
     leg: Leg
     reason: ExitReason | None
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """The execution that it was."""
+        return self.fill.client_order_id, self.fill.execution_id
+
+
+@attrs.frozen
+class _Split:
+    """Every share of a symbol became so many."""
+
+    symbol: str
+    ratio: Fraction
+
 
 @attrs.define(kw_only=True)
 class Portfolio:
@@ -128,7 +142,7 @@ class Portfolio:
     positions: dict[str, Position] = attrs.field(factory=dict)
     closed: list[Position] = attrs.field(factory=list)
     surplus: list[Surplus] = attrs.field(factory=list)
-    _done: list[_Done] = attrs.field(factory=list, eq=False, repr=False)
+    _done: list[_Done | _Split] = attrs.field(factory=list, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.cash_atoms = self.opening_atoms
@@ -185,9 +199,15 @@ class Portfolio:
         None: the signal holds less than the fill says, or the symbol belongs to another signal. The fill is booked as
         surplus then, so that a position never crosses zero and another's is never touched.
         """
-        self._done.append(_Done(fill=fill, signal=signal, leg=leg, reason=reason))
+        done = _Done(fill=fill, signal=signal, leg=leg, reason=reason)
+        self._done.append(done)
         self.cash_atoms -= _paid(fill)
-        return self._place(self._done[-1])
+        return self._place(done)
+
+    def split(self, symbol: str, ratio: Fraction) -> None:
+        """Every share of a symbol became so many: what is held cost the same in all."""
+        self._done.append(_Split(symbol, ratio))
+        self._divide(symbol, ratio)
 
     def amend(self, fill: Fill) -> Fill | None:
         """An execution had these terms (quantity 0: it is void); returns what it was, None for one never applied.
@@ -195,18 +215,20 @@ class Portfolio:
         Positions, trades and surplus of its symbol are what they would have been had it been so from the beginning.
         """
         key, symbol = (fill.client_order_id, fill.execution_id), fill.symbol
-        keys = [(one.fill.client_order_id, one.fill.execution_id) for one in self._done]
-        if key not in keys:
+        found = ((at, one) for at, one in enumerate(self._done) if isinstance(one, _Done) and one.key == key)
+        at, done = next(found, (0, None))
+        if done is None:
             return None
-        at = keys.index(key)
-        was, held = self._done[at].fill, self.positions.pop(symbol, None)
-        self._done[at] = attrs.evolve(self._done[at], fill=fill)
+        was, held = done.fill, self.positions.pop(symbol, None)
+        self._done[at] = attrs.evolve(done, fill=fill)
         self.cash_atoms += _paid(was) - _paid(fill)
         self.closed = [one for one in self.closed if one.signal.symbol != symbol]
         self.surplus = [one for one in self.surplus if one.symbol != symbol]
-        for one in self._done:
-            if one.fill.symbol == symbol and one.fill.quantity:
-                self._place(one)
+        for step in self._done:
+            if isinstance(step, _Done) and step.fill.symbol == symbol and step.fill.quantity:
+                self._place(step)
+            elif isinstance(step, _Split) and step.symbol == symbol:
+                self._divide(symbol, step.ratio)
         self.closed.sort(key=lambda one: one.exit_time or one.entry_time)
         if held is not None and symbol in self.positions:
             self.positions[symbol].mark = held.mark
@@ -236,6 +258,18 @@ class Portfolio:
         position.fee_atoms += fees
         position.mark = ticks
         return position
+
+    def _divide(self, symbol: str, ratio: Fraction) -> None:
+        position = self.positions.get(symbol)
+        if position is not None:
+            position.units = int(position.units * ratio)
+            position.entry_units = int(position.entry_units * ratio)
+            position.exit_units = position.entry_units - position.units
+            position.mark = round(position.mark / ratio)
+        for one in self.surplus:
+            if one.symbol == symbol:
+                one.units = int(one.units * ratio)
+                one.price, one.mark = round(one.price / ratio), round(one.mark / ratio)
 
     def mark(self, symbol: str, ticks: int) -> None:
         """Value a position at a price."""

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
@@ -114,8 +115,8 @@ class Book:
                 self._count(kind, payload)
             case records.RISK | records.WINDOW_CLOSED | records.STUCK | records.FROZEN:
                 self._note(kind, payload)
-            case records.ADJUSTMENT:
-                self._adjust(payload)
+            case records.ADJUSTMENT | records.CORPORATE_ACTION:
+                self._adjust(kind, payload)
             case _ if cid is not None:
                 self._order(kind, cid, payload)
 
@@ -151,7 +152,10 @@ class Book:
         self.sessions += 1
         self.equity_curve.append((self.session["date"], Decimal(payload["equity"])))
 
-    def _adjust(self, payload: Mapping[str, Any]) -> None:
+    def _adjust(self, kind: str, payload: Mapping[str, Any]) -> None:
+        if kind == records.CORPORATE_ACTION:
+            self.portfolio.split(payload["symbol"], Fraction(payload["after"], payload["before"]))
+            return
         fill = records.adjustment_of(payload)
         position = self.portfolio.positions[fill.symbol]
         self.portfolio.apply(fill, position.signal, Leg.EXIT, ExitReason.OUTSIDE)

@@ -16,6 +16,7 @@ from tbot_core.model import ExitReason, Fill, Leg, Order, OrderType, SignalId
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from fractions import Fraction
 
     from tbot_core.actions import Decision, Replace
     from tbot_core.contracts import Activity, BrokerEvent, OrderReport
@@ -76,6 +77,7 @@ STANDBY_ABSENT = "standby_absent"
 HALT = "halt"
 FROZEN = "frozen"
 EXECUTION_REUSED = "execution_reused"
+CORPORATE_ACTION = "corporate_action"
 CLOSING_LATE = "closing_late"
 STUCK = "stuck"
 
@@ -162,6 +164,12 @@ def fill_payload(fill: Fill) -> Payload:
         "fees": str(fill.fees),
         "time": fill.time.isoformat(),
     }
+
+
+def split_payload(activity: Activity, ratio: Fraction) -> Payload:
+    """Every `before` shares of a symbol became `after` ones, by the broker's own word."""
+    said = {"activity_id": activity.activity_id, "words": activity.words}
+    return said | {"symbol": activity.symbol, "before": ratio.denominator, "after": ratio.numerator}
 
 
 def carried_payload(signal: SignalId, fill: Fill) -> Payload:

@@ -22,6 +22,7 @@ from tbot_core.orders import ENDED_SHORT, IN_DOUBT
 from tbot_core.projection import of_broker
 from tbot_core.reconcile import Books, Difference, Findings, Verdict, agree, compare, told
 from tbot_core.seams import log
+from tbot_core.splits import Splits
 from tbot_core.states import Cause
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class Tender:
         self._clock = clock
         self._conditions = conditions
         self.foreign: dict[str, Decimal] = {}
+        self._splits = Splits(execution, desk)
         self.read_at: datetime | None = None
         self.verdict: Verdict | None = None
         self._last = booked(of_broker(execution.recorder.journal.events(), execution.recorder.broker)).stated
@@ -117,6 +119,7 @@ class Tender:
         if snapshot is None:
             return None
         self.read_at = began
+        self._splits.hear(snapshot.activities)
         findings = compare(self._books(listed), snapshot)
         clean = self._settle(findings, listed)
         self._count(snapshot)
@@ -149,6 +152,7 @@ class Tender:
         recorder = self._execution.recorder
         first = next(of_broker(recorder.journal.events(kind=records.STATEMENT), recorder.broker)).applied
         seen = await self._broker.snapshot(max(self._last - BELATED, first))
+        self._splits.hear(seen.activities)
         self._count(
             attrs.evolve(seen, activities=tuple(one for one in seen.activities if one.time > first)), stating=False
         )
@@ -274,7 +278,8 @@ class Tender:
             one for one in findings.differences if one.symbol not in open_questions and not self._asks_after(one.symbol)
         ]
         for difference in unexplained:
-            self._explain(difference)
+            if not self._splits.explain(difference, self.foreign):
+                self._explain(difference)
         differs = {one.symbol for one in findings.differences} | open_questions
         frozen = self._desk.standing.frozen
         self._execution.freezer.thaw(one for one in [*frozen] if one not in differs and not self._asks_after(one))

@@ -148,6 +148,8 @@ def _trouble(kind: str, payload: Mapping[str, Any]) -> str:
     if kind == records.PLUGIN_FAILED:
         off = "; it is off to the session's end" if payload["off"] else ""
         return f"Plugin {payload['plugin']} failed: {payload['error']}{off}"
+    if kind == records.CORPORATE_ACTION:
+        return f"Every {payload['before']} {payload['symbol']} became {payload['after']}: {payload['words']}"
     if kind == records.FROZEN:
         return f"{payload['symbol']} is {'frozen' if payload['there'] else 'free again'}: {payload['words']}"
     what = f"{payload['side']} {payload['symbol']} {quantity(Decimal(payload['quantity']))}"
@@ -171,6 +173,7 @@ _WARY: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     records.CLOSING_LATE: partial(_trouble, records.CLOSING_LATE),
     records.STUCK: partial(_trouble, records.STUCK),
     records.FROZEN: partial(_trouble, records.FROZEN),
+    records.CORPORATE_ACTION: partial(_trouble, records.CORPORATE_ACTION),
     records.CONFIRMATION_ASKED: _question,
     **{kind: partial(elsewhere.words, kind) for kind in elsewhere.KINDS},
 }

@@ -29,7 +29,7 @@ from tbot_core.ledger.accounts import (
     securities,
     transaction,
 )
-from tbot_core.ledger.lots import Lots, Movement, Pick, first_in, lots_of
+from tbot_core.ledger.lots import Lots, Movement, Pick, Split, first_in, lots_of
 from tbot_core.orders import SUPPOSED
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class _Symbol:
     lots: Lots
     symbol: str
     broker: str
-    steps: list[Movement] = attrs.field(factory=list)
+    steps: list[Movement | Split] = attrs.field(factory=list)
     paid: Decimal = _ZERO
     owed: Decimal = _ZERO
     fees: Decimal = _ZERO
@@ -70,9 +70,21 @@ class _Symbol:
         self.lots.take(movement)
         self._count(movement, 1)
 
+    def split(self, split: Split) -> None:
+        """Every share became so many: lots follow, and no money moves."""
+        self.steps.append(split)
+        self.lots.split(split)
+
+    def movement(self, at: int) -> Movement:
+        """The movement at a place; raises TypeError where a split stands there."""
+        step = self.steps[at]
+        if isinstance(step, Split):
+            raise TypeError(f"{step.key} is a split")
+        return step
+
     def amend(self, at: int, movement: Movement) -> None:
         """A movement was another one: the lots are what they would have been."""
-        self._count(self.steps[at], -1)
+        self._count(self.movement(at), -1)
         self._count(movement, 1)
         self.steps[at] = movement
         self.lots = lots_of(self.steps, self.lots.pick)
@@ -147,6 +159,9 @@ class Ledger:
                 self._amend(kind, cid, records.fill_of(cid, payload), time)
             case records.ADJUSTMENT:
                 self._adjust(records.adjustment_of(payload), time)
+            case records.CORPORATE_ACTION:
+                split = Split(key=payload["activity_id"], before=payload["before"], after=payload["after"])
+                self._book(payload["symbol"]).split(split)
             case records.ACTIVITY:
                 self._pay(payload, time)
             case records.FOREIGN_ORDER:
@@ -176,7 +191,7 @@ class Ledger:
     def _replace_supposed(self, book: _Symbol, cid: str, named: Decimal) -> None:
         for execution_id in self._supposed.get(cid, ()):
             at = self._places[cid, execution_id][1]
-            was = book.steps[at]
+            was = book.movement(at)
             if was.quantity and named:
                 part = min(abs(was.quantity), named)
                 named -= part

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from decimal import Decimal
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from tbot_core import freezing, records
+from tbot_core import freezing, records, splits
 from tbot_core.contracts import BrokerEvent
 from tbot_core.decide import Proposal
 from tbot_core.model import Leg, OrderState, RiskState, Side
@@ -84,16 +85,24 @@ class Recall:
                 self._latched(payload["what"])
             case records.ADJUSTMENT:
                 self._desk.custody.adjusted(records.adjustment_of(payload))
-            case records.FROZEN:
-                freezing.recall(self._desk.standing, payload)
-            case records.FOREIGN_HOLDING:
-                self.foreign[payload["symbol"]] = Decimal(payload["quantity"])
+            case records.CORPORATE_ACTION | records.FROZEN | records.FOREIGN_HOLDING:
+                self._befell(event.kind, payload)
             case records.REPLACE_REQUESTED if cid is not None:
                 self._desk.custody.recall_request(cid, Decimal(payload["stop_price"]))
             case records.CANCEL_REQUESTED if cid is not None:
                 self._desk.custody.recall_request(cid)
             case _ if cid in self._execution.orders:
                 self._happened(cid, event)
+
+    def _befell(self, kind: str, payload: Mapping[str, Any]) -> None:
+        """What became of a symbol without an order of ours."""
+        symbol = payload["symbol"]
+        if kind == records.FROZEN:
+            freezing.recall(self._desk.standing, payload)
+        elif kind == records.FOREIGN_HOLDING:
+            self.foreign[symbol] = Decimal(payload["quantity"])
+        else:
+            splits.apply(self._desk, self.foreign, symbol, Fraction(payload["after"], payload["before"]))
 
     def _decided(self, payload: Mapping[str, Any], cid: str | None) -> None:
         signal = records.signal_of(payload["signal"])

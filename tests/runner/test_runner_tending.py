@@ -23,6 +23,7 @@ from tbot_core.journal import open_journal
 from tbot_core.ledger.booking import booked
 from tbot_core.model import Account, Leg, OrderState, RiskState, atoms_of
 from tbot_core.portfolio import Portfolio
+from tbot_core.projection import fold
 from tbot_core.reconcile import Verdict
 from tbot_core.recorder import Recorder
 from tbot_core.standing import Standing
@@ -603,3 +604,70 @@ def test_what_was_frozen_before_a_restart_is_frozen_after_it() -> None:
     freezing.recall(standing, {**said, "symbol": "BBB", "lasting": False})
     freezing.recall(standing, {**said, "symbol": "BBB", "there": False, "lasting": False})
     assert (standing.frozen, standing.lasting) == ({"AAA": "gone"}, {"AAA"})
+
+
+def split(quantity: str, number: int = 1) -> Activity:
+    """So many shares of AAA were added by a split."""
+    name, added = f"a{number}", Decimal(quantity)
+    return Activity(activity_id=name, kind="split", time=session().open, symbol="AAA", quantity=added, words="2:1")
+
+
+def protected(bench: Bench) -> Order:
+    """The entry of AAA, filled, and its stop, which rests."""
+    bench.hold()
+    asyncio.run(bench.execution.settle())
+    hears(bench, "acknowledged", "AAA stop")
+    stop = bench.execution.orders["AAA stop"].order
+    bench.broker.shown = [reading(report(stop), AAA="7")]
+    bench.later(IN_FLIGHT_S + 1)
+    return stop
+
+
+def test_f43_a_split_multiplies_what_is_held_and_makes_its_stop_anew(bench: Bench) -> None:
+    """Lots, position and levels follow, nothing is traded until a reading agrees, and it is booked once."""
+    stop = protected(bench)
+    entry = report(bench.execution.orders["AAA entry"].order, "fill", "7")
+    shown = attrs.evolve(reading(entry, report(stop), AAA="14"), activities=(split("7"),))
+    bench.broker.shown = [shown]
+    bench.read()
+    position = bench.desk.portfolio.positions["AAA"]
+    assert (position.units, position.entry_units) == (14_000_000, 14_000_000)
+    assert position.entry_atoms == 7_000_000 * 1_000_000
+    assert (frozen(bench), refused(bench)) == ([True], "INSTRUMENT_FROZEN")
+    assert bench.count(records.ADJUSTMENT) == bench.count(records.FOREIGN_HOLDING) == 0
+    assert booked(bench.journal.events()).holdings == {"AAA": Decimal(14)}
+    assert fold(bench.journal.events()).portfolio.holdings == {"AAA": 14_000_000}
+    asyncio.run(bench.execution.settle())
+    assert bench.count(records.CANCEL_REQUESTED) == 1
+    hears(bench, "cancelled", "AAA stop")
+    asyncio.run(bench.execution.settle())
+    anew = bench.execution.orders["AAA stop 2"].order
+    assert (anew.quantity, anew.stop_price) == (Decimal(14), Decimal(49))
+    bench.broker.shown = [attrs.evolve(reading(entry, report(anew), AAA="14"), activities=(split("7"),))]
+    bench.broker.found["AAA stop 2"] = report(anew)
+    bench.later(11.0)
+    bench.later(11.0)
+    assert frozen(bench) == [True, False]
+    assert bench.count(records.CORPORATE_ACTION) == 1
+
+
+def test_f43_a_quantity_that_changed_without_evidence_is_a_mismatch(bench: Bench) -> None:
+    """A split of another size explains nothing: what is more belongs to somebody else."""
+    stop = protected(bench)
+    bench.broker.shown = [attrs.evolve(reading(report(stop), AAA="12"), activities=(split("7"),))]
+    bench.read()
+    assert bench.count(records.CORPORATE_ACTION) == 0
+    assert bench.tender.foreign == {"AAA": Decimal(5)}
+
+
+def test_f43_a_split_of_what_is_partly_not_ours_multiplies_both(bench: Bench) -> None:
+    """Of ten shares seven are ours, of thirty twenty-one then, and a reverse split undoes it."""
+    stop = report(protected(bench))
+    bench.broker.shown = [reading(stop, AAA="10")]
+    bench.read()
+    bench.broker.shown = [attrs.evolve(reading(stop, AAA="30"), activities=(split("20"),))]
+    bench.read()
+    assert (bench.desk.portfolio.holdings, bench.tender.foreign) == ({"AAA": 21_000_000}, {"AAA": Decimal(9)})
+    bench.broker.shown = [attrs.evolve(reading(stop, AAA="10"), activities=(split("20"), split("-20", 2)))]
+    bench.read()
+    assert (bench.desk.portfolio.holdings, bench.tender.foreign) == ({"AAA": 7_000_000}, {"AAA": Decimal(3)})

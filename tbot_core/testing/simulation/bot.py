@@ -5,6 +5,7 @@ Only its strategy is made for the purpose: it signals where the seed says so, an
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
@@ -153,7 +154,7 @@ class MortalBroker:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._broker, name)
-        if not callable(found):
+        if not inspect.iscoroutinefunction(found):
             return found
 
         async def call(*parts: object) -> Any:

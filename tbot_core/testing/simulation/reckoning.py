@@ -74,6 +74,8 @@ class _Ledger:
             return self._intended(cid, payload)
         elif event.kind == records.ADJUSTMENT:
             self._adjusted(payload)
+        elif event.kind == records.CORPORATE_ACTION:
+            self._split(payload["symbol"], payload["after"], payload["before"])
         elif cid in self._of:
             signal, leg = self._of[cid]
             entry = self.entries[signal]
@@ -116,6 +118,14 @@ class _Ledger:
             entry.paid += paid - was_paid
         else:
             entry.sold += units - was_units
+
+    def _split(self, symbol: str, after: int, before: int) -> None:
+        """Every share of a symbol became so many at the same cost in all."""
+        for entry in self.entries.values():
+            if entry.symbol == symbol:
+                entry.bought, entry.sold, entry.units = (
+                    units * after // before for units in (entry.bought, entry.sold, entry.units)
+                )
 
     def _adjusted(self, payload: Mapping[str, Any]) -> None:
         held = [one for one in self.entries.values() if one.symbol == payload["symbol"] and one.bought > one.sold]

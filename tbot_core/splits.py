@@ -1,0 +1,68 @@
+"""Splits of what is held: a quantity that changed without a fill, where the broker lists what happened.
+
+Lots, positions and levels follow, the symbol is frozen until a reading agrees, and its stop is made anew.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import attrs
+
+from tbot_core import records
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from decimal import Decimal
+
+    from tbot_core.contracts import Activity
+    from tbot_core.desk import Desk
+    from tbot_core.execution import Execution
+    from tbot_core.reconcile import Difference
+
+SPLIT = "split"
+
+
+class Splits:
+    """Holds differences of one account against the splits that its broker lists."""
+
+    def __init__(self, execution: Execution, desk: Desk) -> None:
+        self._execution = execution
+        self._desk = desk
+        self._listed: dict[str, Activity] = {}
+
+    def hear(self, activities: Sequence[Activity]) -> None:
+        """Keep what the broker lists of splits."""
+        self._listed |= {one.activity_id: one for one in activities if one.kind == SPLIT}
+
+    def explain(self, difference: Difference, foreign: dict[str, Decimal]) -> bool:
+        """Whether a split explains a difference, of what is ours and of what is not; it is booked then, once."""
+        for one in self._listed.values():
+            fits = one.symbol == difference.symbol and difference.theirs - difference.ours == one.quantity
+            if fits and difference.ours and self._new(one):
+                self._book(one, Fraction(difference.theirs) / Fraction(difference.ours), foreign)
+                return True
+        return False
+
+    def _new(self, activity: Activity) -> bool:
+        return not self._execution.recorder.journal.knows(self._source(activity))
+
+    def _source(self, activity: Activity) -> tuple[str, str, str]:
+        venue = self._execution.venue
+        return venue.name, venue.account_id, f"split {activity.activity_id}"
+
+    def _book(self, activity: Activity, ratio: Fraction, foreign: dict[str, Decimal]) -> None:
+        symbol, recorder = activity.symbol, self._execution.recorder
+        payload = records.split_payload(activity, ratio)
+        entry = recorder.entry(records.CORPORATE_ACTION, payload)
+        recorder.write(attrs.evolve(entry, source=self._source(activity)))
+        self._execution.freezer.freeze(symbol, f"every {ratio.denominator} of it became {ratio.numerator}")
+        apply(self._desk, foreign, symbol, ratio)
+
+
+def apply(desk: Desk, foreign: dict[str, Decimal], symbol: str, ratio: Fraction) -> None:
+    """Every share of a symbol becomes so many: of ours with its levels, and of what is not ours."""
+    desk.custody.split(symbol, ratio)
+    if symbol in foreign:
+        foreign[symbol] = foreign[symbol] * ratio.numerator / ratio.denominator
