@@ -112,6 +112,12 @@ class Bounds:
             if lost.off:
                 self._off.add(lost.plugin)
 
+    def note(self, failures: Iterable[tuple[datetime, Lost]]) -> None:
+        """Calls that never came back, as a watchdog noted them: written down, and their plugins are off."""
+        for moment, lost in failures:
+            if self._sitting is not None and lost.plugin not in self._off:
+                self._write(self._sitting, moment, lost)
+
     def is_off(self, entry: Entry) -> bool:
         """Whether a plugin is not called any more in this session."""
         return _named(entry) in self._off

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from tbot_core.clock import exchange_time
 from tbot_core.errors import AccessError
 from tbot_core.plugins.bounds import FAILURES, WITHIN, Lost
 from tbot_core.seams import disk
 
 if TYPE_CHECKING:
+    from datetime import date
     from pathlib import Path
 
 FILE_NAME: Final = "plugins-lost.json"
@@ -68,6 +70,11 @@ def noted(folder: Path, now: datetime) -> list[Stuck]:
         return [one for one in found if now - one.noticed <= KEPT]
     except (AccessError, KeyError, TypeError, ValueError):
         return []
+
+
+def of_day(folder: Path, now: datetime, day: date) -> list[tuple[datetime, Lost]]:
+    """The failures that the noted calls of a session are; `day` is its exchange date."""
+    return [one.lost for one in noted(folder, now) if exchange_time(one.moment).date() == day]
 
 
 def _times(one: Stuck) -> dict[str, str]:

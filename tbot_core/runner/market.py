@@ -21,6 +21,7 @@ from tbot_core.conditions import recall
 from tbot_core.control import Verb
 from tbot_core.errors import AccessError
 from tbot_core.model import RiskState, dollars_of
+from tbot_core.plugins import lost
 from tbot_core.runner import overnight
 from tbot_core.runner.closing import Closing
 from tbot_core.runner.confirming import VERBS
@@ -86,7 +87,8 @@ class Floor:
     that has not filled is taken back after so many seconds; `grace_s`: BAR_GRACE. `live` is there for a session that
     has to be armed. `received` is the folder for bars as they were received, None for none, and `feed` the feed's name.
     `timeout_s`: API_TIMEOUT, so long what is being sent at a session's end is waited for.
-    `drilled`: whether failover was tried lately, without which no entry goes to another broker.
+    `drilled`: whether failover was tried lately, without which no entry goes to another broker. `lost`: the folder in
+    which a watchdog notes the plugins that a run stood still in.
     """
 
     folder: Path
@@ -101,6 +103,7 @@ class Floor:
     feed: str = ""
     timeout_s: float = 30.0
     drilled: bool = True
+    lost: Path | None = None
 
 
 class MarketSession:
@@ -233,6 +236,9 @@ class MarketSession:
             self.run.decided |= found.decided
         self.run.decided |= self.run.confirming.recall(self._past, rows)
         self._trading.bounds.restore(failures(self._past))
+        if self._floor.lost is not None:
+            noted = lost.of_day(self._floor.lost, self._trading.clock.now(), self.run.session.date)
+            self._trading.bounds.note(noted)
 
     async def _reconcile(self) -> None:
         """Before anything else the account is read; until that has worked once, nothing is entered."""

@@ -267,6 +267,8 @@ class SessionRun:
 
     def _lost(self, lost: Lost) -> None:
         """A call into a plugin failed; what fails before the bell is written down behind it."""
+        if lost.off:
+            self.desk.standing.lose_plugin(lost.plugin)
         entry = self.execution.recorder.entry(records.PLUGIN_FAILED, attrs.asdict(lost))
         if self._opened is None:
             self.execution.recorder.write(entry)

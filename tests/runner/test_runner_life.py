@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from tbot_core.clock import exchange_moment
 from tbot_core.journal import Entry
 from tbot_core.ledger.booking import booked
 from tbot_core.model import RiskState, atoms_of
+from tbot_core.plugins.lost import Stuck, note
 from tbot_core.seams import disk
 from tbot_core.testing.simulation.household import Household, Spoken, household
 from tbot_core.testing.simulation.world import LEAD_S
@@ -241,3 +243,27 @@ def test_f45_what_was_paid_overnight_is_booked_and_explains_the_opening(scene: H
     assert "adjustments" not in found.balances
     assert [event for event in scene.events(records.RISK) if event.payload["what"] == "equity jump"] == []
     assert scene.events(records.INTENDED)
+
+
+def test_f92_a_plugin_that_a_watchdog_noted_stays_off_after_every_restart(scene: Household) -> None:
+    """F92: its failure is written down once, leaves exits only for a minute, and concerns no other session."""
+    opened = scene.world.session.open
+    stuck = Stuck(plugin="strategy/theirs", call="scan", turn=0, moment=opened, noticed=opened)
+
+    def die(_run: SessionRun, minute: int) -> None:
+        if minute in {4, 6}:
+            raise MemoryError
+
+    async def lives() -> None:
+        for days in (0, -1):
+            note(scene.home, attrs.evolve(stuck, plugin=f"strategy/{days}", moment=opened + dt.timedelta(days=days)))
+        for watch in (die, die, lambda _run, _minute: None):
+            scene.watch = watch
+            await asyncio.gather(scene.life().go(), return_exceptions=True)
+
+    scene.world.run(lives)
+    (failed,) = scene.events(records.PLUGIN_FAILED)
+    assert (failed.payload["plugin"], failed.payload["off"]) == ("strategy/0", True)
+    causes = [event.payload for event in scene.events(records.STATE) if event.payload["cause"] == "PLUGIN_LOST"]
+    assert [(one["there"], one["words"]) for one in causes] == [(True, "strategy/0"), (False, ""), (False, "over")]
+    assert len(scene.events(records.SESSION_CLOSED)) == 1

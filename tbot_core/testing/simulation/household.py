@@ -87,7 +87,7 @@ class Household:
             tell=lambda _entries: None,
             watch=self.watch,
         )
-        floor = Floor(folder=self.folder, poll_s=1.0, ttl_s=20.0, watch_s=1.0, room=self.room)
+        floor = Floor(folder=self.folder, poll_s=1.0, ttl_s=20.0, watch_s=1.0, room=self.room, lost=self.home)
         days = Days(
             calendar=self.calendar,
             bars=self.bars,
