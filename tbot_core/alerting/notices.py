@@ -159,6 +159,8 @@ class Watch:
             case records.NOT_READY:
                 why = "; ".join(payload["reasons"])
                 yield _critical(f"NOT READY for the session of {payload['session']}: {why}.")
+            case records.SETTINGS:
+                yield _settings(payload)
             case records.HOLIDAY:
                 yield _routine(f"Closed today, {payload['date']}: {payload['name']}. Next session: {payload['next']}.")
             case records.CALENDAR:
@@ -277,6 +279,17 @@ def _plugin(payload: Mapping[str, Any]) -> Notice:
 
 def _urgency(grave: bool) -> Urgency:  # noqa: FBT001  -- the one thing it is asked
     return Urgency.CRITICAL if grave else Urgency.ROUTINE
+
+
+def _settings(payload: Mapping[str, Any]) -> Notice:
+    if payload["fault"]:
+        what = f"The settings have changed and are not fit, so the run goes on with those it has: {payload['fault']}"
+        return attrs.evolve(_critical(what), command="tbot config check")
+    changes = ", ".join(
+        f"{name} {old or 'unset'} -> {new or 'unset'}" for name, (old, new) in payload["changes"].items()
+    )
+    what = f"The settings have changed, from the next session on: {changes or 'no value'}."
+    return _routine(what, "tbot config show")
 
 
 def _closed(trade: Trade) -> Notice:

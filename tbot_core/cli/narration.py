@@ -60,7 +60,7 @@ class Narrator:
         weight: Weight | None = None
         payload, text = entry.payload, ""
         match entry.kind:
-            case records.SESSION_OPENED | records.SESSION_CLOSED | records.HOLIDAY:
+            case records.SESSION_OPENED | records.SESSION_CLOSED | records.HOLIDAY | records.SETTINGS:
                 weight, text = "session", _day(entry.kind, payload)
             case records.RISK:
                 weight, text = "risk", _risk(payload)
@@ -111,10 +111,24 @@ def _exit(trade: Trade) -> str:
 
 
 def _day(kind: str, payload: Mapping[str, Any]) -> str:
-    """A session's beginning or its end, or a day without one."""
+    """A session's beginning or its end, a day without one, or settings that were changed in one."""
+    if kind == records.SETTINGS:
+        return settings_words(payload)
     if kind == records.HOLIDAY:
         return f"Closed, {payload['name']}; next session {payload['next']}"
     return _opened(payload) if kind == records.SESSION_OPENED else _closed(payload)
+
+
+def settings_words(payload: Mapping[str, Any]) -> str:
+    """What was changed in the settings of a running bot, and when that counts."""
+    if payload["fault"]:
+        return f"The settings have changed and are not fit, so the run goes on with those it has: {payload['fault']}"
+    changes = ", ".join(
+        f"{name} {old or 'unset'} -> {new or 'unset'}" for name, (old, new) in payload["changes"].items()
+    )
+    if not changes:
+        return "The settings files have changed, and say the same."
+    return f"The settings have changed, from the next session on: {changes}"
 
 
 def _opened(payload: Mapping[str, Any]) -> str:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Final, Literal
 import attrs
 import click
 
+from tbot_core.cli.editions import Editions
 from tbot_core.cli.options import emit, home_option, json_option, shared_key_option, use_home, use_settings
 from tbot_core.cli.wish import MARKET, Wish, wished
 
 if TYPE_CHECKING:
+    import datetime as dt
     from contextlib import AbstractContextManager
 
     from tbot_core.assembly import Assembly
@@ -55,8 +57,10 @@ def command(*, as_json: bool, **options: object) -> int:
     if wish.mode == "demo":
         furnish(wish.home)
     with alone(wish.home):
-        wish, found = sources(wish)
-        outcome = trade(wish, as_json=as_json, found=found)
+        editions = Editions(*sources(wish), sources)
+        while (outcome := trade(editions.wish, as_json=as_json, editions=editions)).renewed:
+            editions.renew()
+        wish = editions.wish
     if as_json and (wish.mode in MARKET or not outcome.stopped):
         emit(outcome.summary.document(), as_json=True)
     return code(wish, outcome)
@@ -90,7 +94,7 @@ def settled(wish: Wish, found: Sources) -> Wish:
 
     A broker that is simulated here has none, so nothing is opened for it. Raises SettingsError for unfit settings.
     """
-    if wish.mode != "paper" or found.known_texts().get("BROKER_NAME", SIMULATED).strip().upper() in {"", SIMULATED}:
+    if wish.mode != "paper" or _simulated(found):
         return wish
     from tbot_core.cli.arm import mode_of
     from tbot_core.settings import load
@@ -119,8 +123,8 @@ def sources(wish: Wish) -> tuple[Wish, Sources]:
     return wish, found
 
 
-def trade(wish: Wish, *, as_json: bool, found: Sources | None = None) -> Outcome:
-    """Run what is wished for, with the settings that were `found`, and show it."""
+def trade(wish: Wish, *, as_json: bool, editions: Editions | None = None) -> Outcome:
+    """Run what is wished for, with the settings of that edition, and show it."""
     import asyncio
 
     from tbot_core.alerting.attending import beside
@@ -128,13 +132,21 @@ def trade(wish: Wish, *, as_json: bool, found: Sources | None = None) -> Outcome
     from tbot_core.cli import screen
     from tbot_core.clock import SystemClock
     from tbot_core.runner.plan import Plan
+    from tbot_core.runner.renewal import Renewal
     from tbot_core.runner.room import Room
     from tbot_core.runner.run import run
 
     clock = SystemClock()
-    overrides = None if wish.seed is None else {"SEED": str(wish.seed)}
+    overrides = {} if wish.seed is None else {"SEED": str(wish.seed)}
+    found = None if editions is None else editions.found
+    if found is not None and wish.mode in MARKET:
+        overrides = _held(wish, found, clock.now()) | overrides
     assembly = assemble(wish.home, wish.mode, clock, overrides, found)
     shown = screen.shown(wish, assembly, clock, as_json=as_json)
+    renewal = Renewal()
+    if editions is not None and wish.mode in MARKET:
+        editions.begin(assembly.settings)
+        renewal = Renewal(editions.look)
     plan = Plan(
         assembly=assembly,
         request=request(wish, assembly),
@@ -142,11 +154,25 @@ def trade(wish: Wish, *, as_json: bool, found: Sources | None = None) -> Outcome
         pace=_pace(wish, watched=shown.watched),
         once=wish.once,
         room=Room.of(assembly.settings.instance.data) if wish.mode in MARKET else Room(),
+        renewal=renewal,
     )
     with shown, beside(assembly, clock, again(wish)) as attended:
         outcome = asyncio.run(screen.stoppable(attended(run(plan, shown.watcher)), plan.stop, plan.kill))
-    shown.end(outcome)
+    if not outcome.renewed:
+        shown.end(outcome)
     return outcome
+
+
+def _held(wish: Wish, found: Sources, now: dt.datetime) -> dict[str, str]:
+    """The settings of a session that goes on: a change that came between counts from the next one."""
+    from tbot_core.runner.renewal import held
+    from tbot_core.settings import Instance
+
+    return held(Instance.at(wish.home).journal, now, simulated=_simulated(found))
+
+
+def _simulated(found: Sources) -> bool:
+    return found.known_texts().get("BROKER_NAME", SIMULATED).strip().upper() in {"", SIMULATED}
 
 
 def again(wish: Wish) -> tuple[str, ...]:

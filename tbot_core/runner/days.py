@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
+
 from tbot_core import drills, received, records
 from tbot_core.contracts import LiveSession
 from tbot_core.errors import BrokerError, DataError
@@ -13,6 +15,7 @@ from tbot_core.runner.feeds import fit
 from tbot_core.runner.life import Days, Life
 from tbot_core.runner.manning import manned
 from tbot_core.runner.market import Floor, Signals, since_the_last
+from tbot_core.runner.renewal import Renewed
 from tbot_core.runner.safety import live
 from tbot_core.runner.volatility import Places
 from tbot_core.seams import log
@@ -89,6 +92,7 @@ class _Run:
             received=settings.instance.data / received.FOLDER,
             feed=course.feed.label.name,
             room=plan.room,
+            lost=settings.instance.data,
             signals=Signals(stop=plan.stop, kill=plan.kill, flattens=settings.exits.stop_policy == "flatten"),
         )
         days = Days(
@@ -98,12 +102,16 @@ class _Run:
             trading=self._trading,
             live=self._live,
             idle=self._watcher.idle,
+            renewal=plan.renewal,
             primary=settings.trading.broker_name,
             standbys=self._standbys,
             drilled=self._drilled,
         )
         life = Life(self._recorder, course.broker, floor, days, once=plan.once)
-        stopped = await life.go()
+        try:
+            stopped = await life.go()
+        except Renewed:
+            return attrs.evolve(self._company.end(self._began, stopped=True), renewed=True)
         if stopped:
             self._recorder.note(records.STOPPED, {"open": await self._open(life)})
         return self._company.end(self._began, stopped=stopped)

@@ -29,6 +29,7 @@ from tbot_core.runner.manning import Manned, manned
 from tbot_core.runner.market import MarketSession, since_the_last
 from tbot_core.runner.pacing import Stopped
 from tbot_core.runner.posts import Standby
+from tbot_core.runner.renewal import EVERY_S, Renewal
 from tbot_core.runner.requests import OF_A_SESSION, Requests
 from tbot_core.runner.safety import Live
 from tbot_core.runner.session import Trading
@@ -76,6 +77,7 @@ class Days:
     trading: Callable[[Account], Trading]
     live: Callable[[Account], Live | None] = lambda _account: None
     idle: Callable[[dt.datetime], None] = lambda _moment: None
+    renewal: Renewal = attrs.field(factory=Renewal)
     primary: str = ""
     standbys: Callable[[Event | None], Awaitable[tuple[Standby, ...]]] = _alone
     drilled: Callable[[Sequence[Event]], bool] = lambda _past: False
@@ -181,12 +183,13 @@ class Life:
         floor = attrs.evolve(self.floor, live=self._days.live(account), drilled=self._days.drilled(past))
         market = MarketSession(trading, floor, source, entrants, atoms_of(equity), past)
         self.session = market
-        saying = asyncio.ensure_future(self._announce(session, market))
+        beside = [asyncio.ensure_future(one) for one in (self._announce(session, market), self._heed())]
         try:
             await market.trade()
         finally:
-            saying.cancel()
-            await asyncio.gather(saying, return_exceptions=True)
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
         if market.requests.stopping:
             market.requests.carried_out()
             raise Stopped
@@ -232,6 +235,12 @@ class Life:
         }
         self._recorder.note(records.READY, payload)
 
+    async def _heed(self) -> None:
+        """Notice in a session that the settings have been changed; they count from the next one."""
+        while True:
+            self._days.renewal.heed(self._recorder, self._clock.monotonic())
+            await self._clock.sleep(EVERY_S)
+
     def _not_ready(self, session: Session, reasons: list[str]) -> None:
         """Said at once, then no more often than every ten minutes."""
         now = self._clock.now()
@@ -246,6 +255,7 @@ class Life:
     async def _until(self, moment: dt.datetime) -> None:
         """Wait between sessions, and obey what is asked meanwhile; raises Stopped for a stop."""
         past = list(self._journal.events())
+        under_way = overnight.under_way(since_the_last(past), self._clock.now())
         conditions = Conditions(self._recorder, _nobody, recall(past))
         requests = Requests(self._recorder, conditions, _nothing_held, past, later=OF_A_SESSION)
         while True:
@@ -257,6 +267,9 @@ class Life:
                 raise Stopped
             conditions.expire()
             self._holidays.look()
+            self._days.renewal.heed(self._recorder, self._clock.monotonic())
+            if not under_way:
+                self._days.renewal.allow()
             rest_s = (moment - self._clock.now()).total_seconds()
             if rest_s <= 0:
                 return

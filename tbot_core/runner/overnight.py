@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -72,6 +73,12 @@ def unfinished(since: Sequence[Event], session: Session) -> Mapping[str, Any] | 
     """How another session than this was opened that nobody ended; `since` are the events since the last end."""
     opened = next((event.payload for event in since if event.kind == records.SESSION_OPENED), None)
     return None if opened is None or opened["date"] == session.date.isoformat() else opened
+
+
+def under_way(since: Sequence[Event], now: datetime) -> bool:
+    """Whether a session was opened that has not closed; `since` are the events since the last end."""
+    opened = next((event.payload for event in since if event.kind == records.SESSION_OPENED), None)
+    return opened is not None and now < datetime.fromisoformat(opened["close"])
 
 
 def symbols(since: Sequence[Event]) -> tuple[str, ...]:

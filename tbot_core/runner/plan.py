@@ -15,6 +15,7 @@ from tbot_core.clock import Clock
 from tbot_core.contracts import Feed, FeedRequest
 from tbot_core.journal import Entry
 from tbot_core.projection import Book
+from tbot_core.runner.renewal import Renewal
 from tbot_core.runner.room import Room
 from tbot_core.runner.session import SessionRun
 from tbot_core.summary import Summary
@@ -41,7 +42,7 @@ class Plan:
     `pace`: exchange seconds a wall-clock second; None: as fast as it goes. `wall` waits for it; paper trading goes by
     `wall` itself, and looks for requests every `watch_s` seconds. `once` ends it with the session. Set `stop` to end
     the run after the minute at hand, `kill` to let nothing be entered on paper until that is taken back. `room` is that
-    on the instance's disk.
+    on the instance's disk, `renewal` knows when the settings have been changed.
     """
 
     assembly: Assembly
@@ -53,6 +54,7 @@ class Plan:
     stop: asyncio.Event = attrs.field(factory=asyncio.Event)
     kill: asyncio.Event = attrs.field(factory=asyncio.Event)
     room: Room = attrs.field(factory=Room)
+    renewal: Renewal = attrs.field(factory=Renewal)
 
 
 @attrs.frozen(kw_only=True)
@@ -60,6 +62,7 @@ class Outcome:
     """How a run ended: its summary, its journal, whether it was `stopped`, and what is still open.
 
     `bare`: what is open without a stop order at the venue; `stuck`: what could not be closed by a session's end.
+    `renewed`: it ended between two sessions, for a run with other settings to begin.
     """
 
     summary: Summary
@@ -68,3 +71,4 @@ class Outcome:
     open: tuple[str, ...] = ()
     bare: tuple[str, ...] = ()
     stuck: tuple[str, ...] = ()
+    renewed: bool = False

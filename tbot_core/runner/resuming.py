@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _OF_THE_PROCESS = frozenset(
     {
         records.HOLIDAY,
+        records.SETTINGS,
         records.RUN_STARTED,
         records.RUN_FINISHED,
         records.GAP,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from tbot_core import records
 from tbot_core.assembly import SIMULATOR
 from tbot_core.clock import ManualClock
@@ -21,6 +23,7 @@ from tbot_core.runner.course import LIVE, PAPER, Company, Course, opening, paper
 from tbot_core.runner.holidays import Holidays
 from tbot_core.runner.pacing import AsTheClockGoes, AtOnce, Pace, Scaled, Stopped
 from tbot_core.runner.recalling import failures
+from tbot_core.runner.renewal import Renewed
 from tbot_core.runner.session import SessionRun
 from tbot_core.seams import log
 
@@ -81,8 +84,8 @@ class _Run:
         self._asked: Asked | None = None
         self._began = 0 if course.pending is None else course.pending.started - 1
         self._company = Company(plan, watcher, course, LIMITS_S if self._paper else NO_LIMITS)
-        recorder = Recorder(journal=course.journal, clock=plan.wall, tell=self._company.tell)
-        self._holidays = Holidays(recorder, plan.assembly.calendar)
+        self._recorder = Recorder(journal=course.journal, clock=plan.wall, tell=self._company.tell)
+        self._holidays = Holidays(self._recorder, plan.assembly.calendar)
 
     async def go(self) -> Outcome:
         """Trade the sessions that the journal does not hold yet."""
@@ -91,6 +94,8 @@ class _Run:
         stopped = False
         try:
             equity = await self._trade(account)
+        except Renewed:
+            return attrs.evolve(self._company.end(self._began, stopped=True), renewed=True)
         except Stopped:
             stopped = True
             if not self._journal.repeating:  # else the stop lies before what the journal says already
@@ -183,6 +188,9 @@ class _Run:
     async def _look(self) -> None:
         if not self._journal.repeating:
             self._holidays.look()
+            self._plan.renewal.heed(self._recorder, self._plan.wall.monotonic())
+            if self._session is not None and self._plan.wall.now() < self._session.session.open:
+                self._plan.renewal.allow()
         if self._asked is not None:
             await self._asked.look()
 

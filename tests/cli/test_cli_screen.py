@@ -126,6 +126,26 @@ def test_what_somebody_asks_and_what_it_changes_are_told(kind: str, payload: dic
     assert (line.weight, line.text) == ("risk", words)
 
 
+@pytest.mark.parametrize(
+    ("payload", "text"),
+    [
+        (
+            {"changes": {"MAX_TRADES": ["3", "4"], "STOP_ATR": [None, "2"]}, "fault": ""},
+            "The settings have changed, from the next session on: MAX_TRADES 3 -> 4, STOP_ATR unset -> 2",
+        ),
+        ({"changes": {}, "fault": ""}, "The settings files have changed, and say the same."),
+        (
+            {"changes": {}, "fault": "MAX_TRADES: many."},
+            "The settings have changed and are not fit, so the run goes on with those it has: MAX_TRADES: many.",
+        ),
+    ],
+)
+def test_changed_settings_are_a_line(payload: dict[str, Any], text: str) -> None:
+    """What was changed, by name, or why it is not taken over."""
+    (line,) = Narrator().follow([Entry(kind="settings", payload=payload, time=MORNING)])
+    assert line.text == text
+
+
 def test_a_position_that_is_left_in_part_is_reduced() -> None:
     """A fill that leaves shares is no exit yet; the one that leaves none is, with the profit of them all."""
     entry, leave = order(quantity="10"), order(Leg.EXIT, quantity="10", reason=ExitReason.TIME)

@@ -12,23 +12,27 @@ from typing import Any
 import pytest
 
 LIVES = """
-import asyncio, datetime, hashlib, json, os, random, shutil, signal, sqlite3, sys
+import asyncio, datetime, hashlib, json, os, random, shutil, signal, sqlite3, sys, traceback
 from contextlib import closing
 from pathlib import Path
 
 from tbot_core import records
 from tbot_core.assembly import assemble
+from tbot_core.cli.editions import Editions
 from tbot_core.cli.run import furnish
+from tbot_core.cli.wish import Wish
 from tbot_core.clock import ManualClock
 from tbot_core.contracts import FeedRequest
 from tbot_core.journal import read_journal
 from tbot_core.projection import fold
 from tbot_core.runner.plan import Plan, Watcher
+from tbot_core.runner.renewal import Renewal, held
 from tbot_core.runner.run import run
+from tbot_core.settings import Instance, read
 
 folder, kills = Path(sys.argv[1]), int(sys.argv[2])
 MORNING = datetime.datetime(2026, 11, 24, 13, 0, tzinfo=datetime.UTC)
-OF_THE_PROCESS = {records.RUN_STARTED, records.GAP}
+OF_THE_PROCESS = {records.RUN_STARTED, records.GAP, records.SETTINGS}
 
 def closed_of(home):
     path = home / "data" / "tbot.sqlite"
@@ -37,15 +41,22 @@ def closed_of(home):
     with closing(read_journal(path)) as journal:
         return sum(1 for _ in journal.events(kind=records.SESSION_CLOSED))
 
-def live(home, doom, days=1):
+def raised(home):
+    # Somebody raises a limit while the bot runs.
+    path = home / ".env_bot"
+    path.write_text(path.read_text().replace("MAX_OPEN_POSITIONS=5", "MAX_OPEN_POSITIONS=6"))
+
+def live(home, doom, days=1, change=False):
     # Trade to the last session's end, or be killed at a statement of the journal: before it begins or when it returned.
     # Of two days those statements count that come behind the end of the first.
     noted = home / "clock"
     clock = ManualClock(datetime.datetime.fromisoformat(noted.read_text()) if noted.exists() else MORNING)
-    steps, ends = 0, closed_of(home)
+    steps, ends, changed = 0, closed_of(home), not change
 
     def wrote(entries):
-        nonlocal ends
+        nonlocal ends, changed
+        if change and any(entry.kind == "fill" for entry in entries):
+            changed = raised(home) is None
         ends += sum(entry.kind == records.SESSION_CLOSED for entry in entries)
         if ends == days > 1:
             plan.stop.set()
@@ -53,27 +64,33 @@ def live(home, doom, days=1):
     def step(frame, event, called):
         nonlocal steps
         ours = isinstance(getattr(called, "__self__", None), sqlite3.Connection)
-        if event in {"c_call", "c_return"} and ours and ends >= days - 1:
+        if event in {"c_call", "c_return"} and ours and ends >= days - 1 and changed:
             steps += 1
             if steps == doom:
                 noted.write_text(clock.now().isoformat())
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    assembly = assemble(home, "paper", clock)
-    plan = Plan(assembly=assembly, request=FeedRequest(kind="live"), wall=clock, once=days == 1, watch_s=60.0)
+    found = read(Instance.at(home))
+    assembly = assemble(home, "paper", clock, held(Instance.at(home).journal, clock.now(), simulated=True), found)
+    editions = Editions(Wish(mode="paper", home=home), found, lambda wish: (wish, read(Instance.at(home))))
+    editions.begin(assembly.settings)
+    request, renewal = FeedRequest(kind="live"), Renewal(editions.look)
+    plan = Plan(assembly=assembly, request=request, wall=clock, once=days == 1, watch_s=60.0, renewal=renewal)
     sys.setprofile(step)
     asyncio.run(run(plan, Watcher(wrote=wrote)))
     sys.setprofile(None)
     (home / "steps").write_text(str(steps))
 
-def forked(home, doom, days=1):
+def forked(home, doom, days=1, change=False):
     # How a life ended: 0, or the signal that ended it.
     process = os.fork()
     if not process:
         code = 1
         try:
-            live(home, doom, days)
+            live(home, doom, days, change)
             code = 0
+        except Exception:
+            traceback.print_exc()
         finally:
             os._exit(code)
     return os.waitpid(process, 0)[1]
@@ -109,6 +126,21 @@ while not ends or survived < kills:
         survived += 1
     ends.append(told(home))
 print(json.dumps(dict(whole=told(whole), ends=ends, survived=survived, steps=steps)))
+"""
+RENEWAL = f"""{LIVES}
+whole = fresh("whole")
+assert forked(whole, 0) == 0
+dice, ends, kept = random.Random(kills), [], []
+for number in range(kills):
+    home = fresh("killed" + str(number))
+    assert os.WTERMSIG(forked(home, dice.randint(1, 200), 1, True)) == signal.SIGKILL
+    instance = Instance.at(home)
+    before = held(instance.journal, MORNING, simulated=True)
+    assert forked(home, 0, 1, True) == 0
+    after = held(instance.journal, MORNING, simulated=True) | read(instance).texts()
+    ends.append(told(home))
+    kept.append([one["MAX_OPEN_POSITIONS"] for one in (before, after)])
+print(json.dumps(dict(whole=told(whole), ends=ends, kept=kept)))
 """
 ROLLOVER = f"""{LIVES}
 whole = fresh("whole")
@@ -168,3 +200,20 @@ def test_f74_f75_cp28_a_bot_killed_between_two_days_trades_the_second_as_one_tha
     assert said["sessions"] == 2
     assert len(said["whole"]["trades"]) > 6
     assert said["ends"] == [said["whole"]] * kills
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "kills",
+    [
+        pytest.param(2, marks=pytest.mark.timeout(300)),
+        pytest.param(20, marks=[pytest.mark.full, pytest.mark.timeout(900)]),
+    ],
+)
+def test_f75_f100_cp26_a_bot_killed_after_its_settings_were_changed_has_the_old_ones_to_the_sessions_end(
+    kills: int, tmp_path: Path
+) -> None:
+    """SIGKILL anywhere behind the change: the session ends as one that was left alone, the next has the new ones."""
+    said = run(RENEWAL, kills, tmp_path)
+    assert said["ends"] == [said["whole"]] * kills
+    assert said["kept"] == [["5", "6"]] * kills

@@ -17,6 +17,7 @@ from tbot_core.journal import Journal, open_journal
 from tbot_core.orders import Naming
 from tbot_core.runner.life import Days, Life
 from tbot_core.runner.market import Floor
+from tbot_core.runner.renewal import Renewal
 from tbot_core.runner.room import Room
 from tbot_core.runner.session import SessionRun, Trading
 from tbot_core.testing.simulation.bot import habits
@@ -65,6 +66,7 @@ class Household:
     broker: Spoken
     calendar: ExchangeCalendar
     room: Room = attrs.field(factory=Room)
+    renewal: Renewal = attrs.field(factory=Renewal)
     waited: list[dt.datetime] = attrs.field(factory=list)
     watch: Callable[[SessionRun, int], None] = lambda _run, _minute: None
 
@@ -94,6 +96,7 @@ class Household:
             entrants=lambda _session: bot.entrants,
             trading=lambda _account: trading,
             idle=self.waited.append,
+            renewal=self.renewal,
         )
         return Life(trading.recorder, broker, floor, days, once=once)
 
