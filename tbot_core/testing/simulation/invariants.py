@@ -21,6 +21,7 @@ from tbot_core.testing.canaries import shows
 from tbot_core.testing.simulation.again import RESTARTS
 from tbot_core.testing.simulation.allowing import PERSONAL
 from tbot_core.testing.simulation.evidence import EVIDENCE
+from tbot_core.testing.simulation.heeding import HEEDED, HEEDED_BY_ALL
 from tbot_core.testing.simulation.owning import i13
 from tbot_core.testing.simulation.reckoning import MONEY, MONEY_OF_ALL
 from tbot_core.testing.simulation.turns import i18_starved
@@ -40,7 +41,7 @@ _GROWTH: Final = 60
 def violations(story: Story) -> Iterator[str]:
     """Every violated invariant, once for each offender."""
     parts = tuple(story.parts)
-    for check in (*_CHECKS, *MONEY, i13, *PERSONAL, *RESTARTS, *EVIDENCE, i18_starved):
+    for check in (*_CHECKS, *MONEY, i13, *PERSONAL, *RESTARTS, *EVIDENCE, *HEEDED, i18_starved):
         for subject in (story,) if check in _WHOLE else parts:
             yield from (f"{_name(check)}: {words}" for words in check(subject))
 
@@ -269,5 +270,7 @@ def _settled(story: Story) -> Iterator[str]:
 _CHECKS: Final[tuple[Callable[[Story], Iterator[str]], ...]] = (
     _i1, _i2, _i4, _i6, _i7, _i8, _i9, _i9_again, _booked, _i10, _i12, _i14, _i16, _i17, _i20, _settled,
 )  # fmt: skip
-_WHOLE: Final = frozenset({_i6, _i8, _i9_again, _i14, _i16, _i17, i18_starved, _i20, i13, *PERSONAL, *MONEY_OF_ALL})
+_WHOLE: Final = frozenset(
+    {_i6, _i8, _i9_again, _i14, _i16, _i17, i18_starved, _i20, i13, *HEEDED_BY_ALL, *PERSONAL, *MONEY_OF_ALL}
+)
 """What is asked of the story of all venues together; all else of each venue by itself."""

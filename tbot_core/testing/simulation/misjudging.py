@@ -214,7 +214,10 @@ def young_orders_missed() -> Swaps:
 
 def difference_in_flight_explained() -> Swaps:
     """A holding that an order in doubt may explain is called foreign at once."""
-    return ((tending.Tender, "_in_flight", lambda _self, _symbol: False),)
+    return (
+        (tending.Tender, "_in_flight", lambda _self, _listed: set()),
+        (tending.Tender, "_asks_after", lambda _self, _symbol: False),
+    )
 
 
 def foreign_holding_called_ours() -> Swaps:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.errors import UsageError
-from tbot_core.testing.simulation import misjudging, misrouting, missending
+from tbot_core.testing.simulation import mishearing, misjudging, misrouting, missending
 from tbot_core.testing.simulation.caught import CAUGHT
 from tbot_core.testing.simulation.planting import Swaps
 from tbot_core.testing.simulation.rehearsal import rehearse
@@ -48,7 +48,9 @@ def _makes_swaps(made: object, module: ModuleType) -> bool:
     return getattr(made, "__module__", "") == module.__name__ and callable(made)
 
 
-MUTANTS: Final[Mapping[str, Mutant]] = _mutants(missending) | _mutants(misjudging) | _mutants(misrouting)
+MUTANTS: Final[Mapping[str, Mutant]] = {
+    name: one for module in (missending, misjudging, misrouting, mishearing) for name, one in _mutants(module).items()
+}
 
 
 def mutant(name: str) -> Mutant:

@@ -20,19 +20,27 @@ _CLOSING: Final = frozenset({Leg.STOP, Leg.TARGET, Leg.EXIT})
 
 
 class Patrol:
-    """Since when each position of our orders has had no way out, and nobody who says so; `found` are the worst."""
+    """Since when each position of our orders has had no way out, and nobody who says so; `found` are the worst.
+
+    `births`: when it met the session of each life first, in seconds of the world.
+    """
 
     def __init__(self, world: World) -> None:
         self._loop = world.loop
         self._closes = world.ways[0].exchange.floor.closes
         self._beats = {name: _Beat(way.exchange) for name, way in zip(world.names, world.ways, strict=True)}
         self._life: Life | None = None
+        self._met: Life | None = None
+        self.births: list[float] = []
         self.found: dict[tuple[str, str], str] = {}
 
     def begin(self) -> None:
         """Look from now on, for as long as the exchange trades."""
         now = self._loop.time()
         session = None if self._life is None else self._life.session
+        if session is not None and self._life is not self._met:
+            self._met = self._life
+            self.births.append(now)
         for keeper in () if session is None else session.keepers:
             name = keeper.post.name
             for symbol, held in self._beats[name].unguarded(keeper, now):

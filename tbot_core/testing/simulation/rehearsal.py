@@ -87,6 +87,7 @@ class _Rehearsal:
         with planted((*noted(self._world.loop, self._story.turns), *swaps)):
             self._world.run(self._main)
         self._story.unguarded += self._patrol.found.values()
+        self._story.births += self._patrol.births
         journal = open_journal(self._home / "tbot.sqlite")
         try:
             journal.verify()

@@ -54,6 +54,7 @@ class Story:
     elsewhere: dict[str, Left] = attrs.field(factory=dict)
     unguarded: list[str] = attrs.field(factory=list)
     turns: list[Turn] = attrs.field(factory=list)
+    births: list[float] = attrs.field(factory=list)
 
     @property
     def parts(self) -> Iterator[Story]:

@@ -93,6 +93,7 @@ class World:
         for name, way in zip(self.names, self.ways, strict=True):
             Others(way.exchange, self.faults, self._of(name), news)
         self._notes: list[str] = []
+        self.jumps: list[float] = []
         self._plan_outages()
         self._plan_the_clock()
 
@@ -195,14 +196,20 @@ class World:
         for fault, jump_s in (("F68", _AN_HOUR_S), ("F69", -_AN_HOUR_S), ("F70", 0.0)):
             for begins, ends in self.faults.planned(fault, 0.0, self.quiet_from):
                 self.loop.call_at(begins, self._spoil_the_clock, fault, jump_s)
-                self.loop.call_at(ends, self.clock.mend)
+                self.loop.call_at(ends, self._mend_the_clock)
 
     def _spoil_the_clock(self, fault: str, jump_s: float) -> None:
         self.faults.count(fault)
         if jump_s:
+            self.jumps.append(self.loop.time())
             self.clock.jump(jump_s)
         else:
             self.clock.drift(_DRIFT)
+
+    def _mend_the_clock(self) -> None:
+        if self.clock.now() != self.clock.true():
+            self.jumps.append(self.loop.time())
+        self.clock.mend()
 
 
 def short_day(minutes: int | None) -> tuple[ExchangeCalendar, Session]:
