@@ -193,10 +193,11 @@ def _booked(story: Story) -> Iterator[str]:
 
 def _i10(story: Story) -> Iterator[str]:
     """No execution is in the journal twice."""
-    seen: set[tuple[str, str]] = set()
+    seen: set[tuple[object, ...]] = set()
     for event in story.events:
         if event.kind == "fill" and event.cid is not None:
-            mark = event.cid, event.payload["execution_id"]
+            whose = event.source and event.source[:2]  # others place orders under one id at two venues
+            mark = event.cid, event.payload["execution_id"], whose
             if mark in seen:
                 yield f"execution {mark[1]} of {mark[0]} is in the journal twice"
             seen.add(mark)
