@@ -11,7 +11,7 @@ ifneq ($(strip $(shell cat $(READY) 2>/dev/null)),$(strip $(MEMBERS)))
 STALE := stale
 endif
 
-.PHONY: setup demo test full cover lint lock bench simulate simulate-full clean stale
+.PHONY: setup demo test full cover lint lock bench simulate simulate-full seeds clean stale
 
 setup: $(READY)
 
@@ -49,12 +49,16 @@ lock: $(READY)
 bench: $(READY)
 	@for file in benchmarks/*.py; do $(BIN)/python "$$file" || exit 1; done
 
-# The mutants at their seeds, the bot as it is at the same ones, then so many seeds, or as many as the minutes allow.
+# The bot as it is at the seeds of the corpus, the mutants at theirs, then so many seeds, or as many as the minutes allow.
 SEEDS ?= 10000
 MINUTES ?= 10
 
 simulate: $(READY)
-	$(BIN)/python -m pytest -q -n 2 tests/simulation/test_simulation_mutants.py
+	$(BIN)/python -m pytest -q -n 2 tests/simulation/test_simulation_mutants.py -k bot_as_it_is
+	$(BIN)/python -m pytest -q -n 2 tests/simulation/test_simulation_mutants.py -k "not bot_as_it_is"
+	$(MAKE) seeds
+
+seeds: $(READY)
 	$(BIN)/tbot rehearse --workers 2 --seeds $(SEEDS) $(if $(MINUTES),--minutes $(MINUTES))
 
 simulate-full:

@@ -1,0 +1,18 @@
+"""The seeds that once found something, kept for ever: they are lived through before any other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FAILED: Final[Mapping[int, str]] = {
+    12: "a position that somebody else closed, held for one without a way out",
+    25: "a share filled beyond its order, of which nobody spoke any more",
+    130: "executions of two venues under one id, held for one",
+    277: "an entry whose only fill nobody told, at a venue that lists nothing",
+    712: "an exit whose last fill nobody told, and shares that were called foreign",
+    881: "an entry without a fill in a cash account, given up as lost",
+}
+"""What each of them found."""
