@@ -12,6 +12,7 @@ import attrs
 
 from tbot_core import drafts, exits, rebalance
 from tbot_core.actions import Action, Cancel, Place
+from tbot_core.excess import Excess
 from tbot_core.held import Files, Held, Known
 from tbot_core.model import ExitReason, Leg, Order, RiskState, price_of, ticks_of, units_of
 from tbot_core.protection import Protection
@@ -55,6 +56,7 @@ class Custody:
         self._held, self._known = self._files.held, self._files.known
         self._protection = Protection(self._files, rules.venue)
         self._trimming = Trimming(self._files, rules, standing, self._protection)
+        self.excess = Excess(self._files, self._portfolio)
         self._orphans: dict[str, None] = {}
         self._at_once: list[str] = []
         self._lost: set[str] = set()
@@ -192,6 +194,12 @@ class Custody:
 
     def recall(self, order: Order) -> None:
         """Take in a further order of a position that was written down before a restart."""
+        if self.excess.takes_back(order):
+            known = next(one for one in reversed(self._known.values()) if one.order.signal == order.signal)
+            self._files.attempts[order.signal, order.leg] += 1
+            self._files.know(order, known.plan, known.row)
+            self.excess.recall(order)
+            return
         held = self._held[order.symbol]
         if order.trims:
             held.own, held.trim = True, order.client_order_id
@@ -241,6 +249,9 @@ class Custody:
                     self._trimming.weigh(held)
         for symbol in sorted(self._held):
             actions += self._trimming.bare(self._held[symbol])
+        for symbol in sorted(() if self._waits(ExitReason.EXCESS) else self.excess.proven):
+            if not self._untouched(symbol) and not self._works(symbol):
+                actions += self.excess.close(symbol)
         return [*dict.fromkeys(actions), *self.released()]
 
     def released(self) -> list[Action]:
@@ -270,6 +281,7 @@ class Custody:
         """An exit that ended goes out again with the next minute; a stop that ended unasked acts on closes from now."""
         held = self._held.get(order.symbol)
         self._orphans.pop(order.client_order_id, None)
+        self.excess.ended(order)
         if order.leg is Leg.ENTRY:
             self._standing.working.pop(order.client_order_id, None)
         elif held is None or held.position.signal != order.signal:
@@ -289,7 +301,8 @@ class Custody:
         known.open -= units_of(fill.quantity)
         position = self._portfolio.apply(fill, order.signal, order.leg, reason)
         if position is None:
-            self._standing.find_surplus(fill.symbol, fill.quantity)
+            if not self.excess.takes_back(order):
+                self._standing.find_surplus(fill.symbol, fill.quantity)
         elif order.leg is Leg.ENTRY:
             self._entered(fill, known, position)
         elif not position.units:
@@ -336,6 +349,11 @@ class Custody:
     def _untouched(self, symbol: str) -> bool:
         """Whether exits wait: the symbol is halted, or what is true of it is not clear."""
         return symbol in self.halted or symbol in self._standing.frozen
+
+    def _works(self, symbol: str) -> bool:
+        """Whether an order of the symbol that opens something, or is taken back, may still fill."""
+        entries = any(one.signal.symbol == symbol for one in self._standing.working.values())
+        return entries or any(self._known[cid].order.symbol == symbol for cid in self._orphans)
 
     def _send_again(self, held: Held, minute: int) -> list[Action]:
         """An exit that still works shortly before the close: it is taken back, and goes anew once that is proven.

@@ -45,6 +45,11 @@ def exit_order(name: Name, position: Position, reason: ExitReason | None, attemp
     return _draft(name, position.signal, Leg.EXIT, position.units, buy=buy, attempt=attempt, reason=reason)
 
 
+def excess(name: Name, signal: SignalId, units: int, attempt: int) -> Order:
+    """A market order that takes back what a signal's orders have filled too much, in signed units."""
+    return _draft(name, signal, Leg.EXIT, abs(units), buy=units < 0, attempt=attempt, reason=ExitReason.EXCESS)
+
+
 def trim(name: Name, position: Position, units: int, attempt: int) -> Order:
     """A market order that closes a part of a position."""
     buy = position.side is Side.SHORT

@@ -113,6 +113,7 @@ class ExitReason(StrEnum):
     OUTSIDE = "OUTSIDE"
     UNPROTECTED = "UNPROTECTED"
     REBALANCE = "REBALANCE"
+    EXCESS = "EXCESS"
 
 
 class RiskState(IntEnum):

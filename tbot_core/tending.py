@@ -281,9 +281,16 @@ class Tender:
             if not self._splits.explain(difference, self.foreign):
                 self._explain(difference)
         differs = {one.symbol for one in findings.differences} | open_questions
+        self._prove(differs)
         frozen = self._desk.standing.frozen
         self._execution.freezer.thaw(one for one in [*frozen] if one not in differs and not self._asks_after(one))
         return not unexplained
+
+    def _prove(self, differs: set[str]) -> None:
+        """What is ours without a position, and all that the account holds of its symbol, is too much for certain."""
+        portfolio = self._desk.portfolio
+        beyond = portfolio.holdings.keys() - portfolio.positions.keys() - differs
+        self._desk.custody.excess.proven = frozenset(one for one in beyond if not self.foreign.get(one))
 
     def _in_flight(self, listed: frozenset[str]) -> set[str]:
         """The symbols of which an order of ours may explain a difference once it is settled.

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tbot_core.actions import Action
+    from tbot_core.bars import Bars
     from tbot_core.decide import Proposal
     from tbot_core.model import Order, SignalId
 
@@ -77,7 +78,7 @@ def placed(actions: Sequence[Action]) -> Order:
     return one
 
 
-def test_a_stop_of_ones_own_covers_what_was_filled() -> None:
+def test_f36_a_stop_of_ones_own_covers_what_was_filled() -> None:
     """Where no brackets rest, a stop follows each fill, sized to what is held; one of another size is renewed first."""
     found = desk(BARE)
     entry = enter(found, quantity="3")
@@ -131,8 +132,8 @@ def test_a_stop_that_cannot_be_moved_is_renewed() -> None:
     assert 117 < stop.stop_price < 118
 
 
-def test_a_stop_that_is_refused_is_tried_once_more_then_the_position_is_closed() -> None:
-    """F37: two refusals of a stop of its own, and what it should have protected is sold as UNPROTECTED."""
+def test_f37_a_stop_that_is_refused_is_tried_once_more_then_the_position_is_closed() -> None:
+    """Two refusals of a stop of its own, and what it should have protected is sold as UNPROTECTED."""
     found = desk(BARE)
     enter(found)
     assert names(found.custody.released()) == ["place AAA stop"]
@@ -466,3 +467,68 @@ def test_f29_an_execution_that_was_never_booked_amends_nothing() -> None:
     entry = enter(found)
     amend(found, entry, execution="never")
     assert found.portfolio.holdings == {"AAA": 7_000_000}
+
+
+def both_legs(found: Desk) -> Order:
+    """The entry of AAA, and then its stop and its target, each filled whole; the stop."""
+    entry = found.decide([proposal(exits=TIMED, target=104.0)])[0].order
+    assert entry is not None
+    stop, target = entry.protection
+    for number, one in enumerate((entry, stop, target)):
+        filled(found, one, execution=str(number))
+    return stop
+
+
+def test_f38_what_both_legs_filled_is_taken_back_once_a_reading_has_proven_it() -> None:
+    """It is an alarm and no entry follows; one order buys back what was sold too much, and nothing more."""
+    found = desk(BRACKETS)
+    both_legs(found)
+    assert found.portfolio.holdings == {"AAA": -7_000_000}
+    assert found.standing.present >= RiskState.EXIT_ONLY
+    bars = Draft().bars()
+    assert placed_of(found, bars, 40) == []
+    found.custody.excess.proven = frozenset({"AAA"})
+    (back,) = placed_of(found, bars, 41)
+    assert (back.leg, back.buy, back.quantity, back.reason) == (Leg.EXIT, True, Decimal(7), ExitReason.EXCESS)
+    found.custody.excess.proven = frozenset({"AAA"})
+    assert placed_of(found, bars, 42) == []
+    told = len(found.standing.told)
+    filled(found, back, execution="9")
+    assert found.portfolio.holdings == {"AAA": 0}
+    assert len(found.standing.told) == told
+    assert placed_of(found, bars, 43) == []
+
+
+def test_f38_what_is_too_much_is_taken_back_anew_where_the_order_ended_without_a_fill() -> None:
+    """Each time a reading has to prove it first; a kill keeps it waiting."""
+    found = desk(BRACKETS)
+    both_legs(found)
+    bars = Draft().bars()
+    for minute in (40, 41):
+        found.custody.excess.proven = frozenset({"AAA"})
+        (back,) = placed_of(found, bars, minute)
+        say(found, "rejected", back.client_order_id)
+    assert placed_of(found, bars, 42) == []
+    found.custody.excess.proven = frozenset({"AAA"})
+    found.standing.imposed = RiskState.HALTED
+    assert placed_of(found, bars, 43) == []
+
+
+def test_f38_a_restart_takes_in_what_was_taking_too_much_back() -> None:
+    """No second order goes beside it."""
+    found = desk(BRACKETS)
+    both_legs(found)
+    found.custody.excess.proven = frozenset({"AAA"})
+    (back,) = placed_of(found, Draft().bars(), 40)
+    after = desk(BRACKETS)
+    both_legs(after)
+    after.custody.recall(back)
+    after.custody.excess.proven = frozenset({"AAA"})
+    assert placed_of(after, Draft().bars(), 41) == []
+    filled(after, back, execution="9")
+    assert after.portfolio.holdings == {"AAA": 0}
+
+
+def placed_of(found: Desk, bars: Bars, minute: int) -> list[Order]:
+    """The orders that a minute places."""
+    return [action.order for action in found.custody.manage(bars, minute) if isinstance(action, Place)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from itertools import permutations
 
 import attrs
 import pytest
@@ -91,7 +92,7 @@ LIVING = [(S.SENDING, Effect.NONE), (S.NEW, Effect.NONE), (S.UNKNOWN, Effect.NON
 
 
 @pytest.mark.parametrize(("state", "effect"), [*LIVING, (S.INTENDED, Effect.ALARM)])
-def test_a_fill_is_booked_also_before_its_acknowledgement(state: OrderState, effect: Effect) -> None:
+def test_f22_a_fill_is_booked_also_before_its_acknowledgement(state: OrderState, effect: Effect) -> None:
     """Part of the quantity is partially filled, the whole is filled; a fill of what was never sent alarms."""
     bought = order(limit="100")
     part, said = advance(record(state), E.FILL, fill(bought, "100", "40"))
@@ -102,7 +103,7 @@ def test_a_fill_is_booked_also_before_its_acknowledgement(state: OrderState, eff
     assert (late.state, said) == (S.FILLED, Effect.QUERY)
 
 
-def test_a_fill_seen_before_changes_nothing() -> None:
+def test_f23_f24_a_fill_seen_before_changes_nothing() -> None:
     """The same execution is booked once, in every state."""
     seen, _ = advance(record(S.NEW), E.FILL, fill(order(limit="100"), "100", "40"))
     for state in S:
@@ -111,14 +112,14 @@ def test_a_fill_seen_before_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("state", sorted(TERMINAL))
-def test_a_late_fill_is_booked_and_the_order_stays_ended(state: OrderState) -> None:
+def test_f27_a_late_fill_is_booked_and_the_order_stays_ended(state: OrderState) -> None:
     """Fills after the end count, and alarm."""
     late, effect = advance(record(state), E.FILL, fill(order(limit="100"), "100"))
     assert (late.state, late.filled, effect) == (state, D(100), Effect.ALARM)
     assert late.open_quantity == 0
 
 
-def test_a_fill_beyond_the_quantity_alarms() -> None:
+def test_f28_a_fill_beyond_the_quantity_alarms() -> None:
     """The truth is booked, and how much it is too much."""
     over, effect = advance(record(S.NEW), E.FILL, fill(order(limit="100"), "100", "130"))
     assert (over.state, over.filled, over.overfilled, effect) == (S.FILLED, D(130), D(30), Effect.ALARM)
@@ -255,3 +256,18 @@ def test_f29_a_correction_has_the_new_terms() -> None:
     assert first is not None
     assert not first.amends
     assert advance(early, E.FILL, fill(bought, "100", "40", "a")) == (early, Effect.IGNORE)
+
+
+def test_f25_fills_in_any_order_come_to_the_same() -> None:
+    """Quantity, executions and what was paid do not depend on which came first."""
+    one = order(quantity="10")
+    parts = [fill(one, price, quantity, execution) for execution, price, quantity in (
+        ("a", "100", "2"), ("b", "100.05", "3"), ("c", "99.95", "5"))]  # fmt: skip
+    found = set()
+    for some in permutations(parts):
+        record = OrderRecord(order=one, state=OrderState.NEW)
+        for part in some:
+            record, _ = advance(record, OrderEvent.FILL, part)
+        paid = sum(done.quantity * done.price for done in record.executions.values())
+        found.add((record.state, record.filled, paid))
+    assert found == {(OrderState.FILLED, Decimal(10), Decimal("999.90"))}

@@ -279,3 +279,17 @@ def test_after_a_failure_nothing_is_waited_for() -> None:
 
     with pytest.raises(RuntimeError, match="disk"):
         asyncio.run(asyncio.wait_for(go(), 2.0))
+
+
+def test_f63_the_brokers_maintenance_leaves_exits_only_for_its_time_and_is_told_once(scene: Scene) -> None:
+    """Its silence is one cause that comes and goes, and no order of ours is sent twice for it."""
+    opens = (scene.world.session.open - scene.world.start).total_seconds()
+    scene.world.way(scene.world.names[0]).trouble("F63", opens + 300.0, opens + 540.0, "F63")
+    scene.live()
+    told = [event for event in scene.events(records.STATE) if event.payload["cause"] == "UNKNOWN"]
+    assert [event.payload["there"] for event in told] == [True, False, False]
+    assert "maintenance" in told[0].payload["words"]
+    assert {event.payload["cause"] for event in scene.events(records.STATE)} == {"UNRECONCILED", "UNKNOWN"}
+    sent = [event.applied for event in scene.events(records.SENDING)]
+    assert any(moment > told[-1].applied for moment in sent)
+    assert scene.events(records.SESSION_CLOSED)

@@ -275,7 +275,7 @@ def test_without_a_query_the_list_is_asked(tmp_path: Path) -> None:
         assert bench.count(records.ABSENT) == 1
 
 
-def test_what_belongs_to_somebody_else_is_named_once_and_left_alone(bench: Bench) -> None:
+def test_f20_f47_what_belongs_to_somebody_else_is_named_once_and_left_alone(bench: Bench) -> None:
     """Foreign orders and shares: written down, counted, and no news when they are seen again."""
     foreign = attrs.evolve(report(bench.hold()), client_order_id="", symbol="ZZZ", broker_order_id="b9")
     bench.broker.shown = [reading(foreign, AAA="7", ZZZ="-5")]
@@ -287,7 +287,7 @@ def test_what_belongs_to_somebody_else_is_named_once_and_left_alone(bench: Bench
 
 
 @pytest.mark.parametrize(("theirs", "ours", "foreign"), [("3", 3, "0"), ("0", 0, "0"), ("-2", 0, "-2"), ("9", 7, "2")])
-def test_what_somebody_took_from_a_position_is_adjusted(bench: Bench, theirs: str, ours: int, foreign: str) -> None:
+def test_f46_what_somebody_took_from_a_position_is_adjusted(bench: Bench, theirs: str, ours: int, foreign: str) -> None:
     """Less is left, never the opposite; what goes beyond is foreign; exits only until the books have agreed."""
     bench.hold()
     bench.broker.shown = [reading(AAA=theirs)]
