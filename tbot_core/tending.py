@@ -290,7 +290,7 @@ class Tender:
         """What is ours without a position, and all that the account holds of its symbol, is too much for certain."""
         portfolio = self._desk.portfolio
         beyond = portfolio.holdings.keys() - portfolio.positions.keys() - differs
-        self._desk.custody.excess.proven = frozenset(one for one in beyond if not self.foreign.get(one))
+        self._desk.custody.excess.proven = frozenset(one for one in sorted(beyond) if not self.foreign.get(one))
 
     def _in_flight(self, listed: frozenset[str]) -> set[str]:
         """The symbols of which an order of ours may explain a difference once it is settled.
