@@ -42,7 +42,8 @@ _LONG_LIFE: Final = 10**9
 class Outage:
     """Troubles of the two ways: (venue, fault, from, to), in minutes after the bell; `ambushed`: F64 from then on.
 
-    `drilled`: whether the bot may fail over at all; `second_cash`: what the second venue's account holds.
+    `drilled`: whether the bot may fail over at all; `second_cash`: what the second venue's account holds;
+    `most_trades`: MAX_TRADES.
     Every second minute from the eighth to the 34th another symbol is entered, and left three minutes later.
     """
 
@@ -52,6 +53,7 @@ class Outage:
     calls: tuple[int, ...] = _CALLS
     drilled: bool = True
     second_cash: Decimal = Decimal(100_000)
+    most_trades: int = 20
 
     def world(self) -> World:
         """The world, as often as it is asked for the same."""
@@ -82,7 +84,7 @@ class Outage:
             "max_gross_exposure": Decimal("0.9"),
             "total_allocation": Decimal("0.6"),
             "max_risk_per_trade": Decimal("0.1"),
-            "max_trades": 20,
+            "max_trades": self.most_trades,
             "weights": (Decimal("0.05"),) * 20,
             "max_open_positions": 8,
             "daily_loss_limit": Decimal("0.5"),
