@@ -108,3 +108,20 @@ def test_an_amended_tape_equals_one_that_had_every_bar_in_time() -> None:
     for name in (*names, "volume_so_far"):
         np.testing.assert_array_equal(amended.bars.field(name), whole.bars.field(name))
     assert np.isnan(views[0].field("close")[1, 1])
+
+
+def test_a_minute_from_before_a_restart_is_as_it_was_decided() -> None:
+    """Whatever history says of it since; what had come late by then is put in its place again."""
+    before, after = Barrier(("A", "B"), 3), Barrier(("A", "B"), 3)
+    before.take(bar("A", 10.0), 0)
+    first = before.close()
+    before.take(bar("B", 20.0), 0)
+    before.take(bar("A", 11.0), 1)
+    second, late = before.close(), before.amendments()
+    after.take(bar("A", 10.5), 0, filled=True)
+    after.restore(first, ())
+    assert after.close().close.tolist()[0] == 10.0
+    after.restore(second, late)
+    assert after.close().close.tolist()[0] == 11.0
+    assert [(one.minute, one.row, one.values[3]) for one in after.amendments()] == [(0, 1, 20.0)]
+    assert after.take(bar("B", 20.0), 0) is Arrival.DUPLICATE

@@ -12,6 +12,7 @@ import pytest
 from tbot_core.contracts import Bar, FeedQuality, Heartbeat, LiveSession, News, Quote, Status
 from tbot_core.errors import Unavailable
 from tbot_core.gathering import Gap, Gathering
+from tbot_core.received import Kept
 from tbot_core.steadiness import SteadyClock
 from tbot_core.testing.simulation.chances import Stream
 from tbot_core.testing.simulation.feed import facts_of_the_day
@@ -88,6 +89,7 @@ class Heard:
         self.gaps: list[Gap] = []
         self.statuses: list[Status] = []
         self._begins = begins
+        self.before: tuple[Kept, ...] = ()
         self.gathering: Gathering
 
     def listen(self) -> Heard:
@@ -97,7 +99,7 @@ class Heard:
 
     async def _listen(self) -> None:
         await asyncio.sleep(self._begins + LEAD_S)
-        self.gathering = Gathering(self.source, whole(self.source), SteadyClock(self.clock), 2.0)
+        self.gathering = Gathering(self.source, whole(self.source), SteadyClock(self.clock), 2.0, self.before)
         self.gathering.on_gap, self.gathering.on_status = self.gaps.append, self.statuses.append
         listening = asyncio.ensure_future(self.gathering.run())
         async for minute in self.gathering.minutes():
@@ -207,3 +209,17 @@ class _Broken(Told):
         assert symbols
         yield Heartbeat()
         raise ZeroDivisionError("division by zero")
+
+
+def test_a_bot_that_comes_again_goes_on_with_the_minutes_that_were_decided() -> None:
+    """They are not asked for, and what history says of them changes nothing; only the minutes since are."""
+    first = Heard(beats((60.5, bar("A", 0, 10.0)), (60.5, bar("B", 0)), (120.5, bar("A", 1, 11.0)))).listen()
+    kept = [one for _, one in first.minutes[:2]]
+    again = Heard(beats(), begins=200.0)
+    again.before = tuple(Kept(minute=one, at=SESSION.moment(one.index + 1)) for one in kept)
+    again.source.past = [bar(symbol, minute, 99.0) for symbol in "AB" for minute in range(3)]
+    again.listen()
+    closes = [one.close.tolist() for _, one in again.minutes[:3]]
+    np.testing.assert_array_equal(closes, [[10.0, 10.0], [11.0, np.nan], [99.0, 99.0]])
+    assert again.source.asked[0] == (2, 3)
+    assert again.gathering.filled == frozenset(range(3))
