@@ -49,7 +49,7 @@ async def _until(crowd: Crowd, life: Life, over: Callable[[], bool]) -> None:
 def serve(home: Path, path: Path, *, rest: bool) -> None:
     """Let a bot send its orders in virtual time, and serve the venue to the next one."""
     crowd = Crowd(ENTRIES, LATENCY_S if rest else 0.0)
-    life = Life(crowd, "crowd", home, attrs.evolve(crowd.bot, poll_s=1.0 if rest else PATIENCE_S), Here())
+    life = Life(crowd, ("crowd",), home, attrs.evolve(crowd.bot, poll_s=1.0 if rest else PATIENCE_S), Here())
     journal, taken = cast("Journal", life.journal), crowd.way.exchange.floor.orders
 
     def over() -> bool:
@@ -92,7 +92,7 @@ def start(words: str) -> tuple[int, float, float]:
             crowd = Crowd(ENTRIES, LATENCY_S)
             crowd.clock = WorldClock(crowd.start, float(at))
             begun = time.perf_counter()
-            life = Life(crowd, "crowd", Path(folder), crowd.bot, Beyond(path))
+            life = Life(crowd, ("crowd",), Path(folder), crowd.bot, Beyond(path))
             opened = time.perf_counter()
             ready = asyncio.run(_ready(life))
             life.close()

@@ -134,12 +134,13 @@ def decisions(home: Path, *, durable: bool) -> list[float]:
     )
 
     class Measured(SessionRun):
-        async def step(self, minute: int) -> None:
+        async def step(self, minute: int, *, late: bool = False) -> None:
             broker.handed = None
             begun = time.perf_counter()
-            await super().step(minute)
-            if broker.handed is not None:
-                found.append((broker.handed - begun) * 1e3)
+            await super().step(minute, late=late)
+            handed: float | None = broker.handed  # which was set meanwhile
+            if handed is not None:
+                found.append((handed - begun) * 1e3)
 
     for index, session in enumerate(sessions):
         clock.advance_to(session.open)

@@ -111,8 +111,9 @@ class _Run:
         trading: Trading | None = None
         async for source in self._sessions():
             if trading is None:
-                # Whatever is written says exchange time, not wall time.
-                self._clock = ManualClock(source.session.open)
+                # In a session whatever is written says exchange time; what is asked before the bell has its own.
+                opened = source.session.open
+                self._clock = ManualClock(min(self._since, opened) if self._paper else opened)
                 trading = self._company.trading(account, SIMULATOR, self._clock, self._wait)
                 self._begin(equity)
             after, late = self._before(source.session)
@@ -189,7 +190,8 @@ class _Run:
         if not self._journal.repeating:
             self._holidays.look()
             self._plan.renewal.heed(self._recorder, self._plan.wall.monotonic())
-            if self._session is not None and self._plan.wall.now() < self._session.session.open:
+            if self._session is not None and (now := self._plan.wall.now()) < self._session.session.open:
+                self._clock.advance_to(now)
                 self._plan.renewal.allow()
         if self._asked is not None:
             await self._asked.look()
