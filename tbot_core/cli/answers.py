@@ -249,6 +249,7 @@ def _decision_lines(event: Event) -> Iterator[str]:
     payload = event.payload
     signal, reason = payload["signal"], payload["reason"]
     words = f" ({payload['words']})" if payload["words"] else ""
+    words += f" at {payload['broker']}" if "broker" in payload else ""
     figures = "" if payload["value"] is None else f" {payload['value']} of {payload['limit']}"
     yield (
         f"  decided at {both_times(event.applied)}: {signal['strategy']} {payload['side']} by {signal['rule']}, "

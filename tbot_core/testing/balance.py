@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tbot_core import records
 from tbot_core.errors import JournalError
 from tbot_core.journal import read_journal
+from tbot_core.ledger.accounts import CASH
 from tbot_core.ledger.booking import Ledger
 from tbot_core.model import atoms_of, dollars_of
 
@@ -48,9 +49,10 @@ class _Audit:
         if event.kind != records.SESSION_CLOSED or self._outside:
             return ""
         cash, symbols = Decimal(event.payload["cash"]), list(self._ledger.holdings)
-        if cash != self._ledger.cash or event.payload["open"] != symbols:
+        primary = self._ledger.balances.get(CASH, Decimal(0))  # the cash of a session is that of its primary's account
+        if cash != primary or event.payload["open"] != symbols:
             return (
                 f"{event.payload['date']} closed with {cash} USD and {event.payload['open']}, "
-                f"the ledger has {dollars_of(atoms_of(self._ledger.cash))} USD and {symbols}"
+                f"the ledger has {dollars_of(atoms_of(primary))} USD and {symbols}"
             )
         return ""

@@ -51,7 +51,7 @@ def played(outage: Outage, home: Path, *deaths: int) -> Played:
     return world.run(partial(lived, outage, world, home, deaths))
 
 
-@pytest.mark.parametrize("death", (900, 1400, 1900, 2300, 2700))
+@pytest.mark.parametrize("death", [900, 1400, 1900, 2300, 2700])
 def test_a_restart_goes_on_with_leases_breaks_and_both_accounts_though_the_primary_is_down(
     tmp_path: Path, death: int
 ) -> None:

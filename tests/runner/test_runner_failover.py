@@ -1,0 +1,206 @@
+"""A run with several brokers, from its settings: who is logged in to, and what is said of who is not."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, cast
+
+import attrs
+import pytest
+
+from tbot_core import records
+from tbot_core.assembly import assemble
+from tbot_core.clock import ManualClock
+from tbot_core.contracts import FeedLabel, FeedRequest, Snapshot
+from tbot_core.drills import Drill, Step
+from tbot_core.errors import Unavailable
+from tbot_core.journal import Entry, open_journal
+from tbot_core.model import Account
+from tbot_core.policy import Failover
+from tbot_core.runner.drilling import answers
+from tbot_core.runner.manning import manned
+from tbot_core.runner.plan import Plan, Watcher
+from tbot_core.runner.run import run
+from tbot_core.seams import disk
+from tbot_core.testing.simulation.world import LEAD_S, World
+from tbot_core.testing.trades import session
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tbot_core.calendar import Session
+    from tbot_core.contracts import Broker, Feed, FeedSession
+    from tbot_core.journal import Event
+
+SETTINGS = "BROKER_NAME=PAPER\nSTRATEGY_SEQUENCE=open\nCRITICAL_ALERT_CHANNEL=console\nROUTINE_ALERT_CHANNEL=console\n"
+NAMES = {"paper": "alpha", "beta": "beta"}
+
+
+class Client:
+    """A client of one of the world's venues, which may be deaf; the first one also serves the bars."""
+
+    label = FeedLabel(name="world", simulated=True, quotes=False)
+
+    def __init__(self, world: World, name: str, *, deaf: bool = False) -> None:
+        self._client = world.client(name)
+        self._world = world
+        self._deaf = deaf
+        self.rules = self._client.rules
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    async def connect(self) -> Account:
+        """Log in, unless the line is dead."""
+        if self._deaf:
+            raise Unavailable("the line is dead")
+        return await self._client.connect()
+
+    def feed(self, _request: FeedRequest) -> Feed:
+        """Itself: it has one session."""
+        return cast("Feed", self)
+
+    async def sessions(self) -> AsyncIterator[FeedSession]:
+        """The world's session."""
+        yield self._world.feed()
+
+
+def traded(home: Path, *, drilled: bool = True, deaf: bool = False) -> list[Event]:
+    """What the journal holds after a day whose primary is cut off for ten minutes."""
+    disk.write_atomic(home / ".env_bot", SETTINGS.encode())
+    world = World(5, (), rates={}, venues=2, minutes=30)
+    world.ways[0].trouble("F60", LEAD_S + 300.0, LEAD_S + 900.0)
+    assembly = assemble(home, "paper", world.clock)
+    paper = next(one for one in assembly.loaded if one.entry.kind == "broker")
+    clients = {name: Client(world, venue, deaf=deaf and name == "beta") for name, venue in NAMES.items()}
+
+    def loaded(name: str) -> Any:
+        plugin = attrs.evolve(paper.plugin, create=lambda _config, _context: clients[name])
+        return attrs.evolve(paper, entry=attrs.evolve(paper.entry, name=name), plugin=plugin)
+
+    others = tuple(one for one in assembly.loaded if one.entry.kind != "broker")
+    failover = Failover(failover_enabled=True, failover_brokers=("beta",))
+    made = attrs.evolve(
+        assembly,
+        calendar=world.calendar,
+        loaded=(*others, loaded("paper"), loaded("beta")),
+        settings=attrs.evolve(assembly.settings, failover=failover),
+    )
+    disk.make_folder(home / "data")
+    journal = open_journal(home / "data" / "tbot.sqlite")
+    if drilled:
+        held = Drill(brokers=("paper", "beta"), settings="x", time=world.start, steps=(Step(what="all", passed=True),))
+        journal.append([Entry(kind=records.DRILL, payload=held.payload(), time=world.start)])
+    journal.close()
+    plan = Plan(assembly=made, request=FeedRequest(kind="live"), wall=world.clock, once=True, watch_s=1.0)
+    world.run(lambda: run(plan, Watcher()))
+    journal = open_journal(home / "data" / "tbot.sqlite")
+    try:
+        return list(journal.events())
+    finally:
+        journal.close()
+
+
+def phases(events: list[Event]) -> list[tuple[str, str]]:
+    """How the day stood with its primary."""
+    return [(one.payload["phase"], one.payload["why"]) for one in events if one.kind == records.FAILOVER]
+
+
+def test_a_day_is_manned_with_every_broker_and_a_broken_primary_is_left(tmp_path: Path) -> None:
+    """The session's opening names both accounts; with a drill passed entries may go to the other one."""
+    events = traded(tmp_path)
+    (opened,) = (one.payload for one in events if one.kind == records.SESSION_OPENED)
+    accounts = {name: one["account"] for name, one in opened["accounts"].items()}
+    assert accounts == {"paper": "SIM-ALPHA", "beta": "SIM-BETA"}
+    assert phases(events) == [("entries go on", ""), ("over", "")]
+
+
+def test_without_a_drill_the_other_broker_only_reduces(tmp_path: Path) -> None:
+    """The journal says why."""
+    assert phases(traded(tmp_path, drilled=False))[0] == ("the others only reduce", "NO_DRILL")
+
+
+def test_a_broker_that_cannot_be_logged_in_to_is_said_and_left_out(tmp_path: Path) -> None:
+    """The session goes on with its primary alone, as without failover."""
+    events = traded(tmp_path, deaf=True)
+    (absent,) = (one.payload for one in events if one.kind == records.STANDBY_ABSENT)
+    assert absent == {"of": "beta", "words": "the line is dead"}
+    (opened,) = (one.payload for one in events if one.kind == records.SESSION_OPENED)
+    assert "accounts" not in opened
+    assert phases(events) == []
+
+
+@attrs.frozen
+class Said:
+    """An event."""
+
+    payload: dict[str, Any]
+
+
+class Door:
+    """A broker that lets nobody in, or somebody."""
+
+    def __init__(self, account: Account | None, hours: Session | None = None) -> None:
+        self._account = account
+        self._hours = hours
+        self.closed = False
+
+    async def connect(self) -> Account:
+        """Log in."""
+        if self._account is None:
+            raise Unavailable("nobody is there")
+        return self._account
+
+    async def snapshot(self, _since: object) -> Snapshot:
+        """Everything at the account."""
+        assert self._account is not None
+        return Snapshot(account=self._account)
+
+    async def hours(self, _day: object) -> Session | None:
+        """The session that was said."""
+        return self._hours
+
+    async def close(self) -> None:
+        """Log out."""
+        self.closed = True
+
+
+RICH = Account(account_id="B-1", equity=Decimal(1000), cash=Decimal(1000), margin=True)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_session_that_was_opened_goes_on_at_an_account_that_cannot_be_had(known: bool) -> None:
+    """Who it is and what it held are those of the opening; what is not known from before cannot be made up."""
+    opened = cast("Event", Said({"accounts": {"beta": {"account": "B-1", "equity": "500"}} if known else {}}))
+    door = cast("Broker", Door(None))
+    if not known:
+        with pytest.raises(Unavailable):
+            asyncio.run(manned(door, "beta", opened))
+        return
+    found = asyncio.run(manned(door, "beta", opened))
+    assert (found.account.account_id, found.account.equity, found.absent) == ("B-1", Decimal(500), "nobody is there")
+
+
+def test_an_account_that_answers_again_keeps_the_equity_of_its_opening() -> None:
+    """Limits of a session do not change with a restart."""
+    opened = cast("Event", Said({"accounts": {"beta": {"account": "B-1", "equity": "500"}}}))
+    found = asyncio.run(manned(cast("Broker", Door(RICH)), "beta", opened))
+    assert (found.account.equity, found.absent) == (Decimal(500), "")
+
+
+@pytest.mark.parametrize(
+    ("door", "passed", "words"),
+    [
+        (Door(RICH, session()), True, "account B-1, margin, equity 1,000.00, 0 held"),
+        (Door(RICH, None), False, "it says that it is closed on"),
+        (Door(None), False, "nobody is there"),
+    ],
+)
+def test_a_drill_asks_a_broker_for_its_account_and_its_hours(door: Door, passed: bool, words: str) -> None:
+    """It is logged out of again, whatever it says."""
+    clock = ManualClock(session().open)
+    step = asyncio.run(answers("beta", cast("Broker", door), session(), clock))
+    assert (step.what, step.passed, door.closed) == ("beta answers", passed, True)
+    assert words in step.words
