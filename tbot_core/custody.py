@@ -100,11 +100,11 @@ class Custody:
         """A position could not be closed in the session before: it is held on, and closed as soon as `reopened`."""
         fill = carried.fill
         self._files.attempts.update({(carried.signal, leg): count for leg, count in carried.attempts.items()})
-        position = self._portfolio.apply(fill, carried.signal, Leg.ENTRY)
-        if position is not None:
-            plan = exits.at_once(position.side, position.mark)
-            held = Held(plan=plan, row=row, position=position, resting={}, leaving=ExitReason.SESSION_END, own=True)
-            self._held[fill.symbol] = held
+        self._portfolio.apply(fill, carried.signal, Leg.ENTRY)
+        position = self._portfolio.positions[fill.symbol]
+        plan = exits.at_once(position.side, position.mark)
+        held = Held(plan=plan, row=row, position=position, resting={}, leaving=ExitReason.SESSION_END, own=True)
+        self._held[fill.symbol] = held
 
     def attempts(self, signal: SignalId) -> dict[Leg, int]:
         """How many orders each leg of a signal has had: no two ever bear one name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import attrs
@@ -532,3 +533,16 @@ def test_f38_a_restart_takes_in_what_was_taking_too_much_back() -> None:
 def placed_of(found: Desk, bars: Bars, minute: int) -> list[Order]:
     """The orders that a minute places."""
     return [action.order for action in found.custody.manage(bars, minute) if isinstance(action, Place)]
+
+
+def test_f38_nothing_is_taken_back_of_a_symbol_that_is_frozen_or_still_worked() -> None:
+    """What is not clear waits, and so does what may still fill."""
+    found = desk(BRACKETS)
+    both_legs(found)
+    found.custody.split("AAA", Fraction(2))
+    found.custody.excess.proven = frozenset({"AAA"})
+    found.standing.freeze("AAA", "not clear")
+    assert placed_of(found, Draft().bars(), 40) == []
+    found.standing.frozen.clear()
+    (back,) = placed_of(found, Draft().bars(), 41)
+    assert back.quantity == 14

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -221,3 +222,27 @@ def test_a_target_is_reached_when_a_bar_trades_at_it(
 ) -> None:
     """The high of a long's bar, the low of a short's; without a target or a bar, never."""
     assert planned(side, (100.0, 100.0 - 2 * side, target)).reached(high, low) is met
+
+
+@pytest.mark.parametrize(("side", "target", "stop"), [(Side.LONG, 104.0, 490_000), (Side.SHORT, 96.0, 510_000)])
+def test_f43_a_split_moves_every_level(side: Side, target: float, stop: int) -> None:
+    """Price, target and stop follow; a stop that had to act on closes rests again, one that was meant to does not."""
+    found = planned(side, (100.0, 100.0 - 2 * side, target))
+    found.on_close = True
+    found.split(Fraction(2))
+    assert (found.price, found.stop, found.stop_at_first, found.target) == (500_000, stop, stop, round(target * 5_000))
+    assert not found.on_close
+    assert found.stop_reason is ExitReason.STOP
+    meant = planned(side, (100.0, 100.0 - 2 * side, NONE), trigger="close")
+    meant.split(Fraction(2))
+    assert meant.on_close
+
+
+def test_f43_a_trail_goes_on_after_a_split() -> None:
+    """The stop that was moved stays moved, and its distance is what it was."""
+    found = planned(LONG, (100.0, 98.0, NONE), trailing=True)
+    assert found.follow(110.0, 100.0)
+    found.split(Fraction(2))
+    assert (found.stop, found.stop_reason) == (539_000, ExitReason.TRAILING_STOP)
+    assert found.follow(60.0, 55.0)
+    assert found.stop == 588_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from fractions import Fraction
 
 import attrs
 import pytest
@@ -187,3 +188,36 @@ def test_f29_a_correction_changes_profit_and_leaves_the_mark() -> None:
     assert dollars_of(held.pnl_atoms) == Decimal("49.98")
     assert held.positions["AAA"].mark == 110_000
     assert held.amend(fill(order(), "10", execution="never")) is None
+
+
+def test_f43_a_split_costs_nothing_and_an_execution_before_it_can_still_be_taken_back() -> None:
+    """Shares and marks follow, cost and cash do not; what an amended fill leaves is split as well."""
+    held = Portfolio(opening_atoms=CASH)
+    parts = [fill(order(Leg.ENTRY), "10", "100", "1"), fill(order(Leg.ENTRY), "11", "50", "2")]
+    for part in parts:
+        held.apply(part, identity(), Leg.ENTRY)
+    cash, equity = held.cash_atoms, held.equity_atoms
+    held.split("AAA", Fraction(2))
+    held.split("BBB", Fraction(2))
+    position = held.positions["AAA"]
+    assert (position.units, position.entry_units, position.mark) == (300_000_000, 300_000_000, 55_000)
+    assert (held.cash_atoms, held.equity_atoms, held.cost_atoms) == (cash, equity, dollars(1550))
+    held.amend(attrs.evolve(parts[1], quantity=Decimal(0)))
+    assert held.positions["AAA"].units == 200_000_000
+    assert held.cost_atoms == dollars(1000)
+
+
+def test_f43_a_split_multiplies_what_no_position_accounts_for() -> None:
+    """A late fill beyond what is held, and that of its symbol alone."""
+    held = Portfolio(opening_atoms=CASH)
+    held.apply(fill(order(Leg.EXIT, buy=False), "10", "30", "1"), identity(), Leg.EXIT)
+    held.apply(fill(order(Leg.EXIT, buy=False, symbol="BBB"), "10", "30", "1"), identity("BBB"), Leg.EXIT)
+    equity = held.equity_atoms
+    held.split("AAA", Fraction(3, 2))
+    assert held.holdings == {"AAA": -45_000_000, "BBB": -30_000_000}
+    assert abs(held.equity_atoms - equity) <= 45_000_000
+
+
+def dollars(amount: int) -> int:
+    """Dollars in atoms."""
+    return amount * ATOMS_PER_DOLLAR

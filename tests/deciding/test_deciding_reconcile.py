@@ -231,3 +231,13 @@ def test_whatever_was_missed_the_report_makes_good(quantities: list[int], seen: 
     after = settled(before, said)
     assert after.filled == said.filled
     assert not list(told(after, said))
+
+
+def test_f30_of_two_executions_under_one_id_the_second_gets_an_id_of_its_own() -> None:
+    """Where what was filled has room for it; one that is listed twice is one."""
+    first = part("40", "a")
+    second = attrs.evolve(part("60", "a"), time=first.time + timedelta(seconds=5))
+    said = report("fill", first, first, second, filled="100")
+    assert [event.event_id for event in told(record(OrderState.NEW, "0"), said)] == ["execution a", "execution a+2"]
+    less = attrs.evolve(report("fill", first, second), filled=Decimal(40))
+    assert "execution a+2" not in [event.event_id for event in told(record(OrderState.NEW, "0"), less)]

@@ -20,6 +20,7 @@ from tbot_core.journal import Entry, Journal, open_journal
 from tbot_core.model import Fill, Leg, SignalId
 from tbot_core.orders import Naming
 from tbot_core.projection import fold
+from tbot_core.runner import overnight
 from tbot_core.runner.errands import Errands
 from tbot_core.runner.life import Days, Life
 from tbot_core.runner.market import Floor
@@ -293,3 +294,14 @@ def test_f63_the_brokers_maintenance_leaves_exits_only_for_its_time_and_is_told_
     sent = [event.applied for event in scene.events(records.SENDING)]
     assert any(moment > told[-1].applied for moment in sent)
     assert scene.events(records.SESSION_CLOSED)
+
+
+def test_a_session_that_is_over_says_no_minute(scene: Scene) -> None:
+    """Its feed has its symbols and nothing else."""
+    bygone = overnight.Bygone(session=scene.world.session, symbols=("AAA",), day=scene.world.feed().day)
+
+    async def listen() -> list[object]:
+        return [minute async for minute in bygone.minutes()]
+
+    assert asyncio.run(listen()) == []
+    assert overnight.stuck([], "a") == []
