@@ -252,6 +252,7 @@ def _machine(subject: Subject) -> Iterator[Row]:
         remedy="" if good else "SQLite 3.37 or newer is needed.",
         exit_code=1,
     )
+    yield from local(subject.instance)
     free = disk.free_bytes(subject.instance.home)
     yield Row(
         level="fail" if free < NO_ROOM_BYTES else "warn" if free < LOW_BYTES else "ok",
@@ -260,6 +261,19 @@ def _machine(subject: Subject) -> Iterator[Row]:
         remedy="" if free >= LOW_BYTES else "Make room.",
         exit_code=1,
     )
+
+
+def local(instance: Instance, mounts: Path = disk.MOUNTS) -> Iterator[Row]:
+    """Locks and the journal's log beside it hold on a disk of this machine alone."""
+    kind = disk.file_system(instance.home, mounts=mounts)
+    if kind in disk.NETWORKS:
+        yield Row(
+            level="fail",
+            subject="machine",
+            message=f"{instance.home} lies on a network file system ({kind}), where no journal is safe.",
+            remedy="Move the instance to a disk of this machine.",
+            exit_code=1,
+        )
 
 
 def _backup(subject: Subject) -> Iterator[Row]:

@@ -133,7 +133,7 @@ def edited(line: bytes, **values: object) -> bytes:
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
-def test_an_edited_line_is_found(log: Audit, number: int) -> None:
+def test_f107_an_edited_line_is_found(log: Audit, number: int) -> None:
     """Whatever field is edited, in whichever line, and also a byte that changes nothing of what it says."""
     lines = log.path.read_bytes().split(b"\n")
     for name in json.loads(lines[0]):

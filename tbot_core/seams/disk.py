@@ -15,6 +15,32 @@ from tbot_core.errors import AccessError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+MOUNTS: Final = Path("/proc/mounts")
+NETWORKS: Final = frozenset(
+    [
+        "9p",
+        "afs",
+        "beegfs",
+        "ceph",
+        "cifs",
+        "fuse.ceph",
+        "fuse.cephfs",
+        "fuse.glusterfs",
+        "fuse.s3fs",
+        "fuse.sshfs",
+        "gfs2",
+        "glusterfs",
+        "lustre",
+        "nfs",
+        "nfs4",
+        "ocfs2",
+        "smb2",
+        "smb3",
+        "smbfs",
+    ]
+)
+"""Kinds of file systems that other machines serve, or share."""
+
 _REMEDIES: Final = {
     errno.ENOENT: "Check the path.",
     errno.EACCES: "Give the user who runs tbot the right to it.",
@@ -79,6 +105,19 @@ def free_bytes(path: Path) -> int:
     """The room left to this user on the file system that holds the path."""
     with faults("look at", path):
         return shutil.disk_usage(path).free
+
+
+def file_system(path: Path, *, mounts: Path = MOUNTS) -> str:
+    """The kind of file system that holds the path, as the kernel calls it; "" where it does not say."""
+    try:
+        rows = [line.split() for line in mounts.read_text().splitlines()]
+    except OSError:
+        return ""
+    with faults("look at", path):
+        whole = path.resolve()
+    # A blank in a mount's name is written as \040; the last of two mounts on one folder is the one that shows.
+    kinds = {Path(row[1].replace("\\040", " ")): row[2] for row in rows}
+    return next((kinds[one] for one in (whole, *whole.parents) if one in kinds), "")
 
 
 def read_bytes(path: Path, *, limit: int | None = None) -> bytes:

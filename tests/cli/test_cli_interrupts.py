@@ -93,7 +93,7 @@ def test_an_interrupt_stops_in_order_and_the_same_command_resumes(
 
 
 @pytest.mark.slow
-def test_a_killed_run_resumes_to_the_same_result(child: Child, tmp_path: Path, undisturbed: bytes) -> None:
+def test_f84_a_killed_run_resumes_to_the_same_result(child: Child, tmp_path: Path, undisturbed: bytes) -> None:
     """SIGKILL at any time loses nothing: the journal's chain holds, and the same command ends with the same JSON."""
     child.end(signal.SIGKILL)
     assert cli.invoke(["audit", "verify", "--home", str(tmp_path / "home")]) == 0
@@ -106,7 +106,9 @@ def test_a_killed_run_resumes_to_the_same_result(child: Child, tmp_path: Path, u
 
 
 @pytest.mark.slow
-def test_a_second_instance_names_the_first(child: Child, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_f83_a_second_instance_names_the_first(
+    child: Child, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """While one run holds the instance, another exits 1 and names its process; status shows it running."""
     home = str(tmp_path / "home")
     assert cli.invoke(["run", "--demo", "--home", home]) == 1

@@ -128,7 +128,7 @@ def test_a_touched_file_and_a_signal_halt_a_running_bot(bot: Bot) -> None:
 
 
 @pytest.mark.slow
-def test_a_loose_request_is_refused_and_named(bot: Bot, capsys: pytest.CaptureFixture[str]) -> None:
+def test_f111_a_loose_request_is_refused_and_named(bot: Bot, capsys: pytest.CaptureFixture[str]) -> None:
     """It is not obeyed, stands in the journal, and status and check name it with its flaw."""
     odd = bot.home / "control" / "kill-clear-x.json"
     odd.parent.mkdir(mode=0o700, exist_ok=True)

@@ -270,7 +270,7 @@ def test_what_somebody_else_did_is_recalled(process: Process) -> None:
 
 
 @pytest.mark.parametrize("what", ["daily loss latch", "losing run latch", "window loss latch of open"])
-def test_latches_outlive_a_restart(process: Process, what: str) -> None:
+def test_f99_latches_outlive_a_restart(process: Process, what: str) -> None:
     """A loss that the marks of now do not show any more goes on denying what it denied."""
     process.do(changes=[RiskChange(what=what, cause="loss", value=Decimal(-1), limit=Decimal(-1))])
     standing = process.again().desk.standing

@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tbot_core.errors import AccessError
 from tbot_core.seams import disk, environ, spawn
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_a_file_written_is_read_back_private_and_alone(tmp_path: Path) -> None:
@@ -152,3 +149,15 @@ def test_a_scratch_folder_is_private_and_leaves_nothing_behind() -> None:
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         disk.write_atomic(folder / "left.txt", b"x")
     assert not disk.exists(folder)
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"), [("/srv/bot", "nfs4"), ("/srv/local/bot", "ext4"), ("/a b/bot", "cifs"), ("/home", "ext4")]
+)
+def test_f85_the_file_system_of_a_path_is_that_of_its_nearest_mount(path: str, kind: str, tmp_path: Path) -> None:
+    """F85: as the kernel tells it, the last of two mounts on one folder; where it tells nothing, nothing is known."""
+    mounts = tmp_path / "mounts"
+    rows = ["/dev/a / ext4 rw 0 0", "x /srv ext4 rw 0 0", "server:/b /srv nfs4 rw 0 0", "/dev/c /srv/local ext4 rw 0 0"]
+    mounts.write_text("\n".join([*rows, r"//server/b /a\040b cifs rw 0 0"]))
+    assert disk.file_system(Path(path), mounts=mounts) == kind
+    assert disk.file_system(Path(path), mounts=tmp_path / "none") == ""

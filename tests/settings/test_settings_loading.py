@@ -176,7 +176,7 @@ def test_the_global_configuration_names_the_other(tmp_path: Path) -> None:
     assert warnings(found) == [".env:2: CONTROL_DIR=/elsewhere lies outside the instance."]
 
 
-def test_live_refuses_plaintext(tmp_path: Path) -> None:
+def test_f105_live_refuses_plaintext(tmp_path: Path) -> None:
     """Live trading needs an encrypted trading configuration; every other mode reads the plaintext one."""
     write(tmp_path)
     for mode in MODES:

@@ -262,7 +262,7 @@ def test_a_missing_key_and_a_missing_file_are_told_apart(smtp: Any) -> None:
     assert code_of(lambda: smtp.vault().make_key("smtp")) is Code.KEY_FOLDER_MISSING
 
 
-def test_loose_modes_are_refused_live_and_warned_of_else(smtp: Any) -> None:
+def test_f102_loose_modes_are_refused_live_and_warned_of_else(smtp: Any) -> None:
     """Key, key folder, file and file folder: each with the chmod that mends it; one live, all of them otherwise."""
     for path, mode in ((KEY_PATH, 0o644), (FILE_PATH, 0o644)):
         smtp.path(path).chmod(mode)

@@ -108,7 +108,7 @@ def test_two_tokens_of_one_text_differ() -> None:
     assert token.seal(key(), place(), b"a") != token.seal(key(), place(), b"a")
 
 
-def test_each_flipped_bit_is_refused() -> None:
+def test_f101_each_flipped_bit_is_refused() -> None:
     """No bit of the binary token can be turned unnoticed, and each refusal has the code of its part."""
     data = binary_of(SEALED)
     expected = {
@@ -227,7 +227,7 @@ def test_the_key_is_found_in_any_slot(slot: str) -> None:
     assert code_of(Ring(), place(), SEALED) is Code.TOKEN_KEY_ID
 
 
-def test_a_wrong_key_with_the_right_id_opens_nothing() -> None:
+def test_f101_a_wrong_key_with_the_right_id_opens_nothing() -> None:
     """The id only chooses; the tag decides."""
     false = key(bytes([7, 8] * 16))
     false.id = key().id
