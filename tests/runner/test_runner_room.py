@@ -103,6 +103,9 @@ def test_a_disk_that_gives_no_ballast_is_traded_on_without(home: Household, tmp_
     folder.mkdir()
     assert not Ballast(path=folder).fill()
     assert not Ballast(path=folder).drop()
+    held = Ballast(path=tmp_path / "held", size=SIZE)
+    assert held.fill()
+    assert held.fill()  # as one that a run before has left
 
 
 def test_nobody_looks_where_nothing_is_held(home: Household) -> None:

@@ -161,3 +161,12 @@ def test_f85_the_file_system_of_a_path_is_that_of_its_nearest_mount(path: str, k
     mounts.write_text("\n".join([*rows, r"//server/b /a\040b cifs rw 0 0"]))
     assert disk.file_system(Path(path), mounts=mounts) == kind
     assert disk.file_system(Path(path), mounts=tmp_path / "none") == ""
+
+
+def test_f77_room_is_held_whole_or_not_at_all(tmp_path: Path) -> None:
+    """F77: the file is as long as was asked; where the disk cannot give it all, there is none."""
+    disk.claim(tmp_path / "held", 4096)
+    assert disk.size(tmp_path / "held") == 4096
+    with pytest.raises(AccessError, match="Cannot hold room with"):
+        disk.claim(tmp_path / "more", 2**62)
+    assert not disk.exists(tmp_path / "more")
