@@ -209,12 +209,6 @@ class Standing:
         self.state = max(self.state, RiskState.EXIT_ONLY)
         self._tell(RiskState.EXIT_ONLY.word, f"a fill of {symbol} beyond what is held", quantity, 0)
 
-    def lose_plugin(self, name: str) -> None:
-        """A plugin of the order path is off: at a market nothing is entered until the account was clean."""
-        for one in self.everywhere:
-            if one.troubles is not None:
-                one.troubles[Cause.PLUGIN_LOST] = name
-
     def lose_sight(self, retries: int) -> None:
         """The broker did not answer, though asked so often again: the account is unknown, and nothing is entered."""
         if self.state < RiskState.EXIT_ONLY:
@@ -236,3 +230,10 @@ def window_pnl(standing: Standing, strategy: str) -> int:
     portfolios = [one.portfolio for one in standing.everywhere]
     mine = (position for one in portfolios for position in (*one.positions.values(), *one.closed))
     return sum(position.pnl_atoms for position in mine if position.signal.strategy == strategy)
+
+
+def lose_plugin(standing: Standing, name: str) -> None:
+    """A plugin of the order path is off: at a market nothing is entered until the account was clean."""
+    for one in standing.everywhere:
+        if one.troubles is not None:
+            one.troubles[Cause.PLUGIN_LOST] = name

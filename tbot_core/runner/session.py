@@ -25,6 +25,7 @@ from tbot_core.recorder import Recorder
 from tbot_core.runner import overnight
 from tbot_core.runner.confirming import Confirming
 from tbot_core.runner.posts import Post, Routing, Standby, side_by_side
+from tbot_core.standing import lose_plugin
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -268,7 +269,7 @@ class SessionRun:
     def _lost(self, lost: Lost) -> None:
         """A call into a plugin failed; what fails before the bell is written down behind it."""
         if lost.off:
-            self.desk.standing.lose_plugin(lost.plugin)
+            lose_plugin(self.desk.standing, lost.plugin)
         entry = self.execution.recorder.entry(records.PLUGIN_FAILED, attrs.asdict(lost))
         if self._opened is None:
             self.execution.recorder.write(entry)
