@@ -50,6 +50,15 @@ READY_AT: Final = dt.time(9)
 AGAIN: Final = dt.timedelta(minutes=10)
 """So often it is said that all is not ready, until it is or the bell rings."""
 
+_BETWEEN: Final = (
+    records.SESSION_OPENED,
+    records.SESSION_CLOSED,
+    records.STATE,
+    records.REQUEST,
+    records.REQUEST_REFUSED,
+)
+"""What counts while no session runs; all else of a long journal is left where it is."""
+
 _LOOK_S: Final = 1.0
 _READING_S: Final = 30.0
 _LOG_IN_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
@@ -254,7 +263,8 @@ class Life:
 
     async def _until(self, moment: dt.datetime) -> None:
         """Wait between sessions, and obey what is asked meanwhile; raises Stopped for a stop."""
-        past = list(self._journal.events())
+        past = [event for kind in _BETWEEN for event in self._journal.events(kind=kind)]
+        past.sort(key=lambda event: event.seq)
         under_way = overnight.under_way(since_the_last(past), self._clock.now())
         conditions = Conditions(self._recorder, _nobody, recall(past))
         requests = Requests(self._recorder, conditions, _nothing_held, past, later=OF_A_SESSION)
