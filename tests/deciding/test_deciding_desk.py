@@ -406,7 +406,7 @@ LATER = (
 )
 
 
-def test_the_daily_loss_cancels_flattens_and_latches() -> None:
+def test_f98_the_daily_loss_cancels_flattens_and_latches() -> None:
     """At the limit entries are taken back, positions leave at the next open, later signals are DAILY_LOSS."""
     day = crash({"daily_loss_limit": "0.003"}, AAA, *LATER)
     assert [(at, change.what) for at, change in day.changes] == [
