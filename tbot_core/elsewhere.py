@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from tbot_core import records
 from tbot_core.figures import money
@@ -56,7 +56,8 @@ _WAYS: Final = {
 def _stands(payload: Mapping[str, Any]) -> str:
     of, to, why = payload["of"], payload["to"], payload["why"]
     reason = Against[why].value if why else ""
-    match Phase(payload["phase"]):
+    phase = Phase(payload["phase"])
+    match phase:
         case Phase.ENTRIES:
             guard = f"; nothing more moves, since {reason}" if why else ""
             return f"{of} does not answer: entries go to {to}, and what {of} holds is left to it{guard}"
@@ -65,4 +66,6 @@ def _stands(payload: Mapping[str, Any]) -> str:
         case Phase.DOWN:
             return f"{of} does not answer, and {reason}: nothing is entered"
         case Phase.OVER:
-            return f"{of} is proven again: it is entered at once more, but for what has moved, which stays where it is"
+            return f"{of} is proven again: entries go there once more, but for what has moved, which stays where it is"
+        case _:
+            assert_never(phase)
