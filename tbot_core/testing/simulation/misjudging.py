@@ -73,10 +73,10 @@ def payments_booked_each_time() -> Swaps:
     """A dividend or a fee is booked as often as a reading lists it."""
     count = was(tending.Tender, "_count")
 
-    def again(self: Any, snapshot: Snapshot) -> None:
+    def again(self: Any, snapshot: Snapshot, *, stating: bool = True) -> None:
         name = f"{len(list(self._execution.recorder.journal.events()))}"
         fresh = [attrs.evolve(one, activity_id=f"{one.activity_id} {name}") for one in snapshot.activities]
-        count(self, attrs.evolve(snapshot, activities=tuple(fresh)))
+        count(self, attrs.evolve(snapshot, activities=tuple(fresh)), stating=stating)
 
     return ((tending.Tender, "_count", again),)
 
