@@ -173,8 +173,8 @@ def refused_cancel_read_as_done() -> Swaps:
     """A venue that cannot cancel an order is taken to say that there is none."""
     book = was(Execution, "book")
 
-    def booked(self: Any, said: Sequence[BrokerEvent]) -> None:
-        book(self, [attrs.evolve(one, kind="cancelled") if one.kind in _NO_CANCEL else one for one in said])
+    def booked(self: Any, said: Sequence[BrokerEvent], **further: Any) -> None:
+        book(self, [attrs.evolve(one, kind="cancelled") if one.kind in _NO_CANCEL else one for one in said], **further)
 
     return ((Execution, "book", booked),)
 
@@ -269,9 +269,9 @@ def late_fill_dropped() -> Swaps:
     """A fill of an order that has ended is not booked."""
     book = was(Execution, "book")
 
-    def booked(self: Any, said: Sequence[BrokerEvent]) -> None:
+    def booked(self: Any, said: Sequence[BrokerEvent], **further: Any) -> None:
         late = [one for one in said if one.fill is not None and _over(self, one)]
-        book(self, [one for one in said if one not in late])
+        book(self, [one for one in said if one not in late], **further)
 
     return ((Execution, "book", booked),)
 
@@ -280,9 +280,9 @@ def fill_of_a_doubtful_order_dropped() -> Swaps:
     """A fill says nothing of an order that is in doubt."""
     book = was(Execution, "book")
 
-    def booked(self: Any, said: Sequence[BrokerEvent]) -> None:
+    def booked(self: Any, said: Sequence[BrokerEvent], **further: Any) -> None:
         doubtful = {cid for cid, record in self.orders.items() if record.state is OrderState.UNKNOWN}
-        book(self, [one for one in said if one.fill is None or one.client_order_id not in doubtful])
+        book(self, [one for one in said if one.fill is None or one.client_order_id not in doubtful], **further)
 
     return ((Execution, "book", booked),)
 

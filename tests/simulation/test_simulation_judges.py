@@ -1,0 +1,170 @@
+"""The judges of a simulated world find what they look for, in stories that were made up."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tbot_core import records
+from tbot_core.control import Verb
+from tbot_core.journal import Event
+from tbot_core.patience import Urgency
+from tbot_core.testing.simulation.allowing import PERSONAL
+from tbot_core.testing.simulation.chances import Chances
+from tbot_core.testing.simulation.evidence import EVIDENCE
+from tbot_core.testing.simulation.heeding import HEEDED
+from tbot_core.testing.simulation.people import Acts, Manner, Said
+from tbot_core.testing.simulation.story import Story
+from tbot_core.testing.simulation.turns import Turn, i18_starved
+from tbot_core.testing.simulation.way import Request
+from tbot_core.testing.simulation.world import World
+from tbot_core.testing.trades import order, rules
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+OPEN = dt.datetime(2026, 3, 3, 14, 30, tzinfo=dt.UTC)
+ENTRY = records.order_payload(order())
+SIGNAL = ENTRY["signal"]
+
+
+def told(*said: tuple[str, dict[str, Any]]) -> list[Event]:
+    """Events of the entry "entry", a second apart."""
+    return [
+        Event(
+            seq=number,
+            kind=kind,
+            cid="entry",
+            source=None,
+            payload=payload,
+            received=OPEN,
+            applied=OPEN + dt.timedelta(seconds=number),
+            hash="",
+        )
+        for number, (kind, payload) in enumerate(said, 1)
+    ]
+
+
+def story(events: Sequence[Event] = (), people: Acts | None = None, *requests: Request) -> Story:
+    """A story in a world without faults."""
+    world = World(0, ())
+    world.ways[0].requests += requests
+    return Story(world=world, name=world.names[0], rules=rules(), people=people or Acts(), events=[*events])
+
+
+def found(checks: Sequence[Any], of: Story) -> list[str]:
+    """What judges say of a story."""
+    return [words for check in checks for words in check(of)]
+
+
+ASKED = (records.CONFIRMATION_ASKED, {"id": "ab12", "signal": SIGNAL})
+INTENDED = (records.INTENDED, ENTRY)
+
+
+def answered(*verbs: tuple[Verb, float]) -> Acts:
+    """People who are asked, and answer so many seconds after the bell."""
+    answers = [Said(identity="ab12", verb=verb, made=OPEN + dt.timedelta(seconds=after)) for verb, after in verbs]
+    return Acts(manner=Manner(timeout_s=60.0), answers=answers)
+
+
+@pytest.mark.parametrize(
+    ("answers", "wrong"),
+    [
+        ([(Verb.CONFIRM, 5.0)], 0),
+        ([(Verb.REJECT, 5.0)], 1),
+        ([(Verb.REJECT, 5.0), (Verb.CONFIRM, 6.0)], 1),
+        ([(Verb.CONFIRM, 62.0)], 1),
+        ([], 1),
+    ],
+)
+def test_the_first_answer_in_time_counts(answers: list[tuple[Verb, float]], wrong: int) -> None:
+    """An entry needs it, and it has to be yes."""
+    assert len(found(PERSONAL, story(told(ASKED, INTENDED), answered(*answers)))) == wrong
+
+
+def test_an_entry_that_nobody_was_asked_about_is_found() -> None:
+    """Where people have to be asked; elsewhere nobody is."""
+    assert len(found(PERSONAL, story(told(INTENDED), answered()))) == 1
+    assert not found(PERSONAL, story(told(INTENDED)))
+
+
+TERMS = {"terms": {"mode": "live"}}
+SENT: tuple[str, dict[str, Any]] = (records.SENDING, {})
+ARMED = ((records.LIVE_TERMS, TERMS["terms"]), (records.ARMED, TERMS))
+
+
+@pytest.mark.parametrize(
+    ("said", "wrong"),
+    [
+        ((*ARMED, INTENDED, SENT), 0),
+        ((INTENDED, SENT), 1),
+        ((*ARMED, (records.DISARMED, {}), INTENDED, SENT), 1),
+        ((*ARMED, (records.RISK, {"what": "daily loss latch"}), INTENDED, SENT), 1),
+        ((*ARMED, (records.LIVE_TERMS, {"mode": "other"}), INTENDED, SENT), 1),
+    ],
+)
+def test_an_entry_of_a_live_bot_needs_an_arming_that_holds(said: Any, wrong: int) -> None:
+    """Of the bot as it is, and neither taken back nor ended by a latch."""
+    assert len(found(PERSONAL, story(told(*said), Acts(manner=Manner(live=True))))) == wrong
+
+
+def test_what_leaves_long_after_a_disarming_is_found() -> None:
+    """Whatever the journal says."""
+    people = Acts(manner=Manner(live=True), disarmed=[(100.0, float("inf"))])
+    late = Request(at=140.0, kind="submit", client_order_id="entry")
+    (words,) = found(PERSONAL, story(told(*ARMED, INTENDED, SENT), people, late))
+    assert words == "entry left 40 s after the bot was disarmed"
+
+
+def test_what_was_dropped_and_has_left_is_found() -> None:
+    """An order is written down as never sent only if it never was."""
+    left = Request(at=1.0, kind="submit", client_order_id="entry")
+    dropped = told(INTENDED, (records.DROPPED, {"words": ""}))
+    assert len(found(EVIDENCE, story(dropped, None, left))) == 1
+    assert not found(EVIDENCE, story(dropped))
+
+
+def test_an_end_that_nobody_told_is_found() -> None:
+    """The venue has to have said so, or to have refused the order."""
+    ended = told(INTENDED, ("cancelled", {"words": ""}))
+    assert len(found(EVIDENCE, story(ended))) == 1
+    refused = Request(at=1.0, kind="submit", client_order_id="entry", outcome="401 unauthorized")
+    assert not found(EVIDENCE, story(ended, None, refused))
+
+
+def test_a_request_that_touches_what_is_not_ours_is_found() -> None:
+    """Orders of others are left alone."""
+    touched = Request(at=1.0, kind="cancel", client_order_id="mobile-1")
+    assert found(HEEDED, story((), None, touched)) == ["cancel of mobile-1, which is not ours"]
+
+
+def test_an_entry_right_after_the_clock_was_set_is_found() -> None:
+    """In the life that saw it, and for a minute."""
+    entry = Request(at=130.0, kind="submit", client_order_id="entry")
+    jumped = story(told(INTENDED), None, entry)
+    jumped.world.jumps.append(100.0)
+    jumped.births.append(20.0)
+    assert found(HEEDED, jumped) == ["entry left 30.0 s after the clock was set"]
+    jumped.births.append(110.0)
+    assert not found(HEEDED, jumped)
+
+
+def test_a_cancel_that_waits_for_others_is_found() -> None:
+    """Three that come at once need three turns; one alone does not wait so long."""
+    turns = [
+        Turn(paced="a", urgency=Urgency.PROTECTION, began=0.0, ended=end, per_minute=60) for end in (1.4, 2.8, 4.2)
+    ]
+    whole = story()
+    whole.turns += turns
+    assert not [*i18_starved(whole)]
+    whole.turns.append(Turn(paced="b", urgency=Urgency.PROTECTION, began=0.0, ended=4.2, per_minute=60))
+    assert len([*i18_starved(whole)]) == 1
+
+
+def test_people_differ_with_the_seed() -> None:
+    """Some are asked, some have to arm their bot, most do neither."""
+    manners = [Manner.drawn(Chances(seed)) for seed in range(400)]
+    assert 50 < sum(one.timeout_s is not None for one in manners) < 120
+    assert 60 < sum(one.live for one in manners) < 150
