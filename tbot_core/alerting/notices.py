@@ -212,7 +212,7 @@ class Watch:
                 yield Notice(key=key, urgency=Urgency.CRITICAL, what=f"UNPROTECTED: {what}.")
         for symbol, units in self._book.portfolio.beyond.items() if self._book.in_session else ():
             side, much = (Side.LONG if units > 0 else Side.SHORT).word, quantity(quantity_of(abs(units)))
-            what = f"{side} {much} {symbol} beyond every position, without a stop; close it at the broker"
+            what = f"{side} {much} {symbol} beyond every position, without a stop"
             yield Notice(key=f"surplus {symbol}", urgency=Urgency.CRITICAL, what=f"UNPROTECTED: {what}.")
 
     def _bare(self, symbol: str, position: Position) -> bool:

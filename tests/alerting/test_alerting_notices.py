@@ -258,7 +258,7 @@ def test_f28_what_was_filled_beyond_a_position_is_said_for_as_long_as_it_is_held
     story.fill("x", "19.00", "10", buy=False)
     (notice,) = story.standing(600.0).values()
     assert notice.urgency is Urgency.CRITICAL
-    words = "UNPROTECTED: short 10 ACME beyond every position, without a stop; close it at the broker."
+    words = "UNPROTECTED: short 10 ACME beyond every position, without a stop."
     assert notice.what == words
 
 
