@@ -16,6 +16,7 @@ from tbot_core.excess import Excess
 from tbot_core.held import Files, Held, Known
 from tbot_core.model import ExitReason, Leg, Order, RiskState, price_of, ticks_of, units_of
 from tbot_core.protection import Protection
+from tbot_core.standing import count_traded
 from tbot_core.trimming import Trimming
 
 if TYPE_CHECKING:
@@ -320,7 +321,7 @@ class Custody:
 
     def _entered(self, fill: Fill, known: Known, position: Position) -> None:
         order = known.order
-        self._standing.count_traded(order.symbol)
+        count_traded(self._standing, order.symbol)
         self._standing.count_fill(self._rules.risk, fill.price, price_of(known.plan.price), position.side)
         if order.symbol not in self._held:
             known.plan.filled(self.session.minute(fill.time))

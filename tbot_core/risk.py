@@ -17,7 +17,7 @@ from tbot_core.model import RiskState, Side, SignalId, dollars_of
 from tbot_core.policy import Risk
 from tbot_core.reasons import Reason
 from tbot_core.sizing import share
-from tbot_core.standing import RiskChange, Standing, window_pnl
+from tbot_core.standing import RiskChange, Standing, net_of, window_pnl
 
 if TYPE_CHECKING:
     from tbot_core.contracts import RiskCheck
@@ -164,7 +164,7 @@ class Gate:
         for members in self.indices.values():
             if symbol in members:
                 atoms = int(signed * members[symbol])
-                net = standing.net_of(members, 1 if atoms > 0 else -1) + abs(atoms)
+                net = net_of(standing, members, 1 if atoms > 0 else -1) + abs(atoms)
                 found.append((net, limits.per_index, Reason.INDEX_EXPOSURE))
         return found
 

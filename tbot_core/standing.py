@@ -127,25 +127,6 @@ class Standing:
         """The session's profit at the marks."""
         return sum(one.portfolio.pnl_atoms for one in self.everywhere)
 
-    def net_of(self, exposures: Mapping[str, Decimal], sign: int) -> int:
-        """The worst case of the net exposure towards `sign`, over the symbols of `exposures`, each times its factor.
-
-        Positions net each other; a working entry counts where it adds to the side looked at, since it may not fill.
-        """
-        held = sum(
-            int(one.side * one.cost_atoms * exposures[symbol])
-            for standing in self.everywhere
-            for symbol, one in standing.portfolio.positions.items()
-            if symbol in exposures
-        )
-        worked = (
-            int(one.side * one.worst_atoms * exposures[one.signal.symbol])
-            for standing in self.everywhere
-            for one in standing.working.values()
-            if one.signal.symbol in exposures
-        )
-        return sign * held + sum(max(0, sign * atoms) for atoms in worked)
-
     def find_jump(self, opening: Decimal, expected: Decimal) -> None:
         """The session opened with another equity than it should have: nothing is sized by it."""
         self.equity_jump = True
@@ -156,11 +137,6 @@ class Standing:
         for one in self.everywhere:
             one.sent[strategy] = one.sent.get(strategy, 0) + 1
             one.sent_at = (minute, one.sent_at[1] + 1 if one.sent_at[0] == minute else 1)
-
-    def count_traded(self, symbol: str) -> None:
-        """A symbol was entered."""
-        for one in self.everywhere:
-            one.traded.add(symbol)
 
     def latch(self, name: Literal["daily_loss", "losing_run", "window_loss"], strategy: str = "") -> None:
         """Set a latch, that of a window for its strategy, wherever something could be entered."""
@@ -237,3 +213,29 @@ def lose_plugin(standing: Standing, name: str) -> None:
     for one in standing.everywhere:
         if one.troubles is not None:
             one.troubles[Cause.PLUGIN_LOST] = name
+
+
+def net_of(standing: Standing, exposures: Mapping[str, Decimal], sign: int) -> int:
+    """The worst case of the net exposure towards `sign`, over the symbols of `exposures`, each times its factor.
+
+    Positions net each other; a working entry counts where it adds to the side looked at, since it may not fill.
+    """
+    held = sum(
+        int(one.side * one.cost_atoms * exposures[symbol])
+        for part in standing.everywhere
+        for symbol, one in part.portfolio.positions.items()
+        if symbol in exposures
+    )
+    worked = (
+        int(one.side * one.worst_atoms * exposures[one.signal.symbol])
+        for part in standing.everywhere
+        for one in part.working.values()
+        if one.signal.symbol in exposures
+    )
+    return sign * held + sum(max(0, sign * atoms) for atoms in worked)
+
+
+def count_traded(standing: Standing, symbol: str) -> None:
+    """A symbol was entered."""
+    for one in standing.everywhere:
+        one.traded.add(symbol)

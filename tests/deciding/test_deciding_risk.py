@@ -16,7 +16,7 @@ from tbot_core.portfolio import Portfolio, Surplus
 from tbot_core.reasons import Reason
 from tbot_core.risk import Gate, Limits, leverage, review
 from tbot_core.sizing import Planned
-from tbot_core.standing import Standing, Working, join, window_pnl
+from tbot_core.standing import Standing, Working, count_traded, join, net_of, window_pnl
 from tbot_core.states import Cause
 from tbot_core.testing.trades import fill, identity, order
 
@@ -430,10 +430,10 @@ def test_what_stands_at_two_brokers_counts_as_one_but_for_what_is_an_accounts() 
     for one in (here, there):
         assert one.gross() == here.reserved + there.reserved
         assert (one.places, one.busy("B"), one.busy("C"), one.busy("D")) == (3, True, True, False)
-        assert one.net_of({"A": Decimal(1), "B": Decimal(1), "C": Decimal(1)}, 1) == one.gross()
+        assert net_of(one, {"A": Decimal(1), "B": Decimal(1), "C": Decimal(1)}, 1) == one.gross()
         assert one.pnl_atoms == here.portfolio.pnl_atoms + there.portfolio.pnl_atoms
     there.count_sent("open", 3)
-    there.count_traded("C")
+    count_traded(there, "C")
     there.count_closed(-1)
     there.latch("daily_loss")
     there.latch("window_loss", "open")
