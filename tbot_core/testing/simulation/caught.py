@@ -42,7 +42,6 @@ CAUGHT: Final[Mapping[str, Caught]] = {
     "absent-order-read-as-cancelled": Caught(1, "I9"),
     "smaller-order-waited-for": Caught(12, "SETTLED"),
     "doubt-cleared-without-a-reconcile": Caught(5, "I8"),
-    "states-not-recalled": Caught(172, "I4"),
     "sending-orders-dropped-on-restart": Caught(2, "I9"),
     "confirmation-skipped": Caught(9, "I8"),
     "confirmation-expiry-ignored": Caught(70, "I8"),
