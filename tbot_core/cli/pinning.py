@@ -178,7 +178,7 @@ def _announced(proposal: Proposal) -> Iterator[str]:
     for it in proposal.changes:
         new = proposal.proposed.of(it.kind, it.name)
         if it.what == "unlocked" and new is not None:
-            yield f"+ {it.kind} {it.name}: {it.detail}, {new.origin.sentence}, {len(new.files)} files"
+            yield f"+ {it.kind} {it.name}: {it.detail}, origin {new.origin.sentence}, {len(new.files)} files"
             yield f"    needs {new.needs.sentence}"
         elif it.what == "missing":
             yield f"- {it.kind} {it.name}: {it.detail} is no longer enabled"

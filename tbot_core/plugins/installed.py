@@ -46,15 +46,18 @@ class Origin:
 
     @property
     def words(self) -> str:
-        """The place alone, for people."""
+        """The place alone, for people.
+
+        A distribution without a note of a direct origin may be an index's as well as one of a folder of wheels.
+        """
         if self.kind == "direct":
             return f"{self.url} at {self.commit}" if self.commit else self.url
-        return {"index": "a package index", "editable": f"{self.url} (editable)", "unknown": "unknown"}[self.kind]
+        return f"{self.url} (editable)" if self.kind == "editable" else "unknown"
 
     @property
     def sentence(self) -> str:
         """The place, and the installer where one is noted."""
-        return f"{self.words} by {self.installer}" if self.installer else self.words
+        return f"{self.words}, installed by {self.installer}" if self.installer else self.words
 
 
 @attrs.frozen(kw_only=True)

@@ -144,7 +144,7 @@ def test_info_tries_a_plugin_that_no_record_speaks_of(
     assert invoke(["plugins", "info", "sound", "--json", "--home", str(tmp_path / "home")]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert len(facts["files_hash"]) == 12
-    assert (facts["distribution"], facts["version"], facts["origin"]) == ("their-sound", "2.5", "a package index")
+    assert (facts["distribution"], facts["version"], facts["origin"]) == ("their-sound", "2.5", "unknown")
     assert (facts["state"], facts["capabilities"], facts["requires"]) == (
         "available",
         ["another", "one"],

@@ -112,7 +112,7 @@ def test_a_distribution_that_vanished_is_named(plant: Callable[..., Entry], site
 @pytest.mark.parametrize(
     ("note", "expected", "words"),
     [
-        (None, Origin(kind="index"), "a package index"),
+        (None, Origin(kind="index"), "unknown"),
         (
             {"url": "file:///src", "dir_info": {"editable": True}},
             Origin(kind="editable", url="file:///src"),
@@ -143,7 +143,7 @@ def test_the_origin_is_what_the_metadata_tells(
     assert (origin(entry).words, origin(entry).sentence) == (words, words)
     (site / "their_sound-2.5.dist-info" / "INSTALLER").write_text("uv\n")
     assert origin(entry) == attrs.evolve(expected, installer="uv")
-    assert origin(entry).sentence == f"{words} by uv"
+    assert origin(entry).sentence == f"{words}, installed by uv"
 
 
 def test_a_lock_comes_back_as_it_was_written(approved: Lock, tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_metadata_that_changed_is_said_with_both_values(approved: Lock, site: Pa
     (info / "direct_url.json").write_text('{"url": "file:///tmp/evil"}')
     differences = {it.what: it.detail for it in lock.verify(approved, found(site, "sound"))}
     assert differences["version"] == "2.5 was approved, now it is 2.6"
-    assert differences["origin"] == "a package index was approved, now it is file:///tmp/evil"
+    assert differences["origin"] == "unknown was approved, now it is file:///tmp/evil"
     assert differences["entry_points"].endswith(
         "now it is tbot.commands: evil = their_sound, tbot.strategies: sound = their_sound"
     )

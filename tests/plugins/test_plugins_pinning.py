@@ -88,7 +88,7 @@ def test_a_lock_is_written_and_matches_until_a_file_changes(
     assert row(capsys, home, "sound")["lock"] == "UNLISTED"
     assert run(home, "lock", "--yes", "--approver", "Ada") == 0
     text = capsys.readouterr().out
-    assert "+ strategy sound: their-sound 2.5, a package index, 3 files\n    needs nothing\n" in text
+    assert "+ strategy sound: their-sound 2.5, origin unknown, 3 files\n    needs nothing\n" in text
     assert "plugins.lock is written: " in text
     assert run(home, "verify") == 0
     assert capsys.readouterr().out.startswith("plugins.lock matches: ")
@@ -113,7 +113,7 @@ def test_a_new_lock_shows_what_changed_and_keeps_the_rest(
     capsys.readouterr()
     assert run(home, "lock", "--yes", "--approver", "Grace", "--json") == 0
     written = capsys.readouterr()
-    assert "+ strategy needy: their-needy 2.5, a package index, 3 files" in written.err
+    assert "+ strategy needy: their-needy 2.5, origin unknown, 3 files" in written.err
     assert "    needs child processes; hosts a.example.invalid" in written.err
     assert "- strategy sound: their-sound 2.5 is no longer enabled" in written.err
     document = json.loads(written.out)
@@ -193,7 +193,7 @@ def test_a_record_of_these_files_saves_the_trial(
     silent = records.Record(files=known.files, seen=known.seen, description={"summary": "An older record"})
     records.write(home / "data", records.Records(results={key: silent}))
     assert run(home, "lock", "--yes") == 0
-    assert "sound: their-sound 2.5, a package index, 3 files\n    needs nothing" in capsys.readouterr().out
+    assert "sound: their-sound 2.5, origin unknown, 3 files\n    needs nothing" in capsys.readouterr().out
 
 
 def test_a_damaged_lock_is_an_error_to_verify_and_a_warning_otherwise(
@@ -244,7 +244,7 @@ def test_the_list_shows_strangers_in_red_on_a_terminal(
     entry = plant("sound")
     assert run(home, "list") == 0
     (line,) = [it for it in capsys.readouterr().out.splitlines() if " sound " in it]
-    assert line.split()[5:] == ["UNLISTED", records.fingerprint(entry)[:12], "a", "package", "index"]
+    assert line.split()[5:] == ["UNLISTED", records.fingerprint(entry)[:12], "unknown"]
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
     assert run(home, "list") == 0
