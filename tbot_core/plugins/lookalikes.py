@@ -9,7 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 NEAR: Final = 2
-"""Names that are at most this many insertions, deletions and replacements apart look alike."""
+"""Long names that are at most this many insertions, deletions and replacements apart look alike."""
+
+_WORD: Final = 4
+_LONG_WORD: Final = 6
+_LOOKS: Final = str.maketrans("015i", "olsl")
 
 OURS: Final = frozenset(
     {
@@ -49,7 +53,23 @@ def lookalikes(installed: Iterable[str], known: Iterable[str] = ()) -> tuple[tup
     """
     names = {_canonical(name) for name in known} | OURS
     strangers = {_canonical(name) for name in installed} - names
-    return tuple((one, other) for one in sorted(strangers) for other in sorted(names) if distance(one, other) <= NEAR)
+    return tuple((one, other) for one in sorted(strangers) for other in sorted(names) if alike(one, other))
+
+
+def alike(one: str, other: str) -> bool:
+    """Whether one name may be taken for the other: how far apart they may be grows with the other's last part.
+
+    Short words that differ by a letter or two are other words (bad, mid): there only letters of one look are equal.
+    """
+    letters = len(other.rpartition("-")[2])
+    if letters < _WORD:
+        return _folded(one) == _folded(other)
+    return distance(one, other) <= (NEAR if letters >= _LONG_WORD else 1)
+
+
+def _folded(name: str) -> str:
+    """The name with one letter for all that look like it, and without what is overlooked."""
+    return name.replace("rn", "m").replace("vv", "w").replace("-", "").translate(_LOOKS)
 
 
 def distance(one: str, other: str) -> int:

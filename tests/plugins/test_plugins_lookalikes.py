@@ -47,6 +47,28 @@ def test_almost_the_name_of_a_known_one_is_found() -> None:
     assert lookalikes(["acme-streek"], ["Acme_Streak"]) == (("acme-streek", "acme-streak"),)
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("tbot-strategy-bad", "tbot-strategy-mid", False),
+        ("tbot-strategy-mod", "tbot-strategy-mid", False),
+        ("tbot-strategy-rnid", "tbot-strategy-mid", True),
+        ("tbot-strategy-m1d", "tbot-strategy-mid", True),
+        ("tbotstrategy-mid", "tbot-strategy-mid", True),
+        ("tbot-strategy-oben", "tbot-strategy-open", True),
+        ("tbot-strategy-oven", "tbot-strategy-open", True),
+        ("tbot-strategy-omen2", "tbot-strategy-open", False),
+        ("tbot-strategy-clothe", "tbot-strategy-close", False),
+        ("tbot-broker-aplaca", "tbot-broker-alpaca", True),
+        ("tbot-broker-alcapca", "tbot-broker-alpaca", True),
+        ("tbot-broker-alpine", "tbot-broker-alpaca", False),
+    ],
+)
+def test_short_words_are_near_only_where_they_look_the_same(one: str, other: str, *, expected: bool) -> None:
+    """Two letters may differ in a last part of six, one in four or five; of a shorter one only the look counts."""
+    assert (lookalikes([one]) == ((one, other),)) is expected
+
+
 def test_known_names_look_like_nobody() -> None:
     """The project's own names, and those of the lock, are never suspects, however near to each other."""
     assert lookalikes(OURS) == ()
