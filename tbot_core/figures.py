@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from decimal import ROUND_HALF_EVEN, Decimal
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 MINUS: Final = "\N{MINUS SIGN}"
 _CENT: Final = Decimal("0.01")
@@ -19,7 +22,18 @@ def money(amount: Decimal, *, signed: bool = False) -> str:
 
 def price(amount: Decimal) -> str:
     """A price with two decimals, or four where it has them."""
-    return f"{amount:,.2f}" if amount == amount.quantize(_CENT) else f"{amount:,.4f}"
+    return f"{amount:,.{decimals([amount])}f}"
+
+
+def prices(amounts: Sequence[Decimal]) -> list[str]:
+    """The prices of one column, all with as many decimals as the finest of them."""
+    digits = decimals(amounts)
+    return [f"{amount:,.{digits}f}" for amount in amounts]
+
+
+def decimals(amounts: Iterable[Decimal]) -> int:
+    """How many decimals tell prices: two, or four where one of them has more."""
+    return 2 if all(amount == amount.quantize(_CENT) for amount in amounts) else 4
 
 
 def quantity(shares: Decimal) -> str:

@@ -13,9 +13,10 @@ import pytest
 
 from tbot_core import cli, report
 from tbot_core.chronicle import Chapter, Chronicle, read
-from tbot_core.figures import MINUS, money, percent, plural, price, quantity
+from tbot_core.figures import MINUS, money, percent, plural, price, prices, quantity
 from tbot_core.journal import read_journal
 from tbot_core.projection import Book
+from tbot_core.report import charts
 from tbot_core.summary import Summary
 
 if TYPE_CHECKING:
@@ -188,3 +189,39 @@ def test_chapters_add_up_to_the_run(events: list[Event]) -> None:
 def test_figures_read_well(shown: str, expected: str) -> None:
     """Money to the cent without a negative zero, prices and quantities without needless digits."""
     assert shown == expected
+
+
+def test_the_prices_of_a_column_have_as_many_decimals_as_the_finest() -> None:
+    """One price with four decimals gives them to all, so that the points stand under each other."""
+    assert prices([Decimal("31.23"), Decimal("1031.6548")]) == ["31.2300", "1,031.6548"]
+    assert prices([Decimal("31.23"), Decimal("1031.6")]) == ["31.23", "1,031.60"]
+    assert prices([]) == []
+
+
+def test_the_columns_of_the_report_have_one_number_of_decimals(page: str, events: list[Event]) -> None:
+    """Entry prices of all sessions have as many decimals, and so have exit prices."""
+    found = re.findall(r'<span class="soft">[\d:]+</span></td><td class="n">([\d,.]+)</td>', page)
+    assert len(found) == 2 * len(read(events).book.trades)
+    for column in (found[::2], found[1::2]):
+        assert len({len(text.partition(".")[2]) for text in column}) == 1
+
+
+@pytest.mark.parametrize("closing", ["34.71", "-34.71", "0", "0.004", "20", "99.99", "100.01", "12345.6", "-0.37"])
+def test_every_bar_ends_between_two_lines(closing: str) -> None:
+    """The highest line of the sessions' chart is at or above the tallest bar, the lowest at or below the deepest."""
+    days = [
+        Chapter(
+            date=f"2026-11-2{number}",
+            open=OPEN,
+            close=OPEN + dt.timedelta(minutes=390),
+            opening=Decimal(100_000),
+            closing=Decimal(100_000) + pnl,
+        )
+        for number, pnl in enumerate([Decimal(closing), Decimal("-11.5")])
+    ]
+    drawn = charts.sessions(Chronicle(run={}, chapters=tuple(days), book=Book()))
+    lines = sorted(float(y) for y in re.findall(r'<line class="grid"[^>]* y1="([\d.]+)"', drawn))
+    assert 3 <= len(lines) <= 7
+    for top, height in re.findall(r'<rect [^>]*y="([\d.]+)" width="[\d.]+" height="([\d.]+)"', drawn):
+        assert lines[0] - 0.11 <= float(top)
+        assert float(top) + float(height) <= lines[-1] + 1.01

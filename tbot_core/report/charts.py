@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from html import escape
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +20,7 @@ _RIGHT: Final = 16
 _TOP: Final = 14
 _BOTTOM: Final = 28
 _LABELS: Final = 10
+_CENT: Final = Decimal("0.01")
 
 
 def equity(story: Chronicle) -> str:
@@ -27,13 +28,14 @@ def equity(story: Chronicle) -> str:
     points = [point for number, chapter in enumerate(story.chapters) for point in _points(number, chapter)]
     if not points:
         return ""
-    low, high = _bounds([value for _, value in points])
+    low, high, step = _scale([value for _, value in points])
     places = [(_x(where, len(story.chapters)), _y(value, low, high)) for where, value in points]
     steps = [f"M{places[0][0]:.1f} {places[0][1]:.1f}"] + [f"H{x:.1f}V{y:.1f}" for x, y in places[1:]]
     line = "".join(steps)
     floor = _HEIGHT - _BOTTOM
     area = f"{line}V{floor}H{places[0][0]:.1f}Z"
-    drawn = [*_grid(low, high), f'<path class="area" d="{area}"/>', f'<path class="line" d="{line}"/>', *_days(story)]
+    paths = f'<path class="area" d="{area}"/>', f'<path class="line" d="{line}"/>'
+    drawn = [*_grid(low, high, step), *paths, *_days(story)]
     label = f"Equity from {money(points[0][1])} to {money(points[-1][1])} USD"
     return _figure("Equity", label, drawn, "Equity after each fill, open positions at their last fill; USD.")
 
@@ -42,7 +44,7 @@ def sessions(story: Chronicle) -> str:
     """One bar a session: its profit or loss."""
     if len(story.chapters) < 2:
         return ""
-    low, high = _bounds([*(chapter.pnl for chapter in story.chapters), Decimal(0)])
+    low, high, step = _scale([*(chapter.pnl for chapter in story.chapters), Decimal(0)])
     room = (_WIDTH - _LEFT - _RIGHT) / len(story.chapters)
     zero, bars = _y(Decimal(0), low, high), []
     for number, chapter in enumerate(story.chapters):
@@ -57,7 +59,7 @@ def sessions(story: Chronicle) -> str:
         )
     label = f"Profit of {len(story.chapters)} sessions"
     return _figure(
-        "Sessions", label, [*_grid(low, high), *bars, *_days(story)], "Profit of each session after fees; USD."
+        "Sessions", label, [*_grid(low, high, step), *bars, *_days(story)], "Profit of each session after fees; USD."
     )
 
 
@@ -66,12 +68,15 @@ def _points(number: int, chapter: Chapter) -> list[tuple[float, Decimal]]:
     return [(number + (moment - chapter.open).total_seconds() / length, value) for moment, value in chapter.curve]
 
 
-def _bounds(values: Sequence[Decimal]) -> tuple[Decimal, Decimal]:
+def _scale(values: Sequence[Decimal]) -> tuple[Decimal, Decimal, Decimal]:
+    """The lowest and highest line, at or beyond every value so that each can be read, and the step between two."""
     low, high = min(values), max(values)
-    if low == high == 0:  # nothing was won or lost: a band around zero, so that there is something to scale
-        return Decimal(-1), Decimal(1)
-    room = (high - low) / 10 or Decimal(1)
-    return low - (room if low else 0), high + (room if high else 0)
+    rough = max((high - low) / 4, _CENT)
+    unit = Decimal(1).scaleb(rough.adjusted())
+    step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= rough)
+    low = (low / step).to_integral_value(ROUND_FLOOR) * step
+    high = (high / step).to_integral_value(ROUND_CEILING) * step
+    return (low, high, step) if low < high else (low - step, high + step, step)
 
 
 def _x(where: float, sessions: int) -> float:
@@ -82,20 +87,16 @@ def _y(value: Decimal, low: Decimal, high: Decimal) -> float:
     return _TOP + (_HEIGHT - _TOP - _BOTTOM) * float((high - value) / (high - low))
 
 
-def _grid(low: Decimal, high: Decimal) -> list[str]:
+def _grid(low: Decimal, high: Decimal, step: Decimal) -> list[str]:
     """Lines at round amounts, with their labels."""
-    rough = float(high - low) / 4
-    unit = 10.0 ** (len(f"{rough:.0f}") - 1) if rough >= 1 else 0.25
-    step = Decimal(str(next(unit * factor for factor in (1, 2, 2.5, 5, 10) if unit * factor >= rough or factor == 10)))
-    drawn, level = [], (low // step + (1 if low > 0 and low % step else 0)) * step
-    while level <= high:
-        if level >= low:
-            y = _y(level, low, high)
-            drawn.append(
-                f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-                f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{money(level).removesuffix(".00")}</text>'
-            )
-        level += step
+    drawn = []
+    for number in range(int((high - low) / step) + 1):
+        level = low + number * step
+        y = _y(level, low, high)
+        drawn.append(
+            f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{money(level).removesuffix(".00")}</text>'
+        )
     return drawn
 
 

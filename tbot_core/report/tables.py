@@ -8,11 +8,11 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 from tbot_core.clock import both_times, exchange_time
-from tbot_core.figures import money, percent, plural, price, quantity
+from tbot_core.figures import money, percent, plural, prices, quantity
 from tbot_core.reasons import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from tbot_core.chronicle import Chapter, Chronicle
@@ -74,7 +74,10 @@ def trades(story: Chronicle) -> str:
     heads = ("Strategy", "Symbol", "Side", "Quantity", "Entry", "Price", "Exit", "Price", "Why", "Fees", "P&amp;L")
     if not story.book.trades:
         return _section("Trades", '<p class="soft">There were none.</p>')
-    bodies = "".join(_day(chapter, len(heads)) for chapter in story.chapters)
+    told = [trade for chapter in story.chapters for trade in chapter.trades]
+    entries, exits = prices([trade.entry_price for trade in told]), prices([trade.exit_price for trade in told])
+    at = iter(zip(entries, exits, strict=True))
+    bodies = "".join(_day(chapter, len(heads), at) for chapter in story.chapters)
     head = "".join(_head(text, kind) for text, kind in zip(heads, "lllnlnlnlnn", strict=True))
     return _section("Trades", f'<div class="table"><table><thead><tr>{head}</tr></thead>{bodies}</table></div>')
 
@@ -138,25 +141,26 @@ def provenance(summary: Summary, story: Chronicle) -> str:
 _FIGURES: Final = ("value", "limit")
 
 
-def _day(chapter: Chapter, columns: int) -> str:
+def _day(chapter: Chapter, columns: int, at: Iterator[tuple[str, str]]) -> str:
+    """A session's trades under its date; `at` has the prices of the trades that follow."""
     if not chapter.trades:
         return ""
     total = f"{plural(len(chapter.trades), 'trade')}, {_signed(chapter.pnl)}"
-    rows = "".join(_row(_cells(trade), "lllnlnlnlnn") for trade in chapter.trades)
+    rows = "".join(_row(_cells(trade, *next(at)), "lllnlnlnlnn") for trade in chapter.trades)
     day = f'<tr class="day"><th colspan="{columns}" scope="rowgroup">{escape(chapter.date)} &middot; {total}</th></tr>'
     return f'<tbody class="session">{day}{rows}</tbody>'
 
 
-def _cells(trade: Trade) -> Sequence[str]:
+def _cells(trade: Trade, entry: str, leave: str) -> Sequence[str]:
     return (
         escape(trade.strategy),
         escape(trade.symbol),
         trade.side.word,
         quantity(trade.quantity),
         _clock(trade.entry_time),
-        price(trade.entry_price),
+        entry,
         _clock(trade.exit_time),
-        price(trade.exit_price),
+        leave,
         escape(trade.exit_reason.value.lower().replace("_", " ")),
         money(trade.fees),
         _signed(trade.pnl),
