@@ -50,9 +50,10 @@ def command(**given: Unpack[Given]) -> None:
         overrides["SEED"] = str(given["seed"])
     days = day_range(given["first"], given["last"])
     from tbot_core.cli import epilogue
+    from tbot_core.seams import terminal
 
     summary = tested(given["home"], days, names(given["symbols"]), overrides, quiet=given["as_json"])
-    emit(summary.document(), as_json=given["as_json"], lines=epilogue.tested(summary))
+    emit(summary.document(), as_json=given["as_json"], lines=epilogue.tested(summary, terminal.columns()))
 
 
 def tested(

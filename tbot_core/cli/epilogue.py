@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING
 import click
 
 from tbot_core import chronicle
+from tbot_core.cli.columns import folded, signed, table, trade_table
 from tbot_core.cli.narration import window_words
 from tbot_core.cli.wish import MARKET
-from tbot_core.clock import exchange_time
-from tbot_core.figures import MINUS, money, plural, price, quantity
+from tbot_core.figures import money, plural
 from tbot_core.journal import read_journal
 from tbot_core.reasons import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from tbot_core.cli.wish import Wish
-    from tbot_core.model import Trade
     from tbot_core.runner.plan import Outcome
     from tbot_core.summary import Summary
 
@@ -26,106 +25,67 @@ _MOST_TRADES = 60
 _MOST_WINDOWS = 12
 
 
-def closing(outcome: Outcome, wish: Wish) -> Iterator[str]:
-    """The end of a run that was not stopped."""
+def closing(outcome: Outcome, wish: Wish, width: int | None = None) -> Iterator[str]:
+    """The end of a run that was not stopped, on a terminal of that width."""
     journal = read_journal(outcome.journal)
     story = chronicle.read(journal.events())
     journal.close()
     summary = outcome.summary
-    yield from _results(summary)
-    yield from _near_misses(story)
-    yield from _notes(summary)
+    yield from _results(summary, width)
+    yield from _near_misses(story, width)
+    yield from _notes(summary, width)
     yield from _total(summary)
-    yield from _stuck(outcome)
+    yield from _stuck(outcome, width)
     yield f"Report: {summary.report}"
     symbol = summary.trades[0].symbol if summary.trades else "SYMBOL"
     where = "" if str(wish.home) == "." else f" --home {wish.home}"
     yield f"Next:   tbot why {symbol}{where}"
 
 
-def tested(summary: Summary) -> Iterator[str]:
-    """The end of a backtest."""
-    yield from _results(summary)
-    yield from _notes(summary)
+def tested(summary: Summary, width: int | None) -> Iterator[str]:
+    """The end of a backtest, on a terminal of that width; None: it is none."""
+    yield from _results(summary, width)
+    yield from _notes(summary, width)
     yield from _total(summary)
 
 
-def halted(outcome: Outcome, wish: Wish) -> Iterator[str]:
+def halted(outcome: Outcome, wish: Wish, width: int | None = None) -> Iterator[str]:
     """The end of a run that was stopped; on paper with what it has come to."""
     if wish.mode in MARKET:
-        yield from _results(outcome.summary)
+        yield from _results(outcome.summary, width)
         yield from _total(outcome.summary)
     if outcome.open:
-        yield f"Stopped with open positions: {', '.join(outcome.open)}."
+        yield from folded(f"Stopped with open positions: {', '.join(outcome.open)}.", width)
         if outcome.bare:
-            yield f"Without a stop order: {', '.join(outcome.bare)}."
-        yield from _stuck(outcome)
+            yield from folded(f"Without a stop order: {', '.join(outcome.bare)}.", width)
+        yield from _stuck(outcome, width)
     else:
         yield "Stopped; nothing is open." if wish.mode in MARKET else "Stopped."
     yield "The journal is complete up to here; the same command resumes."
 
 
-def _stuck(outcome: Outcome) -> Iterator[str]:
+def _stuck(outcome: Outcome, width: int | None) -> Iterator[str]:
     if outcome.stuck:
-        yield f"STUCK, to be closed at the next open: {', '.join(outcome.stuck)}."
+        yield from folded(f"STUCK, to be closed at the next open: {', '.join(outcome.stuck)}.", width)
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]], kinds: str) -> Iterator[str]:
-    """Rows under their heads; `kinds` has a letter a column: left or number."""
-    widths = [max(len(click.unstyle(row[at])) for row in (heads, *rows)) for at in range(len(heads))]
-    for row in (heads, *rows):
-        cells = []
-        for cell, width, kind in zip(row, widths, kinds, strict=True):
-            blank = " " * (width - len(click.unstyle(cell)))
-            cells.append(blank + cell if kind == "n" else cell + blank)
-        line = f"  {'  '.join(cells)}".rstrip()
-        yield click.style(line, dim=True) if row is heads else line
-
-
-def signed(text: str) -> str:
-    """A signed amount, blue for a gain and yellow for a loss; the sign says it without colour."""
-    return click.style(text, fg="yellow" if text.startswith(MINUS) else "cyan")
-
-
-def _results(summary: Summary) -> Iterator[str]:
+def _results(summary: Summary, width: int | None) -> Iterator[str]:
     yield ""
-    yield from _trades(summary)
+    yield from _trades(summary, width)
     yield from _strategies(summary)
-    yield from _denials(summary)
+    yield from _denials(summary, width)
 
 
-def _trades(summary: Summary) -> Iterator[str]:
+def _trades(summary: Summary, width: int | None) -> Iterator[str]:
     trades = summary.trades
     yield click.style("Trades", bold=True)
     if not trades:
         yield "  none"
         return
-    rows = [_row(trade) for trade in trades[:_MOST_TRADES]]
-    yield from table(
-        ("session", "strategy", "symbol", "side", "shares", "entry", "at", "exit", "at", "why", "P&L"),
-        rows,
-        "llllnlnlnln",
-    )
+    yield from trade_table(trades[:_MOST_TRADES], width)
     if len(trades) > _MOST_TRADES:
         where = "in the report" if summary.report else "with --json"
         yield f"  and {len(trades) - _MOST_TRADES} more, {where}"
-
-
-def _row(trade: Trade) -> tuple[str, ...]:
-    entry, left = exchange_time(trade.entry_time), exchange_time(trade.exit_time)
-    return (
-        f"{entry:%m-%d}",
-        trade.strategy,
-        trade.symbol,
-        trade.side.word,
-        quantity(trade.quantity),
-        f"{entry:%H:%M}",
-        price(trade.entry_price),
-        f"{left:%H:%M}",
-        price(trade.exit_price),
-        trade.exit_reason.value.lower().replace("_", " "),
-        signed(money(trade.pnl, signed=True)),
-    )
 
 
 def _strategies(summary: Summary) -> Iterator[str]:
@@ -141,28 +101,30 @@ def _strategies(summary: Summary) -> Iterator[str]:
         yield from table(("strategy", "trades", "won", "P&L"), [*rows, ("all", *map(str, total), pnl)], "lnnn")
 
 
-def _denials(summary: Summary) -> Iterator[str]:
+def _denials(summary: Summary, width: int | None) -> Iterator[str]:
     if summary.denials:
         yield ""
         yield click.style("Denied, by reason", bold=True)
         rows = [(f"{count}", name, Reason[name].sentence) for name, count in summary.reasons]
-        yield from table(("count", "reason", ""), rows, "nll")
+        yield from table(("count", "reason", ""), rows, "nlw", width)
 
 
-def _near_misses(story: chronicle.Chronicle) -> Iterator[str]:
+def _near_misses(story: chronicle.Chronicle, width: int | None) -> Iterator[str]:
     windows = [(chapter.date, window) for chapter in story.chapters for window in chapter.windows]
     if windows:
         yield ""
         yield click.style("Near misses", bold=True)
         for date, window in windows[-_MOST_WINDOWS:]:
-            yield f"  {date}  {window_words(window.strategy, window.candidates, window.triggers, window.near_misses)}"
+            words = window_words(window.strategy, window.candidates, window.triggers, window.near_misses)
+            yield from folded(f"  {date}  {words}", width)
 
 
-def _notes(summary: Summary) -> Iterator[str]:
+def _notes(summary: Summary, width: int | None) -> Iterator[str]:
     if summary.notes:
         yield ""
         yield click.style("Notes", bold=True)
-        yield from (f"  {note}" for note in summary.notes)
+        for note in summary.notes:
+            yield from folded(f"  {note}", width)
 
 
 def _total(summary: Summary) -> Iterator[str]:

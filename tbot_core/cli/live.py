@@ -8,6 +8,7 @@ import click
 from rich.console import Console, Group
 from rich.live import Live as Canvas
 
+from tbot_core.cli.columns import folded
 from tbot_core.cli.narration import Narrator
 from tbot_core.cli.screen import banner
 from tbot_core.cli.view import Board, Holding, picture
@@ -71,7 +72,9 @@ class Live:
         """Say what it came to, with whose prices these were."""
         from tbot_core.cli.epilogue import closing, halted
 
-        for line in (*self._banner, *(halted if outcome.stopped else closing)(outcome, self._wish)):
+        width = self._console.width
+        said = [part for line in self._banner for part in folded(line, width)]
+        for line in (*said, *(halted if outcome.stopped else closing)(outcome, self._wish, width)):
             click.echo(line)
 
     def _started(self, feed: Feed, book: Book) -> None:

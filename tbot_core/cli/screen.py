@@ -115,10 +115,11 @@ class Lines:
         """The tables, or how to resume."""
         from tbot_core.cli.epilogue import closing, halted
 
+        width = None if self._silent else terminal.columns()
         if outcome.stopped:
-            self._say(*halted(outcome, self._wish))
+            self._say(*halted(outcome, self._wish, width))
         elif not self._silent:
-            self._say(*closing(outcome, self._wish))
+            self._say(*closing(outcome, self._wish, width))
 
     def _say(self, *lines: str) -> None:
         for line in lines:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 
 from tbot_core.errors import AccessError
@@ -27,6 +28,11 @@ def hidden(words: str, *, twice: bool = False) -> str:
 def dumb() -> bool:
     """Whether the terminal knows lines alone: neither a cursor that moves nor styles."""
     return os.environ.get("TERM", "").lower() in {"dumb", "unknown"}
+
+
+def columns() -> int | None:
+    """How many columns standard output has; None where it is no terminal, and lines may be as long as they are."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def styled() -> bool:
