@@ -80,7 +80,8 @@ class Live:
     def _started(self, feed: Feed, book: Book) -> None:
         self._banner = banner(self._wish.mode, feed.label, book.sessions)
         self.board.simulated, self.board.source = feed.label.simulated, feed.label.name
-        self.board.equity = book.equity
+        self.board.equity = book.equity if book.sessions else None
+        self.board.number, self.board.sessions = book.sessions + 1, self._planned
         self._draw(at_once=True)
 
     def _wrote(self, entries: Sequence[Entry]) -> None:
@@ -91,6 +92,7 @@ class Live:
     def _minute(self, run: SessionRun, minute: int) -> None:
         board, desk = self.board, run.desk
         board.waiting = None
+        board.number += board.session not in {None, run.session}
         board.session, board.minute, board.moment = run.session, minute, run.session.moment(minute + 1)
         board.windows = tuple((entrant.name, entrant.window) for entrant in run.entrants)
         board.state = desk.standing.state.word
@@ -129,6 +131,11 @@ class Live:
         )
         if desk.standing.daily_loss and desk.standing.state < RiskState.EXIT_ONLY:
             board.state = "daily loss"
+
+    @property
+    def _planned(self) -> int:
+        """How many sessions there are to be; 0 where only the market or the store knows."""
+        return self._wish.sessions if self._wish.mode == "demo" and not self._wish.once else 0
 
     @property
     def _due(self) -> bool:

@@ -25,7 +25,8 @@ NARROWEST: Final = 40
 ROOMY: Final = 72
 _GAIN, _LOSS, _SOFT = "bright_cyan", "bright_yellow", "dim"
 _WEIGHTS: Final = {"session": "bold", "entry": "", "risk": "bold reverse", "denial": _SOFT, "window": _SOFT}
-_PLAIN: Final = str.maketrans(f"·░█▒┃{MINUS}\N{NO-BREAK SPACE}", ".-#=|- ")
+_UNKNOWN: Final = "\N{EN DASH}"
+_PLAIN: Final = str.maketrans(f"·░█▒┃{MINUS}{_UNKNOWN}\N{NO-BREAK SPACE}", ".-#=|-- ")
 _HINT: Final = "Ctrl-C stops in order; the same command resumes."
 
 
@@ -45,21 +46,27 @@ class Holding:
 
 @attrs.define(kw_only=True)
 class Board:
-    """Everything that the view shows."""
+    """Everything that the view shows; an amount is None until it is known.
+
+    `number` counts the sessions of the run up to the one that is shown or prepared, `sessions` is how many there are
+    to be; 0 where that is open.
+    """
 
     mode: str
     simulated: bool = False
     source: str = ""
+    number: int = 0
+    sessions: int = 0
     session: Session | None = None
     minute: int = 0
     moment: datetime | None = None
     waiting: datetime | None = None
     state: str = "normal"
-    equity: Decimal = Decimal(0)
-    pnl: Decimal = Decimal(0)
-    loss_limit: Decimal = Decimal(0)
-    budget: Decimal = Decimal(0)
-    gross: Decimal = Decimal(0)
+    equity: Decimal | None = None
+    pnl: Decimal | None = None
+    loss_limit: Decimal | None = None
+    budget: Decimal | None = None
+    gross: Decimal | None = None
     most_trades: int = 0
     most_positions: int = 0
     sent: dict[str, int] = attrs.field(factory=dict)
@@ -150,27 +157,37 @@ def _wait_words(board: Board) -> str:
 
 
 def _account(board: Board) -> Iterator[Text]:
-    used = max(-board.pnl, Decimal(0)) / board.loss_limit if board.loss_limit else Decimal(0)
+    pnl, most = board.pnl, board.loss_limit
+    used = "" if pnl is None or not most else f" ({percent(max(-pnl, Decimal(0)) / most, 0)} used)"
     yield _line(
         ("Equity ", _SOFT),
-        (money(board.equity), "bold"),
+        (_amount(board.equity), "bold"),
         ("   P&L ", _SOFT),
-        _signed(board.pnl),
+        (_UNKNOWN, "") if pnl is None else _signed(pnl),
         ("   loss limit ", _SOFT),
-        (f"{money(board.loss_limit)} ({percent(used, 0)} used)", ""),
+        (f"{_amount(most)}{used}", ""),
         ("   state ", _SOFT),
         (board.state, "" if board.state == "normal" else "bold reverse"),
     )
     counts = "  ".join(f"{name} {board.sent.get(name, 0)}/{board.most_trades}" for name, _ in board.windows)
     yield _line(
         ("Trades ", _SOFT),
-        (counts or "none", ""),
+        (counts or _UNKNOWN, ""),
         ("   positions ", _SOFT),
-        (f"{len(board.holdings)}/{board.most_positions}", ""),
+        (f"{len(board.holdings)}/{board.most_positions}" if board.most_positions else _UNKNOWN, ""),
+    )
+    of = f" of {board.sessions}" if board.sessions else ""
+    yield _line(
+        ("Session ", _SOFT),
+        (f"{board.number}{of}" if board.number else _UNKNOWN, ""),
         ("   gross ", _SOFT),
-        (f"{money(board.gross)} of B {money(board.budget)}", ""),
+        (_UNKNOWN if board.gross is None else f"{money(board.gross)} of budget {_amount(board.budget)}", ""),
         *((("   feed ", _SOFT), (board.feed, "")) if board.feed else ()),
     )
+
+
+def _amount(amount: Decimal | None) -> str:
+    return _UNKNOWN if amount is None else money(amount)
 
 
 def _positions(board: Board, shown: int, width: int) -> Iterator[Text]:

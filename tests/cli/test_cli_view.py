@@ -6,7 +6,8 @@ import asyncio
 import datetime as dt
 import io
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import attrs
 import pytest
@@ -20,8 +21,9 @@ from tbot_core.cli.run import furnish
 from tbot_core.cli.view import Board, Holding, picture
 from tbot_core.cli.wish import Wish
 from tbot_core.clock import ManualClock
-from tbot_core.contracts import FeedRequest
+from tbot_core.contracts import FeedLabel, FeedRequest
 from tbot_core.figures import MINUS
+from tbot_core.projection import Book
 from tbot_core.runner.plan import Outcome, Plan
 from tbot_core.runner.run import run
 from tbot_core.window import Window
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
     from rich.text import Text
 
+    from tbot_core.contracts import Feed
     from tbot_core.runner.session import SessionRun
 
 DAY = dt.date(2026, 11, 24)
@@ -174,3 +177,27 @@ def test_a_wait_for_the_bell_is_drawn(tmp_path: Path) -> None:
     assert live.board.waiting is None
     assert "Session 2026-11-24: 40 symbols" in drawn
     assert outcome.stopped
+
+
+def test_before_the_first_session_no_figure_is_made_up(tmp_path: Path) -> None:
+    """What is not known yet is a dash, never nought; which session of how many it is stands there from the start."""
+    live = Live(Wish(mode="demo", home=tmp_path, sessions=3), ManualClock(NOW), Console(file=io.StringIO()))
+    label = FeedLabel(name="simulated market", simulated=True, quotes=False)
+    live.watcher.started(cast("Feed", SimpleNamespace(label=label)), Book())
+    text = plain(picture(live.board, 80, 24))
+    assert "0.00" not in text
+    assert "Equity \N{EN DASH}   P&L \N{EN DASH}   loss limit \N{EN DASH}   state normal" in text
+    assert "Trades \N{EN DASH}   positions \N{EN DASH}" in text
+    assert "Session 1 of 3   gross \N{EN DASH}" in text
+    assert plain(picture(live.board, 80, 24, plain=True)).isascii()
+
+
+def test_the_budget_is_called_by_its_name(tmp_path: Path) -> None:
+    """What is held is said of the budget, and the sessions are counted on to the last one."""
+    _, live, _ = watched(tmp_path)
+    assert live.board.number == 1
+    found = board()
+    found.gross, found.budget = Decimal(1950), Decimal(2000)
+    found.number = 2
+    text = plain(picture(found, 80, 24))
+    assert "Session 2   gross 1,950.00 of budget 2,000.00" in text
