@@ -186,8 +186,9 @@ def assemble(
     # Without settings nothing is imported, and nothing is written where no instance is.
     named = _wanted(texts, mode) if sources.bot.stands or mode == "demo" else []
     if mode != "live":  # live, every plugin is approved file by file: there is nothing to try first
+        known = {(one.entry.kind, one.entry.name) for one in listings}
+        configuration.load(home, mode=mode, overrides=overrides, sources=sources, installed=known)
         _settle_first(named, listings, mode)
-        configuration.load(home, mode=mode, overrides=overrides, sources=sources)
     wanted, held = guard.held_back(named, listings, Instance.at(home).data, clock.now())
     loaded, failed = _offers(loader := Loader(), wanted, listings, Instance.at(home).data)
     checks, silent = risk_checks(loader, loaded, bounds := _bounds(Instance.at(home), clock, mode))

@@ -7,6 +7,7 @@ exact and do not depend on their order. At the edge they become `Decimal`.
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime
 from decimal import Decimal
 from enum import IntEnum, StrEnum
@@ -20,6 +21,17 @@ CURRENCY: Final = "USD"
 """What all money here is counted in."""
 ATOMS_PER_DOLLAR: Final = TICKS_PER_DOLLAR * UNITS_PER_SHARE
 ATOMS_PER_CENT: Final = ATOMS_PER_DOLLAR // 100
+
+
+SYMBOL: Final = re.compile(r"[A-Z0-9]+([.-][A-Z0-9]+)*")
+"""A ticker as tbot writes it, as in BRK.B: capitals and digits, with dots and hyphens inside."""
+
+SYMBOL_LENGTH: Final = 16
+
+
+def is_symbol(text: str) -> bool:
+    """Whether the text is a ticker as tbot writes it, of at most 16 characters."""
+    return len(text) <= SYMBOL_LENGTH and SYMBOL.fullmatch(text) is not None
 
 
 def ticks_of(price: float) -> int:

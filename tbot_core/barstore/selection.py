@@ -23,7 +23,7 @@ _ADJUSTED: Final = "Prices are adjusted ({}): price filters compare what was not
 
 @attrs.frozen(kw_only=True)
 class Selection:
-    """Symbols of a range, sorted; those without a bar in it, and the (adjustment, volume) pairs of the others.
+    """Symbols with bars in a range, sorted; those wanted that have none, and the pairs (adjustment, volume) there.
 
     `data_hash` is that of the range's bars and facts as served.
     """
@@ -64,15 +64,16 @@ def select(
     stored = store.symbols(first, last)
     symbols = tuple(sorted(set(wanted))) or stored
     absent = tuple(symbol for symbol in symbols if symbol not in set(stored))
-    if len(absent) == len(symbols):
+    present = tuple(symbol for symbol in symbols if symbol not in set(absent))
+    if not present:
         named = ", ".join([*absent[:_NAMED_AT_MOST], *(["..."] if len(absent) > _NAMED_AT_MOST else [])])
         raise DataError(
             f"No bars of {named or 'any symbol'} are stored from {first} to {last}.",
             "See `tbot data list`; import bars with `tbot data import PATH`.",
         )
     return Selection(
-        symbols=symbols,
+        symbols=present,
         absent=absent,
-        kinds=store.kinds(first, last, symbols),
-        data_hash=store.data_hash(first, last, symbols, typical_volume=typical_volume),
+        kinds=store.kinds(first, last, present),
+        data_hash=store.data_hash(first, last, present, typical_volume=typical_volume),
     )

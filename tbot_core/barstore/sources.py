@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime as dt
 import io
-import re
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -17,6 +16,7 @@ import polars as pl
 
 from tbot_core.barstore import layout, reference
 from tbot_core.errors import DataError, UsageError
+from tbot_core.model import SYMBOL, SYMBOL_LENGTH, is_symbol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,8 +26,6 @@ SUFFIXES: Final = (".parquet", ".csv")
 TIME_COLUMNS: Final = ("ts", "timestamp", "datetime", "date", "time")
 SYMBOL_COLUMNS: Final = ("symbol", "ticker")
 ROW: Final = "row"
-_SYMBOL: Final = re.compile(r"[A-Z0-9]+([.-][A-Z0-9]+)*")
-_SYMBOL_LENGTH: Final = 16
 _MOMENTS: Final = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %H:%M")
 _DAYS: Final = ("%Y-%m-%d", "%m/%d/%Y", "%Y%m%d")
 _OFFSET: Final = r"\s*(Z|[+-]\d{2}:?(?:\d{2})?)$"
@@ -166,13 +164,8 @@ def _number(name: str) -> pl.Expr:
     return pl.when(value.is_finite()).then(value)
 
 
-def is_symbol(text: str) -> bool:
-    """Whether the text is a ticker as tbot writes it, as in BRK.B: capitals, digits, dots and hyphens inside."""
-    return len(text) <= _SYMBOL_LENGTH and _SYMBOL.fullmatch(text) is not None
-
-
 def _is_symbol(column: pl.Expr) -> pl.Expr:
-    matches = column.str.contains(f"^{_SYMBOL.pattern}$") & (column.str.len_chars() <= _SYMBOL_LENGTH)
+    matches = column.str.contains(f"^{SYMBOL.pattern}$") & (column.str.len_chars() <= SYMBOL_LENGTH)
     return matches.fill_null(value=False)
 
 

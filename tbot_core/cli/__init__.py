@@ -127,8 +127,13 @@ def invoke(args: Sequence[str], *, state: object = None) -> int:
         interrupted = isinstance(fault.__cause__ or fault.__context__, KeyboardInterrupt)
         _say("Stopped." if interrupted else "Nothing was done.")
         return INTERRUPTED if interrupted else 1
-    except click.ClickException as fault:
+    except click.exceptions.NoArgsIsHelpError as fault:
         fault.show()
+        return fault.exit_code
+    except click.ClickException as fault:
+        context = getattr(fault, "ctx", None)
+        path = "tbot" if context is None else context.command_path
+        _say(fault.format_message(), f"See `{path} --help`.")
         return fault.exit_code
     return outcome if isinstance(outcome, int) else 0
 

@@ -6,10 +6,13 @@ from datetime import date
 
 from tbot_core.calendar import must_be_covered
 from tbot_core.errors import DataError, UsageError
+from tbot_core.model import is_symbol
 
 
 def day(text: str) -> date:
     """The day of YYYY-MM-DD; raises UsageError for anything else, and for a day that the calendar does not cover."""
+    if not text.strip():
+        raise UsageError("A day is missing.", "Write it as YYYY-MM-DD, for example 2018-02-16.")
     try:
         return covered(date.fromisoformat(text.strip()))
     except ValueError:
@@ -36,9 +39,17 @@ def day_range(first: str, last: str) -> tuple[date, date]:
 def names(text: str | None) -> tuple[str, ...]:
     """The symbols of a list separated by commas, in capitals, each once; none where no list is given.
 
-    Raises UsageError for a list that names none: it must not mean all of them.
+    Raises UsageError for what is no symbol, and for a list that names none: it must not mean all of them.
     """
-    found = tuple(dict.fromkeys(part.strip().upper() for part in (text or "").split(",") if part.strip()))
+    found = tuple(dict.fromkeys(symbol(part) for part in (text or "").split(",") if part.strip()))
     if text is not None and not found:
         raise UsageError(f"--symbols {text!r} names no symbol.", "Name some, as in A,B, or leave the option out.")
+    return found
+
+
+def symbol(text: str) -> str:
+    """The symbol in capitals; raises UsageError for what is none."""
+    found = text.strip().upper()
+    if not is_symbol(found):
+        raise UsageError(f"{text.strip()!r} is no symbol.", "Write it as its exchange does, as in AAPL or BRK.B.")
     return found

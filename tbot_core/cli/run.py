@@ -37,7 +37,7 @@ _DEMO_SETTINGS: Final = Path(__file__).parents[1] / "demo.env_bot"
     "--replay", metavar="FROM..TO", help="Trade the stored sessions of a range, as in 2018-02-16..2018-03-29."
 )
 @click.option("--symbols", metavar="A,B", help="Only these symbols.")
-@click.option("--speed", metavar="max|60", help="Exchange seconds a second, or max: as fast as it goes.")
+@click.option("--speed", metavar="max|60", help="Exchange seconds a second (1 to 100000), or max: as fast as it goes.")
 @click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), metavar="N", help="Seed of everything random. Default: SEED."
 )
@@ -116,7 +116,7 @@ def sources(wish: Wish) -> tuple[Wish, Sources]:
     wish = settled(wish, found)
     if wish.mode == "live":
         found = read(instance, live=True)  # which refuses loose modes
-    if wish.mode != "demo":
+    if wish.mode != "demo" and found.bot.stands:  # of a folder without an instance loading says what is wrong
         from tbot_core.cli.check import assert_start
 
         assert_start(instance, found, wish.mode, allow_shared_key=wish.allow_shared_key)

@@ -25,6 +25,7 @@ def command(symbol: str, *, home: Path | None, as_json: bool, **options: str | N
     With --at any minute is worked out anew from recorded bars, whether something was decided in it or not.
     """
     from tbot_core.cli import answers, inquiry
+    from tbot_core.cli.dates import symbol as symbol_of
 
-    found = inquiry.answer(symbol.strip().upper(), home, **options)
+    found = inquiry.answer(symbol_of(symbol), home, **options)
     emit(answers.document(found), as_json=as_json, lines=answers.lines(found))

@@ -17,7 +17,7 @@ Phase = Literal[
 ]
 
 _WORDS: Final[dict[Phase, str]] = {
-    "find": "it cannot be used",
+    "find": "cannot be used",
     "import": "it cannot be imported",
     "register": "its hooks do not fit",
     "offer": "its offer failed",
@@ -73,7 +73,8 @@ class PluginFailure:
     def sentence(self) -> str:
         """The plugin, its distribution, and what is wrong."""
         origin = f" ({self.dist} {self.version})" if self.dist else ""
-        return f"The {self.kind} {self.name}{origin} failed: {self.reason}"
+        failed = "" if self.phase == "find" else "failed: "  # what is not there has done nothing
+        return f"The {self.kind} {self.name}{origin} {failed}{self.reason}"
 
 
 def refusal(failures: tuple[PluginFailure, ...]) -> PluginError:

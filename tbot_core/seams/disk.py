@@ -43,6 +43,7 @@ NETWORKS: Final = frozenset(
 
 _REMEDIES: Final = {
     errno.ENOENT: "Check the path.",
+    errno.EEXIST: "A file stands where a folder belongs: move it away.",
     errno.EACCES: "Give the user who runs tbot the right to it.",
     errno.EPERM: "Give the user who runs tbot the right to it.",
     errno.EROFS: "The file system is read-only: choose another folder, or mount it for writing.",

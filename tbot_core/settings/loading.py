@@ -21,13 +21,14 @@ from tbot_core.settings.effective import Effective
 from tbot_core.settings.files import Entry
 from tbot_core.settings.findings import Finding, Origin, shown
 from tbot_core.settings.instance import ENCRYPTED_SUFFIX, ENV_FILE, Instance
+from tbot_core.settings.needs import needs
 from tbot_core.settings.sources import Sources
 from tbot_core.settings.sources import read as configured
 from tbot_core.settings.switches import applied, running
 from tbot_core.settings.values import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from tbot_core.declaration import Declared
     from tbot_core.settings.findings import Mode
@@ -52,23 +53,26 @@ class Examined:
     values: Mapping[str, Effective]
 
 
-def load(
+def load(  # noqa: PLR0913  -- what a run is loaded from
     home: Path | str | None = None,
     *,
     mode: Mode,
     declared: Sequence[Declared] = (),
     overrides: Mapping[str, str] | None = None,
     sources: Sources | None = None,
+    installed: Collection[tuple[str, str]] | None = None,
 ) -> Settings:
     """The settings of the instance for a run in this mode.
 
     `declared` are the settings classes of the plugins that the run uses; `overrides` are texts by variable that
-    options of the command line give; `sources` are the files where they were read before. Raises SettingsError with one
-    line a fault.
+    options of the command line give; `sources` are the files where they were read before. Where the `installed` plugins
+    are given, by (kind, name), a setting must not need another. Raises SettingsError with one line a fault.
     """
     examined = examine(home, mode=mode, declared=declared, overrides=overrides, sources=sources)
-    if examined.settings is None:
-        faults = [str(finding) for finding in examined.findings if finding.level == "fail"]
+    lacking = () if installed is None else needs(examined.values, mode, installed)
+    failing = sorted((one for one in (*examined.findings, *lacking) if one.level == "fail"), key=_position)
+    if examined.settings is None or failing:
+        faults = [str(finding) for finding in failing]
         more = [f"and {len(faults) - _LINES} more faults."] if len(faults) > _LINES else []
         raise SettingsError("\n".join([*faults[:_LINES], *more]), _remedy(faults))
     return examined.settings
@@ -123,13 +127,18 @@ def _remedy(faults: Sequence[str]) -> str:
 
 def _missing(sources: Sources, instance: Instance, mode: Mode) -> Iterator[Finding]:
     """A demo needs no file at all."""
-    readable = sources.env.fault is None
-    if readable and not sources.bot.stands and mode != "demo":
-        sentence = (
-            f"{instance.home} holds no trading configuration {sources.bot.name}: `tbot init` makes an instance, --home "
-            "names another; `tbot run --demo` shows a simulated day without one."
-        )
-        yield Finding(level="fail", message=sentence)
+    if mode == "demo" or sources.env.fault is not None or sources.bot.stands:
+        return
+    what = f"{instance.home} holds no trading configuration {sources.bot.name}"
+    if not disk.exists(instance.home):
+        what = f"{instance.home} does not exist"
+    elif not disk.is_folder(instance.home):
+        what = f"{instance.home} is a file, and an instance is a folder"
+    sentence = (
+        f"{what}: `tbot init` makes an instance, --home names another; `tbot run --demo` shows a simulated day without "
+        "one."
+    )
+    yield Finding(level="fail", message=sentence)
 
 
 def _mentioned(texts: Mapping[str, str]) -> tuple[str, ...]:

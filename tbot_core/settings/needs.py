@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from tbot_core.settings.catalogue import CORE, strategy_of
-from tbot_core.settings.findings import Finding
+from tbot_core.settings.findings import Finding, shown
 from tbot_core.settings.switches import applied, running, split
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from tbot_core.settings.effective import Effective
     from tbot_core.settings.findings import Mode
 
+_NEAR = 0.75
 _MARKET_MODES = frozenset({"paper", "live"})
 
 
@@ -63,9 +65,11 @@ def _named(
 
 def _absent(effective: Effective, kind: str, name: str, installed: list[str]) -> Finding:
     key = effective.declaration.name
+    near = get_close_matches(name, installed, n=1, cutoff=_NEAR)
     there = f"installed: {', '.join(installed)}" if installed else "none is installed"
-    said = f"{key}={effective.text}" if effective.text else key
-    sentence = f"{said}: no {kind} {name} is installed ({there})."
+    said = f"{key}={shown(effective.text)}" if effective.text else key
+    hint = f"; did you mean {near[0]}?" if near else "."
+    sentence = f"{said}: no {kind} {shown(name)} is installed ({there}){hint}"
     return Finding(level="fail", message=sentence, keys=(key,), where=str(effective.origin) if effective.given else "")
 
 

@@ -129,7 +129,7 @@ def _strategies(draft: Draft) -> Iterator[Finding]:
         key = f"STRAT_{override.upper()}_ENABLED"
         sentence = f"STRATEGY_OVERRIDE={override}: {draft.text(key)} has disabled it."
         yield draft.say("fail", sentence, "STRATEGY_OVERRIDE", key)
-    if not draft.strategies:
+    if not draft.strategies and any(one.given for one in draft.values.values()):
         yield draft.say("warn", "No strategy is enabled: nothing will be traded.", "STRATEGY_SEQUENCE")
 
 

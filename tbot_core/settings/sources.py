@@ -100,7 +100,12 @@ def read(instance: Instance, *, live: bool = False) -> Sources:
     if env.fault is not None:
         # Where the trading configuration lies is unknown then, and so is its key.
         return Sources(env=env, bot=Source(name=named, path=instance.path(named)))
-    return Sources(env=env, bot=_source(instance, "env_bot", named, env.parsed, live=live))
+    bot = _source(instance, "env_bot", named, env.parsed, live=live)
+    if bot.stands and bot.fault is None and bot.parsed == Parsed():
+        sentence = "it says nothing: `tbot init` writes a trading configuration into an empty folder."
+        silent = Parsed(findings=(Finding(level="fail", message=sentence, where=bot.counts),))
+        bot = attrs.evolve(bot, parsed=silent)
+    return Sources(env=env, bot=bot)
 
 
 def is_there(instance: Instance) -> bool:

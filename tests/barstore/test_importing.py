@@ -11,8 +11,9 @@ import pytest
 
 from tbot_core.barstore import layout, reference
 from tbot_core.barstore.importing import Imported, Refused, source_files
-from tbot_core.barstore.sources import Options, SourceKind, is_symbol
+from tbot_core.barstore.sources import Options, SourceKind
 from tbot_core.errors import AccessError, DataError, UsageError
+from tbot_core.model import is_symbol
 from tbot_core.seams import disk
 from tbot_core.testing.store import StoreBench, exchange_sessions, rising_bars
 

@@ -34,9 +34,9 @@ def test_without_wanted_symbols_every_stored_one_is_chosen(tmp_path: Path) -> No
 
 
 def test_what_is_adjusted_partial_or_absent_is_said(tmp_path: Path) -> None:
-    """Notes name adjustments, partial volumes, and wanted symbols without bars, which stay chosen."""
+    """Notes name adjustments, partial volumes, and wanted symbols without bars, which are left out."""
     chosen = select(bench(tmp_path, adjustment="split", volume="partial").store, DAY, DAY, ("ZZZ", "AAA", "AAA"))
-    assert (chosen.symbols, chosen.absent, chosen.partial_volume) == (("AAA", "ZZZ"), ("ZZZ",), True)
+    assert (chosen.symbols, chosen.absent, chosen.partial_volume) == (("AAA",), ("ZZZ",), True)
     notes = " ".join(chosen.label.notes)
     assert "adjusted (split)" in notes
     assert "VOLUME_LIMIT is off" in notes

@@ -17,7 +17,7 @@ from tbot_core.assembly import assemble
 from tbot_core.cli.run import furnish
 from tbot_core.clock import ManualClock
 from tbot_core.contracts import Alert, Urgency
-from tbot_core.errors import PluginError
+from tbot_core.errors import SettingsError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -147,7 +147,7 @@ def test_a_channel_that_is_not_installed_is_refused(home: Path) -> None:
     """Paper trading without the channel that its settings name does not begin, and says which."""
     with (home / ".env_bot").open("a") as file:
         file.write("CRITICAL_ALERT_CHANNEL=pagerduty\n")
-    with pytest.raises(PluginError, match="pagerduty"):
+    with pytest.raises(SettingsError, match="CRITICAL_ALERT_CHANNEL=pagerduty: no alert pagerduty is installed"):
         delivery(assemble(home, "paper", ManualClock(NOW)))
 
 

@@ -463,17 +463,18 @@ def test_the_group_is_a_click_group() -> None:
 
 def test_a_plugin_that_fails_is_a_sentence_and_its_traceback_is_logged(tmp_path: Path) -> None:
     """Before the log is open nothing but the command's own sentence reaches the screen; the log has the failure."""
+    (tmp_path / ".env").write_text("EXTENSIONS=nope\n")
     (tmp_path / ".env_bot").write_text("BROKER_NAME=PAPER\nSTRATEGY_SEQUENCE=open\n")
-    args = ("--from", "2018-02-16", "--to", "2018-02-16", "--strategy", "nope", "--home", str(tmp_path))
-    finished = tbot("backtest", *args)
+    args = ("run", "--once", "--home", str(tmp_path))
+    finished = tbot(*args)
     assert finished.code == 3
-    assert finished.errors.startswith("tbot: The strategy nope failed")
+    assert finished.errors.startswith("tbot: The extension nope cannot be used")
     assert "{" not in finished.errors
     assert "plugin.failed" in (tmp_path / "logs" / "tbot.log").read_text()
     (tmp_path / "logs" / "tbot.log").unlink()
     (tmp_path / "logs").rmdir()
     (tmp_path / "logs").write_text("in the way")
-    assert tbot("backtest", *args).errors == finished.errors
+    assert tbot(*args).errors == finished.errors
 
 
 @pytest.mark.usefixtures("stops_heard")

@@ -151,7 +151,7 @@ def test_the_others_load_when_one_is_broken(plant: Callable[..., Entry], caplog:
         ("twin", "find"),
     ]
     assert failures[0].sentence == (
-        "The strategy goood failed: it cannot be used: no installed distribution offers it; did you mean good?"
+        "The strategy goood cannot be used: no installed distribution offers it; did you mean good?"
     )
     assert failures[2].error.startswith("incompatible: It requires tbot-core<1")
     assert failures[3].error.startswith("duplicate: Offered by first 2.5 and second 2.5")
