@@ -186,8 +186,7 @@ def assemble(
     # Without settings nothing is imported, and nothing is written where no instance is.
     named = _wanted(texts, mode) if sources.bot.stands or mode == "demo" else []
     if mode != "live":  # live, every plugin is approved file by file: there is nothing to try first
-        known = {(one.entry.kind, one.entry.name) for one in listings}
-        configuration.load(home, mode=mode, overrides=overrides, sources=sources, installed=known)
+        configuration.load(home, mode=mode, overrides=overrides, sources=sources, installed=_names(listings))
         _settle_first(named, listings, mode)
     wanted, held = guard.held_back(named, listings, Instance.at(home).data, clock.now())
     loaded, failed = _offers(loader := Loader(), wanted, listings, Instance.at(home).data)
@@ -230,9 +229,14 @@ def _bounds(instance: Instance, clock: Clock, mode: Mode) -> Bounds:
 
 def _settle_first(named: list[tuple[str, str]], listings: tuple[Listing, ...], mode: Mode) -> None:
     """Refuse a run that needs what is not installed, before any plugin is tried and anything is written."""
-    known = {(one.entry.kind, one.entry.name) for one in listings} | {EVERY_EXTENSION}
+    known = _names(listings) | {EVERY_EXTENSION}
     _, absent = Loader().offers([pair for pair in named if pair not in known], listings)
     _refuse(absent, mode)
+
+
+def _names(listings: tuple[Listing, ...]) -> set[tuple[str, str]]:
+    """Kind and name of each plugin that is installed."""
+    return {(one.entry.kind, one.entry.name) for one in listings}
 
 
 def _refuse(failures: tuple[PluginFailure, ...], mode: Mode) -> None:

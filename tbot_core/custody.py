@@ -16,20 +16,19 @@ from tbot_core.excess import Excess
 from tbot_core.held import Files, Held, Known
 from tbot_core.model import ExitReason, Leg, Order, RiskState, price_of, ticks_of, units_of
 from tbot_core.protection import Protection
+from tbot_core.recollection import Recollection
 from tbot_core.standing import count_traded
 from tbot_core.trimming import Trimming
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from decimal import Decimal
     from fractions import Fraction
 
     from tbot_core.bars import Bars
     from tbot_core.calendar import Session
     from tbot_core.contracts import BrokerEvent
     from tbot_core.decide import Rules
-    from tbot_core.held import Carried
-    from tbot_core.model import Fill, SignalId
+    from tbot_core.model import Fill
     from tbot_core.orders import News
     from tbot_core.portfolio import Position
     from tbot_core.standing import Standing
@@ -58,6 +57,7 @@ class Custody:
         self._protection = Protection(self._files, rules.venue)
         self._trimming = Trimming(self._files, rules, standing, self._protection)
         self.excess = Excess(self._files, self._portfolio)
+        self.recollection = Recollection(self._files, self._portfolio, self.excess)
         self._orphans: dict[str, None] = {}
         self._at_once: list[str] = []
         self._lost: set[str] = set()
@@ -96,20 +96,6 @@ class Custody:
             self._protection.refused(order)
         if event.kind in _ENDINGS:
             self._ended(order)
-
-    def carry(self, carried: Carried, row: int | None) -> None:
-        """A position could not be closed in the session before: it is held on, and closed as soon as `reopened`."""
-        fill = carried.fill
-        self._files.attempts.update({(carried.signal, leg): count for leg, count in carried.attempts.items()})
-        self._portfolio.apply(fill, carried.signal, Leg.ENTRY)
-        position = self._portfolio.positions[fill.symbol]
-        plan = exits.at_once(position.side, position.mark)
-        held = Held(plan=plan, row=row, position=position, resting={}, leaving=ExitReason.SESSION_END, own=True)
-        self._held[fill.symbol] = held
-
-    def attempts(self, signal: SignalId) -> dict[Leg, int]:
-        """How many orders each leg of a signal has had: no two ever bear one name."""
-        return {leg: count for (one, leg), count in self._files.attempts.items() if one == signal}
 
     def reopened(self) -> list[Action]:
         """The exchange trades again: what could not be closed before is closed now."""
@@ -192,34 +178,6 @@ class Custody:
         else:
             self._ended(order)
             self._orphans[client_order_id] = None
-
-    def recall(self, order: Order) -> None:
-        """Take in a further order of a position that was written down before a restart."""
-        if self.excess.takes_back(order):
-            known = next(one for one in reversed(self._known.values()) if one.order.signal == order.signal)
-            self._files.attempts[order.signal, order.leg] += 1
-            self._files.know(order, known.plan, known.row)
-            self.excess.recall(order)
-            return
-        held = self._held[order.symbol]
-        if order.trims:
-            held.own, held.trim = True, order.client_order_id
-        elif order.leg is Leg.EXIT:
-            held.leaving, held.due, held.exit = order.reason, False, order.client_order_id
-        else:
-            held.own = True
-            held.resting[order.leg] = order.client_order_id
-        self._files.attempts[order.signal, order.leg] += 1
-        self._files.know(order, held.plan, held.row)
-
-    def recall_request(self, client_order_id: str, stop_price: Decimal | None = None) -> None:
-        """Take in what was asked of an order before a restart: to move, or without a price to end."""
-        known = self._known[client_order_id]
-        held = self._held.get(known.order.symbol)
-        if stop_price is not None:
-            known.plan.stop = ticks_of(float(stop_price))
-        elif held is not None and held.leaving is None and held.resting.get(Leg.STOP) == client_order_id:
-            held.own = held.renewing = True
 
     def mark(self, bars: Bars, minute: int) -> None:
         """Value positions at the minute's closes, else at the last known."""

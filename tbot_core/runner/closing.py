@@ -78,7 +78,7 @@ class Closing:
 
 def _payload(keeper: Keeper, position: Position) -> records.Payload:
     carried = records.carried_payload(position.signal, overnight.entry(position))
-    made = keeper.post.desk.custody.attempts(position.signal)
+    made = keeper.post.desk.custody.recollection.attempts(position.signal)
     attempts = {leg.value: count for leg, count in made.items()}
     return carried | {"side": position.side.word, "words": _why(keeper, position), "attempts": attempts}
 

@@ -226,7 +226,7 @@ class MarketSession:
         recalls = [Recall(post.desk, post.execution, rows) for post in self.run.posts]
         for post, one in product(self.run.posts, self._carried):
             if one.broker == post.key:
-                post.desk.custody.carry(one, rows.get(one.fill.symbol))
+                post.desk.custody.recollection.carry(one, rows.get(one.fill.symbol))
         for event in self._past:  # what several brokers' trades count together, they count in the order of the journal
             for found in recalls:
                 found.take(event)

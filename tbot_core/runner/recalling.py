@@ -88,9 +88,9 @@ class Recall:
             case records.CORPORATE_ACTION | records.FROZEN | records.FOREIGN_HOLDING:
                 self._befell(event.kind, payload)
             case records.REPLACE_REQUESTED if cid is not None:
-                self._desk.custody.recall_request(cid, Decimal(payload["stop_price"]))
+                self._desk.custody.recollection.request(cid, Decimal(payload["stop_price"]))
             case records.CANCEL_REQUESTED if cid is not None:
-                self._desk.custody.recall_request(cid)
+                self._desk.custody.recollection.request(cid)
             case _ if cid in self._execution.orders:
                 self._happened(cid, event)
 
@@ -119,7 +119,7 @@ class Recall:
             self._awaited.remove(cid)
             self._entry = attrs.evolve(self._entry, protection=(*self._entry.protection, order))
         else:
-            self._desk.custody.recall(order)
+            self._desk.custody.recollection.order(order)
             return
         if not self._awaited:  # an entry and its protection are written in one transaction
             self._desk.recall(self._entry, self._proposals.pop(self._entry.client_order_id))

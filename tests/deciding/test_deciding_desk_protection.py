@@ -305,7 +305,7 @@ def test_a_restart_recalls_an_exit_that_is_under_way() -> None:
     found = recalled(proposal(exits=TIMED))
     say(found, "cancelled", "AAA stop")
     leaving = attrs.evolve(order(Leg.EXIT, "AAA exit", quantity="7"), reason=ExitReason.TIME)
-    found.custody.recall(leaving)
+    found.custody.recollection.order(leaving)
     assert found.custody.manage(Draft().bars(), 60) == []
     say(found, "expired", "AAA exit")
     again = placed(found.custody.manage(Draft().bars(), 61))
@@ -315,7 +315,7 @@ def test_a_restart_recalls_an_exit_that_is_under_way() -> None:
 def test_a_restart_recalls_a_stop_of_its_own() -> None:
     """It rests for the position already; one of another size is renewed under a name that was not used."""
     found = recalled(proposal(), BARE)
-    found.custody.recall(order(Leg.STOP, "AAA stop", stop="98", quantity="7"))
+    found.custody.recollection.order(order(Leg.STOP, "AAA stop", stop="98", quantity="7"))
     assert found.custody.released() == []
     found.custody.adjusted(fill(order(Leg.EXIT), "100", "4", "outside"))
     assert names(found.custody.released()) == ["cancel AAA stop"]
@@ -326,7 +326,7 @@ def test_a_restart_recalls_a_stop_of_its_own() -> None:
 def test_a_restart_recalls_a_stop_that_was_moved() -> None:
     """The level that was asked for is the level that the trail goes on from."""
     found = recalled(proposal(exits=Exits(trailing=True)))
-    found.custody.recall_request("AAA stop", Decimal("107.80"))
+    found.custody.recollection.request("AAA stop", Decimal("107.80"))
     say(found, "replaced", "AAA stop")
     assert found.custody.manage(Draft().bar(30, 110.0).bars(), 30) == []
     filled(found, order(Leg.STOP, "AAA stop", quantity="7"), "107.80", execution="2")
@@ -336,7 +336,7 @@ def test_a_restart_recalls_a_stop_that_was_moved() -> None:
 def test_a_restart_recalls_a_stop_that_was_being_taken_away() -> None:
     """Its end, when it comes, is no loss: another one takes its place."""
     found = recalled(proposal(), UNMOVED)
-    found.custody.recall_request("AAA stop")
+    found.custody.recollection.request("AAA stop")
     assert found.custody.released() == []
     say(found, "cancelled", "AAA stop")
     assert names(found.custody.released()) == ["place AAA stop 2"]
@@ -348,7 +348,7 @@ def test_a_restart_recalls_a_cancel_of_an_entry() -> None:
     entry = desk().decide([proposal()])[0].order
     assert entry is not None
     found.recall(entry, proposal())
-    found.custody.recall_request("AAA entry")
+    found.custody.recollection.request("AAA entry")
     assert list(found.standing.working) == ["AAA entry"]
     say(found, "cancelled", "AAA entry")
     assert found.custody.idle
@@ -358,7 +358,7 @@ def test_a_cancel_with_an_exit_behind_it_is_no_renewal() -> None:
     """A cancel that was asked for because the position leaves is followed by the exit alone."""
     found = recalled(proposal(exits=TIMED))
     assert found.custody.manage(Draft().bars(), 59) == [Cancel(client_order_id="AAA stop")]
-    found.custody.recall_request("AAA stop")
+    found.custody.recollection.request("AAA stop")
     say(found, "cancelled", "AAA stop")
     assert names(found.custody.released()) == ["place AAA exit"]
 
@@ -523,7 +523,7 @@ def test_f38_a_restart_takes_in_what_was_taking_too_much_back() -> None:
     (back,) = placed_of(found, Draft().bars(), 40)
     after = desk(BRACKETS)
     both_legs(after)
-    after.custody.recall(back)
+    after.custody.recollection.order(back)
     after.custody.excess.proven = frozenset({"AAA"})
     assert placed_of(after, Draft().bars(), 41) == []
     filled(after, back, execution="9")

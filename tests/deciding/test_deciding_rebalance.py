@@ -226,11 +226,11 @@ def test_a_restart_takes_a_trim_at_work_in_again() -> None:
     bench.close(125.0)
     bench.say("cancelled", "stop 1")
     again = Bench(BARE)
-    again.desk.custody.recall_request("stop 1")
+    again.desk.custody.recollection.request("stop 1")
     again.tell("cancelled", "stop 1")
     for cid in ("stop 2", "exit 1"):
         again.orders[cid] = bench.orders[cid]
-        again.desk.custody.recall(bench.orders[cid])
+        again.desk.custody.recollection.order(bench.orders[cid])
     assert again.take(again.desk.custody.released()) == []
     again.fill("exit 1", "125")
     assert again.take(again.desk.custody.released()) == []

@@ -57,8 +57,10 @@ def test_nothing_is_needed_that_is_installed(tmp_path: Path) -> None:
     [
         (
             "STRATEGY_SEQUENCE=opener",
-            ".env_bot:1: STRATEGY_SEQUENCE=opener: no strategy opener is installed (installed: mid, open); did you mean "
-            "open?",
+            (
+                ".env_bot:1: STRATEGY_SEQUENCE=opener: no strategy opener is installed (installed: mid, open); "
+                "did you mean open?"
+            ),
         ),
         (
             "STRATEGY_SEQUENCE=mid\nSTRATEGY_OVERRIDE=x",

@@ -14,6 +14,7 @@ from tbot_core.errors import BrokerError
 from tbot_core.execution import Execution
 from tbot_core.model import Account, Leg, Order, OrderState, quantity_of
 from tbot_core.protection import Protection
+from tbot_core.recollection import Recollection
 from tbot_core.risk import Gate
 from tbot_core.runner import market
 from tbot_core.runner.recalling import Recall
@@ -283,13 +284,13 @@ def states_not_recalled() -> Swaps:
 
 def attempts_not_recalled() -> Swaps:
     """A restart numbers the attempts at a signal's leg from one."""
-    recall = was(Custody, "recall")
+    recall = was(Recollection, "order")
 
     def forget(self: Any, order: Order) -> None:
         recall(self, order)
         del self._files.attempts[order.signal, order.leg]
 
-    return ((Custody, "recall", forget),)
+    return ((Recollection, "order", forget),)
 
 
 def late_minutes_acted_on() -> Swaps:
