@@ -61,6 +61,11 @@ class Conditions:
         """All causes at work, the gravest first."""
         return self._states.causes
 
+    @property
+    def everywhere(self) -> tuple[Cause, ...]:
+        """The causes that bind the other brokers of the session too, the gravest first."""
+        return self._states.everywhere
+
     def begin(self, cause: Cause, words: str = "") -> None:
         """A cause is there; said again it is no news."""
         if self._states.begin(cause, self._clock.now()):
@@ -116,5 +121,7 @@ def note(states: States, event: Said, broker: str = "") -> None:
             states.withdraw(cause, event.applied)
     elif event.kind == records.FAILOVER and not broker:
         states.away = event.payload["phase"] == Phase.ENTRIES.value
+    elif event.kind == records.SESSION_CLOSED:
+        states.away = False  # a way may break before the bell, so that the session's opening ends nothing of this
     elif event.kind == records.SESSION_OPENED:
         states.open_session()

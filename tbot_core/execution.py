@@ -22,7 +22,7 @@ from tbot_core.errors import BrokerError, JournalError, Rejected, Unavailable
 from tbot_core.freezing import Freezer, renamed
 from tbot_core.journal import Entry
 from tbot_core.model import OrderState
-from tbot_core.orders import BROKER_WORDS, IN_DOUBT, SUPPOSED, Effect, OrderEvent, OrderRecord, advance, news
+from tbot_core.orders import AMENDS, BROKER_WORDS, IN_DOUBT, SUPPOSED, Effect, OrderEvent, OrderRecord, advance, news
 from tbot_core.patience import Paced
 from tbot_core.permits import SendPermit
 from tbot_core.seams import log
@@ -206,8 +206,13 @@ class Execution:
     def book(self, said: Sequence[BrokerEvent], *, read: bool = False) -> None:
         """Take events in: first on disk, then into the books; one that was written before changes nothing.
 
-        What was `read` of an order is true of it, whatever the ids of its executions have been used for before.
+        What was `read` of an order is true of it, whatever the ids of its executions have been used for before. What
+        takes an execution back is understood when all that was said before it is on disk.
         """
+        for _, part in groupby(said, lambda event: BROKER_WORDS.get(event.kind) in AMENDS):
+            self._book([self.freezer.meant(event, self.orders.get(event.client_order_id)) for event in part], read=read)
+
+    def _book(self, said: Sequence[BrokerEvent], *, read: bool) -> None:
         now, again = self._clock.now(), []
         fresh: dict[str, tuple[BrokerEvent, Entry]] = {}
         for event in map(self._with_its_own_id, said) if read else said:

@@ -5,14 +5,14 @@ It is written down when one is frozen and when it is free again; whoever decides
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from tbot_core import records
 from tbot_core.contracts import Meaning, ReadsRefusals
-from tbot_core.orders import BROKER_WORDS, OrderRecord
-from tbot_core.reconcile import AGAIN, alike
+from tbot_core.orders import AMENDS, BROKER_WORDS, OrderRecord
+from tbot_core.reconcile import AGAIN, alike, at_once
 from tbot_core.seams import log
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tbot_core.recorder import Recorder
     from tbot_core.standing import Standing
 
+_REUSED: Final = "reused "
 _log = log.logger(__name__)
 
 
@@ -68,12 +69,35 @@ class Freezer:
         booked = record.executions.get(event.fill.execution_id)
         if event.fill.execution_id in record.corrected or (booked is not None and _alike(event.fill, booked)):
             return None
-        source = (*(was.source or ("", "", ""))[:2], f"reused {_terms(event.fill)} of {event.client_order_id}")
+        source = (*(was.source or ("", "", ""))[:2], f"{_REUSED}{_terms(event.fill)} of {event.client_order_id}")
         if self._recorder.journal.knows(source):
             return None
         self.freeze(record.order.symbol, f"the broker uses the id of execution {event.fill.execution_id} again")
         entry = self._recorder.entry(records.EXECUTION_REUSED, records.broker_payload(event), event.client_order_id)
         return attrs.evolve(entry, source=source)
+
+    def meant(self, event: BrokerEvent, record: OrderRecord | None) -> BrokerEvent:
+        """A word that takes back or corrects an execution, under the id by which the books know the one it means.
+
+        Of several under one id its terms say which; where they do not, it is no word on any of them: the account says.
+        """
+        if event.fill is None or record is None or BROKER_WORDS.get(event.kind) not in AMENDS:
+            return event
+        execution_id = event.fill.execution_id
+        bearers = bearing(execution_id, record.executions, self._reused(execution_id, event.client_order_id))
+        if len(bearers) < 2:
+            name = next(iter(bearers), execution_id)
+        elif not (name := _named(event.fill, bearers)):
+            self.freeze(record.order.symbol, f"which execution {execution_id} is {event.kind} is not known")
+            return attrs.evolve(event, kind=records.EXECUTION_REUSED)
+        return attrs.evolve(event, fill=attrs.evolve(event.fill, execution_id=name))
+
+    def _reused(self, execution_id: str, client_order_id: str) -> Iterable[Fill]:
+        """The executions that were told under the id of another one."""
+        for event in self._recorder.journal.events(kind=records.EXECUTION_REUSED):
+            told = event.source is not None and event.source[2].startswith(_REUSED)
+            if told and event.cid == client_order_id and event.payload["execution_id"] == execution_id:
+                yield records.adjustment_of(event.payload)
 
     def _meaning(self, words: str) -> Meaning | None:
         return self._broker.meaning(words) if isinstance(self._broker, ReadsRefusals) else None
@@ -92,6 +116,20 @@ def renamed(event: BrokerEvent, known: Event | None) -> BrokerEvent:
     return attrs.evolve(event, fill=attrs.evolve(event.fill, execution_id=execution_id))
 
 
+def bearing(execution_id: str, booked: Mapping[str, Fill], told: Iterable[Fill]) -> dict[str, Fill]:
+    """The executions that a broker calls by one id, by the id of each in the books.
+
+    Those `told` that no reading had room for yet are not booked: each bears the next id that is free.
+    """
+    own = f"{execution_id}{AGAIN}"
+    bearers = {name: fill for name, fill in booked.items() if name == execution_id or name.startswith(own)}
+    for fill in told:
+        if not any(at_once(fill, other) and fill.price == other.price for other in bearers.values()):
+            place = len(bearers) + 1
+            bearers[f"{own}{place}" if place > 1 else execution_id] = fill
+    return bearers
+
+
 def recall(standing: Standing, payload: Mapping[str, Any]) -> None:
     """Take in what was frozen or free again before a restart."""
     if payload["there"]:
@@ -107,6 +145,15 @@ def _differs(event: BrokerEvent, was: Event) -> bool:
 
 def _alike(one: Fill, other: Fill) -> bool:
     return (one.client_order_id, one.symbol) == (other.client_order_id, other.symbol) and alike(one, other)
+
+
+def _named(fill: Fill, bearers: Mapping[str, Fill]) -> str:
+    """The one of the bearers that has these terms, or that was done then where the price is another; "" for none."""
+    for same in (alike, at_once):
+        found = [name for name, one in bearers.items() if same(fill, one)]
+        if len(found) == 1:
+            return found[0]
+    return ""
 
 
 def _terms(fill: Fill) -> str:

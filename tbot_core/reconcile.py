@@ -152,6 +152,9 @@ def _missing(record: OrderRecord, fills: Sequence[Fill], filled: Decimal) -> lis
     left = filled - record.filled + record.supposed
     for fill in fills:
         same_id = listed[fill.execution_id]
+        void = record.executions.get(fill.execution_id) if fill.execution_id in record.corrected else None
+        if void is not None and not same_id and not void.quantity and not at_once(fill, void):
+            same_id.append(void)
         if any(alike(fill, other) for other in same_id):
             continue
         same_id.append(fill)
@@ -165,8 +168,12 @@ def _missing(record: OrderRecord, fills: Sequence[Fill], filled: Decimal) -> lis
 
 def alike(one: Fill, other: Fill) -> bool:
     """Whether two words on an execution tell of the same one: not every channel is as exact about its time."""
-    same = (one.buy, one.quantity, one.price) == (other.buy, other.quantity, other.price)
-    return same and abs((one.time - other.time).total_seconds()) <= _SAME_S
+    return (one.quantity, one.price) == (other.quantity, other.price) and at_once(one, other)
+
+
+def at_once(one: Fill, other: Fill) -> bool:
+    """Whether two executions were done on one side at one time, as exactly as that is told."""
+    return one.buy == other.buy and abs((one.time - other.time).total_seconds()) <= _SAME_S
 
 
 def _named(report: OrderReport, fills: Sequence[Fill]) -> OrderReport:

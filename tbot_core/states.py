@@ -171,7 +171,6 @@ class States:
 
     def open_session(self) -> None:
         """A new session: what held to the last one's end is over."""
-        self.away = False
         self.lingering = {cause: since for cause, since in self.lingering.items() if not _of_session(cause)}
         self.standing = {cause: since for cause, since in self.standing.items() if not _of_session(cause)}
 
@@ -181,10 +180,14 @@ class States:
         return tuple(sorted((*self.standing, *self.lingering), key=lambda cause: (-KINDS[cause].state, cause)))
 
     @property
+    def everywhere(self) -> tuple[Cause, ...]:
+        """The causes that bind wherever something may be entered, the gravest first."""
+        return tuple(cause for cause in self.causes if not (self.away and cause in LOCAL))
+
+    @property
     def state(self) -> RiskState:
         """The gravest state that a cause asks for, wherever something may be entered."""
-        asking = (cause for cause in self.causes if not (self.away and cause in LOCAL))
-        return max((KINDS[cause].state for cause in asking), default=RiskState.NORMAL)
+        return max((KINDS[cause].state for cause in self.everywhere), default=RiskState.NORMAL)
 
     @property
     def here(self) -> RiskState:

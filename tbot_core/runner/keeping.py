@@ -74,7 +74,7 @@ class Keeper:
         barred = order.leg is Leg.ENTRY and self.state >= RiskState.EXIT_ONLY
         waits = order.leg is Leg.EXIT and self.state is RiskState.HALTED
         if barred or (waits and not (flattening or order.reason in STOPS)):
-            return f"{self.state.word}: {self.conditions.causes[0].value}"
+            return f"{self.state.word}: {self._gravest.value}"
         return ""
 
     async def reconcile(self) -> None:
@@ -133,6 +133,13 @@ class Keeper:
             self.conditions.begin(cause, words)
             self.conditions.withdraw(cause)
         troubles.clear()
+
+    @property
+    def _gravest(self) -> Cause:
+        """What the state is for: the matter of this account, or of the session where that is graver."""
+        if self._session is not None and self._session.state > self.conditions.here:
+            return self._session.everywhere[0]
+        return self.conditions.causes[0]
 
     def _impose(self, here: RiskState) -> None:
         session = RiskState.NORMAL if self._session is None else self._session.state

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import attrs
 import pytest
 
+from tbot_core import records
+from tbot_core.conditions import recall
 from tbot_core.model import RiskState
 from tbot_core.states import KINDS, QUIET, RECONCILED, Cause, End, States
 
 NOON = datetime(2026, 1, 5, 17, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
+
+
+@attrs.frozen
+class Said:
+    """An event of a journal."""
+
+    kind: str
+    payload: dict[str, str] = attrs.field(factory=dict)
+    cid: str | None = None
+    applied: datetime = NOON
 
 
 def after(duration: timedelta) -> datetime:
@@ -130,6 +143,14 @@ def test_a_new_session_begins_without_what_held_to_the_last_ones_end() -> None:
         states.withdraw(cause, NOON)
     states.open_session()
     assert (list(states.standing), list(states.lingering)) == ([Cause.DEFENSE_COMMAND], [Cause.UNIVERSE_STALE])
+
+
+def test_a_break_before_the_bell_outlasts_the_bell_and_ends_with_its_session() -> None:
+    """Whoever folds the journal finds entries away as the running bot does: until the session is closed."""
+    away = Said(records.FAILOVER, {"phase": "entries go on"})
+    opened, closed = Said(records.SESSION_OPENED), Said(records.SESSION_CLOSED)
+    assert recall([away, opened]).away
+    assert not recall([away, opened, closed]).away
 
 
 def test_a_reconcile_that_goes_on_agreeing_keeps_its_beginning() -> None:

@@ -22,12 +22,15 @@ from tbot_core.execution import Execution, Minutes, Venue
 from tbot_core.journal import open_journal
 from tbot_core.ledger.booking import booked
 from tbot_core.model import Account, Leg, OrderState, RiskState, atoms_of
+from tbot_core.orders import SUPPOSED, OrderRecord
 from tbot_core.portfolio import Portfolio
 from tbot_core.projection import fold
-from tbot_core.reconcile import Verdict
+from tbot_core.reconcile import Verdict, told
 from tbot_core.recorder import Recorder
+from tbot_core.runner.keeping import Keeper
+from tbot_core.runner.posts import Post
 from tbot_core.standing import Standing
-from tbot_core.states import Cause, States
+from tbot_core.states import KINDS, LOCAL, Cause, States
 from tbot_core.tending import IN_FLIGHT_S, LEAST_WINDOW_S, Tender
 from tbot_core.testing.sessions import Draft
 from tbot_core.testing.trades import fill, proposal, rules, session
@@ -118,8 +121,8 @@ class Bench:
         self.broker = Told(venue)
         self.clock = ManualClock(session().open)
         self.desk = Desk(rules(venue=venue), session(), atoms_of(Decimal(100_000)), name)
-        told = Venue(broker=self.broker, name="told", account_id="A1")
-        self.execution = Execution(Recorder(journal=journal, clock=self.clock), told, self.desk)
+        venue_told = Venue(broker=self.broker, name="told", account_id="A1")
+        self.execution = Execution(Recorder(journal=journal, clock=self.clock), venue_told, self.desk)
         self.conditions = Conditions(self.execution.recorder, self._impose, States())
         self.tender = Tender(self.execution, self.desk, self.clock, self.conditions, session().open)
 
@@ -154,9 +157,14 @@ class Bench:
         return len(list(self.journal.events(kind=kind)))
 
     @property
+    def record(self) -> OrderRecord:
+        """What is known of the entry."""
+        return self.execution.orders["AAA entry"]
+
+    @property
     def state(self) -> OrderState:
         """The entry's state."""
-        return self.execution.orders["AAA entry"].state
+        return self.record.state
 
 
 @pytest.fixture
@@ -482,6 +490,13 @@ def hears(bench: Bench, kind: str, cid: str = "AAA entry", told: Fill | None = N
     bench.execution.book([BrokerEvent(kind=kind, event_id=event_id, client_order_id=cid, fill=told, words=words)])
 
 
+def proposed(bench: Bench) -> Order:
+    """An entry that has not left."""
+    (decision,) = bench.desk.decide([proposal()])
+    assert decision.order is not None
+    return decision.order
+
+
 def frozen(bench: Bench) -> list[bool]:
     """Each time that an instrument was frozen (True) or free again."""
     return [event.payload["there"] for event in bench.journal.events(kind=records.FROZEN)]
@@ -550,6 +565,100 @@ def test_f30_an_id_of_another_order_is_booked_as_soon_as_its_own_order_says_so(t
         bench.broker.shown = [reading(said, AAA="7", BBB="1")]
         bench.later(IN_FLIGHT_S + 1)
         assert bench.desk.portfolio.holdings == {"AAA": 7_000_000}
+
+
+@pytest.mark.parametrize("void", [0, 1])
+@pytest.mark.parametrize("settled", [True, False])
+def test_f29_f30_of_two_executions_under_one_id_the_terms_say_which_is_void(
+    bench: Bench, void: int, *, settled: bool
+) -> None:
+    """The other one stays in the books, whether a reading has booked the second before or not."""
+    entry = bench.enter()
+    first = fill(entry, "100", "3")
+    pair = first, attrs.evolve(fill(entry, "100.02", "4"), time=first.time + timedelta(seconds=5))
+    for one in pair:
+        hears(bench, "fill", told=one)
+    if settled:
+        both = attrs.evolve(report(entry, "acknowledged", "7"), fills=pair)
+        bench.execution.book(tuple(told(bench.record, both)), read=True)
+    hears(bench, "busted", told=pair[void])
+    kept = pair[1 - void]
+    after = attrs.evolve(report(entry, "acknowledged", str(kept.quantity)), fills=(kept,))
+    bench.execution.book(tuple(told(bench.record, after)), read=True)
+    assert bench.record.filled == kept.quantity
+    assert bench.desk.portfolio.holdings == {"AAA": int(kept.quantity) * 1_000_000}
+    assert booked(bench.journal.events()).holdings == {"AAA": kept.quantity}
+    assert not any(one.startswith(SUPPOSED) for one in bench.record.executions)
+
+
+def test_f29_f30_a_bust_in_one_breath_with_the_execution_that_it_means(bench: Bench) -> None:
+    """What takes an execution back is understood when what was said just before it is known."""
+    entry = bench.enter()
+    first = fill(entry, "100", "3")
+    second = attrs.evolve(fill(entry, "100.02", "4"), time=first.time + timedelta(seconds=5))
+    bench.execution.book(
+        [
+            BrokerEvent(kind=kind, event_id=f"e{place}", client_order_id="AAA entry", fill=one)
+            for place, (kind, one) in enumerate((("fill", first), ("fill", second), ("busted", second)))
+        ]
+    )
+    assert bench.record.filled == first.quantity
+
+
+def test_f29_f30_a_correction_has_the_time_of_the_execution_that_it_means(bench: Bench) -> None:
+    """Of two under one id the second has another price; the first keeps its own."""
+    entry = bench.enter()
+    first = fill(entry, "100", "3")
+    second = attrs.evolve(fill(entry, "100.02", "4"), time=first.time + timedelta(seconds=5))
+    for one in (first, second):
+        hears(bench, "fill", told=one)
+    said = attrs.evolve(report(entry, "acknowledged", "7"), fills=(first, second))
+    bench.execution.book(tuple(told(bench.record, said)), read=True)
+    hears(bench, "corrected", told=attrs.evolve(second, price=Decimal(101)))
+    assert sorted(one.price for one in bench.record.executions.values()) == [100, 101]
+
+
+def test_f29_f30_where_the_terms_do_not_say_which_is_void_the_account_says_how_much(bench: Bench) -> None:
+    """Nothing is taken back by guess: the instrument is frozen, and a reading's difference is booked as one."""
+    entry = bench.enter()
+    first = fill(entry, "100", "3")
+    second = attrs.evolve(fill(entry, "100.02", "4"), time=first.time + timedelta(seconds=5))
+    for one in (first, second):
+        hears(bench, "fill", told=one)
+    said = attrs.evolve(report(entry, "fill", "7"), fills=(first, second))
+    bench.execution.book(tuple(told(bench.record, said)), read=True)
+    hears(bench, "busted", told=attrs.evolve(first, time=first.time + timedelta(hours=1)))
+    assert (str(bench.record.filled), refused(bench)) == ("7", "INSTRUMENT_FROZEN")
+    bench.broker.shown = [reading(attrs.evolve(report(entry, "fill", "4"), fills=(second,)), AAA="4")]
+    bench.broker.found = {"AAA entry": attrs.evolve(report(entry, "fill", "4"), fills=(second,))}
+    bench.later(IN_FLIGHT_S + 1)
+    bench.later(40.0)
+    bench.later(40.0)
+    assert bench.desk.portfolio.holdings == {"AAA": 4_000_000}
+    assert Cause.MISMATCH in bench.conditions.causes
+
+
+@pytest.mark.parametrize("away", [False, True])
+@pytest.mark.parametrize("cause", [one for one in Cause if KINDS[one].state >= RiskState.EXIT_ONLY])
+def test_f60_what_is_the_matter_with_the_session_bars_entries_at_every_broker(
+    tmp_path: Path, cause: Cause, *, away: bool
+) -> None:
+    """Only what one account has binds that account alone, and only while entries go elsewhere; the words say what."""
+    with closing(open_journal(tmp_path / "both.sqlite")) as journal:
+        first, second = (Bench(journal) for _ in range(2))
+        entry = proposed(first)
+        primary, standby = (
+            Keeper(Post(name=broker, desk=one.desk, execution=one.execution), States(), one.clock, session().open, 60.0)
+            for broker, one in (("alpha", first), ("beta", second))
+        )
+        primary.lead([standby])
+        primary.conditions.go_away(away=away)
+        primary.conditions.begin(cause)
+        alone = away and cause in LOCAL
+        why = f"{KINDS[cause].state.word}: {cause.value}"
+        assert primary.objection(entry, flattening=False) == why
+        assert standby.objection(entry, flattening=False) == ("" if alone else why)
+        assert (second.desk.standing.imposed >= RiskState.EXIT_ONLY) is not alone
 
 
 def test_f18_a_word_that_is_not_known_freezes_its_instrument_and_the_order_is_asked_for(bench: Bench) -> None:

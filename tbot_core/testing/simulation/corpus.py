@@ -11,7 +11,9 @@ FAILED: Final[Mapping[int, str]] = {
     12: "a position that somebody else closed, held for one without a way out",
     25: "a share filled beyond its order, of which nobody spoke any more",
     130: "executions of two venues under one id, held for one",
+    172: "a bust of an id that two executions bore, counted against the wrong one",
     277: "an entry whose only fill nobody told, at a venue that lists nothing",
+    423: "a way that broke before the bell, forgotten at the bell by whoever read the journal",
     712: "an exit whose last fill nobody told, and shares that were called foreign",
     881: "an entry without a fill in a cash account, given up as lost",
 }
