@@ -152,9 +152,9 @@ def _missing(record: OrderRecord, fills: Sequence[Fill], filled: Decimal) -> lis
     left = filled - record.filled + record.supposed
     for fill in fills:
         same_id = listed[fill.execution_id]
-        void = record.executions.get(fill.execution_id) if fill.execution_id in record.corrected else None
-        if void is not None and not same_id and not void.quantity and not at_once(fill, void):
-            same_id.append(void)
+        known = record.executions.get(fill.execution_id)
+        if known is not None and not same_id and _another(fill, known, void=fill.execution_id in record.corrected):
+            same_id.append(known)
         if any(alike(fill, other) for other in same_id):
             continue
         same_id.append(fill)
@@ -164,6 +164,11 @@ def _missing(record: OrderRecord, fills: Sequence[Fill], filled: Decimal) -> lis
             left -= fill.quantity
             missing.append(named)
     return missing
+
+
+def _another(fill: Fill, known: Fill, *, void: bool) -> bool:
+    """Whether an execution is not the one that is known by its id: the second may be told before the first."""
+    return not at_once(fill, known) and (fill.price != known.price or (void and not known.quantity))
 
 
 def alike(one: Fill, other: Fill) -> bool:

@@ -241,3 +241,14 @@ def test_f30_of_two_executions_under_one_id_the_second_gets_an_id_of_its_own() -
     assert [event.event_id for event in told(record(OrderState.NEW, "0"), said)] == ["execution a", "execution a+2"]
     less = attrs.evolve(report("fill", first, second), filled=Decimal(40))
     assert "execution a+2" not in [event.event_id for event in told(record(OrderState.NEW, "0"), less)]
+
+
+def test_f25_f30_of_two_executions_under_one_id_the_second_may_be_told_first() -> None:
+    """The first, which is listed before it, gets the id of its own, and nothing is booked twice."""
+    first, second = (
+        attrs.evolve(part(quantity, "a"), price=Decimal(price)) for quantity, price in (("40", 10), ("60", 11))
+    )
+    second = attrs.evolve(second, time=first.time + timedelta(seconds=5))
+    there = attrs.evolve(record(OrderState.PARTIALLY_FILLED, "60"), executions={"a": second})
+    (event,) = told(there, report("fill", first, second, filled="100"))
+    assert event.fill == attrs.evolve(first, execution_id="a+2")

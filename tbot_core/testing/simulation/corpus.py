@@ -14,6 +14,7 @@ FAILED: Final[Mapping[int, str]] = {
     172: "a bust of an id that two executions bore, counted against the wrong one",
     277: "an entry whose only fill nobody told, at a venue that lists nothing",
     423: "a way that broke before the bell, forgotten at the bell by whoever read the journal",
+    535: "the second execution under one id, told before the first and booked twice",
     712: "an exit whose last fill nobody told, and shares that were called foreign",
     881: "an entry without a fill in a cash account, given up as lost",
 }
