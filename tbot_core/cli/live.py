@@ -9,7 +9,7 @@ from rich.console import Console, Group
 from rich.live import Live as Canvas
 
 from tbot_core.cli.columns import folded
-from tbot_core.cli.narration import Narrator
+from tbot_core.cli.narration import Line, Narrator
 from tbot_core.cli.screen import banner
 from tbot_core.cli.view import Board, Holding, picture
 from tbot_core.model import RiskState, dollars_of, price_of, quantity_of
@@ -49,12 +49,15 @@ class Live:
         )
         self._drawn = -_EVERY_S
         self._banner: list[str] = []
+        self._interrupted = ""
         self.board = Board(mode=wish.mode)
 
     @property
     def watcher(self) -> Watcher:
         """Takes everything in."""
-        return Watcher(started=self._started, minute=self._minute, wrote=self._wrote, idle=self._idle)
+        return Watcher(
+            resumed=self._resumed, started=self._started, minute=self._minute, wrote=self._wrote, idle=self._idle
+        )
 
     def __enter__(self) -> Self:
         """Take the screen."""
@@ -77,8 +80,13 @@ class Live:
         for line in (*said, *(halted if outcome.stopped else closing)(outcome, self._wish, width)):
             click.echo(line)
 
+    def _resumed(self, run: str, day: str) -> None:
+        self._interrupted = f"run {run} at {day}"
+
     def _started(self, feed: Feed, book: Book) -> None:
-        self._banner = banner(self._wish.mode, feed.label, book.sessions)
+        self._banner = banner(self._wish.mode, feed.label, book.sessions, self._interrupted)
+        if self._interrupted:
+            self.board.told.append(Line(time=self._clock.now(), text=self._banner[-1], weight="session"))
         self.board.simulated, self.board.source = feed.label.simulated, feed.label.name
         self.board.equity = book.equity if book.sessions else None
         self.board.number, self.board.sessions = book.sessions + 1, self._planned

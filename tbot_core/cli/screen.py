@@ -95,11 +95,12 @@ class Lines:
         self._narrator = Narrator()
         self._waited: datetime | None = None
         self._unheard = False
+        self._interrupted = ""
 
     @property
     def watcher(self) -> Watcher:
         """Tells lines as events are written."""
-        return Watcher(started=self._started, wrote=self._wrote, idle=self._idle)
+        return Watcher(resumed=self._resumed, started=self._started, wrote=self._wrote, idle=self._idle)
 
     def __enter__(self) -> Self:
         """Nothing to prepare."""
@@ -134,8 +135,11 @@ class Lines:
                 self._unheard = True
                 _log.error("narration.lost", reason=fault.message)
 
+    def _resumed(self, run: str, day: str) -> None:
+        self._interrupted = f"run {run} at {day}"
+
     def _started(self, feed: Feed, book: Book) -> None:
-        self._tell(*banner(self._wish.mode, feed.label, book.sessions))
+        self._tell(*banner(self._wish.mode, feed.label, book.sessions, self._interrupted))
 
     def _wrote(self, entries: Sequence[Entry]) -> None:
         lines = [line for line in self._narrator.follow(entries) if line.weight in LOUD]
@@ -149,12 +153,18 @@ class Lines:
             self._tell(f"Waiting for the session of {exchange_time(moment):%Y-%m-%d}, {both_times(moment)}.")
 
 
-def banner(mode: str, label: FeedLabel, closed: int = 0) -> list[str]:
-    """Whose prices these are, and what one must know of them; `closed` sessions of a resumed run are told."""
+def banner(mode: str, label: FeedLabel, closed: int = 0, interrupted: str = "") -> list[str]:
+    """Whose prices these are, and what one must know of them.
+
+    Of a run that goes on its `closed` sessions are told, and where it was `interrupted`: which run, in which session.
+    """
     loud = "SIMULATED PRICES: " if label.simulated else "Market prices: "
     lines = [f"tbot {mode}. {loud}{label.name}."]
     lines += [f"  {note}" for note in label.notes]
-    if closed:
+    if interrupted:
+        after = f"after {plural(closed, 'closed session')}" if closed else "its first session"
+        lines.append(f"Resuming {interrupted}, {after}.")
+    elif closed:
         lines.append(f"Resumed after {plural(closed, 'closed session')}.")
     return lines
 

@@ -217,6 +217,8 @@ class Company:
 
     def begin(self) -> None:
         """Say that the run starts."""
+        if (day := resuming.interrupted(self._course.journal)) is not None:
+            self._watcher.resumed(self._course.identity, day)
         self._watcher.started(self._course.feed, self._course.book)
         self._observers.started(self._info)
 

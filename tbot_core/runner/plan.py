@@ -25,10 +25,12 @@ from tbot_core.summary import Summary
 class Watcher:
     """Whoever looks on.
 
-    `started` before the first session, `minute` after each, `wrote` after each append, `idle` each second of a wait
+    `resumed` before all else where a session was interrupted, with the run's name and the session's date, `started`
+    before the first session, `minute` after each, `wrote` after each append, `idle` each second of a wait
     for the market, with the moment that is waited for.
     """
 
+    resumed: Callable[[str, str], None] = lambda _run, _day: None
     started: Callable[[Feed, Book], None] = lambda _feed, _book: None
     minute: Callable[[SessionRun, int], None] = lambda _session, _minute: None
     wrote: Callable[[Sequence[Entry]], None] = lambda _entries: None

@@ -67,6 +67,12 @@ def closed_at(journal: Journal) -> int:
     return 0 if closed is None else closed.seq
 
 
+def interrupted(journal: Journal) -> str | None:
+    """The date of the session that was opened and not closed; None when there is none."""
+    opened = journal.last(records.SESSION_OPENED)
+    return None if opened is None or opened.seq < closed_at(journal) else str(opened.payload["date"])
+
+
 def pending(journal: Journal) -> Pending | None:
     """The interrupted session, or None when every session that was opened is closed."""
     opened, run = journal.last(records.SESSION_OPENED), journal.last(records.RUN_STARTED)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import io
 import os
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import attrs
 import pytest
 from rich.console import Console
 
-from tbot_core import records
+from tbot_core import cli, records
 from tbot_core.assembly import assemble
 from tbot_core.cli import screen
 from tbot_core.cli.epilogue import closing, halted
@@ -29,7 +31,8 @@ from tbot_core.contracts import BrokerEvent, FeedLabel, FeedRequest
 from tbot_core.errors import AccessError
 from tbot_core.journal import Entry, open_journal
 from tbot_core.model import ExitReason, Leg, RiskState
-from tbot_core.runner.plan import Outcome, Plan
+from tbot_core.projection import Book
+from tbot_core.runner.plan import Outcome, Plan, Watcher
 from tbot_core.runner.run import run
 from tbot_core.seams import interrupts, log
 from tbot_core.seams.output import Guarded
@@ -40,6 +43,7 @@ from tbot_core.testing.trades import fill, order
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tbot_core.contracts import Feed
     from tbot_core.model import Order
     from tbot_core.runner.session import SessionRun
 
@@ -69,6 +73,8 @@ def test_a_banner_says_whose_prices_these_are() -> None:
     label = FeedLabel(name="stored bars", simulated=False, quotes=False, notes=("a note",))
     assert screen.banner("replay", label) == ["tbot replay. Market prices: stored bars.", "  a note"]
     assert screen.banner("replay", label, closed=2)[-1] == "Resumed after 2 closed sessions."
+    words = "Resuming run b1 at 2026-03-03, after 1 closed session."
+    assert screen.banner("replay", label, 1, "run b1 at 2026-03-03")[-1] == words
 
 
 def test_a_stopped_run_says_what_is_open_and_how_to_go_on() -> None:
@@ -345,3 +351,41 @@ def test_lines_that_cannot_be_written_end_no_run(tmp_path: Path, monkeypatch: py
         with pytest.raises(AccessError, match="Cannot write to standard output"):
             lines.end(outcome)
     assert (tmp_path / "logs" / "tbot.log").read_text().count("narration.lost") == 1
+
+
+def interrupt(home: Path) -> None:
+    """Stop the demo in its first session."""
+    furnish(home)
+    clock = ManualClock(MORNING)
+    plan = Plan(assembly=assemble(home, "demo", clock), request=FeedRequest(kind="demo", sessions=2), wall=clock)
+
+    def minute(_session: SessionRun, index: int) -> None:
+        if index == 3:
+            plan.stop.set()
+
+    asyncio.run(run(plan, Watcher(minute=minute)))
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_run_that_goes_on_says_which_and_where(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], *, as_json: bool
+) -> None:
+    """The run and the interrupted session are named before anything is traded, with --json on standard error."""
+    interrupt(tmp_path)
+    capsys.readouterr()
+    assert cli.invoke(["run", "--demo", "--sessions", "2", "--home", str(tmp_path), *["--json"][: int(as_json)]]) == 0
+    said = capsys.readouterr()
+    (file,) = (tmp_path / "data" / "runs").glob("*.sqlite")
+    words = f"Resuming run {file.stem} at 2026-03-02, its first session."
+    assert words in (said.err if as_json else said.out).splitlines()
+    assert cli.invoke(["run", "--demo", "--sessions", "2", "--home", str(tmp_path)]) == 0
+    assert "Resum" not in capsys.readouterr().out
+
+
+def test_the_live_view_says_that_a_run_goes_on(tmp_path: Path) -> None:
+    """Which run, and in which session, stands among what happened from the first picture on."""
+    live = Live(Wish(mode="demo", home=tmp_path), ManualClock(MORNING), Console(file=io.StringIO()))
+    label = FeedLabel(name="simulated market", simulated=True, quotes=False)
+    live.watcher.resumed("b1", "2026-03-02")
+    live.watcher.started(cast("Feed", SimpleNamespace(label=label)), Book())
+    assert [line.text for line in live.board.told] == ["Resuming run b1 at 2026-03-02, its first session."]
