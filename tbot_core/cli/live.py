@@ -62,6 +62,7 @@ class Live:
     def __enter__(self) -> Self:
         """Take the screen."""
         self._canvas.start()
+        self._draw(at_once=True)  # an empty screen says nothing to whoever stops it already
         return self
 
     def __exit__(

@@ -201,3 +201,11 @@ def test_the_budget_is_called_by_its_name(tmp_path: Path) -> None:
     found.number = 2
     text = plain(picture(found, 80, 24))
     assert "Session 2   gross 1,950.00 of budget 2,000.00" in text
+
+
+def test_the_screen_is_never_empty(tmp_path: Path) -> None:
+    """From the moment the terminal is taken it says what is done, and how to stop it."""
+    stream = io.StringIO()
+    with Live(Wish(mode="demo", home=tmp_path), ManualClock(NOW), Console(file=stream, force_terminal=True, width=200)):
+        assert "Preparing the session." in stream.getvalue()
+        assert "Ctrl-C stops in order" in stream.getvalue()
