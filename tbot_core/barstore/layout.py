@@ -198,6 +198,8 @@ def read_proved(path: Path, sha256: str) -> pl.DataFrame:
 
     What was stored passed every check when it came in, so its SHA-256 proves all of them again.
     """
+    if disk.is_folder(path):
+        raise DataError(f"{path} is a folder, and a stored file should be there.", f"Remove it, then import{AGAIN[6:]}")
     if not disk.exists(path):
         raise DataError(f"{path} is missing.", AGAIN)
     data = disk.read_bytes(path)

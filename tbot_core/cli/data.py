@@ -11,6 +11,7 @@ import attrs
 import click
 
 from tbot_core.cli.options import emit, home_option, json_option, resolve_home
+from tbot_core.figures import plural
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -175,7 +176,7 @@ def _imported_line(outcome: Imported) -> str:
 def _summary_line(imported: list[Imported], refused: int) -> str:
     added = sum(outcome.added for outcome in imported)
     replaced = sum(outcome.replaced for outcome in imported)
-    words = f"{len(imported)} file{'' if len(imported) == 1 else 's'} read: {added} rows added, {replaced} replaced"
+    words = f"{plural(len(imported), 'file')} read: {plural(added, 'row')} added, {replaced:,} replaced"
     return f"{words}; {refused} refused." if refused else f"{words}."
 
 
@@ -216,7 +217,8 @@ def _proof_lines(proof: Proof) -> Iterator[str]:
     from tbot_core.barstore.verifying import Level
 
     for finding in proof.findings:
-        place = "" if finding.message.startswith(finding.where) else f"{finding.where}: "
+        place = "" if finding.where in finding.message else f"{finding.where}: "
         yield f"{finding.level}: {place}{finding.message} {finding.remedy}".rstrip()
     faults, warnings = len(proof.of(Level.FAULT)), len(proof.of(Level.WARNING))
-    yield f"{proof.files} files, {proof.bars} bars: {faults} faults, {warnings} warnings."
+    counts = f"{plural(faults, 'fault')}, {plural(warnings, 'warning')}"
+    yield f"{plural(proof.files, 'file')}, {plural(proof.bars, 'bar')}: {counts}."

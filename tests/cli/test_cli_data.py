@@ -48,7 +48,7 @@ def test_import_says_what_it_took(home: Path, tmp_path: Path, capsys: pytest.Cap
     what = "AAPL.csv: bars of AAPL, 2019-12-02 to 2019-12-02"
     assert said.out.splitlines() == [
         f"{what}: 1 added, 1 outside regular hours dropped.",
-        "1 file read: 1 rows added, 0 replaced.",
+        "1 file read: 1 row added, 0 replaced.",
         f"{what}: 1 stored already, 1 outside regular hours dropped. No change.",
         "1 file read: 0 rows added, 0 replaced.",
     ]
@@ -80,7 +80,7 @@ def test_a_refused_file_makes_exit_1(home: Path, tmp_path: Path, capsys: pytest.
     write(folder, "MSFT.csv", f"{HEAD}2019-12-02T14:30:00Z,10,9,8,10,100\n")
     assert tbot("data", "import", folder, "--home", home) == 1
     said = capsys.readouterr()
-    assert "1 file read: 1 rows added, 0 replaced; 1 refused." in said.out
+    assert "1 file read: 1 row added, 0 replaced; 1 refused." in said.out
     assert said.err.startswith("refused: MSFT.csv: high below the bar's open, close or low (1, first: line 2")
 
 
@@ -181,7 +181,7 @@ def test_verify_fails_on_faults_alone(home: Path, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out.splitlines() == [
         "warning: AAA: under 90 % of the minutes in 2 sessions (2019-12-02, 2019-12-03)",
         "note: AAA: 180 of 780 minutes have no bar",
-        "1 files, 600 bars: 0 faults, 1 warnings.",
+        "1 file, 600 bars: 0 faults, 1 warning.",
     ]
     (path,) = bench.bars.glob("*/AAA-*.parquet")
     path.write_bytes(layout.parquet_bytes(rising_bars("AAA", exchange_sessions("2019-12-02", "2019-12-02"))))
@@ -195,3 +195,21 @@ def test_verify_fails_on_faults_alone(home: Path, capsys: pytest.CaptureFixture[
     told = capsys.readouterr().out.splitlines()[0]
     assert told.startswith(f"fault: {path} is corrupt")
     assert told.count(str(path)) == 1
+
+
+@pytest.mark.parametrize("name", ["AAA-*.parquet", "daily-*.parquet"])
+def test_a_folder_in_place_of_a_file_is_named_once_with_its_remedy(
+    home: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """It is one fault, which says that a folder stands there and to remove it; a person is not asked to name a file."""
+    bench = StoreBench(folder=home / "data")
+    bench.folder.mkdir()
+    bench.put(rising_bars("AAA", exchange_sessions("2019-12-02", "2019-12-02")))
+    (path,) = bench.bars.glob(f"*/{name}")
+    path.unlink()
+    path.mkdir()
+    assert tbot("data", "verify", "--home", home) == 1
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("fault: ")]
+    assert told[0].startswith(f"fault: {path} is a folder, and a stored file should be there. Remove it, then import")
+    assert told[0].count(str(path)) == 1
+    assert "name a file" not in told[0]
