@@ -53,19 +53,20 @@ def backtest(
 ) -> Summary:
     """Trade the range; raises DataError when it has no bars.
 
-    `started` hears first what bars these are, `progress` each session's date.
+    `started` hears before the first session what bars these are, once they can be read; `progress` each session's date.
     """
     settings, typical = assembly.settings, assembly.typical_volume
     store = BarStore(folder=settings.instance.bars, calendar=assembly.calendar)
     wanted = over.symbols or settings.trading.universe
     chosen = select(store, over.first, over.last, wanted, typical_volume=typical)
-    started(chosen.label)
     terms = Terms(rules=assembly.rules(RULES), costs=_costs(settings, chosen), checks=assembly.checks)
     opening = equity = atoms_of(settings.simulation.paper_cash)
     trades: list[Trade] = []
     denials, sessions = Counter[str](), 0
     blocks = store.blocks(over.first, over.last, chosen.symbols, typical_volume=typical)
     for found in _found(assembly, terms.rules, blocks, denials):
+        if not sessions:
+            started(chosen.label)
         walked = walk(terms, found.session, found.bars, found.proposals, equity)
         equity = walked.equity_atoms
         trades += [position.trade() for position in walked.positions]

@@ -96,6 +96,7 @@ class Lines:
         self._waited: datetime | None = None
         self._unheard = False
         self._interrupted = ""
+        self._banner: list[str] = []
 
     @property
     def watcher(self) -> Watcher:
@@ -116,6 +117,7 @@ class Lines:
         """The tables, or how to resume."""
         from tbot_core.cli.epilogue import closing, halted
 
+        self._head()
         width = None if self._silent else terminal.columns()
         if outcome.stopped:
             self._say(*halted(outcome, self._wish, width))
@@ -139,15 +141,22 @@ class Lines:
         self._interrupted = f"run {run} at {day}"
 
     def _started(self, feed: Feed, book: Book) -> None:
-        self._tell(*banner(self._wish.mode, feed.label, book.sessions, self._interrupted))
+        self._banner = banner(self._wish.mode, feed.label, book.sessions, self._interrupted)
+
+    def _head(self) -> None:
+        """The banner, once there is something to tell: a run that finds nothing it can trade has its error alone."""
+        said, self._banner = self._banner, []
+        self._tell(*said)
 
     def _wrote(self, entries: Sequence[Entry]) -> None:
+        self._head()
         lines = [line for line in self._narrator.follow(entries) if line.weight in LOUD]
         if not self._silent:
             self._tell(*(plain(line) for line in lines))
 
     def _idle(self, moment: datetime) -> None:
         """Say once what is waited for; within a session nobody needs to hear it each minute."""
+        self._head()
         if not self._narrator.book.in_session and moment != self._waited:
             self._waited = moment
             self._tell(f"Waiting for the session of {exchange_time(moment):%Y-%m-%d}, {both_times(moment)}.")

@@ -138,3 +138,18 @@ def test_days_and_lists_as_people_type_them() -> None:
         day("yesterday")
     with pytest.raises(UsageError, match="is reversed"):
         day_range("2018-07-03", DAY)
+
+
+@pytest.mark.parametrize(
+    "command", [["backtest", "--from", DAY, "--to", DAY], ["run", "--replay", f"{DAY}..{DAY}"]], ids=lambda it: it[0]
+)
+def test_where_nothing_can_be_read_only_the_error_is_said(
+    home: Path, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    """Corrupt bars end both commands with 1 before a banner is written to standard output."""
+    (path,) = (home / "data").glob("**/AAA-*.parquet")
+    path.write_bytes(b"no bars")
+    assert cli.invoke([*command, "--home", str(home)]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert f"{path} is corrupt" in said.err
