@@ -71,7 +71,7 @@ def test_no_world_is_begun_after_the_time_is_up() -> None:
 @pytest.mark.slow
 def test_a_violation_is_told_with_the_command_that_shows_it_again() -> None:
     """The seed, as few of its faults as still violate something, what is violated, and exit code 1."""
-    name = "doubt-never-looked-up"
+    name = "fills-known-by-their-event"
     with planted(MUTANTS[name].swaps()):
         done = rehearsed("--seeds", "1", "--first-seed", str(CAUGHT[name].seed))
         assert done.exit_code == 1
