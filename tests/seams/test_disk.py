@@ -85,11 +85,11 @@ def test_what_is_missing_is_named_with_a_remedy(tmp_path: Path, deed: object) ->
 
 
 def test_a_file_in_the_way_of_a_folder_is_named(tmp_path: Path) -> None:
-    """A refusal that has no remedy of its own still gets one."""
+    """The refusal says what is to be moved away."""
     (tmp_path / "a").write_bytes(b"")
     with pytest.raises(AccessError, match="Cannot make the folder") as caught:
         disk.make_folder(tmp_path / "a")
-    assert caught.value.remedy == "Check the path and the disk."
+    assert caught.value.remedy == "A file stands where a folder belongs: move it away."
 
 
 HOLDER = """
