@@ -90,7 +90,7 @@ def _known(desk: Desk, found: Recall, decided: set[str]) -> dict[str, Any]:
 
 def _name(signal: SignalId, leg: Leg, attempt: int) -> str:
     """A restart names nothing before it has read the account."""
-    raise NotImplementedError(f"{signal} {leg} {attempt}")
+    raise ValueError(f"a restart named attempt {attempt} at {leg.value} of {signal.text} by itself")
 
 
 def _i11(story: Story) -> Iterator[str]:
