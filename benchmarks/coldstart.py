@@ -25,7 +25,7 @@ from tbot_core.testing.simulation.crowd import Beyond, Crowd, Here, WorldClock
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tbot_core.journal import Journal
+    from tbot_core.journal.journal import Journal
 
 ENTRIES: Final = 500
 ORDERS: Final = 2 * ENTRIES

@@ -23,7 +23,7 @@ from tbot_core.bars import FIELDS, Day, Minute, Tape
 from tbot_core.calendar import ExchangeCalendar, Session
 from tbot_core.clock import ManualClock, SystemClock
 from tbot_core.execution import Venue
-from tbot_core.journal import open_journal
+from tbot_core.journal.journal import open_journal
 from tbot_core.orders import Naming
 from tbot_core.runner.session import SessionRun, Trading
 

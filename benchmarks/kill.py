@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core import control, records
+from tbot_core import control
 from tbot_core.errors import Withdrawn
-from tbot_core.journal import open_journal
+from tbot_core.journal import records
+from tbot_core.journal.journal import open_journal
 from tbot_core.model import Leg
 from tbot_core.permits import SendPermit
 from tbot_core.seams import lines

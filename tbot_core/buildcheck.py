@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core import audit
-from tbot_core.ballast import NO_ROOM_BYTES
 from tbot_core.declaration import Declared
 from tbot_core.errors import TbotError, VaultError
-from tbot_core.journal import read_journal
+from tbot_core.journal.ballast import NO_ROOM_BYTES
+from tbot_core.journal.journal import read_journal
 from tbot_core.plugins import catalogue, lock
 from tbot_core.seams import disk, environ, spawn
 from tbot_core.settings.access import vault

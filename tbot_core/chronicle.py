@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from tbot_core import records
+from tbot_core.journal import records
+from tbot_core.journal.projection import Book
 from tbot_core.model import Trade
-from tbot_core.projection import Book
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tbot_core.projection import Said
+    from tbot_core.journal.projection import Said
 
 
 @attrs.frozen(kw_only=True)

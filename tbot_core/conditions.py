@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tbot_core import records
-from tbot_core.leases import Phase
+from tbot_core.journal import records
+from tbot_core.journal.leases import Phase
 from tbot_core.seams import log
 from tbot_core.states import Cause, States
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from tbot_core.journal.projection import Said
     from tbot_core.model import RiskState
-    from tbot_core.projection import Said
     from tbot_core.recorder import Recorder
 
 OVER: Final = "over"

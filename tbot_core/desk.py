@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core import drafts, exits
+from tbot_core import exits
 from tbot_core.account import in_force
 from tbot_core.actions import Decision
-from tbot_core.custody import Custody
+from tbot_core.custody import drafts
+from tbot_core.custody.custody import Custody
 from tbot_core.model import Order, RiskState, ticks_of
 from tbot_core.portfolio import Portfolio
 from tbot_core.reasons import Reason

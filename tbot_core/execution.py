@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
 
-from tbot_core import intents, records
+from tbot_core import intents
 from tbot_core.actions import Action, Cancel, Decision, Place, Replace
 from tbot_core.contracts import BrokerEvent
 from tbot_core.errors import BrokerError, JournalError, Rejected, Unavailable
 from tbot_core.freezing import Freezer, renamed
-from tbot_core.journal import Entry
+from tbot_core.journal import records
+from tbot_core.journal.journal import Entry
 from tbot_core.model import OrderState
 from tbot_core.orders import AMENDS, BROKER_WORDS, IN_DOUBT, SUPPOSED, Effect, OrderEvent, OrderRecord, advance, news
 from tbot_core.patience import Paced

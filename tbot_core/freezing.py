@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core import records
 from tbot_core.contracts import Meaning, ReadsRefusals
+from tbot_core.journal import records
 from tbot_core.orders import AMENDS, BROKER_WORDS, OrderRecord
 from tbot_core.reconcile import AGAIN, alike, at_once
 from tbot_core.seams import log
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from tbot_core.contracts import BrokerEvent
-    from tbot_core.journal import Entry, Event
+    from tbot_core.journal.journal import Entry, Event
     from tbot_core.model import Fill
     from tbot_core.recorder import Recorder
     from tbot_core.standing import Standing

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tbot_core.bars import Day, Minute
     from tbot_core.calendar import Session
     from tbot_core.clock import Clock
-    from tbot_core.received import Kept
+    from tbot_core.journal.received import Kept
     from tbot_core.universe import Universe
 
 DEAD_S: Final = 2 * SILENT_S

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core import records
 from tbot_core.actions import Action, Cancel, Decision, Place, Replace
+from tbot_core.journal import records
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tbot_core.journal import Entry
+    from tbot_core.journal.journal import Entry
     from tbot_core.model import Order
     from tbot_core.recorder import Recorder
     from tbot_core.standing import RiskChange

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import attrs
 
 from tbot_core.clock import Clock
-from tbot_core.journal import Entry, Journal
+from tbot_core.journal.journal import Entry, Journal
 
 if TYPE_CHECKING:
-    from tbot_core.records import Payload
+    from tbot_core.journal.records import Payload
 
 
 def _nobody(entries: Sequence[Entry]) -> None:

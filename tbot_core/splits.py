@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core import records
+from tbot_core.journal import records
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

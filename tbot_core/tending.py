@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core import records
 from tbot_core.contracts import Finds, Snapshot
 from tbot_core.errors import BrokerError
+from tbot_core.journal import records
+from tbot_core.journal.projection import of_broker
 from tbot_core.ledger.booking import booked
 from tbot_core.model import Fill, OrderState, price_of, quantity_of
 from tbot_core.orders import ENDED_SHORT, IN_DOUBT
-from tbot_core.projection import of_broker
 from tbot_core.reconcile import Books, Difference, Findings, Verdict, agree, compare, told
 from tbot_core.seams import log
 from tbot_core.splits import Splits

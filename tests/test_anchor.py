@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tbot_core import anchor
 from tbot_core.errors import JournalError
-from tbot_core.journal import Entry, Journal, open_journal, read_journal
+from tbot_core.journal import anchor
+from tbot_core.journal.journal import Entry, Journal, open_journal, read_journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,9 +9,9 @@ from typing import Any
 import attrs
 import pytest
 
-from tbot_core import records
-from tbot_core.arming import MOST_SESSIONS, NEVER, Armed, Terms, armed_payload, recall, sessions
 from tbot_core.calendar import ExchangeCalendar
+from tbot_core.journal import records
+from tbot_core.journal.arming import MOST_SESSIONS, NEVER, Armed, Terms, armed_payload, recall, sessions
 
 TERMS = Terms(mode="live", account="U1", settings="a1", plugins="b2")
 MONDAY = dt.date(2026, 1, 5)

@@ -6,9 +6,9 @@ import datetime as dt
 
 import attrs
 
-from tbot_core import records
 from tbot_core.actions import Decision
-from tbot_core.confirming import SHORTEST, Waiting, asked_payload, identity, recall
+from tbot_core.journal import records
+from tbot_core.journal.confirming import SHORTEST, Waiting, asked_payload, identity, recall
 from tbot_core.model import Side
 from tbot_core.reasons import Reason
 from tbot_core.testing.trades import order, proposal

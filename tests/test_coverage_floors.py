@@ -17,7 +17,7 @@ GATE = runpy.run_path(str(ROOT / "tools" / "coverage_floors.py"))
         ("tbot_core/errors.py", 100),
         ("tbot_core/decide.py", 100),
         ("tbot_core/seams/disk.py", 100),
-        ("tbot_core/journal.py", 100),
+        ("tbot_core/journal/journal.py", 100),
         ("tbot_core/settings/loading.py", 100),
         ("tbot_core/execution.py", 90),
         ("tbot_core/runner/run.py", 90),

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import attrs
 import pytest
 
-from tbot_core import records
-from tbot_core.drills import COUNTS, Drill, Step, latest, objection
+from tbot_core.journal import records
+from tbot_core.journal.drills import COUNTS, Drill, Step, latest, objection
 
 NOW = datetime(2026, 3, 3, 15, 0, tzinfo=UTC)
 BROKERS = ("alpha", "beta")

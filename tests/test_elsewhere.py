@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tbot_core import records
-from tbot_core.elsewhere import words
+from tbot_core.journal import records
+from tbot_core.journal.elsewhere import words
 
 STANDS = {"of": "alpha", "to": "beta", "why": ""}
 

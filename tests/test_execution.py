@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from tbot_core import records
 from tbot_core.actions import Cancel, Place, Replace
 from tbot_core.clock import ManualClock
 from tbot_core.contracts import BrokerEvent, Permit, Snapshot, VenueRules
@@ -19,12 +18,13 @@ from tbot_core.errors import BrokerError, JournalError, OutcomeUnknown, Rejected
 from tbot_core.execution import Execution, Minutes, Venue
 from tbot_core.fills import Costs
 from tbot_core.fills import Venue as Simulated
-from tbot_core.journal import Entry, Journal, open_journal
+from tbot_core.journal import records
+from tbot_core.journal.journal import Entry, Journal, open_journal
+from tbot_core.journal.projection import fold
 from tbot_core.model import Account, ExitReason, Leg, OrderState, RiskState, atoms_of, dollars_of
 from tbot_core.orders import SUPPOSED
 from tbot_core.patience import CYCLE_S, Patience
 from tbot_core.permits import SendPermit, always
-from tbot_core.projection import fold
 from tbot_core.reasons import Reason
 from tbot_core.recorder import Recorder
 from tbot_core.signals import Exits

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tbot_core.errors import JournalError
-from tbot_core.journal import GENESIS, SCHEMA_VERSION, Entry, Journal, open_journal, read_journal
+from tbot_core.journal.journal import GENESIS, SCHEMA_VERSION, Entry, Journal, open_journal, read_journal
 from tbot_core.seams.secret import Secret
 from tbot_core.testing.canaries import canary
 

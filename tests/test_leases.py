@@ -9,8 +9,8 @@ from typing import Any
 import attrs
 import pytest
 
-from tbot_core import records
-from tbot_core.leases import FRESH, WITHIN, Against, Break, Lease, Leases
+from tbot_core.journal import records
+from tbot_core.journal.leases import FRESH, WITHIN, Against, Break, Lease, Leases
 
 START = datetime(2026, 3, 3, 15, 0, tzinfo=UTC)
 READ = START - timedelta(seconds=59)

@@ -13,7 +13,7 @@ import pytest
 from tbot_core.barrier import Amendment, Arrival
 from tbot_core.bars import FIELDS, Minute
 from tbot_core.errors import DataError
-from tbot_core.received import Header, Kept, Received, Recording, last, read, recorded
+from tbot_core.journal.received import Header, Kept, Received, Recording, last, read, recorded
 from tbot_core.testing.simulation.chances import Stream
 from tbot_core.testing.simulation.feed import facts_of_the_day
 from tbot_core.testing.simulation.market import Market

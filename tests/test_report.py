@@ -14,15 +14,15 @@ import pytest
 from tbot_core import cli, report
 from tbot_core.chronicle import Chapter, Chronicle, read
 from tbot_core.figures import MINUS, money, percent, plural, price, prices, quantity
-from tbot_core.journal import read_journal
-from tbot_core.projection import Book
+from tbot_core.journal.journal import read_journal
+from tbot_core.journal.projection import Book
 from tbot_core.report import charts
 from tbot_core.summary import Summary
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tbot_core.journal import Event
+    from tbot_core.journal.journal import Event
 
 OPEN = dt.datetime(2026, 11, 24, 14, 30, tzinfo=dt.UTC)
 EMPTY = Summary(

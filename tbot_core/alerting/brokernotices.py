@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from tbot_core import elsewhere, records
 from tbot_core.alerting.notice import Notice
 from tbot_core.contracts import Urgency
-from tbot_core.leases import Against, Phase
+from tbot_core.journal import elsewhere, records
+from tbot_core.journal.leases import Against, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core import records
 from tbot_core.alerting import pace
 from tbot_core.alerting.delivery import Patience
 from tbot_core.alerting.notices import Wanted, Watch
 from tbot_core.alerting.store import FILE_NAME, PROCESS, open_store
 from tbot_core.contracts import Urgency
 from tbot_core.errors import TbotError, Undelivered
-from tbot_core.journal import Journal, read_journal
+from tbot_core.journal import records
+from tbot_core.journal.journal import Journal, read_journal
 from tbot_core.seams import disk, log
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tbot_core.alerting.messages import Voice
     from tbot_core.alerting.notice import Notice
     from tbot_core.clock import Clock
-    from tbot_core.journal import Event
+    from tbot_core.journal.journal import Event
     from tbot_core.settings import Instance
 
 EVERY_S: Final = 1.0

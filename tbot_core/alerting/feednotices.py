@@ -9,17 +9,17 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from tbot_core import records
 from tbot_core.alerting.notice import Notice
 from tbot_core.clock import both_times
 from tbot_core.contracts import Urgency
-from tbot_core.datahealth import DataHealth
 from tbot_core.figures import plural, price
+from tbot_core.journal import records
+from tbot_core.journal.datahealth import DataHealth
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-    from tbot_core.journal import Event
+    from tbot_core.journal.journal import Event
 
 _FEW: Final = 8
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core import records
 from tbot_core.alerting import brokernotices
 from tbot_core.alerting.feednotices import FeedWatch, few
 from tbot_core.alerting.notice import STATUS, Notice
@@ -19,14 +18,15 @@ from tbot_core.clock import both_times
 from tbot_core.conditions import note
 from tbot_core.contracts import Urgency
 from tbot_core.figures import money, plural, price, quantity
+from tbot_core.journal import records
+from tbot_core.journal.projection import Book
 from tbot_core.model import Leg, OrderState, RiskState, Side, price_of, quantity_of
-from tbot_core.projection import Book
 from tbot_core.states import KINDS, Cause, States
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from tbot_core.journal import Event
+    from tbot_core.journal.journal import Event
     from tbot_core.model import Trade
     from tbot_core.orders import OrderRecord
     from tbot_core.portfolio import Position

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tbot_core.cli.inquiry import Answer
     from tbot_core.decide import Finding
-    from tbot_core.journal import Event
+    from tbot_core.journal.journal import Event
     from tbot_core.model import Trade
     from tbot_core.nearmiss import Comparison
     from tbot_core.orders import OrderRecord

@@ -103,9 +103,9 @@ def mode_of(settings: Settings) -> str:
 
 def described(settings: Settings, now: datetime, count: int) -> Subject:
     """What an arming of so many sessions is about."""
-    from tbot_core.arming import recall, sessions
     from tbot_core.calendar import ExchangeCalendar
     from tbot_core.cli.runs import PAPER, RunFile, reading
+    from tbot_core.journal.arming import recall, sessions
     from tbot_core.seams import disk
     from tbot_core.settings.plan import plan
     from tbot_core.settings.report import share

@@ -118,7 +118,7 @@ def _of_file(path: Path) -> tuple[str, Parsed]:
 def _of_last_run(instance: Instance) -> tuple[str, Parsed]:
     """What paper trading last ran with, else the newest other run; nothing, which is the defaults, where none ran."""
     from tbot_core.cli.runs import PAPER, reading, run_files
-    from tbot_core.records import RUN_STARTED
+    from tbot_core.journal.records import RUN_STARTED
     from tbot_core.settings.files import Entry, Parsed
 
     for file in sorted(run_files(instance), key=lambda it: it.name != PAPER):
@@ -178,7 +178,7 @@ def _worst_day(before: Settings, after: Settings) -> str:
 def _equity(settings: Settings) -> Decimal:
     """The last known equity of paper trading, else what it would begin with."""
     from tbot_core.cli.runs import PAPER, reading, run_files
-    from tbot_core.projection import fold
+    from tbot_core.journal.projection import fold
 
     for file in run_files(settings.instance):
         if file.name == PAPER:

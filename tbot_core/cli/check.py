@@ -98,11 +98,11 @@ def fed(home: Path | None, plugins: Known) -> Iterator[Row]:
 
 def failing_over(home: Path | None, plugins: Known) -> Iterator[Row]:
     """Whether entries could go to the brokers of FAILOVER_BROKERS: there, and tried lately."""
-    from tbot_core import drills
     from tbot_core.buildcheck import Row
     from tbot_core.cli.failover import brokers, events_of
     from tbot_core.clock import SystemClock
     from tbot_core.errors import TbotError
+    from tbot_core.journal import drills
     from tbot_core.settings import load
 
     try:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from tbot_core.journal import Event
-    from tbot_core.projection import Book
+    from tbot_core.journal.journal import Event
+    from tbot_core.journal.projection import Book
 
 _WORDS: Final = {state.word: state for state in RiskState}
 _FORCED: Final = "DEFENSE_MODE_ACTIVE"

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.clock import Clock
-    from tbot_core.confirming import Waiting
     from tbot_core.control import Verb
+    from tbot_core.journal.confirming import Waiting
     from tbot_core.settings import Instance
 
 from tbot_core.cli.requests import Answer
@@ -106,7 +106,7 @@ def found(home: Path | None) -> Instance:
 def waiting(instance: Instance) -> Waiting:
     """What the journal says of entries that were asked for."""
     from tbot_core.cli.runs import PAPER, RunFile, reading
-    from tbot_core.confirming import recall
+    from tbot_core.journal.confirming import recall
     from tbot_core.seams import disk
 
     if not disk.exists(instance.journal):

@@ -6,17 +6,17 @@ import datetime as dt
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from tbot_core import received, records
 from tbot_core.barrier import Arrival
-from tbot_core.datahealth import DataHealth
 from tbot_core.errors import TbotError
 from tbot_core.figures import plural, price
+from tbot_core.journal import received, records
+from tbot_core.journal.datahealth import DataHealth
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from tbot_core.journal import Event
+    from tbot_core.journal.journal import Event
 
 
 def data_words(kind: str, payload: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from tbot_core.cli.columns import folded, signed, table, trade_table
 from tbot_core.cli.narration import window_words
 from tbot_core.cli.wish import MARKET
 from tbot_core.figures import money, plural
-from tbot_core.journal import read_journal
+from tbot_core.journal.journal import read_journal
 from tbot_core.reasons import Reason
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from tbot_core.assembly import Assembly
     from tbot_core.cli.requests import Answer
     from tbot_core.clock import Clock
-    from tbot_core.drills import Drill, Step
-    from tbot_core.journal import Event
+    from tbot_core.journal.drills import Drill, Step
+    from tbot_core.journal.journal import Event
     from tbot_core.settings import Settings
 
 _REFUSED: Final = 5
@@ -133,7 +133,7 @@ class Shown:
     @property
     def command(self) -> str:
         """The one command to run next."""
-        from tbot_core.leases import Phase
+        from tbot_core.journal.leases import Phase
 
         if self.objection:
             return "tbot failover drill"
@@ -157,9 +157,9 @@ class Shown:
 
 def shown(home: Path | None, now: datetime) -> Shown:
     """How failover stands, by the settings and the journal."""
-    from tbot_core import drills, records
     from tbot_core.cli.confirm import found
-    from tbot_core.leases import Against, Leases, Phase
+    from tbot_core.journal import drills, records
+    from tbot_core.journal.leases import Against, Leases, Phase
     from tbot_core.settings import load
 
     found(home)
@@ -190,9 +190,9 @@ def brokers(settings: Settings) -> tuple[str, ...]:
 
 
 def _place(name: str, key: str, since: Sequence[Event]) -> Place:
-    from tbot_core import records
+    from tbot_core.journal import records
+    from tbot_core.journal.projection import fold, of_broker
     from tbot_core.model import Leg, dollars_of
-    from tbot_core.projection import fold, of_broker
 
     circuit, confirmed = "closed", ""
     for event in since:
@@ -228,7 +228,7 @@ def events_of(settings: Settings) -> list[Event]:
 
 def _session(events: Sequence[Event]) -> list[Event]:
     """The events of the session at hand, or of the last one."""
-    from tbot_core import records
+    from tbot_core.journal import records
 
     opened = [place for place, event in enumerate(events) if event.kind == records.SESSION_OPENED]
     return list(events[opened[-1] :] if opened else events)
@@ -244,11 +244,11 @@ def _drilled(home: Path | None, clock: Clock) -> Drill:
     """Hold a drill and write it down."""
     import asyncio
 
-    from tbot_core import records
     from tbot_core.assembly import assemble
     from tbot_core.cli.arm import mode_of
-    from tbot_core.drills import Drill
-    from tbot_core.journal import open_journal
+    from tbot_core.journal import records
+    from tbot_core.journal.drills import Drill
+    from tbot_core.journal.journal import open_journal
     from tbot_core.recorder import Recorder
     from tbot_core.seams import disk
     from tbot_core.settings import load

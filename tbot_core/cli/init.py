@@ -77,7 +77,7 @@ def make(instance: Instance, wanted: Mapping[str, Any]) -> None:
 
     Raises UsageError for an unknown category, VaultError for content that does not hold; nothing is made then.
     """
-    from tbot_core.journal import open_journal
+    from tbot_core.journal.journal import open_journal
     from tbot_core.seams import disk
     from tbot_core.settings.access import keep, lacks_key, vault
     from tbot_core.settings.files import parse

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core import received, records
 from tbot_core.assembly import assemble
 from tbot_core.cli import dates, runs
 from tbot_core.cli.runs import RunFile
 from tbot_core.clock import SystemClock, exchange_moment, exchange_time, exchange_zone
 from tbot_core.errors import JournalError, TbotError, UsageError
-from tbot_core.journal import Event, Journal
-from tbot_core.projection import Book
+from tbot_core.journal import received, records
+from tbot_core.journal.journal import Event, Journal
+from tbot_core.journal.projection import Book
 from tbot_core.runner.explain import Explained, explain, explain_received, request_of
 from tbot_core.settings import Instance
 

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 
-from tbot_core import elsewhere, records
 from tbot_core.cli.dataview import DATA, data_words
 from tbot_core.figures import money, percent, plural, price, quantity
+from tbot_core.journal import elsewhere, records
+from tbot_core.journal.projection import Book
 from tbot_core.model import Leg
-from tbot_core.projection import Book
 from tbot_core.states import Cause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from tbot_core.journal import Entry
+    from tbot_core.journal.journal import Entry
     from tbot_core.model import Trade
 
 Weight = Literal["session", "entry", "exit", "risk", "denial", "window"]

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core import control, records
+from tbot_core import control
 from tbot_core.cli.condition import condition
 from tbot_core.cli.runs import PAPER, RunFile, reading
 from tbot_core.control import Verb
 from tbot_core.errors import SettingsError
-from tbot_core.projection import Book
+from tbot_core.journal import records
+from tbot_core.journal.projection import Book
 from tbot_core.seams import disk, environ
 from tbot_core.settings import Instance, is_there
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.clock import Clock
-    from tbot_core.journal import Event
+    from tbot_core.journal.journal import Event
 
 HEARD_S: Final = 5.0
 """How long a running bot may take to write a request down, and a stop to be carried out."""

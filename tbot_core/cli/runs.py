@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.errors import JournalError, UsageError
-from tbot_core.journal import Journal, read_journal
+from tbot_core.journal.journal import Journal, read_journal
 from tbot_core.seams import disk
 
 if TYPE_CHECKING:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from tbot_core.cli.wish import Wish
     from tbot_core.clock import Clock
     from tbot_core.contracts import Feed, FeedLabel
-    from tbot_core.journal import Entry
-    from tbot_core.projection import Book
+    from tbot_core.journal.journal import Entry
+    from tbot_core.journal.projection import Book
     from tbot_core.runner.plan import Outcome
 
 T = TypeVar("T")

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import attrs
 
-from tbot_core import records
-from tbot_core.arming import recall, sessions
 from tbot_core.calendar import ExchangeCalendar, Session
 from tbot_core.cli import dataview
 from tbot_core.cli.alerts import unseen
 from tbot_core.cli.condition import LATCHED, Condition, condition, sentences
 from tbot_core.cli.runs import PAPER, RunFile, reading, run_files
-from tbot_core.confirming import recall as waiting
 from tbot_core.control import Seen
+from tbot_core.journal import records
+from tbot_core.journal.arming import recall, sessions
+from tbot_core.journal.confirming import recall as waiting
+from tbot_core.journal.projection import Book
 from tbot_core.model import dollars_of, price_of, quantity_of
-from tbot_core.projection import Book
 from tbot_core.risk import Limits
 from tbot_core.seams import disk
 from tbot_core.settings import Instance, Settings, load
@@ -28,7 +28,7 @@ from tbot_core.windows import anchor_named, named_window, place
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tbot_core.journal import Event
+    from tbot_core.journal.journal import Event
 
 LOW_DISK_BYTES = 500_000_000
 _GRAVE = frozenset({"exit-only", "halted"})

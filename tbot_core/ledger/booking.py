@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core import records
+from tbot_core.journal import records
 from tbot_core.ledger.accounts import (
     ADJUSTMENTS,
     DIVIDENDS,
@@ -35,8 +35,8 @@ from tbot_core.orders import SUPPOSED
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from tbot_core.journal.projection import Said
     from tbot_core.model import Fill
-    from tbot_core.projection import Said
 
 _PAID: Final = {"dividend": DIVIDENDS, "fee": FEES, "interest": INTEREST, "transfer": TRANSFERS}
 _ZERO: Final = Decimal(0)

@@ -14,7 +14,7 @@ from tbot_core.seams import disk
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tbot_core.projection import Said
+    from tbot_core.journal.projection import Said
     from tbot_core.summary import Summary
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
-from tbot_core import records
 from tbot_core.actions import Cancel
 from tbot_core.conditions import OVER, Conditions, recall
 from tbot_core.execution import Minutes
+from tbot_core.journal import records
 from tbot_core.model import RiskState
 from tbot_core.runner.confirming import VERBS
 from tbot_core.runner.pacing import Stopped
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tbot_core.clock import Clock
-    from tbot_core.journal import Event, Journal
+    from tbot_core.journal.journal import Event, Journal
     from tbot_core.runner.plan import Plan
     from tbot_core.runner.session import SessionRun
 

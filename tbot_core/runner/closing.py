@@ -6,8 +6,8 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from tbot_core import records
 from tbot_core.execution import Minutes
+from tbot_core.journal import records
 from tbot_core.model import Leg, OrderState
 from tbot_core.orders import IN_DOUBT
 from tbot_core.runner import overnight
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tbot_core.clock import Clock
-    from tbot_core.journal import Entry, Event
+    from tbot_core.journal.journal import Entry, Event
     from tbot_core.portfolio import Position
     from tbot_core.runner.keeping import Keeper
     from tbot_core.runner.posts import Post

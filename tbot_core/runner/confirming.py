@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 
-from tbot_core import records
 from tbot_core.actions import Decision
-from tbot_core.confirming import asked_payload, identity
 from tbot_core.control import Request, Verb
 from tbot_core.decide import Proposal
+from tbot_core.journal import records
+from tbot_core.journal.confirming import asked_payload, identity
 from tbot_core.reasons import Reason
 from tbot_core.runner.recalling import proposal_of
 from tbot_core.runner.requests import request_of
@@ -20,7 +20,7 @@ from tbot_core.seams import log
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from tbot_core.journal import Event
+    from tbot_core.journal.journal import Event
     from tbot_core.policy import Entries
     from tbot_core.recorder import Recorder
 

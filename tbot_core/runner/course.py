@@ -11,12 +11,12 @@ from tbot_core import report
 from tbot_core.assembly import SIMULATOR, Assembly, feed_source
 from tbot_core.contracts import Broker, Feed, FeedRequest, RunInfo
 from tbot_core.execution import Venue
-from tbot_core.journal import Journal, open_journal
+from tbot_core.journal.journal import Journal, open_journal
+from tbot_core.journal.projection import Book, fold
 from tbot_core.model import Leg, atoms_of
 from tbot_core.orders import Naming
 from tbot_core.patience import Patience
 from tbot_core.plugins.observers import LIMITS_S, Observers
-from tbot_core.projection import Book, fold
 from tbot_core.runner import feeds, resuming
 from tbot_core.runner.plan import Outcome
 from tbot_core.runner.posts import Standby
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.clock import Clock
-    from tbot_core.journal import Entry
+    from tbot_core.journal.journal import Entry
     from tbot_core.model import Account
     from tbot_core.runner.manning import Manned
     from tbot_core.runner.plan import Plan, Watcher

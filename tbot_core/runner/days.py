@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core import drills, received, records
 from tbot_core.contracts import LiveSession
 from tbot_core.errors import BrokerError, DataError
+from tbot_core.journal import drills, received, records
 from tbot_core.recorder import Recorder
 from tbot_core.runner.course import LIVE, Company, at_market, opening
 from tbot_core.runner.feeds import fit
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from tbot_core.calendar import Session
     from tbot_core.contracts import Broker, FeedSession
-    from tbot_core.journal import Event
+    from tbot_core.journal.journal import Event
     from tbot_core.model import Account
     from tbot_core.runner.course import Course
     from tbot_core.runner.plan import Outcome, Plan, Watcher

@@ -6,9 +6,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.contracts import KeepsHours
-from tbot_core.drills import Step
 from tbot_core.errors import BrokerError
 from tbot_core.figures import money
+from tbot_core.journal.drills import Step
 
 if TYPE_CHECKING:
     from tbot_core.calendar import Session

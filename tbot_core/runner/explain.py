@@ -15,9 +15,9 @@ from tbot_core.calendar import Session
 from tbot_core.contracts import FeedRequest, VenueRules
 from tbot_core.decide import Entrant, Finding, Rules, judge, screen
 from tbot_core.errors import DataError, UsageError
+from tbot_core.journal.received import Received
 from tbot_core.nearmiss import Comparison, NearMiss, comparisons, near_misses
 from tbot_core.reasons import BY_CODE, Reason
-from tbot_core.received import Received
 from tbot_core.signals import Exits, Signals
 from tbot_core.window import Window
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 
-from tbot_core import records
 from tbot_core.actions import Decision
 from tbot_core.circuit import Circuit, CircuitState
 from tbot_core.hearing import Heard
-from tbot_core.leases import Against, Break, Leases, Phase
+from tbot_core.journal import records
+from tbot_core.journal.leases import Against, Break, Leases, Phase
 from tbot_core.model import Leg, RiskState, atoms_of, dollars_of
 from tbot_core.reasons import Reason
 from tbot_core.runner.keeping import Keeper
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from tbot_core.control import Request
     from tbot_core.decide import Proposal
     from tbot_core.execution import Venue
+    from tbot_core.journal.projection import Said
     from tbot_core.model import Order
-    from tbot_core.projection import Said
     from tbot_core.runner.posts import Post, Standby
     from tbot_core.runner.session import Trading
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import numpy as np
 
-from tbot_core import records
 from tbot_core.barrier import Arrival
 from tbot_core.contracts import TellsPrices, TellsTime
 from tbot_core.errors import BrokerError
 from tbot_core.execution import Minutes
+from tbot_core.journal import records
 from tbot_core.model import Leg, Side, ticks_of
 from tbot_core.patience import Paced
 from tbot_core.reasons import Reason

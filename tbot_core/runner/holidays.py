@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Final
 
-from tbot_core import clock, records
+from tbot_core import clock
+from tbot_core.journal import records
 
 if TYPE_CHECKING:
     from tbot_core.calendar import ExchangeCalendar

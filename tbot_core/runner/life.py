@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core import clock, records
+from tbot_core import clock
 from tbot_core.calendar import ExchangeCalendar, Session
 from tbot_core.conditions import Conditions, recall
 from tbot_core.contracts import Broker, FeedSession, KeepsHours, LiveSession
 from tbot_core.decide import Entrant
 from tbot_core.errors import BrokerError
-from tbot_core.journal import Event
+from tbot_core.journal import records
+from tbot_core.journal.journal import Event
 from tbot_core.model import Account, RiskState, atoms_of, dollars_of
 from tbot_core.runner import overnight
 from tbot_core.runner.holidays import Holidays

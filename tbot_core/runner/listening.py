@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tbot_core import records
 from tbot_core.contracts import LiveSession
 from tbot_core.errors import TbotError
 from tbot_core.gathering import Gathering
-from tbot_core.projection import fold
-from tbot_core.received import Header, Kept, Recording
+from tbot_core.journal import records
+from tbot_core.journal.projection import fold
+from tbot_core.journal.received import Header, Kept, Recording
 from tbot_core.seams import log
 from tbot_core.universe import Limit, Universe, within
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tbot_core.bars import Minute
     from tbot_core.clock import Clock
     from tbot_core.contracts import FeedSession
-    from tbot_core.journal import Event
+    from tbot_core.journal.journal import Event
     from tbot_core.runner.market import Floor
     from tbot_core.runner.session import Trading
 

@@ -12,7 +12,7 @@ from tbot_core.model import Account
 
 if TYPE_CHECKING:
     from tbot_core.contracts import Broker
-    from tbot_core.projection import Said
+    from tbot_core.journal.projection import Said
 
 
 @attrs.frozen(kw_only=True)

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core import control, records
+from tbot_core import control
 from tbot_core.account import jumped
 from tbot_core.conditions import recall
 from tbot_core.control import Verb
 from tbot_core.errors import AccessError
+from tbot_core.journal import records
 from tbot_core.model import RiskState, dollars_of
 from tbot_core.plugins import lost
 from tbot_core.runner import overnight
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from tbot_core.conditions import Conditions
     from tbot_core.contracts import FeedSession, LiveSession
     from tbot_core.decide import Entrant
-    from tbot_core.journal import Event
+    from tbot_core.journal.journal import Event
     from tbot_core.model import Order
 
 TEND_S: Final = 0.5

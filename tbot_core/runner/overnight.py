@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core import records
 from tbot_core.bars import Day
 from tbot_core.calendar import Session
-from tbot_core.held import Carried
+from tbot_core.custody.held import Carried
+from tbot_core.journal import records
 from tbot_core.model import Fill, Leg, Side, price_of, quantity_of
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tbot_core.bars import Minute
-    from tbot_core.journal import Event
+    from tbot_core.journal.journal import Event
     from tbot_core.portfolio import Position
 
 

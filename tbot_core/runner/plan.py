@@ -13,8 +13,8 @@ from tbot_core import control
 from tbot_core.assembly import Assembly
 from tbot_core.clock import Clock
 from tbot_core.contracts import Feed, FeedRequest
-from tbot_core.journal import Entry
-from tbot_core.projection import Book
+from tbot_core.journal.journal import Entry
+from tbot_core.journal.projection import Book
 from tbot_core.runner.renewal import Renewal
 from tbot_core.runner.room import Room
 from tbot_core.runner.session import SessionRun

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from tbot_core import freezing, records, splits
+from tbot_core import freezing, splits
 from tbot_core.contracts import BrokerEvent
 from tbot_core.decide import Proposal
+from tbot_core.journal import records
 from tbot_core.model import Leg, OrderState, RiskState, Side
 from tbot_core.orders import BROKER_WORDS, OrderEvent, OrderRecord, advance, news
 from tbot_core.plugins.bounds import Lost
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from tbot_core.desk import Desk
     from tbot_core.execution import Execution
-    from tbot_core.journal import Event
+    from tbot_core.journal.journal import Event
     from tbot_core.model import Order
 
 _OURS = {

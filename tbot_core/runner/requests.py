@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
-from tbot_core import control, records
+from tbot_core import control
 from tbot_core.control import Request, Seen, Verb
 from tbot_core.errors import AccessError
+from tbot_core.journal import records
 from tbot_core.seams import log
 from tbot_core.states import Cause
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.conditions import Conditions
-    from tbot_core.projection import Said
+    from tbot_core.journal.projection import Said
     from tbot_core.recorder import Recorder
 
 CARRIED_OUT: Final = "carried out"

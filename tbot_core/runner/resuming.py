@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from tbot_core import anchor, records
 from tbot_core.calendar import Session
 from tbot_core.errors import JournalError
-from tbot_core.journal import Entry, Journal, open_journal
-from tbot_core.projection import Book, fold
+from tbot_core.journal import anchor, records
+from tbot_core.journal.journal import Entry, Journal, open_journal
+from tbot_core.journal.projection import Book, fold
 from tbot_core.seams import disk
 
 if TYPE_CHECKING:

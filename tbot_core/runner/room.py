@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, Self
 
 import attrs
 
-from tbot_core.ballast import FILE_NAME, NO_ROOM_BYTES, Ballast
 from tbot_core.errors import AccessError
+from tbot_core.journal.ballast import FILE_NAME, NO_ROOM_BYTES, Ballast
 from tbot_core.seams import disk
 from tbot_core.states import Cause
 

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from tbot_core import records
 from tbot_core.assembly import SIMULATOR
 from tbot_core.clock import ManualClock
 from tbot_core.contracts import LiveSession
 from tbot_core.errors import DataError, JournalError, SettingsError
-from tbot_core.journal import Entry
+from tbot_core.journal import records
+from tbot_core.journal.journal import Entry
+from tbot_core.journal.projection import fold
 from tbot_core.model import atoms_of, dollars_of
 from tbot_core.plugins import lost
 from tbot_core.plugins.observers import LIMITS_S, NO_LIMITS
-from tbot_core.projection import fold
 from tbot_core.recorder import Recorder
 from tbot_core.runner import days, resuming
 from tbot_core.runner.asked import Asked

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core import records
-from tbot_core.arming import MOST_RESTARTS, Armed, Terms, armed_payload, recall, sessions
 from tbot_core.calendar import ExchangeCalendar
 from tbot_core.control import Verb
+from tbot_core.journal import records
+from tbot_core.journal.arming import MOST_RESTARTS, Armed, Terms, armed_payload, recall, sessions
+from tbot_core.journal.projection import Said
 from tbot_core.plugins import lock
-from tbot_core.projection import Said
 from tbot_core.reconcile import Verdict
 from tbot_core.states import Cause
 

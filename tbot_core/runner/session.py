@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
-from tbot_core import rebalance, records
+from tbot_core import rebalance
 from tbot_core.bars import Market, Tape
 from tbot_core.clock import Clock
 from tbot_core.contracts import FeedSession, RiskCheck, SimulatedVenue
 from tbot_core.decide import Entrant, Judged, Proposal, Rules, Scan, propose, renew, screen
 from tbot_core.desk import Desk
 from tbot_core.execution import Execution, Minutes, Venue
-from tbot_core.journal import Entry, Journal
+from tbot_core.journal import records
+from tbot_core.journal.journal import Entry, Journal
 from tbot_core.model import dollars_of
 from tbot_core.nearmiss import near_misses
 from tbot_core.orders import Naming

@@ -5,9 +5,9 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from tbot_core import records
 from tbot_core.errors import JournalError
-from tbot_core.journal import read_journal
+from tbot_core.journal import records
+from tbot_core.journal.journal import read_journal
 from tbot_core.ledger.accounts import CASH
 from tbot_core.ledger.booking import Ledger
 from tbot_core.model import atoms_of, dollars_of
@@ -15,7 +15,7 @@ from tbot_core.model import atoms_of, dollars_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tbot_core.journal import Event
+    from tbot_core.journal.journal import Event
 
 
 def unbalanced(path: Path) -> str:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from tbot_core import records
 from tbot_core.alerting.brokernotices import CONFIRM, DRILL, STANDING, told
 from tbot_core.alerting.notices import Wanted, Watch
 from tbot_core.contracts import Urgency
-from tbot_core.journal import Event
+from tbot_core.journal import records
+from tbot_core.journal.journal import Event
 
 GRAVE, ROUTINE = Urgency.CRITICAL, Urgency.ROUTINE
 STANDS = {"of": "alpha", "to": "beta", "why": ""}

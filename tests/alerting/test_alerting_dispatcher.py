@@ -18,7 +18,7 @@ from tbot_core.alerting.store import FILE_NAME, WAITING, Store
 from tbot_core.clock import ManualClock
 from tbot_core.contracts import Alert, Urgency
 from tbot_core.errors import AccessError, JournalError, TbotError, Undelivered
-from tbot_core.journal import Entry, Journal, open_journal
+from tbot_core.journal.journal import Entry, Journal, open_journal
 from tbot_core.seams import log
 from tbot_core.settings import Instance
 from tbot_core.testing.simulation.loop import VirtualLoop

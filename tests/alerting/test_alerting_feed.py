@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tbot_core import records
 from tbot_core.alerting.feednotices import FeedWatch, few
 from tbot_core.contracts import Urgency
-from tbot_core.journal import Event
+from tbot_core.journal import records
+from tbot_core.journal.journal import Event
 
 if TYPE_CHECKING:
     from tbot_core.alerting.notice import Notice

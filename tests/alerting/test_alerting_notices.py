@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tbot_core import records
 from tbot_core.alerting.notices import DOUBT, Wanted, Watch
 from tbot_core.contracts import Urgency
-from tbot_core.journal import Event
+from tbot_core.journal import records
+from tbot_core.journal.journal import Event
 from tbot_core.model import ExitReason, Fill, Leg, Order, OrderType, SignalId
 from tbot_core.states import KINDS, Cause
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
-from tbot_core import records
 from tbot_core.cli import group
-from tbot_core.journal import read_journal
+from tbot_core.journal import records
+from tbot_core.journal.journal import read_journal
+from tbot_core.journal.records import fill_of
 from tbot_core.model import atoms_of, ticks_of, units_of
-from tbot_core.records import fill_of
 from tbot_core.seams import disk
 
 if TYPE_CHECKING:

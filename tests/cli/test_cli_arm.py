@@ -11,8 +11,7 @@ import attrs
 import pytest
 from click.testing import CliRunner
 
-from tbot_core import cli, control, records
-from tbot_core.arming import Armed, Terms, armed_payload
+from tbot_core import cli, control
 from tbot_core.cli.arm import code, described, live_settings, mode_of, sentence
 from tbot_core.cli.requests import Answer
 from tbot_core.cli.run import furnish, settled
@@ -21,7 +20,9 @@ from tbot_core.cli.status import lines
 from tbot_core.cli.wish import Wish
 from tbot_core.control import Verb
 from tbot_core.errors import SettingsError
-from tbot_core.journal import Entry, open_journal
+from tbot_core.journal import records
+from tbot_core.journal.arming import Armed, Terms, armed_payload
+from tbot_core.journal.journal import Entry, open_journal
 from tbot_core.settings import Instance, load, read
 from tbot_core.states import Cause
 

@@ -13,8 +13,8 @@ import pytest
 
 from tbot_core import cli
 from tbot_core.errors import AccessError
-from tbot_core.journal import Entry, open_journal
-from tbot_core.records import RUN_STARTED
+from tbot_core.journal.journal import Entry, open_journal
+from tbot_core.journal.records import RUN_STARTED
 from tbot_core.seams import editor
 from tbot_core.settings import access, load
 from tbot_core.settings.instance import Instance

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from tbot_core import anchor, cli, records
-from tbot_core.journal import SCHEMA_VERSION, Entry, open_journal
+from tbot_core import cli
+from tbot_core.journal import anchor, records
+from tbot_core.journal.journal import SCHEMA_VERSION, Entry, open_journal
 from tbot_core.testing.trades import session
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from tbot_core import records
 from tbot_core.bars import FIELDS, Minute
 from tbot_core.cli.dataview import data_words, document, lines
-from tbot_core.journal import Event
-from tbot_core.received import FOLDER, Header, Kept, Recording
+from tbot_core.journal import records
+from tbot_core.journal.journal import Event
+from tbot_core.journal.received import FOLDER, Header, Kept, Recording
 from tbot_core.testing.simulation.chances import Stream
 from tbot_core.testing.simulation.feed import facts_of_the_day
 from tbot_core.testing.simulation.market import Market

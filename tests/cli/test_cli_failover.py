@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tbot_core import cli, records
+from tbot_core import cli
 from tbot_core.cli.check import checked
 from tbot_core.cli.failover import Place, Shown, shown
 from tbot_core.clock import SystemClock
-from tbot_core.drills import Drill, Step
-from tbot_core.journal import Entry, open_journal
+from tbot_core.journal import records
+from tbot_core.journal.drills import Drill, Step
+from tbot_core.journal.journal import Entry, open_journal
 from tbot_core.model import Leg
 from tbot_core.seams import disk
 from tbot_core.testing.trades import order

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from tbot_core import cli, control, records
+from tbot_core import cli, control
 from tbot_core.assembly import assemble
 from tbot_core.cli import requests
 from tbot_core.cli.condition import condition
@@ -26,8 +26,9 @@ from tbot_core.cli.stop import sentence as of_stop
 from tbot_core.clock import ManualClock, SystemClock
 from tbot_core.contracts import FeedRequest
 from tbot_core.control import Verb
-from tbot_core.journal import Event, read_journal
-from tbot_core.projection import Book
+from tbot_core.journal import records
+from tbot_core.journal.journal import Event, read_journal
+from tbot_core.journal.projection import Book
 from tbot_core.runner.plan import Plan, Watcher
 from tbot_core.runner.run import run
 from tbot_core.seams import disk

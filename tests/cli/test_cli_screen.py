@@ -18,7 +18,7 @@ import attrs
 import pytest
 from rich.console import Console
 
-from tbot_core import cli, records
+from tbot_core import cli
 from tbot_core.assembly import assemble
 from tbot_core.cli import screen
 from tbot_core.cli.epilogue import closing, halted
@@ -29,9 +29,10 @@ from tbot_core.cli.wish import Wish
 from tbot_core.clock import ManualClock, SystemClock
 from tbot_core.contracts import BrokerEvent, FeedLabel, FeedRequest
 from tbot_core.errors import AccessError
-from tbot_core.journal import Entry, open_journal
+from tbot_core.journal import records
+from tbot_core.journal.journal import Entry, open_journal
+from tbot_core.journal.projection import Book
 from tbot_core.model import ExitReason, Leg, RiskState
-from tbot_core.projection import Book
 from tbot_core.runner.plan import Outcome, Plan, Watcher
 from tbot_core.runner.run import run
 from tbot_core.seams import interrupts, log

@@ -23,7 +23,7 @@ from tbot_core.cli.wish import Wish
 from tbot_core.clock import ManualClock
 from tbot_core.contracts import FeedLabel, FeedRequest
 from tbot_core.figures import MINUS
-from tbot_core.projection import Book
+from tbot_core.journal.projection import Book
 from tbot_core.runner.plan import Outcome, Plan
 from tbot_core.runner.run import run
 from tbot_core.window import Window

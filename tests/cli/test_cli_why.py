@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tbot_core import cli, records
-from tbot_core.journal import read_journal
+from tbot_core import cli
+from tbot_core.journal import records
+from tbot_core.journal.journal import read_journal
 from tbot_core.reasons import Reason
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tbot_core.journal import Event
+    from tbot_core.journal.journal import Event
 
 
 def asked(capsys: pytest.CaptureFixture[str], home: Path, *args: str, code: int = 0) -> str:

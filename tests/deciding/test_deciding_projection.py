@@ -9,13 +9,13 @@ from typing import Any
 import attrs
 import pytest
 
-from tbot_core import records
 from tbot_core.actions import Decision, Replace
 from tbot_core.contracts import BrokerEvent, OrderReport
 from tbot_core.decide import Finding
+from tbot_core.journal import records
+from tbot_core.journal.projection import Book, fold
 from tbot_core.model import ExitReason, Leg, OrderState, RiskState, dollars_of
 from tbot_core.orders import SUPPOSED
-from tbot_core.projection import Book, fold
 from tbot_core.reasons import Reason
 from tbot_core.standing import RiskChange
 from tbot_core.states import Cause

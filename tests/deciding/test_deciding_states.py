@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import attrs
 import pytest
 
-from tbot_core import records
 from tbot_core.conditions import recall
+from tbot_core.journal import records
 from tbot_core.model import RiskState
 from tbot_core.states import KINDS, QUIET, RECONCILED, Cause, End, States
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import apsw
 
-from tbot_core import control, records
-from tbot_core.journal import Entry, Event, open_journal
+from tbot_core import control
+from tbot_core.journal import records
+from tbot_core.journal.journal import Entry, Event, open_journal
 from tbot_core.model import ExitReason, Leg
 from tbot_core.seams import lines
 from tbot_core.testing.simulation.bot import Life
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from tbot_core.contracts import Broker
-    from tbot_core.journal import Connect
+    from tbot_core.journal.journal import Connect
     from tbot_core.testing.simulation.bot import Surroundings
 
 PATIENCE_S: Final = 60.0

@@ -16,10 +16,11 @@ from typing import IO, TYPE_CHECKING, Any, Final, cast
 import attrs
 import pytest
 
-from tbot_core import control, records
+from tbot_core import control
 from tbot_core.conditions import recall
 from tbot_core.control import Verb
-from tbot_core.journal import open_journal
+from tbot_core.journal import records
+from tbot_core.journal.journal import open_journal
 from tbot_core.model import Leg
 from tbot_core.seams import lines
 from tbot_core.states import Cause

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 import pytest
 
-from tbot_core import records
-from tbot_core.ballast import NO_ROOM_BYTES, Ballast
 from tbot_core.errors import JournalError
-from tbot_core.journal import open_journal
+from tbot_core.journal import records
+from tbot_core.journal.ballast import NO_ROOM_BYTES, Ballast
+from tbot_core.journal.journal import open_journal
 from tbot_core.runner.room import Room
 from tbot_core.states import Cause
 from tbot_core.testing.simulation.household import Household, household

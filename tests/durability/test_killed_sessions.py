@@ -16,15 +16,15 @@ import asyncio, datetime, hashlib, json, os, random, shutil, signal, sqlite3, sy
 from contextlib import closing
 from pathlib import Path
 
-from tbot_core import records
+from tbot_core.journal import records
 from tbot_core.assembly import assemble
 from tbot_core.cli.editions import Editions
 from tbot_core.cli.run import furnish
 from tbot_core.cli.wish import Wish
 from tbot_core.clock import ManualClock
 from tbot_core.contracts import FeedRequest
-from tbot_core.journal import read_journal
-from tbot_core.projection import fold
+from tbot_core.journal.journal import read_journal
+from tbot_core.journal.projection import fold
 from tbot_core.runner.plan import Plan, Watcher
 from tbot_core.runner.renewal import Renewal, held
 from tbot_core.runner.run import run

@@ -23,7 +23,7 @@ from tbot_core.clock import ManualClock
 from tbot_core.contracts import VenueRules
 from tbot_core.desk import Desk
 from tbot_core.execution import Execution, Minutes, Venue
-from tbot_core.journal import open_journal
+from tbot_core.journal.journal import open_journal
 from tbot_core.model import atoms_of
 from tbot_core.recorder import Recorder
 from tbot_core.testing.trades import proposal, rules, session

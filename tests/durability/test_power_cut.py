@@ -15,20 +15,20 @@ import apsw
 import attrs
 import pytest
 
-from tbot_core import anchor
 from tbot_core.assembly import assemble
 from tbot_core.cli.run import furnish
 from tbot_core.clock import SystemClock
 from tbot_core.contracts import FeedRequest
 from tbot_core.errors import JournalError
-from tbot_core.journal import Entry, open_journal
+from tbot_core.journal import anchor
+from tbot_core.journal.journal import Entry, open_journal
 from tbot_core.runner.plan import Plan, Watcher
 from tbot_core.runner.run import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from tbot_core.journal import Connect
+    from tbot_core.journal.journal import Connect
 
 SECTOR: Final = 512
 PAGES: Final = 40

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbot_core import records
 from tbot_core.contracts import Activity, BrokerEvent, OrderReport
+from tbot_core.journal import records
 from tbot_core.ledger.accounts import Posting, Transaction
 from tbot_core.ledger.booking import Ledger, booked
 from tbot_core.model import ATOMS_PER_DOLLAR, Account, ExitReason, Leg, atoms_of, quantity_of, units_of

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from tbot_core import cli, received, records
+from tbot_core import cli
 from tbot_core.assembly import assemble
 from tbot_core.cli.check import checked
 from tbot_core.clock import exchange_time
 from tbot_core.contracts import FeedRequest
 from tbot_core.errors import DataError, SettingsError
-from tbot_core.journal import open_journal
+from tbot_core.journal import received, records
+from tbot_core.journal.journal import open_journal
 from tbot_core.runner.plan import Outcome, Plan, Watcher
 from tbot_core.runner.run import run
 from tbot_core.seams import disk
@@ -26,7 +27,7 @@ from tbot_core.testing.simulation.world import World
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tbot_core.journal import Event
+    from tbot_core.journal.journal import Event
     from tbot_core.plugins.catalogue import Entry
     from tbot_core.settings import Mode
 

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from tbot_core import cli, control, records
+from tbot_core import cli, control
 from tbot_core.assembly import assemble
-from tbot_core.ballast import NO_ROOM_BYTES, Ballast
 from tbot_core.cli.narration import Narrator
 from tbot_core.cli.run import furnish
 from tbot_core.clock import ManualClock
 from tbot_core.conditions import recall
 from tbot_core.contracts import FeedRequest
 from tbot_core.control import Verb
-from tbot_core.journal import Event, Journal, read_journal
+from tbot_core.journal import records
+from tbot_core.journal.ballast import NO_ROOM_BYTES, Ballast
+from tbot_core.journal.journal import Event, Journal, read_journal
 from tbot_core.model import Leg
 from tbot_core.runner.plan import Outcome, Plan, Watcher
 from tbot_core.runner.room import Room
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from tbot_core.journal import Entry
+    from tbot_core.journal.journal import Entry
     from tbot_core.runner.session import SessionRun
 
 BELL = dt.datetime(2026, 11, 24, 14, 30, tzinfo=dt.UTC)

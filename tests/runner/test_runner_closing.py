@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 import pytest
 
-from tbot_core import records
 from tbot_core.clock import SystemClock
 from tbot_core.execution import Venue
-from tbot_core.journal import Entry, Journal, open_journal
+from tbot_core.journal import records
+from tbot_core.journal.journal import Entry, Journal, open_journal
+from tbot_core.journal.projection import fold
 from tbot_core.model import Fill, Leg, SignalId
 from tbot_core.orders import Naming
-from tbot_core.projection import fold
 from tbot_core.runner import overnight
 from tbot_core.runner.errands import Errands
 from tbot_core.runner.life import Days, Life
@@ -32,7 +32,7 @@ from tbot_core.testing.simulation.world import World
 if TYPE_CHECKING:
     from tbot_core.calendar import Session
     from tbot_core.contracts import Broker, FeedSession
-    from tbot_core.journal import Event
+    from tbot_core.journal.journal import Event
 
 SEED = 5
 DAY = dt.timedelta(days=1)

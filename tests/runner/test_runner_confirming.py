@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from tbot_core import confirming, control, records
+from tbot_core import control
 from tbot_core.assembly import assemble
 from tbot_core.cli.run import furnish
 from tbot_core.clock import ManualClock
 from tbot_core.contracts import FeedRequest
 from tbot_core.control import Verb
-from tbot_core.journal import Event, read_journal
+from tbot_core.journal import confirming, records
+from tbot_core.journal.journal import Event, read_journal
 from tbot_core.runner.plan import Outcome, Plan, Watcher
 from tbot_core.runner.run import run
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from tbot_core.journal import Entry
+    from tbot_core.journal.journal import Entry
     from tbot_core.runner.session import SessionRun
 
 MORNING = dt.datetime(2026, 11, 24, 13, 30, tzinfo=dt.UTC)

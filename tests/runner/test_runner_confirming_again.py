@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from tbot_core import records
 from tbot_core.clock import ManualClock
 from tbot_core.control import Request, Verb
 from tbot_core.desk import Desk
-from tbot_core.journal import Entry, open_journal
+from tbot_core.journal import records
+from tbot_core.journal.journal import Entry, open_journal
 from tbot_core.model import Leg, RiskState, atoms_of
 from tbot_core.reasons import Reason
 from tbot_core.recorder import Recorder
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from tbot_core.actions import Decision
     from tbot_core.decide import Proposal
-    from tbot_core.journal import Journal
+    from tbot_core.journal.journal import Journal
     from tbot_core.model import SignalId
 
 ASKED = session().moment(26)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 import pytest
 
-from tbot_core import control, records
+from tbot_core import control
 from tbot_core.assembly import assemble
 from tbot_core.contracts import FeedLabel, FeedRequest
 from tbot_core.errors import DataError, SettingsError
-from tbot_core.journal import open_journal
+from tbot_core.journal import records
+from tbot_core.journal.journal import open_journal
 from tbot_core.runner.plan import Outcome, Plan, Watcher
 from tbot_core.runner.run import run
 from tbot_core.seams import disk
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tbot_core.contracts import Feed, FeedSession
-    from tbot_core.journal import Event
+    from tbot_core.journal.journal import Event
     from tbot_core.settings import Mode
 
 SETTINGS = "BROKER_NAME=PAPER\nCRITICAL_ALERT_CHANNEL=console\nROUTINE_ALERT_CHANNEL=console\n"

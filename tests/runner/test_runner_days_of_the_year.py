@@ -13,12 +13,12 @@ import attrs
 import numpy as np
 import pytest
 
-from tbot_core import records
 from tbot_core.bars import Day
 from tbot_core.calendar import ClosesEarly, ExchangeCalendar, Session
 from tbot_core.contracts import Snapshot, VenueRules
 from tbot_core.execution import Venue
-from tbot_core.journal import Journal, open_journal
+from tbot_core.journal import records
+from tbot_core.journal.journal import Journal, open_journal
 from tbot_core.model import Account
 from tbot_core.orders import Naming
 from tbot_core.runner.life import Days, Life
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tbot_core.contracts import Broker
-    from tbot_core.journal import Event
+    from tbot_core.journal.journal import Event
 
 ACCOUNT = Account(account_id="A", cash=Decimal(100_000), equity=Decimal(100_000))
 UNKNOWN = Day(**{name: np.full((1, 1), np.nan) for name in attrs.fields_dict(Day) if name != "typical_volume"})

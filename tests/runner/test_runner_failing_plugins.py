@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from tbot_core import records
 from tbot_core.assembly import assemble
 from tbot_core.cli.run import furnish
 from tbot_core.clock import ManualClock, SystemClock
 from tbot_core.contracts import FeedRequest
 from tbot_core.errors import PluginError
-from tbot_core.journal import read_journal
+from tbot_core.journal import records
+from tbot_core.journal.journal import read_journal
 from tbot_core.plugins import isolated
 from tbot_core.plugins import lost as lost_calls
 from tbot_core.plugins import records as known
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.assembly import Assembly
-    from tbot_core.journal import Event
+    from tbot_core.journal.journal import Event
     from tbot_core.runner.session import SessionRun
 
 MORNING = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)

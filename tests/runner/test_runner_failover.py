@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 import pytest
 
-from tbot_core import records
 from tbot_core.assembly import assemble
 from tbot_core.clock import ManualClock
 from tbot_core.contracts import FeedLabel, FeedRequest, Snapshot
-from tbot_core.drills import Drill, Step
 from tbot_core.errors import Unavailable
-from tbot_core.journal import Entry, open_journal
+from tbot_core.journal import records
+from tbot_core.journal.drills import Drill, Step
+from tbot_core.journal.journal import Entry, open_journal
 from tbot_core.model import Account
 from tbot_core.policy import Failover
 from tbot_core.runner.drilling import answers
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from tbot_core.calendar import Session
     from tbot_core.contracts import Broker, Feed, FeedSession
-    from tbot_core.journal import Event
+    from tbot_core.journal.journal import Event
 
 SETTINGS = "BROKER_NAME=PAPER\nSTRATEGY_SEQUENCE=open\nCRITICAL_ALERT_CHANNEL=console\nROUTINE_ALERT_CHANNEL=console\n"
 NAMES = {"paper": "alpha", "beta": "beta"}

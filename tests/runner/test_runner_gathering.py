@@ -12,7 +12,7 @@ import pytest
 from tbot_core.contracts import Bar, FeedQuality, Heartbeat, LiveSession, News, Quote, Status
 from tbot_core.errors import Unavailable
 from tbot_core.gathering import Gap, Gathering
-from tbot_core.received import Kept
+from tbot_core.journal.received import Kept
 from tbot_core.steadiness import SteadyClock
 from tbot_core.testing.simulation.chances import Stream
 from tbot_core.testing.simulation.feed import facts_of_the_day

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tbot_core import records
-from tbot_core.journal import open_journal
+from tbot_core.journal import records
+from tbot_core.journal.journal import open_journal
 from tbot_core.testing.simulation.bot import Doom, Life, habits
 from tbot_core.testing.simulation.world import World
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tbot_core.journal import Event
+    from tbot_core.journal.journal import Event
 
 SEEDS = (3, 5, 8)
 

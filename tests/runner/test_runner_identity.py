@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tbot_core import records
 from tbot_core.assembly import assemble
 from tbot_core.cli.run import furnish
 from tbot_core.clock import ManualClock, SystemClock
 from tbot_core.contracts import FeedRequest
 from tbot_core.errors import JournalError
-from tbot_core.journal import read_journal
+from tbot_core.journal import records
+from tbot_core.journal.journal import read_journal
 from tbot_core.policy import Deployment
 from tbot_core.runner.plan import Outcome, Plan, Watcher
 from tbot_core.runner.run import run

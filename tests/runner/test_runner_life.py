@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from tbot_core import control, records
+from tbot_core import control
 from tbot_core.clock import exchange_moment
-from tbot_core.journal import Entry
+from tbot_core.journal import records
+from tbot_core.journal.journal import Entry
 from tbot_core.ledger.booking import booked
 from tbot_core.model import RiskState, atoms_of
 from tbot_core.plugins.lost import Stuck, note

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from tbot_core.contracts import FeedQuality
-from tbot_core.received import read, recorded
+from tbot_core.journal.received import read, recorded
 from tbot_core.runner.listening import Hearing
 from tbot_core.runner.market import Floor
 from tbot_core.testing.simulation.world import World

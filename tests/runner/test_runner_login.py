@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from tbot_core import records
 from tbot_core.clock import ManualClock
 from tbot_core.conditions import Conditions
 from tbot_core.contracts import VenueRules
 from tbot_core.errors import LoginNeeded
 from tbot_core.execution import Venue
-from tbot_core.journal import open_journal
+from tbot_core.journal import records
+from tbot_core.journal.journal import open_journal
 from tbot_core.model import Account
 from tbot_core.patience import Paced
 from tbot_core.recorder import Recorder

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from tbot_core import records
 from tbot_core.assembly import assemble
 from tbot_core.clock import SystemClock
 from tbot_core.contracts import FeedRequest
-from tbot_core.journal import read_journal
+from tbot_core.journal import records
+from tbot_core.journal.journal import read_journal
 from tbot_core.runner.plan import Plan, Watcher
 from tbot_core.runner.run import run
 from tbot_core.seams import disk

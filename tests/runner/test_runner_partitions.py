@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tbot_core import records
 from tbot_core.alerting.notices import Wanted, Watch
 from tbot_core.contracts import Urgency
-from tbot_core.journal import open_journal
+from tbot_core.journal import records
+from tbot_core.journal.journal import open_journal
+from tbot_core.journal.projection import fold
 from tbot_core.model import OrderState
-from tbot_core.projection import fold
 from tbot_core.testing.simulation.bot import Doom, Life, habits
 from tbot_core.testing.simulation.world import World
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tbot_core.journal import Event
+    from tbot_core.journal.journal import Event
 
 SEEDS = (6, 46)
 _UNSEEN = frozenset({"UNREACHABLE", "UNKNOWN"})

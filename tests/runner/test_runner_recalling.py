@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from tbot_core import intents, records
+from tbot_core import intents
 from tbot_core.actions import Place
 from tbot_core.clock import ManualClock
 from tbot_core.contracts import BrokerEvent, VenueRules
 from tbot_core.desk import Desk
 from tbot_core.errors import OutcomeUnknown
 from tbot_core.execution import Execution, Minutes, Venue
-from tbot_core.journal import open_journal
+from tbot_core.journal import records
+from tbot_core.journal.journal import open_journal
 from tbot_core.model import ExitReason, Leg, OrderState, RiskState, Side, atoms_of
 from tbot_core.reasons import Reason
 from tbot_core.recorder import Recorder
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from tbot_core.actions import Action
     from tbot_core.contracts import Broker, Permit
-    from tbot_core.journal import Journal
+    from tbot_core.journal.journal import Journal
     from tbot_core.model import Order, SignalId
 
 BARE = VenueRules()

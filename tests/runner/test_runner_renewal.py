@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tbot_core import records
+from tbot_core.journal import records
 from tbot_core.runner.renewal import Change, Renewal, Renewed
 from tbot_core.testing.simulation.household import Household, household
 

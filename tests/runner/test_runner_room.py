@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tbot_core.ballast import NO_ROOM_BYTES, Ballast
 from tbot_core.conditions import Conditions
 from tbot_core.errors import AccessError
+from tbot_core.journal.ballast import NO_ROOM_BYTES, Ballast
 from tbot_core.model import RiskState
 from tbot_core.runner.room import Room
 from tbot_core.states import Cause, States

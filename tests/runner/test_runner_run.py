@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from tbot_core import cli, records
+from tbot_core import cli
 from tbot_core.assembly import assemble
 from tbot_core.cli.run import furnish
 from tbot_core.clock import ManualClock, SystemClock
 from tbot_core.contracts import FeedRequest
 from tbot_core.errors import JournalError
-from tbot_core.journal import read_journal
+from tbot_core.journal import records
+from tbot_core.journal.journal import read_journal
+from tbot_core.journal.projection import Book, fold
 from tbot_core.model import dollars_of
-from tbot_core.projection import Book, fold
 from tbot_core.runner.plan import Outcome, Plan, Watcher
 from tbot_core.runner.run import run
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from tbot_core.journal import Entry, Event
+    from tbot_core.journal.journal import Entry, Event
     from tbot_core.orders import OrderRecord
     from tbot_core.runner.session import SessionRun
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from tbot_core import records
-from tbot_core.arming import MOST_RESTARTS, Terms, recall
 from tbot_core.calendar import ExchangeCalendar
 from tbot_core.clock import ManualClock
 from tbot_core.conditions import Conditions
 from tbot_core.conditions import recall as causes
 from tbot_core.control import Request, Verb
 from tbot_core.desk import Desk
-from tbot_core.journal import open_journal
+from tbot_core.journal import records
+from tbot_core.journal.arming import MOST_RESTARTS, Terms, recall
+from tbot_core.journal.journal import open_journal
 from tbot_core.model import Leg, RiskState, atoms_of
 from tbot_core.reasons import Reason
 from tbot_core.reconcile import Verdict
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tbot_core.journal import Journal
+    from tbot_core.journal.journal import Journal
     from tbot_core.model import SignalId
 
 TERMS = Terms(mode="live", account="U1", settings="a1", plugins="b2")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from tbot_core import freezing, records
+from tbot_core import freezing
 from tbot_core.actions import Place
 from tbot_core.clock import ManualClock
 from tbot_core.conditions import Conditions, recall
@@ -19,12 +19,13 @@ from tbot_core.contracts import Activity, BrokerEvent, Holding, Meaning, OrderRe
 from tbot_core.desk import Desk
 from tbot_core.errors import OutcomeUnknown, Unavailable
 from tbot_core.execution import Execution, Minutes, Venue
-from tbot_core.journal import open_journal
+from tbot_core.journal import records
+from tbot_core.journal.journal import open_journal
+from tbot_core.journal.projection import fold
 from tbot_core.ledger.booking import booked
 from tbot_core.model import Account, Leg, OrderState, RiskState, atoms_of
 from tbot_core.orders import SUPPOSED, OrderRecord
 from tbot_core.portfolio import Portfolio
-from tbot_core.projection import fold
 from tbot_core.reconcile import Verdict, told
 from tbot_core.recorder import Recorder
 from tbot_core.runner.keeping import Keeper
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.contracts import Permit
-    from tbot_core.journal import Journal
+    from tbot_core.journal.journal import Journal
     from tbot_core.model import Fill, Order, SignalId
 
 ACCOUNT = Account(account_id="A1", equity=Decimal(100_000), cash=Decimal(100_000), buying_power=Decimal(5000))

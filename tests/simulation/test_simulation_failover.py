@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tbot_core import control, records
+from tbot_core import control
 from tbot_core.control import Verb
+from tbot_core.journal import records
 from tbot_core.testing.simulation.outages import Outage
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from tbot_core import records
+from tbot_core.journal import records
 from tbot_core.testing.simulation.bot import Crash, Doom, Life
 from tbot_core.testing.simulation.mutants import MUTANTS
 from tbot_core.testing.simulation.outages import Outage, Played

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tbot_core import records
 from tbot_core.control import Verb
-from tbot_core.journal import Event
+from tbot_core.journal import records
+from tbot_core.journal.journal import Event
 from tbot_core.patience import Urgency
 from tbot_core.testing.simulation.allowing import PERSONAL
 from tbot_core.testing.simulation.chances import Chances

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tbot_core import records
-from tbot_core.journal import Event
+from tbot_core.journal import records
+from tbot_core.journal.journal import Event
 from tbot_core.model import Leg, Order
 from tbot_core.testing.simulation.facts import Fact, effect
 from tbot_core.testing.simulation.reckoning import MONEY

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tbot_core import records
-from tbot_core.journal import Entry, open_journal
+from tbot_core.journal import records
+from tbot_core.journal.journal import Entry, open_journal
 from tbot_core.testing.balance import unbalanced
 from tbot_core.testing.trades import fill, order, session
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 
-from tbot_core import records
 from tbot_core.clock import ManualClock
 from tbot_core.desk import Desk
 from tbot_core.execution import Execution, Venue
-from tbot_core.journal import Event, Journal
+from tbot_core.journal import records
+from tbot_core.journal.journal import Event, Journal
 from tbot_core.recorder import Recorder
 from tbot_core.runner.confirming import Confirming
 from tbot_core.runner.market import since_the_last
@@ -19,7 +19,7 @@ from tbot_core.runner.recalling import Recall
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from tbot_core.journal import Entry
+    from tbot_core.journal.journal import Entry
     from tbot_core.model import Leg, SignalId
     from tbot_core.testing.simulation.story import Story
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Any, Final
 
-from tbot_core import records
 from tbot_core.control import Verb
-from tbot_core.journal import Event
+from tbot_core.journal import records
+from tbot_core.journal.journal import Event
 from tbot_core.model import Leg
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 import attrs
 import numpy as np
 
-from tbot_core import records
 from tbot_core.decide import Entrant, Rules
 from tbot_core.errors import BrokerError
 from tbot_core.execution import Venue
-from tbot_core.journal import Entry, open_journal
+from tbot_core.journal import records
+from tbot_core.journal.journal import Entry, open_journal
 from tbot_core.model import atoms_of
 from tbot_core.orders import Naming
 from tbot_core.policy import Frame
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from tbot_core.bars import Bars, Day
     from tbot_core.clock import Clock
     from tbot_core.contracts import Broker, FeedSession, LiveSession
-    from tbot_core.journal import Event, Journal
+    from tbot_core.journal.journal import Event, Journal
     from tbot_core.model import Account
     from tbot_core.testing.simulation.world import World
 

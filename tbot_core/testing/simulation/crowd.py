@@ -13,7 +13,7 @@ from tbot_core import control
 from tbot_core.clock import SystemClock
 from tbot_core.contracts import VenueRules
 from tbot_core.decide import Entrant
-from tbot_core.journal import open_journal
+from tbot_core.journal.journal import open_journal
 from tbot_core.policy import Frame
 from tbot_core.seams import lines
 from tbot_core.signals import Exits
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from tbot_core.clock import Clock
     from tbot_core.contracts import Broker
-    from tbot_core.journal import Journal
+    from tbot_core.journal.journal import Journal
     from tbot_core.testing.simulation.bot import Kept, Surroundings
 
 _RULES: Final = VenueRules(

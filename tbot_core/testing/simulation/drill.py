@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core import records
-from tbot_core.drills import Step
-from tbot_core.leases import Phase
+from tbot_core.journal import records
+from tbot_core.journal.drills import Step
+from tbot_core.journal.leases import Phase
 from tbot_core.testing.simulation.outages import Outage, Played
 from tbot_core.testing.simulation.rehearsal import memory
 

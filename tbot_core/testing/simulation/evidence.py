@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tbot_core import records
+from tbot_core.journal import records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tbot_core import records
+from tbot_core.journal import records
+from tbot_core.journal.projection import Book
 from tbot_core.model import Leg
-from tbot_core.projection import Book
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

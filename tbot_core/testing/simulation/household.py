@@ -13,7 +13,7 @@ import attrs
 from tbot_core.calendar import ExchangeCalendar
 from tbot_core.errors import Unavailable
 from tbot_core.execution import Venue
-from tbot_core.journal import Journal, open_journal
+from tbot_core.journal.journal import Journal, open_journal
 from tbot_core.orders import Naming
 from tbot_core.runner.life import Days, Life
 from tbot_core.runner.market import Floor
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from tbot_core.calendar import Session
     from tbot_core.contracts import Broker, FeedSession
-    from tbot_core.journal import Event
+    from tbot_core.journal.journal import Event
     from tbot_core.model import Account
 
 

@@ -11,11 +11,11 @@ from collections import Counter, defaultdict
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from tbot_core import records
 from tbot_core.conditions import note
+from tbot_core.journal import records
+from tbot_core.journal.projection import fold
 from tbot_core.ledger.booking import booked
 from tbot_core.model import Leg, OrderState, RiskState, quantity_of, units_of
-from tbot_core.projection import fold
 from tbot_core.states import States
 from tbot_core.testing.canaries import shows
 from tbot_core.testing.simulation.again import RESTARTS

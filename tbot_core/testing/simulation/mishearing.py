@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from tbot_core.actions import Decision
     from tbot_core.contracts import Snapshot
+    from tbot_core.custody.held import Held
     from tbot_core.decide import Proposal
-    from tbot_core.held import Held
 
 _HALF: Final = 0.5
 

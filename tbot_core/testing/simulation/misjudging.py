@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from tbot_core import drafts, reconcile, tending
+from tbot_core import reconcile, tending
 from tbot_core.contracts import BrokerEvent, Snapshot
-from tbot_core.custody import Custody
+from tbot_core.custody import drafts
+from tbot_core.custody.custody import Custody
+from tbot_core.custody.protection import Protection
+from tbot_core.custody.recollection import Recollection
 from tbot_core.errors import BrokerError
 from tbot_core.execution import Execution
 from tbot_core.model import Account, Leg, Order, OrderState, quantity_of
-from tbot_core.protection import Protection
-from tbot_core.recollection import Recollection
 from tbot_core.risk import Gate
 from tbot_core.runner import market
 from tbot_core.runner.recalling import Recall
@@ -26,8 +27,8 @@ from tbot_core.testing.simulation.planting import Swaps, was
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tbot_core.held import Held
-    from tbot_core.journal import Event
+    from tbot_core.custody.held import Held
+    from tbot_core.journal.journal import Event
     from tbot_core.portfolio import Position
     from tbot_core.reconcile import Difference
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tbot_core import desk
-from tbot_core.leases import Break, Leases
+from tbot_core.journal.leases import Break, Leases
 from tbot_core.runner.failover import Failover
 from tbot_core.runner.recalling import Recall
 from tbot_core.testing.simulation.planting import Swaps, was
@@ -13,9 +13,9 @@ from tbot_core.testing.simulation.planting import Swaps, was
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tbot_core.journal import Event
-    from tbot_core.leases import Against
-    from tbot_core.projection import Said
+    from tbot_core.journal.journal import Event
+    from tbot_core.journal.leases import Against
+    from tbot_core.journal.projection import Said
     from tbot_core.runner.failover import Way
 
 

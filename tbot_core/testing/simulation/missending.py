@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core import control, execution, journal, orders, projection, reconcile, records, tending
+from tbot_core import control, execution, orders, reconcile, tending
 from tbot_core.contracts import BrokerEvent
 from tbot_core.errors import BrokerError, OutcomeUnknown, Rejected, Unavailable
 from tbot_core.execution import Execution, Minutes
-from tbot_core.journal import Journal
+from tbot_core.journal import journal, projection, records
+from tbot_core.journal.journal import Journal
 from tbot_core.model import Fill, Order, OrderState
 from tbot_core.orders import SUPPOSED, Naming, OrderEvent, OrderRecord
 from tbot_core.permits import SendPermit, always

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from tbot_core.journal import Event
+    from tbot_core.journal.journal import Event
     from tbot_core.testing.simulation.bot import Ways
 
 MINUTES: Final = 50
@@ -134,7 +134,7 @@ class Played:
     @classmethod
     def of(cls, story: Story, home: Path) -> Played:
         """What its journal says, and what is violated."""
-        from tbot_core.journal import open_journal
+        from tbot_core.journal.journal import open_journal
 
         journal = open_journal(home / "tbot.sqlite")
         try:

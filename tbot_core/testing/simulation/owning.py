@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from tbot_core import records
+from tbot_core.journal import records
 from tbot_core.model import Leg, units_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tbot_core.journal import Event
+    from tbot_core.journal.journal import Event
     from tbot_core.testing.simulation.story import Story
 
 _ENDED: Final = frozenset({records.DROPPED, "rejected", "cancelled", "expired", "fill"})

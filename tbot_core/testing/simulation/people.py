@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core import control, records
-from tbot_core.arming import Terms
+from tbot_core import control
 from tbot_core.control import Request, Verb
+from tbot_core.journal import records
+from tbot_core.journal.arming import Terms
 from tbot_core.runner.safety import Live
 from tbot_core.seams import disk
 from tbot_core.testing.simulation.world import LEAD_S
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from tbot_core.journal import Entry
+    from tbot_core.journal.journal import Entry
     from tbot_core.testing.simulation.chances import Chances
     from tbot_core.testing.simulation.world import World
 

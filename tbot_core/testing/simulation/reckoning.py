@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core import records
+from tbot_core.journal import records
 from tbot_core.ledger.accounts import ADJUSTMENTS
 from tbot_core.ledger.booking import booked
 from tbot_core.model import Leg, OrderType, atoms_of, dollars_of, ticks_of, units_of
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
-    from tbot_core.journal import Event
+    from tbot_core.journal.journal import Event
     from tbot_core.testing.simulation.story import Story
 
 _ENDED: Final = frozenset({records.DROPPED, "rejected", "cancelled", "expired"})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.journal import open_journal
+from tbot_core.journal.journal import open_journal
 from tbot_core.seams import disk, editor
 from tbot_core.testing.simulation.bot import Crash, Doom, Life, habits
 from tbot_core.testing.simulation.invariants import violations

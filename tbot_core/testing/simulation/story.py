@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, cast
 
 import attrs
 
-from tbot_core import records
 from tbot_core.decide import Rules
-from tbot_core.journal import Event
+from tbot_core.journal import records
+from tbot_core.journal.journal import Event
+from tbot_core.journal.projection import of_broker
 from tbot_core.model import Leg, SignalId, units_of
 from tbot_core.orders import BROKER_WORDS, OrderRecord
-from tbot_core.projection import of_broker
 from tbot_core.testing.simulation.bot import Life, Lived
 from tbot_core.testing.simulation.people import Acts
 from tbot_core.testing.simulation.turns import Turn

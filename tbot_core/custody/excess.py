@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tbot_core import drafts
 from tbot_core.actions import Action, Place
+from tbot_core.custody import drafts
 from tbot_core.model import ExitReason, Leg, Order
 
 if TYPE_CHECKING:
-    from tbot_core.held import Files, Known
+    from tbot_core.custody.held import Files, Known
     from tbot_core.portfolio import Portfolio
 
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from tbot_core import records
+from tbot_core.journal import records
 from tbot_core.reasons import Reason
 
 T = TypeVar("T")

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core import records
+from tbot_core.journal import records
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable
 
     from tbot_core.actions import Decision
+    from tbot_core.journal.projection import Said
     from tbot_core.model import SignalId
-    from tbot_core.projection import Said
 
 SHORTEST: Final = 4
 

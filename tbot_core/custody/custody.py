@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core import drafts, exits, rebalance
+from tbot_core import exits, rebalance
 from tbot_core.actions import Action, Cancel, Place
-from tbot_core.excess import Excess
-from tbot_core.held import Files, Held, Known
+from tbot_core.custody import drafts
+from tbot_core.custody.excess import Excess
+from tbot_core.custody.held import Files, Held, Known
+from tbot_core.custody.protection import Protection
+from tbot_core.custody.recollection import Recollection
+from tbot_core.custody.trimming import Trimming
 from tbot_core.model import ExitReason, Leg, Order, RiskState, price_of, ticks_of, units_of
-from tbot_core.protection import Protection
-from tbot_core.recollection import Recollection
 from tbot_core.standing import count_traded
-from tbot_core.trimming import Trimming
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

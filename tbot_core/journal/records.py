@@ -1,6 +1,6 @@
 """What the journal's events say: the payload of each kind, written from values and read back into them.
 
-Amounts are text. A payload holds facts alone; what they add up to is a projection (`tbot_core.projection`).
+Amounts are text. A payload holds facts alone; what they add up to is a projection (`tbot_core.journal.projection`).
 """
 
 from __future__ import annotations

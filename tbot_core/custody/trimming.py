@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tbot_core import drafts, rebalance
+from tbot_core import rebalance
 from tbot_core.actions import Action, Cancel, Place
+from tbot_core.custody import drafts
 from tbot_core.model import UNITS_PER_SHARE, Leg, units_of
 
 if TYPE_CHECKING:
+    from tbot_core.custody.held import Files, Held
+    from tbot_core.custody.protection import Protection
     from tbot_core.decide import Rules
-    from tbot_core.held import Files, Held
-    from tbot_core.protection import Protection
     from tbot_core.standing import Standing
 
 

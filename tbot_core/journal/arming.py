@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core import records
 from tbot_core.clock import exchange_time
+from tbot_core.journal import records
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from tbot_core.calendar import ExchangeCalendar
-    from tbot_core.projection import Said
+    from tbot_core.journal.projection import Said
 
 MOST_SESSIONS: Final = 5
 """An arming lasts for so many sessions at most."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from tbot_core import drafts
 from tbot_core.actions import Action, Cancel, Place, Replace
+from tbot_core.custody import drafts
 from tbot_core.model import ExitReason, Leg, Order, price_of
 
 if TYPE_CHECKING:
     from tbot_core.contracts import VenueRules
-    from tbot_core.held import Files, Held
+    from tbot_core.custody.held import Files, Held
 
 
 class Protection:

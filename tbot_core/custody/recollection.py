@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbot_core import exits
-from tbot_core.held import Held
+from tbot_core.custody.held import Held
 from tbot_core.model import ExitReason, Leg, Order, ticks_of
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from tbot_core.excess import Excess
-    from tbot_core.held import Carried, Files
+    from tbot_core.custody.excess import Excess
+    from tbot_core.custody.held import Carried, Files
     from tbot_core.model import SignalId
     from tbot_core.portfolio import Portfolio
 

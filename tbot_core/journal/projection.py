@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
-from tbot_core import records
 from tbot_core.exits import closing
+from tbot_core.journal import records
 from tbot_core.model import ExitReason, Leg, Trade, atoms_of, dollars_of
 from tbot_core.orders import BROKER_WORDS, News, OrderEvent, OrderRecord, advance, news
 from tbot_core.portfolio import Portfolio
@@ -32,7 +32,7 @@ class Said(Protocol):
 
     @property
     def kind(self) -> str:
-        """Its kind, of `tbot_core.records` or of a broker's words."""
+        """Its kind, of `tbot_core.journal.records` or of a broker's words."""
 
     @property
     def cid(self) -> str | None:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core import records
+from tbot_core.journal import records
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from tbot_core.projection import Said
+    from tbot_core.journal.projection import Said
 
 COUNTS: Final = timedelta(days=30)
 """A drill that was passed counts so long."""

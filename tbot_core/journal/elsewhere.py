@@ -5,9 +5,9 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
-from tbot_core import records
 from tbot_core.figures import money
-from tbot_core.leases import Against, Phase
+from tbot_core.journal import records
+from tbot_core.journal.leases import Against, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core.drafts import Name
+from tbot_core.custody.drafts import Name
 from tbot_core.exits import Plan
 from tbot_core.model import ExitReason, Fill, Leg, Order, SignalId, units_of
 from tbot_core.portfolio import Position

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core import anchor, damage
 from tbot_core.errors import JournalError
+from tbot_core.journal import anchor, damage
 from tbot_core.seams import disk
 from tbot_core.seams.redaction import redact, redact_all
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core import records
+from tbot_core.journal import records
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tbot_core.projection import Said
+    from tbot_core.journal.projection import Said
 
 MOST_MOVES: Final = 2
 """So many breaks within an hour may move leases; after that they stay, so that a flapping way moves nothing."""
