@@ -50,6 +50,8 @@ CREATE TABLE events (
 CREATE INDEX events_by_kind ON events (kind);
 CREATE UNIQUE INDEX intents ON events (cid) WHERE kind = 'intended';
 """
+_LINE: Final = json.JSONEncoder(separators=(",", ":"))
+_PAYLOAD: Final = json.JSONEncoder(separators=(",", ":"), sort_keys=True, allow_nan=False)
 _COLUMNS: Final = "seq, kind, cid, broker, account, broker_event_id, payload, received, applied, previous_hash, hash"
 
 
@@ -357,7 +359,7 @@ def _row(seq: int, entry: Entry, previous: str) -> tuple[Any, ...]:
 
 
 def _digest(body: Sequence[Any]) -> str:
-    return sha256(json.dumps(list(body), separators=(",", ":")).encode()).hexdigest()
+    return sha256(_LINE.encode(body).encode()).hexdigest()
 
 
 def _said(entry: Entry) -> tuple[str, str | None, tuple[str, str, str] | None, str]:
@@ -371,7 +373,7 @@ def _text(payload: Mapping[str, Any]) -> str:
 
 
 def _json(payload: object) -> str:
-    return json.dumps(payload, separators=(",", ":"), sort_keys=True, allow_nan=False)
+    return _PAYLOAD.encode(payload)
 
 
 def _event(row: Sequence[Any]) -> Event:

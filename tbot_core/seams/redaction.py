@@ -18,21 +18,32 @@ SHORTEST: Final = 4
 _HALF: Final = 8
 _NOTHING: Final = r"(?!)"
 _SHAPES: Final = (
-    re.compile(r"(?i)(authorization[\"']?\s*[:=]\s*[\"']?(?:(?:basic|bearer|token)\s+)?)[^\s\"',;]+"),
-    re.compile(r"(?i)(\bbearer\s+)[\w.~+/=-]{8,}"),
-    re.compile(r"(?i)((?:set-)?cookie[\"']?\s*[:=]\s*[\"']?)[^\"'\r\n]+"),
-    re.compile(
-        r"(?i)([?&](?:token|key|api_?key|apikey|secret|signature|sig|password|access_token|x-amz-signature)=)[^&\s\"'#]+"
+    (
+        "author",
+        re.compile(r"(?i)(authorization[\"']?\s*[:=]\s*[\"']?(?:(?:basic|bearer|token)\s+)?)[^\s\"',;]+"),
     ),
-    re.compile(r"()-----BEGIN [A-Z ]+-----.*?(?:-----END [A-Z ]+-----|\Z)", re.DOTALL),
+    ("bearer", re.compile(r"(?i)(\bbearer\s+)[\w.~+/=-]{8,}")),
+    ("cook", re.compile(r"(?i)((?:set-)?cookie[\"']?\s*[:=]\s*[\"']?)[^\"'\r\n]+")),
+    (
+        "=",
+        re.compile(
+            r"(?i)([?&](?:token|key|api_?key|apikey|secret|signature|sig|password|access_token|x-amz-signature)=)[^&\s\"'#]+"
+        ),
+    ),
+    ("-----begin ", re.compile(r"()-----BEGIN [A-Z ]+-----.*?(?:-----END [A-Z ]+-----|\Z)", re.DOTALL)),
 )
+"""Each shape behind a text that all its matches hold once folded: looking for that first spares every journal row the
+search. There is no "i" in them, since a pattern that ignores case takes dotless and dotted ones for it, and folding keeps
+those apart."""
 
 
 def redact(text: str) -> str:
     """The text with every living secret, in any usual encoding, and every secret-shaped part replaced."""
     text = _pattern(tuple(serial for serial, _ in living())).sub(SHOWN, text)
-    for shape in _SHAPES:
-        text = shape.sub(rf"\1{SHOWN}", text)
+    folded = text.casefold()
+    for sign, shape in _SHAPES:
+        if sign in folded:
+            text = shape.sub(rf"\1{SHOWN}", text)
     return text
 
 

@@ -105,6 +105,8 @@ def test_a_secret_inside_base64_is_removed_wherever_it_begins(before: bytes, aft
     [
         ("Authorization: Bearer abcdef123456", "Authorization: Bearer [redacted]"),
         ("{'authorization': 'Basic dXNlcjpwYXNz'}", "{'authorization': 'Basic [redacted]'}"),
+        ("AUTHOR\u0130ZATION=Basic dXNlcjpwYXNz", "AUTHOR\u0130ZATION=Basic [redacted]"),
+        ("\u017fet-coo\u212a\u0131e: session=abc", "\u017fet-coo\u212a\u0131e: [redacted]"),
         ("got bearer abcdefgh.ijk", "got bearer [redacted]"),
         ("Set-Cookie: session=abc; Path=/", "Set-Cookie: [redacted]"),
         ("GET /quote?symbol=SPY&token=abc123", "GET /quote?symbol=SPY&token=[redacted]"),
