@@ -47,6 +47,7 @@ class Chapter:
     risk: list[tuple[datetime, Mapping[str, Any]]] = attrs.field(factory=list)
     curve: list[tuple[datetime, Decimal]] = attrs.field(factory=list)
     stuck: list[Mapping[str, Any]] = attrs.field(factory=list)
+    primary: str = ""
 
     @property
     def pnl(self) -> Decimal:
@@ -61,6 +62,11 @@ class Chronicle:
     run: Mapping[str, Any]
     chapters: tuple[Chapter, ...]
     book: Book
+
+    @property
+    def several(self) -> bool:
+        """Whether its sessions had more than one broker."""
+        return len(self.book.brokers) > 1
 
 
 def read(events: Iterable[Said]) -> Chronicle:
@@ -85,6 +91,7 @@ def _chapter(payload: Mapping[str, Any]) -> Chapter:
         close=datetime.fromisoformat(payload["close"]),
         opening=equity,
         closing=equity,
+        primary=payload.get("primary", ""),
         curve=[(opened, equity)],
     )
 
@@ -101,8 +108,14 @@ def _tell(chapter: Chapter, event: Said, book: Book) -> None:
         case records.WINDOW_CLOSED:
             chapter.windows.append(_window(event.payload))
         case records.SESSION_CLOSED:
-            chapter.closing, chapter.closed = Decimal(event.payload["equity"]), True
+            several = len(records.brokers_of(book.session)) > 1  # then the equity that is said is the primary's alone
+            chapter.closing = chapter.opening + Decimal(event.payload["pnl"]) if several else _equity(event)
+            chapter.closed = True
             chapter.curve.append((chapter.close, chapter.closing))
+
+
+def _equity(event: Said) -> Decimal:
+    return Decimal(event.payload["equity"])
 
 
 def _window(payload: Mapping[str, Any]) -> Window:

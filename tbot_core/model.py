@@ -220,7 +220,10 @@ class Account:
 
 @attrs.frozen(kw_only=True)
 class Trade:
-    """A position from its entry to its exit; prices are averages weighted by quantity, to 1e-4 USD."""
+    """A position from its entry to its exit; prices are averages weighted by quantity, to 1e-4 USD.
+
+    `broker` is the name of the one that held it, "" where nobody has said it.
+    """
 
     strategy: str
     symbol: str
@@ -233,3 +236,4 @@ class Trade:
     fees: Decimal
     pnl: Decimal
     exit_reason: ExitReason
+    broker: str = ""

@@ -72,8 +72,8 @@ class Position:
         """What was received for shares, before fees."""
         return self.exit_atoms if self.side is Side.LONG else self.entry_atoms
 
-    def trade(self) -> Trade:
-        """The closed position; raises ValueError while it is open."""
+    def trade(self, broker: str = "") -> Trade:
+        """The closed position, as a trade at that broker; raises ValueError while it is open."""
         if self.units or self.exit_time is None or self.exit_reason is None:
             raise ValueError(f"{self.signal.text} is still open")
         return Trade(
@@ -88,6 +88,7 @@ class Position:
             fees=dollars_of(self.fee_atoms),
             pnl=dollars_of(self.pnl_atoms),
             exit_reason=self.exit_reason,
+            broker=broker,
         )
 
 

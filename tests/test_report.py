@@ -15,9 +15,10 @@ from tbot_core import cli, report
 from tbot_core.chronicle import Chapter, Chronicle, read
 from tbot_core.figures import MINUS, money, percent, plural, price, prices, quantity
 from tbot_core.journal.journal import read_journal
-from tbot_core.journal.projection import Book
+from tbot_core.journal.projection import Book, fold
 from tbot_core.report import charts
 from tbot_core.summary import Summary
+from tbot_core.testing.simulation.outages import Outage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -225,3 +226,48 @@ def test_every_bar_ends_between_two_lines(closing: str) -> None:
     for top, height in re.findall(r'<rect [^>]*y="([\d.]+)" width="[\d.]+" height="([\d.]+)"', drawn):
         assert lines[0] - 0.11 <= float(top)
         assert float(top) + float(height) <= lines[-1] + 1.01
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> list[Event]:
+    """A day of two brokers, the first of which was cut off for ten minutes."""
+    return Outage(troubles=((0, "F60", 5.0, 15.0),)).play(tmp_path_factory.mktemp("broken")).story.events
+
+
+def of(events: list[Event]) -> Summary:
+    """What those events came to."""
+    book = fold(events)
+    return attrs.evolve(EMPTY, mode="paper", trades=tuple(book.trades), brokers=tuple(book.brokers))
+
+
+def test_a_report_of_several_brokers_names_that_of_each_trade(broken: list[Event]) -> None:
+    """Each trade has its broker, each broker its profit, and a session's profit is that of all of them."""
+    story, summary = read(broken), of(broken)
+    text = report.page(summary, story)
+    assert summary.brokers == ("alpha", "beta")
+    for trade in summary.trades:
+        assert f"<td>{trade.symbol}</td><td>{trade.broker}</td><td>long</td>" in text
+    assert {trade.broker for trade in summary.trades} == {"alpha", "beta"}
+    assert "<h2>By broker</h2>" in text
+    assert sum(pnl for _, _, pnl in summary.by_broker.values()) == sum(one.pnl for one in summary.trades)
+    assert story.chapters[0].pnl == sum(one.pnl for one in summary.trades)
+    assert "Orders were sent to alpha and beta, with paper money." in text
+    assert "with real money" in report.page(attrs.evolve(summary, mode="live"), story)
+
+
+def test_a_report_of_one_broker_says_nothing_of_brokers(page: str) -> None:
+    """There is no column that would say the same in every line."""
+    assert '<th scope="col">Broker</th>' not in page
+    assert "no order left this machine" in report.page(EMPTY, Chronicle(run={}, chapters=(), book=Book()))
+
+
+@pytest.mark.parametrize("several", [True, False])
+def test_what_could_not_be_closed_is_listed_with_its_broker(broken: list[Event], several: bool) -> None:
+    """The symbol, where it is held, the side, why, and how many shares."""
+    said = {"symbol": "KO", "side": "long", "words": "it is halted", "quantity": "14"}
+    chapter = attrs.evolve(read(broken).chapters[0], stuck=[said, said | {"broker": "beta"}])
+    book = fold(broken) if several else Book()
+    text = report.page(EMPTY, Chronicle(run={}, chapters=(chapter,), book=book))
+    rest = '<td>long</td><td>it is halted</td><td class="n">14</td>'
+    for place in ("alpha", "beta"):
+        assert f"<td>KO</td>{f'<td>{place}</td>' if several else ''}{rest}" in text

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from tbot_core.assembly import SIMULATOR
 from tbot_core.backtest.walk import Terms, walk
 from tbot_core.bars import Bars, Market
 from tbot_core.barstore.selection import Selection, select
@@ -69,7 +70,7 @@ def backtest(
             started(chosen.label)
         walked = walk(terms, found.session, found.bars, found.proposals, equity)
         equity = walked.equity_atoms
-        trades += [position.trade() for position in walked.positions]
+        trades += [position.trade(SIMULATOR) for position in walked.positions]
         denials += walked.denials
         sessions += 1
         progress(found.session.date)

@@ -70,9 +70,12 @@ def why(reason: ExitReason) -> str:
     return reason.value.lower().replace("_", " ")
 
 
-def trade_table(trades: Sequence[Trade], width: int | None = None) -> Iterator[str]:
-    """Every trade in a line. What finds no room is said more shortly or left out, the least needed first."""
-    columns = _columns(trades)
+def trade_table(trades: Sequence[Trade], width: int | None = None, *, several: bool = False) -> Iterator[str]:
+    """Every trade in a line, with its broker where there were several.
+
+    What finds no room is said more shortly or left out, the least needed first.
+    """
+    columns = _columns(trades, several=several)
     dated = False
     for narrower in _STEPS:
         if width is None or _wide([one.width for one in columns.values()]) <= width:
@@ -106,12 +109,13 @@ class _Column:
 _Columns: TypeAlias = dict[str, _Column]
 
 
-def _columns(trades: Sequence[Trade]) -> _Columns:
+def _columns(trades: Sequence[Trade], *, several: bool) -> _Columns:
     entries, exits = prices([one.entry_price for one in trades]), prices([one.exit_price for one in trades])
     given: Mapping[str, tuple[str, str, Sequence[str]]] = {
         "session": ("session", "l", [f"{exchange_time(one.entry_time):%m-%d}" for one in trades]),
         "strategy": ("strategy", "l", [one.strategy for one in trades]),
         "symbol": ("symbol", "l", [one.symbol for one in trades]),
+        **({"broker": ("broker", "l", [one.broker for one in trades])} if several else {}),
         "side": ("side", "l", [one.side.word for one in trades]),
         "shares": ("shares", "n", [quantity(one.quantity) for one in trades]),
         "entry": ("entry", "l", [f"{exchange_time(one.entry_time):%H:%M}" for one in trades]),

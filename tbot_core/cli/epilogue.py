@@ -15,7 +15,8 @@ from tbot_core.journal.journal import read_journal
 from tbot_core.reasons import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from decimal import Decimal
 
     from tbot_core.cli.wish import Wish
     from tbot_core.runner.plan import Outcome
@@ -72,7 +73,8 @@ def _stuck(outcome: Outcome, width: int | None) -> Iterator[str]:
 def _results(summary: Summary, width: int | None) -> Iterator[str]:
     yield ""
     yield from _trades(summary, width)
-    yield from _strategies(summary)
+    yield from _split("strategy", summary.by_strategy, summary.pnl)
+    yield from _split("broker", summary.by_broker, summary.pnl)
     yield from _denials(summary, width)
 
 
@@ -82,23 +84,22 @@ def _trades(summary: Summary, width: int | None) -> Iterator[str]:
     if not trades:
         yield "  none"
         return
-    yield from trade_table(trades[:_MOST_TRADES], width)
+    yield from trade_table(trades[:_MOST_TRADES], width, several=len(summary.brokers) > 1)
     if len(trades) > _MOST_TRADES:
         where = "in the report" if summary.report else "with --json"
         yield f"  and {len(trades) - _MOST_TRADES} more, {where}"
 
 
-def _strategies(summary: Summary) -> Iterator[str]:
+def _split(what: str, parts: Mapping[str, tuple[int, int, Decimal]], pnl: Decimal) -> Iterator[str]:
     rows = [
-        (name, f"{count}", f"{won}", signed(money(pnl, signed=True)))
-        for name, (count, won, pnl) in summary.by_strategy.items()
+        (name, f"{count}", f"{won}", signed(money(part, signed=True))) for name, (count, won, part) in parts.items()
     ]
     if rows:
         total = sum(int(row[1]) for row in rows), sum(int(row[2]) for row in rows)
-        pnl = signed(money(summary.pnl, signed=True))
         yield ""
-        yield click.style("P&L by strategy", bold=True)
-        yield from table(("strategy", "trades", "won", "P&L"), [*rows, ("all", *map(str, total), pnl)], "lnnn")
+        yield click.style(f"P&L by {what}", bold=True)
+        last = ("all", *map(str, total), signed(money(pnl, signed=True)))
+        yield from table((what, "trades", "won", "P&L"), [*rows, last], "lnnn")
 
 
 def _denials(summary: Summary, width: int | None) -> Iterator[str]:

@@ -159,6 +159,7 @@ def document(found: Standing) -> dict[str, Any]:
         "session": None if book is None or not book.session else book.session["date"],
         "in_session": book is not None and book.in_session,
         "last_event": None if book is None or book.time is None else book.time.isoformat(),
+        "brokers": [] if book is None else list(records.brokers_of(book.session)),
         "positions": [] if book is None else _positions(book),
         "orders": [] if book is None else _orders(book),
         "trades": {name: found.sent.get(name, 0) for name in found.strategies},
@@ -238,15 +239,22 @@ def _attention(files: list[RunFile], holder: int | None, book: Book | None, free
         for file in (*(file for file in files if file.name == PAPER), *simulated[:1]):
             found += _unfinished(file)
         if book is not None and book.in_session and book.portfolio.positions:
-            names = ", ".join(sorted(book.portfolio.positions))
+            held = sorted(book.portfolio.positions.items())
+            names = ", ".join(f"{symbol}{_at(book, book.broker(one.signal))}" for symbol, one in held)
             found.append(f"Positions are open and nobody manages them: {names}.")
     for symbol, said in ({} if book is None else book.stuck).items():
-        found.append(f"STUCK: {said['side']} {symbol} could not be closed, {said['words']}.")
+        at = "" if book is None else _at(book, said.get("broker") or book.session.get("primary", ""))
+        found.append(f"STUCK: {said['side']} {symbol}{at} could not be closed, {said['words']}.")
     for symbol, words in ({} if book is None else book.frozen).items():
         found.append(f"FROZEN: {symbol} is neither entered nor closed, {words}.")
     if free < LOW_DISK_BYTES:
         found.append(f"The disk has {free // 1_000_000} MB left.")
     return found
+
+
+def _at(book: Book, broker: str) -> str:
+    """Where something is held, in words, in a session of several brokers."""
+    return f" at {broker}" if len(records.brokers_of(book.session)) > 1 else ""
 
 
 def _unfinished(file: RunFile) -> list[str]:
@@ -288,6 +296,7 @@ def _positions(book: Book) -> list[dict[str, str]]:
     return [
         {
             "strategy": position.signal.strategy,
+            "broker": book.broker(position.signal),
             "symbol": symbol,
             "side": position.side.word,
             "quantity": f"{quantity_of(position.units):f}",
@@ -303,6 +312,7 @@ def _orders(book: Book) -> list[dict[str, str]]:
     return [
         {
             "client_order_id": cid,
+            "broker": book.broker(record.order.signal),
             "symbol": record.order.symbol,
             "leg": record.order.leg.value,
             "type": record.order.type.value,

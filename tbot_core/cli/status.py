@@ -99,11 +99,19 @@ def _account(shown: Mapping[str, Any]) -> Iterator[str]:
 
 def _held(shown: Mapping[str, Any]) -> Iterator[str]:
     yield f"{'positions':10} {len(shown['positions']) or 'none'}"
+    room = max(map(len, shown["brokers"])) if len(shown["brokers"]) > 1 else 0
     for one in shown["positions"]:
         shares, entry = Decimal(one["quantity"]), Decimal(one["entry_price"])
         held = f"{one['side']} {quantity(shares)} {one['symbol']} at {price(entry)}"
         stop = price(Decimal(one["stop"])) if one["stop"] else "on close"
-        yield f"{'':10} {held}, stop {stop}, P&L {money(Decimal(one['pnl']), signed=True)}, {one['strategy']}"
+        pnl = money(Decimal(one["pnl"]), signed=True)
+        yield f"{'':10} {_at(one, room)}{held}, stop {stop}, P&L {pnl}, {one['strategy']}"
     yield f"{'orders':10} {len(shown['orders']) or 'none'}"
     for one in shown["orders"]:
-        yield f"{'':10} {one['leg']} {one['type']} {one['symbol']} {quantity(Decimal(one['quantity']))}: {one['state']}"
+        order = f"{one['leg']} {one['type']} {one['symbol']} {quantity(Decimal(one['quantity']))}: {one['state']}"
+        yield f"{'':10} {_at(one, room)}{order}"
+
+
+def _at(one: Mapping[str, str], room: int) -> str:
+    """The broker before what is held or worked there; nothing where there is only one, and no room."""
+    return f"{one['broker']:<{room}}  " if room else ""

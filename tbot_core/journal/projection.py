@@ -16,7 +16,7 @@ import attrs
 
 from tbot_core.exits import closing
 from tbot_core.journal import records
-from tbot_core.model import ExitReason, Leg, Trade, atoms_of, dollars_of
+from tbot_core.model import ExitReason, Leg, SignalId, Trade, atoms_of, dollars_of
 from tbot_core.orders import BROKER_WORDS, News, OrderEvent, OrderRecord, advance, news
 from tbot_core.portfolio import Portfolio
 from tbot_core.reasons import Reason
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from tbot_core.model import Order
+    from tbot_core.portfolio import Position
 
 
 class Said(Protocol):
@@ -61,7 +62,7 @@ class Book:
     """Everything a run has come to so far; `apply` takes one event in.
 
     `frozen` are the symbols in which nothing is done, and why; `stops` holds the last level asked for of each symbol's
-    stop order in the session at hand.
+    stop order in the session at hand. `brokers` are those of all sessions, the primary of the first one first.
     """
 
     run: Mapping[str, Any] = attrs.field(factory=dict)
@@ -82,6 +83,8 @@ class Book:
     windows: list[Mapping[str, Any]] = attrs.field(factory=list)
     equity_curve: list[tuple[str, Decimal]] = attrs.field(factory=list)
     frozen: dict[str, str] = attrs.field(factory=dict)
+    brokers: dict[str, None] = attrs.field(factory=dict)
+    _elsewhere: dict[SignalId, str] = attrs.field(factory=dict)
     _stuck: dict[str, Mapping[str, Any]] = attrs.field(factory=dict)
     _asked: dict[str, ExitReason] = attrs.field(factory=dict)
     _reasons: dict[str, ExitReason | None] = attrs.field(factory=dict)
@@ -96,6 +99,10 @@ class Book:
     def stuck(self) -> dict[str, Mapping[str, Any]]:
         """What could not be closed by the end of a session and is held still, by symbol, and why."""
         return {symbol: said for symbol, said in self._stuck.items() if symbol in self.portfolio.positions}
+
+    def broker(self, signal: SignalId) -> str:
+        """The name of the broker where a signal of the session at hand is worked and held."""
+        return self._elsewhere.get(signal) or str(self.session.get("primary", ""))
 
     def apply(self, kind: str, cid: str | None, payload: Mapping[str, Any], time: datetime) -> None:
         """Take an event in; kinds that only inform change nothing but the time."""
@@ -140,12 +147,15 @@ class Book:
     def _open(self, payload: Mapping[str, Any]) -> None:
         self.session, self.in_session = payload, True
         self.symbols = max(self.symbols, payload["symbols"])
-        self.orders, self.stops, self._asked, self._reasons = {}, {}, {}, {}
+        self.orders, self.stops, self._asked, self._reasons, self._elsewhere = {}, {}, {}, {}, {}
+        self.brokers |= dict.fromkeys(records.brokers_of(payload))
         self.risk, self.windows = [], []
         self._before = len(self.trades)
         self.portfolio = Portfolio(opening_atoms=atoms_of(Decimal(payload["equity"])))
         for one in payload.get("carried", ()):
-            self.portfolio.apply(records.adjustment_of(one), records.signal_of(one["signal"]), Leg.ENTRY)
+            signal = records.signal_of(one["signal"])
+            self._elsewhere[signal] = one.get("broker", "")
+            self.portfolio.apply(records.adjustment_of(one), signal, Leg.ENTRY)
 
     def _close(self, payload: Mapping[str, Any]) -> None:
         self.in_session, self.frozen = False, {}
@@ -160,12 +170,13 @@ class Book:
         position = self.portfolio.positions[fill.symbol]
         self.portfolio.apply(fill, position.signal, Leg.EXIT, ExitReason.OUTSIDE)
         if not position.units:
-            self.trades.append(position.trade())
+            self.trades.append(self._trade(position))
 
     def _order(self, kind: str, cid: str, payload: Mapping[str, Any]) -> None:
         if kind == records.INTENDED:
             order = records.order_of(cid, payload)
             self.orders[cid], self._reasons[cid] = OrderRecord(order=order), order.reason
+            self._elsewhere[order.signal] = payload.get("broker", "")
             if order.stop_price is not None:
                 self.stops[order.symbol] = order.stop_price
             return
@@ -190,11 +201,14 @@ class Book:
     def _book(self, found: News, order: Order, reason: ExitReason | None) -> None:
         if found.amends:
             self.portfolio.amend(found.fill)
-            self.trades[self._before :] = [position.trade() for position in self.portfolio.closed]
+            self.trades[self._before :] = [self._trade(position) for position in self.portfolio.closed]
             return
         position = self.portfolio.apply(found.fill, order.signal, order.leg, reason)
         if order.leg is not Leg.ENTRY and position is not None and not position.units:
-            self.trades.append(position.trade())
+            self.trades.append(self._trade(position))
+
+    def _trade(self, position: Position) -> Trade:
+        return position.trade(self.broker(position.signal))
 
 
 def fold(events: Iterable[Said]) -> Book:

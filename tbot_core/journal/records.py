@@ -143,6 +143,12 @@ def order_of(client_order_id: str, payload: Mapping[str, Any]) -> Order:
     )
 
 
+def brokers_of(opening: Mapping[str, Any]) -> tuple[str, ...]:
+    """The brokers of a session that was opened so, the primary first."""
+    primary = opening.get("primary", "")
+    return tuple(name for name in (primary, *sorted({*opening.get("accounts", ())} - {primary})) if name)
+
+
 def replace_payload(request: Replace) -> Payload:
     """A stop's new level, and why its fill closes the position once the broker has moved it."""
     return {"stop_price": str(request.stop_price), "reason": request.reason.value}

@@ -37,6 +37,7 @@ def page(summary: Summary, story: chronicle.Chronicle) -> str:
         charts.equity(story),
         charts.sessions(story),
         tables.strategies(summary),
+        tables.brokers(summary),
         tables.trades(story),
         tables.denials(summary),
         tables.near_misses(story),

@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from tbot_core.model import Trade
     from tbot_core.summary import Summary
 
-_NAMES: Final = {"demo": "Demo", "replay": "Replay", "paper": "Paper trading", "backtest": "Backtest"}
+_NAMES: Final = {
+    "demo": "Demo",
+    "replay": "Replay",
+    "paper": "Paper trading",
+    "live": "Live trading",
+    "backtest": "Backtest",
+}
+_SIMULATOR: Final = "paper"
 
 
 def title(summary: Summary, story: Chronicle) -> str:
@@ -36,10 +43,18 @@ def header(summary: Summary, story: Chronicle) -> str:
         words = "Every price, volume, company and index level in this report is invented."
         banner = f'<p class="banner"><strong>SIMULATED PRICES</strong> {words} Source: {source}.</p>'
     else:
-        words = "Fills are simulated: no order left this machine."
+        words = escape(_sent(summary))
         banner = f'<p class="banner real"><strong>MARKET PRICES</strong> Source: {source}. {words}</p>'
     what = f"{plural(summary.sessions, 'session')}, {plural(summary.symbols, 'symbol')}; times are New York, UTC beside"
     return f'<h1>{escape(title(summary, story))}</h1>\n<p class="soft">{what}</p>\n{banner}'
+
+
+def _sent(summary: Summary) -> str:
+    """Where the orders went, and whose money it was."""
+    away = [name for name in summary.brokers if name != _SIMULATOR]
+    if not away:
+        return "Fills are simulated: no order left this machine."
+    return f"Orders were sent to {' and '.join(away)}, with {'real' if summary.mode == 'live' else 'paper'} money."
 
 
 def cards(summary: Summary) -> str:
@@ -61,24 +76,25 @@ def cards(summary: Summary) -> str:
 
 def strategies(summary: Summary) -> str:
     """Profit by strategy."""
-    rows = [
-        (escape(name), f"{count:,}", f"{won} of {count}", _signed(pnl), _signed(pnl / count))
-        for name, (count, won, pnl) in summary.by_strategy.items()
-    ]
-    heads = ("Strategy", "Trades", "Winners", "P&amp;L", "P&amp;L a trade")
-    return _section("By strategy", _table(heads, rows, "lnnnn")) if rows else ""
+    return _split("strategy", summary.by_strategy)
+
+
+def brokers(summary: Summary) -> str:
+    """Profit by broker, where there were several."""
+    return _split("broker", summary.by_broker)
 
 
 def trades(story: Chronicle) -> str:
-    """Every trade, session by session."""
-    heads = ("Strategy", "Symbol", "Side", "Quantity", "Entry", "Price", "Exit", "Price", "Why", "Fees", "P&amp;L")
+    """Every trade, session by session; with its broker, where there were several."""
+    columns = tuple(one for one in _COLUMNS if one[0] != "Broker" or story.several)
+    heads, kinds = [name for name, _ in columns], "".join(kind for _, kind in columns)
     if not story.book.trades:
         return _section("Trades", '<p class="soft">There were none.</p>')
     told = [trade for chapter in story.chapters for trade in chapter.trades]
     entries, exits = prices([trade.entry_price for trade in told]), prices([trade.exit_price for trade in told])
     at = iter(zip(entries, exits, strict=True))
-    bodies = "".join(_day(chapter, len(heads), at) for chapter in story.chapters)
-    head = "".join(_head(text, kind) for text, kind in zip(heads, "lllnlnlnlnn", strict=True))
+    bodies = "".join(_day(chapter, kinds, at) for chapter in story.chapters)
+    head = "".join(_head(text, kind) for text, kind in zip(heads, kinds, strict=True))
     return _section("Trades", f'<div class="table"><table><thead><tr>{head}</tr></thead>{bodies}</table></div>')
 
 
@@ -117,11 +133,13 @@ def risk(story: Chronicle) -> str:
 def stuck(story: Chronicle) -> str:
     """What could not be closed by a session's end."""
     rows = [
-        (chapter.date, escape(it["symbol"]), it["side"], escape(it["words"]), quantity(Decimal(it["quantity"])))
+        (chapter.date, escape(it["symbol"]), *_place(story, chapter, it), it["side"], escape(it["words"]), shares)
         for chapter in story.chapters
         for it in chapter.stuck
+        for shares in (quantity(Decimal(it["quantity"])),)
     ]
-    return _section("Stuck", _table(("Session", "Symbol", "Side", "Why", "Shares"), rows, "llllnn")) if rows else ""
+    heads = ("Session", "Symbol", *(("Broker",) if story.several else ()), "Side", "Why", "Shares")
+    return _section("Stuck", _table(heads, rows, "l" * (len(heads) - 1) + "n")) if rows else ""
 
 
 def provenance(summary: Summary, story: Chronicle) -> str:
@@ -141,20 +159,49 @@ def provenance(summary: Summary, story: Chronicle) -> str:
 _FIGURES: Final = ("value", "limit")
 
 
-def _day(chapter: Chapter, columns: int, at: Iterator[tuple[str, str]]) -> str:
+_COLUMNS: Final[Sequence[tuple[str, str]]] = (
+    ("Strategy", "l"),
+    ("Symbol", "l"),
+    ("Broker", "l"),
+    ("Side", "l"),
+    ("Quantity", "n"),
+    ("Entry", "l"),
+    ("Price", "n"),
+    ("Exit", "l"),
+    ("Price", "n"),
+    ("Why", "l"),
+    ("Fees", "n"),
+    ("P&amp;L", "n"),
+)
+
+
+def _split(what: str, parts: Mapping[str, tuple[int, int, Decimal]]) -> str:
+    rows = [
+        (escape(name), f"{count:,}", f"{won} of {count}", _signed(pnl), _signed(pnl / count))
+        for name, (count, won, pnl) in parts.items()
+    ]
+    heads = (what.capitalize(), "Trades", "Winners", "P&amp;L", "P&amp;L a trade")
+    return _section(f"By {what}", _table(heads, rows, "lnnnn")) if rows else ""
+
+
+def _day(chapter: Chapter, kinds: str, at: Iterator[tuple[str, str]]) -> str:
     """A session's trades under its date; `at` has the prices of the trades that follow."""
     if not chapter.trades:
         return ""
     total = f"{plural(len(chapter.trades), 'trade')}, {_signed(chapter.pnl)}"
-    rows = "".join(_row(_cells(trade, *next(at)), "lllnlnlnlnn") for trade in chapter.trades)
-    day = f'<tr class="day"><th colspan="{columns}" scope="rowgroup">{escape(chapter.date)} &middot; {total}</th></tr>'
+    several = len(kinds) == len(_COLUMNS)
+    rows = "".join(_row(_cells(trade, *next(at), several=several), kinds) for trade in chapter.trades)
+    day = (
+        f'<tr class="day"><th colspan="{len(kinds)}" scope="rowgroup">{escape(chapter.date)} &middot; {total}</th></tr>'
+    )
     return f'<tbody class="session">{day}{rows}</tbody>'
 
 
-def _cells(trade: Trade, entry: str, leave: str) -> Sequence[str]:
+def _cells(trade: Trade, entry: str, leave: str, *, several: bool) -> Sequence[str]:
     return (
         escape(trade.strategy),
         escape(trade.symbol),
+        *((escape(trade.broker),) if several else ()),
         trade.side.word,
         quantity(trade.quantity),
         _clock(trade.entry_time),
@@ -165,6 +212,11 @@ def _cells(trade: Trade, entry: str, leave: str) -> Sequence[str]:
         money(trade.fees),
         _signed(trade.pnl),
     )
+
+
+def _place(story: Chronicle, chapter: Chapter, said: Mapping[str, Any]) -> tuple[str, ...]:
+    """The cell that names the broker, where there were several."""
+    return (escape(said.get("broker") or chapter.primary),) if story.several else ()
 
 
 def _near(chapter: Chapter, one: Mapping[str, Any]) -> str:

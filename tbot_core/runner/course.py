@@ -153,6 +153,7 @@ def summarise(book: Book, feed: Feed, assembly: Assembly) -> Summary:
         equity_start=book.equity_start,
         equity_end=book.equity,
         trades=tuple(book.trades),
+        brokers=tuple(book.brokers),
         denials=book.denials,
         settings_hash=assembly.settings.fingerprint,
         data_hash=feed.label.data_hash,

@@ -282,6 +282,7 @@ class SessionRun:
         granted = self.desk.standing.funds.granted
         return {
             "date": self.session.date.isoformat(),
+            "primary": self._trading.venue.name,
             "open": self.session.open.isoformat(),
             "close": self.session.close.isoformat(),
             "minutes": self.session.minutes,

@@ -36,16 +36,22 @@ TRADES = [
 ]
 
 
-def lines(width: int | None) -> list[str]:
+def lines(width: int | None, *, several: bool = False) -> list[str]:
     """The trades without colours."""
-    return [click.unstyle(line) for line in trade_table(TRADES, width)]
+    trades = [attrs.evolve(one, broker="alpaca") for one in TRADES]
+    return [click.unstyle(line) for line in trade_table(trades, width, several=several)]
 
 
+@pytest.mark.parametrize("several", [False, True])
 @pytest.mark.parametrize("width", [30, 40, 60, 80, 90, 120, 200])
-def test_trades_fit_the_terminal(width: int) -> None:
-    """No line is wider than the terminal, every trade has one, and it begins or ends with what counts most."""
-    told = lines(width)
+def test_trades_fit_the_terminal(width: int, several: bool) -> None:
+    """No line is wider than the terminal, every trade has one, and it begins or ends with what counts most.
+
+    Where there were several brokers each line names its own, however narrow it is.
+    """
+    told = lines(width, several=several)
     assert all(len(line) <= width for line in told)
+    assert sum("alpaca" in line for line in told) == (len(TRADES) if several else 0)
     for trade in TRADES:
         (line,) = (one for one in told if trade.symbol in one)
         assert line.endswith((f"{MINUS}12.47", "+1.00"))

@@ -18,7 +18,7 @@ from tbot_core.journal.drills import Drill, Step
 from tbot_core.journal.journal import Entry, open_journal
 from tbot_core.model import Leg
 from tbot_core.seams import disk
-from tbot_core.testing.trades import order
+from tbot_core.testing.trades import fill, order
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,6 +85,31 @@ def test_status_says_what_stands_where_and_what_to_run(tmp_path: Path, capsys: p
     assert "confirmed 6,000.00" in shown_lines
     assert "SPY is entered at beta" in shown_lines
     assert "The primary is broken: the others only reduce (orders there are not known to have ended)." in shown_lines
+
+
+def test_the_standing_names_the_broker_of_each_order_and_position(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With several brokers each line says where; a machine is always told."""
+    accounts = {name: {"account": name, "equity": "100000.00"} for name in ("alpha", "beta")}
+    carried = records.carried_payload(order(symbol="F").signal, fill(order(symbol="F"), "10")) | {"broker": "beta"}
+    stuck = carried | {"side": "long", "words": "it is halted", "attempts": {}}
+    hours = {"open": "2026-03-03T14:30:00+00:00", "close": "2026-03-03T21:00:00+00:00"}
+    opened = OPENED | hours | {"primary": "alpha", "accounts": accounts, "carried": [carried]}
+    said = [one if one[0] != records.SESSION_OPENED else (one[0], opened, None) for one in broken()]
+    ran = {"run_id": "paper", "mode": "paper", "equity": "100000", "source": "alpha", "simulated": False}
+    home = instance(tmp_path, TWO, (records.RUN_STARTED, ran, None), (records.STUCK, stuck, None), *said)
+    assert cli.invoke(["status", "--home", str(home), "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["brokers"] == ["alpha", "beta"]
+    assert [(one["symbol"], one["broker"]) for one in told["positions"]] == [("F", "beta")]
+    assert [(one["symbol"], one["broker"]) for one in told["orders"]] == [("KO", "alpha"), ("SPY", "beta")]
+    assert any("nobody manages them: F at beta." in sentence for sentence in told["attention"])
+    assert "STUCK: long F at beta could not be closed, it is halted." in told["attention"]
+    assert cli.invoke(["status", "--home", str(home)]) == 1
+    text = capsys.readouterr().out
+    for line in ("beta   long 100 F at ", "alpha  entry market KO 100: sending", "beta   entry market SPY 100:"):
+        assert f"           {line}" in text
 
 
 def test_with_a_drill_passed_the_next_command_is_the_confirmation(tmp_path: Path) -> None:
