@@ -20,6 +20,7 @@ from tbot_core.seams import log
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
+    from datetime import datetime
 
     from tbot_core.bars import Day, Minute
     from tbot_core.calendar import Session
@@ -116,6 +117,11 @@ class Gathering:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
+    def recall(self, status: Status, at: datetime) -> None:
+        """A halt that began or ended before a restart."""
+        now = self._clock.monotonic() - max((self._clock.now() - at).total_seconds(), 0.0)
+        self.health.take_status(status, now, self.session.minute(at))
+
     async def _wait(self) -> None:
         """Until the next minute can be decided: it has ended, and all of it is there or no longer waited for."""
         end = self.session.moment(self.barrier.due + 1)
@@ -164,7 +170,8 @@ class Gathering:
                 self._price(now)
                 arrival = self.barrier.take(news, self.session.minute(news.start))
                 if arrival in {Arrival.FIRST, Arrival.LATE}:
-                    self.health.take_bar(news, now)
+                    for over in self.health.take_bar(news, now, self.session.minute(news.start)):
+                        self.on_status(over)
                 if arrival is not Arrival.FIRST:
                     _log.info("bar", arrival=arrival.value, symbol=news.symbol, start=news.start.isoformat())
                 self._came.set()
@@ -172,10 +179,19 @@ class Gathering:
                 self._price(now)
                 self.dropped += not self.health.take_quote(news, now)
             case Status():
-                if self.health.take_status(news, now, self.session.minute(self._clock.now())):
-                    self.on_status(news)
+                self._take_status(news, now)
             case Heartbeat():
                 pass
+
+    def _take_status(self, status: Status, now: float) -> None:
+        shut = self.health.shut
+        if not self.health.take_status(status, now, self.session.minute(self._clock.now())):
+            return
+        if not status.symbol:  # while the whole market is halted no price is missing
+            if not shut:
+                self._price(now)
+            self._priced = now
+        self.on_status(status)
 
     def _price(self, now: float) -> None:
         """A price came; after a silence longer than a minute the minutes in between are a gap."""

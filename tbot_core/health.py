@@ -12,12 +12,13 @@ import attrs
 import numpy as np
 
 from tbot_core.bars import Quotes
+from tbot_core.contracts import Status
 from tbot_core.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from tbot_core.contracts import Bar, FeedQuality, Quote, Status
+    from tbot_core.contracts import Bar, FeedQuality, Quote
 
 MINUTE_S: Final = 60.0
 SILENT_S: Final = 10.0
@@ -34,6 +35,8 @@ FULL_BARS: Final = 2
 REOPENED_S: Final = 300.0
 ENDS_THE_DAY: Final = 3
 """A market-wide halt of this level ends the session."""
+
+_TRADED: Final = "it has traded"
 
 
 APART: Final = 0.01
@@ -65,9 +68,9 @@ class Assessment:
 
 @attrs.define
 class _Halt:
-    """A halt, of a symbol or the whole market: since which second, and since which second no more."""
+    """A halt, of a symbol or the whole market: since which minute, and since which second and minute no more."""
 
-    since: float
+    since: int
     ended: float | None = None
     minute: int = 0
     level: int = 0
@@ -88,6 +91,17 @@ class Health:
         self._apart: set[str] = set()
 
     @property
+    def shut(self) -> bool:
+        """Whether the whole market is halted."""
+        return self._under_way("")
+
+    @property
+    def over(self) -> bool:
+        """Whether the whole market is halted to the session's end."""
+        market = self._halts.get("")
+        return market is not None and market.level >= ENDS_THE_DAY
+
+    @property
     def heard_at(self) -> float:
         """When the feed said anything, last."""
         return self._heard
@@ -101,11 +115,14 @@ class Health:
         """The feed said something."""
         self._heard = now
 
-    def take_bar(self, bar: Bar, now: float) -> None:
-        """A bar came of a symbol."""
-        if bar.symbol in self._bars:
-            self._bars[bar.symbol] = now
-            self._closes[bar.symbol] = bar.close, now
+    def take_bar(self, bar: Bar, now: float, minute: int) -> list[Status]:
+        """A bar came of a symbol, of a minute of the session; which halts are over, because something was traded."""
+        if bar.symbol not in self._bars:
+            return []
+        self._bars[bar.symbol] = now
+        self._closes[bar.symbol] = bar.close, now
+        over = [Status(symbol=one, halted=False, words=_TRADED) for one in ("", bar.symbol) if self._past(one, minute)]
+        return [one for one in over if self.take_status(one, now, minute)]
 
     def take_quote(self, quote: Quote, now: float) -> bool:
         """A quote came; False for one that is crossed, one-sided, no number, or older than what is known."""
@@ -130,7 +147,7 @@ class Health:
             if halt is not None and under_way:
                 news, halt.level = status.level > halt.level, max(halt.level, status.level)
                 return news
-            self._halts[status.symbol] = _Halt(since=now, level=status.level)
+            self._halts[status.symbol] = _Halt(since=minute, level=status.level)
             return True
         if halt is None or not under_way or halt.level >= ENDS_THE_DAY:
             return False
@@ -224,7 +241,7 @@ class Health:
             return f"no message for {SILENT_S:.0f} s"
         leaders = sorted(LEADERS.intersection(self.symbols))
         watched = [symbol for symbol in leaders or self.symbols if not self._halted(symbol)]
-        if watched and all(now - self._seen(symbol) > LEADERS_S for symbol in watched):
+        if watched and all(now - self._awaited(symbol) > LEADERS_S for symbol in watched):
             who = ", ".join(watched) if leaders else f"{len(watched)} symbols"
             return f"none of {who} for {LEADERS_S:.0f} s"
         return ""
@@ -232,9 +249,24 @@ class Health:
     def _seen(self, symbol: str) -> float:
         return max(self._bars.get(symbol, -math.inf), self._quoted.get(symbol, -math.inf))
 
+    def _awaited(self, symbol: str) -> float:
+        """Since when a word of a symbol is waited for: its last one, or the end of a halt."""
+        halts = (self._halts.get(""), self._halts.get(symbol))
+        ends = [halt.ended for halt in halts if halt is not None and halt.ended is not None]
+        return max([self._seen(symbol), *ends])
+
     def _stale(self, symbol: str, now: float) -> bool:
         """Neither bar nor quote for three minutes while the feed lives, and no halt that would explain it."""
-        return not self._halted(symbol) and now - self._seen(symbol) > SYMBOL_S
+        return not self._halted(symbol) and now - self._awaited(symbol) > SYMBOL_S
+
+    def _past(self, symbol: str, minute: int) -> bool:
+        """Whether a halt began before this minute did, and is not known to have ended."""
+        halt = self._halts.get(symbol)
+        return halt is not None and halt.ended is None and minute > halt.since
 
     def _halted(self, symbol: str) -> bool:
-        return any(halt is not None and halt.ended is None for halt in (self._halts.get(""), self._halts.get(symbol)))
+        return self.shut or self._under_way(symbol)
+
+    def _under_way(self, symbol: str) -> bool:
+        halt = self._halts.get(symbol)
+        return halt is not None and halt.ended is None

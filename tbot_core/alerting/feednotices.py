@@ -35,9 +35,12 @@ class FeedWatch:
         left_out = self._health.incomplete.get(event.payload.get("strategy", ""), [])
         if event.kind == records.WINDOW_CLOSED and left_out:
             yield _incomplete(event.payload["strategy"], left_out)
+        over = self._health.over
         self._health.apply(event.kind, event.payload)
         if event.kind == records.UNIVERSE:
             yield _cut(event.payload)
+        if self._health.over and not over:
+            yield _routine("", "The whole market is halted to the close (level 3): the session is over.")
 
     def standing(self, held: Collection[str]) -> Iterator[Notice]:
         """The incidents that stand; `held` are the symbols of positions."""
@@ -46,7 +49,7 @@ class FeedWatch:
             yield _gap(datetime.fromisoformat(health.opened), health.lost)
         for symbol, words in sorted(health.halted.items()):
             if held and (symbol in held or not symbol):
-                yield _halt(symbol, words, held)
+                yield _halt(symbol, words, held, over=health.over)
         for symbol, seen in sorted(health.apart.items()):
             yield _apart(symbol, seen)
 
@@ -76,12 +79,13 @@ def _gap(opened: datetime, lost: set[int]) -> Notice:
     return _routine("feed gap", f"{what}, not filled yet; symbols without these bars are not entered.")
 
 
-def _halt(symbol: str, words: str, held: Collection[str]) -> Notice:
+def _halt(symbol: str, words: str, held: Collection[str], *, over: bool) -> Notice:
     why = f" ({words})" if words else ""
     if symbol:
         what = f"{symbol} is halted{why} and held: its exits wait, its stop rests."
         return _routine(f"halt {symbol}", what, f"tbot why {symbol}")
-    what = f"The whole market is halted{why}; held are {few(held)}: their exits wait, their stops rest."
+    until = " to the close" if over else ""
+    what = f"The whole market is halted{until}{why}; held are {few(held)}: their exits wait, their stops rest."
     return _routine("halt", what)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tbot_core.barrier import Arrival
 from tbot_core.errors import TbotError
 from tbot_core.figures import plural, price
+from tbot_core.health import ENDS_THE_DAY
 from tbot_core.journal import received, records
 from tbot_core.journal.datahealth import DataHealth
 
@@ -29,9 +30,7 @@ def data_words(kind: str, payload: Mapping[str, Any]) -> str:
         case records.FEED_FILLED:
             return f"Feed: {plural(len(payload['minutes']), 'minute')} filled, {payload['open']} still open"
         case records.HALT:
-            which = payload["symbol"] or "The whole market"
-            words = f" ({payload['words']})" if payload["words"] else ""
-            return f"{which} is {'halted' if payload['halted'] else 'trading again'}{words}"
+            return _halt(payload)
         case _:
             word = "differ" if payload["there"] else "agree again"
             at = " and ".join(price(Decimal(payload[name])) for name in ("feed", "broker"))
@@ -62,7 +61,7 @@ def document(data: Path, events: Iterable[Event], now: dt.datetime) -> dict[str,
         "age_s": None if end is None else round((now - end.at).total_seconds(), 1),
         "late_bars": 0 if end is None else end.counts.get(Arrival.LATE.value, 0),
         "revised_bars": 0 if end is None else end.counts.get(Arrival.REVISED.value, 0),
-        "halted": sorted(symbol or "the whole market" for symbol in health.halted),
+        "halted": sorted(symbol or _market(health) for symbol in health.halted),
         "apart": sorted(health.apart),
         "lost_minutes": len(health.lost),
         "universe": dict(universe) if universe else None,
@@ -84,6 +83,19 @@ def lines(shown: Mapping[str, Any]) -> Iterator[str]:
         yield f"{'halted':10} {', '.join(shown['halted'])}"
     if shown["apart"]:
         yield f"{'apart':10} feed and broker differ on {', '.join(shown['apart'])}: not entered"
+
+
+def _halt(payload: Mapping[str, Any]) -> str:
+    level = f"level {payload['level']}" if payload["level"] else ""
+    words = ", ".join(filter(None, (level, payload["words"])))
+    why = f" ({words})" if words else ""
+    until = " to the close" if payload["level"] >= ENDS_THE_DAY else ""
+    what = f"halted{until}" if payload["halted"] else "trading again"
+    return f"{payload['symbol'] or 'The whole market'} is {what}{why}"
+
+
+def _market(health: DataHealth) -> str:
+    return "the whole market, to the close" if health.over else "the whole market"
 
 
 def _universe(payload: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import attrs
 
+from tbot_core.health import ENDS_THE_DAY
 from tbot_core.journal import records
 from tbot_core.reasons import Reason
 
@@ -18,7 +19,8 @@ class DataHealth:
     """A fold over events.
 
     `lost` are the minutes of gaps that back-fill has left open; `halted` and `apart` symbols, "" for the whole market;
-    `apart` maps to what was compared. `incomplete` has, by strategy, the symbols whose analysis lacked a minute.
+    `apart` maps to what was compared. `over`: the whole market is halted to the close. `incomplete` has, by strategy,
+    the symbols whose analysis lacked a minute.
     """
 
     opened: str = ""
@@ -26,6 +28,7 @@ class DataHealth:
     lost: set[int] = attrs.field(factory=set)
     halted: dict[str, str] = attrs.field(factory=dict)
     apart: dict[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    over: bool = False
     incomplete: dict[str, list[str]] = attrs.field(factory=dict)
 
     def apply(self, kind: str, payload: Mapping[str, Any]) -> None:
@@ -43,6 +46,7 @@ class DataHealth:
                 self.lost.difference_update(payload["minutes"])
             case records.HALT:
                 _come_or_go(self.halted, payload["symbol"], payload["words"], there=payload["halted"])
+                self.over |= not payload["symbol"] and payload["level"] >= ENDS_THE_DAY
             case records.FEEDS_APART:
                 _come_or_go(self.apart, payload["symbol"], payload, there=payload["there"])
             case records.DECISION if payload["reason"] == Reason.ANALYSIS_INCOMPLETE.name:
@@ -51,7 +55,7 @@ class DataHealth:
 
     def _begin(self, opened: str) -> None:
         self.opened = opened
-        self.universe = {}
+        self.universe, self.over = {}, False
         for kept in (self.halted, self.apart, self.incomplete):
             kept.clear()
         self.lost.clear()

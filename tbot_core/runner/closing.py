@@ -1,10 +1,13 @@
-"""The end of a session: what could not be closed is told shortly before the close, and named STUCK after it."""
+"""The end of a session: what could not be closed is told shortly before the close, and named STUCK after it.
+
+Where the whole market is halted to the close it is STUCK at once.
+"""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tbot_core.execution import Minutes
 from tbot_core.journal import records
@@ -16,7 +19,7 @@ from tbot_core.runner.posts import side_by_side
 from tbot_core.states import Cause
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from tbot_core.clock import Clock
     from tbot_core.journal.journal import Entry, Event
@@ -32,33 +35,46 @@ _SILENCES: Final = frozenset({Cause.UNREACHABLE, Cause.UNKNOWN, Cause.UNRECONCIL
 
 
 class Closing:
-    """Watches one session's end, at each of its brokers; `past` are its events before a restart."""
+    """Watches one session's end, at each of its brokers; `past` are its events before a restart.
 
-    def __init__(self, run: SessionRun, keepers: Sequence[Keeper], clock: Clock, past: Sequence[Event]) -> None:
+    `over` says whether the market is halted to the close.
+    """
+
+    def __init__(
+        self,
+        run: SessionRun,
+        keepers: Sequence[Keeper],
+        clock: Clock,
+        past: Sequence[Event],
+        over: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._session = run.session
         self._keepers = keepers
         self._clock = clock
+        self._over = over
         self._reopened = False
-        late = (event.payload for event in past if event.kind == records.CLOSING_LATE)
-        self._told = {(payload.get("broker", ""), payload["symbol"]) for payload in late}
+        self._told = {_mark(one.payload) for one in past if one.kind in {records.CLOSING_LATE, records.STUCK}}
 
     async def look(self) -> None:
         """Called about twice a second.
 
         As soon as orders are sent what the session before could not close is closed; in the last two minutes each
-        position that is still held is told, once.
+        position that is still held is told, once; one that the market does not let go any more is STUCK.
         """
         session, now = self._session, self._clock.now()
         opens = session.open + timedelta(seconds=FIRST_ORDER_S)
         if not self._reopened and opens <= now < session.close:
             self._reopened = True
             await side_by_side([partial(self._reopen, keeper.post) for keeper in self._keepers])
-        if session.close - PAGED <= now < session.close:
-            for keeper, position in self._held():
-                mark = keeper.post.key, position.signal.symbol
-                if mark not in self._told:
-                    self._told.add(mark)
-                    keeper.post.execution.recorder.note(records.CLOSING_LATE, _payload(keeper, position))
+        over = self._over()
+        if not session.open <= now < session.close or not (over or session.close - PAGED <= now):
+            return
+        for keeper, position in self._held():
+            mark = keeper.post.key, position.signal.symbol
+            if mark not in self._told:
+                self._told.add(mark)
+                kind = records.STUCK if over else records.CLOSING_LATE
+                keeper.post.execution.recorder.note(kind, _payload(keeper, position))
 
     def stuck(self) -> list[Entry]:
         """The session is over: what is still held, and why it could not be closed."""
@@ -74,6 +90,10 @@ class Closing:
     @staticmethod
     async def _reopen(post: Post) -> None:
         await post.execution.carry_out(Minutes(actions=post.desk.custody.reopened()))
+
+
+def _mark(payload: Mapping[str, Any]) -> tuple[str, str]:
+    return payload.get("broker", ""), payload["symbol"]
 
 
 def _payload(keeper: Keeper, position: Position) -> records.Payload:

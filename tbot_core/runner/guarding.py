@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import numpy as np
 
+from tbot_core.actions import Cancel
 from tbot_core.barrier import Arrival
-from tbot_core.contracts import TellsPrices, TellsTime
+from tbot_core.contracts import Status, TellsPrices, TellsTime
 from tbot_core.errors import BrokerError
 from tbot_core.execution import Minutes
 from tbot_core.journal import records
@@ -32,10 +33,11 @@ if TYPE_CHECKING:
     from tbot_core.calendar import Session
     from tbot_core.clock import Clock
     from tbot_core.conditions import Conditions
-    from tbot_core.contracts import Status
     from tbot_core.decide import Proposal
     from tbot_core.gathering import Gap, Gathering
+    from tbot_core.journal.journal import Event
     from tbot_core.model import Order
+    from tbot_core.runner.posts import Post
     from tbot_core.runner.session import SessionRun
     from tbot_core.window import Window
 
@@ -169,12 +171,33 @@ class DataGuard:
         changes = self._mark()
         for post in self._run.posts:
             custody = post.desk.custody
-            resumed = custody.halted - seen.halted
+            resumed, fresh = custody.halted - seen.halted, seen.halted - custody.halted
             custody.halted = seen.halted
+            if fresh:
+                await self._take_back(post, fresh)
             if self._run.tape.closed and (resumed or changes):
                 actions = custody.manage(self._run.tape.bars, self._run.tape.closed - 1)
                 told = changes if post is self._run.posts[0] else ()
                 await post.execution.carry_out(Minutes(changes=told, actions=actions))
+
+    @staticmethod
+    async def _take_back(post: Post, halted: frozenset[str]) -> None:
+        """An entry that waits in a halt is taken back: it could fill at whatever price trading resumes at."""
+        working = post.desk.standing.working.items()
+        entries = [Cancel(client_order_id=cid) for cid, one in working if one.signal.symbol in halted]
+        if entries:
+            await post.execution.carry_out(Minutes(actions=entries))
+
+    @property
+    def over(self) -> bool:
+        """Whether the whole market is halted to the session's end."""
+        return self._health.over
+
+    def recall(self, past: Sequence[Event]) -> None:
+        """Take in the halts of before a restart."""
+        for event in past:
+            if event.kind == records.HALT:
+                self._gathering.recall(Status(**event.payload), event.applied)
 
     @property
     def compares(self) -> bool:

@@ -148,7 +148,7 @@ class MarketSession:
         self._clock_guard = ClockGuard(self.steady, broker, self.conditions)
         self.guard = None if gathering is None else DataGuard(gathering, self.run, self.conditions, self.steady)
         self.run.outlook = self.guard
-        self._closing = Closing(self.run, self.keepers, self.steady, self._past)
+        self._closing = Closing(self.run, self.keepers, self.steady, self._past, self._ended)
         self._errands = Errands(clock, floor.timeout_s)
         self._turning = Turning(clock.monotonic())
 
@@ -219,6 +219,10 @@ class MarketSession:
         elsewhere = "" if self.failover is None else self.failover.refusal(keeper, order)
         return elsewhere or ("" if self.guard is None else self.guard.refusal(order))
 
+    def _ended(self) -> bool:
+        """Whether the whole market is halted to the close."""
+        return self.guard is not None and self.guard.over
+
     def _see(self, place: int, silence: str) -> None:
         self.keepers[place].see(silence)
 
@@ -236,6 +240,8 @@ class MarketSession:
             keeper.tender.foreign = found.foreign
             self.run.decided |= found.decided
         self.run.decided |= self.run.confirming.recall(self._past, rows)
+        if self.guard is not None:
+            self.guard.recall(self._past)
         self._trading.bounds.restore(failures(self._past))
         if self._floor.lost is not None:
             noted = lost.of_day(self._floor.lost, self._trading.clock.now(), self.run.session.date)

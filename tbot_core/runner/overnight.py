@@ -12,7 +12,7 @@ from tbot_core.bars import Day
 from tbot_core.calendar import Session
 from tbot_core.custody.held import Carried
 from tbot_core.journal import records
-from tbot_core.model import Fill, Leg, Side, price_of, quantity_of
+from tbot_core.model import Fill, Leg, Side, SignalId, price_of, quantity_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -57,7 +57,7 @@ def stuck(events: Sequence[Event], account_id: str) -> list[Carried]:
     ends = [place for place, event in enumerate(events) if event.kind == records.SESSION_CLOSED]
     if not ends or events[ends[-1]].payload.get("account") != account_id:
         return []
-    found: list[Carried] = []
+    found: dict[tuple[str, SignalId], Carried] = {}  # a position may be STUCK once more at the bell
     for event in reversed(events[: ends[-1]]):  # they stand right before the end, written with it
         if event.kind != records.STUCK:
             break
@@ -65,8 +65,8 @@ def stuck(events: Sequence[Event], account_id: str) -> list[Carried]:
         attempts = {Leg(leg): count for leg, count in payload["attempts"].items()}
         signal = records.signal_of(payload["signal"])
         fill, broker = records.adjustment_of(payload), payload.get("broker", "")
-        found.append(Carried(fill=fill, signal=signal, attempts=attempts, broker=broker))
-    return found[::-1]
+        found.setdefault((broker, signal), Carried(fill=fill, signal=signal, attempts=attempts, broker=broker))
+    return [*found.values()][::-1]
 
 
 def unfinished(since: Sequence[Event], session: Session) -> Mapping[str, Any] | None:

@@ -84,6 +84,20 @@ def test_a_halt_of_the_whole_market_names_what_is_held() -> None:
     )
 
 
+def test_f41_the_third_level_is_told_as_the_end_of_the_session() -> None:
+    """Once, held or not, until the next session."""
+    story = Story()
+    third = halt("", words="MWCB") | {"level": 3}
+    assert story.event(records.HALT, halt("", words="MWCB") | {"level": 2}) == []
+    (told,) = story.event(records.HALT, third)
+    assert told.what == "The whole market is halted to the close (level 3): the session is over."
+    assert story.event(records.HALT, third) == []
+    assert story.standing("A")["halt"].what.startswith("The whole market is halted to the close (MWCB); held are A")
+    story.event(records.SESSION_CLOSED, {})
+    story.event(records.SESSION_OPENED, OPENED)
+    assert len(story.event(records.HALT, third)) == 1
+
+
 def test_f57_a_disagreement_stands_until_both_agree() -> None:
     """Both prices are named."""
     story = Story()

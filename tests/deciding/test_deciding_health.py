@@ -46,7 +46,7 @@ def test_f52_a_feed_is_stale_when_none_of_the_leaders_is_heard_of() -> None:
     feed = health("A", "QQQ", "SPY")
     for second in range(0, 122, 5):
         feed.hear(float(second))
-        feed.take_bar(bar("A"), float(second))
+        feed.take_bar(bar("A"), float(second), 0)
     assert feed.assess(120.0).silence == ""
     assert feed.assess(121.0).silence == "none of QQQ, SPY for 120 s"
     feed.take_quote(quote("SPY"), 121.0)
@@ -74,7 +74,7 @@ def test_a_quiet_symbol_is_not_stale() -> None:
     """A fresh quote without a trade is quiet; neither for three minutes is stale, and blocks that symbol alone."""
     feed = health("A", "B", "C", "D", "E", "F")
     for one in "BCDEF":
-        feed.take_bar(bar(one), 100.0)
+        feed.take_bar(bar(one), 100.0, 1)
     feed.take_quote(quote("A"), 10.0)
     feed.hear(180.0)
     assert feed.assess(190.0).stale == frozenset()
@@ -89,8 +89,8 @@ def test_over_a_fifth_of_the_universe_stale_is_a_crowd() -> None:
     """One of five is not, one of four is; what is halted is not counted."""
     five, feed = health(*"ABCDE"), health(*"ABCD")
     for one in "BCDE":
-        five.take_bar(bar(one), 100.0)
-        feed.take_bar(bar(one), 100.0)
+        five.take_bar(bar(one), 100.0, 1)
+        feed.take_bar(bar(one), 100.0, 1)
     assert (five.assess(200.0).crowd, feed.assess(200.0).crowd) == (False, True)
     feed.take_status(Status(symbol="A", halted=True), 200.0, 3)
     assert feed.assess(200.0).stale == frozenset()
@@ -103,7 +103,7 @@ def test_f54_quotes_out_of_order_are_dropped() -> None:
     assert feed.take_quote(quote("A", 9.99, 10.01, at=5), 5.0)
     assert not feed.take_quote(quote("A", 8.99, 9.01, at=4), 5.1)
     assert not feed.take_quote(quote("Z"), 5.1)
-    feed.take_bar(bar("Z"), 5.1)
+    feed.take_bar(bar("Z"), 5.1, 0)
     assert feed.mid("A", 6.0, widest=0.01) == pytest.approx(10.0)
 
 
@@ -138,7 +138,7 @@ def test_quotes_have_their_age_and_marks_a_narrow_spread() -> None:
 def test_marks_older_than_two_intervals_are_named() -> None:
     """A bar or a good quote is a mark; what was never heard of has none."""
     feed = health("A", "B")
-    feed.take_bar(bar("A"), 50.0)
+    feed.take_bar(bar("A"), 50.0, 0)
     feed.take_quote(quote("B"), 60.0)
     assert feed.unmarked(["A", "B"], 170.0) == []
     assert feed.unmarked(["A", "B", "C"], 175.0) == ["A", "C"]
@@ -165,7 +165,7 @@ def test_f40_a_halted_symbol_is_not_entered_until_two_full_bars_after_it_resumes
 def test_f40_where_halts_are_not_told_silence_is_taken_for_one() -> None:
     """Of a feed that lives; it blocks entries and keeps no exit back."""
     feed = health("A", "B", quality=SILENT)
-    feed.take_bar(bar("B"), 170.0)
+    feed.take_bar(bar("B"), 170.0, 2)
     feed.hear(181.0)
     assert feed.objection("A", 2, 181.0) is Reason.SYMBOL_HALTED
     assert feed.assess(181.0).halted == frozenset()
@@ -179,13 +179,51 @@ def test_f41_a_market_wide_halt_ends_five_minutes_after_reopening_and_the_third_
     assert feed.objection("A", 0, 10.0) is Reason.MARKET_HALTED
     feed.take_status(Status(symbol="", halted=False), 900.0, 15)
     for symbol in "AB":
-        feed.take_bar(bar(symbol), 1190.0)
+        feed.take_bar(bar(symbol), 1190.0, 19)
     assert feed.objection("A", 19, 1199.0) is Reason.MARKET_HALTED
     assert feed.objection("A", 20, 1200.0) is None
     feed.take_status(Status(symbol="", halted=True, level=2), 1300.0, 21)
     assert feed.take_status(Status(symbol="", halted=True, level=3), 1310.0, 21)
     assert not feed.take_status(Status(symbol="", halted=False), 5000.0, 80)
     assert feed.objection("A", 100, 9000.0) is Reason.MARKET_HALTED
+
+
+def test_f40_what_trades_is_not_halted() -> None:
+    """The end of a halt may have been missed: a bar of a later minute ends it, its own minute's or a bygone one not."""
+    feed = health("A", "B")
+    feed.take_status(Status(symbol="A", halted=True), 70.0, 1)
+    assert feed.take_bar(bar("A"), 121.0, 1) == []
+    assert feed.take_bar(bar("B"), 241.0, 3) == []
+    assert feed.assess(241.0).halted == frozenset("A")
+    (over,) = feed.take_bar(bar("A"), 241.0, 3)
+    assert over == Status(symbol="A", halted=False, words="it has traded")
+    assert feed.assess(241.0).halted == frozenset()
+    assert [feed.objection("A", minute, 250.0) for minute in (4, 5)] == [Reason.SYMBOL_HALTED, None]
+
+
+def test_f41_a_market_that_trades_is_not_halted_unless_its_day_is_over() -> None:
+    """A bar of whichever symbol says so; against the third level it says nothing."""
+    feed = health("A", "B")
+    feed.take_status(Status(symbol="", halted=True, level=2), 70.0, 1)
+    assert (feed.shut, feed.over) == (True, False)
+    assert [one.symbol for one in feed.take_bar(bar("B"), 241.0, 3)] == [""]
+    assert not feed.shut
+    feed.take_status(Status(symbol="", halted=True, level=3), 300.0, 5)
+    assert feed.take_bar(bar("B"), 481.0, 7) == []
+    assert (feed.shut, feed.over) == (True, True)
+
+
+def test_f41_the_silence_of_a_halt_counts_against_nobody() -> None:
+    """After it symbols and leaders are waited for from its end on."""
+    feed = health("A", "SPY")
+    feed.take_status(Status(symbol="", halted=True, level=1), 10.0, 0)
+    feed.take_status(Status(symbol="", halted=False), 900.0, 15)
+    feed.hear(1019.0)
+    seen = feed.assess(1019.0)
+    assert (seen.silence, seen.stale, seen.crowd) == ("", frozenset(), False)
+    feed.hear(1081.0)
+    seen = feed.assess(1081.0)
+    assert (seen.silence, seen.stale, seen.crowd) == ("none of SPY for 120 s", frozenset({"A", "SPY"}), True)
 
 
 def test_f57_prices_that_differ_too_far_keep_a_symbol_back_until_they_agree() -> None:
@@ -205,7 +243,7 @@ def test_f57_prices_that_differ_too_far_keep_a_symbol_back_until_they_agree() ->
 def test_f57_the_close_of_a_minute_may_differ_by_more() -> None:
     """It was said some seconds ago; after a minute it is not compared any more."""
     feed = health("A")
-    feed.take_bar(bar("A"), 1.0)
+    feed.take_bar(bar("A"), 1.0, 0)
     assert feed.compare({"A": 1.019}, 2.0) == []
     assert [one.there for one in feed.compare({"A": 1.03}, 60.0)] == [True]
     assert feed.compare({"A": 1.0}, 62.0) == []

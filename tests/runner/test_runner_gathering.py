@@ -190,6 +190,31 @@ def test_halts_are_told_once_and_quotes_that_are_none_are_counted() -> None:
     assert heard.gathering.dropped == 1
 
 
+def test_f40_a_halt_whose_end_was_missed_is_over_when_its_symbol_trades() -> None:
+    """The connection was away when its end was said; the bar that comes then says so, and it is told."""
+    halt = Status(symbol="A", halted=True)
+    script = beats((65.0, halt), (70.0, Unavailable("gone")), (240.5, bar("A", 3)))
+    heard = Heard(script).listen()
+    assert heard.statuses == [halt, Status(symbol="A", halted=False, words="it has traded")]
+
+
+def test_f41_no_price_is_missing_while_the_whole_market_is_halted() -> None:
+    """Neither what is said again of it, nor what trades after it, makes a gap of it."""
+    halt = Status(symbol="", halted=True, level=1)
+    over = Status(symbol="", halted=False)
+    bars = [(60.5, bar("A", 0)), (60.6, bar("B", 0)), (301.0, bar("A", 4)), (301.1, bar("B", 4))]
+    heard = Heard(beats(*bars, (62.0, halt), (200.0, halt), (250.0, over))).listen()
+    assert heard.statuses == [halt, over]
+    assert heard.gaps == []
+
+
+def test_f41_what_was_silent_before_a_market_wide_halt_is_a_gap() -> None:
+    """Only the halt explains silence."""
+    halt = Status(symbol="", halted=True, level=2)
+    heard = Heard(beats((60.5, bar("A", 0)), (200.0, halt), (265.0, bar("A", 4)))).listen()
+    assert [(gap.first, gap.last) for gap in heard.gaps] == [(0, 2)]
+
+
 def test_a_fault_of_the_feeds_own_is_not_taken_for_a_lost_connection() -> None:
     """It ends the session aloud."""
     heard = Heard([(1.0, Heartbeat())])

@@ -71,9 +71,9 @@ class LiveFeed:
         """What is said from now on, after what is halted now; there is no end but a lost connection."""
         since = self._clock.monotonic()
         self._must_be_there(since, "F53")
-        for symbol in self._halted(since):
-            if symbol in symbols:
-                yield Status(symbol=symbol, halted=True)
+        for status in self._halted(since):
+            if _of(status, symbols):
+                yield status
         beat = since
         for due, item in self._script:
             if due < since:
@@ -111,9 +111,10 @@ class LiveFeed:
     def _struck(self, fault: str, now: float) -> bool:
         return any(begins <= now < ends for begins, ends in self._scene.timetable.struck.get(fault, ()))
 
-    def _halted(self, now: float) -> list[str]:
+    def _halted(self, now: float) -> list[Status]:
+        """What is halted now."""
         step = int((now - self._scene.opens) // STEP_S)
-        return [symbol for symbol, path in self._scene.market.paths.items() if path.halted(step)]
+        return [_status(symbol, level) for symbol, start, stop, level in _stops(self._scene) if start <= step < stop]
 
 
 def script_of(scene: Scene) -> Script:
@@ -149,7 +150,7 @@ def _bars(scene: Scene) -> Iterator[tuple[float, News]]:
 
 
 def _of(item: News, symbols: Sequence[str]) -> bool:
-    return isinstance(item, Heartbeat) or item.symbol in symbols
+    return isinstance(item, Heartbeat) or not item.symbol or item.symbol in symbols
 
 
 def _as_shown(bar: Bar, item: Delivery) -> Bar:
@@ -173,7 +174,17 @@ def _quotes(scene: Scene) -> Iterator[tuple[float, News]]:
 
 
 def _halts(scene: Scene) -> Iterator[tuple[float, News]]:
+    for symbol, start, stop, level in _stops(scene):
+        yield scene.opens + start * STEP_S, _status(symbol, level)
+        yield scene.opens + stop * STEP_S, _status(symbol, level, halted=False)
+
+
+def _stops(scene: Scene) -> Iterator[tuple[str, int, int, int]]:
+    """Every halt: its symbol, "" for the whole market, its steps [from, to), and its level."""
     for symbol, path in scene.market.paths.items():
-        for start, stop in path.halts:
-            yield scene.opens + start * STEP_S, Status(symbol=symbol, halted=True)
-            yield scene.opens + stop * STEP_S, Status(symbol=symbol, halted=False)
+        yield from ((symbol, start, stop, 0) for start, stop in path.halts)
+    yield from (("", *halt) for halt in scene.market.wide)
+
+
+def _status(symbol: str, level: int, *, halted: bool = True) -> Status:
+    return Status(symbol=symbol, halted=halted, level=level)

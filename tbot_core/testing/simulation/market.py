@@ -27,14 +27,16 @@ _VOLUME_A_STEP: Final = 2_000
 class Path:
     """A symbol's steps from the opening bell to the close: last price, half the spread, and depth in units.
 
-    `halts` are the steps [from, to) in which nothing trades, `quiet` the minutes without a bar. From `coarse_from` on
-    prices of orders are a multiple of five cents, from `delisted_from` on the symbol is not traded.
+    `halts` are the steps [from, to) in which nothing trades, `wide` those of the whole market, each with its level;
+    `quiet` are the minutes without a bar. From `coarse_from` on prices of orders are a multiple of five cents, from
+    `delisted_from` on the symbol is not traded.
     """
 
     prices: list[int]
     depth: list[int]
     half_spread: int = CENT
     halts: list[tuple[int, int]] = attrs.field(factory=list)
+    wide: list[tuple[int, int, int]] = attrs.field(factory=list)
     quiet: frozenset[int] = frozenset()
     coarse_from: int | None = None
     delisted_from: int | None = None
@@ -49,7 +51,7 @@ class Path:
 
     def halted(self, step: int) -> bool:
         """Whether the symbol is halted in this step."""
-        return any(start <= step < stop for start, stop in self.halts)
+        return any(start <= step < stop for start, stop, *_ in (*self.halts, *self.wide))
 
     def ask(self, step: int) -> int:
         """What a buyer pays, ticks."""
@@ -70,10 +72,16 @@ class Path:
 
 
 class Market:
-    """The paths of all symbols, one for each, sorted by symbol."""
+    """The paths of all symbols, one for each, sorted by symbol.
+
+    `wide` are the halts of the whole market: the steps [from, to), and the level.
+    """
 
     def __init__(self, paths: dict[str, Path]) -> None:
         self.paths = dict(sorted(paths.items()))
+        self.wide: list[tuple[int, int, int]] = []
+        for path in self.paths.values():
+            path.wide = self.wide
         self.symbols = tuple(self.paths)
 
     @classmethod
