@@ -168,3 +168,15 @@ def test_people_differ_with_the_seed() -> None:
     manners = [Manner.drawn(Chances(seed)) for seed in range(400)]
     assert 50 < sum(one.timeout_s is not None for one in manners) < 120
     assert 60 < sum(one.live for one in manners) < 150
+
+
+@pytest.mark.parametrize(
+    ("symbol", "leg", "wrong"), [("AAA", "entry", 1), ("AAA", "exit", 1), ("AAA", "stop", 0), ("BBB", "entry", 0)]
+)
+def test_what_leaves_for_a_frozen_instrument_is_found(symbol: str, leg: str, wrong: int) -> None:
+    """Entries and exits of just that symbol, until it is free again; what protects it may leave."""
+    frozen = {"symbol": symbol, "there": True, "words": "unclear", "lasting": False}
+    intended, sending = (records.INTENDED, ENTRY | {"leg": leg}), (records.SENDING, {})
+    assert len(found(HEEDED, story(told(intended, (records.FROZEN, frozen), sending)))) == wrong
+    free = (records.FROZEN, frozen | {"there": False})
+    assert found(HEEDED, story(told(intended, (records.FROZEN, frozen), free, sending))) == []

@@ -35,6 +35,7 @@ CAUGHT: Final[Mapping[str, Caught]] = {
     "attempt-left-out-of-the-id": Caught(8, "JournalError"),
     "doubt-frees-what-it-reserved": Caught(19, "I9"),
     "symbol-entered-again-while-one-is-out": Caught(14, "I9"),
+    "frozen-instruments-traded-all-the-same": Caught(1, "I8"),
     "payments-booked-each-time": Caught(6, "STATEMENT"),
     "ended-stop-forgotten": Caught(0, "I6"),
     "exit-beside-what-rests": Caught(8, "I12"),

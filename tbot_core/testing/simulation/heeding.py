@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _NOTICED_S: Final = 2.5
 _KEPT_S: Final = 60.0
 _BEFORE_S: Final = 10.0
+_DEEDS: Final = frozenset({Leg.ENTRY, Leg.EXIT})
 _ASKING: Final = frozenset({"cancel", "replace"})
 
 
@@ -60,5 +61,18 @@ def _i8_surplus(story: Story) -> Iterator[str]:
             unsaid = False
 
 
-HEEDED: Final[tuple[Callable[[Story], Iterator[str]], ...]] = (_i2_touched, _i8_clock, _i8_surplus)
+def _i8_frozen(story: Story) -> Iterator[str]:
+    """In a frozen instrument nothing is entered and nothing closed: only protection leaves."""
+    intents, frozen = story.intents(), dict[str, str]()
+    for event in story.events:
+        if event.kind == records.FROZEN:
+            frozen.pop(event.payload["symbol"], None)
+            frozen |= {event.payload["symbol"]: event.payload["words"]} if event.payload["there"] else {}
+        elif event.kind == records.SENDING:
+            signal, leg, _ = intents[event.cid or ""]
+            if leg in _DEEDS and signal.symbol in frozen:
+                yield f"{event.cid}, the {leg.value} of {signal.symbol}, was sent while frozen: {frozen[signal.symbol]}"
+
+
+HEEDED: Final[tuple[Callable[[Story], Iterator[str]], ...]] = (_i2_touched, _i8_clock, _i8_surplus, _i8_frozen)
 HEEDED_BY_ALL: Final[tuple[Callable[[Story], Iterator[str]], ...]] = (_i8_clock,)

@@ -66,6 +66,11 @@ def symbol_entered_again_while_one_is_out() -> Swaps:
     return ((Standing, "busy", lambda self, symbol: symbol in self.portfolio.positions),)
 
 
+def frozen_instruments_traded_all_the_same() -> Swaps:
+    """That an instrument is frozen is written down and told, and keeps nobody from entering or closing it."""
+    return ((Standing, "freeze", lambda _self, _symbol, _words, **_lasting: None),)
+
+
 def busts_not_taken_in() -> Swaps:
     """What a broker takes back of an execution is written down, and the position stays what it was."""
     return ((Custody, "amended", lambda _self, _fill: None),)
