@@ -176,7 +176,7 @@ def test_people_differ_with_the_seed() -> None:
 def test_what_leaves_for_a_frozen_instrument_is_found(symbol: str, leg: str, wrong: int) -> None:
     """Entries and exits of just that symbol, until it is free again; what protects it may leave."""
     frozen = {"symbol": symbol, "there": True, "words": "unclear", "lasting": False}
-    intended, sending = (records.INTENDED, ENTRY | {"leg": leg}), (records.SENDING, {})
-    assert len(found(HEEDED, story(told(intended, (records.FROZEN, frozen), sending)))) == wrong
-    free = (records.FROZEN, frozen | {"there": False})
-    assert found(HEEDED, story(told(intended, (records.FROZEN, frozen), free, sending))) == []
+    said: list[tuple[str, dict[str, Any]]] = [(records.INTENDED, ENTRY | {"leg": leg}), (records.FROZEN, frozen)]
+    assert len(found(HEEDED, story(told(*said, (records.SENDING, {}))))) == wrong
+    said += [(records.FROZEN, frozen | {"there": False}), (records.SENDING, {})]
+    assert found(HEEDED, story(told(*said))) == []
