@@ -242,6 +242,7 @@ class MarketSession:
         self.run.decided |= self.run.confirming.recall(self._past, rows)
         if self.guard is not None:
             self.guard.recall(self._past)
+        self.requests.resume(self._past, flattens=self._floor.signals.flattens)
         self._trading.bounds.restore(failures(self._past))
         if self._floor.lost is not None:
             noted = lost.of_day(self._floor.lost, self._trading.clock.now(), self.run.session.date)

@@ -99,6 +99,28 @@ class Requests:
         self._recorder.note(records.REQUEST, _payload(request))
         self._obey(request)
 
+    def resume(self, past: Iterable[Said], *, flattens: bool) -> None:
+        """Go on with what a session was asked for before a restart, and had not done yet: `past` are its events.
+
+        `flattens`: a stop by a signal closes what is held.
+        """
+        flat = keep = False
+        for event in past:
+            match event.kind, event.payload:
+                case records.REQUEST, {"verb": Verb.STOP_FLATTEN | Verb.KILL_FLATTEN as verb}:
+                    flat, keep = True, keep and verb == Verb.KILL_FLATTEN
+                case records.REQUEST, {"verb": Verb.STOP_CANCEL | Verb.KILL_CLEAR}:
+                    flat = False
+                case records.REQUEST, {"verb": Verb.STOP | Verb.STOP_KEEP as verb}:
+                    keep = verb == Verb.STOP_KEEP
+                case records.STATE, {"cause": Cause.STOP_SIGNAL.name, "there": True}:
+                    flat, keep = flat or flattens, not flattens
+                case records.STATE, {"words": words} if words == CARRIED_OUT:
+                    flat = keep = False
+        self.keep = keep and self.stopping
+        if flat:
+            self._flatten()
+
     def carried_out(self) -> None:
         """A stop has been carried out: only a file that is still there asks for another."""
         for cause in (Cause.STOP_COMMAND, Cause.STOP_SIGNAL):

@@ -23,6 +23,7 @@ from tbot_core.orders import Naming
 from tbot_core.policy import Frame
 from tbot_core.runner.manning import manned
 from tbot_core.runner.market import Floor, MarketSession
+from tbot_core.runner.market import Signals as Told
 from tbot_core.runner.posts import Standby
 from tbot_core.runner.safety import Live
 from tbot_core.runner.session import Trading
@@ -208,7 +209,8 @@ class Habits:
 
     `failover`: whether entries may go to the world's other venues when its first one is broken; `drilled`: whether that
     was tried before.
-    `tell` hears what was written down; `live` says of an account what makes a life there a live one, None on paper.
+    `tell` hears what was written down; `live` says of an account what makes a life there a live one, None on paper;
+    `signals` are what the process is told.
     """
 
     entrants: tuple[Entrant, ...]
@@ -220,6 +222,7 @@ class Habits:
     drilled: bool = True
     tell: Callable[[Sequence[Entry]], None] = lambda _entries: None
     live: Callable[[str], Live | None] = lambda _account_id: None
+    signals: Told = attrs.field(factory=Told)
 
 
 def habits(world: World, further: Mapping[str, Any] | None = None) -> Habits:
@@ -322,6 +325,7 @@ class Life:
             watch_s=self._bot.watch_s,
             drilled=self._bot.drilled,
             live=self._bot.live(account.account_id),
+            signals=self._bot.signals,
         )
         feed = self._world.heard()
         venue = Venue(broker=broker, name=name, account_id=account.account_id, absent=bool(found.absent))
