@@ -6,6 +6,7 @@ import os
 import random
 import selectors
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,7 @@ from tbot_core import control
 from tbot_core.conditions import recall
 from tbot_core.control import Verb
 from tbot_core.journal import records
-from tbot_core.journal.journal import open_journal
+from tbot_core.journal.journal import APPLICATION_ID, SCHEMA_VERSION, open_journal
 from tbot_core.model import Leg
 from tbot_core.seams import lines
 from tbot_core.states import Cause
@@ -307,6 +308,30 @@ def test_f75_a_process_killed_at_a_crash_point_comes_again_and_trades_on(
     for _ in range(kills):
         play = killed(nursery, memory, point, dice)
         assert play.judge() == [], (play.scene, play.passed[-1])
+
+
+@pytest.mark.slow
+def test_f87_a_schema_whose_making_was_killed_is_there_or_not_and_never_half(nursery: Nursery, memory: Path) -> None:
+    """SIGKILL at writes of a new journal, the last among them: it has all tables or none, and the next bot trades."""
+    seen = set()
+    last = PLANS["CP22"].most
+    for passing in (1, last // 2, last - 1, last):
+        play = Play(nursery, Scene(seed=SEEDS[0]), memory / str(passing))
+        doom = Doom(play, "CP22", passing)
+        assert play.live(doom.watched, doom)
+        seen.add(schema(memory / str(passing) / "tbot.sqlite"))
+        play.wait(1.0)
+        assert not play.live()
+        assert play.judge() == []
+    assert seen == {(0, 0, 0), (APPLICATION_ID, SCHEMA_VERSION, 4)}
+
+
+def schema(path: Path) -> tuple[int, int, int]:
+    """Whose file a journal's is, the version that it says, and how many tables and indices it has."""
+    with closing(sqlite3.connect(path)) as connection:
+        asked = "PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_schema"
+        owner, version, parts = (int(connection.execute(one).fetchone()[0]) for one in asked)
+    return owner, version, parts
 
 
 @pytest.mark.slow
