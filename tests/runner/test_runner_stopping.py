@@ -66,9 +66,11 @@ class Scene:
         clock, opens = self.world.clock, self.world.session.moment(0)
         first = self._life(self.signals)
         process = asyncio.ensure_future(first.live())
-        for minute, act in ((HELD, lambda: self.asks(self)), (DIES, process.cancel)):
-            await clock.sleep_until(opens + (self.world.session.moment(1) - opens) * minute)
-            act()
+        minute = self.world.session.moment(1) - opens
+        await clock.sleep_until(opens + HELD * minute)
+        self.asks(self)
+        await clock.sleep_until(opens + DIES * minute)
+        process.cancel()
         await asyncio.gather(process, return_exceptions=True)
         first.close()
         second = self._life(Signals())
