@@ -48,11 +48,11 @@ APART_A_MINUTE: Final = 0.02
 
 @attrs.frozen(kw_only=True)
 class Disagreement:
-    """What the feed and the broker say of a symbol, and whether that is too far apart."""
+    """What the feed and a broker say of a symbol, and whether that is too far apart."""
 
     symbol: str
     feed: float
-    broker: float
+    theirs: float
     there: bool
 
 
@@ -88,7 +88,8 @@ class Health:
         self._quotes: dict[str, tuple[float, float, float]] = {}
         self._halts: dict[str, _Halt] = {}
         self._closes: dict[str, tuple[float, float]] = {}
-        self._apart: set[str] = set()
+        self._apart: dict[str, set[str]] = {}
+        self._compared: dict[tuple[str, str], float] = {}
 
     @property
     def shut(self) -> bool:
@@ -180,21 +181,22 @@ class Health:
         middle = (bid + ask) / 2
         return middle if age <= MINUTE_S and ask - bid <= widest * middle else None
 
-    def compare(self, theirs: Mapping[str, float], now: float) -> list[Disagreement]:
-        """Hold the feed's latest prices against the broker's; what has come or gone of disagreements since the last.
+    def compare(self, theirs: Mapping[str, float], now: float, broker: str = "") -> list[Disagreement]:
+        """Hold the feed's latest prices against a broker's; what has come or gone of disagreements since the last.
 
         A symbol of which the broker or the feed has said nothing lately stays as it was.
         """
-        changed = []
+        changed, apart = [], self._apart.setdefault(broker, set())
         for symbol in sorted(theirs):
             pairs = [(ours, bound) for ours, bound in self._said(symbol, now) if 0 < theirs[symbol] < math.inf]
             if not pairs:
                 continue
+            self._compared[broker, symbol] = now
             wide = [ours for ours, bound in pairs if abs(ours / theirs[symbol] - 1) > bound]
-            if bool(wide) is not (symbol in self._apart):
+            if bool(wide) is not (symbol in apart):
                 ours = wide[0] if wide else pairs[0][0]
-                changed.append(Disagreement(symbol=symbol, feed=ours, broker=theirs[symbol], there=bool(wide)))
-            (self._apart.add if wide else self._apart.discard)(symbol)
+                changed.append(Disagreement(symbol=symbol, feed=ours, theirs=theirs[symbol], there=bool(wide)))
+            (apart.add if wide else apart.discard)(symbol)
         return changed
 
     def unmarked(self, held: Iterable[str], now: float) -> list[str]:
@@ -202,15 +204,22 @@ class Health:
         seen = ((symbol, max(self._bars.get(symbol, -math.inf), self._quoted_at(symbol))) for symbol in held)
         return sorted(symbol for symbol, at in seen if now - at > MARK_S)
 
-    def objection(self, symbol: str, minute: int, now: float) -> Reason | None:
-        """Why a symbol may not be entered on the bar of a minute; None where the data are no reason against it."""
+    def unproven(self, symbol: str, now: float, broker: str) -> bool:
+        """Whether that broker has not said lately what a symbol trades at, so that the feed was held against it."""
+        return now - self._compared.get((broker, symbol), -math.inf) > MINUTE_S
+
+    def objection(self, symbol: str, minute: int, now: float, broker: str = "") -> Reason | None:
+        """Why a symbol may not be entered on the bar of a minute; None where the data are no reason against it.
+
+        `broker` is where it would be entered: the one whose prices the feed has to agree with.
+        """
         market = self._halts.get("")
         if market is not None and (market.ended is None or now - market.ended < REOPENED_S):
             return Reason.MARKET_HALTED
         halt = self._halts.get(symbol)
         if halt is not None and (halt.ended is None or minute < halt.minute + FULL_BARS):
             return Reason.SYMBOL_HALTED
-        if symbol in self._apart:
+        if symbol in self._apart.get(broker, ()):
             return Reason.FEEDS_APART
         if self._stale(symbol, now):
             return Reason.DATA_STALE if self.quality.halts else Reason.SYMBOL_HALTED

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from tbot_core.circuit import Circuit, Request
-from tbot_core.contracts import Finds
+from tbot_core.contracts import Finds, ReadsRefusals, TellsPrices
 from tbot_core.errors import BrokerError, Rejected, Unavailable, Withdrawn
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable, Mapping, Sequence
     from datetime import datetime
 
     from tbot_core.clock import Clock
-    from tbot_core.contracts import Broker, BrokerEvent, OrderReport, Permit, Snapshot, VenueRules
+    from tbot_core.contracts import Broker, BrokerEvent, Meaning, OrderReport, Permit, Snapshot, VenueRules
     from tbot_core.model import Account, Order
 
 Said = TypeVar("Said")
@@ -65,6 +65,21 @@ class Heard:
         if not isinstance(self._broker, Finds):
             raise Unavailable("The broker cannot be asked for an order by its client order id.")
         return await self._asked(Request.READING, self._broker.find(client_order_id))
+
+    def meaning(self, words: str) -> Meaning | None:
+        """What a refusal means, where the broker says it."""
+        return self._broker.meaning(words) if isinstance(self._broker, ReadsRefusals) else None
+
+    @property
+    def tells_prices(self) -> bool:
+        """Whether the broker says what symbols trade at."""
+        return isinstance(self._broker, TellsPrices)
+
+    async def prices(self, symbols: Sequence[str]) -> Mapping[str, float]:
+        """What symbols trade at, where the broker says it; that it does not says nothing of the way to the account."""
+        if not isinstance(self._broker, TellsPrices):
+            raise Unavailable("The broker does not say what symbols trade at.")
+        return await self._broker.prices(symbols)
 
     async def close(self) -> None:
         """Log out."""

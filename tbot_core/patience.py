@@ -11,6 +11,7 @@ import attrs
 
 from tbot_core.contracts import Finds, TellsPrices
 from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, Unavailable
+from tbot_core.hearing import Heard
 from tbot_core.model import CURRENCY, Leg
 from tbot_core.seams import chance, log
 from tbot_core.seams.limits import Overdue, steps_within
@@ -119,7 +120,7 @@ class Paced:
         self._clock = clock
         self._budget = Budget(clock.monotonic())
         self.denied = ""
-        self.tells_prices = isinstance(broker, TellsPrices)
+        self.tells_prices = broker.tells_prices if isinstance(broker, Heard) else isinstance(broker, TellsPrices)
 
     @property
     def rules(self) -> VenueRules:

@@ -63,6 +63,7 @@ class Cause(StrEnum):
     LOGIN = "the broker asks for a new login"
     PLUGIN_LOST = "a plugin of the order path was lost"
     UNREACHABLE = "the broker does not answer"
+    LEFT_BEHIND = "a position is held at an account that this session does not trade"
     BROKERS_DOWN = "no broker answers"
     PRIMARY_DOWN = "the primary broker is down"
     UNIVERSE_STALE = "over 20 % of the universe is stale"
@@ -102,6 +103,7 @@ KINDS: Final = {
     Cause.LOGIN: _DOUBT,
     Cause.PLUGIN_LOST: _DOUBT,
     Cause.UNREACHABLE: _DOUBT,
+    Cause.LEFT_BEHIND: _STOPPING,
     Cause.BROKERS_DOWN: _DOUBT,
     Cause.PRIMARY_DOWN: _WARY,
     Cause.UNIVERSE_STALE: _WARY,

@@ -9,11 +9,14 @@ import pytest
 
 from tbot_core.circuit import Circuit, CircuitState
 from tbot_core.clock import ManualClock
+from tbot_core.contracts import Meaning
 from tbot_core.errors import OutcomeUnknown, Rejected, Unavailable, Withdrawn
 from tbot_core.hearing import Heard
 from tbot_core.testing.trades import order, session
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tbot_core.contracts import Broker
 
 
@@ -104,3 +107,37 @@ def test_what_it_does_not_hear_it_hands_on() -> None:
     with pytest.raises(Unavailable, match="cannot be asked"):
         asyncio.run(heard(Blind(), circuit).find("cid"))
     assert circuit.closed
+
+
+class Knowing:
+    """A broker that says prices, and what its refusals mean."""
+
+    fault: Exception | None = None
+
+    async def prices(self, symbols: Sequence[str]) -> dict[str, float]:
+        """Ten dollars each."""
+        if self.fault is not None:
+            raise self.fault
+        return dict.fromkeys(symbols, 10.0)
+
+    def meaning(self, words: str) -> Meaning | None:
+        """That of the word for a symbol that is not traded."""
+        return Meaning.NOT_TRADABLE if words == "gone" else None
+
+
+def test_what_a_broker_can_say_besides_is_heard_through() -> None:
+    """Prices and the meaning of refusals are asked as before; that prices are not said is no break of the way."""
+    broker, circuit = Knowing(), Circuit()
+    line = heard(broker, circuit)
+    assert (line.tells_prices, asyncio.run(line.prices(["A"])), line.meaning("gone")) == (
+        True, {"A": 10.0}, Meaning.NOT_TRADABLE
+    )  # fmt: skip
+    broker.fault = Unavailable("no prices")
+    for _ in range(5):
+        with pytest.raises(Unavailable):
+            asyncio.run(line.prices(["A"]))
+    assert circuit.state is CircuitState.CLOSED
+    dumb = heard(Blind(), circuit)
+    assert (dumb.tells_prices, dumb.meaning("gone")) == (False, None)
+    with pytest.raises(Unavailable, match="does not say"):
+        asyncio.run(dumb.prices(["A"]))

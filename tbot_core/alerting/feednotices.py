@@ -50,7 +50,7 @@ class FeedWatch:
         for symbol, words in sorted(health.halted.items()):
             if held and (symbol in held or not symbol):
                 yield _halt(symbol, words, held, over=health.over)
-        for symbol, seen in sorted(health.apart.items()):
+        for (_, symbol), seen in sorted(health.apart.items()):
             yield _apart(symbol, seen)
 
 
@@ -90,9 +90,13 @@ def _halt(symbol: str, words: str, held: Collection[str], *, over: bool) -> Noti
 
 
 def _apart(symbol: str, seen: Mapping[str, Any]) -> Notice:
-    feed, broker = (price(Decimal(seen[name])) for name in ("feed", "broker"))
-    at = f"{feed} by the feed, {broker} by the broker"
-    return _routine(f"feeds apart {symbol}", f"{symbol} is not entered: it is at {at}.", f"tbot why {symbol}")
+    feed, theirs = (price(Decimal(seen[name])) for name in ("feed", "theirs"))
+    whose = seen.get("broker", "the broker")
+    where = f" at {whose}" if "broker" in seen else ""
+    at = f"{feed} by the feed, {theirs} by {whose}"
+    return _routine(
+        f"feeds apart {symbol}{where}", f"{symbol} is not entered{where}: it is at {at}.", f"tbot why {symbol}"
+    )
 
 
 def _routine(key: str, what: str, command: str = "tbot status") -> Notice:

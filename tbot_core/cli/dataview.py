@@ -33,8 +33,8 @@ def data_words(kind: str, payload: Mapping[str, Any]) -> str:
             return _halt(payload)
         case _:
             word = "differ" if payload["there"] else "agree again"
-            at = " and ".join(price(Decimal(payload[name])) for name in ("feed", "broker"))
-            return f"{payload['symbol']}: feed and broker {word}, {at}"
+            at = " and ".join(price(Decimal(payload[name])) for name in ("feed", "theirs"))
+            return f"{payload['symbol']}: feed and {payload.get('broker', 'broker')} {word}, {at}"
 
 
 DATA: Final = frozenset({records.UNIVERSE, records.FEED_GAP, records.FEED_FILLED, records.HALT, records.FEEDS_APART})
@@ -62,7 +62,7 @@ def document(data: Path, events: Iterable[Event], now: dt.datetime) -> dict[str,
         "late_bars": 0 if end is None else end.counts.get(Arrival.LATE.value, 0),
         "revised_bars": 0 if end is None else end.counts.get(Arrival.REVISED.value, 0),
         "halted": sorted(symbol or _market(health) for symbol in health.halted),
-        "apart": sorted(health.apart),
+        "apart": sorted(f"{symbol} at {broker}" if broker else symbol for broker, symbol in health.apart),
         "lost_minutes": len(health.lost),
         "universe": dict(universe) if universe else None,
     }

@@ -74,7 +74,8 @@ def confirm(*, amount: str, home: Path | None, as_json: bool) -> int:
     """Say what may be open at the broker that does not answer, so that entries may go to the next one.
 
     The amount counts as open there in every limit until that broker is proven again. Look there first: by its web page,
-    its app or its telephone. Exit 5 where it is refused, as when the journal itself reserves more.
+    its app or its telephone. Exit 5 where it is refused, as when the journal itself reserves more. Of a position that
+    was left at a broker that the settings do not name any more, 0 says that it is gone.
     """
     import asyncio
 
@@ -295,4 +296,4 @@ def _outcome(held: Drill) -> str:
 def _told(answer: Answer, amount: str) -> str:
     if answer.lost:
         return answer.lost
-    return f"{amount} USD count as open at the broker that does not answer; entries may go to the next one."
+    return f"{amount} USD count as open at the broker that does not answer or is not named; the others may go on."

@@ -15,12 +15,14 @@ from tbot_core.cli.alerts import unseen
 from tbot_core.cli.condition import LATCHED, Condition, condition, sentences
 from tbot_core.cli.runs import PAPER, RunFile, reading, run_files
 from tbot_core.control import Seen
+from tbot_core.figures import quantity
 from tbot_core.journal import records
 from tbot_core.journal.arming import recall, sessions
 from tbot_core.journal.confirming import recall as waiting
 from tbot_core.journal.projection import Book
 from tbot_core.model import dollars_of, price_of, quantity_of
 from tbot_core.risk import Limits
+from tbot_core.runner import overnight
 from tbot_core.seams import disk
 from tbot_core.settings import Instance, Settings, load
 from tbot_core.windows import anchor_named, named_window, place
@@ -106,7 +108,11 @@ def standing(home: Path | None, now: dt.datetime) -> Standing:
         strategies=settings.strategies,
         upcoming=upcoming(settings, now) if subject is None or subject.name == PAPER else None,
         free_bytes=free,
-        attention=(*_attention(files, holder, book, free), *_asked(stand, running=holder is not None)),
+        attention=(
+            *_attention(files, holder, book, free),
+            *_left_behind(events, book),
+            *_asked(stand, running=holder is not None),
+        ),
         **_armed(settings, events, now),
         confirmations=len(waiting(events).open(now)),
         feed=dataview.document(instance.data, events, now),
@@ -250,6 +256,17 @@ def _attention(files: list[RunFile], holder: int | None, book: Book | None, free
     if free < LOW_DISK_BYTES:
         found.append(f"The disk has {free // 1_000_000} MB left.")
     return found
+
+
+def _left_behind(events: Sequence[Event], book: Book | None) -> list[str]:
+    """What is held at accounts that the last session did not trade."""
+    here = {} if book is None else records.accounts_of(book.session)
+    return [
+        f"LEFT BEHIND: {quantity(one.fill.quantity)} {one.fill.symbol} at {one.broker}, account {one.account}: nobody"
+        f" manages it before {one.broker} is named in BROKER_NAME or FAILOVER_BROKERS."
+        for one in overnight.left(events)
+        if one.account not in here.values()
+    ]
 
 
 def _at(book: Book, broker: str) -> str:

@@ -57,12 +57,13 @@ class Held:
 class Carried:
     """A position that a session could not close, as an entry into the next.
 
-    `attempts` are its orders so far by leg; `broker` says where it is held, "" with the primary.
+    `attempts` are its orders so far by leg; `broker` says where it is held, and at which account.
     """
 
     fill: Fill
     signal: SignalId
     attempts: Mapping[Leg, int]
+    account: str
     broker: str = ""
 
 

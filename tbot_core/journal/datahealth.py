@@ -11,6 +11,7 @@ from tbot_core.health import ENDS_THE_DAY
 from tbot_core.journal import records
 from tbot_core.reasons import Reason
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 
@@ -19,15 +20,15 @@ class DataHealth:
     """A fold over events.
 
     `lost` are the minutes of gaps that back-fill has left open; `halted` and `apart` symbols, "" for the whole market;
-    `apart` maps to what was compared. `over`: the whole market is halted to the close. `incomplete` has, by strategy,
-    the symbols whose analysis lacked a minute.
+    `apart` maps a broker, "" for the first one, and a symbol to what was compared. `over`: the whole market is halted
+    to the close. `incomplete` has, by strategy, the symbols whose analysis lacked a minute.
     """
 
     opened: str = ""
     universe: Mapping[str, Any] = attrs.field(factory=dict)
     lost: set[int] = attrs.field(factory=set)
     halted: dict[str, str] = attrs.field(factory=dict)
-    apart: dict[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    apart: dict[tuple[str, str], Mapping[str, Any]] = attrs.field(factory=dict)
     over: bool = False
     incomplete: dict[str, list[str]] = attrs.field(factory=dict)
 
@@ -48,7 +49,7 @@ class DataHealth:
                 _come_or_go(self.halted, payload["symbol"], payload["words"], there=payload["halted"])
                 self.over |= not payload["symbol"] and payload["level"] >= ENDS_THE_DAY
             case records.FEEDS_APART:
-                _come_or_go(self.apart, payload["symbol"], payload, there=payload["there"])
+                _come_or_go(self.apart, (payload.get("broker", ""), payload["symbol"]), payload, there=payload["there"])
             case records.DECISION if payload["reason"] == Reason.ANALYSIS_INCOMPLETE.name:
                 signal = payload["signal"]
                 self.incomplete.setdefault(signal["strategy"], []).append(signal["symbol"])
@@ -61,8 +62,8 @@ class DataHealth:
         self.lost.clear()
 
 
-def _come_or_go(known: dict[str, T], symbol: str, said: T, *, there: bool) -> None:
+def _come_or_go(known: dict[K, T], key: K, said: T, *, there: bool) -> None:
     if there:
-        known[symbol] = said
+        known[key] = said
     else:
-        known.pop(symbol, None)
+        known.pop(key, None)

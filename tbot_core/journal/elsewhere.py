@@ -18,6 +18,7 @@ KINDS: Final = frozenset(
         records.FAILOVER,
         records.LEASE,
         records.FAILOVER_CONFIRMED,
+        records.RELEASED,
         records.STANDBY_ABSENT,
         records.DRILL,
     }
@@ -32,12 +33,8 @@ def words(kind: str, payload: Mapping[str, Any]) -> str:
             return f"The way to {payload['of']} is {_WAYS[payload['state']]}"
         case records.LEASE:
             return f"{payload['symbol']} is entered at {payload['to']} from now on, no longer at {payload['from']}"
-        case records.FAILOVER_CONFIRMED:
-            amount, reserved = (money(Decimal(payload[name])) for name in ("amount", "reserved"))
-            what = (
-                f"{payload['actor']} says that {amount} may be open at {payload['of']}, where {reserved} are reserved"
-            )
-            return f"{what}; entries may go elsewhere"
+        case records.FAILOVER_CONFIRMED | records.RELEASED:
+            return f"{payload['actor']} says that {_by_a_person(kind, payload)}"
         case records.STANDBY_ABSENT:
             return f"{payload['of']} cannot be logged in to and takes over from nobody today: {payload['words']}"
         case records.DRILL:
@@ -51,6 +48,13 @@ _WAYS: Final = {
     "half-open": "answering again, and not proven yet",
     "closed": "proven again",
 }
+
+
+def _by_a_person(kind: str, payload: Mapping[str, Any]) -> str:
+    if kind == records.RELEASED:
+        return f"nothing is held at {payload['of']}, account {payload['account']}"
+    amount, reserved = (money(Decimal(payload[name])) for name in ("amount", "reserved"))
+    return f"{amount} may be open at {payload['of']}, where {reserved} are reserved; entries may go elsewhere"
 
 
 def _stands(payload: Mapping[str, Any]) -> str:

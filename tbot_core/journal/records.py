@@ -69,6 +69,7 @@ FEED_GAP = "feed_gap"
 CIRCUIT = "circuit"
 FAILOVER = "failover"
 FAILOVER_CONFIRMED = "failover_confirmed"
+RELEASED = "released"
 LEASE = "lease"
 DRILL = "drill"
 FEED_FILLED = "feed_filled"
@@ -147,6 +148,12 @@ def brokers_of(opening: Mapping[str, Any]) -> tuple[str, ...]:
     """The brokers of a session that was opened so, the primary first."""
     primary = opening.get("primary", "")
     return tuple(name for name in (primary, *sorted({*opening.get("accounts", ())} - {primary})) if name)
+
+
+def accounts_of(opening: Mapping[str, Any]) -> dict[str, str]:
+    """The accounts of a session that was opened so, by what its events call their brokers: the primary is ""."""
+    primary = {"": opening["account"]} if "account" in opening else {}
+    return primary | {name: one["account"] for name, one in opening.get("accounts", {}).items()}
 
 
 def replace_payload(request: Replace) -> Payload:

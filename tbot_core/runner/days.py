@@ -14,7 +14,7 @@ from tbot_core.runner.course import LIVE, Company, at_market, opening
 from tbot_core.runner.feeds import fit
 from tbot_core.runner.life import Days, Life
 from tbot_core.runner.manning import manned
-from tbot_core.runner.market import Floor, Signals, since_the_last
+from tbot_core.runner.market import Floor, Signals
 from tbot_core.runner.renewal import Renewed
 from tbot_core.runner.safety import live
 from tbot_core.runner.volatility import Places
@@ -65,7 +65,8 @@ class _Run:
         self._watcher = watcher
         self._course = course
         self._since = plan.wall.now()
-        under_way = any(one.kind == records.SESSION_OPENED for one in since_the_last(list(course.journal.events())))
+        closed, opened = (course.journal.last(kind) for kind in (records.SESSION_CLOSED, records.SESSION_OPENED))
+        under_way = opened is not None and (closed is None or closed.seq < opened.seq)
         start = course.journal.last(records.RUN_STARTED) if under_way else None
         self._started = start is not None  # a session that is gone on with belongs to the run that began it
         self._began = course.journal.head[0] if start is None else start.seq - 1

@@ -120,6 +120,10 @@ class Failover:
                     self._forget(way)
         self._say(self._standing(now))
 
+    def place(self, symbol: str) -> Post:
+        """Where an instrument would be entered now."""
+        return self.route(symbol)[0].keeper.post
+
     def answers(self, post: Post) -> bool:
         """Whether it is worth waiting for what a broker says."""
         return self._way(post.name).circuit.state is not CircuitState.OPEN
@@ -167,9 +171,14 @@ class Failover:
             against = against or self._against_primary(now)
         return to, against
 
+    @property
+    def broken(self) -> Way | None:
+        """The first broker of the session that is not proven to answer."""
+        return next((way for way in self._ways if not way.circuit.closed), None)
+
     def confirm(self, request: Request) -> str:
         """Count an amount as what is open at the broker that broke, for the rest of that break; returns why not."""
-        broken = next((way for way in self._ways if not way.circuit.closed), None)
+        broken = self.broken
         if broken is None:
             return "Every broker answers: there is nothing to confirm."
         if broken.circuit.since is not None and request.made < broken.circuit.since:
@@ -226,16 +235,13 @@ class Failover:
         down, broken = phase is Phase.DOWN, phase in {Phase.ENTRIES, Phase.REDUCE_ONLY}
         if phase is Phase.ENTRIES:
             self._conditions.vouched(self._way(found["to"]).keeper.conditions)
-        if {key: self._told.get(key, "") for key in found} != found and (phase is not Phase.OVER or self._broken):
+        was = self._told["phase"] != Phase.OVER.value
+        if {key: self._told.get(key, "") for key in found} != found and (phase is not Phase.OVER or was):
             self._recorder.note(records.FAILOVER, found)
             self._told = found
             self._conditions.go_away(away=phase is Phase.ENTRIES)
         self._hold(Cause.BROKERS_DOWN, there=down, words=", ".join(way.name for way in self._ways))
         self._hold(Cause.PRIMARY_DOWN, there=broken, words=found["of"])
-
-    @property
-    def _broken(self) -> bool:
-        return bool(self._told["phase"] != Phase.OVER.value)
 
     def _hold(self, cause: Cause, *, there: bool, words: str) -> None:
         if there:

@@ -6,6 +6,7 @@ that came late are put in their place before anybody looks again.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -20,6 +21,7 @@ from tbot_core.journal import records
 from tbot_core.model import Leg, Side, ticks_of
 from tbot_core.patience import Paced
 from tbot_core.reasons import Reason
+from tbot_core.runner.posts import side_by_side
 from tbot_core.seams import log
 from tbot_core.states import Cause
 from tbot_core.steadiness import SKEW_S, SteadyClock, skew
@@ -139,12 +141,11 @@ class DataGuard:
             return attrs.evolve(proposal, reason=Reason.NO_QUOTE)
         return attrs.evolve(proposal, reference=float(far[proposal.row]))
 
-    def refusal(self, order: Order) -> str:
-        """Why an order may not leave now for the sake of the data; "" where it may."""
+    def refusal(self, order: Order, post: Post) -> str:
+        """Why an order may not leave now from there for the sake of the data; "" where it may."""
         if order.leg is not Leg.ENTRY:
             return ""
-        now = self._clock.monotonic()
-        reason = self._health.objection(order.symbol, self._run.tape.closed - 1, now)
+        reason = self._unfit(order.symbol, self._run.tape.closed - 1, post)
         return "" if reason is None else reason.sentence
 
     async def run(self) -> None:
@@ -201,25 +202,26 @@ class DataGuard:
 
     @property
     def compares(self) -> bool:
-        """Whether the broker says prices that the feed can be held against."""
-        broker = self._run.execution.venue.broker
-        return isinstance(broker, TellsPrices) and (not isinstance(broker, Paced) or broker.tells_prices)
+        """Whether a broker says prices that the feed can be held against."""
+        return any(_teller(post) is not None for post in self._run.posts)
 
     async def compare(self) -> None:
-        """Called about every ten seconds: ask the broker what the symbols trade at, and hold the feed against it."""
-        if not self._run.session.open <= self._clock.now() < self._run.session.close:
-            return
-        broker = self._run.execution.venue.broker
-        if not isinstance(broker, TellsPrices):
+        """Called about every ten seconds: ask brokers what the symbols trade at, and hold the feed against each."""
+        if self._run.session.open <= self._clock.now() < self._run.session.close:
+            await side_by_side([partial(self._compare, post) for post in self._run.posts])
+
+    async def _compare(self, post: Post) -> None:
+        teller = _teller(post)
+        if teller is None:
             return
         try:
-            theirs = await broker.prices(self._health.symbols)
+            theirs = await teller.prices(self._health.symbols)
         except BrokerError as silence:
-            _log.warning("prices.not_read", reason=silence.message)
+            _log.warning("prices.not_read", broker=post.name, reason=silence.message)
             return
-        for one in self._health.compare(theirs, self._clock.monotonic()):
-            payload = {"symbol": one.symbol, "feed": str(one.feed), "broker": str(one.broker), "there": one.there}
-            self._write(records.FEEDS_APART, payload)
+        for one in self._health.compare(theirs, self._clock.monotonic(), post.key):
+            payload = {"symbol": one.symbol, "feed": str(one.feed), "theirs": str(one.theirs), "there": one.there}
+            post.execution.recorder.note(records.FEEDS_APART, payload)
 
     def _mark(self) -> list[Any]:
         """Value positions at fresh quotes; a breach of a loss limit counts when it still holds two seconds later."""
@@ -239,8 +241,9 @@ class DataGuard:
         return desk.review()
 
     def _objection(self, proposal: Proposal, window: Window) -> Reason | None:
-        signal, now = proposal.signal, self._clock.monotonic()
-        reason = self._health.objection(signal.symbol, signal.minute, now)
+        signal, now, routing = proposal.signal, self._clock.monotonic(), self._run.routing
+        post = self._run.posts[0] if routing is None else routing.place(signal.symbol)
+        reason = self._unfit(signal.symbol, signal.minute, post)
         if reason is not None:
             return reason
         if self._lost_in(proposal.row, window):
@@ -248,6 +251,17 @@ class DataGuard:
         if self._health.unmarked(self._run.positions, now):
             return Reason.MARK_STALE
         return None
+
+    def _unfit(self, symbol: str, minute: int, post: Post) -> Reason | None:
+        """What the feed, and the prices of the broker where a symbol would be entered, say against that.
+
+        Entries go to another broker than the first only on prices that it has said itself in the last minute.
+        """
+        now = self._clock.monotonic()
+        reason = self._health.objection(symbol, minute, now, post.key)
+        if reason is None and post.key and _teller(post) is not None and self._health.unproven(symbol, now, post.key):
+            return Reason.DATA_STALE
+        return reason
 
     def _lost_in(self, row: int, window: Window) -> bool:
         """Whether a minute of the analysis was lost, and has no bar of the symbol yet."""
@@ -277,3 +291,10 @@ class DataGuard:
             self._conditions.begin(cause, words)
         else:
             self._conditions.withdraw(cause)
+
+
+def _teller(post: Post) -> TellsPrices | None:
+    """The broker of a post, where it says what symbols trade at."""
+    broker = post.execution.venue.broker
+    silent = isinstance(broker, Paced) and not broker.tells_prices
+    return broker if isinstance(broker, TellsPrices) and not silent else None

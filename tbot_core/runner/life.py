@@ -24,10 +24,10 @@ from tbot_core.errors import BrokerError
 from tbot_core.journal import records
 from tbot_core.journal.journal import Event
 from tbot_core.model import Account, RiskState, atoms_of, dollars_of
-from tbot_core.runner import overnight
+from tbot_core.runner import leftovers, overnight
 from tbot_core.runner.holidays import Holidays
 from tbot_core.runner.manning import Manned, manned
-from tbot_core.runner.market import MarketSession, since_the_last
+from tbot_core.runner.market import MarketSession
 from tbot_core.runner.pacing import Stopped
 from tbot_core.runner.posts import Standby
 from tbot_core.runner.renewal import EVERY_S, Renewal
@@ -59,6 +59,19 @@ _BETWEEN: Final = (
     records.REQUEST_REFUSED,
 )
 """What counts while no session runs; all else of a long journal is left where it is."""
+
+LASTING: Final = (
+    *_BETWEEN,
+    records.STUCK,
+    records.RELEASED,
+    records.RISK,
+    records.LIVE_TERMS,
+    records.ARMED,
+    records.ARMING_KEPT,
+    records.DISARMED,
+    records.DRILL,
+)
+"""What counts beyond the end of a session, for those after it."""
 
 _LOOK_S: Final = 1.0
 _READING_S: Final = 30.0
@@ -175,20 +188,19 @@ class Life:
 
     async def _trade(self, session: Session) -> None:
         await self._until(clock.exchange_moment(session.date, READY_AT))
-        past = list(self._journal.events())
-        opened = next((one for one in since_the_last(past) if one.kind == records.SESSION_OPENED), None)
-        found = await self._log_in(session, None if overnight.unfinished(since_the_last(past), session) else opened)
+        past = self._past()
+        opened = next((one for one in overnight.since_the_last(past) if one.kind == records.SESSION_OPENED), None)
+        left = overnight.unfinished(overnight.since_the_last(past), session)
+        found = await self._log_in(session, None if left is not None else opened)
         account, source = found.account, await self._days.bars(session)
         entrants, trading = self._days.entrants(session), self._days.trading(account)
         trading = attrs.evolve(trading, venue=attrs.evolve(trading.venue, absent=bool(found.absent)))
-        past = list(self._journal.events())
-        left = overnight.unfinished(since_the_last(past), session)
         if left is not None:
             before = attrs.evolve(trading, standbys=await self._days.standbys(opened))
-            await self._end_late(left, before, source.day, past)
-            past, opened = list(self._journal.events()), None
+            await self._end_late(left, before, source.day, self._further(past))
+            opened = None
         trading = attrs.evolve(trading, standbys=await self._days.standbys(opened))
-        past = list(self._journal.events())
+        past = self._further(past)
         equity = account.equity if opened is None else Decimal(opened.payload["equity"])
         floor = attrs.evolve(self.floor, live=self._days.live(account), drilled=self._days.drilled(past))
         market = MarketSession(trading, floor, source, entrants, atoms_of(equity), past)
@@ -204,11 +216,29 @@ class Life:
             market.requests.carried_out()
             raise Stopped
 
+    def _past(self) -> list[Event]:
+        """What of the journal counts for a session: all since the end of the last one, and before that what lasts."""
+        closed = self._journal.last(records.SESSION_CLOSED)
+        ended = 0 if closed is None else closed.seq
+        lasting = (event for kind in LASTING for event in self._journal.events(kind=kind) if event.seq <= ended)
+        return [*sorted(lasting, key=lambda event: event.seq), *self._journal.events(ended)]
+
+    def _further(self, past: list[Event]) -> list[Event]:
+        """The same, with what has been written down since."""
+        return [*past, *self._journal.events(past[-1].seq if past else 0)]
+
     async def _end_late(self, opened: Mapping[str, Any], trading: Trading, day: Day, past: Sequence[Event]) -> None:
-        """End the session that a crash or a stop left open, before another begins."""
+        """End the session that a crash or a stop left open, before another begins.
+
+        Where it was another account's, what is written down of it is all that can be said.
+        """
+        if opened.get("account", trading.venue.account_id) != trading.venue.account_id:
+            since = overnight.since_the_last(past)
+            self._recorder.write(*leftovers.ending(self._recorder, since, overnight.left(past)))
+            return
         begins, ends = (dt.datetime.fromisoformat(opened[name]) for name in ("open", "close"))
         session = Session(date=dt.date.fromisoformat(opened["date"]), open=begins, close=ends)
-        symbols = overnight.symbols(since_the_last(past))
+        symbols = overnight.symbols(overnight.since_the_last(past))
         bygone = overnight.Bygone(session=session, symbols=symbols, day=day)
         await MarketSession(trading, self.floor, bygone, (), atoms_of(Decimal(opened["equity"])), past).end_late()
 
@@ -232,7 +262,7 @@ class Life:
         reading_until = self._clock.monotonic() + _READING_S
         while causes := _against(market):
             reading = self._clock.monotonic() <= reading_until
-            if told := [cause.value for cause in causes if not (reading and cause is Cause.UNRECONCILED)]:
+            if told := [_told(market, cause) for cause in causes if not (reading and cause is Cause.UNRECONCILED)]:
                 self._not_ready(session, told)
             await self._nap()
         payload = {
@@ -266,7 +296,7 @@ class Life:
         """Wait between sessions, and obey what is asked meanwhile; raises Stopped for a stop."""
         past = [event for kind in _BETWEEN for event in self._journal.events(kind=kind)]
         past.sort(key=lambda event: event.seq)
-        under_way = overnight.under_way(since_the_last(past), self._clock.now())
+        under_way = overnight.under_way(overnight.since_the_last(past), self._clock.now())
         conditions = Conditions(self._recorder, _nobody, recall(past))
         requests = Requests(self._recorder, conditions, _nothing_held, past, later=OF_A_SESSION)
         while True:
@@ -291,6 +321,12 @@ class Life:
 def _against(market: MarketSession) -> list[Cause]:
     """Why nothing would be entered; empty where all is ready."""
     return [cause for cause in market.conditions.causes if KINDS[cause].state >= RiskState.EXIT_ONLY]
+
+
+def _told(market: MarketSession, cause: Cause) -> str:
+    """Why nothing would be entered, in words; what is left behind is said to the share."""
+    more = market.leftovers.words if cause is Cause.LEFT_BEHIND else ""
+    return f"{cause.value}: {more}" if more else cause.value
 
 
 def _nobody(state: RiskState) -> None:

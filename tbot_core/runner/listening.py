@@ -10,6 +10,7 @@ from tbot_core.gathering import Gathering
 from tbot_core.journal import records
 from tbot_core.journal.projection import fold
 from tbot_core.journal.received import Header, Kept, Recording
+from tbot_core.runner import overnight
 from tbot_core.seams import log
 from tbot_core.universe import Limit, Universe, within
 
@@ -114,6 +115,7 @@ def _opened(floor: Floor, header: Header) -> Recording | None:
 
 def _worked(past: Sequence[Event]) -> frozenset[str]:
     """The symbols that are held or in play: whatever the limit, they are heard."""
-    book = fold(past)
+    book = fold(overnight.since_the_last(past))
     living = (record.order.symbol for record in book.orders.values() if not record.terminal)
-    return frozenset({*book.portfolio.positions, *living})
+    held = (one.fill.symbol for one in overnight.left(past))
+    return frozenset({*book.portfolio.positions, *living, *held})

@@ -6,7 +6,7 @@ One loop and no threads. Everything that changes the books happens between two w
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from functools import partial
 from itertools import product
@@ -30,6 +30,7 @@ from tbot_core.runner.errands import Errands
 from tbot_core.runner.failover import failing_over, listened_to, watched
 from tbot_core.runner.guarding import ClockGuard, DataGuard, out_of_hours, steady
 from tbot_core.runner.keeping import Keeper
+from tbot_core.runner.leftovers import Leftovers
 from tbot_core.runner.listening import Hearing
 from tbot_core.runner.posts import side_by_side
 from tbot_core.runner.recalling import Recall, failures
@@ -48,8 +49,9 @@ if TYPE_CHECKING:
     from tbot_core.bars import Minute
     from tbot_core.conditions import Conditions
     from tbot_core.contracts import FeedSession, LiveSession
+    from tbot_core.control import Request
     from tbot_core.decide import Entrant
-    from tbot_core.journal.journal import Event
+    from tbot_core.journal.journal import Entry, Event
     from tbot_core.model import Order
 
 TEND_S: Final = 0.5
@@ -130,8 +132,8 @@ class MarketSession:
             trading, venue=venue, standbys=watched(trading.standbys, self._objection, self._see)
         )
         self._floor = floor
-        self._past = since_the_last(past)
-        self._carried = overnight.stuck(past, trading.venue.account_id)
+        self._past = overnight.since_the_last(past)
+        self._carried = overnight.left(past)
         self.steady = steady(trading.clock, broker)
         self._hearing = Hearing(source, floor, self._trading, self.steady, past)
         gathering = self._hearing.gathering
@@ -141,6 +143,8 @@ class MarketSession:
         self.conditions, self.tender = self.keepers[0].conditions, self.keepers[0].tender
         self.failover = failing_over(self.keepers, circuits, clock, self._past, drilled=floor.drilled)
         self.run.routing = self.failover
+        accounts = {post.execution.venue.account_id for post in self.run.posts}
+        self.leftovers = Leftovers(self._carried, self._past, accounts)
         self._safety = self._guarded(past)
         self._weighed = False
         recorder = self.run.execution.recorder
@@ -155,6 +159,7 @@ class MarketSession:
     async def trade(self) -> None:
         """Trade the session to its end, or until a stop has been carried out."""
         self._recall()
+        self.leftovers.look(self.conditions)
         if self._safety is not None:
             self._safety.open(restarted=any(event.kind in _STARTS for event in self._past))
         await self._reconcile()
@@ -192,7 +197,11 @@ class MarketSession:
             await side_by_side([keeper.tend for keeper in self.keepers])
             await clock.sleep(TEND_S)
         await side_by_side([keeper.tender.close for keeper in self.keepers])
-        await self.run.end(self._closing.stuck)
+        await self.run.end(self._stuck)
+
+    def _stuck(self) -> list[Entry]:
+        """What is still held when the session is over, also where nobody could look after it."""
+        return [*self._closing.stuck(), *self.leftovers.entries(self.run.execution.recorder)]
 
     @property
     def _patience_s(self) -> float:
@@ -217,7 +226,7 @@ class MarketSession:
         if words := keeper.objection(order, flattening=self.run.flattening):
             return words
         elsewhere = "" if self.failover is None else self.failover.refusal(keeper, order)
-        return elsewhere or ("" if self.guard is None else self.guard.refusal(order))
+        return elsewhere or ("" if self.guard is None else self.guard.refusal(order, keeper.post))
 
     def _ended(self) -> bool:
         """Whether the whole market is halted to the close."""
@@ -230,7 +239,7 @@ class MarketSession:
         rows = {symbol: row for row, symbol in enumerate(self.run.source.symbols)}
         recalls = [Recall(post.desk, post.execution, rows) for post in self.run.posts]
         for post, one in product(self.run.posts, self._carried):
-            if one.broker == post.key:
+            if one.account == post.execution.venue.account_id:
                 post.desk.custody.recollection.carry(one, rows.get(one.fill.symbol))
         for event in self._past:  # what several brokers' trades count together, they count in the order of the journal
             for found in recalls:
@@ -260,20 +269,10 @@ class MarketSession:
         booked by the first reading that is believed; until then nothing is entered.
         """
         self._weighed = True
-        journal, venue, standing = self._trading.journal, self._trading.venue, self.run.desk.standing
-        closed = journal.last(records.SESSION_CLOSED)
-        if closed is None or closed.payload.get("account") != venue.account_id or standing.equity_jump:
-            return
-        paid = (
-            Decimal(event.payload["cash"])
-            for event in journal.events(closed.seq, kind=records.ACTIVITY)
-            if event.source is not None and event.source[:2] == (venue.name, venue.account_id)
-            if datetime.fromisoformat(event.payload["time"]) <= self.run.session.open
-        )
-        opening = dollars_of(self.run.desk.portfolio.opening_atoms)
-        closing, moved = Decimal(closed.payload["equity"]), sum(paid, Decimal(0))
-        if jumped(opening, closing, moved):
-            standing.find_jump(opening, closing + moved)
+        standing, opening = self.run.desk.standing, dollars_of(self.run.desk.portfolio.opening_atoms)
+        before = overnight.equity(self._trading.journal, self._trading.venue, self.run.session.open)
+        if before is not None and not standing.equity_jump and jumped(opening, *before):
+            standing.find_jump(opening, sum(before, Decimal(0)))
 
     def _know(self) -> None:
         if self.tender.believed and not self._weighed:
@@ -291,9 +290,15 @@ class MarketSession:
     def _further(self) -> dict[Verb, Obey]:
         """What else can be asked of this session, and who obeys it."""
         answers: dict[Verb, Obey] = dict.fromkeys(VERBS, self.run.confirming.obey)
-        if self.failover is not None:
-            answers[Verb.FAILOVER_CONFIRM] = self.failover.confirm
+        if self.failover is not None or self.leftovers:
+            answers[Verb.FAILOVER_CONFIRM] = self._confirm
         return answers if self._safety is None else answers | self._safety.verbs
+
+    def _confirm(self, request: Request) -> str:
+        """A person says what is open where nobody can look."""
+        if self.leftovers and (self.failover is None or not self.failover.broken):
+            return self.leftovers.release(request, self.run.execution.recorder, self.conditions)
+        return "Nothing is left to be confirmed." if self.failover is None else self.failover.confirm(request)
 
     async def _minutes(self) -> None:
         """The session's minutes in their order; what comes late, twice or not at all is dropped or left empty."""
@@ -326,7 +331,7 @@ class MarketSession:
                 return
         await self._settle()
         await side_by_side([keeper.tender.close for keeper in self.keepers])
-        await run.end(self._closing.stuck)
+        await run.end(self._stuck)
 
     async def _settle(self) -> None:
         """After the last minute: wait for the outcome of what is in flight, as long as an order may still turn up."""
@@ -382,12 +387,6 @@ class MarketSession:
         await self.keepers[0].tend()
         self._know()
         await self._closing.look()
-
-
-def since_the_last(events: Sequence[Event]) -> Sequence[Event]:
-    """The events behind the last session's end: those of the session that is under way, or to come."""
-    ends = [place for place, event in enumerate(events) if event.kind == records.SESSION_CLOSED]
-    return events[ends[-1] + 1 :] if ends else events
 
 
 def _empty(like: Minute, index: int) -> Minute:

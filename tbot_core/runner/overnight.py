@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -15,12 +16,13 @@ from tbot_core.journal import records
 from tbot_core.model import Fill, Leg, Side, SignalId, price_of, quantity_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
     from typing import Any
 
     from tbot_core.bars import Minute
-    from tbot_core.journal.journal import Event
+    from tbot_core.journal.journal import Event, Journal
     from tbot_core.portfolio import Position
+    from tbot_core.venue import Venue
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -52,21 +54,72 @@ def entry(position: Position) -> Fill:
     )
 
 
-def stuck(events: Sequence[Event], account_id: str) -> list[Carried]:
-    """What could not be closed in the last session that ended at this account, as entries into the next one."""
-    ends = [place for place, event in enumerate(events) if event.kind == records.SESSION_CLOSED]
-    if not ends or events[ends[-1]].payload.get("account") != account_id:
-        return []
-    found: dict[tuple[str, SignalId], Carried] = {}  # a position may be STUCK once more at the bell
-    for event in reversed(events[: ends[-1]]):  # they stand right before the end, written with it
-        if event.kind != records.STUCK:
-            break
+def left(events: Iterable[Event]) -> list[Carried]:
+    """What the last session at each account could not close, as entries into the next one there.
+
+    A session says nothing of an account that it does not trade: what is held there stays on this list until a session
+    trades that account again, or a person has said that it is gone.
+    """
+    found: dict[str, list[Carried]] = {}
+    opened: Mapping[str, Any] = {}
+    stuck: dict[int, Mapping[str, Any]] = {}
+    for event in events:
         payload = event.payload
-        attempts = {Leg(leg): count for leg, count in payload["attempts"].items()}
-        signal = records.signal_of(payload["signal"])
-        fill, broker = records.adjustment_of(payload), payload.get("broker", "")
-        found.setdefault((broker, signal), Carried(fill=fill, signal=signal, attempts=attempts, broker=broker))
+        match event.kind:
+            case records.SESSION_OPENED:
+                opened = payload
+            case records.STUCK:
+                stuck[event.seq] = payload
+            case records.RELEASED:
+                found.pop(payload["account"], None)
+            case records.SESSION_CLOSED:
+                accounts = records.accounts_of(opened) | {"": payload.get("account", "")}
+                for account in accounts.values():
+                    found.pop(account, None)
+                for one in _last_words(stuck, event.seq):
+                    carried = _carried(one, opened, accounts)
+                    found.setdefault(carried.account, []).append(carried)
+                opened = {}
+    return [one for account in found.values() for one in account]
+
+
+def _last_words(stuck: Mapping[int, Mapping[str, Any]], end: int) -> list[Mapping[str, Any]]:
+    """What is STUCK right before an end, written with it; a position may be named once more at the bell."""
+    found: dict[tuple[str, SignalId], Mapping[str, Any]] = {}
+    for seq in itertools.takewhile(stuck.__contains__, itertools.count(end - 1, -1)):
+        found.setdefault((stuck[seq].get("broker", ""), records.signal_of(stuck[seq]["signal"])), stuck[seq])
     return [*found.values()][::-1]
+
+
+def _carried(payload: Mapping[str, Any], opened: Mapping[str, Any], accounts: Mapping[str, str]) -> Carried:
+    key = payload.get("broker", "")
+    return Carried(
+        fill=records.adjustment_of(payload),
+        signal=records.signal_of(payload["signal"]),
+        attempts={Leg(leg): count for leg, count in payload["attempts"].items()},
+        account=accounts.get(key, ""),
+        broker=key or opened.get("primary", ""),
+    )
+
+
+def since_the_last(events: Sequence[Event]) -> Sequence[Event]:
+    """The events behind the last session's end: those of the session that is under way, or to come."""
+    ends = [place for place, event in enumerate(events) if event.kind == records.SESSION_CLOSED]
+    return events[ends[-1] + 1 :] if ends else events
+
+
+def equity(journal: Journal, venue: Venue, opens: datetime) -> tuple[Decimal, Decimal] | None:
+    """What an account was worth at the last close, and what was paid into it since; None where that was another one."""
+    closed = journal.last(records.SESSION_CLOSED)
+    if closed is None or closed.payload.get("account") != venue.account_id:
+        return None
+    paid = (
+        Decimal(event.payload["cash"])
+        for event in journal.events(closed.seq, kind=records.ACTIVITY)
+        if event.source is not None and event.source[:2] == (venue.name, venue.account_id)
+        if datetime.fromisoformat(event.payload["time"]) <= opens
+    )
+    return Decimal(closed.payload["equity"]), sum(paid, Decimal(0))
 
 
 def unfinished(since: Sequence[Event], session: Session) -> Mapping[str, Any] | None:

@@ -61,6 +61,9 @@ class Routing(Protocol):
     def decide(self, proposal: Proposal) -> Decision:
         """Decide a signal where it may be entered; an instrument that is to be entered elsewhere moves there first."""
 
+    def place(self, symbol: str) -> Post:
+        """Where an instrument would be entered now."""
+
     def answers(self, post: Post) -> bool:
         """Whether it is worth waiting for what a broker says."""
 

@@ -283,6 +283,7 @@ class SessionRun:
         return {
             "date": self.session.date.isoformat(),
             "primary": self._trading.venue.name,
+            "account": self._trading.venue.account_id,
             "open": self.session.open.isoformat(),
             "close": self.session.close.isoformat(),
             "minutes": self.session.minutes,
@@ -336,16 +337,17 @@ class SessionRun:
             venue.close_session()
         await side_by_side([post.execution.settle for post in self.posts])
         await self._carry_out(self.confirming.close())
+        told = stuck()
         payload = {
             "date": self.session.date.isoformat(),
             "equity": str(dollars_of(portfolio.equity_atoms)),
             "cash": str(dollars_of(portfolio.cash_atoms)),
             "pnl": str(dollars_of(self.desk.standing.pnl_atoms)),
             "trades": sum(len(post.desk.portfolio.closed) for post in self.posts),
-            "open": self.positions,
+            "open": sorted({*self.positions, *(one.payload["symbol"] for one in told)}),
             "account": trading.venue.account_id,
         }
-        self.execution.recorder.write(*stuck(), self.execution.recorder.entry(records.SESSION_CLOSED, payload))
+        self.execution.recorder.write(*told, self.execution.recorder.entry(records.SESSION_CLOSED, payload))
 
 
 def _too_late(proposal: Proposal) -> Proposal:

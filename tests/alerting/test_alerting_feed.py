@@ -101,11 +101,15 @@ def test_f41_the_third_level_is_told_as_the_end_of_the_session() -> None:
 def test_f57_a_disagreement_stands_until_both_agree() -> None:
     """Both prices are named."""
     story = Story()
-    seen = {"symbol": "ACME", "feed": "10.3", "broker": "10", "there": True}
+    seen = {"symbol": "ACME", "feed": "10.3", "theirs": "10", "there": True}
     story.event(records.FEEDS_APART, seen)
     notice = story.standing()["feeds apart ACME"]
     assert notice.what == "ACME is not entered: it is at 10.30 by the feed, 10.00 by the broker."
+    story.event(records.FEEDS_APART, {**seen, "broker": "beta"})
     story.event(records.FEEDS_APART, {**seen, "there": False})
+    (there,) = story.standing().values()
+    assert there.what == "ACME is not entered at beta: it is at 10.30 by the feed, 10.00 by beta."
+    story.event(records.FEEDS_APART, {**seen, "broker": "beta", "there": False})
     assert story.standing() == {}
 
 
@@ -140,7 +144,7 @@ def test_another_session_begins_anew(kind: str) -> None:
     story = Story()
     story.event(records.HALT, halt("ACME"))
     story.event(records.FEED_GAP, {"first": 3, "last": 5, "words": ""})
-    story.event(records.FEEDS_APART, {"symbol": "ACME", "feed": "1", "broker": "2", "there": True})
+    story.event(records.FEEDS_APART, {"symbol": "ACME", "feed": "1", "theirs": "2", "there": True})
     story.event(kind, OPENED)
     assert story.standing("ACME") == {}
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _, SESSION = short_day(6)
 UNIVERSE = {"kept": 1, "limit": 1, "by": "UNIVERSE_MAX", "cut": ["B", "C"]}
-APART = {"symbol": "A", "feed": "10.3", "broker": "10", "there": True}
+APART = {"symbol": "A", "feed": "10.3", "theirs": "10", "there": True}
 
 
 def told(*said: tuple[str, dict[str, Any]]) -> list[Event]:

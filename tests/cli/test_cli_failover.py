@@ -112,6 +112,31 @@ def test_the_standing_names_the_broker_of_each_order_and_position(
         assert f"           {line}" in text
 
 
+def test_the_standing_names_what_was_left_at_a_broker_that_the_last_session_did_not_trade(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is told until a session trades that account again."""
+    hours = {"open": "2026-03-03T14:30:00+00:00", "close": "2026-03-03T21:00:00+00:00"}
+    before = OPENED | hours | {"primary": "alpha", "account": "A", "accounts": {"beta": {"account": "B"}}}
+    carried = records.carried_payload(order(symbol="F").signal, fill(order(symbol="F"), "10"))
+    stuck = carried | {"side": "long", "words": "it is halted", "attempts": {}, "broker": "beta"}
+    closed = {"date": "2026-03-03", "equity": "100000.00", "cash": "100000.00", "open": [], "account": "A"}
+    said: list[tuple[str, dict[str, Any], str | None]] = [
+        (records.RUN_STARTED, {"mode": "paper", "equity": "100000", "source": "alpha", "simulated": False}, None),
+        (records.SESSION_OPENED, before, None),
+        (records.STUCK, stuck, None),
+        (records.SESSION_CLOSED, closed, None),
+    ]
+    alone = (records.SESSION_OPENED, OPENED | hours | {"primary": "alpha", "account": "A"}, None)
+    for number, days in enumerate((said, [*said, alone, said[-1]])):
+        folder = tmp_path / str(number)
+        disk.make_folder(folder)
+        home = instance(folder, TWO, *days)
+        assert cli.invoke(["status", "--home", str(home), "--json"]) == number
+        told = json.loads(capsys.readouterr().out)["attention"]
+        assert any("LEFT BEHIND: 100 F at beta, account B: nobody" in sentence for sentence in told) == bool(number)
+
+
 def test_with_a_drill_passed_the_next_command_is_the_confirmation(tmp_path: Path) -> None:
     """Where all that is missing is a person's word."""
     now = SystemClock().now()

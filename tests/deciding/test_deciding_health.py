@@ -232,12 +232,24 @@ def test_f57_prices_that_differ_too_far_keep_a_symbol_back_until_they_agree() ->
     feed.take_quote(quote("A"), 1.0)
     assert feed.compare({"A": 9.91, "B": 7.0}, 2.0) == []
     (apart,) = feed.compare({"A": 9.89}, 2.0)
-    assert (apart.symbol, apart.feed, apart.broker, apart.there) == ("A", 10.0, 9.89, True)
+    assert (apart.symbol, apart.feed, apart.theirs, apart.there) == ("A", 10.0, 9.89, True)
     assert feed.compare({"A": 9.80}, 3.0) == []
     assert feed.objection("A", 0, 3.0) is Reason.FEEDS_APART
     assert feed.objection("B", 0, 3.0) is None
     (gone,) = feed.compare({"A": 10.0}, 4.0)
     assert (gone.there, feed.objection("A", 0, 4.0)) == (False, None)
+
+
+def test_f57_each_broker_is_compared_by_itself() -> None:
+    """Only where it would be entered a symbol has to be priced as the feed does, and lately."""
+    feed = health("A")
+    feed.take_quote(quote("A"), 1.0)
+    assert feed.unproven("A", 2.0, "beta")
+    assert [one.there for one in feed.compare({"A": 9.0}, 2.0, "beta")] == [True]
+    assert feed.compare({"A": 10.0}, 2.0) == []
+    assert feed.objection("A", 0, 2.0) is None
+    assert feed.objection("A", 0, 2.0, "beta") is Reason.FEEDS_APART
+    assert (feed.unproven("A", 62.0, "beta"), feed.unproven("A", 62.1, "beta")) == (False, True)
 
 
 def test_f57_the_close_of_a_minute_may_differ_by_more() -> None:

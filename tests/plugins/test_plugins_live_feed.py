@@ -227,7 +227,7 @@ def test_f57_a_symbol_on_which_feed_and_broker_differ_is_not_entered(house: Hous
     house.run()
     (apart,) = house.events(records.FEEDS_APART)
     assert (apart.payload["symbol"], apart.payload["there"]) == ("AMD", True)
-    assert float(apart.payload["broker"]) > float(apart.payload["feed"])
+    assert float(apart.payload["theirs"]) > float(apart.payload["feed"])
     reasons = {(one.payload["signal"]["symbol"], one.payload["reason"]) for one in house.events(records.DECISION)}
     assert ("AMD", "FEEDS_APART") in reasons
     assert ("AMD", "ALLOWED") not in reasons

@@ -304,4 +304,4 @@ def test_a_session_that_is_over_says_no_minute(scene: Scene) -> None:
         return [minute async for minute in bygone.minutes()]
 
     assert asyncio.run(listen()) == []
-    assert overnight.stuck([], "a") == []
+    assert overnight.left([]) == []

@@ -11,23 +11,24 @@ import pytest
 
 from tbot_core.assembly import assemble
 from tbot_core.clock import ManualClock
-from tbot_core.contracts import FeedLabel, FeedRequest, Snapshot
+from tbot_core.contracts import FeedLabel, FeedQuality, FeedRequest, LiveSession, Snapshot
 from tbot_core.errors import Unavailable
 from tbot_core.journal import records
 from tbot_core.journal.drills import Drill, Step
 from tbot_core.journal.journal import Entry, open_journal
-from tbot_core.model import Account
+from tbot_core.model import TICKS_PER_DOLLAR, Account
 from tbot_core.policy import Failover
 from tbot_core.runner.drilling import answers
 from tbot_core.runner.manning import manned
 from tbot_core.runner.plan import Plan, Watcher
 from tbot_core.runner.run import run
 from tbot_core.seams import disk
+from tbot_core.testing.simulation.market import STEP_S
 from tbot_core.testing.simulation.world import LEAD_S, World
 from tbot_core.testing.trades import session
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from pathlib import Path
 
     from tbot_core.calendar import Session
@@ -36,6 +37,11 @@ if TYPE_CHECKING:
 
 SETTINGS = "BROKER_NAME=PAPER\nSTRATEGY_SEQUENCE=open\nCRITICAL_ALERT_CHANNEL=console\nROUTINE_ALERT_CHANNEL=console\n"
 NAMES = {"paper": "alpha", "beta": "beta"}
+EARLY = (
+    "START_TIME_OPEN=14:30\nOPEN_ANALYSIS_TIME=3\nOPEN_BREAKOUT_TIME=16\nOPEN_MONITORING_TIME=5\nSTRAT_OPEN_BUFFER=0\n"
+    "MAX_GAP_PCT_OPEN=0.5\nFILTERS=price_volume\nFILTER_MISSING_DATA=pass\n"
+)
+"""A window of sixteen minutes from the fourth on, for a short day."""
 
 
 class Client:
@@ -58,23 +64,51 @@ class Client:
             raise Unavailable("the line is dead")
         return await self._client.connect()
 
+    @property
+    def quality(self) -> FeedQuality:
+        """That of the world's feed."""
+        return self._world.live_feed().quality
+
     def feed(self, _request: FeedRequest) -> Feed:
         """Itself: it has one session."""
         return cast("Feed", self)
 
-    async def sessions(self) -> AsyncIterator[FeedSession]:
+    async def sessions(self) -> AsyncIterator[FeedSession | LiveSession]:
         """The world's session."""
-        yield self._world.feed()
+        yield self._world.live_feed() if self._world.live else self._world.feed()
+
+
+class Teller(Client):
+    """A client that says what symbols trade at, times `off`; where there is none for a symbol, nothing of it."""
+
+    def __init__(self, world: World, name: str, off: Callable[[str], float | None]) -> None:
+        super().__init__(world, name)
+        self._off = off
+
+    async def prices(self, symbols: Sequence[str]) -> Mapping[str, float]:
+        """The middle of the market, more or less."""
+        step = int((self._world.clock.monotonic() - LEAD_S) // STEP_S)
+        paths = {symbol: self._world.market.paths[symbol] for symbol in symbols}
+        middles = {symbol: (path.bid(step) + path.ask(step)) / 2 / TICKS_PER_DOLLAR for symbol, path in paths.items()}
+        said = {symbol: self._off(symbol) for symbol in symbols}
+        return {symbol: middles[symbol] * factor for symbol, factor in said.items() if factor is not None}
 
 
 def traded(home: Path, *, drilled: bool = True, deaf: bool = False) -> list[Event]:
     """What the journal holds after a day whose primary is cut off for ten minutes."""
-    disk.write_atomic(home / ".env_bot", SETTINGS.encode())
     world = World(5, (), rates={}, venues=2, minutes=30)
     world.ways[0].trouble("F60", LEAD_S + 300.0, LEAD_S + 900.0)
+    clients = {name: Client(world, venue, deaf=deaf and name == "beta") for name, venue in NAMES.items()}
+    return lived(home, world, clients, SETTINGS, drilled=drilled)
+
+
+def lived(
+    home: Path, world: World, clients: Mapping[str, Client], settings: str, *, drilled: bool = True
+) -> list[Event]:
+    """What the journal holds after a day with these clients."""
+    disk.write_atomic(home / ".env_bot", settings.encode())
     assembly = assemble(home, "paper", world.clock)
     paper = next(one for one in assembly.loaded if one.entry.kind == "broker")
-    clients = {name: Client(world, venue, deaf=deaf and name == "beta") for name, venue in NAMES.items()}
 
     def loaded(name: str) -> Any:
         plugin = attrs.evolve(paper.plugin, create=lambda _config, _context: clients[name])
@@ -115,6 +149,29 @@ def test_a_day_is_manned_with_every_broker_and_a_broken_primary_is_left(tmp_path
     accounts = {name: one["account"] for name, one in opened["accounts"].items()}
     assert accounts == {"paper": "SIM-ALPHA", "beta": "SIM-BETA"}
     assert phases(events) == [("entries go on", ""), ("over", "")]
+
+
+@pytest.mark.parametrize(
+    ("off", "reason"),
+    [(1.0, "ALLOWED"), (1.03, "FEEDS_APART"), (None, "DATA_STALE")],
+    ids=["agrees", "differs", "silent"],
+)
+def test_f57_the_feed_is_held_against_the_prices_of_the_broker_that_entries_go_to(
+    tmp_path: Path, off: float | None, reason: str
+) -> None:
+    """While the first one is broken, only what the next one prices as the feed does is entered there."""
+    world = World(1, (), rates={}, venues=2, minutes=30, live=True)
+    world.ways[0].trouble("F60", LEAD_S + 120.0, LEAD_S + 1500.0)
+    clients = {
+        "paper": Teller(world, "alpha", lambda _symbol: 1.0),
+        "beta": Teller(world, "beta", lambda symbol: off if symbol == "F" else 1.0),
+    }
+    events = lived(tmp_path, world, clients, SETTINGS + EARLY)
+    decided = [one.payload for one in events if one.kind == records.DECISION]
+    found = {one["signal"]["symbol"]: one["reason"] for one in decided}
+    assert (found["F"], found["MSFT"]) == (reason, "ALLOWED")
+    apart = [(one.payload["broker"], one.payload["symbol"]) for one in events if one.kind == records.FEEDS_APART]
+    assert apart == ([("beta", "F")] if reason == "FEEDS_APART" else [])
 
 
 def test_without_a_drill_the_other_broker_only_reduces(tmp_path: Path) -> None:

@@ -247,7 +247,7 @@ def test_f41_the_third_level_ends_the_day(tmp_path: Path) -> None:
     assert max(scene.at(one) for one in scene.of(records.SENDING)) < 7.5
     assert scene.of(records.CLOSING_LATE) == []
     assert scene.at(last) == pytest.approx(MINUTES, abs=0.05)
-    (carried,) = overnight.stuck(scene.events, "SIM-1")
+    (carried,) = overnight.left(scene.events)
     assert carried.fill.symbol == symbol
 
 

@@ -13,7 +13,7 @@ from tbot_core.journal import records
 from tbot_core.journal.journal import Event, Journal
 from tbot_core.recorder import Recorder
 from tbot_core.runner.confirming import Confirming
-from tbot_core.runner.market import since_the_last
+from tbot_core.runner.overnight import since_the_last
 from tbot_core.runner.recalling import Recall
 
 if TYPE_CHECKING:

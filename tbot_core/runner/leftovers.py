@@ -1,0 +1,142 @@
+"""What is held at accounts that a session does not trade: it is said, it keeps the session from entering, it is kept.
+
+A position stays where it is when the settings no longer name its broker. Nobody there can look after it, so nothing new
+is begun before the broker is named again, or a person has said that the position is gone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any
+
+from tbot_core.figures import quantity
+from tbot_core.journal import records
+from tbot_core.journal.projection import Book, of_broker
+from tbot_core.model import dollars_of
+from tbot_core.runner import overnight
+from tbot_core.states import Cause
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from tbot_core.conditions import Conditions
+    from tbot_core.control import Request
+    from tbot_core.custody.held import Carried
+    from tbot_core.journal.journal import Entry, Event
+    from tbot_core.recorder import Recorder
+
+
+class Leftovers:
+    """What is held elsewhere than at the session's `accounts`: left by sessions before, `carried`, or by this one.
+
+    `since` are this session's events before a restart.
+    """
+
+    def __init__(self, carried: Sequence[Carried], since: Sequence[Event], accounts: Collection[str]) -> None:
+        self._before = [one for one in carried if one.account not in accounts]
+        self._abandoned = abandoned(since, accounts, carried)
+
+    def __bool__(self) -> bool:
+        """Whether there is anything."""
+        return bool(self._before or self._abandoned)
+
+    @property
+    def words(self) -> str:
+        """What is held where, and what helps; "" where nothing is."""
+        held = [(one.fill.quantity, one.fill.symbol, one.broker, one.account) for one in self._before]
+        held += [(Decimal(one["quantity"]), one["symbol"], one["at"], one["account"]) for one in self._abandoned]
+        if not held:
+            return ""
+        told = ", ".join(
+            f"{quantity(shares)} {symbol} at {broker}, account {account}" for shares, symbol, broker, account in held
+        )
+        return f"{told}; name it in BROKER_NAME or FAILOVER_BROKERS, or say that it is gone: {_GONE}"
+
+    def look(self, conditions: Conditions) -> None:
+        """Make a cause of what is left behind, or take it back."""
+        if self:
+            conditions.begin(Cause.LEFT_BEHIND, self.words)
+        else:
+            conditions.withdraw(Cause.LEFT_BEHIND)
+
+    def release(self, request: Request, recorder: Recorder, conditions: Conditions) -> str:
+        """Let go of it all, since a person says that nothing is held there any more; returns why not."""
+        try:
+            amount = Decimal(request.arguments.get("amount", ""))
+        except InvalidOperation:
+            amount = Decimal(-1)
+        if amount != 0:
+            return f"What is held elsewhere cannot be counted here: {self.words}."
+        places = {(one.broker, one.account): None for one in self._before}
+        places |= {(one["at"], one["account"]): None for one in self._abandoned}
+        for broker, account in places:
+            recorder.note(records.RELEASED, {"of": broker, "account": account, "actor": request.actor})
+        self._before, self._abandoned = [], []
+        self.look(conditions)
+        return ""
+
+    def entries(self, recorder: Recorder) -> list[Entry]:
+        """The session is over: what it holds where nobody looked after it."""
+        return [recorder.entry(records.STUCK, payload) for payload in self._abandoned]
+
+
+_GONE = "`tbot failover confirm --amount 0`"
+
+
+def abandoned(since: Sequence[Event], here: Collection[str], carried: Iterable[Carried]) -> list[records.Payload]:
+    """What an open session holds at accounts that nobody trades now, as its end tells of it."""
+    opened = next((event for event in since if event.kind == records.SESSION_OPENED), None)
+    if opened is None:
+        return []
+    released = {event.payload["account"] for event in since if event.kind == records.RELEASED}
+    made = {one.signal: Counter(one.attempts) for one in carried}
+    found = []
+    for key, account in records.accounts_of(opened.payload).items():
+        if account in here or account in released or key == opened.payload.get("primary"):
+            continue
+        book = _book(since, opened, key)
+        for signal, position in ((one.signal, one) for one in book.portfolio.positions.values()):
+            attempts = made.get(signal, Counter()) + Counter(
+                one.order.leg for one in book.orders.values() if one.order.signal == signal
+            )
+            told = records.carried_payload(signal, overnight.entry(position)) | {
+                "side": position.side.word,
+                "words": "no session trades the account where it is held",
+                "attempts": {leg.value: count for leg, count in attempts.items()},
+                "account": account,
+                "at": key or opened.payload["primary"],
+            }
+            found.append(told | ({"broker": key} if key else {}))
+    return found
+
+
+def ending(recorder: Recorder, since: Sequence[Event], carried: Iterable[Carried]) -> list[Entry]:
+    """The end of an open session of which nobody trades the account any more, from what is written down of it."""
+    opened = next(event for event in since if event.kind == records.SESSION_OPENED)
+    stuck = abandoned(since, (), carried)
+    book = _book(since, opened, "")
+    closed = {
+        "date": opened.payload["date"],
+        "equity": str(book.equity),
+        "cash": str(dollars_of(book.portfolio.cash_atoms)),
+        "pnl": str(dollars_of(book.portfolio.pnl_atoms)),
+        "trades": len(book.trades),
+        "open": sorted({one["symbol"] for one in stuck}),
+        "account": opened.payload["account"],
+    }
+    told = [recorder.entry(records.STUCK, one) for one in stuck]
+    return [*told, recorder.entry(records.SESSION_CLOSED, closed)]
+
+
+def _book(since: Iterable[Event], opened: Event, key: str) -> Book:
+    """What an open session has come to at one of its brokers."""
+    book, payload = Book(), opened.payload
+    mine: Mapping[str, Any] = dict(payload) | {
+        "carried": [one for one in payload.get("carried", ()) if one.get("broker", "") == key]
+    }
+    book.apply(opened.kind, None, mine, opened.applied)
+    for event in of_broker(since, key):
+        if event.kind != records.SESSION_OPENED:
+            book.apply(event.kind, event.cid, event.payload, event.applied)
+    return book
