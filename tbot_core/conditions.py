@@ -74,7 +74,7 @@ class Conditions:
 
     def withdraw(self, cause: Cause, words: str = "") -> None:
         """A cause is gone, and lingers as long as its kind says."""
-        if self._states.withdraw(cause, self._clock.now()):
+        if cause in self._states.standing and self._states.withdraw(cause, self._clock.now()):
             self._tell(cause, there=False, words=words)
             self._impose(self._states.here)
 
@@ -85,9 +85,11 @@ class Conditions:
 
     def expire(self) -> None:
         """Let go of causes that have lingered to their end."""
-        for cause in self._states.expire(self._clock.now()):
+        over = self._states.expire(self._clock.now()) if self._states.lingering else ()
+        for cause in over:
             self._tell(cause, there=False, words=OVER)
-        self._impose(self._states.here)
+        if over:
+            self._impose(self._states.here)
 
     def let_go(self, cause: Cause) -> None:
         """A cause has lingered to its end, as a journal says that is repeated."""

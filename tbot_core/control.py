@@ -95,9 +95,13 @@ def look(folder: Path) -> Seen:
 
     Raises AccessError when the folder cannot be read: who cannot see a kill must not send.
     """
-    if not disk.is_present(folder):
+    try:
+        there = disk.entries(folder)
+    except AccessError:
+        if disk.is_present(folder):
+            raise
         return NOTHING
-    names = [path for path in disk.entries(folder) if not path.name.startswith(".")]
+    names = [path for path in there if not path.name.startswith(".")]
     if not names:
         return NOTHING
     requests: list[Request] = []

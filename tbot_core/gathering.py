@@ -7,6 +7,7 @@ loses it connects again after a pause that grows, and asks the feed's history fo
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -233,12 +234,9 @@ class Gathering:
 
 async def _either(came: asyncio.Event, seconds: float) -> None:
     """Until something came, or so many seconds have passed."""
-    waiting = asyncio.ensure_future(came.wait())
-    try:
-        await asyncio.wait({waiting}, timeout=max(seconds, 0.0))
-    finally:
-        waiting.cancel()
-        await asyncio.gather(waiting, return_exceptions=True)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(max(seconds, 0.0)):
+            await came.wait()
 
 
 def _untold(_said: object) -> None:

@@ -33,6 +33,7 @@ MOST_STALE: Final = 0.2
 MARK_S: Final = 2 * MINUTE_S
 FULL_BARS: Final = 2
 REOPENED_S: Final = 300.0
+_NOBODY: Final[frozenset[str]] = frozenset()
 ENDS_THE_DAY: Final = 3
 """A market-wide halt of this level ends the session."""
 
@@ -157,11 +158,11 @@ class Health:
 
     def assess(self, now: float) -> Assessment:
         """How the feed is now."""
-        stale = frozenset(symbol for symbol in self.symbols if self._stale(symbol, now))
-        halted = frozenset(symbol for symbol in self.symbols if self._halted(symbol))
+        halted = frozenset(symbol for symbol in self.symbols if self._halted(symbol)) if self._halts else _NOBODY
+        stale = frozenset(one for one in self.symbols if one not in halted and now - self._awaited(one) > SYMBOL_S)
         counted = len(self.symbols) - len(halted)
         return Assessment(
-            silence=self._silence(now),
+            silence=self._silence(now, halted),
             stale=stale,
             halted=halted,
             crowd=counted > 0 and len(stale) > MOST_STALE * counted,
@@ -245,11 +246,11 @@ class Health:
     def _quoted_at(self, symbol: str) -> float:
         return self._quoted.get(symbol, -math.inf) if symbol in self._quotes else -math.inf
 
-    def _silence(self, now: float) -> str:
+    def _silence(self, now: float, halted: frozenset[str]) -> str:
         if now - self._heard > SILENT_S:
             return f"no message for {SILENT_S:.0f} s"
         leaders = sorted(LEADERS.intersection(self.symbols))
-        watched = [symbol for symbol in leaders or self.symbols if not self._halted(symbol)]
+        watched = [symbol for symbol in leaders or self.symbols if symbol not in halted]
         if watched and all(now - self._awaited(symbol) > LEADERS_S for symbol in watched):
             who = ", ".join(watched) if leaders else f"{len(watched)} symbols"
             return f"none of {who} for {LEADERS_S:.0f} s"
@@ -260,6 +261,8 @@ class Health:
 
     def _awaited(self, symbol: str) -> float:
         """Since when a word of a symbol is waited for: its last one, or the end of a halt."""
+        if not self._halts:
+            return self._seen(symbol)
         halts = (self._halts.get(""), self._halts.get(symbol))
         ends = [halt.ended for halt in halts if halt is not None and halt.ended is not None]
         return max([self._seen(symbol), *ends])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator
 from decimal import Decimal
 from enum import IntEnum
+from functools import cache
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
@@ -252,8 +253,11 @@ def _finite(value: object) -> bool:
     if isinstance(value, Decimal):
         return value.is_finite()
     if isinstance(value, tuple):
-        return all(_finite(one) for one in value)
-    if attrs.has(type(value)):
-        names = (field.name for field in attrs.fields(type(value)))  # type: ignore[arg-type]  # any attrs class
-        return all(_finite(getattr(value, name)) for name in names)
-    return True
+        return all(map(_finite, value))
+    return all(_finite(getattr(value, name)) for name in _fields(type(value)))  # type: ignore[arg-type]  # types hash
+
+
+@cache
+def _fields(kind: type) -> tuple[str, ...]:
+    """The names of an attrs class's fields; of another type, none."""
+    return tuple(field.name for field in attrs.fields(kind)) if attrs.has(kind) else ()

@@ -194,7 +194,9 @@ class States:
     @property
     def here(self) -> RiskState:
         """The gravest state that a cause asks for at the account itself."""
-        return max((KINDS[cause].state for cause in self.causes), default=RiskState.NORMAL)
+        if not (self.standing or self.lingering):
+            return RiskState.NORMAL
+        return max(KINDS[cause].state for cause in (*self.standing, *self.lingering))
 
     def _over(self, cause: Cause, since: datetime, now: datetime) -> bool:
         match KINDS[cause].end:

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from tbot_core.clock import Clock
 
 
+class _Errand:
+    def __init__(self, task: asyncio.Task[Any] | None) -> None:
+        self.task = task
+        self.at_work = False
+
+
 class Errands:
     """The tasks of one session; when they are over, what is at work has `timeout_s` to finish."""
 
@@ -23,17 +29,18 @@ class Errands:
         self._clock = clock
         self._timeout_s = timeout_s
         self._over = False
-        self._at_work: set[asyncio.Task[Any]] = set()
+        self._errands: list[_Errand] = []
 
     async def every(self, seconds: float, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Act again and again, so long apart, until all is over."""
-        me = asyncio.current_task()
-        while me is not None and not self._over:
-            self._at_work.add(me)
+        me = _Errand(asyncio.current_task())
+        self._errands.append(me)
+        while not self._over:
+            me.at_work = True
             try:
                 await act()
             finally:
-                self._at_work.discard(me)
+                me.at_work = False
             if not self._over:
                 await self._clock.sleep(seconds)
 
@@ -46,8 +53,9 @@ class Errands:
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             self._over = ended = main.done()
-            if self._at_work and ended and not main.cancelled() and main.exception() is None:
-                await asyncio.wait([*self._at_work], timeout=self._timeout_s, return_when=asyncio.FIRST_EXCEPTION)
+            at_work = [one.task for one in self._errands if one.at_work and one.task is not None]
+            if at_work and ended and not main.cancelled() and main.exception() is None:
+                await asyncio.wait(at_work, timeout=self._timeout_s, return_when=asyncio.FIRST_EXCEPTION)
         finally:
             for task in tasks:
                 task.cancel()

@@ -70,6 +70,8 @@ class Routing(Protocol):
 
 async def side_by_side(acts: Sequence[Callable[[], Coroutine[Any, Any, object]]]) -> None:
     """Do all of them, none waiting for another; what one of them raises is raised when all have ended."""
+    if not acts:
+        return
     if len(acts) == 1:
         await acts[0]()
         return

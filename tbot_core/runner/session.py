@@ -168,6 +168,8 @@ class SessionRun:
 
     async def _carry_out(self, decisions: Sequence[Decision], kept: Mapping[str, Minutes] | None = None) -> None:
         """Carry out what was decided and what is kept, each at its broker, none waiting for another."""
+        if not decisions and not kept:
+            return
         acts = []
         for post in self.posts:
             mine = [one for one in decisions if (one.broker or self.posts[0].name) == post.name]

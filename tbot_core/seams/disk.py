@@ -55,15 +55,27 @@ _REMEDIES: Final = {
 }
 
 
-@contextmanager
-def faults(deed: str, path: Path) -> Iterator[None]:
+class _Faults:
+    """What `faults` returns: a class, since a generator takes several times as long and this is asked each second."""
+
+    __slots__ = ("_deed", "_path")
+
+    def __init__(self, deed: str, path: Path) -> None:
+        self._deed, self._path = deed, path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, fault: BaseException | None, trace: object) -> None:
+        if isinstance(fault, OSError):
+            reason = fault.strerror or type(fault).__name__
+            remedy = _REMEDIES.get(fault.errno or 0, "Check the path and the disk.")
+            raise AccessError(f"Cannot {self._deed} {self._path}: {reason}.", remedy) from fault
+
+
+def faults(deed: str, path: Path) -> _Faults:
     """Turn an OSError raised inside into an AccessError: "cannot `deed` `path`", the system's reason, a remedy."""
-    try:
-        yield
-    except OSError as fault:
-        reason = fault.strerror or type(fault).__name__
-        remedy = _REMEDIES.get(fault.errno or 0, "Check the path and the disk.")
-        raise AccessError(f"Cannot {deed} {path}: {reason}.", remedy) from fault
+    return _Faults(deed, path)
 
 
 def exists(path: Path) -> bool:

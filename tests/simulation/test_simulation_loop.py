@@ -144,3 +144,43 @@ def test_a_naive_moment_is_refused() -> None:
     with pytest.raises(ValueError, match="time zone"):
         loop.run_until_complete(clock.sleep_until(dt.datetime(2026, 3, 3)))  # noqa: DTZ001  the point
     loop.finish()
+
+
+def test_a_timer_that_is_dropped_never_fires_however_many_there_are() -> None:
+    """Dropped timers are forgotten, the ones between them keep their moments, and the next moment is one that counts."""
+    loop, clock = clocked()
+    fired: list[float] = []
+
+    async def main() -> None:
+        timers = [loop.call_later(2 + n, lambda: fired.append(clock.monotonic())) for n in range(300)]
+        turn = loop.call_soon(fired.append, -1.0)
+        assert not turn.cancelled()
+        turn.cancel()
+        for n, timer in enumerate(timers):
+            if n % 100:
+                timer.cancel()
+                timer.cancel()
+        assert turn.cancelled()
+        assert [timer.cancelled() for timer in timers[:2]] == [False, True]
+        assert [timer.when() for timer in timers[:2]] == [2.0, 3.0]
+        assert loop.next_at == 2.0
+        await clock.sleep(1)
+        timers[0].cancel()
+        assert loop.next_at == 102.0
+        await clock.sleep(0)
+        await clock.sleep(400)
+
+    run(main, loop)
+    assert fired == [102.0, 202.0]
+
+
+def test_what_fails_in_a_callback_ends_the_run() -> None:
+    """A world that fails does not go on as if nothing had been."""
+    loop = VirtualLoop()
+
+    async def wait() -> None:
+        loop.call_later(1, lambda: 1 // 0)
+        await asyncio.sleep(2)
+
+    with pytest.raises(ZeroDivisionError):
+        run(wait, loop)

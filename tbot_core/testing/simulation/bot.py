@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from tbot_core.bars import Bars, Day
     from tbot_core.clock import Clock
-    from tbot_core.contracts import Broker, FeedSession, LiveSession
+    from tbot_core.contracts import Broker, FeedSession, LiveSession, VenueRules
     from tbot_core.journal.journal import Event, Journal
     from tbot_core.model import Account
     from tbot_core.testing.simulation.world import World
@@ -153,6 +153,11 @@ class MortalBroker:
         self._broker = broker
         self._doom = doom
 
+    @property
+    def rules(self) -> VenueRules:
+        """What the venue can do; nobody dies of asking."""
+        return self._broker.rules
+
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._broker, name)
         if not inspect.iscoroutinefunction(found):
@@ -166,6 +171,7 @@ class MortalBroker:
             self._doom.end(dying=dying)
             return answer
 
+        setattr(self, name, call)  # it is asked for again and again, and to find out what it is takes long
         return call
 
 

@@ -10,16 +10,21 @@ import asyncio
 import datetime as dt
 import heapq
 from collections.abc import Callable, Coroutine, Generator
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar, TypeVarTuple
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, TypeVar, TypeVarTuple, cast
 
 from tbot_core.clock import aware
 
 if TYPE_CHECKING:
     import contextvars
+    from collections import deque
 
 Value = TypeVar("Value")
 Parts = TypeVarTuple("Parts")
 _Awaited: TypeAlias = Generator[Any, None, Value] | Coroutine[Any, Any, Value]
+
+_MANY: Final = 100
+_HALF: Final = 0.5
 
 
 class Deadlock(RuntimeError):
@@ -29,12 +34,16 @@ class Deadlock(RuntimeError):
 class VirtualLoop(asyncio.BaseEventLoop):
     """An event loop whose time is virtual seconds since its making."""
 
+    _ready: deque[_Call | _Timer]
+    _scheduled: list[_Timer]
+    _stopping: bool
+    _clock_resolution: float
+
     def __init__(self) -> None:
         super().__init__()
-        self._selector = _Selector(self)
         self._seconds = 0.0
         self._born = 0
-        self._due: list[float] = []
+        self._lost = 0
 
     def __del__(self) -> None:
         # It holds nothing of the machine's, so one that was never run may simply go.
@@ -47,13 +56,36 @@ class VirtualLoop(asyncio.BaseEventLoop):
     @property
     def next_at(self) -> float | None:
         """The next second at which somebody may be woken; None where nobody waits for any."""
-        while self._due and self._due[0] <= self._seconds:
-            heapq.heappop(self._due)
-        return self._due[0] if self._due else None
+        later = (timer for timer in self._scheduled if not timer.dropped and timer > self._seconds)
+        return min(map(float, later), default=None)
 
     def pass_time(self, seconds: float) -> None:
-        """Let this much virtual time pass, as the selector does when nothing is ready."""
+        """Let this much virtual time pass, as a turn does when nothing is ready."""
         self._seconds += seconds
+
+    def call_soon(
+        self, callback: Callable[[*Parts], object], *args: *Parts, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
+        """Call somebody back in the next turn."""
+        call = _Call(callback, args, copy_context() if context is None else context)
+        self._ready.append(call)
+        return cast("asyncio.Handle", call)
+
+    def call_soon_threadsafe(
+        self, callback: Callable[[*Parts], object], *args: *Parts, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
+        """The same: there are no other threads."""
+        return self.call_soon(callback, *args, context=context)
+
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[[*Parts], object],
+        *args: *Parts,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """Call somebody back so many seconds from now."""
+        return self.call_at(self._seconds + delay, callback, *args, context=context)
 
     def call_at(
         self,
@@ -63,8 +95,16 @@ class VirtualLoop(asyncio.BaseEventLoop):
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         """Call somebody back at that second."""
-        heapq.heappush(self._due, when)
-        return super().call_at(when, callback, *args, context=context)
+        timer = _Timer(when)
+        timer.callback, timer.args = callback, args
+        timer.context = copy_context() if context is None else context
+        timer.dropped, timer.loop = False, self
+        heapq.heappush(self._scheduled, timer)
+        return cast("asyncio.TimerHandle", timer)
+
+    def lose(self) -> None:
+        """One of the timers was dropped before its time."""
+        self._lost += 1
 
     def create_task(
         self, coro: _Awaited[Value], *, name: object = None, context: contextvars.Context | None = None
@@ -87,11 +127,43 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.run_until_complete(self.shutdown_asyncgens())
         self.close()
 
-    def _process_events(self, event_list: list[object]) -> None:
-        """There are no files to hear from."""
+    def _run_once(self) -> None:
+        """One turn, in asyncio's own order: where it would wait for files, time moves on to the next timer.
 
-    def _write_to_self(self) -> None:
-        """There is no thread that could have called."""
+        What fails in a callback, and not in a task, ends the run.
+        """
+        ready = self._ready
+        self._forget()
+        scheduled = self._scheduled
+        if not ready and not self._stopping:
+            if not scheduled:
+                self._give_up()
+            self.pass_time(max(0.0, scheduled[0] - self._seconds))
+        end = self._seconds + self._clock_resolution
+        while scheduled and scheduled[0] < end:
+            timer = heapq.heappop(scheduled)
+            timer.loop = None
+            ready.append(timer)
+        for _ in range(len(ready)):
+            call = ready.popleft()
+            if not call.dropped:
+                call.context.run(call.callback, *call.args)
+
+    def _forget(self) -> None:
+        """Take out dropped timers: all of them when they are many, else those that come first."""
+        scheduled = self._scheduled
+        if len(scheduled) > _MANY and self._lost / len(scheduled) > _HALF:
+            self._scheduled, self._lost = [timer for timer in scheduled if not timer.dropped], 0
+            heapq.heapify(self._scheduled)
+            return
+        while scheduled and scheduled[0].dropped:
+            self._lost -= 1
+            heapq.heappop(scheduled)
+
+    def _give_up(self) -> NoReturn:
+        waiting = sorted((task for task in asyncio.all_tasks(self) if not task.done()), key=hash)
+        names = ", ".join(task.get_name() for task in waiting)
+        raise Deadlock(f"Nothing is ready and nothing is scheduled, and these wait for ever: {names}.")
 
 
 class LoopClock:
@@ -125,8 +197,17 @@ class LoopClock:
         return self._loop.time()
 
     async def sleep(self, seconds: float) -> None:
-        """Wait this many seconds."""
-        await asyncio.sleep(max(seconds, 0.0))
+        """Wait this many seconds; 0 and less let the others go first."""
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        woken: asyncio.Future[None] = self._loop.create_future()
+        timer = self._loop.call_later(seconds, _wake, woken)
+        try:
+            await woken
+        except BaseException:
+            timer.cancel()
+            raise
 
     async def sleep_until(self, moment: dt.datetime) -> None:
         """Wait until the wall clock shows the moment, also when it is set meanwhile."""
@@ -175,19 +256,43 @@ def run(main: Callable[[], Coroutine[Any, Any, Value]], loop: VirtualLoop | None
         virtual.finish()
 
 
-class _Selector:
-    """Where a usual loop would wait for files, time is moved on to the next timer."""
+class _Call:
+    """What is to be done in the next turn."""
 
-    def __init__(self, loop: VirtualLoop) -> None:
-        self._loop = loop
+    __slots__ = ("args", "callback", "context", "dropped")
 
-    def select(self, timeout: float | None) -> list[object]:
-        if timeout is None:
-            waiting = sorted((task for task in asyncio.all_tasks(self._loop) if not task.done()), key=hash)
-            names = ", ".join(task.get_name() for task in waiting)
-            raise Deadlock(f"Nothing is ready and nothing is scheduled, and these wait for ever: {names}.")
-        self._loop.pass_time(timeout)
-        return []
+    def __init__(self, callback: Callable[..., object], args: tuple[Any, ...], context: contextvars.Context) -> None:
+        self.callback, self.args, self.context = callback, args, context
+        self.dropped = False
+
+    def cancel(self) -> None:
+        self.dropped = True
+
+    def cancelled(self) -> bool:
+        return self.dropped
+
+
+class _Timer(float):
+    """The second at which something is to be done; it sorts as the number does, and so without a call for each look."""
+
+    __slots__ = ("args", "callback", "context", "dropped", "loop")
+
+    callback: Callable[..., object]
+    args: tuple[Any, ...]
+    context: contextvars.Context
+    dropped: bool
+    loop: VirtualLoop | None
+
+    def when(self) -> float:
+        return float(self)
+
+    def cancel(self) -> None:
+        if not self.dropped and self.loop is not None:
+            self.loop.lose()
+        self.dropped = True
+
+    def cancelled(self) -> bool:
+        return self.dropped
 
 
 class _Task(asyncio.Task[Value]):

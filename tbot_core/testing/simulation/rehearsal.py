@@ -9,6 +9,7 @@ import attrs
 
 from tbot_core.journal.journal import open_journal
 from tbot_core.seams import disk, editor
+from tbot_core.seams.limits import within
 from tbot_core.testing.simulation.bot import Crash, Doom, Life, habits
 from tbot_core.testing.simulation.invariants import violations
 from tbot_core.testing.simulation.patrol import Patrol
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 from contextlib import contextmanager
 
 _LONG_LIFE: Final = 10**9
+_LONGEST_S: Final = 600.0
+"""A seed that takes longer turns in a circle. One bound for all of it: what a step takes here is no matter."""
+
 _MOST_DEATHS: Final = 4
 
 
@@ -85,7 +89,7 @@ class _Rehearsal:
         self._people.begin()
         self._patrol.begin()
         with planted((*noted(self._world.loop, self._story.turns), *swaps)):
-            self._world.run(self._main)
+            within(_LONGEST_S, lambda: self._world.run(self._main))
         self._story.unguarded += self._patrol.found.values()
         self._story.births += self._patrol.births
         journal = open_journal(self._home / "tbot.sqlite")
