@@ -147,7 +147,7 @@ def test_a_naive_moment_is_refused() -> None:
 
 
 def test_a_timer_that_is_dropped_never_fires_however_many_there_are() -> None:
-    """Dropped timers are forgotten, the ones between them keep their moments, and the next moment is one that counts."""
+    """Dropped timers are forgotten, those between them keep their moments, and the next moment is one that counts."""
     loop, clock = clocked()
     fired: list[float] = []
 
