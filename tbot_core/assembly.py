@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from datetime import date
@@ -31,6 +32,7 @@ from tbot_core.contracts import (
 )
 from tbot_core.decide import Entrant, Rules
 from tbot_core.errors import PluginError, SettingsError
+from tbot_core.journal.vix import Told, told_by
 from tbot_core.model import UNITS_PER_SHARE
 from tbot_core.plugins import catalogue, guard, isolation, lock
 from tbot_core.plugins.bounded import bounded
@@ -57,6 +59,9 @@ SIMULATOR: Final = "paper"
 """The broker that replay and demo trade with, whatever BROKER_NAME says."""
 
 SIMULATIONS: Final = frozenset({"replay", "demo", "backtest"})
+STORED: Final = frozenset({"replay", "backtest"})
+"""The modes that trade days that were."""
+
 _NAMELESS: Final = "The bot has no identity, so its orders bear no name: `tbot secrets set bot_identity` gives it one."
 _FUNDS: Final = Path(__file__).with_name("index_funds.csv")
 _DAY_TRADES: Final = Path(__file__).with_name("day_trades.csv")
@@ -84,6 +89,13 @@ class Assembly:
     def typical_volume(self) -> bool:
         """Whether a filter looks at the volume of the same minutes of previous sessions."""
         return any(isinstance(one, Needs) and "typical_volume" in one.needs for one in self.filters.values())
+
+    @functools.cached_property
+    def vix_told(self) -> Told:
+        """The VIX that live sessions saw, for a replay or a backtest with VIX_SOURCE=live."""
+        settings = self.settings
+        wanted = settings.mode in STORED and settings.trading.vix_source == "live"
+        return told_by(settings.instance.journal) if wanted else {}
 
     def record(self) -> None:
         """Write down what this run showed of its plugins, for `tbot plugins list`."""

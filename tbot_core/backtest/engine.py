@@ -18,6 +18,7 @@ from tbot_core.barstore.store import BarStore, Block
 from tbot_core.calendar import Session
 from tbot_core.decide import Entrant, Proposal, Rules, Scan, propose, screen
 from tbot_core.fills import RULES, Costs
+from tbot_core.journal.vix import seen
 from tbot_core.model import Trade, atoms_of, dollars_of
 from tbot_core.reasons import BY_CODE
 from tbot_core.summary import Summary
@@ -110,7 +111,9 @@ def _scan(assembly: Assembly, rules: Rules, block: Block, denials: Counter[str])
         part = _part(block, rows)
         proposals: list[list[Proposal]] = [[] for _ in rows]
         for entrant in entrants:
-            for session, found in zip(proposals, _proposals(entrant, rules, part, denials), strict=True):
+            day = seen(part.day, [one.date for one in part.sessions], entrant.name, assembly.vix_told)
+            told = attrs.evolve(part, day=day)
+            for session, found in zip(proposals, _proposals(entrant, rules, told, denials), strict=True):
                 session.extend(found)
         for row, found in enumerate(proposals):
             yield _Found(session=part.sessions[row], bars=part.bars.session(row), proposals=found)

@@ -17,6 +17,7 @@ from tbot_core.errors import JournalError, TbotError, UsageError
 from tbot_core.journal import received, records
 from tbot_core.journal.journal import Event, Journal
 from tbot_core.journal.projection import Book
+from tbot_core.journal.vix import told_by
 from tbot_core.runner.explain import Explained, explain, explain_received, request_of
 from tbot_core.settings import Instance
 
@@ -143,7 +144,8 @@ def _explained(
         if recording is None or run["request"]["kind"] != "live":
             found = asyncio.run(explain(assembly, request_of(run["request"], day, assembly), day, *what))
         else:
-            found = asyncio.run(explain_received(assembly, received.read(recording), *what))
+            told = told_by(assembly.settings.instance.journal)
+            found = asyncio.run(explain_received(assembly, received.read(recording), *what, told))
     except UsageError:
         raise
     except TbotError as fault:

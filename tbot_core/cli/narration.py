@@ -72,8 +72,8 @@ class Narrator:
                 weight, text = "risk", data_words(kind, payload)
             case records.DECISION if payload["reason"] != "ALLOWED":
                 weight, text = "denial", _denied(payload)
-            case records.WINDOW_CLOSED:
-                weight, text = "window", _window(payload)
+            case records.WINDOW_CLOSED | records.VIX:
+                weight, text = "window", (_vix if entry.kind == records.VIX else _window)(payload)
             case "fill" if entry.cid is not None:
                 return [self._filled(entry, closed)]
         return [] if weight is None else [Line(time=entry.time, text=text, weight=weight)]
@@ -134,6 +134,11 @@ def settings_words(payload: Mapping[str, Any]) -> str:
 def _opened(payload: Mapping[str, Any]) -> str:
     symbols, equity = plural(payload["symbols"], "symbol"), money(Decimal(payload["equity"]))
     return f"Session {payload['date']}: {symbols}, equity {equity}"
+
+
+def _vix(payload: Mapping[str, Any]) -> str:
+    value = "unknown" if payload["value"] is None else f"{payload['value']:.2f}"
+    return f"{payload['strategy']} window: VIX {value}, {plural(payload['candidates'], 'candidate')}"
 
 
 def _risk(payload: Mapping[str, Any]) -> str:

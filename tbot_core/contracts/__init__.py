@@ -29,11 +29,13 @@ from tbot_core.contracts.feed import (
     FeedSession,
     FeedSource,
     Heartbeat,
+    IndexQuote,
     LiveSession,
     News,
     Quote,
     Status,
     TellsVix,
+    TellsVixNow,
 )
 from tbot_core.contracts.plugin import Context, KeyProvider, Log, Plugin, RunInfo
 from tbot_core.credentials import SecretValue
@@ -59,6 +61,7 @@ __all__ = [
     "Finds",
     "Heartbeat",
     "Holding",
+    "IndexQuote",
     "KeepsHours",
     "KeyProvider",
     "LiveSession",
@@ -82,6 +85,7 @@ __all__ = [
     "TellsPrices",
     "TellsTime",
     "TellsVix",
+    "TellsVixNow",
     "Urgency",
     "VenueRules",
 ]

@@ -195,6 +195,22 @@ class TellsVix(Protocol):
         """The VIX's close of an exchange day, in points; None where it does not know it yet, or not any more."""
 
 
+@attrs.frozen(kw_only=True)
+class IndexQuote:
+    """What an index stands at, in points, and when it did, as its source says."""
+
+    value: float
+    time: datetime
+
+
+@runtime_checkable
+class TellsVixNow(Protocol):
+    """A broker that says the index while it moves, for VIX_SOURCE=live."""
+
+    async def vix_now(self) -> IndexQuote | None:
+        """The latest value of the VIX; None where none is known today."""
+
+
 @runtime_checkable
 class Feed(Protocol):
     """A source of sessions."""

@@ -82,6 +82,7 @@ EXECUTION_REUSED = "execution_reused"
 CORPORATE_ACTION = "corporate_action"
 CLOSING_LATE = "closing_late"
 STUCK = "stuck"
+VIX = "vix"
 
 Payload = dict[str, Any]
 

@@ -87,8 +87,8 @@ class Trading:
         "VIX_SOURCE",
         choice("previous_close", "live"),
         default="previous_close",
-        doc="Which value of the VIX strategies see; live holds for live trading only.",
-        acted_on=False,
+        doc="Which value of the VIX strategies see; live is that of the minute in which a window's entries begin, and "
+        "holds for live trading only.",
     )
     gap_reference: str = setting(
         "GAP_REFERENCE",

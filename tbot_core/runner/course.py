@@ -45,7 +45,10 @@ _log = log.logger(__name__)
 
 @attrs.frozen(kw_only=True, eq=False)
 class Course:
-    """A run's account, bars and journal; `book` is what closed sessions came to, `pending` the one to be repeated."""
+    """A run's account, bars and journal; `book` is what closed sessions came to, `pending` the one to be repeated.
+
+    `server` serves the bars of a market, where it is not the broker itself.
+    """
 
     broker: Broker
     feed: Feed
@@ -53,6 +56,7 @@ class Course:
     book: Book
     identity: str
     pending: resuming.Pending | None = None
+    server: object = None
 
 
 def simulation(assembly: Assembly, request: FeedRequest) -> Course:
@@ -108,7 +112,7 @@ def at_market(assembly: Assembly, request: FeedRequest, broker: Broker) -> Cours
     except BaseException:
         journal.close()
         raise
-    return Course(broker=broker, feed=feed, journal=journal, book=book, identity=settings.mode)
+    return Course(broker=broker, feed=feed, journal=journal, book=book, identity=settings.mode, server=server)
 
 
 def run_id(assembly: Assembly, request: FeedRequest, feed: Feed) -> str:

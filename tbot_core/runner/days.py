@@ -17,7 +17,7 @@ from tbot_core.runner.manning import manned
 from tbot_core.runner.market import Floor, Signals
 from tbot_core.runner.renewal import Renewed
 from tbot_core.runner.safety import live
-from tbot_core.runner.volatility import Places
+from tbot_core.runner.volatility import Places, tellers
 from tbot_core.seams import log
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ class _Run:
         self._started = start is not None  # a session that is gone on with belongs to the run that began it
         self._began = course.journal.head[0] if start is None else start.seq - 1
         self._company = Company(plan, watcher, course)
+        self._vix = tellers(plan.assembly.settings, (course.server, course.broker, *others.values()))
         self._places = Places(
             calendar=plan.assembly.calendar,
             brokers=(course.broker, *others.values()),
@@ -94,6 +95,7 @@ class _Run:
             feed=course.feed.label.name,
             room=plan.room,
             lost=settings.instance.data,
+            vix=self._vix,
             signals=Signals(stop=plan.stop, kill=plan.kill, flattens=settings.exits.stop_policy == "flatten"),
         )
         days = Days(
@@ -107,6 +109,7 @@ class _Run:
             primary=settings.trading.broker_name,
             standbys=self._standbys,
             drilled=self._drilled,
+            facts=self._places.facts,
         )
         life = Life(self._recorder, course.broker, floor, days, once=plan.once)
         try:
@@ -156,7 +159,7 @@ class _Run:
             if source.session.date == session.date:
                 if isinstance(source, LiveSession):
                     fit(source.quality, self._plan.assembly.settings)
-                return await self._places.inform(source)
+                return source
         raise DataError(f"{self._course.feed.label.name} serves no bars of {session.date}.", "Ask its vendor.")
 
     async def _open(self, life: Life) -> list[str]:

@@ -16,6 +16,7 @@ from tbot_core.contracts import FeedRequest, VenueRules
 from tbot_core.decide import Entrant, Finding, Rules, judge, screen
 from tbot_core.errors import DataError, UsageError
 from tbot_core.journal.received import Received
+from tbot_core.journal.vix import Told, seen
 from tbot_core.nearmiss import Comparison, NearMiss, comparisons, near_misses
 from tbot_core.reasons import BY_CODE, Reason
 from tbot_core.signals import Exits, Signals
@@ -100,11 +101,15 @@ async def explain(
     broker = assembly.broker()
     source = await _session(feed_source(broker, SIMULATOR).feed(request).sessions(), day)
     _there(symbol, source)
-    return await _walk(assembly, assembly.rules(broker.rules), source, symbol, sorted(set(minutes)))
+    return await _walk(assembly, assembly.rules(broker.rules), source, symbol, sorted(set(minutes)), assembly.vix_told)
 
 
-async def explain_received(assembly: Assembly, found: Received, symbol: str, minutes: Sequence[int]) -> Explained:
+async def explain_received(
+    assembly: Assembly, found: Received, symbol: str, minutes: Sequence[int], told: Told
+) -> Explained:
     """The same from bars as they were received; a symbol that a limit cut was never looked at.
+
+    `told` is the VIX that the journal says.
 
     Raises UsageError for a symbol that the session did not hear.
     """
@@ -113,7 +118,7 @@ async def explain_received(assembly: Assembly, found: Received, symbol: str, min
         screenings = tuple(_cut(entrant) for entrant in entrants)
         return Explained(session=found.session, screenings=screenings, moments=())
     _there(symbol, found)
-    return await _walk(assembly, assembly.rules(VenueRules()), found, symbol, sorted(set(minutes)))
+    return await _walk(assembly, assembly.rules(VenueRules()), found, symbol, sorted(set(minutes)), told)
 
 
 def _there(symbol: str, source: FeedSession) -> None:
@@ -137,28 +142,30 @@ async def _session(sessions: Any, day: date) -> FeedSession:
     raise DataError(f"The bars of {day} are no longer there.", "See `tbot data list`.")
 
 
-async def _walk(
-    assembly: Assembly, rules: Rules, source: FeedSession, symbol: str, minutes: Sequence[int]
+async def _walk(  # noqa: PLR0913, PLR0917  whose session, and what of it
+    assembly: Assembly, rules: Rules, source: FeedSession, symbol: str, minutes: Sequence[int], told: Told
 ) -> Explained:
     row, moments = source.symbols.index(symbol), []
     entrants = assembly.entrants(source.session)
+    days = {one.name: seen(source.day, [source.session.date], one.name, told) for one in entrants}
     tape = Tape(source.symbols, source.session.minutes)
     async for minute in source.minutes():
         tape.append(minute)
         if isinstance(source, Received) and (late := source.late(minute.index)):
             tape.amend((one.minute, one.row, one.values) for one in late)
         if minute.index in minutes:
-            market = Market(bars=tape.bars, day=source.day)
-            parts = tuple(_part(entrant, rules, market, row) for entrant in entrants)
+            parts = tuple(_part(one, rules, Market(bars=tape.bars, day=days[one.name]), row) for one in entrants)
             moments.append(Moment(minute=minute.index, bar=_bar(tape.bars, row), parts=parts))
-    screenings = tuple(_screening(entrant, rules, source, tape.bars, row) for entrant in entrants)
+    screenings = tuple(
+        _screening(one, rules, source, Market(bars=tape.bars, day=days[one.name]), row) for one in entrants
+    )
     return Explained(session=source.session, screenings=screenings, moments=tuple(moments))
 
 
-def _screening(entrant: Entrant, rules: Rules, source: FeedSession, bars: Bars, row: int) -> Screening:
-    judged = screen(entrant, rules, source.day, source.symbols, source.session.minutes)
+def _screening(entrant: Entrant, rules: Rules, source: FeedSession, market: Market, row: int) -> Screening:
+    judged = screen(entrant, rules, market.day, source.symbols, source.session.minutes)
     alone = np.arange(len(source.symbols)) == row
-    near = near_misses(entrant, bars, source.day, alone & (judged.reasons == Reason.ALLOWED))
+    near = near_misses(entrant, market.bars, market.day, alone & (judged.reasons == Reason.ALLOWED))
     return Screening(
         strategy=entrant.name,
         window=entrant.window,

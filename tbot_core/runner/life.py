@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core import clock
+from tbot_core.bars import Day
 from tbot_core.calendar import ExchangeCalendar, Session
 from tbot_core.conditions import Conditions, recall
 from tbot_core.contracts import Broker, FeedSession, KeepsHours, LiveSession
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from tbot_core.bars import Day
     from tbot_core.recorder import Recorder
     from tbot_core.runner.market import Floor
 
@@ -84,6 +84,11 @@ async def _alone(_opened: Event | None) -> tuple[Standby, ...]:
     return ()
 
 
+async def _its_own(source: FeedSession | LiveSession) -> Day:
+    """Nobody knows more than the source."""
+    return source.day
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class Days:
     """What each session is made of: the owner's calendar, its bars, the strategies that trade it, and all else.
@@ -91,7 +96,7 @@ class Days:
     `trading` is asked for whenever the broker has said whose account it is, and so is `live`: what makes a session a
     live one. `idle` is told once a look what is waited for. `standbys` are the brokers that may take over from
     `primary`: those that can be logged in to, and after a restart those of the session that was opened; `drilled`
-    tells from the journal whether that was tried lately.
+    tells from the journal whether that was tried lately. `facts` adds to what the bars' source knows before the bell.
     """
 
     calendar: ExchangeCalendar
@@ -104,6 +109,7 @@ class Days:
     primary: str = ""
     standbys: Callable[[Event | None], Awaitable[tuple[Standby, ...]]] = _alone
     drilled: Callable[[Sequence[Event]], bool] = lambda _past: False
+    facts: Callable[[FeedSession | LiveSession], Awaitable[Day]] = _its_own
 
 
 class Life:
@@ -203,7 +209,8 @@ class Life:
         past = self._further(past)
         equity = account.equity if opened is None else Decimal(opened.payload["equity"])
         floor = attrs.evolve(self.floor, live=self._days.live(account), drilled=self._days.drilled(past))
-        market = MarketSession(trading, floor, source, entrants, atoms_of(equity), past)
+        day = await self._days.facts(source)
+        market = MarketSession(trading, floor, source, entrants, atoms_of(equity), past, day)
         self.session = market
         beside = [asyncio.ensure_future(one) for one in (self._announce(session, market), self._heed())]
         try:
@@ -269,7 +276,7 @@ class Life:
             "session": session.date.isoformat(),
             "equity": str(dollars_of(market.run.desk.portfolio.opening_atoms)),
             "windows": [entrant.name for entrant in market.run.entrants],
-            "vix": known_vix(market.run.source.day),
+            "vix": known_vix(market.run.day),
             "positions": market.run.positions,
             "stuck": sorted(market.stuck),
         }

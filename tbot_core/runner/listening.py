@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from tbot_core.contracts import LiveSession
 from tbot_core.errors import TbotError
 from tbot_core.gathering import Gathering
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tbot_core.barrier import Amendment
-    from tbot_core.bars import Minute
+    from tbot_core.bars import Day, Minute
     from tbot_core.clock import Clock
     from tbot_core.contracts import FeedSession
     from tbot_core.journal.journal import Event
@@ -35,26 +37,27 @@ class Hearing:
     the journal; that it cannot be is no reason to stop.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  a source, and whoever it is heard for
         self,
         given: FeedSession | LiveSession,
+        day: Day,
         floor: Floor,
         trading: Trading,
         clock: Clock,
         past: Sequence[Event],
     ) -> None:
-        """`clock` is the session's own; `past` are the journal's events."""
+        """`day` is what is known before the bell; `clock` is the session's own; `past` are the journal's events."""
         self._wall = trading.clock
         self.gathering: Gathering | None = None
         self.source: FeedSession
         if isinstance(given, LiveSession):
-            self.universe = _universe(given, trading.rules.universe_max, past)
+            self.universe = _universe(given, day, trading.rules.universe_max, past)
             self._recording = _opened(floor, _header(given, self.universe, floor.feed, given.quality.coverage))
             before = None if self._recording is None else self._recording.before
             kept = () if before is None else before.kept
             self.source = self.gathering = Gathering(given, self.universe, clock, floor.grace_s, kept)
         else:
-            self.universe = Universe(symbols=given.symbols, day=given.day)
+            self.universe = Universe(symbols=given.symbols, day=day)
             self._recording = _opened(floor, _header(given, self.universe, floor.feed, ""))
             self.source = given
 
@@ -86,10 +89,18 @@ class Hearing:
             self._recording = None
 
 
-def _universe(given: LiveSession, universe_max: int, past: Sequence[Event]) -> Universe:
+def empty(like: Minute, index: int) -> Minute:
+    """A minute that never came: no bar of any symbol."""
+    nothing = like.close * float("nan")
+    return attrs.evolve(
+        like, index=index, open=nothing, high=nothing, low=nothing, close=nothing, volume=nothing, vwap=nothing
+    )
+
+
+def _universe(given: LiveSession, day: Day, universe_max: int, past: Sequence[Event]) -> Universe:
     limit = Limit.of(universe_max, given.quality)
     crowded = limit.most and len(given.symbols) > limit.most
-    return within(given.symbols, given.day, limit, _worked(past) if crowded else ())
+    return within(given.symbols, day, limit, _worked(past) if crowded else ())
 
 
 def _header(given: FeedSession | LiveSession, universe: Universe, source: str, coverage: str) -> Header:

@@ -18,6 +18,7 @@ import attrs
 from tbot_core import control
 from tbot_core.account import jumped
 from tbot_core.conditions import recall
+from tbot_core.contracts import TellsVixNow
 from tbot_core.control import Verb
 from tbot_core.errors import AccessError
 from tbot_core.journal import records
@@ -31,7 +32,7 @@ from tbot_core.runner.failover import failing_over, listened_to, watched
 from tbot_core.runner.guarding import ClockGuard, DataGuard, out_of_hours, steady
 from tbot_core.runner.keeping import Keeper
 from tbot_core.runner.leftovers import Leftovers
-from tbot_core.runner.listening import Hearing
+from tbot_core.runner.listening import Hearing, empty
 from tbot_core.runner.posts import side_by_side
 from tbot_core.runner.recalling import Recall, failures
 from tbot_core.runner.requests import Obey, Requests
@@ -39,6 +40,7 @@ from tbot_core.runner.room import Room
 from tbot_core.runner.safety import Live, Safety
 from tbot_core.runner.session import SessionRun, Trading
 from tbot_core.runner.turning import Turning
+from tbot_core.runner.volatility import ASK_S, WindowVix
 from tbot_core.seams import log
 from tbot_core.states import Cause
 from tbot_core.tending import LEAST_WINDOW_S
@@ -46,7 +48,7 @@ from tbot_core.tending import LEAST_WINDOW_S
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tbot_core.bars import Minute
+    from tbot_core.bars import Day
     from tbot_core.conditions import Conditions
     from tbot_core.contracts import FeedSession, LiveSession
     from tbot_core.control import Request
@@ -91,7 +93,7 @@ class Floor:
     has to be armed. `received` is the folder for bars as they were received, None for none, and `feed` the feed's name.
     `timeout_s`: API_TIMEOUT, so long what is being sent at a session's end is waited for.
     `drilled`: whether failover was tried lately, without which no entry goes to another broker. `lost`: the folder in
-    which a watchdog notes the plugins that a run stood still in.
+    which a watchdog notes the plugins that a run stood still in. `vix` say the index as it is, with VIX_SOURCE=live.
     """
 
     folder: Path
@@ -107,12 +109,14 @@ class Floor:
     timeout_s: float = 30.0
     drilled: bool = True
     lost: Path | None = None
+    vix: tuple[TellsVixNow, ...] | None = None
 
 
 class MarketSession:
     """A session being traded at a broker's own market.
 
-    `past` are the journal's events; those since the last session's end are of this one, before a restart.
+    `past` are the journal's events; those since the last session's end are of this one, before a restart. `day` is what
+    is known before the bell, where that is more than the source knows.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917  everything that one session is made of
@@ -123,6 +127,7 @@ class MarketSession:
         entrants: tuple[Entrant, ...],
         equity_atoms: int,
         past: Sequence[Event] = (),
+        day: Day | None = None,
     ) -> None:
         self.keepers: tuple[Keeper, ...] = ()
         broker = trading.venue.broker
@@ -135,9 +140,11 @@ class MarketSession:
         self._past = overnight.since_the_last(past)
         self._carried = overnight.left(past)
         self.steady = steady(trading.clock, broker)
-        self._hearing = Hearing(source, floor, self._trading, self.steady, past)
+        self._hearing = Hearing(source, day or source.day, floor, self._trading, self.steady, past)
         gathering = self._hearing.gathering
         self.run = SessionRun(self._trading, self._hearing.source, entrants, equity_atoms)
+        self.run.day = self._hearing.universe.day
+        self._vix = None if floor.vix is None else WindowVix(floor.vix, self.run, self.steady, self._past)
         clock, opens = trading.clock, self.run.session.open
         self.keepers = tuple(Keeper(post, recall(past, post.key), clock, opens, floor.ttl_s) for post in self.run.posts)
         self.conditions, self.tender = self.keepers[0].conditions, self.keepers[0].tender
@@ -145,8 +152,7 @@ class MarketSession:
         self.run.routing = self.failover
         accounts = {post.execution.venue.account_id for post in self.run.posts}
         self.leftovers = Leftovers(self._carried, self._past, accounts)
-        self._safety = self._guarded(past)
-        self._weighed = False
+        self._safety, self._weighed = self._guarded(past), False
         recorder = self.run.execution.recorder
         self.requests = Requests(recorder, self.conditions, self.run.flatten, past, self._further())
         self._clock_guard = ClockGuard(self.steady, broker, self.conditions)
@@ -172,6 +178,8 @@ class MarketSession:
         ]
         for keeper in self.keepers[1:]:
             acts += [(self._floor.poll_s, keeper.post.execution.settle), (TEND_S, keeper.tend)]
+        if self._vix is not None:
+            acts.append((ASK_S, self._vix.refresh))
         side = [asyncio.ensure_future(every(seconds, act)) for seconds, act in acts]
         if self.guard is not None:
             side.append(asyncio.ensure_future(self.guard.run()))
@@ -317,13 +325,15 @@ class MarketSession:
                 _log.warning("minute.late", index=minute.index)
                 continue
             while run.tape.closed < minute.index:
-                run.tape.append(_empty(minute, run.tape.closed))
+                run.tape.append(empty(minute, run.tape.closed))
             run.tape.append(minute)
             late = () if self.guard is None else self.guard.amend()
             if minute.index < came - 1:
                 await run.pass_over(minute.index)
                 self._hearing.keep(minute, late)
                 continue
+            if self._vix is not None:
+                self._vix.settle(minute.index)
             await run.step(minute.index, late=self._late(minute.index))
             self._trading.watch(run, minute.index)
             self._hearing.keep(minute, late)
@@ -387,11 +397,3 @@ class MarketSession:
         await self.keepers[0].tend()
         self._know()
         await self._closing.look()
-
-
-def _empty(like: Minute, index: int) -> Minute:
-    """A minute that never came: no bar of any symbol."""
-    nothing = like.close * float("nan")
-    return attrs.evolve(
-        like, index=index, open=nothing, high=nothing, low=nothing, close=nothing, volume=nothing, vwap=nothing
-    )

@@ -121,6 +121,10 @@ class _Run:
             for sentence in self._plan.assembly.missed_bells(source.session):
                 _log.warning("window.missed_bell", session=source.session.date, sentence=sentence)
             self._session = SessionRun(trading, source, entrants, atoms_of(equity), late)
+            told = self._plan.assembly.vix_told
+            for entrant in entrants:
+                if (vix := told.get((source.session.date.isoformat(), entrant.name))) is not None:
+                    self._session.inform(entrant.name, vix)
             if self._paper:
                 failed = failures(self._journal.events(after, kind=records.PLUGIN_FAILED))
                 noted = lost.noted(self._plan.assembly.settings.instance.data, self._plan.wall.now())

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
+import numpy as np
 
 from tbot_core import rebalance
 from tbot_core.bars import Market, Tape
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from tbot_core.actions import Decision
-    from tbot_core.bars import Bars, Quotes
+    from tbot_core.bars import Bars, Day, Quotes
     from tbot_core.window import Window
 
 Wait = Callable[["datetime"], Awaitable[None]]
@@ -83,8 +84,9 @@ class Outlook(Protocol):
 class SessionRun:
     """A session being traded. Build it at the bell with the account's equity, then `await trade()`.
 
-    `flatten()` lets nothing be entered any more and closes what is held. Nobody watched when the minutes `late` closed,
-    so their signals are not acted on. A session of a live feed has an `outlook`, which also judges its losses.
+    `day` is what is known before the bell. `flatten()` lets nothing be entered any more and closes what is held. Nobody
+    watched when the minutes `late` closed, so their signals are not acted on. A session of a live feed has an
+    `outlook`, which also judges its losses.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class SessionRun:
     ) -> None:
         self.source = source
         self.session = source.session
+        self.day = source.day
         self.entrants = entrants
         self.tape = Tape(source.symbols, self.session.minutes)
         self.desk = Desk(trading.rules, self.session, equity_atoms, trading.naming.client_order_id, trading.checks)
@@ -113,6 +116,7 @@ class SessionRun:
         self.decided: set[str] = set()
         self.outlook: Outlook | None = None
         self._screened: dict[str, Judged] = {}
+        self._seen_by: dict[str, Day] = {}
         self._opened: list[Entry] | None = None
         journal = trading.journal
         trading.bounds.open_session(Sitting(clock=trading.clock, tell=self._lost, repeating=lambda: journal.repeating))
@@ -218,16 +222,31 @@ class SessionRun:
         """Write down the signals of a minute that closed while nobody watched; nothing is done on its bars."""
         await self._carry_out(self.desk.decide(self._proposals(self.tape.bars, minute, late=True)))
 
-    def candidates(self, entrant: Entrant) -> int:
+    def candidates(self, strategy: str) -> int:
         """How many symbols a strategy may enter today."""
-        return int((self._screened[entrant.name].reasons == Reason.ALLOWED).sum())
+        return int((self._screened[strategy].reasons == Reason.ALLOWED).sum())
+
+    def inform(self, strategy: str, vix: float) -> None:
+        """Let a strategy see this VIX from now on, NaN where it is unknown; what it may enter is screened by it."""
+        self._seen_by[strategy] = attrs.evolve(self.day, vix=np.full(self.day.vix.shape, vix))
+        for entrant in self.entrants:
+            if entrant.name == strategy and strategy in self._screened:
+                self._screened[strategy] = self._screen(entrant)
+
+    def _screen(self, entrant: Entrant) -> Judged:
+        facts = self._facts(entrant)
+        return screen(entrant, self._trading.rules, facts, self.source.symbols, self.session.minutes)
+
+    def _facts(self, entrant: Entrant) -> Day:
+        """What a strategy knows from before the bell, and of the VIX."""
+        return self._seen_by.get(entrant.name, self.day)
 
     def _renewed(self, proposal: Proposal) -> Proposal | None:
         """A confirmed proposal at the price of now; None while its own minute is not known again after a restart."""
         if self.tape.closed <= proposal.signal.minute:
             return None
         entrant = next(one for one in self.entrants if one.name == proposal.signal.strategy)
-        return renew(entrant, self._trading.rules, proposal, Market(bars=self.tape.bars, day=self.source.day))
+        return renew(entrant, self._trading.rules, proposal, Market(bars=self.tape.bars, day=self._facts(entrant)))
 
     def _proposals(self, bars: Bars, minute: int, *, late: bool) -> list[Proposal]:
         late = late or minute in self.late
@@ -236,17 +255,17 @@ class SessionRun:
             window = entrant.window
             screened = self._screened[entrant.name]
             if window.entry <= minute < window.entry_end and (screened.reasons == Reason.ALLOWED).any():
-                signals = entrant.strategy.scan(bars, self.source.day, minute)
+                signals = entrant.strategy.scan(bars, self._facts(entrant), minute)
                 scan = Scan(signals=signals, screened=screened, dates=(self.session.date,))
-                proposals = propose(entrant, self._trading.rules, scan, self._market(bars))[0]
+                proposals = propose(entrant, self._trading.rules, scan, self._market(entrant, bars))[0]
                 proposals = [self._seen(one, window) for one in proposals if one.signal.text not in self.decided]
                 self.triggers[entrant.name] += len(proposals)
                 found += [_too_late(one) for one in proposals] if late else proposals
         return found
 
-    def _market(self, bars: Bars) -> Market:
+    def _market(self, entrant: Entrant, bars: Bars) -> Market:
         quotes = None if self.outlook is None else self.outlook.quotes
-        return Market(bars=bars, day=self.source.day, quotes=quotes)
+        return Market(bars=bars, day=self._facts(entrant), quotes=quotes)
 
     def _seen(self, proposal: Proposal, window: Window) -> Proposal:
         return proposal if self.outlook is None else self.outlook.judge(proposal, window)
@@ -262,9 +281,13 @@ class SessionRun:
         entries = [self.execution.recorder.entry(records.SESSION_OPENED, opening)]
         self._opened = entries
         for entrant in self.entrants:
-            judged = screen(entrant, trading.rules, self.source.day, self.source.symbols, session.minutes)
+            judged = self._screen(entrant)
             self._screened[entrant.name] = judged
-            payload = {"strategy": entrant.name, "candidates": self.candidates(entrant), "reasons": reasons(judged)}
+            payload = {
+                "strategy": entrant.name,
+                "candidates": self.candidates(entrant.name),
+                "reasons": reasons(judged),
+            }
             entries.append(self.execution.recorder.entry(records.SCREENED, payload))
         self._opened = None
         self.execution.recorder.write(*(one for one in entries if not again or one.kind == records.PLUGIN_FAILED))
@@ -320,7 +343,7 @@ class SessionRun:
         if entrant.window.outside(self.session.minutes, self._trading.rules.exits.flatten_before_close):
             return
         allowed = self._screened[entrant.name].reasons == Reason.ALLOWED
-        near = [attrs.asdict(one) for one in near_misses(entrant, bars, self.source.day, allowed)]
+        near = [attrs.asdict(one) for one in near_misses(entrant, bars, self._facts(entrant), allowed)]
         counts = {"candidates": int(allowed.sum()), "triggers": self.triggers[entrant.name]}
         bad = bars.bad_print.tolist() if entrant.window.start == 0 else []
         skipped = [symbol for symbol, is_bad in zip(bars.symbols, bad, strict=False) if is_bad]

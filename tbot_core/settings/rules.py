@@ -172,7 +172,8 @@ def _simulation(draft: Draft) -> Iterator[Finding]:
         sentence = f"{draft.text('FIXED_QUANTITY')} is for simulations only: write 0."
         yield draft.say("fail", sentence, "FIXED_QUANTITY")
     if draft.mode != "live" and trading.vix_source == "live":
-        sentence = "VIX_SOURCE=live is for live trading only: here the previous close is used."
+        used = "what a live session wrote down of that day, else " if draft.mode in {"replay", "backtest"} else ""
+        sentence = f"VIX_SOURCE=live is for live trading only: here {used}the previous close is used."
         yield draft.say("warn", sentence, "VIX_SOURCE")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections import Counter
+from contextlib import closing
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from click.testing import CliRunner
 
 from tbot_core.cli import group
 from tbot_core.journal import records
-from tbot_core.journal.journal import read_journal
+from tbot_core.journal.journal import Entry, open_journal, read_journal
 from tbot_core.journal.records import fill_of
 from tbot_core.model import atoms_of, ticks_of, units_of
 from tbot_core.seams import disk
@@ -147,3 +148,21 @@ def test_a_half_day_has_no_late_window(tmp_path: Path, shared: Path) -> None:
     for trade in found["trades"]:
         ended = dt.datetime.fromisoformat(trade["exit_time"])
         assert ended < close or (ended == close and trade["exit_reason"] == "NO_MARKET"), trade
+
+
+def test_what_a_live_day_saw_of_the_vix_counts_in_replay_and_backtest(tmp_path: Path, shared: Path) -> None:
+    """With VIX_SOURCE=live: by its journal 2018-03-12 had 18, and on 2018-03-13 it was unknown; both clocks heed it."""
+    home = instance(tmp_path / "home", shared, "us300_2018", SUITED | {"VIX_SOURCE": "live"})
+    disk.make_folder(home / "data")
+    with closing(open_journal(home / "data" / "tbot.sqlite")) as journal:
+        for day, value in (("2018-03-12", 18.0), ("2018-03-13", None)):
+            told = {"session": day, "strategy": "close", "value": value, "time": None, "candidates": 0}
+            journal.append(
+                [Entry(kind=records.VIX, payload=told, time=dt.datetime.fromisoformat(f"{day}T19:00+00:00"))]
+            )
+    replayed = invoke("run", "--replay", "2018-03-12..2018-03-13", "--json", "--home", str(home))
+    tested = invoke("backtest", "--from", "2018-03-12", "--to", "2018-03-13", "--json", "--home", str(home))
+    for key in ("trades", "denials", "equity_end"):
+        assert tested[key] == replayed[key], key
+    assert "VIX_LOW" not in replayed["denials"]
+    assert replayed["denials"]["VIX_UNKNOWN"] == 16

@@ -153,6 +153,14 @@ def test_changed_settings_are_a_line(payload: dict[str, Any], text: str) -> None
     assert line.text == text
 
 
+@pytest.mark.parametrize(("value", "words"), [(18.254, "VIX 18.25"), (None, "VIX unknown")])
+def test_the_vix_of_a_window_is_a_line(value: float | None, words: str) -> None:
+    """What it stood at as entries began, and who may be entered by it."""
+    payload = {"session": "2026-11-24", "strategy": "close", "value": value, "time": None, "candidates": 3}
+    (line,) = Narrator().follow([Entry(kind=records.VIX, payload=payload, time=MORNING)])
+    assert (line.weight, line.text) == ("window", f"close window: {words}, 3 candidates")
+
+
 def test_a_position_that_is_left_in_part_is_reduced() -> None:
     """A fill that leaves shares is no exit yet; the one that leaves none is, with the profit of them all."""
     entry, leave = order(quantity="10"), order(Leg.EXIT, quantity="10", reason=ExitReason.TIME)

@@ -33,7 +33,7 @@ def hearing(world: World, folder: Path | None, *, live: bool = True) -> Hearing:
     floor = Floor(folder=Path(), poll_s=1.0, ttl_s=1.0, received=folder, feed="world")
     trading: Any = SimpleNamespace(clock=world.clock, rules=SimpleNamespace(universe_max=500))
     source = world.live_feed() if live else world.feed()
-    return Hearing(source, floor, cast("Trading", trading), world.clock, ())
+    return Hearing(source, source.day, floor, cast("Trading", trading), world.clock, ())
 
 
 def test_a_live_feed_is_gathered_and_whole_minutes_are_left_as_they_are(world: World) -> None:

@@ -12,7 +12,6 @@ import polars as pl
 import pytest
 
 from tbot_core.barstore import reference
-from tbot_core.contracts import FeedSession, LiveSession
 from tbot_core.errors import Unavailable
 from tbot_core.runner.volatility import Places, known_vix
 from tbot_core.seams import disk
@@ -21,6 +20,9 @@ from tbot_core.testing.simulation.world import DAY, World
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tbot_core.bars import Day
+    from tbot_core.contracts import FeedSession, LiveSession
 
 BEFORE = DAY - dt.timedelta(days=1)
 
@@ -46,13 +48,13 @@ def world() -> Iterator[World]:
     made.loop.finish()
 
 
-def informed(
-    world: World, folder: Path, *brokers: object, live: bool = False, vix: float = float("nan")
-) -> FeedSession | LiveSession:
-    """The world's session with this VIX of the feed's, informed by the others."""
+def facts(world: World, folder: Path, *brokers: object, live: bool = False, vix: float = float("nan")) -> Day:
+    """What is known before the bell of the world's session, whose feed says this VIX itself."""
     source: FeedSession | LiveSession = world.live_feed() if live else world.feed()
     vars(source)["day"] = attrs.evolve(source.day, vix=np.array([vix]))
-    return asyncio.run(Places(calendar=world.calendar, brokers=brokers, bars=folder).inform(source))
+    found = asyncio.run(Places(calendar=world.calendar, brokers=brokers, bars=folder).facts(source))
+    np.testing.assert_array_equal(found.previous_close, source.day.previous_close)
+    return found
 
 
 def stored(folder: Path, day: dt.date, value: float) -> None:
@@ -65,57 +67,34 @@ def stored(folder: Path, day: dt.date, value: float) -> None:
 
 def test_the_feeds_own_counts_first(world: World, tmp_path: Path) -> None:
     """Nobody else is asked."""
-    found = informed(world, tmp_path, Broker(99.0, silent=True), vix=17.5)
-    assert known_vix(found.day) == 17.5
+    assert known_vix(facts(world, tmp_path, Broker(99.0, silent=True), vix=17.5)) == 17.5
 
 
 @pytest.mark.parametrize("live", [True, False])
 def test_then_an_enabled_broker_that_has_the_index(world: World, tmp_path: Path, live: bool) -> None:
     """The first that knows it; one that does not answer, and one without the index, are passed over."""
     stored(tmp_path, BEFORE, 30.0)
-    found = informed(world, tmp_path, object(), Broker(1.0, silent=True), Broker(None), Broker(18.25), live=live)
-    assert known_vix(found.day) == 18.25
-    assert isinstance(found, LiveSession if live else FeedSession)
-    assert (found.session, found.symbols) == (world.session, world.market.symbols)
+    brokers = object(), Broker(1.0, silent=True), Broker(None), Broker(18.25)
+    assert known_vix(facts(world, tmp_path, *brokers, live=live)) == 18.25
 
 
 def test_then_the_stored_file(world: World, tmp_path: Path) -> None:
     """Of just the session before."""
     stored(tmp_path, BEFORE, 21.0)
-    assert known_vix(informed(world, tmp_path, Broker(None)).day) == 21.0
+    assert known_vix(facts(world, tmp_path, Broker(None))) == 21.0
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, float("inf"), float("nan")])
 def test_what_is_no_figure_is_unknown(world: World, tmp_path: Path, value: float) -> None:
     """A broker may say anything."""
-    assert known_vix(informed(world, tmp_path, Broker(value)).day) is None
+    assert known_vix(facts(world, tmp_path, Broker(value))) is None
 
 
 def test_an_older_one_is_unknown(world: World, tmp_path: Path) -> None:
     """Neither a broker's nor the stored close of two sessions before stands for yesterday's; a damaged file is none."""
     older = BEFORE - dt.timedelta(days=1)
     stored(tmp_path, older, 21.0)
-    assert known_vix(informed(world, tmp_path, Broker(22.0, older)).day) is None
+    assert known_vix(facts(world, tmp_path, Broker(22.0, older))) is None
     (table,) = tmp_path.glob("vix-*.parquet")
     table.write_bytes(b"nothing")
-    assert known_vix(informed(world, tmp_path).day) is None
-
-
-def test_an_informed_session_says_what_it_would_say(tmp_path: Path) -> None:
-    """Minutes, news, history and quality are the source's own."""
-    world = World(6, (), rates={})
-    whole = informed(world, tmp_path, Broker(18.0))
-    live = informed(world, tmp_path, Broker(18.0), live=True)
-    assert isinstance(whole, FeedSession)
-    assert isinstance(live, LiveSession)
-    assert live.quality.coverage == "consolidated"
-
-    async def first() -> tuple[int, str, int]:
-        bars = await live.history(live.symbols, world.session.open, world.session.moment(2))
-        news = await anext(aiter(live.news(live.symbols)))
-        minute = await anext(aiter(whole.minutes()))
-        return minute.index, type(news).__name__, len(bars)
-
-    index, news, bars = world.run(first)
-    assert (index, news) == (0, "Heartbeat")
-    assert bars > 0
+    assert known_vix(facts(world, tmp_path)) is None

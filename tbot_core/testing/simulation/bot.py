@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 import attrs
 import numpy as np
 
+from tbot_core.contracts import TellsVixNow
 from tbot_core.decide import Entrant, Rules
 from tbot_core.errors import BrokerError
 from tbot_core.execution import Venue
@@ -216,7 +217,7 @@ class Habits:
     `failover`: whether entries may go to the world's other venues when its first one is broken; `drilled`: whether that
     was tried before.
     `tell` hears what was written down; `live` says of an account what makes a life there a live one, None on paper;
-    `signals` are what the process is told.
+    `signals` are what the process is told; `vix` say the index as it is, None where nobody is asked.
     """
 
     entrants: tuple[Entrant, ...]
@@ -229,6 +230,7 @@ class Habits:
     tell: Callable[[Sequence[Entry]], None] = lambda _entries: None
     live: Callable[[str], Live | None] = lambda _account_id: None
     signals: Told = attrs.field(factory=Told)
+    vix: tuple[TellsVixNow, ...] | None = None
 
 
 def habits(world: World, further: Mapping[str, Any] | None = None) -> Habits:
@@ -332,6 +334,7 @@ class Life:
             drilled=self._bot.drilled,
             live=self._bot.live(account.account_id),
             signals=self._bot.signals,
+            vix=self._bot.vix,
         )
         feed = self._world.heard()
         venue = Venue(broker=broker, name=name, account_id=account.account_id, absent=bool(found.absent))
