@@ -150,8 +150,9 @@ class MarketSession:
         self.conditions, self.tender = self.keepers[0].conditions, self.keepers[0].tender
         self.failover = failing_over(self.keepers, circuits, clock, self._past, drilled=floor.drilled)
         self.run.routing = self.failover
-        accounts = {post.execution.venue.account_id for post in self.run.posts}
-        self.leftovers = Leftovers(self._carried, self._past, accounts)
+        self.leftovers = Leftovers(
+            self._carried, self._past, {post.execution.venue.account_id for post in self.run.posts}
+        )
         self._safety, self._weighed = self._guarded(past), False
         recorder = self.run.execution.recorder
         self.requests = Requests(recorder, self.conditions, self.run.flatten, past, self._further())
@@ -159,8 +160,7 @@ class MarketSession:
         self.guard = None if gathering is None else DataGuard(gathering, self.run, self.conditions, self.steady)
         self.run.outlook = self.guard
         self._closing = Closing(self.run, self.keepers, self.steady, self._past, self._ended)
-        self._errands = Errands(clock, floor.timeout_s)
-        self._turning = Turning(clock.monotonic())
+        self._errands, self._turning = Errands(clock, floor.timeout_s), Turning(clock.monotonic())
 
     async def trade(self) -> None:
         """Trade the session to its end, or until a stop has been carried out."""
