@@ -137,8 +137,7 @@ class MarketSession:
             trading, venue=venue, standbys=watched(trading.standbys, self._objection, self._see)
         )
         self._floor = floor
-        self._past = overnight.since_the_last(past)
-        self._carried = overnight.left(past)
+        self._past, self._carried = overnight.since_the_last(past), overnight.left(past)
         self.steady = steady(trading.clock, broker)
         self._hearing = Hearing(source, day or source.day, floor, self._trading, self.steady, past)
         gathering = self._hearing.gathering
@@ -149,16 +148,14 @@ class MarketSession:
         self.keepers = tuple(Keeper(post, recall(past, post.key), clock, opens, floor.ttl_s) for post in self.run.posts)
         self.conditions, self.tender = self.keepers[0].conditions, self.keepers[0].tender
         self.failover = failing_over(self.keepers, circuits, clock, self._past, drilled=floor.drilled)
-        self.run.routing = self.failover
-        self.leftovers = Leftovers(
-            self._carried, self._past, {post.execution.venue.account_id for post in self.run.posts}
-        )
+        accounts = {post.execution.venue.account_id for post in self.run.posts}
+        self.leftovers = Leftovers(self._carried, self._past, accounts)
         self._safety, self._weighed = self._guarded(past), False
         recorder = self.run.execution.recorder
         self.requests = Requests(recorder, self.conditions, self.run.flatten, past, self._further())
         self._clock_guard = ClockGuard(self.steady, broker, self.conditions)
         self.guard = None if gathering is None else DataGuard(gathering, self.run, self.conditions, self.steady)
-        self.run.outlook = self.guard
+        self.run.outlook, self.run.routing = self.guard, self.failover
         self._closing = Closing(self.run, self.keepers, self.steady, self._past, self._ended)
         self._errands, self._turning = Errands(clock, floor.timeout_s), Turning(clock.monotonic())
 
