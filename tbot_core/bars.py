@@ -286,6 +286,15 @@ class Day:
         return Day(**facts)
 
 
+@attrs.frozen(kw_only=True)
+class Quoted:
+    """The latest quote of one symbol: dollars, and seconds of age."""
+
+    bid: float
+    ask: float
+    age_s: float
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class Quotes:
     """The latest two-sided quote of each symbol: dollars and seconds of age, NaN = none. Shape (symbols)."""
@@ -293,6 +302,11 @@ class Quotes:
     bid: Array
     ask: Array
     age_s: Array
+
+    def of(self, row: int) -> Quoted | None:
+        """The quote of a row's symbol; None where it has none."""
+        found = Quoted(bid=float(self.bid[row]), ask=float(self.ask[row]), age_s=float(self.age_s[row]))
+        return None if np.isnan(found.age_s) else found
 
 
 @attrs.frozen(kw_only=True, eq=False)

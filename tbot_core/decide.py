@@ -14,7 +14,7 @@ import attrs
 import numpy as np
 
 from tbot_core.account import DayTradeRule
-from tbot_core.bars import Index
+from tbot_core.bars import Index, Quoted
 from tbot_core.contracts import Check, Filter, Screens, Strategy, VenueRules
 from tbot_core.errors import PluginError
 from tbot_core.model import Side, SignalId
@@ -96,6 +96,7 @@ class Proposal:
 
     `confirmed`: the latest closed minute when a person confirmed it, and it was judged anew.
     `price` is the signal bar's close; `reference` the far side of a fresh quote, None where the source has no quotes.
+    `quote` is what was known of the symbol then, None where nothing was.
     """
 
     signal: SignalId
@@ -111,6 +112,7 @@ class Proposal:
     findings: tuple[Finding, ...] = ()
     confirmed: int | None = None
     reference: float | None = None
+    quote: Quoted | None = None
 
     @property
     def minute(self) -> int:

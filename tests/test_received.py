@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tbot_core.barrier import Amendment, Arrival
-from tbot_core.bars import FIELDS, Minute
+from tbot_core.bars import FIELDS, Minute, Quoted, Quotes
 from tbot_core.errors import DataError
 from tbot_core.journal.received import Header, Kept, Received, Recording, last, read, recorded
 from tbot_core.testing.simulation.chances import Stream
@@ -70,6 +70,19 @@ def test_what_was_kept_is_read_back_whole(tmp_path: Path) -> None:
     assert (found.kept[0].filled, found.kept[1].filled, found.kept[1].counts) == (True, False, {"late": 1})
     assert (found.late(0), found.late(5)) == ((), ())
     assert found.kept[1].at == SESSION.moment(2) + dt.timedelta(seconds=2)
+
+
+def test_the_quotes_of_a_decision_are_kept(tmp_path: Path) -> None:
+    """Those of the symbols that had one; a minute in which none were looked at has none."""
+    quotes = Quotes(bid=np.array([9.99, np.nan]), ask=np.array([10.01, np.nan]), age_s=np.array([1.5, np.nan]))
+    recording = Recording.open(tmp_path, HEADER)
+    recording.keep(kept(0, quotes=quotes))
+    recording.keep(kept(1))
+    found = read(recording.path)
+    again = found.quotes(0)
+    assert again is not None
+    assert (again.of(0), again.of(1)) == (Quoted(bid=9.99, ask=10.01, age_s=1.5), None)
+    assert (found.quotes(1), found.quotes(7)) == (None, None)
 
 
 def test_a_minute_that_never_came_is_without_bars(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from tbot_core.reasons import Reason
 from tbot_core.summary import trade_document
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from tbot_core.cli.inquiry import Answer
     from tbot_core.decide import Finding
@@ -95,6 +95,7 @@ def _moment(found: Answer, one: Moment) -> dict[str, Any]:
         "minute": one.minute,
         "time": _closed(found, one.minute),
         "bar": one.bar,
+        "quote": None if one.quote is None else attrs.asdict(one.quote),
         "strategies": [
             {
                 "strategy": part.strategy,
@@ -216,6 +217,8 @@ def _moment_lines(found: Answer, one: Moment) -> Iterator[str]:
     else:
         ohlc = "  ".join(f"{name} {_number(one.bar[name])}" for name in ("open", "high", "low", "close", "volume"))
         yield f"  bar: {ohlc}"
+    if one.quote is not None:
+        yield f"  quote: {_quote(attrs.asdict(one.quote))}"
     quiet = [part.strategy for part in one.parts if not part.comparisons]
     for part in one.parts:
         if part.comparisons:
@@ -225,6 +228,12 @@ def _moment_lines(found: Answer, one: Moment) -> Iterator[str]:
     for event in found.decisions:
         if event.payload["signal"]["minute"] == one.minute:
             yield from _decision_lines(event)
+
+
+def _quote(quote: Mapping[str, float]) -> str:
+    middle = (quote["bid"] + quote["ask"]) / 2
+    spread = percent((quote["ask"] - quote["bid"]) / middle)
+    return f"bid {_number(quote['bid'])}  ask {_number(quote['ask'])}  spread {spread}, {quote['age_s']:.1f} s old"
 
 
 def _part_lines(part: Part) -> Iterator[str]:
@@ -256,6 +265,8 @@ def _decision_lines(event: Event) -> Iterator[str]:
         f"{click.style(reason, bold=True)}{figures}{words}"
     )
     yield f"    {Reason[reason].sentence}"
+    if "quote" in payload:
+        yield f"    by the quote {_quote(payload['quote'])}"
 
 
 def _standing_lines(found: Answer) -> Iterator[str]:

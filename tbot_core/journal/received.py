@@ -19,7 +19,7 @@ import attrs
 import numpy as np
 
 from tbot_core.barrier import Amendment, Arrival
-from tbot_core.bars import FIELDS, Array, Day, Minute
+from tbot_core.bars import FIELDS, Array, Day, Minute, Quotes
 from tbot_core.calendar import Session
 from tbot_core.errors import DataError
 from tbot_core.seams import disk
@@ -53,7 +53,8 @@ class Header:
 class Kept:
     """A minute as it was decided, and the bars that had come late by then or had been said otherwise.
 
-    `filled`: it closed while nobody listened. `at` is when it was written, `counts` how bars had come by then.
+    `filled`: it closed while nobody listened. `at` is when it was written, `counts` how bars had come by then. `quotes`
+    are those that it was decided on, None where none were looked at.
     """
 
     minute: Minute
@@ -62,6 +63,7 @@ class Kept:
     filled: bool = False
     at: dt.datetime
     counts: Mapping[str, int] = attrs.field(factory=dict)
+    quotes: Quotes | None = None
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -100,6 +102,10 @@ class Received:
     def late(self, minute: int) -> Sequence[Amendment]:
         """The bars that were put in their place when a minute was decided."""
         return next((one.late for one in self.kept if one.minute.index == minute), ())
+
+    def quotes(self, minute: int) -> Quotes | None:
+        """The quotes that a minute was decided on; None where none were looked at."""
+        return next((one.quotes for one in self.kept if one.minute.index == minute), None)
 
 
 class Recording:
@@ -245,7 +251,19 @@ def _written(kept: Kept) -> tuple[dict[str, Any], dict[str, Array]]:
         "places": np.array([(one.minute, one.row) for one in others], dtype=np.uint32).reshape(-1, 2),
         "values": np.array([one.values for one in others], dtype=np.float64).reshape(-1, len(_COLUMNS)),
     }
+    if kept.quotes is not None:
+        quoted = np.flatnonzero(~np.isnan(kept.quotes.age_s))
+        sides = np.array([kept.quotes.bid[quoted], kept.quotes.ask[quoted]])
+        arrays |= {"quoted": quoted.astype(np.uint32), "sides": sides, "ages": kept.quotes.age_s[quoted].astype("f4")}
     return document, arrays
+
+
+def _quotes(arrays: Mapping[str, Any], symbols: int) -> Quotes | None:
+    if "quoted" not in arrays:
+        return None
+    found = np.full((3, symbols), np.nan)
+    found[:, arrays["quoted"]] = (*arrays["sides"], arrays["ages"])
+    return Quotes(bid=found[0], ask=found[1], age_s=found[2])
 
 
 def _kept(document: Mapping[str, Any], arrays: Mapping[str, Any], symbols: int) -> Kept:
@@ -262,4 +280,5 @@ def _kept(document: Mapping[str, Any], arrays: Mapping[str, Any], symbols: int) 
         filled=document["filled"],
         at=dt.datetime.fromisoformat(document["at"]),
         counts=document["counts"],
+        quotes=_quotes(arrays, symbols),
     )

@@ -263,6 +263,7 @@ def decision_payload(decision: Decision) -> Payload:
         "target": _number(proposal.target),
         "exits": attrs.asdict(proposal.exits),
         **({} if proposal.reference is None else {"reference": proposal.reference}),
+        **({} if proposal.quote is None else {"quote": attrs.asdict(proposal.quote)}),
         "reason": decision.reason.name,
         "value": None if decision.value is None else str(decision.value),
         "limit": None if decision.limit is None else str(decision.limit),

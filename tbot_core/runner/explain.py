@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 
 from tbot_core.assembly import SIMULATOR, Assembly, feed_source
-from tbot_core.bars import Market, Tape
+from tbot_core.bars import Market, Quoted, Tape
 from tbot_core.calendar import Session
 from tbot_core.contracts import FeedRequest, VenueRules
 from tbot_core.decide import Entrant, Finding, Rules, judge, screen
@@ -44,11 +44,15 @@ class Part:
 
 @attrs.frozen(kw_only=True)
 class Moment:
-    """One closed minute of a symbol: its bar (None where nothing traded) and each strategy's part."""
+    """One closed minute of a symbol: its bar (None where nothing traded) and each strategy's part.
+
+    `quote` is the one that it was decided on, None where none was looked at or known.
+    """
 
     minute: int
     bar: Mapping[str, float] | None
     parts: tuple[Part, ...]
+    quote: Quoted | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -154,8 +158,11 @@ async def _walk(  # noqa: PLR0913, PLR0917  whose session, and what of it
         if isinstance(source, Received) and (late := source.late(minute.index)):
             tape.amend((one.minute, one.row, one.values) for one in late)
         if minute.index in minutes:
-            parts = tuple(_part(one, rules, Market(bars=tape.bars, day=days[one.name]), row) for one in entrants)
-            moments.append(Moment(minute=minute.index, bar=_bar(tape.bars, row), parts=parts))
+            quotes = source.quotes(minute.index) if isinstance(source, Received) else None
+            markets = ((one, Market(bars=tape.bars, day=days[one.name], quotes=quotes)) for one in entrants)
+            parts = tuple(_part(one, rules, market, row) for one, market in markets)
+            quote = None if quotes is None else quotes.of(row)
+            moments.append(Moment(minute=minute.index, bar=_bar(tape.bars, row), parts=parts, quote=quote))
     screenings = tuple(
         _screening(one, rules, source, Market(bars=tape.bars, day=days[one.name]), row) for one in entrants
     )

@@ -127,12 +127,13 @@ class DataGuard:
 
     def judge(self, proposal: Proposal, window: Window) -> Proposal:
         """The proposal with what the data say against it, and with the far side of a fresh quote as its reference."""
+        quotes = self.quotes
+        proposal = attrs.evolve(proposal, quote=None if quotes is None else quotes.of(proposal.row))
         if proposal.reason is not Reason.ALLOWED:
             return proposal
         reason = self._objection(proposal, window)
         if reason is not None:
             return attrs.evolve(proposal, reason=reason)
-        quotes = self.quotes
         if quotes is None:
             return proposal
         far = quotes.ask if proposal.side is Side.LONG else quotes.bid

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tbot_core.barrier import Amendment
-    from tbot_core.bars import Day, Minute
+    from tbot_core.bars import Day, Minute, Quotes
     from tbot_core.clock import Clock
     from tbot_core.contracts import FeedSession
     from tbot_core.journal.journal import Event
@@ -67,8 +67,8 @@ class Hearing:
         cut = self.universe.cut
         return None if not cut else records.universe_payload(self.universe)
 
-    def keep(self, minute: Minute, late: Sequence[Amendment]) -> None:
-        """Write down a minute that has been dealt with, as it was received."""
+    def keep(self, minute: Minute, late: Sequence[Amendment], quotes: Quotes | None = None) -> None:
+        """Write down a minute that has been dealt with, as it was received, and the quotes that it was decided on."""
         gathering = self.gathering
         revised = () if gathering is None else tuple(gathering.barrier.revisions())
         if self._recording is None:
@@ -81,6 +81,7 @@ class Hearing:
             filled=gathering is not None and minute.index in gathering.filled,
             at=self._wall.now(),
             counts=counts,
+            quotes=quotes,
         )
         try:
             self._recording.keep(kept)

@@ -333,7 +333,7 @@ class MarketSession:
                 self._vix.settle(minute.index)
             await run.step(minute.index, late=self._late(minute.index))
             self._trading.watch(run, minute.index)
-            self._hearing.keep(minute, late)
+            self._hearing.keep(minute, late, run.quoted)
             if self._over:
                 return
         await self._settle()

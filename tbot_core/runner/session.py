@@ -86,7 +86,8 @@ class SessionRun:
 
     `day` is what is known before the bell. `flatten()` lets nothing be entered any more and closes what is held. Nobody
     watched when the minutes `late` closed, so their signals are not acted on. A session of a live feed has an
-    `outlook`, which also judges its losses.
+    `outlook`, which also judges its losses; `quoted` are the quotes that its last minute was decided on, None where
+    none were looked at.
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class SessionRun:
         self._cash_is_off = False
         self.decided: set[str] = set()
         self.outlook: Outlook | None = None
+        self.quoted: Quotes | None = None
         self._screened: dict[str, Judged] = {}
         self._seen_by: dict[str, Day] = {}
         self._opened: list[Entry] | None = None
@@ -138,7 +140,7 @@ class SessionRun:
 
     async def step(self, minute: int, *, late: bool = False) -> None:
         """Everything that follows from a minute that has closed; when it came too late, nothing is entered on it."""
-        bars = self.tape.bars
+        bars, self.quoted = self.tape.bars, None
         for post in self.posts:
             post.desk.custody.stopping = self._flattening
         await side_by_side([post.execution.settle for post in self.posts if self._answers(post)])
@@ -264,8 +266,8 @@ class SessionRun:
         return found
 
     def _market(self, entrant: Entrant, bars: Bars) -> Market:
-        quotes = None if self.outlook is None else self.outlook.quotes
-        return Market(bars=bars, day=self._facts(entrant), quotes=quotes)
+        self.quoted = None if self.outlook is None else self.outlook.quotes
+        return Market(bars=bars, day=self._facts(entrant), quotes=self.quoted)
 
     def _seen(self, proposal: Proposal, window: Window) -> Proposal:
         return proposal if self.outlook is None else self.outlook.judge(proposal, window)

@@ -255,6 +255,30 @@ def test_any_minute_of_a_live_session_is_worked_out_anew_from_its_recording(
     assert shown["bar"]["close"] == minute.minute.close[0]
     (part,) = shown["strategies"]
     assert [one["level"] for one in part["comparisons"]]
+    quotes = minute.quotes
+    assert quotes is not None
+    assert shown["quote"] == attrs.asdict(quotes.of(0))  # type: ignore[arg-type]  # there is one
+    assert "spread" in {one["check"] for one in part["findings"]}
+    assert kept.quotes(0) is None  # no window looked at any
+
+
+def test_a_decision_shows_the_quote_that_it_was_made_by(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is in the journal, so that it is known where the recording is gone, too."""
+    house.run()
+    decided = [one.payload for one in house.events(records.DECISION)]
+    assert all(0 < one["quote"]["bid"] <= one["quote"]["ask"] for one in decided)
+    allowed = [one for one in decided if one["reason"] == "ALLOWED"]
+    assert allowed
+    assert all(one["reference"] == one["quote"]["ask" if one["side"] == "long" else "bid"] for one in allowed)
+    symbol = allowed[0]["signal"]["symbol"]
+    for words, count in (("  quote: bid ", 1), ("    by the quote bid ", 1)):
+        capsys.readouterr()
+        assert cli.invoke(["why", symbol, "--home", str(house.home)]) == 0
+        assert capsys.readouterr().out.count(words) >= count
+    for path in (house.home / "data" / received.FOLDER).iterdir():
+        path.unlink()
+    assert cli.invoke(["why", symbol, "--home", str(house.home)]) == 0
+    assert "    by the quote bid " in capsys.readouterr().out
 
 
 def test_a_symbol_that_a_limit_cut_has_its_reason(house: House, capsys: pytest.CaptureFixture[str]) -> None:
