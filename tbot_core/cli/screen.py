@@ -75,8 +75,8 @@ def shown(wish: Wish, assembly: Assembly, clock: Clock, *, as_json: bool) -> Sho
 def warn(assembly: Assembly) -> None:
     """Say on standard error what is doubtful in the settings, and in one line which of them nothing acts on."""
     installed = [(one.entry.kind, one.entry.name) for one in assembly.listings]
-    keys = unheeded(assembly.settings.values, installed)
-    idle = [f"Switched on, but nothing that is installed acts on it: {', '.join(keys)}."] if keys else []
+    found = unheeded(assembly.settings.values, installed)
+    idle = [f"Switched on, but nothing that is installed acts on it: {', '.join(found)}."] if found else []
     for warning in (*assembly.settings.warnings, *idle):
         click.echo(f"tbot: {warning}", err=True)
 

@@ -6,6 +6,7 @@ It waits for nothing and sends nothing. What it asks for is written down before 
 from __future__ import annotations
 
 import math
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import attrs
@@ -22,7 +23,7 @@ from tbot_core.model import ExitReason, Leg, Order, RiskState, price_of, ticks_o
 from tbot_core.standing import count_traded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from fractions import Fraction
 
     from tbot_core.bars import Bars
@@ -67,6 +68,16 @@ class Custody:
     def idle(self) -> bool:
         """Whether nothing is held or worked: without a signal the next minute cannot matter."""
         return not self._held and not self._standing.working
+
+    @property
+    def held(self) -> Mapping[str, Held]:
+        """What is being managed, by symbol, to be looked at."""
+        return MappingProxyType(self._held)
+
+    @property
+    def unwanted(self) -> tuple[str, ...]:
+        """The ids of orders that are to be taken back, since nothing is held any more that they belong to."""
+        return tuple(self._orphans)
 
     @property
     def flatten_from(self) -> int:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tbot_core.declaration import plain
 from tbot_core.settings.catalogue import CORE
-from tbot_core.settings.findings import Finding
+from tbot_core.settings.findings import Finding, shown
 from tbot_core.settings.loading import examine
 from tbot_core.settings.needs import needs
 from tbot_core.settings.plan import plan
@@ -39,10 +39,12 @@ def report(
 def unheeded(values: Mapping[str, Effective], installed: Collection[tuple[str, str]]) -> tuple[str, ...]:
     """The settings that are switched on and that nothing acts on: this version does not, or their owner is not there.
 
-    Of an absent owner's settings these are its switches alone: the others say how, not whether.
+    Each with its value and the line that says it. Of an absent owner's settings these are its switches alone: the
+    others say how, not whether.
     """
-    switched = (key for key, effective in values.items() if effective.value is not False)
-    return tuple(key for key in switched if _is_idle(values[key]) or _is_orphan(values[key], installed))
+    switched = {key: effective for key, effective in values.items() if effective.value is not False}
+    idle = {key: one for key, one in switched.items() if _is_idle(one) or _is_orphan(one, installed)}
+    return tuple(f"{key}={shown(one.text)} ({one.origin})" for key, one in idle.items())
 
 
 def _is_idle(effective: Effective) -> bool:

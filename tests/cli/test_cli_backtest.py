@@ -119,14 +119,25 @@ SECRETS_WRITE_FORMAT=fernet
 def test_switches_that_nothing_acts_on_are_one_line(
     home: Path, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every run names in one line what is switched on without effect, and no repetition that changes nothing."""
+    """Every run names in one line what is switched on without effect, and no repetition that changes nothing.
+
+    Each bears its value and the line of the file that says it.
+    """
     settings = home / ".env_bot"
     settings.write_text(f"{settings.read_text()}\n{SWITCHES}REBALANCE_TOP_UP=true\n")
     assert cli.invoke([*words, "--home", str(home)]) == 0
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("tbot: ")]
     (idle,) = [line for line in said if "nothing that is installed acts on it" in line]
-    keys = idle.rpartition(": ")[2].removesuffix(".").split(", ")
-    assert sorted(keys) == ["EARNINGS_BLACKOUT", "ENABLE_STRATEGY_OPTIMIZER", "LEDGER_EXPORT_MODE", "REBALANCE_TOP_UP"]
+    found = sorted(idle.partition("acts on it: ")[2].removesuffix(".").split(", "))
+    lines = settings.read_text().splitlines()
+    expected = {
+        "EARNINGS_BLACKOUT=true",
+        "ENABLE_STRATEGY_OPTIMIZER=true",
+        "LEDGER_EXPORT_MODE=auto",
+        "REBALANCE_TOP_UP=true",
+    }
+    places = {text: len(lines) - lines[::-1].index(text) for text in expected}
+    assert found == sorted(f"{text} (.env_bot:{line})" for text, line in places.items())
     assert not any("with the same value" in line for line in said)
 
 

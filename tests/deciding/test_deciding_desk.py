@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tbot_core.actions import Cancel, Decision, Place, Replace
 from tbot_core.contracts import BrokerEvent
+from tbot_core.custody.held import Carried
 from tbot_core.desk import Desk
 from tbot_core.errors import PluginError
 from tbot_core.fills import RULES, Costs, Venue
@@ -773,3 +774,15 @@ def test_a_late_fill_is_booked_and_leaves_exits_only() -> None:
     assert found.standing.state is RiskState.EXIT_ONLY
     assert found.standing.told[-1].cause == "a fill of BBB beyond what is held"
     assert found.portfolio.equity_atoms == found.portfolio.opening_atoms + found.portfolio.pnl_atoms
+
+
+def test_what_is_held_can_be_looked_at_and_not_changed() -> None:
+    """Whoever judges a desk reads its positions from here; only what happens changes them."""
+    found = desk()
+    bought = fill(order(), "100")
+    found.custody.recollection.carry(Carried(fill=bought, signal=order().signal, attempts={}, account="A"), 0)
+    assert [*found.custody.held] == ["AAA"]
+    assert found.custody.unwanted == ()
+    with pytest.raises(TypeError):
+        found.custody.held["BBB"] = found.custody.held["AAA"]  # type: ignore[index]  # it must not be
+    assert not found.custody.idle

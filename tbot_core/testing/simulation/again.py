@@ -66,24 +66,23 @@ def recalled(story: Story, events: Sequence[Event]) -> Recalled:
     desk = Desk(attrs.evolve(story.rules, venue=broker.rules), world.session, 0, _name)
     venue = Venue(broker=broker, name=story.name, account_id="")
     rows = {symbol: row for row, symbol in enumerate(world.market.symbols)}
-    found = Recall(desk, Execution(recorder, venue, desk), rows)
+    execution = Execution(recorder, venue, desk)
+    found = Recall(desk, execution, rows)
     for event in past:
         found.take(event)
     found.settle()
     waiting = Confirming(story.rules.entries, desk, recorder)
     asked = waiting.recall(past, rows)
-    return Recalled(knows=_known(desk, found, found.decided | asked), written=sheet.written)
+    knows = _known(desk) | {"orders": execution.orders, "foreign": found.foreign, "decided": found.decided | asked}
+    return Recalled(knows=knows, written=sheet.written)
 
 
-def _known(desk: Desk, found: Recall, decided: set[str]) -> dict[str, Any]:
+def _known(desk: Desk) -> dict[str, Any]:
     standing = desk.standing
     figures = ("working", "sent", "traded", "daily_loss", "window_loss", "losing_run", "losses_in_row", "equity_jump")
     return {
-        "orders": dict(vars(found)["_execution"].orders),
-        "held": dict(vars(desk.custody)["_held"]),
-        "taken back": [*vars(desk.custody)["_orphans"]],
-        "foreign": found.foreign,
-        "decided": decided,
+        "held": dict(desk.custody.held),
+        "taken back": desk.custody.unwanted,
         **{name: getattr(standing, name) for name in figures},
     }
 

@@ -98,6 +98,6 @@ def _says(keeper: Keeper, symbol: str) -> bool:
     orders = [record for record in execution.orders.values() if record.order.symbol == symbol]
     if any(one.state in _UNSURE or one.order.client_order_id in execution.questions for one in orders):
         return True
-    held = vars(desk.custody)["_held"].get(symbol)
+    held = desk.custody.held.get(symbol)
     # Where no stop is thought to rest it acts on closes, or an alert says that the position is bare.
     return held is not None and (held.plan.on_close or Leg.STOP not in held.resting)
