@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from tbot_core.journal import records
 from tbot_core.journal.leases import Phase
+from tbot_core.model import RiskState
 from tbot_core.seams import log
 from tbot_core.states import Cause, States
 
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from tbot_core.journal.projection import Said
-    from tbot_core.model import RiskState
     from tbot_core.recorder import Recorder
 
 OVER: Final = "over"
@@ -23,10 +23,20 @@ _log = log.logger(__name__)
 
 
 class Conditions:
-    """What keeps the bot from its normal state; `impose` hands the state on to whoever decides."""
+    """What keeps the bot from its normal state; `impose` hands the state on to whoever decides.
 
-    def __init__(self, recorder: Recorder, impose: Callable[[RiskState], None], states: States) -> None:
+    `own` says what the session asks for by itself, by its settings and its losses; it is told with the rest.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        impose: Callable[[RiskState], None],
+        states: States,
+        own: Callable[[], RiskState] = lambda: RiskState.NORMAL,
+    ) -> None:
         self._recorder = recorder
+        self._own = own
         self._clock = recorder.clock
         self._impose = impose
         self._states = states
@@ -98,9 +108,9 @@ class Conditions:
             self._impose(self._states.here)
 
     def _tell(self, cause: Cause, *, there: bool, words: str) -> None:
-        payload = records.state_payload(cause, self._states.state, there=there, words=words)
-        self._recorder.note(records.STATE, payload)
-        _log.warning("state", cause=cause.value, there=there, state=self._states.state.word, words=words)
+        present = max(self._states.state, self._own())
+        self._recorder.note(records.STATE, records.state_payload(cause, present, there=there, words=words))
+        _log.warning("state", cause=cause.value, there=there, state=present.word, words=words)
 
 
 def recall(events: Iterable[Said], broker: str = "") -> States:

@@ -1,8 +1,9 @@
 """Requests to a running bot: files in the instance's folder `control/`, dropped whole, looked at every 50 ms.
 
 `control/kill` and `control/stop` are obeyed whatever they hold and whoever made them: the folder is the authority.
-Everything else is a document of its own file, and counts only when its owner, mode and words are right. Nothing that
-permits something is obeyed by guess.
+Everything else is a document of its own file. One that only restricts is obeyed whatever its owner and mode and those
+of the folder, and says what was odd about them; one that permits something counts only when they are right. Nothing
+is obeyed whose words are not.
 """
 
 from __future__ import annotations
@@ -48,15 +49,34 @@ class Verb(StrEnum):
     FAILOVER_CONFIRM = "failover-confirm"
 
 
+RESTRICTING: Final = frozenset(
+    {
+        Verb.KILL,
+        Verb.KILL_FLATTEN,
+        Verb.STOP,
+        Verb.STOP_FLATTEN,
+        Verb.STOP_KEEP,
+        Verb.DEFENSE_ON,
+        Verb.DISARM,
+        Verb.REJECT,
+    }
+)
+"""What lets the bot do less and nothing more."""
+
+
 @attrs.frozen(kw_only=True)
 class Request:
-    """A request as it lies in the folder: `name` is its file's, `actor` who made it, `made` when (UTC)."""
+    """A request as it lies in the folder: `name` is its file's, `actor` who made it, `made` when (UTC).
+
+    `flaw` is what others could have done to its file, in words; "" for one that its owner alone may touch.
+    """
 
     name: str
     verb: Verb
     actor: str
     made: datetime
     arguments: Mapping[str, str] = attrs.field(factory=dict)
+    flaw: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -139,13 +159,23 @@ def take(folder: Path, name: str) -> None:
 
 
 def _read(path: Path) -> Request:
-    """The request in a file; raises AccessError for its owner, mode or kind, DataError for its words."""
-    content = private.read(path, limit=_LARGEST, strict=True)
+    """The request in a file; raises AccessError for its owner, mode or kind, DataError for its words.
+
+    Who may be trusted is asked after the verb is known: a kill must not wait for a mode to be set right.
+    """
+    content = private.inspect(path, limit=_LARGEST)
+    flaw = content.flaws[0] if content.flaws else None
     try:
-        document = json.loads(bytes(content.data.view))
-        return _request(path.name, document)
-    except (ValueError, KeyError, TypeError, AttributeError) as fault:
-        raise DataError(f"{path} is no request: {type(fault).__name__}.", "Ask by the commands of tbot.") from fault
+        request = _request(path.name, json.loads(bytes(content.data.view)))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as fault:
+        if flaw is not None:
+            raise private.PrivateError(path, flaw) from fault
+        raise DataError(f"{path} is no request that tbot wrote.", "Ask by the commands of tbot.") from fault
+    if flaw is None:
+        return request
+    if request.verb not in RESTRICTING:
+        raise private.PrivateError(path, flaw)
+    return attrs.evolve(request, flaw=flaw.value)
 
 
 def _request(name: str, document: Mapping[str, Any]) -> Request:
@@ -155,6 +185,6 @@ def _request(name: str, document: Mapping[str, Any]) -> Request:
     actor, arguments = document["actor"], document["arguments"]
     texts = (actor, *arguments.keys(), *arguments.values())
     made = datetime.fromisoformat(document["made"])
-    if not all(isinstance(text, str) for text in texts) or made.utcoffset() is None:
+    if not all(isinstance(text, str) and text.isprintable() for text in texts) or made.utcoffset() is None:
         raise ValueError("values")
     return Request(name=name, verb=Verb(document["verb"]), actor=actor, made=made, arguments=arguments)

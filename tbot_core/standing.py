@@ -85,6 +85,11 @@ class Standing:
     )
 
     @property
+    def own(self) -> RiskState:
+        """What the session asks for by itself: after a latch nothing is entered, and exits go on."""
+        return max(self.state, RiskState.EXIT_ONLY if self.daily_loss or self.losing_run else RiskState.NORMAL)
+
+    @property
     def present(self) -> RiskState:
         """The risk state that counts now."""
         return max(self.state, self.imposed, RiskState.EXIT_ONLY if self.troubles else RiskState.NORMAL)

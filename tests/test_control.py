@@ -93,6 +93,54 @@ def test_a_request_of_another_user_is_refused(folder: Path) -> None:
     assert "another user" in seen.refused[0].words
 
 
+@pytest.mark.parametrize("verb", sorted(control.RESTRICTING))
+@pytest.mark.parametrize(
+    ("file", "folder_mode", "flaw"),
+    [(0o666, 0o700, "others may read or write it"), (0o600, 0o777, "others may replace what lies in its folder")],
+)
+def test_what_only_restricts_is_obeyed_whatever_the_modes(
+    folder: Path, verb: Verb, file: int, folder_mode: int, flaw: str
+) -> None:
+    """A kill does not wait until a mode is set right; what is odd about its file is said."""
+    name = control.ask(folder, verb, actor="ann", now=NOON)
+    (folder / name).chmod(file)
+    folder.chmod(folder_mode)
+    seen = control.look(folder)
+    assert [(one.name, one.verb, one.flaw) for one in seen.requests] == [(name, verb, flaw)]
+    assert not seen.refused
+
+
+@pytest.mark.parametrize("verb", sorted(set(Verb) - control.RESTRICTING))
+def test_what_permits_is_refused_in_a_loose_folder(folder: Path, verb: Verb) -> None:
+    """Whoever may replace the file could have permitted it."""
+    control.ask(folder, verb, actor="ann", now=NOON)
+    folder.chmod(0o777)
+    seen = control.look(folder)
+    assert not seen.requests
+    assert "others may replace what lies in its folder" in seen.refused[0].words
+
+
+@pytest.mark.parametrize("foreign", ["file", "folder"])
+def test_a_kill_of_another_user_is_obeyed_and_a_clear_is_not(folder: Path, foreign: str) -> None:
+    """Whoever may write into the folder may stop the bot, and permit nothing."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    kill, clear = (control.ask(folder, verb, actor="eve", now=NOON) for verb in (Verb.KILL, Verb.KILL_CLEAR))
+    for path in (folder / kill, folder / clear) if foreign == "file" else (folder,):
+        os.chown(path, 12345, 12345)
+    seen = control.look(folder)
+    assert [one.name for one in seen.requests] == [kill]
+    assert "belongs to another user" in seen.requests[0].flaw
+    assert [one.name for one in seen.refused] == [clear]
+
+
+def test_a_kill_with_a_second_name_is_obeyed(folder: Path, tmp_path: Path) -> None:
+    """A second name is a second way to change a file, which is no reason to go on."""
+    name = control.ask(folder, Verb.KILL, actor="ann", now=NOON)
+    os.link(folder / name, tmp_path / "second")
+    assert [one.flaw for one in control.look(folder).requests] == ["it has more than one name"]
+
+
 def test_a_link_to_a_request_is_refused(folder: Path, tmp_path: Path) -> None:
     """A request is a file of its own, not a link to one."""
     name = control.ask(tmp_path / "elsewhere", Verb.ARM, actor="ann", now=NOON)
@@ -113,7 +161,9 @@ GOOD = {"verb": "arm", "actor": "ann", "made": NOON.isoformat(), "arguments": {}
         json.dumps({**GOOD, "verb": "sell-everything"}),
         json.dumps({**GOOD, "made": "yesterday"}),
         json.dumps({**GOOD, "made": "2026-01-05T17:00:00"}),
+        "[" * 4096,
         json.dumps({**GOOD, "actor": 7}),
+        json.dumps({**GOOD, "actor": "ann\x1b[2J"}),
         json.dumps({**GOOD, "arguments": []}),
         json.dumps({**GOOD, "arguments": {"sessions": 2}}),
         json.dumps({**GOOD, "more": 1}),

@@ -43,7 +43,8 @@ _RESTING: Final = frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED})
 _LATCH: Final = "daily loss latch"
 _JUMP: Final = "equity jump"
 _NEXT: Final = {
-    Cause.KILL_FILE: "tbot kill --clear",
+    Cause.KILL_FILE: "rm control/kill",
+    Cause.STOP_FILE: "rm control/stop",
     Cause.KILL_COMMAND: "tbot kill --clear",
     Cause.KILL_SIGNAL: "tbot kill --clear",
     Cause.NOT_ARMED: "tbot arm",

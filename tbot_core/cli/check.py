@@ -60,11 +60,10 @@ def checked(home: Path | None, *, allow_shared_key: bool = False) -> tuple[Row, 
 def requested(instance: Instance) -> Iterator[Row]:
     """The folder in which the running bot is asked for things: who may use it, and what lies there."""
     from tbot_core.buildcheck import Row
-    from tbot_core.cli.condition import look, sentences
-    from tbot_core.seams import disk, private
+    from tbot_core.cli.condition import exposed, look, sentences
 
     folder = instance.control
-    words = private.exposed(folder) if disk.is_present(folder) else ""
+    words = exposed(folder)
     if words:
         yield Row(level="fail", subject="requests", message=words, remedy=f"chmod 700 {folder}", exit_code=1)
     said = sentences(look(folder), running=True)

@@ -10,7 +10,10 @@ from tbot_core import control
 from tbot_core.conditions import recall
 from tbot_core.control import Refused, Seen
 from tbot_core.errors import AccessError
+from tbot_core.journal.arming import LATCHES
 from tbot_core.model import RiskState
+from tbot_core.seams import disk, private
+from tbot_core.states import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,35 +22,46 @@ if TYPE_CHECKING:
     from tbot_core.journal.journal import Event
     from tbot_core.journal.projection import Book
 
-_WORDS: Final = {state.word: state for state in RiskState}
+_WORDS: Final = {state.word: state for state in RiskState} | dict.fromkeys(LATCHES, RiskState.EXIT_ONLY)
+"""What a session's events of risk do to the state: after a latch nothing is entered, and exits go on."""
+
 _FORCED: Final = "DEFENSE_MODE_ACTIVE"
-LATCHED: Final = "daily loss"
-"""The state of a session whose loss has ended its entries."""
 
 
 @attrs.frozen(kw_only=True)
 class Condition:
-    """The state, its causes in words, the gravest first, and what lies in the folder of requests."""
+    """The state, its causes in words, the gravest first, and what lies in the folder of requests.
+
+    `latched`: a loss has ended the session's entries. `exposed` says who else may use the folder; "" when nobody may.
+    """
 
     state: str
     causes: tuple[str, ...]
     seen: Seen
+    latched: bool = False
+    exposed: str = ""
 
 
 def condition(folder: Path, events: Sequence[Event], book: Book) -> Condition:
     """What `events` and their `book` come to, and what lies in the folder."""
     states = recall(events)
-    causes = [cause.value for cause in states.causes]
-    present, latched = states.state, False
-    if book.in_session:
-        present = max(present, _WORDS.get(book.session["state"], RiskState.NORMAL)) if _forced(book) else present
-        causes += [_FORCED] if _forced(book) else []
-        for change in book.risk:
-            latched = latched or change["what"] == f"{LATCHED} latch"
-            present = max(present, _WORDS.get(change["what"], RiskState.NORMAL))
-            causes += [change["cause"]] if change["what"] in _WORDS else []
-    daily = latched and present < RiskState.EXIT_ONLY
-    return Condition(state=LATCHED if daily else present.word, causes=tuple(causes), seen=look(folder))
+    session = _of_session(book) if book.in_session else []
+    found = [*((KINDS[cause].state, cause.value) for cause in states.causes), *session]
+    found.sort(key=lambda one: -one[0])
+    present = max((states.state, *(state for state, _ in session)))
+    return Condition(
+        state=present.word,
+        causes=tuple(dict.fromkeys(cause for _, cause in found)),
+        seen=look(folder),
+        latched=book.in_session and any(change["what"] in LATCHES for change in book.risk),
+        exposed=exposed(folder),
+    )
+
+
+def _of_session(book: Book) -> list[tuple[RiskState, str]]:
+    """The causes that lie in the session's own settings and losses, each with the state that it asks for."""
+    forced = [(RiskState.DEFENSE, _FORCED)] if _forced(book) else []
+    return forced + [(_WORDS[it["what"]], it["cause"]) for it in book.risk if it["what"] in _WORDS]
 
 
 def sentences(seen: Seen, *, running: bool) -> list[str]:
@@ -67,6 +81,11 @@ def _files(seen: Seen) -> list[str]:
 def _forced(book: Book) -> bool:
     settings: Mapping[str, str] = book.run.get("settings", {})
     return settings.get(_FORCED, "").strip().lower() == "true"
+
+
+def exposed(folder: Path) -> str:
+    """Who else may use the folder of requests, in a sentence; "" when nobody may, or there is none."""
+    return private.exposed(folder) if disk.is_present(folder) else ""
 
 
 def look(folder: Path) -> Seen:

@@ -76,7 +76,15 @@ def _ask(verb: str, home: Path | None, *, as_json: bool) -> int:
     emit(answer.document(), as_json=as_json, lines=[sentence(answer)])
     if answer.lost:
         return 1
-    return _STANDS if answer.verb is Verb.DEFENSE_OFF and answer.taken and answer.state == "defense" else 0
+    return _STANDS if answer.verb is Verb.DEFENSE_OFF and answer.taken and stands(answer.causes) else 0
+
+
+def stands(causes: tuple[str, ...]) -> bool:
+    """Whether one of them keeps the bot in defense, whatever graver ones there are."""
+    from tbot_core.model import RiskState
+    from tbot_core.states import KINDS
+
+    return any(cause.value in causes for cause, kind in KINDS.items() if kind.state is RiskState.DEFENSE)
 
 
 def _because(causes: tuple[str, ...]) -> str:

@@ -74,8 +74,8 @@ def confirm(*, amount: str, home: Path | None, as_json: bool) -> int:
     """Say what may be open at the broker that does not answer, so that entries may go to the next one.
 
     The amount counts as open there in every limit until that broker is proven again. Look there first: by its web page,
-    its app or its telephone. Exit 5 where it is refused, as when the journal itself reserves more. Of a position that
-    was left at a broker that the settings do not name any more, 0 says that it is gone.
+    its app or its telephone. Exit 5 where it is refused: every broker answers, or the journal reserves more. Of a
+    position that was left at a broker that the settings do not name any more, 0 says that it is gone.
     """
     import asyncio
 
@@ -86,11 +86,27 @@ def confirm(*, amount: str, home: Path | None, as_json: bool) -> int:
     from tbot_core.errors import RiskError
     from tbot_core.seams import disk
 
+    amount = dollars(amount)
     if disk.holder(found(home).lock) is None:
         raise RiskError("No bot runs here, so there is no break to confirm anything of.", "`tbot run` starts one.")
     answer = asyncio.run(ask(home, Verb.FAILOVER_CONFIRM, SystemClock(), arguments={"amount": amount}))
     emit(answer.document() | {"amount": amount}, as_json=as_json, lines=[_told(answer, amount)])
     return _REFUSED if answer.refused else 1 if answer.lost else 0
+
+
+def dollars(text: str) -> str:
+    """An amount of --amount as it is asked for; raises UsageError for what is none."""
+    from decimal import InvalidOperation
+
+    from tbot_core.errors import UsageError
+
+    try:
+        amount = Decimal(text.strip())
+    except InvalidOperation:
+        amount = Decimal(-1)
+    if not amount.is_finite() or amount < 0:
+        raise UsageError(f"--amount {text} is no amount in USD.", "Give dollars, as in --amount 6000, or 0 for none.")
+    return f"{amount:f}"
 
 
 @attrs.frozen(kw_only=True)

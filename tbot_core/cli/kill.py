@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tbot_core.cli.options import emit, home_option, json_option
+from tbot_core.cli.options import chosen, emit, home_option, json_option
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 @click.command("kill")
-@click.option("--flatten", "how", flag_value="kill-flatten", help="Also close what is held.")
-@click.option("--clear", "how", flag_value="kill-clear", help="Take the kill back.")
+@click.option("--flatten", is_flag=True, help="Also close what is held.")
+@click.option("--clear", is_flag=True, help="Take the kill back.")
 @home_option
 @json_option
-def command(*, how: str | None, home: Path | None, as_json: bool) -> int:
+def command(*, home: Path | None, as_json: bool, **options: bool) -> int:
     """Enter nothing and take waiting entries back; stops go on, time exits wait, and a restart changes nothing."""
     import asyncio
 
@@ -27,7 +27,8 @@ def command(*, how: str | None, home: Path | None, as_json: bool) -> int:
     from tbot_core.clock import SystemClock
     from tbot_core.control import Verb
 
-    answer = asyncio.run(ask(home, Verb(how or "kill"), SystemClock()))
+    verb = "-".join(filter(None, ("kill", chosen(**options))))
+    answer = asyncio.run(ask(home, Verb(verb), SystemClock()))
     emit(answer.document(), as_json=as_json, lines=[sentence(answer)])
     return 1 if answer.lost else 0
 
@@ -41,11 +42,20 @@ def sentence(answer: Answer) -> str:
     if answer.verb is Verb.KILL_CLEAR:
         if answer.process is None:
             return "No bot runs here; the kill is taken back at the next start."
-        rest = f": {', '.join(answer.causes)}" if answer.causes else ""
-        return f"The kill is taken back; the state is {answer.state}{rest}."
+        return _cleared(answer)
     if answer.process is None:
         return "No bot runs here; the kill counts from the next start on, and `tbot kill --clear` takes it back."
     held = ", ".join(answer.open)
     doing = "closed" if answer.verb is Verb.KILL_FLATTEN else "kept with their stops"
     rest = f" Positions are {doing}: {held}." if held else ""
     return f"Killed: nothing is entered until `tbot kill --clear`.{rest}"
+
+
+def _cleared(answer: Answer) -> str:
+    """The command takes its own kill and a signal's back; the file is removed by whoever set it."""
+    from tbot_core.states import Cause
+
+    rest = f": {', '.join(answer.causes)}" if answer.causes else ""
+    if Cause.KILL_FILE.value in answer.causes:
+        return f"`tbot kill` is taken back, but the state stays {answer.state}{rest}. `rm control/kill` ends it."
+    return f"The kill is taken back; the state is {answer.state}{rest}."

@@ -139,7 +139,7 @@ class Live:
             for symbol, position in sorted(portfolio.positions.items())
         )
         if desk.standing.daily_loss and desk.standing.state < RiskState.EXIT_ONLY:
-            board.state = "daily loss"
+            board.state = RiskState.EXIT_ONLY.word  # nothing is entered after the latch, and exits go on
 
     @property
     def _planned(self) -> int:

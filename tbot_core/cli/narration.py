@@ -148,7 +148,8 @@ def _risk(payload: Mapping[str, Any]) -> str:
 def _asked(kind: str, payload: Mapping[str, Any]) -> str:
     """What somebody asked for, or what it does to the state."""
     if kind == records.REQUEST:
-        return f"{payload['actor']} asks: {payload['verb']}"
+        flaw = payload.get("flaw", "")
+        return f"{payload['actor']} asks: {payload['verb']}{f' (of its file: {flaw})' if flaw else ''}"
     if kind == records.REQUEST_REFUSED:
         return f"control/{payload['name']} is not obeyed: {payload['words']}"
     word = "" if payload["there"] else "no longer "

@@ -56,6 +56,15 @@ shared_key_option: Final = click.option(
 """Decorator: `--allow-shared-key`, passed on as `allow_shared_key: bool`."""
 
 
+def chosen(**given: bool) -> str:
+    """The name of the one option that was given, "" for none; raises UsageError for several, which contradict."""
+    names = [name for name, there in given.items() if there]
+    if len(names) > 1:
+        spelled = " and ".join(f"--{name}" for name in names)
+        raise UsageError(f"{spelled} exclude each other.", "Give one of them; nothing was asked of the bot.")
+    return "".join(names)
+
+
 DOCUMENT_CHARACTERS: Final = 16 * 1_048_576
 
 

@@ -101,6 +101,7 @@ def answer(instance: Instance, verb: Verb, name: str, process: int | None) -> An
     found = Answer(verb=verb, process=process)
     if not disk.exists(instance.journal):
         return found
+    there = disk.is_present(instance.control / name)  # before the events are read: what follows is written down by then
     with reading(RunFile(name=PAPER, path=instance.journal, changed=0.0)) as journal:
         events = list(journal.events())
     book = Book()
@@ -108,7 +109,7 @@ def answer(instance: Instance, verb: Verb, name: str, process: int | None) -> An
         book.apply(event.kind, event.cid, event.payload, event.applied)
         found = _told(found, event, name)
     now = condition(instance.control, events, book)
-    if found.taken and disk.is_present(instance.control / name):  # what follows from it is not written down yet
+    if found.taken and there:
         found = attrs.evolve(found, taken=False)
     held = tuple(sorted(book.portfolio.positions)) if book.in_session else ()
     return attrs.evolve(found, open=held, state=now.state, causes=now.causes)

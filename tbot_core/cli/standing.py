@@ -12,7 +12,7 @@ import attrs
 from tbot_core.calendar import ExchangeCalendar, Session
 from tbot_core.cli import dataview
 from tbot_core.cli.alerts import unseen
-from tbot_core.cli.condition import LATCHED, Condition, condition, sentences
+from tbot_core.cli.condition import Condition, condition, sentences
 from tbot_core.cli.runs import PAPER, RunFile, reading, run_files
 from tbot_core.control import Seen
 from tbot_core.figures import quantity
@@ -66,6 +66,7 @@ class Standing:
     upcoming: NextEvent | None
     free_bytes: int
     attention: tuple[str, ...]
+    latched: bool = False
     live: bool = False
     armed_until: dt.date | None = None
     unarmed: str = ""
@@ -75,7 +76,7 @@ class Standing:
     @property
     def closed(self) -> bool:
         """Whether live trading enters nothing before a person has armed it, or a latch has ended."""
-        return self.live and (bool(self.unarmed) or self.state == LATCHED)
+        return self.live and (bool(self.unarmed) or self.latched)
 
 
 def standing(home: Path | None, now: dt.datetime) -> Standing:
@@ -92,7 +93,7 @@ def standing(home: Path | None, now: dt.datetime) -> Standing:
         book, sent = _told(events)
     stand = condition(instance.control, events, book or Book())
     if book is not None:
-        limits = Limits.of(settings.risk, book.portfolio.opening_atoms, defense=stand.state == "defense")
+        limits = Limits.of(settings.risk, book.portfolio.opening_atoms, defense=stand.state != "normal")
     free = disk.free_bytes(instance.home)
     return Standing(
         home=instance.home,
@@ -103,6 +104,7 @@ def standing(home: Path | None, now: dt.datetime) -> Standing:
         sent=sent,
         state=stand.state,
         causes=stand.causes,
+        latched=stand.latched,
         seen=stand.seen,
         most_trades=settings.risk.max_trades,
         strategies=settings.strategies,
@@ -230,7 +232,8 @@ def _requests(seen: Seen) -> dict[str, Any]:
 
 def _asked(stand: Condition, *, running: bool) -> list[str]:
     """What keeps the bot from trading, and what lies in its folder of requests."""
-    found = sentences(stand.seen, running=running)
+    found = [stand.exposed] if stand.exposed else []
+    found += sentences(stand.seen, running=running)
     if stand.state in _GRAVE:
         found.append(f"The state is {stand.state}: {', '.join(stand.causes)}.")
     return found

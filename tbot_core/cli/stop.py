@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tbot_core.cli.options import emit, home_option, json_option
+from tbot_core.cli.options import chosen, emit, home_option, json_option
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 @click.command("stop")
-@click.option("--flatten", "how", flag_value="stop-flatten", help="Close what is held now.")
-@click.option("--keep", "how", flag_value="stop-keep", help="End now; positions stay with their stops.")
-@click.option("--cancel", "how", flag_value="stop-cancel", help="Take the stop back.")
+@click.option("--flatten", is_flag=True, help="Close what is held now.")
+@click.option("--keep", is_flag=True, help="End now; positions stay with their stops.")
+@click.option("--cancel", is_flag=True, help="Take the stop back.")
 @home_option
 @json_option
-def command(*, how: str | None, home: Path | None, as_json: bool) -> int:
+def command(*, home: Path | None, as_json: bool, **options: bool) -> int:
     """Enter nothing, manage what is held to its exits, then end; exit 1 where the bot has ended with something open."""
     import asyncio
 
@@ -28,7 +28,8 @@ def command(*, how: str | None, home: Path | None, as_json: bool) -> int:
     from tbot_core.clock import SystemClock
     from tbot_core.control import Verb
 
-    answer = asyncio.run(ask(home, Verb(how or "stop"), SystemClock()))
+    verb = "-".join(filter(None, ("stop", chosen(**options))))
+    answer = asyncio.run(ask(home, Verb(verb), SystemClock()))
     emit(answer.document(), as_json=as_json, lines=[sentence(answer)])
     left = answer.verb is not Verb.STOP_CANCEL and (answer.ended or answer.process is None) and answer.open
     return 1 if answer.lost or left else 0

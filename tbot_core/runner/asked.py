@@ -49,7 +49,7 @@ class Asked:
                 self._again[session.session.minute(event.applied)].append(event)
         self._retracted: set[str] = set()
         states = recall(event for event in events if event.seq <= after)
-        self.conditions = Conditions(session.execution.recorder, self._impose, states)
+        self.conditions = Conditions(session.execution.recorder, self._impose, states, self._own)
         further = dict.fromkeys(VERBS, session.confirming.obey)
         self._requests = Requests(session.execution.recorder, self.conditions, session.flatten, events, further)
 
@@ -90,6 +90,9 @@ class Asked:
     @property
     def _minute(self) -> int:
         return self._session.session.minute(self._clock.now())
+
+    def _own(self) -> RiskState:
+        return self._session.desk.standing.own
 
     def _impose(self, state: RiskState) -> None:
         self._session.desk.standing.imposed = state

@@ -44,7 +44,7 @@ class Keeper:
         self._absent, self._knock_at = post.execution.venue.absent, 0.0
         self._asked: dict[str, tuple[int, float]] = {}
         post.desk.standing.troubles = {}
-        self.conditions = Conditions(post.execution.recorder, self._impose, states)
+        self.conditions = Conditions(post.execution.recorder, self._impose, states, self._own)
         self.tender = Tender(post.execution, post.desk, clock, self.conditions, since)
         self._login = Login(post.execution.venue, self.conditions)
 
@@ -140,6 +140,9 @@ class Keeper:
         if self._session is not None and self._session.state > self.conditions.here:
             return self._session.everywhere[0]
         return self.conditions.causes[0]
+
+    def _own(self) -> RiskState:
+        return self.post.desk.standing.own
 
     def _impose(self, here: RiskState) -> None:
         session = RiskState.NORMAL if self._session is None else self._session.state

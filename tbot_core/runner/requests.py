@@ -26,8 +26,13 @@ CARRIED_OUT: Final = "carried out"
 Obey: TypeAlias = "Callable[[Request], str]"
 """Does what a request asks for, or says why not; "" when it is done."""
 
-OF_A_SESSION: Final = frozenset({Verb.ARM, Verb.DISARM, Verb.CONFIRM, Verb.REJECT, Verb.FAILOVER_CONFIRM})
-"""What only a session can obey."""
+OF_A_SESSION: Final = frozenset({Verb.ARM, Verb.DISARM, Verb.CONFIRM, Verb.REJECT})
+"""What only a session can obey, and what may wait for one."""
+
+_NOTHING_TO_CONFIRM: Final = "Nothing is to be confirmed: in no session that runs a broker takes over from another."
+_NOT_ARMED: Final = "Live trading alone is armed and disarmed."
+_UNFIT: Final = {Verb.FAILOVER_CONFIRM: _NOTHING_TO_CONFIRM, Verb.ARM: _NOT_ARMED, Verb.DISARM: _NOT_ARMED}
+"""Why a session that has nobody to obey a verb does not."""
 
 _NAMED: Final = frozenset({records.REQUEST, records.REQUEST_REFUSED})
 _log = log.logger(__name__)
@@ -61,7 +66,9 @@ class Requests:
         self._flatten = flatten
         self._further = further or {}
         self._later = later
-        self._known = {event.payload["name"] for event in past if event.kind in _NAMED}
+        named = [(event.kind, event.payload["name"]) for event in past if event.kind in _NAMED]
+        self._obeyed = {name for kind, name in named if kind == records.REQUEST}
+        self._refused = {name for kind, name in named if kind == records.REQUEST_REFUSED}
         self.keep = False
 
     @property
@@ -84,18 +91,21 @@ class Requests:
         self._hold(Cause.KILL_FILE, there=seen.kill)
         self._hold(Cause.STOP_FILE, there=seen.stop)
         for refused in seen.refused:
-            if refused.name not in self._known:
-                self._known.add(refused.name)
+            if refused.name not in self._refused:
                 self._refuse(refused.name, refused.words)
         requests = [request for request in seen.requests if request.verb not in self._later]
         for request in requests:
-            if request.name not in self._known:
-                self._known.add(request.name)
+            if request.name not in self._obeyed and not self._settled(request):
                 self.obey(request)
         return requests
 
+    def _settled(self, request: Request) -> bool:
+        """Whether it was refused for good: a permit is not given by what becomes of its file later, a kill is."""
+        return request.name in self._refused and request.verb not in control.RESTRICTING
+
     def obey(self, request: Request) -> None:
         """Write a request down and do what it asks for."""
+        self._obeyed.add(request.name)
         self._recorder.note(records.REQUEST, _payload(request))
         self._obey(request)
 
@@ -129,6 +139,7 @@ class Requests:
         self.keep = False
 
     def _refuse(self, name: str, words: str) -> None:
+        self._refused.add(name)
         self._recorder.note(records.REQUEST_REFUSED, {"name": name, "words": words})
         _log.error("request.refused", name=name, words=words)
 
@@ -158,8 +169,8 @@ class Requests:
             case verb if verb in self._further:
                 if refusal := self._further[verb](request):
                     self._refuse(request.name, refusal)
-            case _:
-                _log.warning("request.not_for_a_session", verb=request.verb.value)
+            case verb:
+                self._refuse(request.name, _UNFIT.get(verb, f"{verb.value} cannot be asked of this session."))
         if request.verb in {Verb.KILL_FLATTEN, Verb.STOP_FLATTEN}:
             self._flatten()
 
@@ -171,13 +182,14 @@ class Requests:
 
 
 def _payload(request: Request) -> records.Payload:
-    """What somebody asked of the running bot, and when."""
+    """What somebody asked of the running bot, and when; what is odd about the file, where something is."""
     return {
         "name": request.name,
         "verb": request.verb.value,
         "actor": request.actor,
         "made": request.made.isoformat(),
         "arguments": dict(request.arguments),
+        **({"flaw": request.flaw} if request.flaw else {}),
     }
 
 
@@ -189,4 +201,5 @@ def request_of(payload: Mapping[str, Any]) -> Request:
         actor=payload["actor"],
         made=datetime.fromisoformat(payload["made"]),
         arguments=payload["arguments"],
+        flaw=payload.get("flaw", ""),
     )

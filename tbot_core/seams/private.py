@@ -9,8 +9,8 @@ import fcntl
 import os
 import stat
 import sys
-from contextlib import suppress
-from typing import TYPE_CHECKING, Final, NoReturn
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -18,7 +18,7 @@ from tbot_core.errors import AccessError
 from tbot_core.seams.memory import Buffer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -45,6 +45,9 @@ class Flaw(enum.Enum):
 
 LOOSE: Final = frozenset({Flaw.MODE, Flaw.FOLDER_MODE, Flaw.FOLDER_OPEN})
 """Flaws that a strict reader refuses and any other is told of."""
+
+FOREIGN: Final = LOOSE | {Flaw.OWNER, Flaw.FOLDER_OWNER, Flaw.LINKS}
+"""Flaws by which somebody else may have written a file."""
 
 _BY_ERRNO: Final = {
     errno.ENOENT: Flaw.MISSING,
@@ -143,8 +146,7 @@ def read(path: Path, *, limit: int, strict: bool, folder_private: bool = False, 
     user's or root's in which nobody else can replace it (with `folder_private`: mode 0700 or less). Loose modes are
     refused when `strict`, else told. Raises PrivateError.
     """
-    handles: list[int] = []
-    try:
+    with _handles(path, system) as handles:
         folder = _folder(path, handles, system)
         flaws = _folder_flaws(path, system.status(folder), private=folder_private)
         handles.append(handle := system.open(path.name, os.O_RDONLY, folder))
@@ -154,11 +156,21 @@ def read(path: Path, *, limit: int, strict: bool, folder_private: bool = False, 
             raise PrivateError(path, flaws[0])
         data = _fill(path, handle, status.st_size, system)
         return Content(data=data, mode=stat.S_IMODE(status.st_mode), flaws=tuple(flaws))
-    except OSError as fault:
-        _refuse(path, fault)
-    finally:
-        for opened in handles:
-            system.close(opened)
+
+
+def inspect(path: Path, *, limit: int, system: System = SYSTEM) -> Content:
+    """The content of a file whosever it is, with all flaws by which somebody else may have written it.
+
+    A regular file of at most `limit` bytes all the same, and no symbolic link. Raises PrivateError.
+    """
+    with _handles(path, system) as handles:
+        folder = _folder(path, handles, system)
+        flaws = _folder_flaws(path, system.status(folder), private=False, put_up=FOREIGN)
+        handles.append(handle := system.open(path.name, os.O_RDONLY, folder))
+        status = system.status(handle)
+        flaws += _file_flaws(path, status, limit, FOREIGN)
+        data = _fill(path, handle, status.st_size, system)
+        return Content(data=data, mode=stat.S_IMODE(status.st_mode), flaws=tuple(flaws))
 
 
 def exposed(folder: Path, *, system: System = SYSTEM) -> str:
@@ -185,17 +197,11 @@ def write(
     What was written is read back and handed to `check` before it takes the old one's place; whatever that raises is
     passed on. One writer at a time: the callers hold a lock. Raises PrivateError.
     """
-    handles: list[int] = []
-    try:
+    with _handles(path, system) as handles:
         folder = _folder(path, handles, system)
         _folder_flaws(path, system.status(folder), private=False)
         _replace(path, data, folder, check, system)
         system.sync(folder)
-    except OSError as fault:
-        _refuse(path, fault)
-    finally:
-        for opened in handles:
-            system.close(opened)
 
 
 def append(path: Path, make: Callable[[bytes | None, bool], bytes], *, reserve: int, system: System = SYSTEM) -> None:
@@ -206,8 +212,7 @@ def append(path: Path, make: Callable[[bytes | None, bool], bytes], *, reserve: 
     `reserve` bytes behind the end are kept for later lines, so that they can be written while the disk is full, where
     the file system can. What fails is taken back. Raises PrivateError.
     """
-    handles: list[int] = []
-    try:
+    with _handles(path, system) as handles:
         folder = _folder(path, handles, system)
         _folder_flaws(path, system.status(folder), private=False)
         handles.append(handle := system.open(path.name, os.O_RDWR | os.O_CREAT | os.O_APPEND, folder))
@@ -222,11 +227,6 @@ def append(path: Path, make: Callable[[bytes | None, bool], bytes], *, reserve: 
             system.sync(folder)
         if status.st_blocks * _BLOCK < size + reserve // 2:
             _reserve(handle, size, reserve)
-    except OSError as fault:
-        _refuse(path, fault)
-    finally:
-        for opened in handles:
-            system.close(opened)
 
 
 def _tail(path: Path, handle: int, size: int, system: System) -> tuple[int, bytes | None]:
@@ -262,15 +262,20 @@ def _reserve(handle: int, size: int, reserve: int) -> None:
 
 def remove(path: Path, *, system: System = SYSTEM) -> None:
     """Take the file away, durably; nothing happens when it is not there. Raises PrivateError."""
-    handles: list[int] = []
-    try:
+    with _handles(path, system) as handles, suppress(FileNotFoundError):
         folder = _folder(path, handles, system)
         system.remove(path.name, folder)
         system.sync(folder)
-    except FileNotFoundError:
-        return
+
+
+@contextmanager
+def _handles(path: Path, system: System) -> Iterator[list[int]]:
+    """Handles that are given back at the end; what the system refuses meanwhile is said of the path."""
+    handles: list[int] = []
+    try:
+        yield handles
     except OSError as fault:
-        _refuse(path, fault)
+        raise PrivateError(path, _BY_ERRNO.get(fault.errno or 0, Flaw.FAULT)) from fault
     finally:
         for opened in handles:
             system.close(opened)
@@ -352,31 +357,27 @@ def _drop(name: str, folder: int, system: System) -> None:
         return
 
 
-def _folder_flaws(path: Path, status: os.stat_result, *, private: bool) -> list[Flaw]:
-    if status.st_uid not in {os.geteuid(), 0}:
+def _folder_flaws(path: Path, status: os.stat_result, *, private: bool, put_up: frozenset[Flaw] = LOOSE) -> list[Flaw]:
+    flaws = [] if status.st_uid in {os.geteuid(), 0} else [Flaw.FOLDER_OWNER]
+    if flaws and Flaw.FOLDER_OWNER not in put_up:
         raise PrivateError(path, Flaw.FOLDER_OWNER)
     mode = stat.S_IMODE(status.st_mode)
     if private and mode & 0o077:
-        return [Flaw.FOLDER_MODE]
-    return [Flaw.FOLDER_OPEN] if mode & 0o022 and not mode & stat.S_ISVTX else []
+        return [*flaws, Flaw.FOLDER_MODE]
+    return [*flaws, Flaw.FOLDER_OPEN] if mode & 0o022 and not mode & stat.S_ISVTX else flaws
 
 
-def _file_flaws(path: Path, status: os.stat_result, limit: int) -> list[Flaw]:
-    flaw = (
-        Flaw.NOT_REGULAR
-        if not stat.S_ISREG(status.st_mode)
-        else Flaw.OWNER
-        if status.st_uid != os.geteuid()
-        else Flaw.LINKS
-        if status.st_nlink > 1  # none at all: it was replaced since it was opened, and is what it was
-        else Flaw.TOO_LARGE
-        if status.st_size > limit
-        else None
-    )
-    if flaw is not None:
-        raise PrivateError(path, flaw)
-    return [Flaw.MODE] if status.st_mode & 0o077 else []
-
-
-def _refuse(path: Path, fault: OSError) -> NoReturn:
-    raise PrivateError(path, _BY_ERRNO.get(fault.errno or 0, Flaw.FAULT)) from fault
+def _file_flaws(path: Path, status: os.stat_result, limit: int, put_up: frozenset[Flaw] = LOOSE) -> list[Flaw]:
+    """What is wrong with a file, the gravest first; raises PrivateError for what is not put up with."""
+    found = {
+        Flaw.NOT_REGULAR: not stat.S_ISREG(status.st_mode),
+        Flaw.OWNER: status.st_uid != os.geteuid(),
+        Flaw.LINKS: status.st_nlink > 1,  # none at all: it was replaced since it was opened, and is what it was
+        Flaw.TOO_LARGE: status.st_size > limit,
+        Flaw.MODE: bool(status.st_mode & 0o077),
+    }
+    flaws = [flaw for flaw, there in found.items() if there]
+    for flaw in flaws:
+        if flaw not in put_up:
+            raise PrivateError(path, flaw)
+    return flaws

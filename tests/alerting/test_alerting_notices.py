@@ -262,6 +262,22 @@ def test_f28_what_was_filled_beyond_a_position_is_said_for_as_long_as_it_is_held
     assert notice.what == words
 
 
+@pytest.mark.parametrize(
+    ("cause", "command"),
+    [
+        ("KILL_FILE", "rm control/kill"),
+        ("STOP_FILE", "rm control/stop"),
+        ("KILL_COMMAND", "tbot kill --clear"),
+        ("KILL_SIGNAL", "tbot kill --clear"),
+    ],
+)
+def test_the_command_to_run_next_ends_what_is_told(cause: str, command: str) -> None:
+    """A file in control/ is removed by whoever set it: no command of tbot takes it back."""
+    story = Story()
+    story.event(records.STATE, {"cause": cause, "there": True, "state": "halted", "words": ""})
+    assert [one.command for one in story.standing().values()] == [command]
+
+
 @pytest.mark.parametrize("what", ["daily loss latch", "exit-only"])
 def test_a_latch_stands_to_the_sessions_end(what: str) -> None:
     """A loss latch, and exits only for the session, are critical until the next session opens."""

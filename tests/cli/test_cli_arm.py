@@ -141,7 +141,7 @@ def test_status_says_until_when_it_is_armed(home: Path) -> None:
     assert "armed      to the end of the session of 2026-11-24" in list(lines(document(found), MORNING))
     later = standing(home, MORNING + dt.timedelta(days=2))
     assert (later.closed, later.unarmed) == (True, "it was armed until 2026-11-24")
-    assert attrs.evolve(found, state="daily loss").closed
+    assert attrs.evolve(found, latched=True).closed
 
 
 def test_a_run_is_in_the_mode_of_its_account(tmp_path: Path) -> None:

@@ -189,3 +189,14 @@ def test_check_says_that_a_drill_was_passed(tmp_path: Path) -> None:
     )
     home = instance(tmp_path, TWO, (records.DRILL, held.payload(), None))
     assert ("ok", "Failover was tried: alpha, beta.") in [(row.level, str(row)) for row in checked(home)]
+
+
+@pytest.mark.parametrize("amount", ["-5", "abc", "nan", "inf", ""])
+def test_what_is_no_amount_is_refused_before_anybody_is_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], amount: str
+) -> None:
+    """Exit 2 with the value and how to write it; nothing is dropped."""
+    home = instance(tmp_path, TWO)
+    assert cli.invoke(["failover", "confirm", "--amount", amount, "--home", str(home)]) == 2
+    assert f"--amount {amount} is no amount" in capsys.readouterr().err
+    assert not (home / "control").exists()

@@ -19,7 +19,9 @@ from tbot_core.assembly import assemble
 from tbot_core.cli import requests
 from tbot_core.cli.condition import condition
 from tbot_core.cli.defense import sentence as of_defense
+from tbot_core.cli.defense import stands
 from tbot_core.cli.kill import sentence as of_kill
+from tbot_core.cli.narration import Narrator
 from tbot_core.cli.requests import Answer
 from tbot_core.cli.run import furnish
 from tbot_core.cli.stop import sentence as of_stop
@@ -27,7 +29,7 @@ from tbot_core.clock import ManualClock, SystemClock
 from tbot_core.contracts import FeedRequest
 from tbot_core.control import Verb
 from tbot_core.journal import records
-from tbot_core.journal.journal import Event, read_journal
+from tbot_core.journal.journal import Entry, Event, read_journal
 from tbot_core.journal.projection import Book
 from tbot_core.runner.plan import Plan, Watcher
 from tbot_core.runner.run import run
@@ -107,6 +109,10 @@ def test_a_running_bot_is_killed_cleared_and_stopped(bot: Bot, capsys: pytest.Ca
     assert asked(capsys, bot.home, "defense", "on")["causes"] == ["tbot defense on"]
     assert asked(capsys, bot.home, "defense", "status")["state"] == "defense"
     assert asked(capsys, bot.home, "defense", "off")["state"] == "normal"
+    refused = asked(capsys, bot.home, "failover", "confirm", "--amount", "100", code=5)["refused"]
+    assert "Nothing is to be confirmed" in refused
+    (bot.home / "control").chmod(0o777)
+    assert asked(capsys, bot.home, "defense", "off", code=1)["taken"] is False
     stopped = asked(capsys, bot.home, "stop")
     assert (stopped["ended"], stopped["open"]) == (True, [])
     code, said = bot.end()
@@ -158,6 +164,25 @@ def test_without_a_bot_requests_wait_for_the_next_start(home: Path, capsys: pyte
     waiting = asked(capsys, home, "status", code=1)["requests"]["waiting"]
     assert waiting == ["kill", "kill-clear", "stop", "stop-cancel", "defense-on", "defense-off"]
     assert (home / "control").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("stop", "--cancel", "--keep"), "--keep and --cancel"),
+        (("stop", "--flatten", "--keep"), "--flatten and --keep"),
+        (("stop", "--flatten", "--keep", "--cancel"), "--flatten and --keep and --cancel"),
+        (("kill", "--clear", "--flatten"), "--flatten and --clear"),
+    ],
+)
+def test_options_that_contradict_ask_nothing(
+    home: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], named: str
+) -> None:
+    """Exit 2 with both names, in whichever order: the last one given must not win."""
+    assert cli.invoke([*words, "--home", str(home)]) == 2
+    assert "exclude each other" in (said := capsys.readouterr().err)
+    assert all(name in said for name in named.split(" and "))
+    assert not (home / "control").exists()
 
 
 def test_what_was_asked_before_the_start_counts_from_the_first_minute(home: Path) -> None:
@@ -220,7 +245,11 @@ def answer(verb: Verb, **more: Any) -> Answer:
         (of_stop(answer(Verb.STOP, taken=False, refused="loose.")), "refused the request: loose."),
         (of_kill(answer(Verb.KILL, open=("A",))), "kept with their stops: A"),
         (of_kill(answer(Verb.KILL_FLATTEN, open=("A",))), "closed: A"),
-        (of_kill(answer(Verb.KILL_CLEAR, state="halted", causes=("control/kill is there",))), "control/kill is there"),
+        (
+            of_kill(answer(Verb.KILL_CLEAR, state="halted", causes=("control/kill is there",))),
+            "`tbot kill` is taken back, but the state stays halted: control/kill is there. `rm control/kill` ends it.",
+        ),
+        (of_kill(answer(Verb.KILL_CLEAR)), "The kill is taken back; the state is normal."),
         (of_defense(answer(Verb.DEFENSE_ON, state="defense", causes=("tbot defense on",))), "defense: tbot defense on"),
         (of_defense(answer(Verb.DEFENSE_OFF, state="defense", causes=("DEFENSE_MODE_ACTIVE",))), "DEFENSE_MODE_ACTIVE"),
         (of_defense(answer(Verb.DEFENSE_OFF)), "The state is normal."),
@@ -251,21 +280,54 @@ def test_defense_stays_while_the_setting_stands(home: Path) -> None:
     assert [(one.state, one.causes) for one in heard] == [("defense", ("DEFENSE_MODE_ACTIVE",))]
 
 
-def test_a_request_of_another_user_is_refused_in_the_journal(home: Path) -> None:
-    """A stop that somebody else dropped stops nothing, and stands in the journal with the reason."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can give a file away")
-    name = control.ask(home / "control", Verb.STOP, actor="eve", now=MORNING)
-    os.chown(home / "control" / name, 12345, 12345)
+def traded(home: Path) -> tuple[bool, list[Event]]:
+    """One session: whether it was stopped, and what the journal holds of requests."""
     clock = ManualClock(MORNING)
     plan = Plan(
         assembly=assemble(home, "paper", clock), request=FeedRequest(kind="live"), wall=clock, once=True, watch_s=10.0
     )
-    assert not asyncio.run(run(plan, Watcher())).stopped
+    stopped = asyncio.run(run(plan, Watcher())).stopped
     journal = read_journal(home / "data" / "tbot.sqlite")
-    (refused,) = journal.events(kind=records.REQUEST_REFUSED)
+    found = [event for event in journal.events() if event.kind in {records.REQUEST, records.REQUEST_REFUSED}]
     journal.close()
-    assert "another user" in refused.payload["words"]
+    return stopped, found
+
+
+def test_f111_a_permit_of_another_user_is_refused_in_the_journal(home: Path) -> None:
+    """What somebody else dropped takes no kill back, and stands in the journal with the reason."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    name = control.ask(home / "control", Verb.KILL_CLEAR, actor="eve", now=MORNING)
+    os.chown(home / "control" / name, 12345, 12345)
+    stopped, (refused,) = traded(home)
+    assert not stopped
+    assert (refused.kind, "another user" in refused.payload["words"]) == (records.REQUEST_REFUSED, True)
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+def test_a_stop_is_obeyed_whatever_the_folder_and_said(home: Path, *, foreign: bool) -> None:
+    """A folder that anybody may write to, or that is another user's, stops the bot; the journal has what is odd."""
+    if foreign and os.geteuid() != 0:
+        pytest.skip("only root can give a folder away")
+    folder = home / "control"
+    control.ask(folder, Verb.STOP, actor="ann", now=MORNING)
+    folder.chmod(0o777)
+    if foreign:
+        os.chown(folder, 12345, 12345)
+    stopped, (taken,) = traded(home)
+    assert (stopped, taken.kind, list(folder.iterdir())) == (True, records.REQUEST, [])
+    words = "its folder belongs to another user" if foreign else "others may replace what lies in its folder"
+    assert taken.payload["flaw"] == words
+    (line,) = Narrator().follow([Entry(kind=taken.kind, payload=taken.payload, time=MORNING)])
+    assert line.text.endswith(f"asks: stop (of its file: {words})")
+
+
+def test_status_says_that_others_may_use_the_folder(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before anybody asks for anything: attention, exit 1, as long as it is so."""
+    control.prepare(home / "control")
+    assert not any("others may" in one for one in asked(capsys, home, "status", code=0)["attention"])
+    (home / "control").chmod(0o777)
+    assert any("others may enter its folder" in one for one in asked(capsys, home, "status", code=1)["attention"])
 
 
 def checked(capsys: pytest.CaptureFixture[str], home: Path) -> list[tuple[str, str]]:
@@ -295,18 +357,49 @@ def test_a_folder_that_cannot_be_read_is_told(home: Path, capsys: pytest.Capture
     assert any("Not a directory" in one for one in asked(capsys, home, "status", code=1)["attention"])
 
 
+def risk(what: str, cause: str) -> dict[str, str]:
+    """What the journal says of a limit."""
+    return {"what": what, "cause": cause, "value": "1", "limit": "1"}
+
+
+HALF = risk("defense", "half of DAILY_LOSS_LIMIT used")
+LOST = risk("daily loss latch", "DAILY_LOSS_LIMIT reached")
+
+
 def test_causes_of_the_session_are_told_with_those_of_the_operator(home: Path) -> None:
-    """Half of the daily loss is defense, the whole of it is called by its name, a kill is graver than both."""
-    change = {"what": "defense", "cause": "half of DAILY_LOSS_LIMIT used", "value": "1", "limit": "1"}
-    latch = {"what": "daily loss latch", "cause": "DAILY_LOSS_LIMIT reached", "value": "1", "limit": "1"}
-    book = Book(in_session=True, session={"state": "normal"}, risk=[change])
+    """Half of the daily loss is defense, the whole of it leaves exits only, a kill is graver than both."""
+    book = Book(in_session=True, session={"state": "normal"}, risk=[HALF])
     half = condition(home / "control", [], book)
-    assert (half.state, half.causes) == ("defense", ("half of DAILY_LOSS_LIMIT used",))
-    book.risk.append(latch)
-    assert condition(home / "control", [], book).state == "daily loss"
+    assert (half.state, half.causes, half.latched) == ("defense", (HALF["cause"],), False)
+    book.risk.append(LOST)
+    latched = condition(home / "control", [], book)
+    assert (latched.state, latched.causes, latched.latched) == ("exit-only", (LOST["cause"], HALF["cause"]), True)
     killed = {"cause": "KILL_COMMAND", "there": True, "state": "halted", "words": ""}
     event = Event(
         seq=1, kind=records.STATE, cid=None, source=None, payload=killed, received=MORNING, applied=MORNING, hash=""
     )
     whole = condition(home / "control", [event], book)
-    assert (whole.state, whole.causes) == ("halted", ("tbot kill", "half of DAILY_LOSS_LIMIT used"))
+    assert (whole.state, whole.causes) == ("halted", ("tbot kill", LOST["cause"], HALF["cause"]))
+    assert not condition(home / "control", [], attrs.evolve(book, in_session=False)).latched
+
+
+def test_a_setting_keeps_defense_after_a_kill_at_the_bell(home: Path) -> None:
+    """The state in which the session was opened does not outlast its cause."""
+    run = {"settings": {"DEFENSE_MODE_ACTIVE": "true"}}
+    found = condition(home / "control", [], Book(in_session=True, session={"state": "halted"}, run=run))
+    assert (found.state, found.causes) == ("defense", ("DEFENSE_MODE_ACTIVE",))
+
+
+@pytest.mark.parametrize(
+    ("causes", "stays"),
+    [
+        (("DEFENSE_MODE_ACTIVE",), True),
+        (("DAILY_LOSS_LIMIT reached", "half of DAILY_LOSS_LIMIT used"), True),
+        (("tbot kill", "the primary broker is down"), True),
+        (("tbot kill",), False),
+        ((), False),
+    ],
+)
+def test_defense_off_heeds_the_causes_of_defense_alone(causes: tuple[str, ...], *, stays: bool) -> None:
+    """Also where the state is graver; what is no cause of defense is none of its business."""
+    assert stands(causes) is stays

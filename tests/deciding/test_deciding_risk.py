@@ -298,6 +298,20 @@ def test_a_review_says_what_it_compared() -> None:
     assert (change.cause, change.value, change.limit) == ("DAILY_LOSS_LIMIT reached", Decimal(-5000), Decimal(-5000))
 
 
+@pytest.mark.parametrize(
+    ("now", "own"),
+    [
+        (standing(), RiskState.NORMAL),
+        (standing(state=RiskState.DEFENSE), RiskState.DEFENSE),
+        (standing(state=RiskState.DEFENSE, daily_loss=True), RiskState.EXIT_ONLY),
+        (standing(losing_run=True), RiskState.EXIT_ONLY),
+    ],
+)
+def test_after_a_latch_the_session_leaves_exits_only(now: Standing, own: RiskState) -> None:
+    """What it asks for by itself is one of the four states."""
+    assert now.own is own
+
+
 def test_a_state_that_permits_less_is_not_loosened_to_defense() -> None:
     """Half of the daily limit used changes a normal state alone."""
     now = lost(standing(state=RiskState.EXIT_ONLY), 2500)

@@ -220,12 +220,22 @@ def test_defense_comes_and_goes_by_its_command(home: Path) -> None:
     assert states == ["defense", "normal"]
 
 
+def test_defense_is_said_as_long_as_the_setting_holds_it(home: Path) -> None:
+    """Taken back by its command, the state that is written down is still the one that counts."""
+    settings = home / ".env_bot"
+    settings.write_text(settings.read_text() + "DEFENSE_MODE_ACTIVE=true\n")
+    paper = Paper(home)
+    paper.trade({5: paper.ask(Verb.DEFENSE_ON), 100: paper.ask(Verb.DEFENSE_OFF)})
+    states = [event.payload["state"] for event in paper.events if event.kind == records.STATE]
+    assert states == ["defense", "defense"]
+
+
 def test_what_is_no_request_is_written_down_once_and_not_obeyed(home: Path) -> None:
-    """A stop with loose modes and one with an unknown verb stop nothing, also when the session is repeated."""
+    """A permit with loose modes and an unknown verb do nothing, also when the session is repeated."""
     paper = Paper(home)
 
     def loose() -> None:
-        name = control.ask(paper.folder, Verb.STOP, actor="ann", now=paper.clock.now())
+        name = control.ask(paper.folder, Verb.KILL_CLEAR, actor="ann", now=paper.clock.now())
         (paper.folder / name).chmod(0o644)
         (paper.folder / "odd.json").write_text("{}")
         (paper.folder / "odd.json").chmod(0o600)

@@ -1,0 +1,126 @@
+"""Requests that lie in the folder: what is obeyed, what is refused and said to be, and what becomes of their files."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tbot_core import control
+from tbot_core.clock import ManualClock
+from tbot_core.conditions import Conditions, recall
+from tbot_core.control import Verb
+from tbot_core.journal import records
+from tbot_core.journal.journal import open_journal
+from tbot_core.recorder import Recorder
+from tbot_core.runner.requests import Requests
+from tbot_core.states import Cause
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tbot_core.journal.journal import Journal
+    from tbot_core.model import RiskState
+
+NOON = datetime(2026, 1, 5, 17, 0, tzinfo=UTC)
+
+
+class Bench:
+    """Whoever obeys the requests of a folder, after what a journal holds."""
+
+    def __init__(self, journal: Journal, folder: Path) -> None:
+        self.journal, self.folder = journal, folder
+        recorder = Recorder(journal=journal, clock=ManualClock(NOON))
+        past = tuple(journal.events())
+        self.conditions = Conditions(recorder, self._impose, recall(past))
+        self.requests = Requests(recorder, self.conditions, self._flatten, past)
+
+    def _impose(self, _state: RiskState) -> None:
+        """Nobody trades here."""
+
+    def _flatten(self, *, on: bool = True) -> None:
+        """Nothing is held."""
+
+    def ask(self, verb: Verb) -> Path:
+        """Somebody drops a request; its file."""
+        return self.folder / control.ask(self.folder, verb, actor="ann", now=NOON)
+
+    def look(self) -> None:
+        """Obey what lies there."""
+        self.requests.look(self.folder)
+
+    @property
+    def refusals(self) -> list[str]:
+        """The words with which requests were refused."""
+        return [event.payload["words"] for event in self.journal.events(kind=records.REQUEST_REFUSED)]
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    """An empty journal."""
+    with closing(open_journal(tmp_path / "tbot.sqlite")) as found:
+        yield found
+
+
+@pytest.fixture
+def bench(journal: Journal, tmp_path: Path) -> Bench:
+    """Nothing was asked yet."""
+    return Bench(journal, tmp_path / "control")
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_kill_that_could_not_be_read_is_obeyed_once_it_can(bench: Bench, *, restarted: bool) -> None:
+    """Its file is not taken away without effect, whoever looks at it then."""
+    path = bench.ask(Verb.KILL)
+    whole = path.read_bytes()
+    path.write_bytes(b"")
+    bench.look()
+    bench.look()
+    assert (len(bench.refusals), bench.conditions.causes, path.exists()) == (1, (), True)
+    path.write_bytes(whole)
+    bench = Bench(bench.journal, bench.folder) if restarted else bench
+    bench.look()
+    assert (bench.conditions.causes, path.exists()) == ((Cause.KILL_COMMAND,), False)
+
+
+def test_a_permit_that_was_refused_stays_refused(bench: Bench) -> None:
+    """A mode that is set right later does not give what was denied: it has to be asked for again."""
+    bench.conditions.begin(Cause.KILL_COMMAND)
+    path = bench.ask(Verb.KILL_CLEAR)
+    path.chmod(0o666)
+    bench.look()
+    path.chmod(0o600)
+    bench.look()
+    assert (bench.conditions.causes, path.exists(), len(bench.refusals)) == ((Cause.KILL_COMMAND,), False, 1)
+
+
+def test_a_request_is_obeyed_once(bench: Bench) -> None:
+    """Also where its file could not be taken away before a restart."""
+    path = bench.ask(Verb.KILL)
+    whole = path.read_bytes()
+    bench.look()
+    bench.conditions.withdraw(Cause.KILL_COMMAND)
+    path.write_bytes(whole)
+    path.chmod(0o600)
+    again = Bench(bench.journal, bench.folder)
+    again.look()
+    assert (again.conditions.causes, path.exists()) == ((), False)
+
+
+@pytest.mark.parametrize(
+    ("verb", "words"),
+    [
+        (Verb.FAILOVER_CONFIRM, "Nothing is to be confirmed"),
+        (Verb.ARM, "Live trading alone is armed"),
+        (Verb.DISARM, "Live trading alone is armed"),
+        (Verb.CONFIRM, "confirm cannot be asked of this session"),
+    ],
+)
+def test_what_nobody_here_can_obey_is_refused(bench: Bench, verb: Verb, words: str) -> None:
+    """It is said why, in the journal too; nobody is told that it was done."""
+    bench.ask(verb)
+    bench.look()
+    assert [words in one for one in bench.refusals] == [True]
