@@ -26,10 +26,10 @@ CARRIED_OUT: Final = "carried out"
 Obey: TypeAlias = "Callable[[Request], str]"
 """Does what a request asks for, or says why not; "" when it is done."""
 
-OF_A_SESSION: Final = frozenset({Verb.ARM, Verb.DISARM, Verb.CONFIRM, Verb.REJECT})
-"""What only a session can obey, and what may wait for one."""
+OF_A_SESSION: Final = frozenset({Verb.ARM, Verb.DISARM, Verb.CONFIRM, Verb.REJECT, Verb.FAILOVER_CONFIRM})
+"""What only a session can obey."""
 
-_NOTHING_TO_CONFIRM: Final = "Nothing is to be confirmed: in no session that runs a broker takes over from another."
+_NOTHING_TO_CONFIRM: Final = "Nothing is to be confirmed: in this session no broker takes over from another."
 _NOT_ARMED: Final = "Live trading alone is armed and disarmed."
 _UNFIT: Final = {Verb.FAILOVER_CONFIRM: _NOTHING_TO_CONFIRM, Verb.ARM: _NOT_ARMED, Verb.DISARM: _NOT_ARMED}
 """Why a session that has nobody to obey a verb does not."""
