@@ -88,6 +88,13 @@ class Conditions:
             self._tell(cause, there=False, words=words)
             self._impose(self._states.here)
 
+    def hold(self, cause: Cause, words: str) -> None:
+        """A cause is there as long as there are words for it."""
+        if words:
+            self.begin(cause, words)
+        else:
+            self.withdraw(cause)
+
     def reconciled(self, *, clean: bool) -> None:
         """A reading of the broker agreed with the journal, or it did not; causes that lingered to their end go."""
         self._states.reconciled(self._clock.now(), clean=clean)

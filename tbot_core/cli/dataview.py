@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from tbot_core.barrier import Arrival
+from tbot_core.cli.columns import labelled
 from tbot_core.errors import TbotError
 from tbot_core.figures import plural, price
 from tbot_core.health import ENDS_THE_DAY
@@ -74,15 +75,15 @@ def lines(shown: Mapping[str, Any]) -> Iterator[str]:
         coverage = f", {shown['coverage'].replace('_', ' ')}" if shown["coverage"] else ""
         age = "no minute yet" if shown["age_s"] is None else f"last minute {shown['age_s']:.0f} s ago"
         late = f"{plural(shown['late_bars'], 'late bar')}, {shown['revised_bars']} revised"
-        yield f"{'feed':10} {shown['source']}{coverage}: {age}, {late}"
+        yield labelled("feed", f"{shown['source']}{coverage}: {age}, {late}")
     if shown["universe"]:
-        yield f"{'universe':10} {_universe(shown['universe'])}"
+        yield labelled("universe", _universe(shown["universe"]))
     if shown["lost_minutes"]:
-        yield f"{'gaps':10} {plural(shown['lost_minutes'], 'minute')} lost and not filled"
+        yield labelled("gaps", f"{plural(shown['lost_minutes'], 'minute')} lost and not filled")
     if shown["halted"]:
-        yield f"{'halted':10} {', '.join(shown['halted'])}"
+        yield labelled("halted", ", ".join(shown["halted"]))
     if shown["apart"]:
-        yield f"{'apart':10} feed and broker differ on {', '.join(shown['apart'])}: not entered"
+        yield labelled("apart", f"feed and broker differ on {', '.join(shown['apart'])}: not entered")
 
 
 def _halt(payload: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from tbot_core.cli.columns import labelled
 from tbot_core.cli.options import emit, home_option, json_option
 from tbot_core.figures import money, percent, plural, price, quantity
 
@@ -45,24 +46,27 @@ def lines(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
     running = f"running, process {shown['process']}" if shown["running"] else "not running"
     label = "SIMULATED PRICES, " if shown["simulated"] else ""
     what = f"{shown['mode']}, {label}{shown['source']}" if shown["mode"] else "nothing has run here yet"
-    yield from (f"{name:10} {text}" for name, text in (("instance", f"{shown['home']}, {running}"), ("run", what)))
+    yield labelled("instance", f"{shown['home']}, {running}")
+    yield labelled("run", what)
     if shown["equity"] is not None:
         yield from _account(shown)
         yield from _held(shown)
     if shown["armed_until"]:
-        yield f"{'armed':10} to the end of the session of {shown['armed_until']}"
+        yield labelled("armed", f"to the end of the session of {shown['armed_until']}")
     elif shown["not_armed"]:
-        yield f"{'armed':10} no: {shown['not_armed']}; `tbot arm` does it"
+        yield labelled("armed", f"no: {shown['not_armed']}; `tbot arm` does it")
     if shown["confirmations"]:
-        yield f"{'confirm':10} {plural(shown['confirmations'], 'entry', 'entries')} to be confirmed: `tbot confirm`"
+        yield labelled(
+            "confirm", f"{plural(shown['confirmations'], 'entry', 'entries')} to be confirmed: `tbot confirm`"
+        )
     if shown["feed"]:
         yield from dataview.lines(shown["feed"])
     if shown["causes"]:
-        yield f"{'state':10} {shown['state']}: {', '.join(shown['causes'])}"
+        yield labelled("state", f"{shown['state']}: {', '.join(shown['causes'])}")
     yield from _when(shown, now)
-    yield f"{'disk':10} {shown['disk_free_bytes'] / 1e9:,.1f} GB free"
+    yield labelled("disk", f"{shown['disk_free_bytes'] / 1e9:,.1f} GB free")
     for sentence in shown["attention"]:
-        yield f"{click.style('ATTENTION', bold=True):10} {sentence}"
+        yield labelled(click.style("ATTENTION", bold=True), sentence)
 
 
 def _when(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
@@ -73,14 +77,14 @@ def _when(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
     if event is not None:
         when = dt.datetime.fromisoformat(event["time"])
         hours, minutes = divmod(int((when - now).total_seconds()) // 60, 60)
-        yield f"{'now':10} {shown['phase']}"
-        yield f"{'next':10} {event['event']}, {when:%Y-%m-%d} {both_times(when)}, in {hours} h {minutes:02} min"
+        yield labelled("now", shown["phase"])
+        yield labelled("next", f"{event['event']}, {when:%Y-%m-%d} {both_times(when)}, in {hours} h {minutes:02} min")
     elif not shown["running"]:
         ended = dt.datetime.fromisoformat(shown["ran_until"])
-        yield f"{'ran':10} until {ended:%Y-%m-%d} {both_times(ended)}; it is not running"
+        yield labelled("ran", f"until {ended:%Y-%m-%d} {both_times(ended)}; it is not running")
     elif shown["last_event"] is not None:
         at = dt.datetime.fromisoformat(shown["last_event"])
-        yield f"{'now':10} {at:%Y-%m-%d} {both_times(at)} in the run's own time"
+        yield labelled("now", f"{at:%Y-%m-%d} {both_times(at)} in the run's own time")
 
 
 def _account(shown: Mapping[str, Any]) -> Iterator[str]:
@@ -89,27 +93,27 @@ def _account(shown: Mapping[str, Any]) -> Iterator[str]:
     )
     used = max(-pnl, Decimal(0)) / limit if limit else Decimal(0)
     session = "open" if shown["in_session"] else "closed"
-    yield f"{'session':10} {shown['session'] or 'none yet'}, {session}, state {shown['state']}"
-    yield f"{'equity':10} {money(equity)}, P&L of the session {money(pnl, signed=True)}"
-    yield f"{'limit':10} {money(limit)} loss a session, {percent(used, 0)} used"
-    yield f"{'budget':10} {money(budget)} a window, gross {money(gross)}"
+    yield labelled("session", f"{shown['session'] or 'none yet'}, {session}, state {shown['state']}")
+    yield labelled("equity", f"{money(equity)}, P&L of the session {money(pnl, signed=True)}")
+    yield labelled("limit", f"{money(limit)} loss a session, {percent(used, 0)} used")
+    yield labelled("budget", f"{money(budget)} a window, gross {money(gross)}")
     trades = ", ".join(f"{name} {count}" for name, count in shown["trades"].items())
-    yield f"{'trades':10} {trades or 'none'} of {shown['most_trades']} each"
+    yield labelled("trades", f"{trades or 'none'} of {shown['most_trades']} each")
 
 
 def _held(shown: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{'positions':10} {len(shown['positions']) or 'none'}"
+    yield labelled("positions", f"{len(shown['positions']) or 'none'}")
     room = max(map(len, shown["brokers"])) if len(shown["brokers"]) > 1 else 0
     for one in shown["positions"]:
         shares, entry = Decimal(one["quantity"]), Decimal(one["entry_price"])
         held = f"{one['side']} {quantity(shares)} {one['symbol']} at {price(entry)}"
         stop = price(Decimal(one["stop"])) if one["stop"] else "on close"
         pnl = money(Decimal(one["pnl"]), signed=True)
-        yield f"{'':10} {_at(one, room)}{held}, stop {stop}, P&L {pnl}, {one['strategy']}"
-    yield f"{'orders':10} {len(shown['orders']) or 'none'}"
+        yield labelled("", f"{_at(one, room)}{held}, stop {stop}, P&L {pnl}, {one['strategy']}")
+    yield labelled("orders", f"{len(shown['orders']) or 'none'}")
     for one in shown["orders"]:
         order = f"{one['leg']} {one['type']} {one['symbol']} {quantity(Decimal(one['quantity']))}: {one['state']}"
-        yield f"{'':10} {_at(one, room)}{order}"
+        yield labelled("", f"{_at(one, room)}{order}")
 
 
 def _at(one: Mapping[str, str], room: int) -> str:

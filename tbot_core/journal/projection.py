@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
 
@@ -48,13 +48,14 @@ class Said(Protocol):
         """When it was applied."""
 
 
-_OUR_WORDS = {
+OUR_WORDS: Final[Mapping[str, OrderEvent]] = {
     records.SENDING: OrderEvent.SEND,
     records.NO_ANSWER: OrderEvent.NO_ANSWER,
     records.DROPPED: OrderEvent.DROP,
     records.ABSENT: OrderEvent.NOT_FOUND,
     records.LOST: OrderEvent.GIVE_UP,
 }
+"""The kinds of our own events as events of an order."""
 
 
 @attrs.define(kw_only=True)
@@ -184,7 +185,7 @@ class Book:
             self.stops[self.orders[cid].order.symbol] = Decimal(payload["stop_price"])
             self._asked[cid] = ExitReason(payload["reason"])
             return
-        event = _OUR_WORDS.get(kind) or BROKER_WORDS.get(kind)
+        event = OUR_WORDS.get(kind) or BROKER_WORDS.get(kind)
         if event is None or cid not in self.orders:  # what is not ours is kept in the journal, and changes nothing here
             return
         if event is OrderEvent.REPLACE:

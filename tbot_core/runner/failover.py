@@ -7,7 +7,7 @@ while a person has said what may be open there. Else the others only reduce. Not
 from __future__ import annotations
 
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -21,6 +21,7 @@ from tbot_core.journal.leases import Against, Break, Leases, Phase
 from tbot_core.model import Leg, RiskState, atoms_of, dollars_of
 from tbot_core.reasons import Reason
 from tbot_core.runner.keeping import Keeper
+from tbot_core.runner.requests import amount_of
 from tbot_core.states import Cause
 
 if TYPE_CHECKING:
@@ -183,11 +184,8 @@ class Failover:
             return "Every broker answers: there is nothing to confirm."
         if broken.circuit.since is not None and request.made < broken.circuit.since:
             return f"It was asked for before {broken.name} broke: look there, and say it again."
-        try:
-            amount = Decimal(request.arguments.get("amount", ""))
-        except InvalidOperation:
-            amount = Decimal(-1)
-        if not amount.is_finite() or amount < 0:
+        amount = amount_of(request)
+        if amount is None:
             return f"{request.arguments.get('amount', '')!r} is no amount in USD."
         standing = broken.keeper.post.desk.standing
         reserved = dollars_of(standing.reserved)
@@ -240,14 +238,8 @@ class Failover:
             self._recorder.note(records.FAILOVER, found)
             self._told = found
             self._conditions.go_away(away=phase is Phase.ENTRIES)
-        self._hold(Cause.BROKERS_DOWN, there=down, words=", ".join(way.name for way in self._ways))
-        self._hold(Cause.PRIMARY_DOWN, there=broken, words=found["of"])
-
-    def _hold(self, cause: Cause, *, there: bool, words: str) -> None:
-        if there:
-            self._conditions.begin(cause, words)
-        else:
-            self._conditions.withdraw(cause)
+        self._conditions.hold(Cause.BROKERS_DOWN, ", ".join(way.name for way in self._ways) if down else "")
+        self._conditions.hold(Cause.PRIMARY_DOWN, found["of"] if broken else "")
 
     def _forget(self, way: Way) -> None:
         """What a person said of a break ends with it."""

@@ -79,16 +79,10 @@ class ClockGuard:
     def look(self) -> None:
         """Called about once a second."""
         jump = self._clock.look()
-        self._say(Cause.CLOCK_JUMP, jump)
+        self._conditions.hold(Cause.CLOCK_JUMP, jump)
         ahead = None if self._teller is None else skew(self._teller.ahead_s)
         away = ahead is not None and abs(ahead) > SKEW_S and not jump
-        self._say(Cause.CLOCK_SKEW, f"by {ahead:+.1f} s" if away else "")
-
-    def _say(self, cause: Cause, words: str) -> None:
-        if words:
-            self._conditions.begin(cause, words)
-        else:
-            self._conditions.withdraw(cause)
+        self._conditions.hold(Cause.CLOCK_SKEW, f"by {ahead:+.1f} s" if away else "")
 
 
 class DataGuard:
@@ -168,8 +162,10 @@ class DataGuard:
             self._rung = True
             self._health.begin(self._clock.monotonic())
         seen = self._health.assess(self._clock.monotonic())
-        self._say(Cause.FEEDS_STALE, seen.silence)
-        self._say(Cause.UNIVERSE_STALE, f"{len(seen.stale)} of {len(self._health.symbols)}" if seen.crowd else "")
+        self._conditions.hold(Cause.FEEDS_STALE, seen.silence)
+        self._conditions.hold(
+            Cause.UNIVERSE_STALE, f"{len(seen.stale)} of {len(self._health.symbols)}" if seen.crowd else ""
+        )
         changes = self._mark()
         for post in self._run.posts:
             custody = post.desk.custody
@@ -286,12 +282,6 @@ class DataGuard:
 
     def _write(self, kind: str, payload: dict[str, Any]) -> None:
         self._run.execution.recorder.note(kind, payload)
-
-    def _say(self, cause: Cause, words: str) -> None:
-        if words:
-            self._conditions.begin(cause, words)
-        else:
-            self._conditions.withdraw(cause)
 
 
 def _teller(post: Post) -> TellsPrices | None:

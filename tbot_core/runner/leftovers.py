@@ -7,7 +7,7 @@ is begun before the broker is named again, or a person has said that the positio
 from __future__ import annotations
 
 from collections import Counter
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from tbot_core.figures import quantity
@@ -15,6 +15,7 @@ from tbot_core.journal import records
 from tbot_core.journal.projection import Book, of_broker
 from tbot_core.model import dollars_of
 from tbot_core.runner import overnight
+from tbot_core.runner.requests import amount_of
 from tbot_core.states import Cause
 
 if TYPE_CHECKING:
@@ -55,18 +56,11 @@ class Leftovers:
 
     def look(self, conditions: Conditions) -> None:
         """Make a cause of what is left behind, or take it back."""
-        if self:
-            conditions.begin(Cause.LEFT_BEHIND, self.words)
-        else:
-            conditions.withdraw(Cause.LEFT_BEHIND)
+        conditions.hold(Cause.LEFT_BEHIND, self.words)
 
     def release(self, request: Request, recorder: Recorder, conditions: Conditions) -> str:
         """Let go of it all, since a person says that nothing is held there any more; returns why not."""
-        try:
-            amount = Decimal(request.arguments.get("amount", ""))
-        except InvalidOperation:
-            amount = Decimal(-1)
-        if amount != 0:
+        if amount_of(request) != 0:
             return f"What is held elsewhere cannot be counted here: {self.words}."
         places = {(one.broker, one.account): None for one in self._before}
         places |= {(one["at"], one["account"]): None for one in self._abandoned}

@@ -33,11 +33,8 @@ class Login:
     def look(self) -> None:
         """Make a cause of a key that is refused, and take it back once something was answered."""
         words = self._refusal
-        if words:
-            self._conditions.begin(Cause.LOGIN, words)
-        else:
-            self._tried = False
-            self._conditions.withdraw(Cause.LOGIN)
+        self._tried = self._tried and bool(words)
+        self._conditions.hold(Cause.LOGIN, words)
 
     async def tend(self) -> None:
         """Log in once more where the key was refused; another account than ours is no login."""

@@ -17,6 +17,7 @@ from tbot_core import freezing, splits
 from tbot_core.contracts import BrokerEvent
 from tbot_core.decide import Proposal
 from tbot_core.journal import records
+from tbot_core.journal.projection import OUR_WORDS
 from tbot_core.model import Leg, OrderState, RiskState, Side
 from tbot_core.orders import BROKER_WORDS, OrderEvent, OrderRecord, advance, news
 from tbot_core.plugins.bounds import Lost
@@ -32,13 +33,6 @@ if TYPE_CHECKING:
     from tbot_core.journal.journal import Event
     from tbot_core.model import Order
 
-_OURS = {
-    records.SENDING: OrderEvent.SEND,
-    records.DROPPED: OrderEvent.DROP,
-    records.NO_ANSWER: OrderEvent.NO_ANSWER,
-    records.ABSENT: OrderEvent.NOT_FOUND,
-    records.LOST: OrderEvent.GIVE_UP,
-}
 _NEVER_SENT = "a restart found it written down and not sent"
 _ON_ITS_WAY = "a restart found it on its way"
 
@@ -127,7 +121,7 @@ class Recall:
 
     def _happened(self, cid: str, event: Event) -> None:
         execution, payload = self._execution, event.payload
-        word = _OURS.get(event.kind) or BROKER_WORDS.get(event.kind)
+        word = OUR_WORDS.get(event.kind) or BROKER_WORDS.get(event.kind)
         if word is None:
             return
         fill = records.fill_of(cid, payload)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from tbot_core import control
@@ -36,6 +37,15 @@ _UNFIT: Final = {Verb.FAILOVER_CONFIRM: _NOTHING_TO_CONFIRM, Verb.ARM: _NOT_ARME
 
 _NAMED: Final = frozenset({records.REQUEST, records.REQUEST_REFUSED})
 _log = log.logger(__name__)
+
+
+def amount_of(request: Request) -> Decimal | None:
+    """The USD that a request names; None where that is no amount."""
+    try:
+        amount = Decimal(request.arguments.get("amount", ""))
+    except InvalidOperation:
+        return None
+    return amount if amount.is_finite() and amount >= 0 else None
 
 
 class Flatten(Protocol):

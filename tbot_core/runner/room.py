@@ -58,10 +58,7 @@ class Room:
         except AccessError as fault:
             words = fault.message
         for one in conditions:
-            if words:
-                one.begin(Cause.DISK_LOW, words)
-            else:
-                one.withdraw(Cause.DISK_LOW)
+            one.hold(Cause.DISK_LOW, words)
 
     def _short(self, ballast: Ballast) -> str:
         """Why there is too little room; what is held back is filled again as soon as there is more than enough."""

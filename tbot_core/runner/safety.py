@@ -135,7 +135,4 @@ class Safety:
     def _impose(self) -> None:
         words = UNMATCHED if self._unmatched else self._arming.objection(self._live.terms, self._day)
         self._standing.armed = not words
-        if words:
-            self._conditions.begin(Cause.NOT_ARMED, words)
-        else:
-            self._conditions.withdraw(Cause.NOT_ARMED)
+        self._conditions.hold(Cause.NOT_ARMED, words)
