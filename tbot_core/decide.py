@@ -94,7 +94,8 @@ class Judged:
 class Proposal:
     """A signal with its verdict so far; `reason` is ALLOWED or what a filter or the short rule said.
 
-    `confirmed`: the latest closed minute when a person confirmed it, and it was judged anew.
+    `confirmed`: the latest closed minute when it was decided later than at its signal: a person confirmed it and it was
+    judged anew, or it tops up what the signal has entered.
     `price` is the signal bar's close; `reference` the far side of a fresh quote, None where the source has no quotes.
     `quote` is what was known of the symbol then, None where nothing was.
     """
@@ -116,7 +117,7 @@ class Proposal:
 
     @property
     def minute(self) -> int:
-        """The minute in which it is decided: the signal's own, or that in which it was confirmed."""
+        """The minute in which it is decided: the signal's own, or a later one."""
         return self.signal.minute if self.confirmed is None else self.confirmed
 
     @property

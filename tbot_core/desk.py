@@ -21,7 +21,7 @@ from tbot_core.portfolio import Portfolio
 from tbot_core.reasons import Reason
 from tbot_core.risk import Gate, Limits, Refusal, breached, objection, review
 from tbot_core.sizing import Planned, Sizer, share
-from tbot_core.standing import RiskChange, Standing, Working, join
+from tbot_core.standing import RiskChange, Standing, Working, count_topped_up, join
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,7 +90,10 @@ class Desk:
     def recall(self, order: Order, proposal: Proposal) -> None:
         """Take in an entry that was written down before a restart, with the proposal it came from."""
         planned = self._sizer.planned(order, ticks_of(proposal.bought_at), proposal.side)
-        self._write_down(order, proposal, planned, self._plan(proposal))
+        if order.tops_up:
+            self._add(order, proposal, planned)
+        else:
+            self._write_down(order, proposal, planned, self._plan(proposal))
 
     def mark(self, bars: Bars, minute: int, *, judged: bool = True) -> list[RiskChange]:
         """Value positions at the minute's closes, else at the last known, and compare losses with their limits.
@@ -115,6 +118,12 @@ class Desk:
     def decide(self, proposals: Sequence[Proposal]) -> list[Decision]:
         """Decide a minute's signals in their order; each allowed one counts for those after it."""
         return [self._decide_one(proposal) for proposal in sorted(proposals, key=lambda one: one.order)]
+
+    def top_up(self, proposals: Sequence[Proposal]) -> list[Decision]:
+        """Decide what is added to positions under their share of equity; a denial that was told is not told again."""
+        decided = [self._top_up_one(one) for one in proposals]
+        topping = self.custody.topping
+        return [one for one in decided if not topping.said(one.proposal.signal.symbol, one.reason)]
 
     def weigh(self, proposal: Proposal) -> Decision:
         """What would be decided now; nothing counts for it."""
@@ -148,6 +157,28 @@ class Desk:
             return _denied(proposal, refusal), None
         return Decision(proposal=proposal, reason=Reason.ALLOWED, order=order), planned
 
+    def _top_up_one(self, proposal: Proposal) -> Decision:
+        if proposal.reason is not Reason.ALLOWED:
+            return Decision(proposal=proposal, reason=proposal.reason)
+        symbol, limits, topping = proposal.signal.symbol, self.limits, self.custody.topping
+        signal = attrs.evolve(proposal.signal, minute=proposal.minute)
+        refusal = self._gate.before_top_up(self.standing, limits, signal)
+        if refusal is not None:
+            return _denied(proposal, refusal)
+        gap, position = topping.gap(symbol), self.portfolio.positions[symbol]
+        budget = min(gap.atoms, limits.per_trade - position.cost_atoms)
+        planned = self._sizer.addition(ticks_of(proposal.bought_at), proposal.side, budget, whole=gap.whole)
+        planned = attrs.evolve(planned, last=ticks_of(proposal.price))
+        refusal = self._gate.after_sizing(self.standing, limits, signal, proposal.side, planned)
+        if refusal is not None:
+            return _denied(proposal, refusal)
+        order = drafts.top_up(self._name, position, planned, topping.next_attempt(symbol))
+        refusal = objection(self._checks, order)
+        if refusal is not None:
+            return _denied(proposal, refusal)
+        self._add(order, proposal, planned)
+        return Decision(proposal=proposal, reason=Reason.ALLOWED, order=order)
+
     def _before_sizing(self, signal: SignalId) -> Refusal | None:
         if self.custody.stopping:
             return Refusal(reason=Reason.EXIT_ONLY)
@@ -171,13 +202,22 @@ class Desk:
 
     def _write_down(self, order: Order, proposal: Proposal, planned: Planned, plan: exits.Plan) -> None:
         self.standing.count_sent(proposal.signal.strategy, proposal.minute)
+        self._reserve(order, proposal, planned)
+        self.custody.expect(order, plan, proposal.row)
+
+    def _add(self, order: Order, proposal: Proposal, planned: Planned) -> None:
+        count_topped_up(self.standing, proposal.minute)
+        self._reserve(order, proposal, planned)
+        self.custody.topping.expect(order, planned.reference)
+
+    def _reserve(self, order: Order, proposal: Proposal, planned: Planned) -> None:
         self.standing.working[order.client_order_id] = Working(
             signal=proposal.signal,
             side=proposal.side,
             worst_atoms=planned.worst_atoms,
             power_atoms=planned.power_atoms(proposal.side),
+            adds=order.tops_up,
         )
-        self.custody.expect(order, plan, proposal.row)
 
 
 def _denied(proposal: Proposal, refusal: Refusal) -> Decision:

@@ -8,7 +8,6 @@ permit that a kill takes back. A journal error sends nothing. What a broker says
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -16,10 +15,11 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import attrs
 
 from tbot_core import intents
-from tbot_core.actions import Action, Cancel, Decision, Place, Replace
+from tbot_core.actions import Action, Cancel, Place, Replace
 from tbot_core.contracts import BrokerEvent
 from tbot_core.errors import BrokerError, JournalError, Rejected, Unavailable
 from tbot_core.freezing import Freezer, renamed
+from tbot_core.intents import Minutes
 from tbot_core.journal import records
 from tbot_core.journal.journal import Entry
 from tbot_core.model import OrderState
@@ -27,11 +27,10 @@ from tbot_core.orders import AMENDS, BROKER_WORDS, IN_DOUBT, SUPPOSED, Effect, O
 from tbot_core.patience import Paced
 from tbot_core.permits import SendPermit
 from tbot_core.seams import log
-from tbot_core.standing import RiskChange
 from tbot_core.venue import Venue
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable, Sequence
     from datetime import datetime
 
     from tbot_core.desk import Desk
@@ -47,20 +46,6 @@ _AT_ONCE: Final = 10
 _COVER_S: Final = 2.0
 _GLANCE_S: Final = 0.25
 _log = log.logger(__name__)
-
-
-@attrs.frozen(kw_only=True)
-class Minutes:
-    """All that came out of one minute, to be written down and done together."""
-
-    changes: Sequence[RiskChange] = ()
-    actions: Sequence[Action] = ()
-    decisions: Sequence[Decision] = ()
-
-    @property
-    def nothing(self) -> bool:
-        """Whether the minute asks for nothing."""
-        return not (self.changes or self.actions or self.decisions)
 
 
 class Execution:
@@ -90,9 +75,9 @@ class Execution:
         """
         if minute.nothing:
             return
-        entries = [decision.order for decision in minute.decisions if decision.order is not None]
+        entries = minute.entering
         exits = [action.order for action in minute.actions if isinstance(action, Place)]
-        self._barrier(*intents.entries(self.recorder, minute.changes, minute.actions, minute.decisions))
+        self._barrier(*intents.entries(self.recorder, minute))
         allowed = self._mark([*exits, *entries])
         await self._act([one for one in minute.actions if not isinstance(one, Place) or one.order in allowed])
         if minute.actions:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 STOPS = frozenset({ExitReason.STOP, ExitReason.TRAILING_STOP, ExitReason.UNPROTECTED})
 """What protection is called when it acts."""
 
+NEAR = 4
+"""A position of which less than one part in so many is left, by time or by price, is near its exit."""
+
 TRAIL_STEP = 1001
 """A trailing stop moves by at least 0.1 %: to 1001/1000 of where it is (a short's to 999/1000)."""
 
@@ -138,6 +141,20 @@ def due(plan: Plan, minute: int, close: float, flatten_from: int) -> ExitReason 
     if plan.on_close and not math.isnan(close) and plan.side * (ticks_of(close) - plan.stop) <= 0:
         return plan.stop_reason
     return None
+
+
+def near(plan: Plan, price: int, entered: int, closed: int, flatten_from: int) -> bool:
+    """Whether less than a quarter is left of a position's time, or of its way to its target or down to its stop.
+
+    `entered` and `closed` are minutes: of its entry, and the latest that has closed. The way to the stop is the
+    distance that it had at first, which a trailing one keeps.
+    """
+    ends = flatten_from if plan.leave is None else min(plan.leave, flatten_from)
+    if NEAR * (ends - closed - 1) < ends - entered:
+        return True
+    if NEAR * plan.side * (price - plan.stop) < plan.side * (plan.price - plan.stop_at_first):
+        return True
+    return plan.target is not None and NEAR * plan.side * (plan.target - price) < plan.side * (plan.target - plan.price)
 
 
 def closing(reason: ExitReason | None, words: str) -> ExitReason | None:

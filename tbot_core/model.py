@@ -112,7 +112,7 @@ class OrderState(StrEnum):
 
 
 class ExitReason(StrEnum):
-    """Why a position was closed, or with REBALANCE trimmed."""
+    """Why a position was closed, or with REBALANCE taken back to its share of equity."""
 
     STOP = "STOP"
     TRAILING_STOP = "TRAILING_STOP"
@@ -163,7 +163,7 @@ class Order:
     """An order as it is written down before it is sent; prices lie on the instrument's tick grid.
 
     `protection` of an entry holds the stop and the target that rest from its fill on, sized to what was filled.
-    `reason` is why a fill of it closes the position; an entry has none.
+    `reason` is why a fill of it closes the position; an entry has none, but REBALANCE where it tops a position up.
     """
 
     client_order_id: str
@@ -183,7 +183,12 @@ class Order:
     @property
     def trims(self) -> bool:
         """Whether it takes a position back to its share of equity, and leaves the rest of it."""
-        return self.reason is ExitReason.REBALANCE
+        return self.reason is ExitReason.REBALANCE and self.leg is not Leg.ENTRY
+
+    @property
+    def tops_up(self) -> bool:
+        """Whether it adds to a position that lies under its share of equity."""
+        return self.reason is ExitReason.REBALANCE and self.leg is Leg.ENTRY
 
 
 @attrs.frozen(kw_only=True)

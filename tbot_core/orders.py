@@ -202,8 +202,8 @@ class OrderRecord:
 
     @property
     def missed(self) -> bool:
-        """Whether it is an entry that has ended without a fill."""
-        return self.terminal and self.order.leg is Leg.ENTRY and not self.filled
+        """Whether it is the entry of a signal that has ended without a fill."""
+        return self.terminal and self.order.leg is Leg.ENTRY and not (self.order.tops_up or self.filled)
 
     @property
     def open_quantity(self) -> Decimal:

@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
 @attrs.define(kw_only=True)
 class Position:
-    """What one signal's fills have made: open `units`, what was paid and received in atoms, the last mark in ticks."""
+    """What one signal's fills have made: open `units`, what was paid and received in atoms, the last mark in ticks.
+
+    `added_atoms`: what top-ups have cost, which is in `entry_atoms` too.
+    """
 
     signal: SignalId
     side: Side
@@ -40,6 +43,7 @@ class Position:
     units: int = 0
     entry_units: int = 0
     entry_atoms: int = 0
+    added_atoms: int = 0
     exit_units: int = 0
     exit_atoms: int = 0
     fee_atoms: int = 0
@@ -51,6 +55,11 @@ class Position:
     def cost_atoms(self) -> int:
         """What the open part cost at entry: its exposure."""
         return self.entry_atoms * self.units // self.entry_units
+
+    @property
+    def target_atoms(self) -> int:
+        """What it should be worth: what its entry cost, without what was added since."""
+        return self.entry_atoms - self.added_atoms
 
     @property
     def value_atoms(self) -> int:
@@ -244,10 +253,12 @@ class Portfolio:
         if foreign or (leg is not Leg.ENTRY and (position is None or units > position.units)):
             self.surplus.append(Surplus(symbol=fill.symbol, units=signed, price=ticks, fee_atoms=fees, mark=ticks))
             return None
+        added = reason is ExitReason.REBALANCE and position is not None  # one that came too late is an entry by itself
         if position is None:
             position = Position(signal=signal, side=Side.LONG if fill.buy else Side.SHORT, entry_time=fill.time)
             self.positions[fill.symbol] = position
         if leg is Leg.ENTRY:
+            position.added_atoms += units * ticks if added else 0
             position.units += units
             position.entry_units += units
             position.entry_atoms += units * ticks

@@ -68,6 +68,9 @@ class Reason(IntEnum):
     ANALYSIS_INCOMPLETE = 52, "A minute of the window's analysis was lost by the feed, and back-fill left it open."
     MARK_STALE = 53, "The price of a held position is older than two minutes; nothing is entered meanwhile."
     FEEDS_APART = 54, "The feed's price and the broker's lie too far apart."
+    TOP_UP_LOSING = 55, "The price lies on the losing side of the position's entry, so it is not topped up."
+    TOP_UP_NEAR_EXIT = 56, "Less than a quarter of the way to the position's exit is left, so it is not topped up."
+    TOP_UP_UNCONFIRMED = 57, "TRADE_CONFIRMATION_REQUIRED is true, and nobody is asked about a top-up."
 
     QUANTITY_TOO_SMALL = 60, "The budget buys less than the smallest quantity."
     NO_WEIGHT = 61, "WEIGHTS gives this order of the window no budget."
@@ -102,6 +105,8 @@ class Reason(IntEnum):
     REDUCE_ONLY = 96, "The instrument's broker is not proven to answer, and the entry may not go to another one."
 
     INSTRUMENT_FROZEN = 97, "What the account holds of the symbol, or whether it is still traded, is not clear."
+
+    DEFENSE = 98, "In defense no position is topped up."
 
     ENTRY_NOT_FILLED = 100, "The entry was sent and ended without a fill; it is never chased."
 

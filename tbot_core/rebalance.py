@@ -1,4 +1,4 @@
-"""When positions are held against their share of equity, and by how much one has outgrown its own.
+"""When positions are held against their share of equity, by how much one has outgrown its own, or lacks of it.
 
 A position's target is what its entry cost, as a share of the session's opening equity; that equity stands on both
 sides, so amounts are compared.
@@ -48,7 +48,18 @@ def cash_share(portfolio: Portfolio, allocation: Decimal, strategies: int) -> Ca
 
 def excess(policy: Rebalance, position: Position, step: int) -> int:
     """The units, in whole steps, beyond a position's target, where it exceeds that by more than the threshold."""
-    over = position.units * position.mark - position.entry_atoms
-    if over <= position.entry_atoms * policy.rebalance_threshold:
+    over = position.units * position.mark - position.target_atoms
+    if over <= position.target_atoms * policy.rebalance_threshold:
         return 0
     return over // position.mark // step * step
+
+
+def lack(policy: Rebalance, position: Position) -> int:
+    """The atoms that a position's worth lies under its target, where that is more than the threshold."""
+    under = position.target_atoms - position.units * position.mark
+    return under if under > position.target_atoms * policy.rebalance_threshold else 0
+
+
+def loses(position: Position) -> bool:
+    """Whether the price lies on the losing side of what was paid on average."""
+    return position.side * (position.mark * position.entry_units - position.entry_atoms) < 0

@@ -6,9 +6,9 @@ integers of 1e-10 USD; equity in every limit is the session's opening equity. Pu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
@@ -100,8 +100,28 @@ class Gate:
         """States, latches, what is held, and counts."""
         sent = standing.sent.get(signal.strategy, 0)
         held = standing.places
-        rate = standing.sent_at[1] if standing.sent_at[0] == signal.minute else 0
         checks = (
+            *self._barred(standing, limits, signal),
+            (standing.busy(signal.symbol), Reason.ALREADY_HELD, None, None),
+            (self.once_a_day and signal.symbol in standing.traded, Reason.SYMBOL_TRADED, None, None),
+            (sent >= limits.max_trades, Reason.MAX_TRADES, sent, limits.max_trades),
+            (held >= limits.max_positions, Reason.MAX_OPEN_POSITIONS, held, limits.max_positions),
+            _too_fast(standing, limits, signal),
+        )
+        return _first(checks) or _too_many_day_trades(standing, limits)
+
+    def before_top_up(self, standing: Standing, limits: Limits, signal: SignalId) -> Refusal | None:
+        """States, latches and the rate: a top-up makes no position, and does not count in MAX_TRADES."""
+        checks = (
+            *self._barred(standing, limits, signal),
+            (standing.present >= RiskState.DEFENSE, Reason.DEFENSE, None, None),
+            _too_fast(standing, limits, signal),
+        )
+        return _first(checks) or _too_many_day_trades(standing, limits)
+
+    def _barred(self, standing: Standing, limits: Limits, signal: SignalId) -> tuple[_Check, ...]:
+        """What bars everything that opens something."""
+        return (
             (self.risk.disable_all_trades, Reason.TRADING_DISABLED, None, None),
             (standing.present is RiskState.HALTED, Reason.HALTED, None, None),
             (standing.daily_loss, Reason.DAILY_LOSS, None, None),
@@ -116,21 +136,15 @@ class Gate:
             (standing.equity_jump, Reason.EQUITY_JUMP, None, None),
             (signal.strategy in standing.window_loss, Reason.WINDOW_LOSS, None, None),
             (standing.is_frozen(signal.symbol), Reason.INSTRUMENT_FROZEN, None, None),
-            (standing.busy(signal.symbol), Reason.ALREADY_HELD, None, None),
-            (self.once_a_day and signal.symbol in standing.traded, Reason.SYMBOL_TRADED, None, None),
-            (sent >= limits.max_trades, Reason.MAX_TRADES, sent, limits.max_trades),
-            (held >= limits.max_positions, Reason.MAX_OPEN_POSITIONS, held, limits.max_positions),
-            (rate >= limits.max_orders_per_minute, Reason.ORDER_RATE, rate, limits.max_orders_per_minute),
         )
-        for denied, reason, value, limit in checks:
-            if denied:
-                return Refusal(reason=reason, value=value, limit=limit)
-        return _too_many_day_trades(standing, limits)
 
     def after_sizing(
         self, standing: Standing, limits: Limits, signal: SignalId, side: Side, planned: Planned
     ) -> Refusal | None:
-        """Worst cases of the planned entry: by itself, with its symbol, its index, and everything else."""
+        """Worst cases of the planned entry: by itself, with its symbol, its index, and everything else.
+
+        What a top-up adds to counts as part of the same trade.
+        """
         if not planned.units:
             return Refusal(reason=Reason.QUANTITY_TOO_SMALL)
         last = planned.reference if planned.last is None else planned.last
@@ -139,12 +153,13 @@ class Gate:
             return Refusal(reason=Reason.PRICE_BAND, value=round(away, 6), limit=limits.price_band)
         if side is Side.SHORT and not standing.funds.margin:
             return Refusal(reason=Reason.CASH_LONG_ONLY)
-        worst = planned.worst_atoms
+        worst, position = planned.worst_atoms, standing.portfolio.positions.get(signal.symbol)
+        whole = worst if position is None else worst + position.cost_atoms
         power = sum(entry.power_atoms for entry in standing.working.values()) + planned.power_atoms(side)
         checks = [
-            (worst, limits.per_trade, Reason.TRADE_NOTIONAL),
+            (whole, limits.per_trade, Reason.TRADE_NOTIONAL),
             (worst, limits.order_notional or worst, Reason.ORDER_NOTIONAL),
-            (worst, limits.per_symbol, Reason.SYMBOL_EXPOSURE),
+            (whole, limits.per_symbol, Reason.SYMBOL_EXPOSURE),
             *self._index_checks(standing, limits, signal.symbol, side * worst),
             (standing.gross() + worst, limits.gross, Reason.GROSS_EXPOSURE),
             (power, leverage(standing, limits) - standing.portfolio.cost_atoms, Reason.BUYING_POWER),
@@ -169,6 +184,20 @@ class Gate:
         return found
 
 
+_Check: TypeAlias = tuple[bool, Reason, object, object]
+
+
+def _first(checks: Iterable[_Check]) -> Refusal | None:
+    """The first check that denies."""
+    found = (Refusal(reason=reason, value=value, limit=limit) for denied, reason, value, limit in checks if denied)
+    return next(found, None)
+
+
+def _too_fast(standing: Standing, limits: Limits, signal: SignalId) -> _Check:
+    rate, most = standing.sent_at[1] if standing.sent_at[0] == signal.minute else 0, limits.max_orders_per_minute
+    return rate >= most, Reason.ORDER_RATE, rate, most
+
+
 def leverage(standing: Standing, limits: Limits) -> int:
     """What positions and entries may cost together: by MAX_LEVERAGE, and no more than the broker grants."""
     return limits.leverage if standing.funds.granted is None else min(limits.leverage, standing.funds.granted)
@@ -177,7 +206,7 @@ def leverage(standing: Standing, limits: Limits) -> int:
 def day_trades(standing: Standing) -> int | None:
     """The day trades of five sessions once all that is held and worked has been closed today; None: unknown."""
     portfolio, before = standing.portfolio, standing.funds.day_trades
-    ours = len(portfolio.closed) + len(portfolio.positions) + len(standing.working)
+    ours = len(portfolio.closed) + len(portfolio.positions) + len(standing.entering) + standing.topped_up
     return None if before is None else before + ours
 
 

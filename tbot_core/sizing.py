@@ -75,6 +75,17 @@ class Sizer:
         units = self.fixed_units or max(0, budget_atoms) // worst
         return Planned(type=kind, worst=worst, units=units // step * step, reference=reference)
 
+    def addition(self, reference: int, side: Side, budget_atoms: int, *, whole: bool) -> Planned:
+        """What a budget in atoms adds to a position, at the worse of its worst price and the reference.
+
+        A position of `whole` shares stays one.
+        """
+        kind = OrderType(self.entries.entry_order_type)
+        worst = self.worst(reference, side)
+        step = max(self._step(kind, side), UNITS_PER_SHARE if whole else 1)
+        units = max(0, budget_atoms) // max(worst, reference) // step * step
+        return Planned(type=kind, worst=worst, units=units, reference=reference)
+
     def planned(self, order: Order, reference: int, side: Side) -> Planned:
         """The plan that an entry was written down from."""
         limit = order.limit_price

@@ -27,12 +27,13 @@ DEVIATIONS = 3
 
 @attrs.frozen(kw_only=True)
 class Working:
-    """An entry that has been written down and is not terminal, at its worst case."""
+    """An entry that has been written down and is not terminal, at its worst case; `adds` to a position: a top-up."""
 
     signal: SignalId
     side: Side
     worst_atoms: int
     power_atoms: int
+    adds: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -50,8 +51,8 @@ class Standing:
     """All that the gate looks at: what is held, worked, sent and lost in the session so far.
 
     `state` follows from the session's own events, `imposed` from what happens around it; the graver one counts.
-    `funds`: what the account itself allows. `equity_jump`: the opening equity is not to be believed. `armed`: whether
-    live trading may enter; all other trading may.
+    `topped_up`: how many top-ups were written down here. `funds`: what the account itself allows. `equity_jump`: the
+    opening equity is not to be believed. `armed`: whether live trading may enter; all other trading may.
     `troubles`: what leaves exits only until whoever can read the account has taken it over; where nobody can (None),
     `state` keeps it to the session's end. `everywhere`: the standings of all brokers of the session, which count as
     one. `frozen`: instruments in which nothing is done but protect what is held, and why; `lasting` are those that stay
@@ -65,6 +66,7 @@ class Standing:
     working: dict[str, Working] = attrs.field(factory=dict)
     sent: dict[str, int] = attrs.field(factory=dict)
     sent_at: tuple[int, int] = (-1, 0)
+    topped_up: int = 0
     traded: set[str] = attrs.field(factory=set)
     daily_loss: bool = False
     window_loss: set[str] = attrs.field(factory=set)
@@ -116,7 +118,13 @@ class Standing:
     @property
     def places(self) -> int:
         """How many positions are held or being worked."""
-        return sum(len(one.portfolio.positions) + len(one.working) for one in self.everywhere)
+        return sum(len(one.portfolio.positions) + len(one.entering) for one in self.everywhere)
+
+    @property
+    def entering(self) -> list[Working]:
+        """The working entries here that make positions: all but those that add to one that is held."""
+        held = self.portfolio.positions
+        return [one for one in self.working.values() if not (one.adds and one.signal.symbol in held)]
 
     @property
     def reserved(self) -> int:
@@ -141,7 +149,7 @@ class Standing:
         """An entry was written down: it counts towards MAX_TRADES and the rate, whatever becomes of it."""
         for one in self.everywhere:
             one.sent[strategy] = one.sent.get(strategy, 0) + 1
-            one.sent_at = (minute, one.sent_at[1] + 1 if one.sent_at[0] == minute else 1)
+        _count_rate(self, minute)
 
     def latch(self, name: Literal["daily_loss", "losing_run", "window_loss"], strategy: str = "") -> None:
         """Set a latch, that of a window for its strategy, wherever something could be entered."""
@@ -238,6 +246,17 @@ def net_of(standing: Standing, exposures: Mapping[str, Decimal], sign: int) -> i
         if one.signal.symbol in exposures
     )
     return sign * held + sum(max(0, sign * atoms) for atoms in worked)
+
+
+def count_topped_up(standing: Standing, minute: int) -> None:
+    """A top-up was written down: it counts towards the rate, and as a day trade of its own."""
+    standing.topped_up += 1
+    _count_rate(standing, minute)
+
+
+def _count_rate(standing: Standing, minute: int) -> None:
+    for one in standing.everywhere:
+        one.sent_at = (minute, one.sent_at[1] + 1 if one.sent_at[0] == minute else 1)
 
 
 def count_traded(standing: Standing, symbol: str) -> None:

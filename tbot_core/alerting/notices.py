@@ -113,6 +113,7 @@ class Watch:
             yield _routine(what + (payload["words"] or "it gave no reason"), f"tbot why {order.symbol}")
         elif order.leg is Leg.ENTRY and record.filled and self._wanted.fills:
             deed = "Bought" if order.buy else "Sold short"
+            deed = f"Topped up: {deed.lower()}" if order.tops_up else deed
             position = self._book.portfolio.positions.get(order.symbol)
             at = "" if position is None else f" at {price(_average(position))}"
             yield _routine(f"{deed} {quantity(record.filled)} {order.symbol}{at}, {order.signal.strategy}.")

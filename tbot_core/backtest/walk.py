@@ -87,7 +87,8 @@ def _step(desk: Desk, venue: Venue, bars: Bars, minute: int, proposals: Sequence
         _act(venue, actions, minute)
         _book(desk, venue)
         _act(venue, desk.custody.released(), minute)
-    for decision in decisions:
+    top_ups = desk.top_up(desk.custody.topping.proposals(bars, minute))
+    for decision in (*decisions, *top_ups):
         if decision.order is not None:
             venue.accept(decision.order, minute)
     _book(desk, venue)

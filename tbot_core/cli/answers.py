@@ -45,6 +45,7 @@ def document(found: Answer) -> dict[str, Any]:
         "screening": [] if explained is None else [_screening(one) for one in explained.screenings],
         "minutes": [] if explained is None else [_moment(found, one) for one in explained.moments],
         "decisions": [{"time": one.applied, **one.payload} for one in found.decisions],
+        "top_ups": [{"time": one.applied, **one.payload} for one in found.top_ups],
         "position": _position(found),
         "stuck": _stuck(found),
         "frozen": found.book.frozen.get(found.symbol, ""),
@@ -254,16 +255,14 @@ def _compared(one: Comparison, name: str, outcome: str) -> str:
     return f"    {name:24} {value:>16}  {bound:32} {outcome}"
 
 
-def _decision_lines(event: Event) -> Iterator[str]:
+def _decision_lines(event: Event, what: str = "decided") -> Iterator[str]:
     payload = event.payload
     signal, reason = payload["signal"], payload["reason"]
     words = f" ({payload['words']})" if payload["words"] else ""
     words += f" at {payload['broker']}" if "broker" in payload else ""
     figures = "" if payload["value"] is None else f" {payload['value']} of {payload['limit']}"
-    yield (
-        f"  decided at {both_times(event.applied)}: {signal['strategy']} {payload['side']} by {signal['rule']}, "
-        f"{click.style(reason, bold=True)}{figures}{words}"
-    )
+    rule = f"{signal['strategy']} {payload['side']} by {signal['rule']}"
+    yield (f"  {what} at {both_times(event.applied)}: {rule}, {click.style(reason, bold=True)}{figures}{words}")
     yield f"    {Reason[reason].sentence}"
     if "quote" in payload:
         yield f"    by the quote {_quote(payload['quote'])}"
@@ -282,9 +281,12 @@ def _standing_lines(found: Answer) -> Iterator[str]:
         yield f"  FROZEN: neither entered nor closed, {words}"
     if words := _stuck(found):
         yield f"  STUCK: it could not be closed by the session's end, {words}"
+    for event in found.top_ups:
+        yield from _decision_lines(event, "top-up")
     for record in orders:
         order = record.order
-        kind = f"{order.leg.value} {'buy' if order.buy else 'sell'} {quantity(order.quantity)} {order.type.value}"
+        leg = "top-up" if order.tops_up else order.leg.value
+        kind = f"{leg} {'buy' if order.buy else 'sell'} {quantity(order.quantity)} {order.type.value}"
         level = order.limit_price or order.stop_price
         yield f"  order {kind}{'' if level is None else f' {price(level)}'}: {record.state.value}"
     for trade in _trades(found):

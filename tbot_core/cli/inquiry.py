@@ -42,6 +42,7 @@ class Answer:
     session: Mapping[str, Any]
     sessions: tuple[str, ...]
     decisions: tuple[Event, ...]
+    top_ups: tuple[Event, ...]
     asked: int | None
     explained: Explained | None
     lacking: str
@@ -60,9 +61,12 @@ def answer(
     with runs.reading(file) as journal:
         opened = _opened(journal)
         wanted = _asked(at, date)
-        decisions = [one for one in journal.events(kind=records.DECISION) if one.payload["signal"]["symbol"] == symbol]
+        decisions = _of_symbol(journal, records.DECISION, symbol)
         session = _session(opened, decisions, wanted[0])
-        here = tuple(one for one in decisions if one.payload["signal"]["session"] == session["date"])
+        here, topped_up = (
+            tuple(one for one in found if one.payload["signal"]["session"] == session["date"])
+            for found in (decisions, _of_symbol(journal, records.TOP_UP, symbol))
+        )
         asked = None if wanted[1] is None else _minute(session, wanted[1])
         minutes = [asked] if asked is not None else [one.payload["signal"]["minute"] for one in here]
         started = journal.last(records.RUN_STARTED)
@@ -78,11 +82,16 @@ def answer(
         session=session,
         sessions=tuple(sorted(named)),
         decisions=here,
+        top_ups=topped_up,
         asked=asked,
         explained=explained,
         lacking=lacking,
         book=book,
     )
+
+
+def _of_symbol(journal: Journal, kind: str, symbol: str) -> list[Event]:
+    return [one for one in journal.events(kind=kind) if one.payload["signal"]["symbol"] == symbol]
 
 
 def _opened(journal: Journal) -> Mapping[str, Mapping[str, Any]]:

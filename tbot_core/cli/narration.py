@@ -70,8 +70,8 @@ class Narrator:
                 weight, text = "risk", _WARY[kind](payload)
             case kind if kind in DATA:
                 weight, text = "risk", data_words(kind, payload)
-            case records.DECISION if payload["reason"] != "ALLOWED":
-                weight, text = "denial", _denied(payload)
+            case records.DECISION | records.TOP_UP if payload["reason"] != "ALLOWED":
+                weight, text = "denial", _denied(payload, "top-up: " if entry.kind == records.TOP_UP else "")
             case records.WINDOW_CLOSED | records.VIX:
                 weight, text = "window", (_vix if entry.kind == records.VIX else _window)(payload)
             case "fill" if entry.cid is not None:
@@ -86,6 +86,8 @@ class Narrator:
         what = f"{order.signal.strategy} {'LONG' if order.buy else 'SHORT'}"
         if order.leg is not Leg.ENTRY:
             what = f"{order.signal.strategy} reduces"
+        elif order.tops_up:
+            what = f"{order.signal.strategy} tops up"
         shares, at = (Decimal(fill[name]) for name in ("quantity", "price"))
         text = f"{what} {order.symbol} {quantity(shares)} at {price(at)}"
         return Line(time=datetime.fromisoformat(fill["time"]), text=text, weight="entry")
@@ -182,10 +184,10 @@ def _closed(payload: Mapping[str, Any]) -> str:
     return f"Session {payload['date']} closed: {trades}, P&L {money(pnl, signed=True)}, equity {money(equity)}"
 
 
-def _denied(payload: Mapping[str, Any]) -> str:
+def _denied(payload: Mapping[str, Any], what: str = "") -> str:
     signal = payload["signal"]
     figures = "" if payload["value"] is None else f" ({payload['value']} of {payload['limit']})"
-    return f"{signal['strategy']} {payload['side']} {signal['symbol']} denied: {payload['reason']}{figures}"
+    return f"{what}{signal['strategy']} {payload['side']} {signal['symbol']} denied: {payload['reason']}{figures}"
 
 
 _WARY: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {

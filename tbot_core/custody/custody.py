@@ -18,6 +18,7 @@ from tbot_core.custody.excess import Excess
 from tbot_core.custody.held import Files, Held, Known
 from tbot_core.custody.protection import Protection
 from tbot_core.custody.recollection import Recollection
+from tbot_core.custody.topping import Topping
 from tbot_core.custody.trimming import Trimming
 from tbot_core.model import ExitReason, Leg, Order, RiskState, price_of, ticks_of, units_of
 from tbot_core.standing import count_traded
@@ -58,6 +59,7 @@ class Custody:
         self._held, self._known = self._files.held, self._files.known
         self._protection = Protection(self._files, rules.venue)
         self._trimming = Trimming(self._files, rules, standing, self._protection)
+        self.topping = Topping(self._files, rules, standing, session)
         self.excess = Excess(self._files, self._portfolio)
         self.recollection = Recollection(self._files, self._portfolio, self.excess)
         self._orphans: dict[str, None] = {}
@@ -292,15 +294,31 @@ class Custody:
     def _entered(self, fill: Fill, known: Known, position: Position) -> None:
         order = known.order
         count_traded(self._standing, order.symbol)
-        self._standing.count_fill(self._rules.risk, fill.price, price_of(known.plan.price), position.side)
-        if order.symbol not in self._held:
+        reference = price_of(known.plan.price if known.reference is None else known.reference)
+        self._standing.count_fill(self._rules.risk, fill.price, reference, position.side)
+        held = self._held.get(order.symbol)
+        if held is None:
             known.plan.filled(self.session.minute(fill.time))
             resting = {one.leg: one.client_order_id for one in order.protection}
             held = Held(plan=known.plan, row=known.row, position=position, resting=resting)
-            held.own = not self._rules.venue.brackets
+            held.own = order.tops_up or not self._rules.venue.brackets
             self._held[order.symbol] = held
+        elif order.tops_up:
+            self._grown(held)
         if known.open <= 0:
             self._standing.working.pop(order.client_order_id, None)
+
+    def _grown(self, held: Held) -> None:
+        """A position was added to: once what rests for it has ended, a stop for all of it is placed.
+
+        One whose stop has begun to fill is closed, whatever was added.
+        """
+        if held.stop_triggered or held.leaving is not None:
+            held.leaving = held.leaving or held.plan.stop_reason
+            return
+        held.keep, held.denied = held.position.units, None
+        held.renewing |= Leg.STOP in held.resting
+        self._take_back(reversed(held.resting.values()))
 
     def _manage_one(self, held: Held, bars: Bars, minute: int) -> list[Action]:
         close = held.seen(bars, "close", minute)

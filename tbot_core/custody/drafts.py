@@ -1,4 +1,4 @@
-"""Orders as they are written down: an entry with the protection that goes with it, a stop of its own, an exit."""
+"""Orders as they are written down: an entry with the protection that goes with it, one that adds, a stop, an exit."""
 
 from __future__ import annotations
 
@@ -55,6 +55,16 @@ def trim(name: Name, position: Position, units: int, attempt: int) -> Order:
     buy = position.side is Side.SHORT
     reason = ExitReason.REBALANCE
     draft = _draft(name, position.signal, Leg.EXIT, units, buy=buy, attempt=attempt, reason=reason)
+    return attrs.evolve(draft, tag=reason.value)
+
+
+def top_up(name: Name, position: Position, planned: Planned, attempt: int) -> Order:
+    """An entry that adds to a position; what protects the whole of it is made anew with its fill."""
+    reason = ExitReason.REBALANCE
+    buy, ticks = position.side is Side.LONG, planned.limit
+    draft = _draft(
+        name, position.signal, Leg.ENTRY, planned.units, buy=buy, ticks=ticks, attempt=attempt, reason=reason
+    )
     return attrs.evolve(draft, tag=reason.value)
 
 

@@ -13,6 +13,7 @@ from tbot_core.custody.drafts import Name
 from tbot_core.exits import Plan
 from tbot_core.model import ExitReason, Fill, Leg, Order, SignalId, units_of
 from tbot_core.portfolio import Position
+from tbot_core.reasons import Reason
 
 if TYPE_CHECKING:
     from tbot_core.bars import Bars
@@ -25,7 +26,8 @@ class Held:
     `leaving` is why it is being closed; `due` holds until its exit is placed, `exit` names that order while it works.
     `own`: its stops are placed here, since the broker keeps no brackets, or none that can be moved. `renewing`
     holds while one is taken away that protects too much, too little, or at an old level. `keep`: the units that are
-    to be left once nothing rests any more; `trim` names the order that sells the others while it works.
+    to be left once nothing rests any more; `trim` names the order that sells the others while it works. `denied`:
+    why it was not topped up when that was last decided.
     """
 
     plan: Plan
@@ -41,6 +43,7 @@ class Held:
     stop_triggered: bool = False
     keep: int | None = None
     trim: str | None = None
+    denied: Reason | None = None
 
     def seen(self, bars: Bars, field: str, minute: int) -> float:
         """What a minute's bar says of the symbol; NaN where there is none."""
@@ -71,7 +74,8 @@ class Carried:
 class Known:
     """An order of the session and what it belongs to.
 
-    `reason` is what its fill closes the position for by now, `open` the units that may still fill.
+    `reason` is what its fill closes the position for by now, `open` the units that may still fill. `reference`: the
+    price in ticks that a top-up was decided at; an entry's own is its plan's.
     """
 
     order: Order
@@ -79,6 +83,7 @@ class Known:
     row: int | None
     reason: ExitReason | None
     open: int
+    reference: int | None = None
 
 
 @attrs.define

@@ -64,7 +64,7 @@ class General:
 
 @attrs.frozen(kw_only=True)
 class Rebalance:
-    """Trimming positions back to their share of equity, and the notice about the cash share."""
+    """Taking positions back to their share of equity, and the notice about the cash share."""
 
     rebalance_enabled: bool = setting(
         "REBALANCE_ENABLED",
@@ -88,8 +88,8 @@ class Rebalance:
         "REBALANCE_TOP_UP",
         boolean(),
         default="false",
-        doc="Whether a position below its share is also topped up.",
-        acted_on=False,
+        doc="Whether a position below its share is also topped up: never below its entry price, in defense, or near its"
+        " exit, and never where entries have to be confirmed.",
     )
     enable_rebalance_notifier: bool = setting(
         "ENABLE_REBALANCE_NOTIFIER",

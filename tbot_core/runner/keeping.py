@@ -10,6 +10,7 @@ from tbot_core.errors import BrokerError
 from tbot_core.execution import Minutes
 from tbot_core.exits import STOPS
 from tbot_core.model import Leg, OrderState, RiskState
+from tbot_core.reasons import Reason
 from tbot_core.runner.login import Login
 from tbot_core.seams import log
 from tbot_core.states import Cause
@@ -67,7 +68,7 @@ class Keeper:
         self._impose(self.conditions.here)
 
     def objection(self, order: Order, *, flattening: bool) -> str:
-        """Why an order may not leave here now: the symbol is frozen, or the state allows no such order."""
+        """Why an order may not leave here now: a frozen symbol, its state, or a position that changes."""
         frozen = self.post.desk.standing.frozen.get(order.symbol)
         if frozen is not None and order.leg in {Leg.ENTRY, Leg.EXIT}:
             return f"frozen: {frozen}"
@@ -75,7 +76,9 @@ class Keeper:
         waits = order.leg is Leg.EXIT and self.state is RiskState.HALTED
         if barred or (waits and not (flattening or order.reason in STOPS)):
             return f"{self.state.word}: {self._gravest.value}"
-        return ""
+        if order.tops_up and self.state >= RiskState.DEFENSE:
+            return Reason.DEFENSE.sentence
+        return self.post.desk.custody.topping.objection(order)
 
     async def reconcile(self) -> None:
         """Before anything else the account is read; until that has worked once, nothing is entered."""

@@ -72,7 +72,7 @@ class Recall:
     def _take(self, event: Event) -> None:
         payload, cid = event.payload, event.cid
         match event.kind:
-            case records.DECISION:
+            case records.DECISION | records.TOP_UP:
                 self._decided(payload, cid)
             case records.INTENDED if cid is not None:
                 self._intended(cid, payload)

@@ -147,7 +147,10 @@ class SessionRun:
         await self.answer()
         kept = {post.name: self._kept(post, bars, minute) for post in self.posts}
         asked, proposals = self.confirming.hold(self._proposals(bars, minute, late=late))
-        await self._carry_out(self.decide(proposals), kept)
+        decisions = self.decide(proposals)
+        if not late and minute not in self.late:
+            kept = {post.name: self._topped_up(post, kept[post.name], bars, minute) for post in self.posts}
+        await self._carry_out(decisions, kept)
         self.confirming.ask(asked)
         self._weigh_cash(minute)
         for entrant in self.entrants:
@@ -171,6 +174,15 @@ class SessionRun:
         """What a minute asks for of what is held at a broker; losses are judged once, for all of them together."""
         changes = post.desk.mark(bars, minute, judged=self.outlook is None and post is self.posts[0])
         return Minutes(changes=changes, actions=post.desk.custody.manage(bars, minute))
+
+    def _topped_up(self, post: Post, kept: Minutes, bars: Bars, minute: int) -> Minutes:
+        """What a minute asks for at a broker, with what is added to positions there that are under their share."""
+        if not self._answers(post):
+            return kept
+        windows = {entrant.name: entrant.window for entrant in self.entrants}
+        wanted = post.desk.custody.topping.proposals(bars, minute)
+        seen = [self._seen(one, windows[one.signal.strategy]) for one in wanted if one.signal.strategy in windows]
+        return attrs.evolve(kept, top_ups=post.desk.top_up(seen))
 
     async def _carry_out(self, decisions: Sequence[Decision], kept: Mapping[str, Minutes] | None = None) -> None:
         """Carry out what was decided and what is kept, each at its broker, none waiting for another."""

@@ -127,6 +127,7 @@ def _settings(seed: int) -> dict[str, str]:
         "REBALANCE_ENABLED": apart.choice(["true", "false"]),
         "REBALANCE_THRESHOLD": apart.choice(["0", "0.0005", "0.005"]),
         "REBALANCE_CHECK_INTERVAL": apart.choice(["60", "300", "1000"]),
+        "REBALANCE_TOP_UP": apart.choice(["true", "false"]),
     }
 
 

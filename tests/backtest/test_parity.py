@@ -72,18 +72,20 @@ def test_both_clocks_hold_no_more_than_the_account_is_granted(random_instance: C
 
 
 def test_both_clocks_trim_alike(random_instance: Callable[[int], Any]) -> None:
-    """With positions that are taken back to their share again and again, replay and backtest give the same trades."""
+    """With positions that are taken back to their share, and up to it, replay and backtest give the same trades."""
     instance = random_instance(3)
     ways = {"REBALANCE_ENABLED": "true", "REBALANCE_THRESHOLD": "0", "REBALANCE_CHECK_INTERVAL": "60"}
     apart = {"STOP_LOSS_PCT": "0.03", "TOTAL_ALLOCATION": "0.3", "MAX_RISK_PER_TRADE": "0.2", "VOLUME_LIMIT": "0"}
     wide = {"MAX_GROSS_EXPOSURE": "1", "FIXED_QUANTITY": "0", "DAILY_LOSS_LIMIT": "0.05", "WINDOW_LOSS_LIMIT": "0.10"}
     found = {}
-    for enabled in ("false", "true"):
-        instance.settle(8002, **{**ways, **apart, **wide, "REBALANCE_ENABLED": enabled})
+    for enabled, top_up in (("false", "false"), ("true", "false"), ("true", "true")):
+        switches = {"REBALANCE_ENABLED": enabled, "REBALANCE_TOP_UP": top_up}
+        instance.settle(8002, **{**ways, **apart, **wide, **switches})
         tested, replayed = both(instance.home, instance.first, instance.last)
         assert tested == replayed
-        found[enabled] = tested["trades"]
-    assert found["true"] != found["false"]
+        found[enabled, top_up] = tested["trades"]
+    assert found["true", "false"] != found["false", "false"]
+    assert found["true", "true"] != found["true", "false"]
 
 
 @pytest.mark.full

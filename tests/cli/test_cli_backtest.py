@@ -102,8 +102,7 @@ def test_settings_that_are_a_folder_are_faulty_settings(
     assert {path.name for path in tmp_path.rglob("*")} <= {".env_bot", "data", "tbot.lock"}
 
 
-SWITCHES = """REBALANCE_TOP_UP=true
-EARNINGS_BLACKOUT=true
+SWITCHES = """EARNINGS_BLACKOUT=true
 TRADE_CONFIRMATION_REQUIRED=false
 NOTIFY_ON_FILL=false
 LEDGER_EXPORT_MODE=auto
@@ -124,7 +123,7 @@ def test_switches_that_nothing_acts_on_are_one_line(
     Each bears its value and the line of the file that says it.
     """
     settings = home / ".env_bot"
-    settings.write_text(f"{settings.read_text()}\n{SWITCHES}REBALANCE_TOP_UP=true\n")
+    settings.write_text(f"{settings.read_text()}\n{SWITCHES}EARNINGS_BLACKOUT=true\n")
     assert cli.invoke([*words, "--home", str(home)]) == 0
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("tbot: ")]
     (idle,) = [line for line in said if "nothing that is installed acts on it" in line]
@@ -134,7 +133,6 @@ def test_switches_that_nothing_acts_on_are_one_line(
         "EARNINGS_BLACKOUT=true",
         "ENABLE_STRATEGY_OPTIMIZER=true",
         "LEDGER_EXPORT_MODE=auto",
-        "REBALANCE_TOP_UP=true",
     }
     places = {text: len(lines) - lines[::-1].index(text) for text in expected}
     assert found == sorted(f"{text} (.env_bot:{line})" for text, line in places.items())

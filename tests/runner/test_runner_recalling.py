@@ -213,7 +213,7 @@ def test_what_was_written_down_and_not_sent_never_left(process: Process) -> None
     decision = process.desk.decide([proposal()])[0]
     minute = Minutes(decisions=[decision])
     recorder = process.execution.recorder
-    recorder.write(*intents.entries(recorder, (), (), minute.decisions))
+    recorder.write(*intents.entries(recorder, minute))
     after = process.again()
     after.recall.settle()
     assert set(after.states.values()) == {OrderState.DROPPED}

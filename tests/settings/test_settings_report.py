@@ -130,11 +130,11 @@ def test_variables_of_absent_plugins_name_their_owner(tmp_path: Path) -> None:
 
 def test_a_check_puts_faults_first_and_says_what_has_no_effect(tmp_path: Path) -> None:
     """Failing findings lead; a setting that nothing acts on is said when a file changes it."""
-    (tmp_path / ".env_bot").write_text("STRATEGY_SEQUENCE=open\nREBALANCE_TOP_UP=true\nLEDGER_EXPORT_MODE=off\nX=1\n")
+    (tmp_path / ".env_bot").write_text("STRATEGY_SEQUENCE=open\nEARNINGS_BLACKOUT=true\nLEDGER_EXPORT_MODE=off\nX=1\n")
     found = report(tmp_path, mode="replay", declared=(), installed=ALL)
     assert [finding.level for finding in found[:3]] == ["warn", "warn", "ok"]
-    assert str(found[1]) == ".env_bot:2: REBALANCE_TOP_UP=true: read and checked; not acted on by this version."
-    (tmp_path / ".env_bot").write_text("STRATEGY_SEQUENCE=nobody\nWEIGHTS=2\nREBALANCE_TOP_UP=true\n")
+    assert str(found[1]) == ".env_bot:2: EARNINGS_BLACKOUT=true: read and checked; not acted on by this version."
+    (tmp_path / ".env_bot").write_text("STRATEGY_SEQUENCE=nobody\nWEIGHTS=2\nEARNINGS_BLACKOUT=true\n")
     found = report(tmp_path, mode="replay", declared=(), installed=ALL)
     assert [finding.level for finding in found] == ["fail", "fail", "warn"]
 

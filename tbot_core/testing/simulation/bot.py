@@ -6,7 +6,7 @@ Only its strategy is made for the purpose: it signals where the seed says so, an
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
@@ -34,7 +34,6 @@ from tbot_core.testing.trades import rules
 from tbot_core.window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from tbot_core.bars import Bars, Day
@@ -233,6 +232,17 @@ class Habits:
     vix: tuple[TellsVixNow, ...] | None = None
 
 
+TOPPING_UP: Final[Mapping[str, Any]] = {
+    "rebalance_top_up": True,
+    "rebalance_threshold": Decimal(0),
+    "rebalance_check_interval": 60.0,
+    "total_allocation": Decimal("0.6"),
+    "max_risk_per_trade": Decimal("0.2"),
+    "max_gross_exposure": Decimal("0.9"),
+}
+"""A bot that tops its positions up looks for what they lack each minute; they are large, so that it is a share."""
+
+
 def habits(world: World, further: Mapping[str, Any] | None = None) -> Habits:
     """The bot of a world: one to five strategies, limits that bind now and then, and `further` settings."""
     stream = world.chances.stream("bot")
@@ -257,12 +267,16 @@ def habits(world: World, further: Mapping[str, Any] | None = None) -> Habits:
 
 
 def _rebalancing(stream: Stream) -> dict[str, Any]:
-    """One bot in four takes its positions back to their share every few minutes, most of them at any excess."""
-    return {
+    """One bot in four takes its positions back to their share every few minutes, most of them at any excess.
+
+    Half of these top up, too, and look each minute.
+    """
+    settings: dict[str, Any] = {
         "rebalance_enabled": stream.happens(0.25),
         "rebalance_threshold": stream.one((Decimal(0), Decimal("0.001"), Decimal("0.01"))),
         "rebalance_check_interval": stream.one((60.0, 120.0, 300.0)),
     }
+    return settings | (dict(TOPPING_UP) if stream.happens(0.5) else {})
 
 
 def _entrant(world: World, stream: Stream, rank: int) -> Entrant:

@@ -18,6 +18,7 @@ from tbot_core.ledger.booking import booked
 from tbot_core.model import Leg, OrderState, RiskState, quantity_of, units_of
 from tbot_core.states import States
 from tbot_core.testing.canaries import shows
+from tbot_core.testing.simulation.adding import i3_top_ups, i8_top_ups
 from tbot_core.testing.simulation.again import RESTARTS
 from tbot_core.testing.simulation.allowing import PERSONAL
 from tbot_core.testing.simulation.evidence import EVIDENCE
@@ -41,7 +42,7 @@ _GROWTH: Final = 60
 def violations(story: Story) -> Iterator[str]:
     """Every violated invariant, once for each offender."""
     parts = tuple(story.parts)
-    for check in (*_CHECKS, *MONEY, i13, *PERSONAL, *RESTARTS, *EVIDENCE, *HEEDED, i18_starved):
+    for check in (*_CHECKS, *MONEY, i3_top_ups, i8_top_ups, i13, *PERSONAL, *RESTARTS, *EVIDENCE, *HEEDED, i18_starved):
         for subject in (story,) if check in _WHOLE else parts:
             yield from (f"{_name(check)}: {words}" for words in check(subject))
 
@@ -60,9 +61,11 @@ def _i1(story: Story) -> Iterator[str]:
         if fact.kind == "execution" and fact.client_order_id in intents:
             signal, leg, _ = intents[fact.client_order_id]
             filled[signal.text, leg] += abs(fact.units)
-    wanted: dict[tuple[str, Leg], int] = {}
-    for signal, leg, units in intents.values():
-        wanted[signal.text, leg] = max(units, wanted.get((signal.text, leg), 0))
+    wanted: Counter[tuple[str, Leg]] = Counter()
+    added = story.top_ups
+    for cid, (signal, leg, units) in intents.items():
+        mark = signal.text, leg
+        wanted[mark] = wanted[mark] + units if cid in added else max(units, wanted[mark])
     for (text, leg), units in filled.items():
         if leg is Leg.ENTRY and units > wanted[text, leg]:
             yield f"{leg.value} of {text} bought {units} of {wanted[text, leg]} intended units"
@@ -272,6 +275,21 @@ _CHECKS: Final[tuple[Callable[[Story], Iterator[str]], ...]] = (
     _i1, _i2, _i4, _i6, _i7, _i8, _i9, _i9_again, _booked, _i10, _i12, _i14, _i16, _i17, _i20, _settled,
 )  # fmt: skip
 _WHOLE: Final = frozenset(
-    {_i6, _i8, _i9_again, _i14, _i16, _i17, i18_starved, _i20, i13, *HEEDED_BY_ALL, *PERSONAL, *MONEY_OF_ALL}
+    {
+        _i6,
+        _i8,
+        i3_top_ups,
+        i8_top_ups,
+        _i9_again,
+        _i14,
+        _i16,
+        _i17,
+        i18_starved,
+        _i20,
+        i13,
+        *HEEDED_BY_ALL,
+        *PERSONAL,
+        *MONEY_OF_ALL,
+    }
 )
 """What is asked of the story of all venues together; all else of each venue by itself."""

@@ -27,17 +27,44 @@ _OVERFILLS: Final = frozenset({"F28", "F38"})
 
 
 @attrs.define(kw_only=True)
-class _Entry:
-    """An entry as its intent has it: units, and the worst price in ticks."""
+class _Part:
+    """An order that enters something, as its intent has it: units, and the worst price in ticks."""
 
-    symbol: str
-    strategy: str
     units: int
     worst: int
     ended: bool = False
     bought: int = 0
-    sold: int = 0
     paid: int = 0
+
+    @property
+    def rest(self) -> int:
+        """The units that may still be filled."""
+        return 0 if self.ended else max(self.units - self.bought, 0)
+
+
+@attrs.define(kw_only=True)
+class Entered:
+    """What a signal has entered: its entry, and the orders that have added to it."""
+
+    symbol: str
+    strategy: str
+    parts: list[_Part]
+    sold: int = 0
+
+    @property
+    def bought(self) -> int:
+        """The units filled, of the entry and of what was added."""
+        return sum(one.bought for one in self.parts)
+
+    @property
+    def paid(self) -> int:
+        """What they have cost, in atoms."""
+        return sum(one.paid for one in self.parts)
+
+    @property
+    def target(self) -> int:
+        """What the entry alone has cost."""
+        return self.parts[0].paid
 
     @property
     def cost(self) -> int:
@@ -47,28 +74,28 @@ class _Entry:
     @property
     def exposure(self) -> int:
         """What is held of it, and what may still be filled, at the worst."""
-        return self.cost + (0 if self.ended else max(self.units - self.bought, 0) * self.worst)
+        return self.cost + sum(one.rest * one.worst for one in self.parts)
 
     @property
     def alive(self) -> bool:
         """Whether it takes a place: something is held, or may still be filled."""
-        return self.bought > self.sold or not (self.ended or self.bought >= self.units)
+        return self.bought > self.sold or any(one.rest for one in self.parts)
 
 
-class _Ledger:
+class Reckoning:
     """Entries by their signal, as the events tell of them one after the other."""
 
     def __init__(self, band: Decimal) -> None:
         self._band = band
-        self.entries: dict[str, _Entry] = {}
-        self._of: dict[str, tuple[str, Leg]] = {}
+        self.entries: dict[str, Entered] = {}
+        self._of: dict[str, tuple[str, _Part | None]] = {}
         self._prices: dict[str, float] = {}
         self._executions: dict[tuple[str, str], tuple[int, int]] = {}
 
-    def take(self, event: Event) -> _Entry | None:
-        """Take an event in; the entry, where it intends one."""
+    def take(self, event: Event) -> Entered | None:
+        """Take an event in; the entry, where it intends one, or adds to one."""
         payload, cid = event.payload, event.cid
-        if event.kind == records.DECISION and cid is not None:
+        if event.kind in {records.DECISION, records.TOP_UP} and cid is not None:
             self._prices[cid] = payload["price"]
         elif event.kind == records.INTENDED and cid is not None:
             return self._intended(cid, payload)
@@ -77,30 +104,28 @@ class _Ledger:
         elif event.kind == records.CORPORATE_ACTION:
             self._split(payload["symbol"], payload["after"], payload["before"])
         elif cid in self._of:
-            signal, leg = self._of[cid]
-            entry = self.entries[signal]
-            entry.ended |= leg is Leg.ENTRY and event.kind in _ENDED
+            signal, part = self._of[cid]
+            if part is not None:
+                part.ended |= event.kind in _ENDED
             if event.kind in _EXECUTED and "execution_id" in payload:
-                self._executed(entry, leg, cid, event)
+                self._executed(self.entries[signal], part, cid, event)
         return None
 
-    def _intended(self, cid: str, payload: Mapping[str, Any]) -> _Entry | None:
-        signal, leg = records.signal_of(payload["signal"]), Leg(payload["leg"])
-        self._of[cid] = signal.text, leg
-        if leg is not Leg.ENTRY:
+    def _intended(self, cid: str, payload: Mapping[str, Any]) -> Entered | None:
+        signal = records.signal_of(payload["signal"])
+        self._of[cid] = signal.text, None
+        if Leg(payload["leg"]) is not Leg.ENTRY:
             return None
         market = payload["type"] == OrderType.MARKET.value
         worst = self._prices[cid] * float(1 + self._band) if market else float(payload["limit_price"])
-        entry = _Entry(
-            symbol=signal.symbol,
-            strategy=signal.strategy,
-            units=units_of(Decimal(payload["quantity"])),
-            worst=ticks_of(worst) - market,
-        )
-        self.entries[signal.text] = entry
+        part = _Part(units=units_of(Decimal(payload["quantity"])), worst=ticks_of(worst) - market)
+        self._of[cid] = signal.text, part
+        fresh = Entered(symbol=signal.symbol, strategy=signal.strategy, parts=[])
+        entry = self.entries.setdefault(signal.text, fresh)
+        entry.parts.append(part)
         return entry
 
-    def _executed(self, entry: _Entry, leg: Leg, cid: str, event: Event) -> None:
+    def _executed(self, entry: Entered, part: _Part | None, cid: str, event: Event) -> None:
         """An execution, or in its place what it is since it was taken back or corrected; a void one stays void."""
         mark = cid, event.payload["execution_id"]
         if mark in self._executions and event.kind == "fill":
@@ -112,10 +137,10 @@ class _Ledger:
             units = units_of(Decimal(event.payload["quantity"]))
             paid = units * ticks_of(float(event.payload["price"]))
         self._executions[mark] = units, paid
-        if leg is Leg.ENTRY:
-            entry.bought += units - was_units
-            entry.ended |= entry.bought >= entry.units  # what is taken back of it then is not filled again
-            entry.paid += paid - was_paid
+        if part is not None:
+            part.bought += units - was_units
+            part.ended |= part.bought >= part.units  # what is taken back of it then is not filled again
+            part.paid += paid - was_paid
         else:
             entry.sold += units - was_units
 
@@ -123,9 +148,9 @@ class _Ledger:
         """Every share of a symbol became so many at the same cost in all."""
         for entry in self.entries.values():
             if entry.symbol == symbol:
-                entry.bought, entry.sold, entry.units = (
-                    units * after // before for units in (entry.bought, entry.sold, entry.units)
-                )
+                entry.sold = entry.sold * after // before
+                for part in entry.parts:
+                    part.bought, part.units = (units * after // before for units in (part.bought, part.units))
 
     def _adjusted(self, payload: Mapping[str, Any]) -> None:
         held = [one for one in self.entries.values() if one.symbol == payload["symbol"] and one.bought > one.sold]
@@ -135,7 +160,7 @@ class _Ledger:
 
 def _i3(story: Story) -> Iterator[str]:
     """With each entry that is written down, the worst case of all that is held and worked lies within the limits."""
-    risk, ledger, equity = story.rules.risk, _Ledger(story.rules.risk.price_band_pct), 0
+    risk, ledger, equity = story.rules.risk, Reckoning(story.rules.risk.price_band_pct), 0
     for event in story.events:
         if event.kind == records.SESSION_OPENED:
             equity = atoms_of(Decimal(event.payload["equity"]))

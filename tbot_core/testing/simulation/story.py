@@ -101,6 +101,12 @@ class Story:
         }
 
     @property
+    def top_ups(self) -> set[str]:
+        """The orders that add to a position."""
+        intended = (event for event in self.events if event.kind == records.INTENDED and event.cid is not None)
+        return {event.cid or "" for event in intended if records.order_of("", event.payload).tops_up}
+
+    @property
     def untold(self) -> set[str]:
         """Orders of which an execution was taken back or corrected while nobody listened."""
         told = {event.source[2] for event in self.events if event.source is not None}
