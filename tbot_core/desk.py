@@ -21,7 +21,7 @@ from tbot_core.portfolio import Portfolio
 from tbot_core.reasons import Reason
 from tbot_core.risk import Gate, Limits, Refusal, breached, objection, review
 from tbot_core.sizing import Planned, Sizer, share
-from tbot_core.standing import RiskChange, Standing, Working, count_topped_up, join
+from tbot_core.standing import RiskChange, Standing, Working, count_topped_up, grid_of, join, lot_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -145,7 +145,8 @@ class Desk:
         refusal = self._before_sizing(signal)
         if refusal is not None:
             return _denied(proposal, refusal), None
-        planned = self._sizer.plan(ticks_of(proposal.bought_at), proposal.side, self._budget(signal.strategy))
+        sizer = self._sizer_of(signal.symbol)
+        planned = sizer.plan(ticks_of(proposal.bought_at), proposal.side, self._budget(signal.strategy))
         planned = attrs.evolve(planned, last=ticks_of(proposal.price))
         refusal = self._gate.after_sizing(self.standing, limits, signal, proposal.side, planned)
         if refusal is not None:
@@ -167,7 +168,8 @@ class Desk:
             return _denied(proposal, refusal)
         gap, position = topping.gap(symbol), self.portfolio.positions[symbol]
         budget = min(gap.atoms, limits.per_trade - position.cost_atoms)
-        planned = self._sizer.addition(ticks_of(proposal.bought_at), proposal.side, budget, whole=gap.whole)
+        sizer = self._sizer_of(symbol)
+        planned = sizer.addition(ticks_of(proposal.bought_at), proposal.side, budget, whole=gap.whole)
         planned = attrs.evolve(planned, last=ticks_of(proposal.price))
         refusal = self._gate.after_sizing(self.standing, limits, signal, proposal.side, planned)
         if refusal is not None:
@@ -198,7 +200,14 @@ class Desk:
 
     def _plan(self, proposal: Proposal) -> exits.Plan:
         levels = (proposal.price, proposal.stop, proposal.target)
-        return exits.plan(proposal.side, levels, proposal.exits, self._rules.exits)
+        plan = exits.plan(proposal.side, levels, proposal.exits, self._rules.exits)
+        if grid := grid_of(self.standing, proposal.signal.symbol):
+            plan.move_to(grid)
+        return plan
+
+    def _sizer_of(self, symbol: str) -> Sizer:
+        grid, lot = grid_of(self.standing, symbol), lot_of(self.standing, symbol)
+        return attrs.evolve(self._sizer, grid=grid, lot=lot) if grid or lot > 1 else self._sizer
 
     def _write_down(self, order: Order, proposal: Proposal, planned: Planned, plan: exits.Plan) -> None:
         self.standing.count_sent(proposal.signal.strategy, proposal.minute)

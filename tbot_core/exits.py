@@ -36,7 +36,7 @@ class Plan:
 
     `price` is the signal bar's close, `stop_at_first` the stop as planned: their ratio is the trail's distance.
     `rests`: the stop is meant to rest at the broker, whatever became of it. `leave`: the minute from which the exit
-    order goes; with `hold` it is set when the entry fills.
+    order goes; with `hold` it is set when the entry fills. `grid`: the step of prices that the broker has told.
     """
 
     side: Side
@@ -47,6 +47,7 @@ class Plan:
     on_close: bool
     leave: int | None
     hold: int | None
+    grid: int = 0
     extreme: int = attrs.field(init=False)
     stop_at_first: int = attrs.field(init=False)
     rests: bool = attrs.field(init=False)
@@ -67,11 +68,22 @@ class Plan:
         """Every share became so many: the levels follow, rounded as ever, and the stop rests again where it did."""
         long, moved = self.side is Side.LONG, self.stop != self.stop_at_first
         self.price, self.extreme = (round(level / ratio) for level in (self.price, self.extreme))
-        first, self.stop = (on_grid(float(level / ratio), up=long) for level in (self.stop_at_first, self.stop))
+        first, self.stop = (
+            on_grid(float(level / ratio), up=long, grid=self.grid) for level in (self.stop_at_first, self.stop)
+        )
         self.stop_at_first = first if moved else self.stop
         if self.target is not None:
-            self.target = on_grid(float(self.target / ratio), up=long)
+            self.target = on_grid(float(self.target / ratio), up=long, grid=self.grid)
         self.on_close = not self.rests
+
+    def move_to(self, grid: int) -> None:
+        """Prices go in other steps now: levels are moved to them, a stop towards the price."""
+        long, moved = self.side is Side.LONG, self.stop != self.stop_at_first
+        self.grid = grid
+        first, self.stop = (on_grid(level, up=long, grid=grid) for level in (self.stop_at_first, self.stop))
+        self.stop_at_first = first if moved else self.stop
+        if self.target is not None:
+            self.target = on_grid(self.target, up=long, grid=grid)
 
     def follow(self, high: float, low: float) -> bool:
         """Take in a completed bar's extremes; whether the stop has moved."""
@@ -80,7 +92,7 @@ class Plan:
         long = self.side is Side.LONG
         seen = ticks_of(high if long else low)
         self.extreme = max(self.extreme, seen) if long else min(self.extreme, seen)
-        level = on_grid(self.extreme * self.stop_at_first / self.price, up=long)
+        level = on_grid(self.extreme * self.stop_at_first / self.price, up=long, grid=self.grid)
         moved = level * 1000 >= self.stop * TRAIL_STEP if long else level * 1000 <= self.stop * (2000 - TRAIL_STEP)
         if moved:
             self.stop = level
@@ -162,8 +174,11 @@ def closing(reason: ExitReason | None, words: str) -> ExitReason | None:
     return ExitReason.NO_MARKET if words == ExitReason.NO_MARKET else reason
 
 
-def on_grid(ticks: float, *, up: bool) -> int:
-    """A price in fractional ticks on the instrument's grid, rounded up or down; at least one grid step."""
-    step = tick_of(int(ticks))
+def on_grid(ticks: float, *, up: bool, grid: int = 0) -> int:
+    """A price in fractional ticks on the instrument's grid, rounded up or down; at least one grid step.
+
+    `grid`: the step that a broker has told, where that is coarser than the exchange's own.
+    """
+    step = max(tick_of(int(ticks)), grid)
     steps = round(ticks / step, 6)  # six decimals of a step absorb the binary tail of a price that lies on the grid
     return max(1, math.ceil(steps) if up else math.floor(steps)) * step

@@ -11,20 +11,23 @@ import attrs
 
 from tbot_core.contracts import Meaning, ReadsRefusals
 from tbot_core.journal import records
+from tbot_core.model import Leg, ticks_of
 from tbot_core.orders import AMENDS, BROKER_WORDS, OrderRecord
 from tbot_core.reconcile import AGAIN, alike, at_once
 from tbot_core.seams import log
+from tbot_core.standing import grid_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from tbot_core.contracts import BrokerEvent
     from tbot_core.journal.journal import Entry, Event
-    from tbot_core.model import Fill
+    from tbot_core.model import Fill, Order
     from tbot_core.recorder import Recorder
     from tbot_core.standing import Standing
 
 _REUSED: Final = "reused "
+_REFUSALS: Final = frozenset({"rejected", "cancel_refused"})
 _log = log.logger(__name__)
 
 
@@ -58,6 +61,24 @@ class Freezer:
             self.freeze(symbol, f"{record.overfilled} more were filled than ordered")
         elif event.kind == "rejected" and self._meaning(event.words) is Meaning.NOT_TRADABLE:
             self.freeze(symbol, f"the broker does not trade it any more: {event.words}", lasting=True)
+        elif event.kind in _REFUSALS and self._meaning(event.words) is Meaning.OFF_GRID:
+            self._refused(record.order, event.words)
+
+    def _refused(self, order: Order, words: str) -> None:
+        """What may be traded of an instrument is not what was thought: nothing of it is sent until that is known.
+
+        Nobody says it where it was asked for in vain before; an exit that is refused all the same closes nothing.
+        """
+        symbol, unruled = order.symbol, self._standing.unruled
+        grid = grid_of(self._standing, symbol)
+        if grid and any(ticks_of(float(price)) % grid for price in (order.limit_price, order.stop_price) if price):
+            return  # it was made by the rules of before, which is known by now
+        if symbol not in unruled:
+            unruled[symbol] = True
+            payload = {"symbol": symbol, "known": False, "waiting": True, "words": words}
+            self._recorder.note(records.INSTRUMENT, payload)
+        elif not unruled[symbol] and order.leg is Leg.EXIT:
+            self.freeze(symbol, f"the broker takes no such quantity: {words}", lasting=True)
 
     def compare(self, event: BrokerEvent, was: Event, record: OrderRecord | None) -> Entry | None:
         """What is to be written of an execution that was told before, where it says something else now.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from tbot_core.circuit import Circuit, Request
-from tbot_core.contracts import Finds, ReadsRefusals, TellsPrices
+from tbot_core.contracts import Finds, ReadsRefusals, TellsInstruments, TellsPrices
 from tbot_core.errors import BrokerError, Rejected, Unavailable, Withdrawn
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tbot_core.clock import Clock
-    from tbot_core.contracts import Broker, BrokerEvent, Meaning, OrderReport, Permit, Snapshot, VenueRules
+    from tbot_core.contracts import Broker, BrokerEvent, Instrument, Meaning, OrderReport, Permit, Snapshot, VenueRules
     from tbot_core.model import Account, Order
 
 Said = TypeVar("Said")
@@ -80,6 +80,12 @@ class Heard:
         if not isinstance(self._broker, TellsPrices):
             raise Unavailable("The broker does not say what symbols trade at.")
         return await self._broker.prices(symbols)
+
+    async def instrument(self, symbol: str) -> Instrument:
+        """What may be traded of an instrument now, where the broker says it."""
+        if not isinstance(self._broker, TellsInstruments):
+            raise Unavailable("The broker does not say what may be traded of an instrument.")
+        return await self._asked(Request.READING, self._broker.instrument(symbol))
 
     async def close(self) -> None:
         """Log out."""

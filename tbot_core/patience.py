@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
 
-from tbot_core.contracts import Finds, TellsPrices
+from tbot_core.contracts import Finds, Instrument, TellsInstruments, TellsPrices
 from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, Unavailable
 from tbot_core.hearing import Heard
 from tbot_core.model import CURRENCY, Leg
@@ -180,6 +180,13 @@ class Paced:
             raise Unavailable("The broker does not say what symbols trade at.")
         await self._turn(Urgency.READING, "prices")
         return await self._heard(self._broker.prices(symbols))
+
+    async def instrument(self, symbol: str) -> Instrument:
+        """What may be traded of an instrument now, where the broker says it."""
+        if not isinstance(self._broker, TellsInstruments):
+            raise Unavailable("The broker does not say what may be traded of an instrument.")
+        await self._turn(Urgency.PROTECTION, f"the rules of {symbol}")
+        return _in_numbers(await self._heard(self._broker.instrument(symbol)))
 
     async def close(self) -> None:
         """Log out."""

@@ -71,6 +71,8 @@ class Reason(IntEnum):
     TOP_UP_LOSING = 55, "The price lies on the losing side of the position's entry, so it is not topped up."
     TOP_UP_NEAR_EXIT = 56, "Less than a quarter of the way to the position's exit is left, so it is not topped up."
     TOP_UP_UNCONFIRMED = 57, "TRADE_CONFIRMATION_REQUIRED is true, and nobody is asked about a top-up."
+    RULES_UNKNOWN = 58, "The broker refused an order of the symbol as off its grid, and has not told its rules since."
+    NOT_SHORTABLE = 59, "The broker says that the symbol cannot be sold short."
 
     QUANTITY_TOO_SMALL = 60, "The budget buys less than the smallest quantity."
     NO_WEIGHT = 61, "WEIGHTS gives this order of the window no budget."

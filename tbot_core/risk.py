@@ -136,6 +136,7 @@ class Gate:
             (standing.equity_jump, Reason.EQUITY_JUMP, None, None),
             (signal.strategy in standing.window_loss, Reason.WINDOW_LOSS, None, None),
             (standing.is_frozen(signal.symbol), Reason.INSTRUMENT_FROZEN, None, None),
+            (signal.symbol in standing.unruled, Reason.RULES_UNKNOWN, None, None),
         )
 
     def after_sizing(
@@ -151,8 +152,8 @@ class Gate:
         if abs(planned.worst - last) > last * limits.price_band:
             away = Decimal(abs(planned.worst - last)) / max(1, last)
             return Refusal(reason=Reason.PRICE_BAND, value=round(away, 6), limit=limits.price_band)
-        if side is Side.SHORT and not standing.funds.margin:
-            return Refusal(reason=Reason.CASH_LONG_ONLY)
+        if side is Side.SHORT and (reason := _unshortable(standing, signal.symbol)) is not None:
+            return Refusal(reason=reason)
         worst, position = planned.worst_atoms, standing.portfolio.positions.get(signal.symbol)
         whole = worst if position is None else worst + position.cost_atoms
         power = sum(entry.power_atoms for entry in standing.working.values()) + planned.power_atoms(side)
@@ -191,6 +192,14 @@ def _first(checks: Iterable[_Check]) -> Refusal | None:
     """The first check that denies."""
     found = (Refusal(reason=reason, value=value, limit=limit) for denied, reason, value, limit in checks if denied)
     return next(found, None)
+
+
+def _unshortable(standing: Standing, symbol: str) -> Reason | None:
+    """Why a symbol is not sold short here."""
+    told = standing.instruments.get(symbol)
+    if not standing.funds.margin:
+        return Reason.CASH_LONG_ONLY
+    return Reason.NOT_SHORTABLE if told is not None and told.shortable is False else None
 
 
 def _too_fast(standing: Standing, limits: Limits, signal: SignalId) -> _Check:

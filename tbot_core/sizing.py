@@ -50,12 +50,14 @@ class Planned:
 
 @attrs.frozen(kw_only=True)
 class Sizer:
-    """Sizes entries by the settings and by what the venue can do."""
+    """Sizes entries by the settings and by what the venue can do; `grid` and `lot` are an instrument's own steps."""
 
     entries: Entries
     rules: VenueRules
     price_band: Decimal
     fixed_units: int = 0
+    grid: int = 0
+    lot: int = 1
 
     def worst(self, reference: int, side: Side) -> int:
         """The worst price in ticks: the reference moved by ENTRY_LIMIT_PCT, at the market up by PRICE_BAND_PCT.
@@ -63,9 +65,9 @@ class Sizer:
         Rounded so that the fraction is never exceeded.
         """
         if self.entries.entry_order_type == OrderType.MARKET:
-            return on_grid(float(reference * (1 + self.price_band)), up=False)
+            return on_grid(float(reference * (1 + self.price_band)), up=False, grid=self.grid)
         moved = reference * (1 + side * self.entries.entry_limit_pct)
-        return on_grid(float(moved), up=side is Side.SHORT)
+        return on_grid(float(moved), up=side is Side.SHORT, grid=self.grid)
 
     def plan(self, reference: int, side: Side, budget_atoms: int) -> Planned:
         """The entry that a budget in atoms allows at its worst; 0 units when that is under the smallest quantity."""
@@ -94,7 +96,7 @@ class Sizer:
 
     def _step(self, kind: OrderType, side: Side) -> int:
         whole = side is Side.SHORT or not self.entries.fractional or kind not in self.rules.fractional_types
-        return UNITS_PER_SHARE if whole else units_of(self.rules.quantity_step)
+        return max(self.lot, UNITS_PER_SHARE if whole else units_of(self.rules.quantity_step))
 
 
 def share(atoms: int, fraction: Decimal) -> int:

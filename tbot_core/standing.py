@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 
 from tbot_core.account import Funds
-from tbot_core.model import RiskState, Side, SignalId
+from tbot_core.contracts import Instrument
+from tbot_core.model import RiskState, Side, SignalId, ticks_of, units_of
 from tbot_core.portfolio import Portfolio
 from tbot_core.states import Cause
 
@@ -56,7 +57,9 @@ class Standing:
     `troubles`: what leaves exits only until whoever can read the account has taken it over; where nobody can (None),
     `state` keeps it to the session's end. `everywhere`: the standings of all brokers of the session, which count as
     one. `frozen`: instruments in which nothing is done but protect what is held, and why; `lasting` are those that stay
-    so to the session's end. `stated_atoms`: what a person has said may be open here, while nobody can look.
+    so to the session's end. `instruments`: the rules of those that a broker was asked about; `unruled` are those whose
+    rules are not known, and whether an answer is waited for. `stated_atoms`: what a person has said may be open here,
+    while nobody can look.
     """
 
     portfolio: Portfolio
@@ -82,6 +85,8 @@ class Standing:
     stated_atoms: int = 0
     frozen: dict[str, str] = attrs.field(factory=dict)
     lasting: set[str] = attrs.field(factory=set)
+    instruments: dict[str, Instrument] = attrs.field(factory=dict)
+    unruled: dict[str, bool] = attrs.field(factory=dict)
     everywhere: list[Standing] = attrs.field(
         default=attrs.Factory(lambda self: [self], takes_self=True), eq=False, repr=False
     )
@@ -246,6 +251,18 @@ def net_of(standing: Standing, exposures: Mapping[str, Decimal], sign: int) -> i
         if one.signal.symbol in exposures
     )
     return sign * held + sum(max(0, sign * atoms) for atoms in worked)
+
+
+def grid_of(standing: Standing, symbol: str) -> int:
+    """The step of a symbol's prices in ticks, as its broker told it; 0: the exchange's own."""
+    told = standing.instruments.get(symbol)
+    return 0 if told is None or told.tick is None else ticks_of(float(told.tick))
+
+
+def lot_of(standing: Standing, symbol: str) -> int:
+    """The step of a symbol's quantities in units, as its broker told it; 1: nothing but the venue's own."""
+    told = standing.instruments.get(symbol)
+    return 1 if told is None or told.quantity_step is None else units_of(told.quantity_step)
 
 
 def count_topped_up(standing: Standing, minute: int) -> None:

@@ -15,6 +15,7 @@ import attrs
 
 from tbot_core.contracts import Finds, Snapshot
 from tbot_core.errors import BrokerError
+from tbot_core.instruments import Instruments
 from tbot_core.journal import records
 from tbot_core.journal.projection import of_broker
 from tbot_core.ledger.booking import booked
@@ -77,6 +78,7 @@ class Tender:
         self._conditions = conditions
         self.foreign: dict[str, Decimal] = {}
         self._splits = Splits(execution, desk)
+        self._instruments = Instruments(execution, desk, clock)
         self.read_at: datetime | None = None
         self.verdict: Verdict | None = None
         self._last = booked(of_broker(execution.recorder.journal.events(), execution.recorder.broker)).stated
@@ -98,6 +100,7 @@ class Tender:
         """One round: look up what is in doubt and due, and read the account when that is due."""
         now = self._clock.monotonic()
         self._notice(now)
+        await self._instruments.look()
         for cid in [cid for cid, doubt in self._doubts.items() if doubt.due <= now]:
             await self._look_up(cid)
         if self._clock.monotonic() >= self._next_reading:

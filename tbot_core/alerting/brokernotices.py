@@ -1,4 +1,4 @@
-"""What a person is told of a session with several brokers, each with the command to run next.
+"""What a person is told of brokers and of what they say of instruments, each with the command to run next.
 
 Pure: events come in.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from tbot_core import instruments
 from tbot_core.alerting.notice import Notice
 from tbot_core.contracts import Urgency
 from tbot_core.journal import elsewhere, records
@@ -22,6 +23,9 @@ DRILL: Final = "tbot failover drill"
 
 def told(kind: str, payload: Mapping[str, Any]) -> Iterator[Notice]:
     """What is told of an event alone."""
+    if kind == records.INSTRUMENT and not payload["waiting"]:
+        what, command = f"{instruments.words(payload)}.", f"tbot why {payload['symbol']}"
+        yield Notice(key="", urgency=Urgency.ROUTINE, what=what, command=command)
     if kind not in elsewhere.KINDS or kind == records.DRILL:  # who holds a drill sees what comes of it
         return
     what = f"{elsewhere.words(kind, payload)}."

@@ -202,6 +202,29 @@ class ReadsRefusals(Protocol):
         """What a refusal in these words means; None for all that only needs to be told."""
 
 
+@attrs.frozen(kw_only=True)
+class Instrument:
+    """What may be traded of an instrument now, as its broker says.
+
+    `tick`: prices are multiples of it, None: of the exchange's own grid. `quantity_step`: quantities are multiples of
+    it, None: of what the venue's rules say. `tradable` and `shortable`: None where that is not said.
+    """
+
+    symbol: str
+    tick: Decimal | None = None
+    quantity_step: Decimal | None = None
+    tradable: bool | None = None
+    shortable: bool | None = None
+
+
+@runtime_checkable
+class TellsInstruments(Protocol):
+    """A broker that can be asked what may be traded of an instrument: done when it refuses an order as off its grid."""
+
+    async def instrument(self, symbol: str) -> Instrument:
+        """The rules of an instrument now."""
+
+
 @runtime_checkable
 class KeepsHours(Protocol):
     """A broker that says when its exchange trades; where it differs from ours, the shorter session wins."""

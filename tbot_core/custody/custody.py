@@ -21,7 +21,7 @@ from tbot_core.custody.recollection import Recollection
 from tbot_core.custody.topping import Topping
 from tbot_core.custody.trimming import Trimming
 from tbot_core.model import ExitReason, Leg, Order, RiskState, price_of, ticks_of, units_of
-from tbot_core.standing import count_traded
+from tbot_core.standing import count_traded, lot_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -57,7 +57,7 @@ class Custody:
         self._portfolio = standing.portfolio
         self._files = Files(name)
         self._held, self._known = self._files.held, self._files.known
-        self._protection = Protection(self._files, rules.venue)
+        self.protection = self._protection = Protection(self._files, rules.venue, standing)
         self._trimming = Trimming(self._files, rules, standing, self._protection)
         self.topping = Topping(self._files, rules, standing, session)
         self.excess = Excess(self._files, self._portfolio)
@@ -336,8 +336,9 @@ class Custody:
         return self._protection.follow(held, high, low)
 
     def _untouched(self, symbol: str) -> bool:
-        """Whether exits wait: the symbol is halted, or what is true of it is not clear."""
-        return symbol in self.halted or symbol in self._standing.frozen
+        """Whether exits wait: the symbol is halted, or what is true of it, or may be traded of it, is not clear."""
+        standing = self._standing
+        return symbol in self.halted or symbol in standing.frozen or bool(standing.unruled.get(symbol))
 
     def _works(self, symbol: str) -> bool:
         """Whether an order of the symbol that opens something, or is taken back, may still fill."""
@@ -368,7 +369,10 @@ class Custody:
 
     def _exit(self, held: Held) -> Place:
         """Close what is left of a position at the market."""
-        order = drafts.exit_order(self._files.name, held.position, held.leaving, self._files.attempt(held, Leg.EXIT))
+        lot = lot_of(self._standing, held.position.signal.symbol)
+        units = held.position.units // lot * lot or held.position.units
+        attempt = self._files.attempt(held, Leg.EXIT)
+        order = drafts.exit_order(self._files.name, held.position, units, held.leaving, attempt)
         held.due, held.exit = False, order.client_order_id
         self._files.know(order, held.plan, held.row)
         return Place(order=order)

@@ -39,10 +39,10 @@ def stop(name: Name, position: Position, plan: Plan, attempt: int, units: int) -
     return attrs.evolve(draft, reason=plan.stop_reason)
 
 
-def exit_order(name: Name, position: Position, reason: ExitReason | None, attempt: int) -> Order:
-    """A market order that closes what is left of a position."""
+def exit_order(name: Name, position: Position, units: int, reason: ExitReason | None, attempt: int) -> Order:
+    """A market order that closes so much of a position."""
     buy = position.side is Side.SHORT
-    return _draft(name, position.signal, Leg.EXIT, position.units, buy=buy, attempt=attempt, reason=reason)
+    return _draft(name, position.signal, Leg.EXIT, units, buy=buy, attempt=attempt, reason=reason)
 
 
 def excess(name: Name, signal: SignalId, units: int, attempt: int) -> Order:

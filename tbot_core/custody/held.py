@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import attrs
@@ -27,7 +28,7 @@ class Held:
     `own`: its stops are placed here, since the broker keeps no brackets, or none that can be moved. `renewing`
     holds while one is taken away that protects too much, too little, or at an old level. `keep`: the units that are
     to be left once nothing rests any more; `trim` names the order that sells the others while it works. `denied`:
-    why it was not topped up when that was last decided.
+    why it was not topped up when that was last decided. `off_grid`: the level of a stop that was refused as none.
     """
 
     plan: Plan
@@ -44,6 +45,7 @@ class Held:
     keep: int | None = None
     trim: str | None = None
     denied: Reason | None = None
+    off_grid: Decimal | None = None
 
     def seen(self, bars: Bars, field: str, minute: int) -> float:
         """What a minute's bar says of the symbol; NaN where there is none."""

@@ -11,22 +11,33 @@ from typing import TYPE_CHECKING
 from tbot_core.actions import Action, Cancel, Place, Replace
 from tbot_core.custody import drafts
 from tbot_core.model import ExitReason, Leg, Order, price_of
+from tbot_core.standing import grid_of, lot_of
 
 if TYPE_CHECKING:
     from tbot_core.contracts import VenueRules
     from tbot_core.custody.held import Files, Held
+    from tbot_core.standing import Standing
 
 
 class Protection:
     """Looks after the stops of a session's positions at a venue."""
 
-    def __init__(self, files: Files, venue: VenueRules) -> None:
+    def __init__(self, files: Files, venue: VenueRules, standing: Standing) -> None:
         self._files = files
         self._venue = venue
+        self._standing = standing
 
     def protect(self, held: Held) -> list[Action]:
-        """A stop of its own for a position, sized to what is held; one of another size is renewed."""
+        """A stop of its own for a position, sized to what is held; one of another size is renewed.
+
+        None while it is not known which levels the broker takes.
+        """
+        symbol = held.position.signal.symbol
         resting, units = held.resting.get(Leg.STOP), held.position.units - self._files.trimming(held)
+        lot = lot_of(self._standing, symbol)
+        units = units // lot * lot or units
+        if resting is None and self._standing.unruled.get(symbol):
+            return []
         if resting is None:
             attempt = self._files.attempt(held, Leg.STOP)
             order = drafts.stop(self._files.name, held.position, held.plan, attempt, units)
@@ -55,6 +66,16 @@ class Protection:
         stop, level = held.resting[Leg.STOP], price_of(held.plan.stop)
         return [Replace(client_order_id=stop, stop_price=level, reason=held.plan.stop_reason)]
 
+    def ruled(self, symbol: str) -> None:
+        """It is known which levels a broker takes: a stop that was refused is made at one, else the position closed."""
+        held = self._files.held.get(symbol)
+        if held is None:
+            return
+        held.plan.move_to(grid_of(self._standing, symbol))
+        if held.off_grid is not None and held.off_grid == price_of(held.plan.stop):
+            held.leaving, held.due = held.leaving or ExitReason.UNPROTECTED, True
+        held.off_grid, held.refused_stops = None, 0
+
     def refused(self, order: Order) -> None:
         """A broker refused a stop of its own for a position: it is tried once more, then the position is closed."""
         held = self._files.held.get(order.symbol)
@@ -62,5 +83,7 @@ class Protection:
             return
         held.renewing = True
         held.refused_stops += 1
-        if held.refused_stops > 1:
+        if self._standing.unruled.get(order.symbol):
+            held.off_grid = order.stop_price
+        elif held.refused_stops > 1:
             held.leaving, held.due = held.leaving or ExitReason.UNPROTECTED, True

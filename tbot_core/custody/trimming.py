@@ -11,6 +11,7 @@ from tbot_core import rebalance
 from tbot_core.actions import Action, Cancel, Place
 from tbot_core.custody import drafts
 from tbot_core.model import UNITS_PER_SHARE, Leg, units_of
+from tbot_core.standing import lot_of
 
 if TYPE_CHECKING:
     from tbot_core.custody.held import Files, Held
@@ -35,6 +36,7 @@ class Trimming:
             return
         whole = position.units % UNITS_PER_SHARE == 0
         step = UNITS_PER_SHARE if whole else units_of(self._rules.venue.quantity_step)
+        step = max(step, lot_of(self._standing, signal.symbol))
         if beyond := rebalance.excess(self._rules.rebalance, position, step):
             held.own, held.keep = True, position.units - beyond
 

@@ -72,6 +72,8 @@ class Keeper:
         frozen = self.post.desk.standing.frozen.get(order.symbol)
         if frozen is not None and order.leg in {Leg.ENTRY, Leg.EXIT}:
             return f"frozen: {frozen}"
+        if self.post.desk.standing.unruled.get(order.symbol):
+            return "what may be traded of it is being asked for"
         barred = order.leg is Leg.ENTRY and self.state >= RiskState.EXIT_ONLY
         waits = order.leg is Leg.EXIT and self.state is RiskState.HALTED
         if barred or (waits and not (flattening or order.reason in STOPS)):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from tbot_core import freezing, splits
+from tbot_core import freezing, instruments, splits
 from tbot_core.contracts import BrokerEvent
 from tbot_core.decide import Proposal
 from tbot_core.journal import records
@@ -80,7 +80,7 @@ class Recall:
                 self._latched(payload["what"])
             case records.ADJUSTMENT:
                 self._desk.custody.adjusted(records.adjustment_of(payload))
-            case records.CORPORATE_ACTION | records.FROZEN | records.FOREIGN_HOLDING:
+            case records.CORPORATE_ACTION | records.FROZEN | records.FOREIGN_HOLDING | records.INSTRUMENT:
                 self._befell(event.kind, payload)
             case records.REPLACE_REQUESTED if cid is not None:
                 self._desk.custody.recollection.request(cid, Decimal(payload["stop_price"]))
@@ -94,6 +94,8 @@ class Recall:
         symbol = payload["symbol"]
         if kind == records.FROZEN:
             freezing.recall(self._desk.standing, payload)
+        elif kind == records.INSTRUMENT:
+            instruments.apply(self._desk, payload)
         elif kind == records.FOREIGN_HOLDING:
             self.foreign[symbol] = Decimal(payload["quantity"])
         else:

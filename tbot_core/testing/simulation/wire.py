@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
 
-from tbot_core.contracts import Meaning
+from tbot_core.contracts import Instrument, Meaning
 from tbot_core.errors import OutcomeUnknown, Rejected, Unavailable
+from tbot_core.model import price_of
 from tbot_core.testing.simulation.exchange import Answer
 from tbot_core.testing.simulation.way import TIMEOUT_S, Deliveries, Passage, Request, Way
 
@@ -147,6 +148,19 @@ class SimulatedBroker:
         if report is not None:
             self._known[client_order_id] = None
         return report
+
+    async def instrument(self, symbol: str) -> Instrument:
+        """The step of a symbol's prices now, and of quantities."""
+        floor = self._exchange.floor
+
+        def look() -> Instrument:
+            path = floor.path(symbol)
+            if path is None:
+                return Instrument(symbol=symbol, tradable=False)
+            step = price_of(path.grid(floor.step))
+            return Instrument(symbol=symbol, tick=step, quantity_step=self.rules.quantity_step, tradable=True)
+
+        return await self._read("instrument", look, self._passage("instrument"))
 
     async def close(self) -> None:
         """Log out; resting orders stay."""
