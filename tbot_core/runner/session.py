@@ -148,14 +148,13 @@ class SessionRun:
         kept = {post.name: self._kept(post, bars, minute) for post in self.posts}
         asked, proposals = self.confirming.hold(self._proposals(bars, minute, late=late))
         decisions = self.decide(proposals)
-        if not late and minute not in self.late:
-            kept = {post.name: self._topped_up(post, kept[post.name], bars, minute) for post in self.posts}
+        for post in () if late or minute in self.late else self.posts:
+            kept[post.name] = attrs.evolve(kept[post.name], top_ups=self._topped_up(post, bars, minute))
         await self._carry_out(decisions, kept)
         self.confirming.ask(asked)
         self._weigh_cash(minute)
-        for entrant in self.entrants:
-            if minute == entrant.window.entry_end - 1:
-                self._close_window(entrant, bars)
+        for entrant in (one for one in self.entrants if minute == one.window.entry_end - 1):
+            self._close_window(entrant, bars)
 
     def weigh(self, proposal: Proposal) -> Decision:
         """What would be decided now; nothing counts for it."""
@@ -175,14 +174,11 @@ class SessionRun:
         changes = post.desk.mark(bars, minute, judged=self.outlook is None and post is self.posts[0])
         return Minutes(changes=changes, actions=post.desk.custody.manage(bars, minute))
 
-    def _topped_up(self, post: Post, kept: Minutes, bars: Bars, minute: int) -> Minutes:
-        """What a minute asks for at a broker, with what is added to positions there that are under their share."""
-        if not self._answers(post):
-            return kept
+    def _topped_up(self, post: Post, bars: Bars, minute: int) -> Sequence[Decision]:
+        """What is added to positions of a broker that are under their share."""
         windows = {entrant.name: entrant.window for entrant in self.entrants}
-        wanted = post.desk.custody.topping.proposals(bars, minute)
-        seen = [self._seen(one, windows[one.signal.strategy]) for one in wanted if one.signal.strategy in windows]
-        return attrs.evolve(kept, top_ups=post.desk.top_up(seen))
+        wanted = post.desk.custody.topping.proposals(bars, minute) if self._answers(post) else ()
+        return post.desk.top_up([self._seen(one, windows[one.signal.strategy]) for one in wanted])
 
     async def _carry_out(self, decisions: Sequence[Decision], kept: Mapping[str, Minutes] | None = None) -> None:
         """Carry out what was decided and what is kept, each at its broker, none waiting for another."""

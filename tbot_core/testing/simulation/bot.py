@@ -30,6 +30,7 @@ from tbot_core.runner.safety import Live
 from tbot_core.runner.session import Trading
 from tbot_core.signals import Exits, Signals
 from tbot_core.testing.simulation.chances import Stream
+from tbot_core.testing.simulation.sharing import rebalancing
 from tbot_core.testing.trades import rules
 from tbot_core.window import Window
 
@@ -232,17 +233,6 @@ class Habits:
     vix: tuple[TellsVixNow, ...] | None = None
 
 
-TOPPING_UP: Final[Mapping[str, Any]] = {
-    "rebalance_top_up": True,
-    "rebalance_threshold": Decimal(0),
-    "rebalance_check_interval": 60.0,
-    "total_allocation": Decimal("0.6"),
-    "max_risk_per_trade": Decimal("0.2"),
-    "max_gross_exposure": Decimal("0.9"),
-}
-"""A bot that tops its positions up looks for what they lack each minute; they are large, so that it is a share."""
-
-
 def habits(world: World, further: Mapping[str, Any] | None = None) -> Habits:
     """The bot of a world: one to five strategies, limits that bind now and then, and `further` settings."""
     stream = world.chances.stream("bot")
@@ -259,24 +249,11 @@ def habits(world: World, further: Mapping[str, Any] | None = None) -> Habits:
         "flatten_before_close": stream.whole(2, 6),
         "max_rejects_in_row": 5,
     }
-    settings |= _rebalancing(world.chances.stream("rebalance")) | dict(further or {})
+    settings |= rebalancing(world.chances.stream("rebalance")) | dict(further or {})
     failover = len(world.names) > 1 and world.chances.stream("failover").happens(_FAILS_OVER)
     return Habits(
         entrants=entrants, rules=lambda venue: rules(venue=venue, **settings), stream=stream, failover=failover
     )
-
-
-def _rebalancing(stream: Stream) -> dict[str, Any]:
-    """One bot in four takes its positions back to their share every few minutes, most of them at any excess.
-
-    Half of these top up, too, and look each minute.
-    """
-    settings: dict[str, Any] = {
-        "rebalance_enabled": stream.happens(0.25),
-        "rebalance_threshold": stream.one((Decimal(0), Decimal("0.001"), Decimal("0.01"))),
-        "rebalance_check_interval": stream.one((60.0, 120.0, 300.0)),
-    }
-    return settings | (dict(TOPPING_UP) if stream.happens(0.5) else {})
 
 
 def _entrant(world: World, stream: Stream, rank: int) -> Entrant:
