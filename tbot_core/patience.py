@@ -86,6 +86,10 @@ class Budget:
         self._saved = 0.0
         self._held_until = now
 
+    def spare(self, per_minute: int, now: float) -> int:
+        """How many requests could leave now, one after the other; nothing is spent."""
+        return int(min(max(1.0, per_minute * _BURST), self._saved + (now - self._at) * per_minute * _RATE / 60))
+
     def hold(self, seconds: float, now: float) -> None:
         """The venue wants to be left alone: until then only what protects or takes back is sent."""
         self._held_until = max(self._held_until, now + seconds)
@@ -113,7 +117,8 @@ class Paced:
     What protects or takes back waits as long as it must. An entry that would wait longer than a second is not sent, and
     a reading that would wait longer than a cycle fails: both raise Unavailable, and nothing has left.
 
-    `denied` are the words with which the venue refused our key, "" since it has answered something.
+    `denied` are the words with which the venue refused our key, "" since it has answered something. `equity` is what
+    it said last of the account, `latency_s` how long its last answer took; None before the first.
     """
 
     def __init__(self, broker: Broker, clock: Clock) -> None:
@@ -121,6 +126,8 @@ class Paced:
         self._clock = clock
         self._budget = Budget(clock.monotonic())
         self.denied = ""
+        self.equity: Decimal | None = None
+        self.latency_s: float | None = None
         self.tells_prices = broker.tells_prices if isinstance(broker, Heard) else isinstance(broker, TellsPrices)
 
     @property
@@ -128,14 +135,20 @@ class Paced:
         """What the venue can do."""
         return self._broker.rules
 
+    @property
+    def spare(self) -> int | None:
+        """How many requests could leave now; None where the venue has no limit."""
+        limit = self._broker.rules.requests_per_minute
+        return self._budget.spare(limit, self._clock.monotonic()) if limit else None
+
     async def connect(self) -> Account:
         """Log in; what is left of the limit is for that."""
-        return _in_dollars(await self._heard(self._broker.connect()))
+        return self._known(await self._heard(self._broker.connect()))
 
     async def account(self) -> Account:
         """Cash, equity and buying power now."""
         await self._turn(Urgency.READING, "the account")
-        return _in_dollars(await self._heard(self._broker.account()))
+        return self._known(await self._heard(self._broker.account()))
 
     async def submit(self, order: Order, permit: Permit) -> None:
         """Hand an order over."""
@@ -155,16 +168,16 @@ class Paced:
 
     async def poll(self) -> Sequence[BrokerEvent]:
         """Everything that happened since the last call."""
-        denied = self.denied
+        before = self.denied, self.latency_s
         said = await self._heard(self._broker.poll())
-        self.denied = denied  # what had come already says nothing of the key
+        self.denied, self.latency_s = before  # what had come already says nothing of the key, or of the way
         return [event for event in said if _told_in_numbers(event)]
 
     async def snapshot(self, since: datetime) -> Snapshot:
         """Everything at the account."""
         await self._turn(Urgency.READING, "the account")
         snapshot = await self._heard(self._broker.snapshot(since))
-        _in_dollars(snapshot.account)
+        self._known(snapshot.account)
         return _in_numbers(snapshot)
 
     async def find(self, client_order_id: str) -> OrderReport | None:
@@ -191,6 +204,11 @@ class Paced:
     async def close(self) -> None:
         """Log out."""
         await self._heard(self._broker.close())
+
+    def _known(self, account: Account) -> Account:
+        """The account, if it is to be believed."""
+        self.equity = _in_dollars(account).equity
+        return account
 
     async def _turn(self, urgency: Urgency, what: str) -> None:
         """Wait for a request's turn."""
@@ -221,6 +239,7 @@ class Paced:
             raise Unavailable(f"the broker's plugin held the loop up: {fault}") from fault
 
     async def _answered(self, request: Awaitable[Said]) -> Said:
+        asked = self._clock.monotonic()
         try:
             said = await steps_within(STEP_S, request)
         except BrokerError as fault:
@@ -229,7 +248,7 @@ class Paced:
             if fault.retry_after_s:
                 self._budget.hold(fault.retry_after_s, self._clock.monotonic())
             raise
-        self.denied = ""
+        self.denied, self.latency_s = "", self._clock.monotonic() - asked
         return said
 
 

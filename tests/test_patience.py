@@ -224,3 +224,11 @@ def test_f92_a_broker_that_blocks_the_loop_is_interrupted() -> None:
     entry = order()
     with pytest.raises(OutcomeUnknown, match="held the loop up"):
         asyncio.run(broker.submit(entry, SendPermit(entry, always)))
+
+
+def test_what_is_left_of_a_budget_can_be_asked_without_spending_it() -> None:
+    """As much as could leave at once, a sixth of a minute's at most, less what has left."""
+    budget = Budget(0.0)
+    assert (budget.spare(LIMIT, 0.0), budget.spare(LIMIT, 5.0), budget.spare(LIMIT, 60.0)) == (0, 3, 9)
+    assert not budget.wait(Urgency.PROTECTION, LIMIT, 60.0)
+    assert budget.spare(LIMIT, 60.0) == 8

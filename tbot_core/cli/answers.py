@@ -269,7 +269,8 @@ def _decision_lines(event: Event, what: str = "decided") -> Iterator[str]:
 
 
 def _standing_lines(found: Answer) -> Iterator[str]:
-    when = "at the session's end" if found.asked is None else "then"
+    last = "now" if found.book.in_session else "at the session's end"
+    when = last if found.asked is None else "then"
     position, orders = _position(found), _orders(found)
     yield ""
     if position is None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import attrs
 
 from tbot_core.calendar import ExchangeCalendar, Session
-from tbot_core.cli import dataview
+from tbot_core.cli import dataview, measures
 from tbot_core.cli.alerts import unseen
 from tbot_core.cli.condition import Condition, condition, sentences
 from tbot_core.cli.runs import PAPER, RunFile, reading, run_files
@@ -19,6 +19,7 @@ from tbot_core.figures import quantity
 from tbot_core.journal import records
 from tbot_core.journal.arming import recall, sessions
 from tbot_core.journal.confirming import recall as waiting
+from tbot_core.journal.gauges import Gauges
 from tbot_core.journal.projection import Book
 from tbot_core.model import dollars_of, price_of, quantity_of
 from tbot_core.risk import Limits
@@ -72,6 +73,8 @@ class Standing:
     unarmed: str = ""
     confirmations: int = 0
     feed: Mapping[str, Any] | None = None
+    gauges: Gauges | None = None
+    further: Mapping[str, Any] = attrs.field(factory=dict)
 
     @property
     def closed(self) -> bool:
@@ -85,13 +88,11 @@ def standing(home: Path | None, now: dt.datetime) -> Standing:
     files = run_files(instance)
     settings = load(home, mode="demo" if files else "replay")
     holder = disk.holder(instance.lock)
-    subject = next((one for one in files if one.name == PAPER), files[0] if files else None)
-    book, sent, events, limits = None, dict[str, int](), [], None
-    if subject is not None:
-        with reading(subject) as journal:
-            events = list(journal.events())
-        book, sent = _told(events)
+    subject, events = _subject(files)
+    book, sent = (None, dict[str, int]()) if subject is None else _told(events)
+    gauges = None if subject is None else measures.valued(instance.data, subject.path.name, book)
     stand = condition(instance.control, events, book or Book())
+    limits = None
     if book is not None:
         limits = Limits.of(settings.risk, book.portfolio.opening_atoms, defense=stand.state != "normal")
     free = disk.free_bytes(instance.home)
@@ -118,7 +119,24 @@ def standing(home: Path | None, now: dt.datetime) -> Standing:
         **_armed(settings, events, now),
         confirmations=len(waiting(events).open(now)),
         feed=dataview.document(instance.data, events, now),
+        gauges=gauges,
+        further=measures.document(events, gauges),
     )
+
+
+def _subject(files: Sequence[RunFile]) -> tuple[RunFile | None, list[Event]]:
+    """The journal that is told of, with its events: paper and live trading's, else the newest run's.
+
+    One that holds nothing yet, as `tbot init` makes it, has nothing to tell where another does.
+    """
+    found: RunFile | None = None
+    for file in sorted(files, key=lambda one: one.name != PAPER):
+        with reading(file) as journal:
+            events = list(journal.events())
+        if events:
+            return file, events
+        found = found or file
+    return found, []
 
 
 def upcoming(settings: Settings, now: dt.datetime) -> NextEvent:
@@ -139,20 +157,15 @@ def upcoming(settings: Settings, now: dt.datetime) -> NextEvent:
 
 
 def document(found: Standing) -> dict[str, Any]:
-    """The standing for machines; money as strings, at the prices of the last fills."""
+    """The standing for machines; money as strings, at the running bot's marks, else at the prices of the last fills."""
     book, limits, event = found.book, found.limits, found.upcoming
     run = {} if book is None else book.run
-    figures: dict[str, Any] = dict.fromkeys(("equity", "day_pnl", "daily_loss_limit", "budget", "gross"))
+    figures: dict[str, Any] = dict.fromkeys(measures.FIGURES) | {"most_trades": found.most_trades}
     if book is not None and limits is not None:
-        figures = {
-            "equity": str(book.equity),
-            "day_pnl": str(dollars_of(book.portfolio.pnl_atoms)),
-            "daily_loss_limit": str(dollars_of(limits.daily_loss)),
-            "budget": str(dollars_of(limits.budget)),
-            "gross": str(dollars_of(book.portfolio.cost_atoms)),
-        }
+        figures = measures.account(book, limits, found.gauges)
     return {
         **figures,
+        **found.further,
         "home": str(found.home),
         "running": found.holder is not None,
         "process": found.holder,
@@ -171,7 +184,6 @@ def document(found: Standing) -> dict[str, Any]:
         "positions": [] if book is None else _positions(book),
         "orders": [] if book is None else _orders(book),
         "trades": {name: found.sent.get(name, 0) for name in found.strategies},
-        "most_trades": found.most_trades,
         "ran_until": None if found.file is None else dt.datetime.fromtimestamp(found.file.changed, dt.UTC).isoformat(),
         "phase": None if event is None else event.phase,
         "next_event": None if event is None else {"event": event.event, "time": event.time.isoformat()},
@@ -321,7 +333,8 @@ def _positions(book: Book) -> list[dict[str, str]]:
             "side": position.side.word,
             "quantity": f"{quantity_of(position.units):f}",
             "entry_price": str(price_of(round(position.entry_atoms / position.entry_units))),
-            "stop": str(book.stops[symbol]) if symbol in book.stops else "",
+            "stop": str(book.resting(symbol) or ""),
+            "protection": measures.protection(book, symbol),
             "pnl": str(dollars_of(position.pnl_atoms)),
         }
         for symbol, position in sorted(book.portfolio.positions.items())

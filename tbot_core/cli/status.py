@@ -41,7 +41,7 @@ def command(home: Path | None, *, as_json: bool) -> int:
 
 def lines(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
     """The standing for a person, from its document."""
-    from tbot_core.cli import dataview
+    from tbot_core.cli import dataview, measures
 
     running = f"running, process {shown['process']}" if shown["running"] else "not running"
     label = "SIMULATED PRICES, " if shown["simulated"] else ""
@@ -61,6 +61,7 @@ def lines(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
         )
     if shown["feed"]:
         yield from dataview.lines(shown["feed"])
+    yield from measures.lines(shown)
     if shown["causes"]:
         yield labelled("state", f"{shown['state']}: {', '.join(shown['causes'])}")
     yield from _when(shown, now)
@@ -91,28 +92,41 @@ def _account(shown: Mapping[str, Any]) -> Iterator[str]:
     equity, pnl, limit, budget, gross = (
         Decimal(shown[name]) for name in ("equity", "day_pnl", "daily_loss_limit", "budget", "gross")
     )
-    used = max(-pnl, Decimal(0)) / limit if limit else Decimal(0)
+    used = Decimal(shown["daily_loss_used"] or 0)
     session = "open" if shown["in_session"] else "closed"
     yield labelled("session", f"{shown['session'] or 'none yet'}, {session}, state {shown['state']}")
-    yield labelled("equity", f"{money(equity)}, P&L of the session {money(pnl, signed=True)}")
+    yield labelled("equity", f"{money(equity)}, P&L of the session {money(pnl, signed=True)}{_marked(shown)}")
     yield labelled("limit", f"{money(limit)} loss a session, {percent(used, 0)} used")
     yield labelled("budget", f"{money(budget)} a window, gross {money(gross)}")
     trades = ", ".join(f"{name} {count}" for name, count in shown["trades"].items())
     yield labelled("trades", f"{trades or 'none'} of {shown['most_trades']} each")
 
 
+def _marked(shown: Mapping[str, Any]) -> str:
+    """By which prices what is held is valued."""
+    from tbot_core.clock import exchange_time
+
+    if not shown["positions"]:
+        return ""
+    if shown["marks_at"] is None:
+        return ", at the prices of the last fills"
+    return f", at the marks of {exchange_time(dt.datetime.fromisoformat(shown['marks_at'])):%H:%M:%S} New York"
+
+
 def _held(shown: Mapping[str, Any]) -> Iterator[str]:
+    from tbot_core.cli.measures import cover
+
     yield labelled("positions", f"{len(shown['positions']) or 'none'}")
     room = max(map(len, shown["brokers"])) if len(shown["brokers"]) > 1 else 0
     for one in shown["positions"]:
         shares, entry = Decimal(one["quantity"]), Decimal(one["entry_price"])
         held = f"{one['side']} {quantity(shares)} {one['symbol']} at {price(entry)}"
-        stop = price(Decimal(one["stop"])) if one["stop"] else "on close"
         pnl = money(Decimal(one["pnl"]), signed=True)
-        yield labelled("", f"{_at(one, room)}{held}, stop {stop}, P&L {pnl}, {one['strategy']}")
+        yield labelled("", f"{_at(one, room)}{held}, {cover(one)}, P&L {pnl}, {one['strategy']}")
     yield labelled("orders", f"{len(shown['orders']) or 'none'}")
     for one in shown["orders"]:
-        order = f"{one['leg']} {one['type']} {one['symbol']} {quantity(Decimal(one['quantity']))}: {one['state']}"
+        what = " ".join(dict.fromkeys((one["leg"], one["type"])))
+        order = f"{what} {one['symbol']} {quantity(Decimal(one['quantity']))}: {one['state']}"
         yield labelled("", f"{_at(one, room)}{order}")
 
 

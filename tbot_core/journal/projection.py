@@ -16,7 +16,7 @@ import attrs
 
 from tbot_core.exits import closing
 from tbot_core.journal import records
-from tbot_core.model import ExitReason, Leg, SignalId, Trade, atoms_of, dollars_of
+from tbot_core.model import ExitReason, Leg, OrderState, SignalId, Trade, atoms_of, dollars_of
 from tbot_core.orders import BROKER_WORDS, News, OrderEvent, OrderRecord, advance, news
 from tbot_core.portfolio import Portfolio
 from tbot_core.reasons import Reason
@@ -48,6 +48,7 @@ class Said(Protocol):
         """When it was applied."""
 
 
+_RESTS: Final = frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED})
 OUR_WORDS: Final[Mapping[str, OrderEvent]] = {
     records.SENDING: OrderEvent.SEND,
     records.NO_ANSWER: OrderEvent.NO_ANSWER,
@@ -63,7 +64,8 @@ class Book:
     """Everything a run has come to so far; `apply` takes one event in.
 
     `frozen` are the symbols in which nothing is done, and why; `stops` holds the last level asked for of each symbol's
-    stop order in the session at hand. `brokers` are those of all sessions, the primary of the first one first.
+    stop order in the session at hand, whether it rests or not. `brokers` are those of all sessions, the primary of the
+    first one first.
     """
 
     run: Mapping[str, Any] = attrs.field(factory=dict)
@@ -87,7 +89,8 @@ class Book:
     brokers: dict[str, None] = attrs.field(factory=dict)
     _elsewhere: dict[SignalId, str] = attrs.field(factory=dict)
     _stuck: dict[str, Mapping[str, Any]] = attrs.field(factory=dict)
-    _asked: dict[str, ExitReason] = attrs.field(factory=dict)
+    _asked: dict[str, tuple[ExitReason, Decimal]] = attrs.field(factory=dict)
+    _levels: dict[str, Decimal] = attrs.field(factory=dict)
     _reasons: dict[str, ExitReason | None] = attrs.field(factory=dict)
     _before: int = 0
 
@@ -100,6 +103,15 @@ class Book:
     def stuck(self) -> dict[str, Mapping[str, Any]]:
         """What could not be closed by the end of a session and is held still, by symbol, and why."""
         return {symbol: said for symbol, said in self._stuck.items() if symbol in self.portfolio.positions}
+
+    def resting(self, symbol: str) -> Decimal | None:
+        """The level of the stop order that rests for a symbol by the broker's own word; None where none does."""
+        levels = (
+            self._levels.get(cid)
+            for cid, one in self.orders.items()
+            if one.order.symbol == symbol and one.order.leg is Leg.STOP and one.state in _RESTS
+        )
+        return next(levels, None)
 
     def broker(self, signal: SignalId) -> str:
         """The name of the broker where a signal of the session at hand is worked and held."""
@@ -149,6 +161,7 @@ class Book:
         self.session, self.in_session = payload, True
         self.symbols = max(self.symbols, payload["symbols"])
         self.orders, self.stops, self._asked, self._reasons, self._elsewhere = {}, {}, {}, {}, {}
+        self._levels = {}
         self.brokers |= dict.fromkeys(records.brokers_of(payload))
         self.risk, self.windows = [], []
         self._before = len(self.trades)
@@ -179,17 +192,18 @@ class Book:
             self.orders[cid], self._reasons[cid] = OrderRecord(order=order), order.reason
             self._elsewhere[order.signal] = payload.get("broker", "")
             if order.stop_price is not None:
-                self.stops[order.symbol] = order.stop_price
+                self.stops[order.symbol] = self._levels[cid] = order.stop_price
             return
         if kind == records.REPLACE_REQUESTED:
-            self.stops[self.orders[cid].order.symbol] = Decimal(payload["stop_price"])
-            self._asked[cid] = ExitReason(payload["reason"])
+            level = Decimal(payload["stop_price"])
+            self.stops[self.orders[cid].order.symbol] = level
+            self._asked[cid] = ExitReason(payload["reason"]), level
             return
         event = OUR_WORDS.get(kind) or BROKER_WORDS.get(kind)
         if event is None or cid not in self.orders:  # what is not ours is kept in the journal, and changes nothing here
             return
-        if event is OrderEvent.REPLACE:
-            self._reasons[cid] = self._asked.get(cid, self._reasons[cid])
+        if event is OrderEvent.REPLACE and cid in self._asked:
+            self._reasons[cid], self._levels[cid] = self._asked[cid]
         fill = records.fill_of(cid, payload)
         record = self.orders[cid]
         self.orders[cid], _ = advance(record, event, fill)

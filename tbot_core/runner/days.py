@@ -15,6 +15,7 @@ from tbot_core.runner.feeds import fit
 from tbot_core.runner.life import Days, Life
 from tbot_core.runner.manning import manned
 from tbot_core.runner.market import Floor, Signals
+from tbot_core.runner.metering import Meter
 from tbot_core.runner.renewal import Renewed
 from tbot_core.runner.safety import live
 from tbot_core.runner.volatility import Places, tellers
@@ -84,20 +85,6 @@ class _Run:
         plan, course = self._plan, self._course
         self._company.begin()
         settings = plan.assembly.settings
-        floor = Floor(
-            folder=settings.instance.control,
-            poll_s=settings.trading.sleep_time,
-            ttl_s=settings.entries.entry_ttl,
-            timeout_s=settings.trading.api_timeout,
-            watch_s=plan.watch_s,
-            grace_s=settings.trading.bar_grace,
-            received=settings.instance.data / received.FOLDER,
-            feed=course.feed.label.name,
-            room=plan.room,
-            lost=settings.instance.data,
-            vix=self._vix,
-            signals=Signals(stop=plan.stop, kill=plan.kill, flattens=settings.exits.stop_policy == "flatten"),
-        )
         days = Days(
             calendar=plan.assembly.calendar,
             bars=self._bars,
@@ -110,8 +97,9 @@ class _Run:
             standbys=self._standbys,
             drilled=self._drilled,
             facts=self._places.facts,
+            meter=Meter(settings.instance.data, course.journal.path, plan.wall),
         )
-        life = Life(self._recorder, course.broker, floor, days, once=plan.once)
+        life = Life(self._recorder, course.broker, self._floor(), days, once=plan.once)
         try:
             stopped = await life.go()
         except Renewed:
@@ -119,6 +107,24 @@ class _Run:
         if stopped:
             self._recorder.note(records.STOPPED, {"open": await self._open(life)})
         return self._company.end(self._began, stopped=stopped)
+
+    def _floor(self) -> Floor:
+        """How often who is asked, and where what is written and looked for lies."""
+        plan, settings = self._plan, self._plan.assembly.settings
+        return Floor(
+            folder=settings.instance.control,
+            poll_s=settings.trading.sleep_time,
+            ttl_s=settings.entries.entry_ttl,
+            timeout_s=settings.trading.api_timeout,
+            watch_s=plan.watch_s,
+            grace_s=settings.trading.bar_grace,
+            received=settings.instance.data / received.FOLDER,
+            feed=self._course.feed.label.name,
+            room=plan.room,
+            lost=settings.instance.data,
+            vix=self._vix,
+            signals=Signals(stop=plan.stop, kill=plan.kill, flattens=settings.exits.stop_policy == "flatten"),
+        )
 
     def _trading(self, account: Account) -> Trading:
         """What a session needs at the account that the broker named; the run's start is written down with the first."""

@@ -76,11 +76,16 @@ class ClockGuard:
         self._teller = broker if isinstance(broker, TellsTime) else None  # asked once: such a question is slow
         self._conditions = conditions
 
+    @property
+    def ahead_s(self) -> float | None:
+        """How far this machine's clock is ahead of the broker's; None where the broker does not say the time."""
+        return None if self._teller is None else skew(self._teller.ahead_s)
+
     def look(self) -> None:
         """Called about once a second."""
         jump = self._clock.look()
         self._conditions.hold(Cause.CLOCK_JUMP, jump)
-        ahead = None if self._teller is None else skew(self._teller.ahead_s)
+        ahead = self.ahead_s
         away = ahead is not None and abs(ahead) > SKEW_S and not jump
         self._conditions.hold(Cause.CLOCK_SKEW, f"by {ahead:+.1f} s" if away else "")
 

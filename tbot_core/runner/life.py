@@ -29,6 +29,8 @@ from tbot_core.runner import leftovers, overnight
 from tbot_core.runner.holidays import Holidays
 from tbot_core.runner.manning import Manned, manned
 from tbot_core.runner.market import MarketSession
+from tbot_core.runner.metering import EVERY_S as METER_S
+from tbot_core.runner.metering import Meter
 from tbot_core.runner.pacing import Stopped
 from tbot_core.runner.posts import Standby
 from tbot_core.runner.renewal import EVERY_S, Renewal
@@ -97,6 +99,7 @@ class Days:
     live one. `idle` is told once a look what is waited for. `standbys` are the brokers that may take over from
     `primary`: those that can be logged in to, and after a restart those of the session that was opened; `drilled`
     tells from the journal whether that was tried lately. `facts` adds to what the bars' source knows before the bell.
+    `meter` writes down how a session stands, None for nobody.
     """
 
     calendar: ExchangeCalendar
@@ -110,6 +113,7 @@ class Days:
     standbys: Callable[[Event | None], Awaitable[tuple[Standby, ...]]] = _alone
     drilled: Callable[[Sequence[Event]], bool] = lambda _past: False
     facts: Callable[[FeedSession | LiveSession], Awaitable[Day]] = _its_own
+    meter: Meter | None = None
 
 
 class Life:
@@ -212,13 +216,16 @@ class Life:
         day = await self._days.facts(source)
         market = MarketSession(trading, floor, source, entrants, atoms_of(equity), past, day)
         self.session = market
-        beside = [asyncio.ensure_future(one) for one in (self._announce(session, market), self._heed())]
+        company = (self._announce(session, market), self._heed(), self._measure(market))
+        beside = [asyncio.ensure_future(one) for one in company]
         try:
             await market.trade()
         finally:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
+            if self._days.meter is not None:
+                self._days.meter.look(market.run, market.clock_guard.ahead_s, at_once=True)
         if market.requests.stopping:
             market.requests.carried_out()
             raise Stopped
@@ -287,6 +294,13 @@ class Life:
         while True:
             self._days.renewal.heed(self._recorder, self._clock.monotonic())
             await self._clock.sleep(EVERY_S)
+
+    async def _measure(self, market: MarketSession) -> None:
+        """Write down beside the session how it stands, for whoever looks on."""
+        meter = self._days.meter
+        while meter is not None:
+            meter.look(market.run, market.clock_guard.ahead_s)
+            await self._clock.sleep(METER_S)
 
     def _not_ready(self, session: Session, reasons: list[str]) -> None:
         """Said at once, then no more often than every ten minutes."""

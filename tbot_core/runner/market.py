@@ -153,7 +153,7 @@ class MarketSession:
         self._safety, self._weighed = self._guarded(past), False
         recorder = self.run.execution.recorder
         self.requests = Requests(recorder, self.conditions, self.run.flatten, past, self._further())
-        self._clock_guard = ClockGuard(self.steady, broker, self.conditions)
+        self.clock_guard = ClockGuard(self.steady, broker, self.conditions)
         self.guard = None if gathering is None else DataGuard(gathering, self.run, self.conditions, self.steady)
         self.run.outlook, self.run.routing = self.guard, self.failover
         self._closing = Closing(self.run, self.keepers, self.steady, self._past, self._ended)
@@ -368,7 +368,7 @@ class MarketSession:
             self.failover.look()
         self._heed_stall()
         self._floor.room.tell(self._trading.clock.monotonic(), *(keeper.conditions for keeper in self.keepers))
-        self._clock_guard.look()
+        self.clock_guard.look()
         self.requests.look(self._floor.folder)
         if self._floor.signals.tell(self.conditions):
             self.requests.keep = not self._floor.signals.flattens

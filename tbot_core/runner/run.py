@@ -21,6 +21,7 @@ from tbot_core.runner import days, resuming
 from tbot_core.runner.asked import Asked
 from tbot_core.runner.course import LIVE, PAPER, Company, Course, opening, paper, simulation
 from tbot_core.runner.holidays import Holidays
+from tbot_core.runner.metering import Meter
 from tbot_core.runner.pacing import AsTheClockGoes, AtOnce, Pace, Scaled, Stopped
 from tbot_core.runner.recalling import failures
 from tbot_core.runner.renewal import Renewed
@@ -82,6 +83,7 @@ class _Run:
         self._pace = self._paced()
         self._session: SessionRun | None = None
         self._asked: Asked | None = None
+        self._meter = Meter(plan.assembly.settings.instance.data, course.journal.path, plan.wall)
         self._began = 0 if course.pending is None else course.pending.started - 1
         self._company = Company(plan, watcher, course, LIMITS_S if self._paper else NO_LIMITS)
         self._recorder = Recorder(journal=course.journal, clock=plan.wall, tell=self._company.tell)
@@ -98,6 +100,7 @@ class _Run:
             return attrs.evolve(self._company.end(self._began, stopped=True), renewed=True)
         except Stopped:
             stopped = True
+            self._measure(at_once=True)
             if not self._journal.repeating:  # else the stop lies before what the journal says already
                 self._journal.append([self._entry(records.STOPPED, {"open": await self._open()})])
         else:
@@ -174,7 +177,13 @@ class _Run:
     def _paper(self) -> bool:
         return self._plan.assembly.settings.mode == PAPER
 
+    def _measure(self, *, at_once: bool = False) -> None:
+        """Write down how the session stands; while it is repeated, its journal says more than it knows."""
+        if self._session is not None and not self._journal.repeating:
+            self._meter.look(self._session, at_once=at_once)
+
     async def _wait(self, moment: datetime) -> None:
+        self._measure()
         if self._asked is not None and self._session is not None and moment > self._session.session.open:
             await self._asked.repeat()
         try:
@@ -191,6 +200,7 @@ class _Run:
         self._clock.advance_to(moment)
 
     async def _look(self) -> None:
+        self._measure()
         if not self._journal.repeating:
             self._holidays.look()
             self._plan.renewal.heed(self._recorder, self._plan.wall.monotonic())

@@ -186,6 +186,15 @@ def overwrite(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         file.write(data)
 
 
+def replace(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Replace the file by `data` for whoever reads it next; the disk is not waited for, so a power cut may lose it."""
+    beside = path.with_name(f".{path.name}.new")
+    with faults("write", path):
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+            file.write(data)
+        beside.replace(path)
+
+
 def claim(path: Path, size: int, *, mode: int = 0o600) -> None:
     """Make a file of `size` bytes whose room nobody else can take; where it cannot all be had there is none."""
     with faults("hold room with", path):

@@ -7,17 +7,23 @@ import datetime as dt
 import json
 import shutil
 import sqlite3
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 
 from tbot_core import cli
 from tbot_core.assembly import assemble
+from tbot_core.cli import measures
 from tbot_core.cli.run import furnish
 from tbot_core.cli.standing import document, standing
 from tbot_core.cli.status import lines
-from tbot_core.clock import ManualClock, both_times
+from tbot_core.clock import ManualClock, both_times, exchange_time
 from tbot_core.contracts import FeedRequest
+from tbot_core.journal import gauges
+from tbot_core.journal.journal import open_journal
+from tbot_core.model import dollars_of
 from tbot_core.runner.plan import Plan, Watcher
 from tbot_core.runner.run import run
 from tbot_core.seams import disk
@@ -36,8 +42,8 @@ def status(capsys: pytest.CaptureFixture[str], home: Path, code: int = 0) -> Any
     return json.loads(capsys.readouterr().out)
 
 
-def stopped_on_paper(home: Path) -> None:
-    """Trade on paper until something is held, then stop."""
+def stopped_on_paper(home: Path) -> SessionRun:
+    """Trade on paper until two are held and one has moved since its fill, then stop."""
     furnish(home)
     clock = ManualClock(MORNING)
     plan = Plan(
@@ -45,10 +51,87 @@ def stopped_on_paper(home: Path) -> None:
     )
 
     def minute(session: SessionRun, _index: int) -> None:
-        if len(session.desk.portfolio.positions) > 1:
+        held = session.desk.portfolio.positions.values()
+        if len(held) > 1 and any(one.mark * one.units != one.entry_atoms for one in held):
+            sessions.append(session)
             plan.stop.set()
 
+    sessions: list[SessionRun] = []
     asyncio.run(run(plan, Watcher(minute=minute)))
+    return sessions[-1]
+
+
+def test_status_values_what_is_held_as_the_bot_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Equity, P&L and the used share of the loss limit are those of the bot's last marks, not of the fills."""
+    session = stopped_on_paper(tmp_path)
+    found = status(capsys, tmp_path, code=1)
+    pnl, limit = dollars_of(session.desk.standing.pnl_atoms), dollars_of(session.desk.limits.daily_loss)
+    assert Decimal(found["day_pnl"]) == pnl
+    assert Decimal(found["equity"]) == dollars_of(session.desk.portfolio.equity_atoms)
+    assert Decimal(found["daily_loss_limit"]) == limit
+    assert Decimal(found["daily_loss_used"]) == round(max(-pnl, Decimal(0)) / limit, 4)
+    assert sum(Decimal(one["pnl"]) for one in found["positions"]) == pnl
+    disk.remove(tmp_path / "data" / gauges.FILE)
+    fills = status(capsys, tmp_path, code=1)
+    assert fills["marks_at"] is None
+    assert Decimal(fills["day_pnl"]) != pnl
+    assert any("at the prices of the last fills" in line for line in lines(fills, MORNING))
+
+
+def test_status_says_what_the_running_bot_knows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The moment of the marks, the VIX, the clock, each broker's equity, latency and budget, and the candidates."""
+    stopped_on_paper(tmp_path)
+    known = gauges.read(tmp_path / "data")
+    assert known is not None
+    acme = gauges.BrokerGauge(name="acme", equity=Decimal(99_000), latency_s=0.0424, spare=7, per_minute=200)
+    gauges.write(tmp_path / "data", attrs.evolve(known, clock_ahead_s=-0.25, vix=17.5, brokers=(acme,), most_trades=2))
+    found = status(capsys, tmp_path, code=1)
+    assert found["accounts"] == [
+        {
+            "broker": "acme",
+            "equity": "99000",
+            "latency_s": 0.042,
+            "requests_spare": 7,
+            "requests_per_minute": 200,
+        }
+    ]
+    text = "\n".join(lines(found, MORNING))
+    for words in (
+        f"at the marks of {exchange_time(known.at):%H:%M:%S} New York",
+        "acme: equity 99,000.00, answered in 42 ms, 7 requests to spare of 200 a minute",
+        "VIX        17.50, clock -0.2 s against the broker's",
+        "of 2 each",
+        f"open {found['candidates']['open']}\n",
+    ):
+        assert words in text
+    gauges.write(tmp_path / "data", attrs.evolve(known, vix=None))
+    assert "VIX        unknown" in "\n".join(lines(status(capsys, tmp_path, code=1), MORNING))
+
+
+def test_a_stop_is_shown_only_where_it_rests(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """While a position is being closed, or its stop has only been sent, it is UNPROTECTED, and no level is shown."""
+    stopped_on_paper(tmp_path)
+    found = status(capsys, tmp_path, code=1)
+    assert {one["protection"] for one in found["positions"]} == {"resting"}
+    words = {
+        "resting": "stop 9.00",
+        "closing": "being closed",
+        "asked": "is not confirmed",
+        "none": "no stop at the",
+    }
+    for protection, said in words.items():
+        shown = found | {"positions": [found["positions"][0] | {"protection": protection, "stop": "9"}]}
+        assert sum(said in line for line in lines(shown, MORNING)) == 1
+    orders = [line for line in lines(found, MORNING) if "stop stop" in line]
+    assert orders == []
+
+
+def test_an_empty_journal_hides_no_run(traded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The paper journal that `tbot init` makes holds nothing, so the newest run is told of."""
+    home = tmp_path / "copy"
+    shutil.copytree(traded, home)
+    open_journal(home / "data" / "tbot.sqlite").close()
+    assert status(capsys, home)["mode"] == "demo"
 
 
 def test_a_finished_run_is_ready(traded: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -162,3 +245,20 @@ def test_verify_names_a_journal_that_was_changed(
     assert any("event 40 does not fit" in row["fault"] for row in found["journals"])
     assert cli.invoke(["audit", "verify", "--home", str(home)]) == 1
     assert "FAIL" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("found", "settled", "words"),
+    [
+        ({}, True, "10:31 New York); found: nothing new; missed: 12 minutes, 1 signal"),
+        ({}, False, "the account is not read yet"),
+        ({"fill": 2, "lost": 1}, True, "found: 2 fills, 1 lost order;"),
+    ],
+)
+def test_a_restart_is_told_with_what_it_found_and_missed(found: dict[str, int], words: str, *, settled: bool) -> None:
+    """What happened while nobody ran, in a line."""
+    at = "2026-11-24T15:31:00+00:00"
+    restart = {"at": at, "since": at, "found": found, "missed_minutes": 12, "missed_signals": 1, "settled": settled}
+    shown: dict[str, Any] = {"candidates": {}, "accounts": [], "marks_at": None, "restart": restart}
+    (line,) = measures.lines(shown)
+    assert words in line

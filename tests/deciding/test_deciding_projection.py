@@ -263,3 +263,17 @@ def test_a_cause_is_written_by_its_name() -> None:
     """With the state since, and whose words it came with."""
     payload = records.state_payload(Cause.DISK_LOW, RiskState.EXIT_ONLY, there=True, words="2 % left")
     assert payload == {"cause": "DISK_LOW", "there": True, "state": "exit-only", "words": "2 % left"}
+
+
+def test_a_stop_rests_by_the_brokers_word_alone() -> None:
+    """Not while it is only sent or asked for, at the level that the broker has, and no longer once it has ended."""
+    stop = ENTRY.protection[0]
+    sent = [*SENDING, intended(stop), Said(kind=records.SENDING, cid="stop", payload={})]
+    assert opened(*sent).resting("AAA") is None
+    rests = [*sent, heard(stop, "acknowledged")]
+    assert opened(*rests).resting(stop.symbol) == Decimal(9)
+    assert opened(*rests).resting("ZZZ") is None
+    asked = [*rests, moving(stop, "9.5")]
+    assert opened(*asked).resting(stop.symbol) == Decimal(9)
+    assert opened(*asked, heard(stop, "replaced")).resting(stop.symbol) == Decimal("9.5")
+    assert opened(*asked, heard(stop, "cancelled")).resting(stop.symbol) is None

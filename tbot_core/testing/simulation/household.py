@@ -17,6 +17,7 @@ from tbot_core.journal.journal import Journal, open_journal
 from tbot_core.orders import Naming
 from tbot_core.runner.life import Days, Life
 from tbot_core.runner.market import Floor
+from tbot_core.runner.metering import Meter
 from tbot_core.runner.renewal import Renewal
 from tbot_core.runner.room import Room
 from tbot_core.runner.session import SessionRun, Trading
@@ -69,6 +70,7 @@ class Household:
     renewal: Renewal = attrs.field(factory=Renewal)
     waited: list[dt.datetime] = attrs.field(factory=list)
     watch: Callable[[SessionRun, int], None] = lambda _run, _minute: None
+    meter: Meter | None = None
 
     @property
     def folder(self) -> Path:
@@ -97,6 +99,7 @@ class Household:
             trading=lambda _account: trading,
             idle=self.waited.append,
             renewal=self.renewal,
+            meter=self.meter,
         )
         return Life(trading.recorder, broker, floor, days, once=once)
 
