@@ -11,6 +11,7 @@ import attrs
 from tbot_core import audit
 from tbot_core.declaration import Declared
 from tbot_core.errors import TbotError, VaultError
+from tbot_core.journal import anchor
 from tbot_core.journal.ballast import NO_ROOM_BYTES
 from tbot_core.journal.journal import read_journal
 from tbot_core.plugins import catalogue, lock
@@ -67,6 +68,11 @@ class Row:
     def __str__(self) -> str:
         """The sentence with its remedy."""
         return f"{self.message} {self.remedy}".rstrip()
+
+    @property
+    def document(self) -> dict[str, object]:
+        """The finding for machines."""
+        return {"level": self.level, "subject": self.subject, "message": self.message, "remedy": self.remedy}
 
 
 @attrs.frozen(kw_only=True)
@@ -232,7 +238,7 @@ def _audit(subject: Subject) -> Iterator[Row]:
 
 def _journal(subject: Subject) -> Iterator[Row]:
     path = subject.instance.journal
-    if not disk.exists(path):
+    if not anchor.there(path):
         yield Row(level="ok", subject="journal", message="Nothing was traded here yet.")
         return
     journal = read_journal(path)

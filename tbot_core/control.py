@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.errors import AccessError, DataError
+from tbot_core.errors import AccessError
 from tbot_core.seams import chance, disk, private
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Request:
 
 @attrs.frozen(kw_only=True)
 class Refused:
-    """A file that is no request, and why."""
+    """A file that is not obeyed, and why, in words that name neither it nor its folder."""
 
     name: str
     words: str
@@ -129,10 +129,11 @@ def look(folder: Path) -> Seen:
     for path in names:
         if path.name in {KILL, STOP}:
             continue
-        try:
-            requests.append(_read(path))
-        except (AccessError, DataError) as fault:
-            refused.append(Refused(name=path.name, words=fault.message))
+        match _read(path):
+            case Request() as request:
+                requests.append(request)
+            case Refused() as other:
+                refused.append(other)
     present = {path.name for path in names}
     requests.sort(key=lambda request: (request.made, request.name))
     return Seen(kill=KILL in present, stop=STOP in present, requests=tuple(requests), refused=tuple(refused))
@@ -158,24 +159,23 @@ def take(folder: Path, name: str) -> None:
     disk.remove(folder / name)
 
 
-def _read(path: Path) -> Request:
-    """The request in a file; raises AccessError for its owner, mode or kind, DataError for its words.
+def _read(path: Path) -> Request | Refused:
+    """The request in a file, or why it is none: for its owner, its mode, its kind or its words.
 
     Who may be trusted is asked after the verb is known: a kill must not wait for a mode to be set right.
     """
-    content = private.inspect(path, limit=_LARGEST)
-    flaw = content.flaws[0] if content.flaws else None
+    try:
+        content = private.inspect(path, limit=_LARGEST)
+    except private.PrivateError as fault:
+        return Refused(name=path.name, words=f"{fault.flaw.value}.")
+    flaw = content.flaws[0].value if content.flaws else ""
     try:
         request = _request(path.name, json.loads(bytes(content.data.view)))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as fault:
-        if flaw is not None:
-            raise private.PrivateError(path, flaw) from fault
-        raise DataError(f"{path} is no request that tbot wrote.", "Ask by the commands of tbot.") from fault
-    if flaw is None:
-        return request
-    if request.verb not in RESTRICTING:
-        raise private.PrivateError(path, flaw)
-    return attrs.evolve(request, flaw=flaw.value)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return Refused(name=path.name, words=f"{flaw or 'it is no request that a command of tbot wrote'}.")
+    if flaw and request.verb not in RESTRICTING:
+        return Refused(name=path.name, words=f"{flaw}.")
+    return attrs.evolve(request, flaw=flaw)
 
 
 def _request(name: str, document: Mapping[str, Any]) -> Request:

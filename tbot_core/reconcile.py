@@ -124,7 +124,7 @@ def told(record: OrderRecord, report: OrderReport) -> Iterator[BrokerEvent]:
     broker took for less than was ordered, and filled, has ended.
     """
     cid = report.client_order_id
-    filled, paid = record.filled, Decimal(0)
+    filled = record.filled
     missing = _missing(record, report.fills, report.filled)
     named = min(record.supposed, sum((fill.quantity for fill in missing), Decimal(0)))
     for fill in missing:

@@ -101,7 +101,7 @@ def restore_command(*, file: Path, verify: bool, phrase: TextIO | None, home: Pa
             done = restored(home, file, passphrase)
             rows = checked(home)
     failed = [row for row in rows if row.level == "fail"]
-    document = {"categories": done, "passed": not failed, "rows": [_row(row) for row in rows if row.level != "ok"]}
+    document = {"categories": done, "passed": not failed, "rows": [row.document for row in rows if row.level != "ok"]}
     emit(document, as_json=as_json, lines=_said(done, rows, passed=not failed))
     return max((row.exit_code for row in failed), default=0)
 
@@ -143,7 +143,3 @@ def _said(done: tuple[str, ...], rows: tuple[Row, ...], *, passed: bool) -> Iter
     yield f"The backup opens. It holds {', '.join(done) or 'keys alone'}."
     yield from (f"{row.level:<5} {row.subject:<9} {row}" for row in rows if row.level != "ok")
     yield f"`tbot check` {'passes' if passed else 'fails'}, with {len(rows)} rows."
-
-
-def _row(row: Row) -> dict[str, object]:
-    return {"level": row.level, "subject": row.subject, "message": row.message, "remedy": row.remedy}

@@ -30,7 +30,7 @@ def command(*, home: Path | None, strict: bool, allow_shared_key: bool, as_json:
     """Check keys, encrypted files, settings, plugins, logs and the machine; exit 3 for settings and secrets."""
     found = checked(home, allow_shared_key=allow_shared_key)
     failed = [row for row in found if row.level == "fail" or (strict and row.level == "warn")]
-    document = {"passed": not failed, "rows": [_row(row) for row in found]}
+    document = {"passed": not failed, "rows": [row.document for row in found]}
     emit(document, as_json=as_json, lines=(f"{row.level:<5} {row.subject:<9} {row}" for row in found))
     return max((row.exit_code for row in failed), default=0)
 
@@ -145,7 +145,3 @@ def assert_start(instance: Instance, sources: Sources, mode: Mode, *, allow_shar
         raise kind("\n".join(str(row) for row in fatal), "`tbot check` shows every finding.")
     for row in failed:
         click.echo(f"tbot: {row}", err=True)
-
-
-def _row(row: Row) -> dict[str, object]:
-    return {"level": row.level, "subject": row.subject, "message": row.message, "remedy": row.remedy}

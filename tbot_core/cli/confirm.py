@@ -106,10 +106,10 @@ def found(home: Path | None) -> Instance:
 def waiting(instance: Instance) -> Waiting:
     """What the journal says of entries that were asked for."""
     from tbot_core.cli.runs import PAPER, RunFile, reading
+    from tbot_core.journal import anchor
     from tbot_core.journal.confirming import recall
-    from tbot_core.seams import disk
 
-    if not disk.exists(instance.journal):
+    if not anchor.there(instance.journal):
         return recall(())
     with reading(RunFile(name=PAPER, path=instance.journal, changed=0.0)) as journal:
         return recall(journal.events())

@@ -68,12 +68,12 @@ def sentence(answer: Answer) -> str:
 def _ask(verb: str, home: Path | None, *, as_json: bool) -> int:
     import asyncio
 
-    from tbot_core.cli.requests import ask
+    from tbot_core.cli.requests import ask, notes
     from tbot_core.clock import SystemClock
     from tbot_core.control import Verb
 
     answer = asyncio.run(ask(home, Verb(verb), SystemClock()))
-    emit(answer.document(), as_json=as_json, lines=[sentence(answer)])
+    emit(answer.document(), as_json=as_json, lines=[sentence(answer), *notes(answer)])
     if answer.lost:
         return 1
     return _STANDS if answer.verb is Verb.DEFENSE_OFF and answer.taken and stands(answer.causes) else 0

@@ -235,9 +235,9 @@ def _place(name: str, key: str, since: Sequence[Event]) -> Place:
 def events_of(settings: Settings) -> list[Event]:
     """The events of an instance's journal."""
     from tbot_core.cli.runs import PAPER, RunFile, reading
-    from tbot_core.seams import disk
+    from tbot_core.journal import anchor
 
-    if not disk.exists(settings.instance.journal):
+    if not anchor.there(settings.instance.journal):
         return []
     with reading(RunFile(name=PAPER, path=settings.instance.journal, changed=0.0)) as journal:
         return list(journal.events())

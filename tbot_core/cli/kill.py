@@ -23,13 +23,13 @@ def command(*, home: Path | None, as_json: bool, **options: bool) -> int:
     """Enter nothing and take waiting entries back; stops go on, time exits wait, and a restart changes nothing."""
     import asyncio
 
-    from tbot_core.cli.requests import ask
+    from tbot_core.cli.requests import ask, notes
     from tbot_core.clock import SystemClock
     from tbot_core.control import Verb
 
     verb = "-".join(filter(None, ("kill", chosen(**options))))
     answer = asyncio.run(ask(home, Verb(verb), SystemClock()))
-    emit(answer.document(), as_json=as_json, lines=[sentence(answer)])
+    emit(answer.document(), as_json=as_json, lines=[sentence(answer), *notes(answer)])
     return 1 if answer.lost else 0
 
 
@@ -46,7 +46,7 @@ def sentence(answer: Answer) -> str:
     if answer.process is None:
         return "No bot runs here; the kill counts from the next start on, and `tbot kill --clear` takes it back."
     held = ", ".join(answer.open)
-    doing = "closed" if answer.verb is Verb.KILL_FLATTEN else "kept with their stops"
+    doing = "being closed" if answer.verb is Verb.KILL_FLATTEN else "kept with their stops"
     rest = f" Positions are {doing}: {held}." if held else ""
     return f"Killed: nothing is entered until `tbot kill --clear`.{rest}"
 

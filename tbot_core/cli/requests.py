@@ -9,9 +9,10 @@ import attrs
 from tbot_core import control
 from tbot_core.cli.condition import condition
 from tbot_core.cli.runs import PAPER, RunFile, reading
+from tbot_core.cli.wish import SIMULATION
 from tbot_core.control import Verb
-from tbot_core.errors import SettingsError
-from tbot_core.journal import records
+from tbot_core.errors import AccessError, JournalError, SettingsError
+from tbot_core.journal import anchor, records
 from tbot_core.journal.projection import Book
 from tbot_core.seams import disk, environ
 from tbot_core.settings import Instance, is_there
@@ -36,7 +37,7 @@ class Answer:
 
     `process` runs the bot, None where none runs; `taken` tells whether it wrote the request down, `refused` why it did
     not obey it. `ended` and `open` tell whether the run has been stopped since, and what is held. `state` and `causes`
-    are those that the journal says now.
+    are those that the journal says now. `unread` is why it cannot be read.
     """
 
     verb: Verb
@@ -47,6 +48,7 @@ class Answer:
     open: tuple[str, ...] = ()
     state: str = "normal"
     causes: tuple[str, ...] = ()
+    unread: str = ""
 
     def document(self) -> dict[str, Any]:
         """The answer for machines."""
@@ -71,13 +73,16 @@ async def ask(
 ) -> Answer:
     """Drop a request, and wait until a running bot has taken it, and has ended if that is what was asked for.
 
-    Raises SettingsError where there is no instance. Without a running bot the request stays, and counts at the next
-    start.
+    Without a running bot the request stays, and counts at the next start. Raises SettingsError where there is no
+    instance, AccessError where a simulation runs in it.
     """
     instance = Instance.at(home)
     if not is_there(instance):
         raise SettingsError(f"{instance.home} holds no instance.", "Name its folder with --home.")
     process = disk.holder(instance.lock)
+    if process is not None and disk.purpose(instance.lock) == SIMULATION:
+        message = f"Process {process} runs a simulation here, which takes no requests; nothing is asked."
+        raise AccessError(message, "Ctrl-C in its terminal ends it. Ask again when it is over.")
     name = control.ask(instance.control, verb, actor=environ.user(), now=clock.now(), arguments=arguments)
     ends, until = verb in _ENDS, clock.monotonic() + patience_s
     found = answer(instance, verb, name, process)
@@ -89,6 +94,11 @@ async def ask(
     return found
 
 
+def notes(answer: Answer) -> list[str]:
+    """What a person has to know besides: without its journal nobody can tell what the bot holds."""
+    return [f"The journal cannot be read, so what is held is not known: {answer.unread}"] if answer.unread else []
+
+
 _ENDS: Final = frozenset({Verb.STOP, Verb.STOP_FLATTEN, Verb.STOP_KEEP})
 
 
@@ -98,12 +108,12 @@ def _pending(answer: Answer, *, ends: bool) -> bool:
 
 def answer(instance: Instance, verb: Verb, name: str, process: int | None) -> Answer:
     """What the journal of paper trading says by now of the request that lies in the file `name`."""
-    found = Answer(verb=verb, process=process)
-    if not disk.exists(instance.journal):
-        return found
     there = disk.is_present(instance.control / name)  # before the events are read: what follows is written down by then
-    with reading(RunFile(name=PAPER, path=instance.journal, changed=0.0)) as journal:
-        events = list(journal.events())
+    found = Answer(verb=verb, process=process)
+    try:
+        events = _events(instance)
+    except JournalError as fault:  # whoever took the file away has written down what it asks
+        return attrs.evolve(found, taken=process is not None and not there, unread=str(fault))
     book = Book()
     for event in events:
         book.apply(event.kind, event.cid, event.payload, event.applied)
@@ -113,6 +123,14 @@ def answer(instance: Instance, verb: Verb, name: str, process: int | None) -> An
         found = attrs.evolve(found, taken=False)
     held = tuple(sorted(book.portfolio.positions)) if book.in_session else ()
     return attrs.evolve(found, open=held, state=now.state, causes=now.causes)
+
+
+def _events(instance: Instance) -> list[Event]:
+    """The events of paper and live trading; none before the first start."""
+    if not anchor.there(instance.journal):
+        return []
+    with reading(RunFile(name=PAPER, path=instance.journal, changed=0.0)) as journal:
+        return list(journal.events())
 
 
 def _told(found: Answer, event: Event, name: str) -> Answer:

@@ -12,7 +12,7 @@ import click
 
 from tbot_core.cli.editions import Editions
 from tbot_core.cli.options import emit, home_option, json_option, shared_key_option, use_home, use_settings
-from tbot_core.cli.wish import MARKET, Wish, wished
+from tbot_core.cli.wish import MARKET, SIMULATION, Wish, wished
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -56,7 +56,7 @@ def command(*, as_json: bool, **options: object) -> int:
     use_home(wish.home)
     if wish.mode == "demo":
         furnish(wish.home)
-    with alone(wish.home):
+    with alone(wish.home, "" if wish.mode in MARKET else SIMULATION):
         editions = Editions(*sources(wish), sources)
         while (outcome := trade(editions.wish, as_json=as_json, editions=editions)).renewed:
             editions.renew()
@@ -80,13 +80,16 @@ def furnish(home: Path) -> None:
     disk.write_atomic(instance.path(".env_bot"), disk.read_bytes(_DEMO_SETTINGS))
 
 
-def alone(home: Path) -> AbstractContextManager[None]:
-    """Be the one process that trades in the instance, before any secret is opened; where none is, nothing is made."""
+def alone(home: Path, purpose: str = "") -> AbstractContextManager[None]:
+    """Be the one process that trades in the instance, before any secret is opened; where none is, nothing is made.
+
+    `purpose`: SIMULATION for a process that takes no requests.
+    """
     from tbot_core.seams import disk
     from tbot_core.settings import Instance, is_there
 
     instance = Instance.at(home)
-    return disk.hold(instance.lock) if is_there(instance) else nullcontext()
+    return disk.hold(instance.lock, purpose) if is_there(instance) else nullcontext()
 
 
 def settled(wish: Wish, found: Sources) -> Wish:

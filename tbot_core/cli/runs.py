@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.errors import JournalError, UsageError
+from tbot_core.errors import JournalError, SettingsError, UsageError
+from tbot_core.journal import anchor
 from tbot_core.journal.journal import Journal, read_journal
 from tbot_core.seams import disk
+from tbot_core.settings import is_there
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,8 +32,8 @@ class RunFile:
 
 
 def run_files(instance: Instance) -> list[RunFile]:
-    """Every journal of the instance, the one written last first."""
-    paths = [instance.journal] if disk.exists(instance.journal) else []
+    """Every journal of the instance, the one written last first; raises JournalError where paper trading's is gone."""
+    paths = [instance.journal] if anchor.there(instance.journal) else []
     if disk.is_folder(instance.runs):
         paths += [path for path in disk.entries(instance.runs) if path.suffix == ".sqlite"]
     found = [
@@ -44,9 +46,12 @@ def run_files(instance: Instance) -> list[RunFile]:
 def run_file(instance: Instance, run: str | None = None) -> RunFile:
     """The journal of a run by its id, or the beginning of it; the newest unless one is named.
 
-    Raises JournalError where there is none, UsageError for an id that names none or several.
+    Raises SettingsError where there is no instance, JournalError where nothing has run in it, UsageError for an id that
+    names no run or several.
     """
     files = run_files(instance)
+    if not (files or is_there(instance)):
+        raise SettingsError(f"{instance.home} holds no instance.", "Name its folder with --home.")
     if not files:
         raise JournalError(f"No run is recorded in {instance.home}.", "`tbot run --demo` makes one in ./tbot-demo.")
     if run is None:

@@ -24,14 +24,15 @@ def command(*, home: Path | None, as_json: bool, **options: bool) -> int:
     """Enter nothing, manage what is held to its exits, then end; exit 1 where the bot has ended with something open."""
     import asyncio
 
-    from tbot_core.cli.requests import ask
+    from tbot_core.cli.requests import ask, notes
     from tbot_core.clock import SystemClock
     from tbot_core.control import Verb
 
     verb = "-".join(filter(None, ("stop", chosen(**options))))
     answer = asyncio.run(ask(home, Verb(verb), SystemClock()))
-    emit(answer.document(), as_json=as_json, lines=[sentence(answer)])
-    left = answer.verb is not Verb.STOP_CANCEL and (answer.ended or answer.process is None) and answer.open
+    emit(answer.document(), as_json=as_json, lines=[sentence(answer), *notes(answer)])
+    over = answer.verb is not Verb.STOP_CANCEL and (answer.ended or answer.process is None)
+    left = over and (answer.open or answer.unread)
     return 1 if answer.lost or left else 0
 
 

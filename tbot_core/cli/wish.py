@@ -15,6 +15,9 @@ from tbot_core.errors import UsageError
 DEMO_HOME: Final = Path("tbot-demo")
 DEMO_SESSIONS: Final = 3
 
+SIMULATION: Final = "simulation"
+"""The purpose of a process that takes no requests."""
+
 MARKET: Final = frozenset({"paper", "live"})
 """The modes of the running market."""
 

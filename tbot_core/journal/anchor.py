@@ -44,6 +44,11 @@ def noted(journal: Path) -> int:
     return events
 
 
+def there(journal: Path) -> bool:
+    """Whether there is a journal; raises JournalError where one was and is gone."""
+    return bool(noted(journal)) or disk.exists(journal)
+
+
 def missed(journal: Path, found: int, before: int) -> JournalError:
     """The error about a journal that ends too early."""
     _, wal, _, mark = files(journal)

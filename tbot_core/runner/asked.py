@@ -52,6 +52,7 @@ class Asked:
         self.conditions = Conditions(session.execution.recorder, self._impose, states, self._own)
         further = dict.fromkeys(VERBS, session.confirming.obey)
         self._requests = Requests(session.execution.recorder, self.conditions, session.flatten, events, further)
+        self._requests.wall = plan.wall
 
     async def repeat(self) -> None:
         """Ask again for what was asked in the minute at hand before the session was interrupted."""

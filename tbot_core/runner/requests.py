@@ -6,6 +6,8 @@ from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
+import attrs
+
 from tbot_core import control
 from tbot_core.control import Request, Seen, Verb
 from tbot_core.errors import AccessError
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from tbot_core.clock import Clock
     from tbot_core.conditions import Conditions
     from tbot_core.journal.projection import Said
     from tbot_core.recorder import Recorder
@@ -80,6 +83,8 @@ class Requests:
         self._obeyed = {name for kind, name in named if kind == records.REQUEST}
         self._refused = {name for kind, name in named if kind == records.REQUEST_REFUSED}
         self.keep = False
+        self.wall: Clock | None = None
+        """Says when a request was received, where the recorder's clock tells the time of simulated minutes."""
 
     @property
     def stopping(self) -> bool:
@@ -116,7 +121,7 @@ class Requests:
     def obey(self, request: Request) -> None:
         """Write a request down and do what it asks for."""
         self._obeyed.add(request.name)
-        self._recorder.note(records.REQUEST, _payload(request))
+        self._note(records.REQUEST, _payload(request))
         self._obey(request)
 
     def resume(self, past: Iterable[Said], *, flattens: bool) -> None:
@@ -150,8 +155,12 @@ class Requests:
 
     def _refuse(self, name: str, words: str) -> None:
         self._refused.add(name)
-        self._recorder.note(records.REQUEST_REFUSED, {"name": name, "words": words})
+        self._note(records.REQUEST_REFUSED, {"name": name, "words": words})
         _log.error("request.refused", name=name, words=words)
+
+    def _note(self, kind: str, payload: records.Payload) -> None:
+        received = None if self.wall is None else self.wall.now()
+        self._recorder.write(attrs.evolve(self._recorder.entry(kind, payload), received=received))
 
     def _hold(self, cause: Cause, *, there: bool) -> None:
         if there:

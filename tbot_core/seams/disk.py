@@ -242,11 +242,11 @@ def scratch() -> Iterator[Path]:
 
 
 @contextmanager
-def hold(path: Path) -> Iterator[None]:
+def hold(path: Path, purpose: str = "") -> Iterator[None]:
     """Hold the lock file at `path`, once; the kernel frees it when the process dies, however it dies.
 
-    A missing folder is made. The holder's process id is written beside, to `path` + ".pid". Raises AccessError, naming
-    the holder, at once when another has it.
+    A missing folder is made. The holder's process id is written beside, to `path` + ".pid", and below it one word for
+    the purpose. Raises AccessError, naming the holder, at once when another has it.
     """
     from filelock import FileLock, Timeout
 
@@ -259,7 +259,7 @@ def hold(path: Path) -> Iterator[None]:
             message = f"{path.parent} is in use by another tbot{_holder(owner)}."
             raise AccessError(message, "Stop that one, or choose another --home.") from fault
     try:
-        write_atomic(owner, f"{os.getpid()}\n".encode())
+        write_atomic(owner, "".join(f"{line}\n" for line in (os.getpid(), purpose) if line).encode())
         yield
     finally:
         remove(owner)
@@ -269,7 +269,7 @@ def hold(path: Path) -> Iterator[None]:
 def holder(path: Path) -> int | None:
     """The process that holds the lock file at `path`; None when nobody does. The lock itself is not touched."""
     try:
-        number = int(read_bytes(path.with_name(f"{path.name}.pid"), limit=20))
+        number = int(_held(path)[0])
     except (AccessError, ValueError):
         return None
     try:
@@ -279,6 +279,20 @@ def holder(path: Path) -> int | None:
     except PermissionError:
         return number  # it lives, and belongs to somebody else
     return number
+
+
+def purpose(path: Path) -> str:
+    """The word that the holder of the lock file at `path` has given for what it does; "" where nobody said one."""
+    try:
+        return _held(path)[1]
+    except (AccessError, ValueError):
+        return ""
+
+
+def _held(path: Path) -> tuple[str, str]:
+    """The process id and the purpose that are written beside a lock file."""
+    number, _, word = read_text(path.with_name(f"{path.name}.pid")).partition("\n")
+    return number, word.strip()
 
 
 def _holder(owner: Path) -> str:

@@ -85,7 +85,14 @@ def cut_off(path: Path) -> None:
     anchor.files(path)[1].unlink()
 
 
+def gone(path: Path) -> None:
+    """The whole journal is deleted; what it held is noted beside it."""
+    for one in anchor.files(path)[:3]:
+        one.unlink(missing_ok=True)
+
+
 DAMAGES = [
+    (gone, "ends at event 0 and held 22: its file is an older one, or tbot.sqlite-wal"),
     (newer, f"has schema {SCHEMA_VERSION + 1}; this version knows {SCHEMA_VERSION}. Install the newer tbot."),
     (
         cut_off,
@@ -95,7 +102,9 @@ DAMAGES = [
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-@pytest.mark.parametrize(("damage", "sentence"), DAMAGES, ids=["f86 a newer schema", "f82 a deleted log"])
+@pytest.mark.parametrize(
+    ("damage", "sentence"), DAMAGES, ids=["f82 a deleted journal", "f86 a newer schema", "f82 a deleted log"]
+)
 def test_f82_f86_a_journal_that_cannot_be_used_is_refused_and_left_as_it_is(
     home: Path, words: list[str], damage: Callable[[Path], None], sentence: str
 ) -> None:
@@ -106,6 +115,34 @@ def test_f82_f86_a_journal_that_cannot_be_used_is_refused_and_left_as_it_is(
     assert sentence in text
     assert "Traceback" not in text
     assert files(home) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        (["kill"], 0, "No bot runs here; the kill counts from the next start on"),
+        (["defense", "on"], 0, "No bot runs here; defense begins at the next start"),
+        (["stop"], 1, "No bot runs here; the stop counts at the next start"),
+    ],
+    ids=["kill", "defense", "stop"],
+)
+@pytest.mark.parametrize(("damage", "fault"), DAMAGES, ids=["deleted journal", "newer schema", "deleted log"])
+def test_a_request_beside_a_journal_that_cannot_be_read_says_that_it_waits(
+    home: Path, words: list[str], code: int, sentence: str, damage: Callable[[Path], None], fault: str
+) -> None:
+    """The answer comes first, then why nobody can tell what is held; a stop cannot say that nothing is left open."""
+    damage(home / "data" / "tbot.sqlite")
+    text = said(home, *words, code=code)
+    assert text.startswith(sentence)
+    assert f"The journal cannot be read, so what is held is not known: The journal {home}" in text
+    assert fault in text
+    assert len(list((home / "control").iterdir())) == 1
+
+
+def test_check_fails_where_the_journal_is_gone(home: Path) -> None:
+    """It is no instance in which nothing was traded yet."""
+    gone(home / "data" / "tbot.sqlite")
+    assert "ends at event 0 and held 22" in said(home, "check", code=1)
 
 
 @pytest.mark.parametrize("words", [COMMANDS[0], COMMANDS[2]], ids=" ".join)

@@ -23,8 +23,9 @@ from tbot_core.cli.defense import stands
 from tbot_core.cli.kill import sentence as of_kill
 from tbot_core.cli.narration import Narrator
 from tbot_core.cli.requests import Answer
-from tbot_core.cli.run import furnish
+from tbot_core.cli.run import alone, furnish
 from tbot_core.cli.stop import sentence as of_stop
+from tbot_core.cli.wish import SIMULATION
 from tbot_core.clock import ManualClock, SystemClock
 from tbot_core.contracts import FeedRequest
 from tbot_core.control import Verb
@@ -34,6 +35,7 @@ from tbot_core.journal.projection import Book
 from tbot_core.runner.plan import Plan, Watcher
 from tbot_core.runner.run import run
 from tbot_core.seams import disk
+from tbot_core.settings import Instance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -221,6 +223,29 @@ def test_a_bot_that_does_not_answer_is_named(home: Path) -> None:
     assert len(control.look(home / "control").requests) == 1
 
 
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_running_bot_whose_journal_cannot_be_read_has_taken_what_is_gone(home: Path, *, taken: bool) -> None:
+    """Whoever took the file away has written the request down, whether or not that can be read here."""
+    (home / "data").mkdir()
+    (home / "data" / "tbot.sqlite").write_bytes(b"no journal at all" * 100)
+    name = control.ask(home / "control", Verb.KILL, actor="ann", now=MORNING)
+    if taken:
+        control.take(home / "control", name)
+    found = requests.answer(Instance.at(home), Verb.KILL, name, 7)
+    assert (found.taken, bool(found.lost)) == (taken, not taken)
+    assert "what is held is not known" in requests.notes(found)[0]
+
+
+@pytest.mark.parametrize("words", [("stop",), ("kill",), ("defense", "on")])
+def test_a_simulation_is_asked_nothing(home: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
+    """It takes no requests, and what is asked beside it must not stop the next start: exit 1, nothing is dropped."""
+    (home / "data").mkdir()
+    with alone(home, SIMULATION):
+        assert cli.invoke([*words, "--home", str(home)]) == 1
+    assert "runs a simulation here, which takes no requests" in capsys.readouterr().err
+    assert not (home / "control").exists()
+
+
 def test_a_folder_without_an_instance_is_asked_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit 3 and a sentence; no folder is made."""
     assert cli.invoke(["kill", "--home", str(tmp_path)]) == 3
@@ -244,7 +269,7 @@ def answer(verb: Verb, **more: Any) -> Answer:
         (of_stop(answer(Verb.STOP_CANCEL, state="halted")), "taken back; the state is halted"),
         (of_stop(answer(Verb.STOP, taken=False, refused="loose.")), "refused the request: loose."),
         (of_kill(answer(Verb.KILL, open=("A",))), "kept with their stops: A"),
-        (of_kill(answer(Verb.KILL_FLATTEN, open=("A",))), "closed: A"),
+        (of_kill(answer(Verb.KILL_FLATTEN, open=("A",))), "Positions are being closed: A."),
         (
             of_kill(answer(Verb.KILL_CLEAR, state="halted", causes=("control/kill is there",))),
             "`tbot kill` is taken back, but the state stays halted: control/kill is there. `rm control/kill` ends it.",

@@ -220,6 +220,21 @@ def test_defense_comes_and_goes_by_its_command(home: Path) -> None:
     assert states == ["defense", "normal"]
 
 
+def test_a_request_bears_the_time_at_which_it_was_received(home: Path) -> None:
+    """It counts from the minute that is waited for, and the journal knows both."""
+    paper = Paper(home)
+
+    def later() -> None:
+        paper.clock.advance(7.0)
+        control.ask(paper.folder, Verb.DEFENSE_ON, actor="ann", now=paper.clock.now())
+
+    paper.trade({5: later})
+    (asked,) = [event for event in paper.events if event.kind == records.REQUEST]
+    minute = BELL + dt.timedelta(minutes=6)
+    assert (asked.applied, asked.received) == (minute, minute + dt.timedelta(seconds=7))
+    assert asked.payload["made"] == asked.received.isoformat()
+
+
 def test_defense_is_said_as_long_as_the_setting_holds_it(home: Path) -> None:
     """Taken back by its command, the state that is written down is still the one that counts."""
     settings = home / ".env_bot"

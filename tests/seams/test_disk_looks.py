@@ -18,8 +18,11 @@ def test_the_holder_of_a_lock_is_named_while_it_lives(tmp_path: Path) -> None:
     """Nobody before, this process while it holds the lock, nobody after."""
     lock = tmp_path / "data" / "tbot.lock"
     assert disk.holder(lock) is None
+    assert disk.purpose(lock) == ""
     with disk.hold(lock):
-        assert disk.holder(lock) == os.getpid()
+        assert (disk.holder(lock), disk.purpose(lock)) == (os.getpid(), "")
+    with disk.hold(lock, "simulation"):
+        assert (disk.holder(lock), disk.purpose(lock)) == (os.getpid(), "simulation")
     assert disk.holder(lock) is None
 
 

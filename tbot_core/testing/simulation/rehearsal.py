@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -22,7 +23,6 @@ from tbot_core.testing.simulation.world import World
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
-from contextlib import contextmanager
 
 _LONG_LIFE: Final = 10**9
 _LONGEST_S: Final = 600.0
