@@ -1,7 +1,8 @@
 """How long a bot takes from its start to ready, with 1,000 orders open at a broker whose answers take 50 ms.
 
 The process before was killed: in the journal its orders rest, or are still on their way, so that what became of each
-has to be found out. The venue is in another process. Prints the seconds of each part, in the machine's time.
+has to be found out. The venue is in another process. Prints the seconds of each part, in the machine's time; then what
+a session's start reads of a journal of a year, beside a reading of all of it.
 """
 
 from __future__ import annotations
@@ -12,11 +13,15 @@ import sys
 import tempfile
 import time
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, cast
 
 import attrs
 
+from tbot_core.journal import records
+from tbot_core.journal.journal import Entry, open_journal
+from tbot_core.runner.life import counting
 from tbot_core.seams import lines
 from tbot_core.testing.simulation.bot import Life
 from tbot_core.testing.simulation.counter import Counter
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tbot_core.journal.journal import Journal
+    from tbot_core.journal.records import Payload
 
 ENTRIES: Final = 500
 ORDERS: Final = 2 * ENTRIES
@@ -35,6 +41,9 @@ PATIENCE_S: Final = 120.0
 RESTS_S: Final = 60.0
 TARGET_S: Final = 10
 REST: Final = "rest"
+START: Final = datetime(2026, 1, 2, 14, 30, tzinfo=UTC)
+SESSIONS: Final = 250
+EVENTS: Final = 400
 
 
 async def _until(crowd: Crowd, life: Life, over: Callable[[], bool]) -> None:
@@ -100,6 +109,35 @@ def start(words: str) -> tuple[int, float, float]:
     return int(resting), opened - begun, ready - begun
 
 
+def read_a_year() -> tuple[int, float, int, float]:
+    """The events of a year, seconds to read them, and those that count for the next session, with theirs."""
+    signal = {"session": "2026-01-02", "strategy": "open", "symbol": "AAPL", "minute": 3, "rule": "up"}
+    finding = {"check": "price", "value": 10.0, "low": 5.0, "high": 500.0, "reason": "ALLOWED"}
+    denied: Payload = {
+        "signal": signal,
+        "side": "long",
+        "price": 10.0,
+        "reason": "MAX_TRADES",
+        "findings": [finding] * 5,
+    }
+    with (
+        tempfile.TemporaryDirectory(prefix="tbot") as folder,
+        closing(open_journal(Path(folder) / "tbot.sqlite")) as journal,
+    ):
+        for day in (START + timedelta(number) for number in range(SESSIONS)):
+            said: list[tuple[str, Payload]] = [
+                (records.SESSION_OPENED, {"date": day.date().isoformat(), "open": day.isoformat()})
+            ]
+            said += [(records.DECISION, denied)] * EVENTS
+            said += [(records.SESSION_CLOSED, {"date": day.date().isoformat(), "account": "A"})]
+            journal.append([Entry(kind=kind, payload=payload, time=day) for kind, payload in said])
+        begun = time.perf_counter()
+        events = sum(1 for _ in journal.events())
+        read = time.perf_counter()
+        counted = len(counting(journal))
+        return events, read - begun, counted, time.perf_counter() - read
+
+
 def main() -> None:
     """Print the figures."""
     for words in (REST, "are on their way"):
@@ -108,6 +146,11 @@ def main() -> None:
             f"cold start with {resting} orders open that {words} in the journal: ready after {ready:.2f} s "
             f"(target {TARGET_S}), the journal open after {opened:.2f} s\n"
         )
+    events, whole_s, counted, counted_s = read_a_year()
+    sys.stdout.write(
+        f"a year's journal of {events:,} events: the {counted} that count for the next session in {counted_s:.3f} s; "
+        f"all in {whole_s:.2f} s, {whole_s / counted_s:.0f} times as long\n"
+    )
 
 
 if __name__ == "__main__":

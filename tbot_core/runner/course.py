@@ -11,6 +11,7 @@ from tbot_core import report
 from tbot_core.assembly import SIMULATOR, Assembly, feed_source
 from tbot_core.contracts import Broker, Feed, FeedRequest, RunInfo
 from tbot_core.execution import Venue
+from tbot_core.journal import records
 from tbot_core.journal.journal import Journal, open_journal
 from tbot_core.journal.projection import Book, fold
 from tbot_core.model import Leg, atoms_of
@@ -108,11 +109,22 @@ def at_market(assembly: Assembly, request: FeedRequest, broker: Broker) -> Cours
     journal = open_journal(settings.instance.journal)
     try:
         journal.check()
-        book = fold(journal.events())
+        book = recent(journal)
     except BaseException:
         journal.close()
         raise
     return Course(broker=broker, feed=feed, journal=journal, book=book, identity=settings.mode, server=server)
+
+
+def recent(journal: Journal) -> Book:
+    """What the last session has come to, and how many there were: all that a start at a market tells of those before.
+
+    The rest of a long journal is left where it is.
+    """
+    opened = journal.last(records.SESSION_OPENED)
+    book = fold(journal.events(0 if opened is None else opened.seq - 1))
+    book.sessions = sum(1 for _ in journal.events(kind=records.SESSION_CLOSED))
+    return book
 
 
 def run_id(assembly: Assembly, request: FeedRequest, feed: Feed) -> str:

@@ -23,7 +23,7 @@ from tbot_core.contracts import Broker, FeedSession, KeepsHours, LiveSession
 from tbot_core.decide import Entrant
 from tbot_core.errors import BrokerError
 from tbot_core.journal import records
-from tbot_core.journal.journal import Event
+from tbot_core.journal.journal import Event, Journal
 from tbot_core.model import Account, RiskState, atoms_of, dollars_of
 from tbot_core.runner import leftovers, overnight
 from tbot_core.runner.holidays import Holidays
@@ -198,7 +198,7 @@ class Life:
 
     async def _trade(self, session: Session) -> None:
         await self._until(clock.exchange_moment(session.date, READY_AT))
-        past = self._past()
+        past = counting(self._journal)
         opened = next((one for one in overnight.since_the_last(past) if one.kind == records.SESSION_OPENED), None)
         left = overnight.unfinished(overnight.since_the_last(past), session)
         found = await self._log_in(session, None if left is not None else opened)
@@ -207,10 +207,10 @@ class Life:
         trading = attrs.evolve(trading, venue=attrs.evolve(trading.venue, absent=bool(found.absent)))
         if left is not None:
             before = attrs.evolve(trading, standbys=await self._days.standbys(opened))
-            await self._end_late(left, before, source.day, self._further(past))
+            await self._end_late(left, before, source.day, further(self._journal, past))
             opened = None
         trading = attrs.evolve(trading, standbys=await self._days.standbys(opened))
-        past = self._further(past)
+        past = further(self._journal, past)
         equity = account.equity if opened is None else Decimal(opened.payload["equity"])
         floor = attrs.evolve(self.floor, live=self._days.live(account), drilled=self._days.drilled(past))
         day = await self._days.facts(source)
@@ -229,17 +229,6 @@ class Life:
         if market.requests.stopping:
             market.requests.carried_out()
             raise Stopped
-
-    def _past(self) -> list[Event]:
-        """What of the journal counts for a session: all since the end of the last one, and before that what lasts."""
-        closed = self._journal.last(records.SESSION_CLOSED)
-        ended = 0 if closed is None else closed.seq
-        lasting = (event for kind in LASTING for event in self._journal.events(kind=kind) if event.seq <= ended)
-        return [*sorted(lasting, key=lambda event: event.seq), *self._journal.events(ended)]
-
-    def _further(self, past: list[Event]) -> list[Event]:
-        """The same, with what has been written down since."""
-        return [*past, *self._journal.events(past[-1].seq if past else 0)]
 
     async def _end_late(self, opened: Mapping[str, Any], trading: Trading, day: Day, past: Sequence[Event]) -> None:
         """End the session that a crash or a stop left open, before another begins.
@@ -337,6 +326,19 @@ class Life:
                 return
             self._days.idle(moment)
             await self._clock.sleep(min(rest_s, self.floor.watch_s))
+
+
+def counting(journal: Journal) -> list[Event]:
+    """What of a journal counts for a session: all since the end of the last one, and before that what lasts."""
+    closed = journal.last(records.SESSION_CLOSED)
+    ended = 0 if closed is None else closed.seq
+    lasting = (event for kind in LASTING for event in journal.events(kind=kind) if event.seq <= ended)
+    return [*sorted(lasting, key=lambda event: event.seq), *journal.events(ended)]
+
+
+def further(journal: Journal, past: list[Event]) -> list[Event]:
+    """The same, with what has been written down since."""
+    return [*past, *journal.events(past[-1].seq if past else 0)]
 
 
 def _against(market: MarketSession) -> list[Cause]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
@@ -14,9 +14,11 @@ from tbot_core import control
 from tbot_core.clock import exchange_moment
 from tbot_core.journal import records
 from tbot_core.journal.journal import Entry
+from tbot_core.journal.projection import fold
 from tbot_core.ledger.booking import booked
 from tbot_core.model import RiskState, atoms_of
 from tbot_core.plugins.lost import Stuck, note
+from tbot_core.runner.course import recent
 from tbot_core.seams import disk
 from tbot_core.testing.simulation.household import Household, Spoken, household
 from tbot_core.testing.simulation.world import LEAD_S
@@ -268,3 +270,33 @@ def test_f92_a_plugin_that_a_watchdog_noted_stays_off_after_every_restart(scene:
     causes = [event.payload for event in scene.events(records.STATE) if event.payload["cause"] == "PLUGIN_LOST"]
     assert [(one["there"], one["words"]) for one in causes] == [(True, "strategy/0"), (False, ""), (False, "over")]
     assert len(scene.events(records.SESSION_CLOSED)) == 1
+
+
+def test_before_a_session_only_what_counts_is_read_of_the_journal(scene: Household) -> None:
+    """Of sessions that are over, what lasts; all else of a journal of years is left where it is."""
+    session, day = scene.world.session, dt.timedelta(1)
+    opened = {"date": str(session.date - day), "open": (session.open - day).isoformat(), "minutes": session.minutes,
+              "close": (session.close - day).isoformat(), "symbols": 2, "equity": "100000"}  # fmt: skip
+    closed = {"date": str(session.date - day), "equity": "100000", "open": [], "account": "paper"}
+    denied = {"signal": {}, "reason": "MAX_TRADES"}
+    asked = {"name": "stop-1", "verb": "stop", "actor": "ada"}
+    said: list[tuple[str, dict[str, Any]]] = [
+        (records.SESSION_OPENED, opened), (records.DECISION, denied), (records.REQUEST, asked),
+        (records.SESSION_CLOSED, closed), (records.CALENDAR, {"date": str(session.date), "words": "closed"}),
+    ]  # fmt: skip
+    scene.journal.append([Entry(kind=kind, payload=payload, time=session.close - day) for kind, payload in said])
+    before = scene.journal.head[0]
+    scene.world.run(scene.life().go)
+    told = [(event.seq, event.kind) for event in scene.past]
+    kinds = [kind for seq, kind in told if seq <= before]
+    assert kinds == [records.SESSION_OPENED, records.REQUEST, records.SESSION_CLOSED, records.CALENDAR]
+    assert told == sorted(set(told))
+
+
+def test_a_start_at_a_market_tells_of_the_last_session_alone(scene: Household) -> None:
+    """Its equity and positions, and how many sessions there were, are those of the whole journal."""
+    assert recent(scene.journal).sessions == 0
+    scene.world.run(scene.life().go)
+    whole, found = fold(scene.journal.events()), recent(scene.journal)
+    assert found.sessions == whole.sessions == 1
+    assert (found.equity, found.portfolio, found.session) == (whole.equity, whole.portfolio, whole.session)

@@ -13,7 +13,7 @@ import attrs
 from tbot_core.calendar import ExchangeCalendar
 from tbot_core.errors import Unavailable
 from tbot_core.execution import Venue
-from tbot_core.journal.journal import Journal, open_journal
+from tbot_core.journal.journal import Event, Journal, open_journal
 from tbot_core.orders import Naming
 from tbot_core.runner.life import Days, Life
 from tbot_core.runner.market import Floor
@@ -25,11 +25,10 @@ from tbot_core.testing.simulation.bot import habits
 from tbot_core.testing.simulation.world import World
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from tbot_core.calendar import Session
     from tbot_core.contracts import Broker, FeedSession
-    from tbot_core.journal.journal import Event
     from tbot_core.model import Account
 
 
@@ -71,6 +70,7 @@ class Household:
     waited: list[dt.datetime] = attrs.field(factory=list)
     watch: Callable[[SessionRun, int], None] = lambda _run, _minute: None
     meter: Meter | None = None
+    past: list[Event] = attrs.field(factory=list)
 
     @property
     def folder(self) -> Path:
@@ -100,8 +100,14 @@ class Household:
             idle=self.waited.append,
             renewal=self.renewal,
             meter=self.meter,
+            drilled=self._drilled,
         )
         return Life(trading.recorder, broker, floor, days, once=once)
+
+    def _drilled(self, past: Sequence[Event]) -> bool:
+        """Whoever asks is told what a session was told of the journal; there is no other broker."""
+        self.past = list(past)
+        return True
 
     async def bars(self, session: Session) -> FeedSession:
         """The world's bars; it has one session. Raises ValueError for another."""
