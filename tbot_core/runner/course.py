@@ -19,6 +19,7 @@ from tbot_core.orders import Naming
 from tbot_core.patience import Patience
 from tbot_core.plugins.observers import LIMITS_S, Observers
 from tbot_core.runner import feeds, resuming
+from tbot_core.runner.gathered import NOTE
 from tbot_core.runner.plan import Outcome
 from tbot_core.runner.posts import Standby
 from tbot_core.runner.session import Trading
@@ -48,7 +49,7 @@ _log = log.logger(__name__)
 class Course:
     """A run's account, bars and journal; `book` is what closed sessions came to, `pending` the one to be repeated.
 
-    `server` serves the bars of a market, where it is not the broker itself.
+    `server` serves the bars of a market, where it is not the broker itself. `live`: paper trading on a live feed.
     """
 
     broker: Broker
@@ -58,6 +59,7 @@ class Course:
     identity: str
     pending: resuming.Pending | None = None
     server: object = None
+    live: bool = False
 
 
 def simulation(assembly: Assembly, request: FeedRequest) -> Course:
@@ -81,9 +83,13 @@ def paper(assembly: Assembly, request: FeedRequest, broker: Broker, now: datetim
     try:
         journal.check()
         found = resuming.pending(journal)
-        request = attrs.evolve(request, sessions=MANY_SESSIONS, first=None if found is None else found.session.date)
+        quality = assembly.quality(source)
+        first = None if found is None or quality is not None else found.session.date
+        request = attrs.evolve(request, sessions=MANY_SESSIONS, first=first)
         server = broker if source == name else assembly.broker(source)
         feed = feed_source(server, source).feed(request)
+        if quality is not None:
+            feed = feeds.labelled(feed, attrs.evolve(quality, quotes=True), NOTE)  # which says all of quotes
         if found is not None:
             resuming.same(found, settings.fingerprint, assembly.identity)
             resuming.repeat(journal, found, now)
@@ -92,7 +98,9 @@ def paper(assembly: Assembly, request: FeedRequest, broker: Broker, now: datetim
         raise
     after = resuming.closed_at(journal)
     book = fold(event for event in journal.events() if event.seq <= after)
-    return Course(broker=broker, feed=feed, journal=journal, book=book, identity=PAPER, pending=found)
+    return Course(
+        broker=broker, feed=feed, journal=journal, book=book, identity=PAPER, pending=found, live=quality is not None
+    )
 
 
 def at_market(assembly: Assembly, request: FeedRequest, broker: Broker) -> Course:

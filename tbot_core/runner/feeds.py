@@ -28,9 +28,9 @@ def fit(quality: FeedQuality, settings: Settings) -> None:
         )
 
 
-def labelled(feed: Feed, quality: FeedQuality | None) -> Feed:
-    """The feed with a label that says what a person must know of its quality."""
-    notes = () if quality is None else tuple(quality.notes)
+def labelled(feed: Feed, quality: FeedQuality | None, *further: str) -> Feed:
+    """The feed with a label that says what a person must know of its quality, and what `further` says."""
+    notes = further if quality is None else (*quality.notes, *further)
     return LabelledFeed(inner=feed, notes=notes) if notes else feed
 
 

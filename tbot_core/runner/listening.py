@@ -11,7 +11,7 @@ from tbot_core.errors import TbotError
 from tbot_core.gathering import Gathering
 from tbot_core.journal import records
 from tbot_core.journal.projection import fold
-from tbot_core.journal.received import Header, Kept, Recording
+from tbot_core.journal.received import Header, Kept, Received, Recording
 from tbot_core.runner import overnight
 from tbot_core.seams import log
 from tbot_core.universe import Limit, Universe, within
@@ -53,13 +53,17 @@ class Hearing:
         if isinstance(given, LiveSession):
             self.universe = _universe(given, day, trading.rules.universe_max, past)
             self._recording = _opened(floor, _header(given, self.universe, floor.feed, given.quality.coverage))
-            before = None if self._recording is None else self._recording.before
-            kept = () if before is None else before.kept
+            kept = () if self.before is None else self.before.kept
             self.source = self.gathering = Gathering(given, self.universe, clock, floor.grace_s, kept)
         else:
             self.universe = Universe(symbols=given.symbols, day=day)
             self._recording = _opened(floor, _header(given, self.universe, floor.feed, ""))
             self.source = given
+
+    @property
+    def before(self) -> Received | None:
+        """What was kept of the session before a restart."""
+        return None if self._recording is None else self._recording.before
 
     @property
     def truncated(self) -> dict[str, Any] | None:

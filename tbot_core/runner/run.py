@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from tbot_core.assembly import SIMULATOR
-from tbot_core.clock import ManualClock
-from tbot_core.contracts import LiveSession
+from tbot_core.clock import ManualClock, exchange_moment, exchange_time
+from tbot_core.contracts import FeedSession
 from tbot_core.errors import DataError, JournalError, SettingsError
 from tbot_core.journal import records
 from tbot_core.journal.journal import Entry
@@ -20,12 +20,15 @@ from tbot_core.recorder import Recorder
 from tbot_core.runner import days, resuming
 from tbot_core.runner.asked import Asked
 from tbot_core.runner.course import LIVE, PAPER, Company, Course, opening, paper, simulation
+from tbot_core.runner.gathered import Gathered, kept
 from tbot_core.runner.holidays import Holidays
+from tbot_core.runner.life import READY_AT
 from tbot_core.runner.metering import Meter
 from tbot_core.runner.pacing import AsTheClockGoes, AtOnce, Pace, Scaled, Stopped
 from tbot_core.runner.recalling import failures
 from tbot_core.runner.renewal import Renewed
 from tbot_core.runner.session import SessionRun
+from tbot_core.runner.volatility import Places
 from tbot_core.seams import log
 
 if TYPE_CHECKING:
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from tbot_core.calendar import Session
-    from tbot_core.contracts import Broker, FeedSession
+    from tbot_core.contracts import Broker, LiveSession
     from tbot_core.model import Account
     from tbot_core.runner.plan import Outcome, Plan, Watcher
     from tbot_core.runner.session import Trading
@@ -112,7 +115,7 @@ class _Run:
         course = self._course
         equity = course.book.equity_curve[-1][1] if course.book.equity_curve else account.equity
         trading: Trading | None = None
-        async for source in self._sessions():
+        async for source in self._sessions(account):
             if trading is None:
                 # In a session whatever is written says exchange time; what is asked before the bell has its own.
                 opened = source.session.open
@@ -133,28 +136,59 @@ class _Run:
                 noted = lost.noted(self._plan.assembly.settings.instance.data, self._plan.wall.now())
                 trading.bounds.repeat([*(one.lost for one in noted), *failed])
                 self._asked = Asked(self._session, self._journal, self._clock, self._plan, after)
-            await self._session.trade()
+            await self._through(source, self._session)
             equity = dollars_of(self._session.desk.portfolio.equity_atoms)
             if self._plan.once and source.session.close > self._since:
                 break
         return equity
 
-    async def _sessions(self) -> AsyncIterator[FeedSession]:
+    @staticmethod
+    async def _through(source: FeedSession, session: SessionRun) -> None:
+        if not isinstance(source, Gathered):
+            await session.trade()
+            return
+        source.tape = session.tape
+        async with source.listening():
+            await session.trade()
+
+    async def _sessions(self, account: Account) -> AsyncIterator[FeedSession]:
         """The feed's sessions that are to be traded; on paper those that closed while nobody ran are passed over."""
         course = self._course
         done = {day for day, _ in course.book.equity_curve}
-        async for source in course.feed.sessions():
-            if isinstance(source, LiveSession):
-                name = course.feed.label.name
-                raise DataError(
-                    f"{name} tells its bars as they come, and the simulator fills from whole minutes.",
-                    "Trade on paper with the broker's own paper account: name it in BROKER_NAME.",
-                )
+        async for source in self._daily(done) if course.live else course.feed.sessions():
             session = source.session
             resumed = course.pending is not None and session.date == course.pending.session.date
             missed = self._paper and session.close <= self._plan.wall.now() and not resumed
-            if not missed and session.date.isoformat() not in done:
+            if missed or session.date.isoformat() in done:
+                continue
+            if isinstance(source, FeedSession):
                 yield source
+            else:
+                yield await self._gathered(source, account)
+
+    async def _daily(self, done: set[str]) -> AsyncIterator[FeedSession | LiveSession]:
+        """The bars of today, day after day; before them those that were kept of a session that is over."""
+        plan, pending = self._plan, self._course.pending
+        if pending is not None and pending.session.close <= plan.wall.now():
+            yield kept(plan.assembly.settings.instance.data, pending.session.date)
+        while True:
+            now = plan.wall.now()
+            today = exchange_time(now).date()
+            session = plan.assembly.calendar.session(today)
+            if session is None or session.close <= now or today.isoformat() in done:
+                session = plan.assembly.calendar.next(today)
+            await self._wait(exchange_moment(session.date, READY_AT))
+            found = [one async for one in self._course.feed.sessions() if one.session.date == session.date]
+            if not found:
+                raise DataError(f"{self._course.feed.label.name} serves no bars of {session.date}.", "Ask its vendor.")
+            yield found[0]
+
+    async def _gathered(self, source: LiveSession, account: Account) -> Gathered:
+        plan, name = self._plan, self._course.feed.label.name
+        settings = plan.assembly.settings
+        places = Places(calendar=plan.assembly.calendar, brokers=(), bars=settings.instance.bars)
+        trading = self._company.trading(account, SIMULATOR, plan.wall, self._wait)
+        return Gathered(source, await places.facts(source), trading, settings, name)
 
     def _begin(self, equity: Decimal) -> None:
         """Write down that the run starts, unless it is resumed."""

@@ -110,11 +110,12 @@ SETTINGS = {
 
 @attrs.define(eq=False)
 class House:
-    """An instance that trades with the stranger's broker in a world without faults."""
+    """An instance that trades with the stranger's broker in a world without faults; stopped at that second."""
 
     world: World
     home: Path
     module: Any
+    stops_at: float | None = None
 
     def run(self, mode: Mode = "paper", **settings: str) -> Outcome:
         """One session; a live one is put together like a paper one, which no file approves."""
@@ -129,7 +130,15 @@ class House:
             once=True,
             watch_s=1.0,
         )
+        if self.stops_at is not None:
+            self.world.loop.call_at(self.stops_at, plan.stop.set)
         return self.world.run(lambda: run(plan, Watcher()))
+
+    def again(self, at: float) -> None:
+        """The same world once more, from that second on."""
+        self.world, self.stops_at = World(46, (), rates={}, live=True), None
+        self.world.loop.pass_time(at)
+        vars(self.module)["WORLD"] = self.world
 
     def settle(self, **settings: str) -> None:
         """Write the settings."""
@@ -233,10 +242,67 @@ def test_f57_a_symbol_on_which_feed_and_broker_differ_is_not_entered(house: Hous
     assert ("AMD", "ALLOWED") not in reasons
 
 
-def test_the_simulator_does_not_take_a_feed_that_has_no_whole_minutes(house: House) -> None:
-    """It says which account to use instead."""
-    with pytest.raises(DataError, match="acme tells its bars as they come"):
-        house.run(BROKER_NAME="PAPER", DATA_SOURCE="ACME")
+PAPER = {"BROKER_NAME": "PAPER", "DATA_SOURCE": "ACME", "ENTRY_ORDER_TYPE": "market", "SHORT_TYPE_OPEN": "ShortSell"}
+
+
+def test_paper_trades_on_the_minutes_of_a_live_feed(house: House) -> None:
+    """Its fills are the simulator's, at prices of the feed's bars, in real time; what does not apply is said."""
+    outcome = house.run("paper", **PAPER)
+    assert outcome.summary.sessions == 1
+    assert outcome.summary.trades
+    kept = {one.minute.index: one.minute for one in house.recorded().kept}
+    assert sorted(kept) == list(range(house.world.session.minutes))
+    for trade in outcome.summary.trades:
+        minute = kept[house.world.session.minute(trade.entry_time)]
+        row = house.world.market.symbols.index(trade.symbol)
+        assert float(trade.entry_price) == pytest.approx(minute.open[row], rel=0.002)  # but for slippage
+    (start,) = house.events(records.RUN_STARTED)
+    assert start.payload["source"] == "acme"
+    assert any("neither its quotes nor its halts" in note for note in start.payload["notes"])
+    ends = [event.received for event in house.events(records.SESSION_CLOSED)]
+    assert ends == [house.world.session.close]
+
+
+@pytest.mark.parametrize("stop_s", [560.0, 730.0, 1_000.0])
+def test_paper_on_a_live_feed_goes_on_after_an_interruption(house: House, stop_s: float) -> None:
+    """The minutes that were kept are repeated as they were; those that nobody watched are asked for and only managed."""
+    house.stops_at = stop_s
+    first = house.run("paper", **PAPER)
+    assert first.stopped
+    said = [one.payload for one in house.events(records.DECISION)]
+    house.again(stop_s + 130.0)
+    outcome = house.run("paper", **PAPER)
+    assert outcome.summary.sessions == 1
+    assert len(house.events(records.SESSION_CLOSED)) == 1
+    assert [one.payload for one in house.events(records.DECISION)][: len(said)] == said
+    assert outcome.summary.trades[: len(first.summary.trades)] == first.summary.trades
+    assert said
+    unwatched = {
+        minute for gap in house.events(records.GAP) for minute in range(gap.payload["from"], gap.payload["to"])
+    }
+    assert unwatched
+    allowed = [one.payload for one in house.events(records.DECISION) if one.payload["reason"] == "ALLOWED"]
+    assert unwatched.isdisjoint(one["signal"]["minute"] for one in allowed)
+    assert [one.minute.index for one in house.recorded().kept] == list(range(house.world.session.minutes))
+
+
+def test_paper_ends_a_session_of_yesterday_on_what_was_kept_of_it(house: House) -> None:
+    """Its bars are not to be had from the feed any more; without the file it says which is missing."""
+    house.stops_at = 900.0
+    house.run("paper", **PAPER)
+    kept = house.home / "data" / received.FOLDER
+    (file,) = kept.iterdir()
+    aside = house.home / "aside"
+    file.rename(aside)
+    house.again(80_000.0)
+    with pytest.raises(DataError, match=r"was interrupted, and its bars are not in") as missing:
+        house.run("paper", **PAPER)
+    assert "Put the file back" in missing.value.remedy
+    aside.rename(file)
+    house.again(80_000.0)
+    with pytest.raises(DataError, match="acme serves no bars of 2026-03-04"):
+        house.run("paper", **PAPER)
+    assert [event.payload["date"] for event in house.events(records.SESSION_CLOSED)] == ["2026-03-03"]
 
 
 def test_any_minute_of_a_live_session_is_worked_out_anew_from_its_recording(

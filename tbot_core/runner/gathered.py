@@ -1,0 +1,112 @@
+"""Paper trading on a live feed: its bars become whole minutes that the simulated venue fills from, and are kept.
+
+A session that was interrupted is repeated on the minutes that were kept, as they were decided. What the feed says
+besides bars, its quotes and halts, is not looked at: it is not kept, so it could not be repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+from tbot_core.errors import DataError
+from tbot_core.journal import received
+from tbot_core.runner.listening import Hearing
+from tbot_core.runner.market import Floor
+from tbot_core.steadiness import SteadyClock
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tbot_core.bars import Day, Minute, Tape
+    from tbot_core.calendar import Session
+    from tbot_core.contracts import LiveSession
+    from tbot_core.journal.received import Received
+    from tbot_core.runner.session import Trading
+    from tbot_core.settings import Settings
+
+NOTE: Final = (
+    "Paper trades on whole minutes of a live feed and looks at neither its quotes nor its halts: NO_QUOTE, SPREAD_WIDE "
+    "and quote age do not apply."
+)
+
+
+class Gathered:
+    """A live session as one of whole minutes; each comes when it has ended, and is kept before anybody decides on it.
+
+    `listening()` is what brings its bars. Bars that came late are put in their place in `tape`.
+    """
+
+    def __init__(self, given: LiveSession, day: Day, trading: Trading, settings: Settings, feed: str) -> None:
+        """`trading` waits and has the wall clock; `feed` is the feed's name."""
+        floor = Floor(
+            folder=settings.instance.control,
+            poll_s=settings.trading.sleep_time,
+            ttl_s=settings.entries.entry_ttl,
+            grace_s=settings.trading.bar_grace,
+            received=settings.instance.data / received.FOLDER,
+            feed=feed,
+        )
+        self._hearing = Hearing(given, day, floor, trading, SteadyClock(trading.clock), ())
+        self._wait = trading.wait
+        self._listening: asyncio.Task[None] | None = None
+        self.tape: Tape | None = None
+
+    @property
+    def session(self) -> Session:
+        """The exchange day."""
+        return self._hearing.source.session
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The symbols that are heard, sorted."""
+        return self._hearing.source.symbols
+
+    @property
+    def day(self) -> Day:
+        """What is known before the bell; in a session that is repeated, what was known then."""
+        before = self._hearing.before
+        return self._hearing.source.day if before is None else before.day
+
+    async def minutes(self) -> AsyncIterator[Minute]:
+        """Every minute of the session in order."""
+        gathering = self._hearing.gathering
+        if gathering is None:
+            return
+        coming = aiter(gathering.minutes())
+        for index in range(self.session.minutes):
+            await self._wait(self.session.moment(index + 1))
+            minute = await anext(coming)
+            if self._listening is not None and self._listening.done():
+                self._listening.result()
+            late = gathering.barrier.amendments()
+            if self.tape is not None and late:
+                self.tape.amend((one.minute, one.row, one.values) for one in late)
+            self._hearing.keep(minute, late)
+            yield minute
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """Hear the feed meanwhile."""
+        gathering = self._hearing.gathering
+        self._listening = None if gathering is None else asyncio.ensure_future(gathering.run())
+        try:
+            yield
+        finally:
+            if self._listening is not None:
+                self._listening.cancel()
+                await asyncio.gather(self._listening, return_exceptions=True)
+
+
+def kept(data: Path, day: dt.date) -> Received:
+    """The minutes of a session of another day that was interrupted; raises DataError where they were not kept."""
+    path = received.recorded(data / received.FOLDER, day)
+    if path is None:
+        raise DataError(
+            f"The session of {day} was interrupted, and its bars are not in {data / received.FOLDER}.",
+            "Put the file back, or trade on paper in another --home.",
+        )
+    return received.read(path)
