@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core import audit
+from tbot_core import audit, evidence
 from tbot_core.declaration import Declared
 from tbot_core.errors import TbotError, VaultError
 from tbot_core.journal import anchor
@@ -104,6 +104,7 @@ def rows(subject: Subject) -> tuple[Row, ...]:
         ("plugins", _plugins),
         ("audit", _audit),
         ("journal", _journal),
+        ("splits", _splits),
         ("machine", _machine),
         ("backup", _backup),
     ):
@@ -247,6 +248,20 @@ def _journal(subject: Subject) -> Iterator[Row]:
     finally:
         journal.close()
     yield Row(level="ok", subject="journal", message=f"The journal fits: {events} events.")
+
+
+def _splits(subject: Subject) -> Iterator[Row]:
+    """The operator's list of splits, where there is one: what cannot be read is no evidence."""
+    path = subject.instance.data / evidence.NAME
+    try:
+        found = evidence.listed(path)
+    except TbotError as fault:
+        yield Row(level="fail", subject="splits", message=fault.message, remedy=fault.remedy, exit_code=3)
+        return
+    if found:
+        last = found[-1]
+        words = f"{len(found)} in {path}, the last of {last.symbol} on {last.day}."
+        yield Row(level="ok", subject="splits", message=words)
 
 
 def _machine(subject: Subject) -> Iterator[Row]:

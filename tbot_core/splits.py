@@ -1,36 +1,46 @@
-"""Splits of what is held: a quantity that changed without a fill, where the broker lists what happened.
+"""Splits of what is held: a quantity that changed without a fill, where the broker or the operator lists what happened.
 
 Lots, positions and levels follow, the symbol is frozen until a reading agrees, and its stop is made anew.
 """
 
 from __future__ import annotations
 
+from datetime import timedelta
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from tbot_core.contracts import Activity
+from tbot_core.errors import AccessError, DataError
+from tbot_core.evidence import NAME, Listed, listed
 from tbot_core.journal import records
+from tbot_core.seams import log
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from decimal import Decimal
+    from pathlib import Path
 
-    from tbot_core.contracts import Activity
     from tbot_core.desk import Desk
     from tbot_core.execution import Execution
     from tbot_core.reconcile import Difference
 
-SPLIT = "split"
+SPLIT: Final = "split"
+LATEST: Final = timedelta(days=5)
+"""So long before a session a split of the operator's list may have been, as over a long weekend."""
+
+_log = log.logger(__name__)
 
 
 class Splits:
-    """Holds differences of one account against the splits that its broker lists."""
+    """Holds differences of an account against the splits that its broker lists, then those of the operator's `file`."""
 
     def __init__(self, execution: Execution, desk: Desk) -> None:
         self._execution = execution
         self._desk = desk
         self._listed: dict[str, Activity] = {}
+        self.file: Path | None = None
 
     def hear(self, activities: Sequence[Activity]) -> None:
         """Keep what the broker lists of splits."""
@@ -43,7 +53,32 @@ class Splits:
             if fits and difference.ours and self._new(one):
                 self._book(one, Fraction(difference.theirs) / Fraction(difference.ours), foreign)
                 return True
-        return False
+        return any(self._explained(one, difference, foreign) for one in self._evidence(difference.symbol))
+
+    def _evidence(self, symbol: str) -> list[Listed]:
+        """What the operator lists of a symbol for these days; a file that is not sound says nothing, and is told."""
+        try:
+            found = () if self.file is None else listed(self.file)
+        except (AccessError, DataError) as fault:
+            _log.error("splits.unreadable", reason=fault.message)
+            return []
+        today = self._desk.custody.session.date
+        return [one for one in found if one.symbol == symbol and today - LATEST < one.day <= today]
+
+    def _explained(self, one: Listed, difference: Difference, foreign: dict[str, Decimal]) -> bool:
+        activity = Activity(
+            activity_id=f"{NAME} {one.day} {one.symbol} {one.after} for {one.before}",
+            kind=SPLIT,
+            time=self._execution.recorder.clock.now(),
+            symbol=one.symbol,
+            quantity=difference.theirs - difference.ours,
+            words=f"by the operator's {NAME}, line {one.line}",
+        )
+        fits = difference.ours and difference.theirs * one.before == difference.ours * one.after
+        if not (fits and self._new(activity)):
+            return False
+        self._book(activity, Fraction(one.after, one.before), foreign)
+        return True
 
     def _new(self, activity: Activity) -> bool:
         return not self._execution.recorder.journal.knows(self._source(activity))

@@ -77,7 +77,7 @@ class Tender:
         self._clock = clock
         self._conditions = conditions
         self.foreign: dict[str, Decimal] = {}
-        self._splits = Splits(execution, desk)
+        self.splits = Splits(execution, desk)
         self._instruments = Instruments(execution, desk, clock)
         self.read_at: datetime | None = None
         self.verdict: Verdict | None = None
@@ -122,7 +122,7 @@ class Tender:
         if snapshot is None:
             return None
         self.read_at = began
-        self._splits.hear(snapshot.activities)
+        self.splits.hear(snapshot.activities)
         findings = compare(self._books(listed), snapshot)
         clean = self._settle(findings, listed)
         self._count(snapshot)
@@ -155,7 +155,7 @@ class Tender:
         recorder = self._execution.recorder
         first = next(of_broker(recorder.journal.events(kind=records.STATEMENT), recorder.broker)).applied
         seen = await self._broker.snapshot(max(self._last - BELATED, first))
-        self._splits.hear(seen.activities)
+        self.splits.hear(seen.activities)
         self._count(
             attrs.evolve(seen, activities=tuple(one for one in seen.activities if one.time > first)), stating=False
         )
@@ -281,7 +281,7 @@ class Tender:
             one for one in findings.differences if one.symbol not in open_questions and not self._asks_after(one.symbol)
         ]
         for difference in unexplained:
-            if not self._splits.explain(difference, self.foreign):
+            if not self.splits.explain(difference, self.foreign):
                 self._explain(difference)
         differs = {one.symbol for one in findings.differences} | open_questions
         self._prove(differs)

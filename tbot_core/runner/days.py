@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from tbot_core import evidence
 from tbot_core.contracts import LiveSession
 from tbot_core.errors import BrokerError, DataError
 from tbot_core.journal import drills, received, records
@@ -122,6 +123,7 @@ class _Run:
             feed=self._course.feed.label.name,
             room=plan.room,
             lost=settings.instance.data,
+            splits=settings.instance.data / evidence.NAME,
             vix=self._vix,
             signals=Signals(stop=plan.stop, kill=plan.kill, flattens=settings.exits.stop_policy == "flatten"),
         )

@@ -94,6 +94,7 @@ class Floor:
     `timeout_s`: API_TIMEOUT, so long what is being sent at a session's end is waited for.
     `drilled`: whether failover was tried lately, without which no entry goes to another broker. `lost`: the folder in
     which a watchdog notes the plugins that a run stood still in. `vix` say the index as it is, with VIX_SOURCE=live.
+    `splits`: the operator's list of them.
     """
 
     folder: Path
@@ -109,6 +110,7 @@ class Floor:
     timeout_s: float = 30.0
     drilled: bool = True
     lost: Path | None = None
+    splits: Path | None = None
     vix: tuple[TellsVixNow, ...] | None = None
 
 
@@ -250,6 +252,7 @@ class MarketSession:
             for found in recalls:
                 found.take(event)
         for keeper, found in zip(self.keepers, recalls, strict=True):
+            keeper.tender.splits.file = self._floor.splits
             found.settle()
             keeper.tender.foreign = found.foreign
             self.run.decided |= found.decided

@@ -23,10 +23,10 @@ from tbot_core.journal import records
 from tbot_core.journal.journal import open_journal
 from tbot_core.journal.projection import fold
 from tbot_core.ledger.booking import booked
-from tbot_core.model import Account, Leg, OrderState, RiskState, atoms_of
+from tbot_core.model import UNITS_PER_SHARE, Account, Leg, OrderState, RiskState, atoms_of
 from tbot_core.orders import SUPPOSED, OrderRecord
 from tbot_core.portfolio import Portfolio
-from tbot_core.reconcile import Verdict, told
+from tbot_core.reconcile import Difference, Verdict, told
 from tbot_core.recorder import Recorder
 from tbot_core.runner.keeping import Keeper
 from tbot_core.runner.posts import Post
@@ -731,6 +731,49 @@ def protected(bench: Bench) -> Order:
     bench.broker.shown = [reading(report(stop), AAA="7")]
     bench.later(IN_FLIGHT_S + 1)
     return stop
+
+
+def by_operator(bench: Bench, folder: Path, text: str, mode: int = 0o600) -> None:
+    """The account holds 14 AAA, the books 7, the broker lists nothing, and the operator's file says this."""
+    stop = protected(bench)
+    path = folder / "splits.csv"
+    path.write_text(text, encoding="utf-8")
+    path.chmod(mode)
+    bench.tender.splits.file = path
+    bench.broker.shown = [reading(report(stop), AAA="14")]
+    bench.later(40.0)
+
+
+def test_f43_the_operators_file_is_evidence_where_the_broker_lists_nothing(bench: Bench, tmp_path: Path) -> None:
+    """Lots, position and stop follow as they do for a split that the broker lists, once, and the event says by whom."""
+    by_operator(bench, tmp_path, f"date,symbol,before,after\n{session().date},AAA,1,2\n")
+    (event,) = bench.journal.events(kind=records.CORPORATE_ACTION)
+    assert (event.payload["before"], event.payload["after"]) == (1, 2)
+    assert event.payload["words"] == "by the operator's splits.csv, line 2"
+    assert bench.desk.portfolio.positions["AAA"].units == 14 * UNITS_PER_SHARE
+    assert frozen(bench) == [True]
+    assert bench.count(records.ADJUSTMENT) == bench.count(records.FOREIGN_HOLDING) == 0
+    again = Difference(symbol="AAA", ours=Decimal(14), theirs=Decimal(28))
+    assert not bench.tender.splits.explain(again, {})  # the same line explains nothing twice
+    assert bench.count(records.CORPORATE_ACTION) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "mode"),
+    [
+        ("{day},AAA,1,3", 0o600),
+        ("{day},BBB,1,2", 0o600),
+        ("2025-12-01,AAA,1,2", 0o600),
+        ("2026-01-06,AAA,1,2", 0o600),
+        ("{day},AAA,1,two", 0o600),
+        ("{day},AAA,1,2", 0o666),
+    ],
+)
+def test_f43_a_line_that_does_not_fit_is_no_evidence(bench: Bench, tmp_path: Path, line: str, mode: int) -> None:
+    """Another ratio, symbol or time, a file that is not sound or that others may write: what is more is foreign."""
+    by_operator(bench, tmp_path, f"date,symbol,before,after\n{line.format(day=session().date)}\n", mode)
+    assert bench.count(records.CORPORATE_ACTION) == 0
+    assert bench.tender.foreign == {"AAA": Decimal(7)}
 
 
 def test_f43_a_split_multiplies_what_is_held_and_makes_its_stop_anew(bench: Bench) -> None:
