@@ -35,12 +35,19 @@ if TYPE_CHECKING:
     from tbot_core.portfolio import Position
 
 IN_FLIGHT_S: Final = 2.0
+"""So long an order may be on its way before it is asked after."""
 OPEN_ORDERS_S: Final = 10.0
+"""So often the account is read while orders work."""
 POSITIONS_S: Final = 30.0
+"""So often it is read while none does."""
 AGREE_S: Final = 0.5
+"""Between two readings that have to agree."""
 READINGS: Final = 6
+"""So many readings more are made, until one agrees with that before it."""
 LEAST_WINDOW_S: Final = 600.0
+"""An order that nobody finds is lost after this time at the earliest."""
 MARGIN: Final = timedelta(minutes=1)
+"""What is read begins so much before it is needed: clocks differ."""
 BELATED: Final = timedelta(days=5)
 """So long after its date a payment may turn up in a broker's list."""
 
@@ -178,6 +185,7 @@ class Tender:
         ours = None if ledger.stated is None else ledger.cash
         self._execution.recorder.note(records.STATEMENT, records.statement_payload(account, ours))
         if ours is not None and ours != account.cash:
+            # Withdrawn at once, since no reading names it again: it lingers until the account was clean for a minute.
             self._conditions.begin(Cause.MISMATCH, f"cash: {account.cash - ours} USD that nothing explains")
             self._conditions.withdraw(Cause.MISMATCH)
 
@@ -352,6 +360,7 @@ class Tender:
             fees=Decimal(0),
             time=self._clock.now(),
         )
+        # Withdrawn below, once it is booked: it lingers until the account has been clean for a minute.
         self._conditions.begin(Cause.MISMATCH, f"{symbol}: {change} outside of tbot")
         self._execution.recorder.note(records.ADJUSTMENT, records.fill_payload(fill))
         self._desk.custody.adjusted(fill)

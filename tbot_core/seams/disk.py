@@ -251,7 +251,7 @@ def hold(path: Path, purpose: str = "") -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     lock = FileLock(path, timeout=0, mode=0o600)
-    owner = path.with_name(f"{path.name}.pid")
+    owner = _owner(path)
     with faults("lock", path):
         try:
             lock.acquire()
@@ -269,7 +269,7 @@ def hold(path: Path, purpose: str = "") -> Iterator[None]:
 def holder(path: Path) -> int | None:
     """The process that holds the lock file at `path`; None when nobody does. The lock itself is not touched."""
     try:
-        number = int(_held(path)[0])
+        number = int(_held(_owner(path))[0])
     except (AccessError, ValueError):
         return None
     try:
@@ -284,21 +284,25 @@ def holder(path: Path) -> int | None:
 def purpose(path: Path) -> str:
     """The word that the holder of the lock file at `path` has given for what it does; "" where nobody said one."""
     try:
-        return _held(path)[1]
+        return _held(_owner(path))[1]
     except (AccessError, ValueError):
         return ""
 
 
-def _held(path: Path) -> tuple[str, str]:
+def _owner(path: Path) -> Path:
+    return path.with_name(f"{path.name}.pid")
+
+
+def _held(owner: Path) -> tuple[str, str]:
     """The process id and the purpose that are written beside a lock file."""
-    number, _, word = read_text(path.with_name(f"{path.name}.pid")).partition("\n")
+    number, _, word = read_bytes(owner, limit=100).decode().partition("\n")
     return number, word.strip()
 
 
 def _holder(owner: Path) -> str:
     """The holder writes its id after it has the lock, so for a moment there may be none."""
     try:
-        return f", process {int(read_bytes(owner, limit=20))}"
+        return f", process {int(_held(owner)[0])}"
     except (AccessError, ValueError):
         return ""
 

@@ -109,7 +109,7 @@ def test_a_second_process_is_refused_and_told_who_holds(tmp_path: Path) -> None:
     """The lock is for one process; the other hears the holder's id, and gets it once it is free."""
     path = tmp_path / "instance.lock"
     other = [sys.executable, "-c", HOLDER, str(path)]
-    with disk.hold(path):
+    with disk.hold(path, "simulation"):
         refused = spawn.run(other, timeout_s=30, environment=environ.minimal())
     admitted = spawn.run(other, timeout_s=30, environment=environ.minimal())
     assert f"{tmp_path} is in use by another tbot, process {os.getpid()}." in refused.output
