@@ -42,6 +42,7 @@ from tbot_core.plugins.checks import risk_checks
 from tbot_core.plugins.failure import PluginFailure, refusal
 from tbot_core.plugins.loader import EVERY_EXTENSION, Loaded, Loader, build
 from tbot_core.plugins.recording import record_failure, record_run
+from tbot_core.policy.closures import calendar_of
 from tbot_core.seams import disk, log
 from tbot_core.settings import Instance, Settings
 from tbot_core.settings.access import vault
@@ -207,7 +208,7 @@ def assemble(
     _refuse(failures := (*held, *failed, *silent), mode)
     assembly = Assembly(
         settings=settings,
-        calendar=ExchangeCalendar(weekdays=frozenset(settings.trading.trading_days)),
+        calendar=calendar_of(settings.trading),
         clock=clock,
         loader=loader,
         loaded=loaded,

@@ -103,10 +103,10 @@ def mode_of(settings: Settings) -> str:
 
 def described(settings: Settings, now: datetime, count: int) -> Subject:
     """What an arming of so many sessions is about."""
-    from tbot_core.calendar import ExchangeCalendar
     from tbot_core.cli.runs import PAPER, RunFile, reading
     from tbot_core.journal import anchor
     from tbot_core.journal.arming import recall, sessions
+    from tbot_core.policy.closures import calendar_of
     from tbot_core.settings.plan import plan
     from tbot_core.settings.report import share
 
@@ -114,7 +114,7 @@ def described(settings: Settings, now: datetime, count: int) -> Subject:
     if anchor.there(settings.instance.journal):
         with reading(RunFile(name=PAPER, path=settings.instance.journal, changed=0.0)) as journal:
             terms = recall(journal.events()).terms
-    calendar = ExchangeCalendar(weekdays=frozenset(settings.trading.trading_days))
+    calendar = calendar_of(settings.trading)
     return Subject(
         mode="live",
         broker=settings.trading.broker_name,

@@ -11,7 +11,6 @@ import click
 from tbot_core import clock, windows
 from tbot_core.calendar import (
     EXCHANGE,
-    EXCHANGE_WEEKDAYS,
     WEEKDAY_NAMES,
     ExchangeCalendar,
     Session,
@@ -38,7 +37,7 @@ class Plan:
     windows: tuple[NamedWindow, ...]
     anchor: Anchor = "exchange"
     flatten_before_close: int = 5
-    weekdays: frozenset[int] = EXCHANGE_WEEKDAYS
+    calendar: ExchangeCalendar = attrs.field(factory=ExchangeCalendar)
     source: Literal["instance", "sample"] = "instance"
 
 
@@ -107,6 +106,7 @@ def plan_of(home: Path | None) -> Plan:
 
     Raises SettingsError for settings that cannot be used.
     """
+    from tbot_core.policy.closures import calendar_of
     from tbot_core.settings import load
 
     # Windows lie the same in every mode, and the demo asks for nothing that they do not need.
@@ -117,13 +117,13 @@ def plan_of(home: Path | None) -> Plan:
         windows=tuple(windows.named_window(name, settings.frames[name]) for name in settings.strategies),
         anchor=windows.anchor_named(settings.trading.time_anchor),
         flatten_before_close=settings.exits.flatten_before_close,
-        weekdays=frozenset(settings.trading.trading_days),
+        calendar=calendar_of(settings.trading),
     )
 
 
 def agenda(first: dt.date, days: int, plan: Plan) -> Agenda:
     """The days from the first on; raises UsageError where the exchange calendar does not reach."""
-    calendar = ExchangeCalendar(weekdays=plan.weekdays)
+    calendar = plan.calendar
     dates = [covered(first + dt.timedelta(days=offset)) for offset in range(days)]
     return Agenda(
         plan=plan, days=tuple(_day_of(date, calendar, plan) for date in dates), next_session=_next(calendar, dates[-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import TYPE_CHECKING, Final, Self
 
 import click
@@ -47,7 +48,7 @@ class Live:
         self._canvas = Canvas(
             console=self._console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
         )
-        self._drawn = -_EVERY_S
+        self._drawn = self._looked = -_EVERY_S
         self._banner: list[str] = []
         self._interrupted = ""
         self.board = Board(mode=wish.mode)
@@ -56,7 +57,12 @@ class Live:
     def watcher(self) -> Watcher:
         """Takes everything in."""
         return Watcher(
-            resumed=self._resumed, started=self._started, minute=self._minute, wrote=self._wrote, idle=self._idle
+            resumed=self._resumed,
+            started=self._started,
+            minute=self._minute,
+            wrote=self._wrote,
+            idle=self._idle,
+            look=self._look,
         )
 
     def __enter__(self) -> Self:
@@ -90,6 +96,8 @@ class Live:
             self.board.told.append(Line(time=self._clock.now(), text=self._banner[-1], weight="session"))
         self.board.simulated, self.board.source = feed.label.simulated, feed.label.name
         self.board.equity = book.equity if book.sessions else None
+        if book.in_session:  # it is not said again what was written before
+            self._narrator.book = deepcopy(book)
         self.board.number, self.board.sessions = book.sessions + 1, self._planned
         self._draw(at_once=True)
 
@@ -99,16 +107,28 @@ class Live:
         board.denials = self._narrator.book.denials
 
     def _minute(self, run: SessionRun, minute: int) -> None:
-        board, desk = self.board, run.desk
-        board.waiting = None
-        board.number += board.session not in {None, run.session}
-        board.session, board.minute, board.moment = run.session, minute, run.session.moment(minute + 1)
-        board.windows = tuple((entrant.name, entrant.window) for entrant in run.entrants)
-        board.state = desk.standing.state.word
-        board.sent = dict(desk.standing.sent)
+        self._place(run, minute)
+        self.board.waiting, self.board.moment = None, run.session.moment(minute + 1)
         if self._due or minute + 1 == run.session.minutes:
             self._measure(run)
             self._draw(at_once=True)
+
+    def _look(self, run: SessionRun) -> None:
+        """Between two minutes, and before the first one that is seen: what was asked or filled meanwhile shows."""
+        if self._clock.monotonic() - self._looked < _EVERY_S:
+            return
+        self._looked = self._clock.monotonic()
+        self._place(run, max(run.tape.closed - 1, 0))
+        self.board.moment = self._clock.now()
+        self.board.waiting = run.session.open if self.board.moment < run.session.open else None
+        self._measure(run)
+        self._draw()
+
+    def _place(self, run: SessionRun, minute: int) -> None:
+        board = self.board
+        board.number += board.session not in {None, run.session}
+        board.session, board.minute = run.session, minute
+        board.windows = tuple((entrant.name, entrant.window) for entrant in run.entrants)
 
     def _idle(self, moment: datetime) -> None:
         """In a session the clock goes on; before one it says how long."""
@@ -118,7 +138,8 @@ class Live:
 
     def _measure(self, run: SessionRun) -> None:
         """The figures of positions and limits, worked out only when they are drawn."""
-        board, desk, stops = self.board, run.desk, self._narrator.book.stops
+        board, desk, book = self.board, run.desk, self._narrator.book
+        board.state, board.sent = desk.standing.present.word, dict(desk.standing.sent)
         portfolio, limits = desk.portfolio, desk.limits
         board.equity, board.pnl = dollars_of(portfolio.equity_atoms), dollars_of(portfolio.pnl_atoms)
         board.loss_limit, board.budget = dollars_of(limits.daily_loss), dollars_of(limits.budget)
@@ -133,12 +154,12 @@ class Live:
                 shares=quantity_of(position.units),
                 entry=price_of(round(position.entry_atoms / position.entry_units)),
                 last=price_of(position.mark),
-                stop=stops.get(symbol),
+                stop=book.resting(symbol),
                 pnl=dollars_of(position.pnl_atoms),
             )
             for symbol, position in sorted(portfolio.positions.items())
         )
-        if desk.standing.daily_loss and desk.standing.state < RiskState.EXIT_ONLY:
+        if desk.standing.daily_loss and desk.standing.present < RiskState.EXIT_ONLY:
             board.state = RiskState.EXIT_ONLY.word  # nothing is entered after the latch, and exits go on
 
     @property

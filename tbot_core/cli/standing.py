@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import attrs
 
-from tbot_core.calendar import ExchangeCalendar, Session
 from tbot_core.cli import dataview, measures
 from tbot_core.cli.alerts import unseen
 from tbot_core.cli.condition import Condition, condition, sentences
@@ -22,6 +21,7 @@ from tbot_core.journal.confirming import recall as waiting
 from tbot_core.journal.gauges import Gauges
 from tbot_core.journal.projection import Book
 from tbot_core.model import dollars_of, price_of, quantity_of
+from tbot_core.policy.closures import calendar_of
 from tbot_core.risk import Limits
 from tbot_core.runner import overnight
 from tbot_core.seams import disk
@@ -31,6 +31,7 @@ from tbot_core.windows import anchor_named, named_window, place
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tbot_core.calendar import Session
     from tbot_core.journal.journal import Event
 
 LOW_DISK_BYTES = 500_000_000
@@ -143,7 +144,7 @@ def upcoming(settings: Settings, now: dt.datetime) -> NextEvent:
     """The next bell, window or flattening after `now`, and the phase at hand."""
     from tbot_core.clock import exchange_time
 
-    calendar = ExchangeCalendar(weekdays=frozenset(settings.trading.trading_days))
+    calendar = calendar_of(settings.trading)
     today = exchange_time(now).date()
     session = calendar.session(today)
     if session is None or now >= session.close:
@@ -203,7 +204,7 @@ def _armed(settings: Settings, events: Sequence[Event], now: dt.datetime) -> _Ar
     arming = recall(events)
     if arming.terms is None or arming.terms.mode != "live":
         return _Armed(live=False, armed_until=None, unarmed="")
-    calendar = ExchangeCalendar(weekdays=frozenset(settings.trading.trading_days))
+    calendar = calendar_of(settings.trading)
     words = arming.objection(arming.terms, sessions(calendar, now, 1)[0])
     until = None if words or arming.armed is None else arming.armed.sessions[-1]
     return _Armed(live=True, armed_until=until, unarmed=words)

@@ -22,6 +22,7 @@ from tbot_core.declaration import (
     setting,
     weekdays,
 )
+from tbot_core.policy.closures import Overrides, calendar_overrides
 
 
 @attrs.frozen(kw_only=True)
@@ -108,6 +109,13 @@ class Trading:
         weekdays(),
         default="mon,tue,wed,thu,fri",
         doc="Days of the week on which the bot trades, on top of the exchange's calendar.",
+    )
+    calendar_overrides: Overrides = setting(
+        "CALENDAR_OVERRIDES",
+        calendar_overrides(),
+        default="",
+        doc="Days on which the exchange is closed, or closes early, and the calendar does not know it; the shorter "
+        "session wins, so nothing can be added.",
     )
     sleep_time: float = setting(
         "SLEEP_TIME",

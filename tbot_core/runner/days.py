@@ -98,6 +98,7 @@ class _Run:
             standbys=self._standbys,
             drilled=self._drilled,
             facts=self._places.facts,
+            look=self._watcher.look,
             meter=Meter(settings.instance.data, course.journal.path, plan.wall),
         )
         life = Life(self._recorder, course.broker, self._floor(), days, once=plan.once)

@@ -36,7 +36,7 @@ from tbot_core.runner.posts import Standby
 from tbot_core.runner.renewal import EVERY_S, Renewal
 from tbot_core.runner.requests import OF_A_SESSION, Requests
 from tbot_core.runner.safety import Live
-from tbot_core.runner.session import Trading
+from tbot_core.runner.session import SessionRun, Trading
 from tbot_core.runner.volatility import known_vix
 from tbot_core.seams import log
 from tbot_core.states import KINDS, Cause
@@ -99,7 +99,7 @@ class Days:
     live one. `idle` is told once a look what is waited for. `standbys` are the brokers that may take over from
     `primary`: those that can be logged in to, and after a restart those of the session that was opened; `drilled`
     tells from the journal whether that was tried lately. `facts` adds to what the bars' source knows before the bell.
-    `meter` writes down how a session stands, None for nobody.
+    `meter` writes down how a session stands, None for nobody, and `look` is told of it as often.
     """
 
     calendar: ExchangeCalendar
@@ -114,6 +114,7 @@ class Days:
     drilled: Callable[[Sequence[Event]], bool] = lambda _past: False
     facts: Callable[[FeedSession | LiveSession], Awaitable[Day]] = _its_own
     meter: Meter | None = None
+    look: Callable[[SessionRun], None] = lambda _run: None
 
 
 class Life:
@@ -289,6 +290,7 @@ class Life:
         meter = self._days.meter
         while meter is not None:
             meter.look(market.run, market.clock_guard.ahead_s)
+            self._days.look(market.run)
             await self._clock.sleep(METER_S)
 
     def _not_ready(self, session: Session, reasons: list[str]) -> None:

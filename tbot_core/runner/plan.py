@@ -27,7 +27,8 @@ class Watcher:
 
     `resumed` before all else where a session was interrupted, with the run's name and the session's date, `started`
     before the first session, `minute` after each, `wrote` after each append, `idle` each second of a wait
-    for the market, with the moment that is waited for.
+    for the market, with the moment that is waited for. `look` is told at least once a second of a session that goes as
+    the clock does, also before its bell.
     """
 
     resumed: Callable[[str, str], None] = lambda _run, _day: None
@@ -35,6 +36,7 @@ class Watcher:
     minute: Callable[[SessionRun, int], None] = lambda _session, _minute: None
     wrote: Callable[[Sequence[Entry]], None] = lambda _entries: None
     idle: Callable[[datetime], None] = lambda _moment: None
+    look: Callable[[SessionRun], None] = lambda _session: None
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -215,6 +215,8 @@ class _Run:
         """Write down how the session stands; while it is repeated, its journal says more than it knows."""
         if self._session is not None and not self._journal.repeating:
             self._meter.look(self._session, at_once=at_once)
+            if self._paper:
+                self._watcher.look(self._session)
 
     async def _wait(self, moment: datetime) -> None:
         self._measure()

@@ -10,6 +10,7 @@ import attrs
 import pytest
 
 from tbot_core import cli
+from tbot_core.calendar import ExchangeCalendar
 from tbot_core.cli import calendar
 from tbot_core.cli.calendar import SAMPLE, Plan, agenda, lines, plan_of
 from tbot_core.clock import SystemClock, exchange_time
@@ -220,4 +221,5 @@ def test_the_sample_s_windows_are_those_of_the_sample_file(tmp_path: Path, share
 def test_a_disabled_strategy_has_no_window(home: Path) -> None:
     """Only strategies that run are shown, and none at all is not the sample."""
     (home / ".env_bot").write_text(f"{SETTINGS}STRAT_OPEN_ENABLED=false\nSTRAT_CLOSE_ENABLED=false\n")
-    assert plan_of(home) == Plan(windows=(), flatten_before_close=10, weekdays=frozenset({0, 1, 2}))
+    calendar = ExchangeCalendar(weekdays=frozenset({0, 1, 2}))
+    assert plan_of(home) == Plan(windows=(), flatten_before_close=10, calendar=calendar)

@@ -13,6 +13,7 @@ import attrs
 import pytest
 from rich.console import Console
 
+from tbot_core import control
 from tbot_core.assembly import assemble
 from tbot_core.calendar import ExchangeCalendar
 from tbot_core.cli.live import Live
@@ -177,6 +178,50 @@ def test_a_wait_for_the_bell_is_drawn(tmp_path: Path) -> None:
     assert live.board.waiting is None
     assert "Session 2026-11-24: 40 symbols" in drawn
     assert outcome.stopped
+
+
+def test_the_panel_follows_between_two_minutes(tmp_path: Path) -> None:
+    """A kill that comes while a minute is waited for shows at once, and what is held before a first minute, too."""
+    furnish(tmp_path)
+    clock = ManualClock(dt.datetime(2026, 11, 24, 14, 29, 30, tzinfo=dt.UTC))
+    live = Live(Wish(mode="paper", home=tmp_path), clock, Console(file=io.StringIO(), force_terminal=True, width=100))
+    plan = Plan(
+        assembly=assemble(tmp_path, "paper", clock),
+        request=FeedRequest(kind="live"),
+        wall=clock,
+        once=True,
+        watch_s=1.0,
+    )
+    inner, seen = live.watcher, dict[str, object]()
+
+    def minute(session: SessionRun, index: int) -> None:
+        inner.minute(session, index)
+        if index == 0:
+            control.ask(tmp_path / "control", control.Verb.KILL, actor="ann", now=clock.now())
+        if index == 2:
+            plan.stop.set()
+
+    def look(session: SessionRun) -> None:
+        inner.look(session)
+        if session.tape.closed == 0:
+            seen["waiting"] = seen.get("waiting") or live.board.waiting
+        if session.tape.closed == 1:
+            seen[f"after {(clock.now() - session.session.moment(1)).total_seconds():.0f} s"] = live.board.state
+
+    with live:
+        asyncio.run(run(plan, attrs.evolve(inner, minute=minute, look=look)))
+    assert seen["waiting"] == dt.datetime(2026, 11, 24, 14, 30, tzinfo=dt.UTC)
+    assert seen["after 5 s"] == "halted"
+
+
+def test_a_restart_in_a_session_shows_what_rests_already(tmp_path: Path) -> None:
+    """What was written before is not said again, so the book that the run begins with is the view's own."""
+    live = Live(Wish(mode="paper", home=tmp_path), ManualClock(NOW), Console(file=io.StringIO()))
+    label = FeedLabel(name="a market", simulated=False, quotes=True)
+    book = Book(in_session=True)
+    live.watcher.started(cast("Feed", SimpleNamespace(label=label)), book)
+    live.watcher.idle(NOW + dt.timedelta(minutes=1))
+    assert live.board.waiting is None
 
 
 def test_before_the_first_session_no_figure_is_made_up(tmp_path: Path) -> None:
