@@ -219,6 +219,16 @@ def test_a_newer_schema_is_refused(journal: Journal, opener: Any) -> None:
         opener(journal.path)
 
 
+def test_damage_is_told_without_what_cannot_be_read(journal: Journal) -> None:
+    """A payload that is no text is named by its column; its bytes are not shown."""
+    journal.close()
+    change(journal.path, "UPDATE events SET payload = CAST(x'7b22ff' || 'secret' AS TEXT) WHERE seq = 1")
+    with closing(read_journal(journal.path)) as reader, pytest.raises(JournalError) as told:
+        list(reader.events())
+    assert "Could not decode to UTF-8 column 'payload'" in str(told.value)
+    assert "secret" not in str(told.value)
+
+
 @pytest.mark.parametrize("index", ["sqlite_autoindex_events_1", "events_by_kind", "intents"])
 def test_a_damaged_index_is_no_whole_journal(journal: Journal, index: str) -> None:
     """An index that lost what it lists, or is no index any more, is named, although every event fits the chain."""

@@ -24,6 +24,7 @@ from tbot_core.cli.requests import Answer
 
 _AGAIN_S: Final = 0.05
 _REFUSED: Final = 5
+_PRICES: Final = ("price", "stop", "target")
 
 
 @attrs.frozen(kw_only=True)
@@ -82,14 +83,20 @@ def command(*, identity: str | None, reject: bool, home: Path | None, as_json: b
         if reject:
             raise UsageError("--reject needs the ID of an entry.", "`tbot confirm` lists what waits.")
         shown = waiting(instance).open(clock.now())
-        emit({"waiting": [dict(one) for one in shown]}, as_json=as_json, lines=lines(shown))
+        emit({"waiting": [_told(one) for one in shown]}, as_json=as_json, lines=lines(shown))
         return 0
     asked = one_of(waiting(instance), identity, clock.now())
     outcome = asyncio.run(answered(instance, Verb.REJECT if reject else Verb.CONFIRM, asked, clock))
-    decision = None if outcome.decision is None else dict(outcome.decision)
-    document = outcome.answer.document() | {"asked": dict(outcome.asked), "decision": decision}
+    decision = None if outcome.decision is None else _told(outcome.decision)
+    document = outcome.answer.document() | {"asked": _told(outcome.asked), "decision": decision}
     emit(document, as_json=as_json, lines=[outcome.sentence])
     return outcome.code
+
+
+def _told(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """A payload for machines: prices are strings, as everywhere."""
+    prices = {name: payload[name] for name in _PRICES if payload.get(name) is not None}
+    return {**payload, **{name: str(value) for name, value in prices.items()}}
 
 
 def found(home: Path | None) -> Instance:

@@ -14,6 +14,7 @@ from tbot_core.cli import dates, runs
 from tbot_core.cli.runs import RunFile
 from tbot_core.clock import SystemClock, exchange_moment, exchange_time, exchange_zone
 from tbot_core.errors import JournalError, TbotError, UsageError
+from tbot_core.figures import plural
 from tbot_core.journal import received, records
 from tbot_core.journal.journal import Event, Journal
 from tbot_core.journal.projection import Book
@@ -108,8 +109,18 @@ def _session(
         named = decisions[-1].payload["signal"]["session"] if decisions else max(opened)
         return opened[named]
     if date.isoformat() not in opened:
-        raise UsageError(f"The run has no session of {date}.", f"It has {', '.join(sorted(opened)[-8:])}.")
+        raise UsageError(f"The run has no session of {date}.", recorded(sorted(opened), date))
     return opened[date.isoformat()]
+
+
+def recorded(days: Sequence[str], date: dt.date) -> str:
+    """Which sessions there are: from when to when, and those next to the day that was asked for."""
+    before = [day for day in days if day < date.isoformat()]
+    near = days[max(len(before) - 2, 0) : len(before) + 2]
+    if len(near) == len(days):
+        return f"It has {', '.join(days)}."
+    whole = f"It has {plural(len(days), 'session')}, {days[0]} to {days[-1]}"
+    return f"{whole}; next to that day are {', '.join(near)}."
 
 
 def _asked(at: str | None, date: str | None) -> tuple[dt.date | None, dt.time | dt.datetime | None]:

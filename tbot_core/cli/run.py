@@ -62,8 +62,14 @@ def command(*, as_json: bool, **options: object) -> int:
             editions.renew()
         wish = editions.wish
     if as_json and (wish.mode in MARKET or not outcome.stopped):
-        emit(outcome.summary.document(), as_json=True)
+        emit(told(wish, outcome), as_json=True)
     return code(wish, outcome)
+
+
+def told(wish: Wish, outcome: Outcome) -> dict[str, object]:
+    """What a run came to, for machines; of one that trades at a broker also what it left open there."""
+    left = {"open": list(outcome.open), "unprotected": list(outcome.bare), "stuck": list(outcome.stuck)}
+    return outcome.summary.document() | (left if wish.mode in MARKET else {})
 
 
 def furnish(home: Path) -> None:

@@ -25,7 +25,7 @@ def damaged(path: Path, words: str) -> JournalError:
 def unusable(path: Path, error: Exception) -> JournalError:
     """The error about a file that cannot be opened or read."""
     if _code(error) not in _UNREACHABLE:
-        return damaged(path, str(error))
+        return damaged(path, str(error).partition(" with text ")[0])  # what cannot be read says nothing to anybody
     return JournalError(
         f"The journal {path} cannot be used: {error}.",
         "Nothing says that it is damaged: check the disk, and who may use the file and its folder.",

@@ -59,7 +59,8 @@ def test_what_waits_is_listed(home: Path, capsys: pytest.CaptureFixture[str]) ->
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("aaaa     open long 100 AAA at about 100.00, until ")
     assert cli.invoke(["confirm", "--home", str(home), "--json"]) == 0
-    assert [one["id"] for one in json.loads(capsys.readouterr().out)["waiting"]] == ["aaaa"]
+    (one,) = json.loads(capsys.readouterr().out)["waiting"]
+    assert (one["id"], one["price"]) == ("aaaa", "100.0")
     cli.invoke(["status", "--home", str(home)])
     assert "1 entry to be confirmed: `tbot confirm`" in capsys.readouterr().out
 
