@@ -149,7 +149,7 @@ def trade(wish: Wish, *, as_json: bool, editions: Editions | None = None) -> Out
     overrides = {} if wish.seed is None else {"SEED": str(wish.seed)}
     found = None if editions is None else editions.found
     if found is not None and wish.mode in MARKET:
-        overrides = _held(wish, found, clock.now()) | overrides
+        overrides = kept(wish, found, clock.now()) | overrides
     assembly = assemble(wish.home, wish.mode, clock, overrides, found)
     shown = screen.shown(wish, assembly, clock, as_json=as_json)
     renewal = Renewal()
@@ -172,12 +172,18 @@ def trade(wish: Wish, *, as_json: bool, editions: Editions | None = None) -> Out
     return outcome
 
 
-def _held(wish: Wish, found: Sources, now: dt.datetime) -> dict[str, str]:
-    """The settings of a session that goes on: a change that came between counts from the next one."""
+def kept(wish: Wish, found: Sources, now: dt.datetime) -> dict[str, str]:
+    """The settings of a session that goes on, where the files say otherwise now: a change counts from the next one."""
+    from tbot_core.errors import TbotError
     from tbot_core.runner.renewal import held
-    from tbot_core.settings import Instance
+    from tbot_core.settings import Instance, load
 
-    return held(Instance.at(wish.home).journal, now, simulated=_simulated(found))
+    texts = held(Instance.at(wish.home).journal, now, simulated=_simulated(found))
+    try:
+        fresh = load(wish.home, mode=wish.mode, sources=found).values if texts else {}
+    except TbotError:
+        return texts
+    return {name: text for name, text in texts.items() if name not in fresh or fresh[name].text != text}
 
 
 def _simulated(found: Sources) -> bool:
