@@ -13,17 +13,29 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tbot_core.clock import Clock
-    from tbot_core.contracts import Broker, BrokerEvent, Instrument, Meaning, OrderReport, Permit, Snapshot, VenueRules
+    from tbot_core.contracts import (
+        Broker,
+        BrokerEvent,
+        Instrument,
+        Meaning,
+        OrderReport,
+        Permit,
+        Snapshot,
+        VenueRules,
+    )
     from tbot_core.model import Account, Order
 
 Said = TypeVar("Said")
 
 
 class Heard:
-    """A `contracts.Broker` that is listened to; a break begins when a request was made, not when its time was over."""
+    """A `contracts.Broker` that is listened to; a break begins when a request was made, not when its time was over.
+
+    What says nothing of the way is asked of the `broker` itself.
+    """
 
     def __init__(self, broker: Broker, circuit: Circuit, clock: Clock) -> None:
-        self._broker = broker
+        self.broker = self._broker = broker
         self._circuit = circuit
         self._clock = clock
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
 
-from tbot_core.contracts import Finds, Instrument, TellsInstruments, TellsPrices
+from tbot_core.contracts import AnnouncesMaintenance, Finds, Instrument, TellsInstruments, TellsPrices
 from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, Unavailable
 from tbot_core.hearing import Heard
 from tbot_core.model import CURRENCY, Leg
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tbot_core.clock import Clock
-    from tbot_core.contracts import Broker, BrokerEvent, OrderReport, Permit, Snapshot, VenueRules
+    from tbot_core.contracts import Broker, BrokerEvent, Maintenance, OrderReport, Permit, Snapshot, VenueRules
     from tbot_core.model import Account, Order
 
 Said = TypeVar("Said")
@@ -193,6 +193,14 @@ class Paced:
             raise Unavailable("The broker does not say what symbols trade at.")
         await self._turn(Urgency.READING, "prices")
         return await self._heard(self._broker.prices(symbols))
+
+    async def maintenance(self) -> Sequence[Maintenance]:
+        """What the broker has announced; nothing where it announces nothing."""
+        broker = self._broker.broker if isinstance(self._broker, Heard) else self._broker
+        if not isinstance(broker, AnnouncesMaintenance):
+            return ()
+        await self._turn(Urgency.READING, "what is announced")
+        return await self._heard(broker.maintenance())
 
     async def instrument(self, symbol: str) -> Instrument:
         """What may be traded of an instrument now, where the broker says it."""

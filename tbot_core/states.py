@@ -63,6 +63,7 @@ class Cause(StrEnum):
     LOGIN = "the broker asks for a new login"
     PLUGIN_LOST = "a plugin of the order path was lost"
     UNREACHABLE = "the broker does not answer"
+    MAINTENANCE = "the broker is under maintenance, as it has announced"
     LEFT_BEHIND = "a position is held at an account that this session does not trade"
     BROKERS_DOWN = "no broker answers"
     PRIMARY_DOWN = "the primary broker is down"
@@ -103,6 +104,7 @@ KINDS: Final = {
     Cause.LOGIN: _DOUBT,
     Cause.PLUGIN_LOST: _DOUBT,
     Cause.UNREACHABLE: _DOUBT,
+    Cause.MAINTENANCE: _DOUBT,
     Cause.LEFT_BEHIND: _STOPPING,
     Cause.BROKERS_DOWN: _DOUBT,
     Cause.PRIMARY_DOWN: _WARY,
@@ -123,6 +125,7 @@ LOCAL: Final = frozenset(
         Cause.RESTRICTED,
         Cause.LOGIN,
         Cause.UNREACHABLE,
+        Cause.MAINTENANCE,
     }
 )
 """Causes that concern one account: while entries go elsewhere, they bind that account alone."""

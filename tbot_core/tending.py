@@ -27,6 +27,8 @@ from tbot_core.splits import Splits
 from tbot_core.states import Cause
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tbot_core.clock import Clock
     from tbot_core.conditions import Conditions
     from tbot_core.desk import Desk
@@ -86,6 +88,7 @@ class Tender:
         self.foreign: dict[str, Decimal] = {}
         self.splits = Splits(execution, desk)
         self._instruments = Instruments(execution, desk, clock)
+        self.announced: Callable[[], bool] = lambda: False
         self.read_at: datetime | None = None
         self.verdict: Verdict | None = None
         self._last = booked(of_broker(execution.recorder.journal.events(), execution.recorder.broker)).stated
@@ -378,7 +381,7 @@ class Tender:
         self._failed += 1
         self._conditions.reconciled(clean=False)
         _log.warning("account.not_read", times=self._failed, reason=fault.message)
-        if self._failed >= _FAILED_READINGS:
+        if self._failed >= _FAILED_READINGS and not self.announced():
             self._conditions.begin(Cause.UNKNOWN, fault.message)
 
 

@@ -37,7 +37,7 @@ DOUBT: Final = timedelta(seconds=60)
 BARE: Final = timedelta(seconds=1)
 """A position may be without a stop at the broker this long."""
 
-_ASKED: Final = frozenset({Cause.STOP_FILE, Cause.STOP_COMMAND, Cause.STOP_SIGNAL, Cause.NOT_ARMED})
+_ASKED: Final = frozenset({Cause.STOP_FILE, Cause.STOP_COMMAND, Cause.STOP_SIGNAL, Cause.NOT_ARMED, Cause.MAINTENANCE})
 _UNSURE: Final = frozenset({OrderState.SENDING, OrderState.UNKNOWN})
 _RESTING: Final = frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED})
 _LATCH: Final = "daily loss latch"

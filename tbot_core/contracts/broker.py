@@ -225,6 +225,23 @@ class TellsInstruments(Protocol):
         """The rules of an instrument now."""
 
 
+@attrs.frozen(kw_only=True)
+class Maintenance:
+    """A time in which a broker has said that it will not answer; `words` quotes it."""
+
+    begins: datetime
+    ends: datetime
+    words: str = ""
+
+
+@runtime_checkable
+class AnnouncesMaintenance(Protocol):
+    """A broker that says when it will be under maintenance: asked every ten minutes."""
+
+    async def maintenance(self) -> Sequence[Maintenance]:
+        """All that is announced, times in UTC."""
+
+
 @runtime_checkable
 class KeepsHours(Protocol):
     """A broker that says when its exchange trades; where it differs from ours, the shorter session wins."""

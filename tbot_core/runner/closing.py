@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 PAGED: Final = timedelta(minutes=2)
 """What is still held so long before the close wakes somebody."""
 
-_SILENCES: Final = frozenset({Cause.UNREACHABLE, Cause.UNKNOWN, Cause.UNRECONCILED})
+_SILENCES: Final = frozenset({Cause.UNREACHABLE, Cause.MAINTENANCE, Cause.UNKNOWN, Cause.UNRECONCILED})
 
 
 class Closing:

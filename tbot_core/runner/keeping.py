@@ -12,6 +12,7 @@ from tbot_core.exits import STOPS
 from tbot_core.model import Leg, OrderState, RiskState
 from tbot_core.reasons import Reason
 from tbot_core.runner.login import Login
+from tbot_core.runner.maintenance import Maintained
 from tbot_core.seams import log
 from tbot_core.states import Cause
 from tbot_core.tending import Tender
@@ -48,6 +49,8 @@ class Keeper:
         self.conditions = Conditions(post.execution.recorder, self._impose, states, self._own)
         self.tender = Tender(post.execution, post.desk, clock, self.conditions, since)
         self._login = Login(post.execution.venue, self.conditions)
+        self.maintained = Maintained(post.execution.venue.broker, self.conditions, clock)
+        self.tender.announced = lambda: self.maintained.now is not None
 
     @property
     def state(self) -> RiskState:
@@ -94,6 +97,7 @@ class Keeper:
             return
         await self.tender.tend()
         await self._login.tend()
+        await self.maintained.tend()
         self._know()
         self.conditions.expire()
         execution = self.post.execution
@@ -125,7 +129,7 @@ class Keeper:
     def see(self, silence: str) -> None:
         """A reading failed, or one was answered; three silences in a row leave exits only."""
         self._silences = self._silences + 1 if silence else 0
-        if self._silences >= _UNREACHABLE:
+        if self._silences >= _UNREACHABLE and self.maintained.now is None:
             self.conditions.begin(Cause.UNREACHABLE, silence)
         elif not silence:
             self.conditions.withdraw(Cause.UNREACHABLE)
@@ -133,6 +137,7 @@ class Keeper:
     def take_over(self) -> None:
         """Make causes of what leaves exits only: each lasts until the account has been found clean for its time."""
         self._login.look()
+        self.maintained.look()
         troubles = self.post.desk.standing.troubles or {}
         for cause, words in troubles.items():
             self.conditions.begin(cause, words)

@@ -182,7 +182,7 @@ def test_every_cause_is_told_as_long_as_it_stands(cause: Cause) -> None:
     (notice,) = story.standing(DOUBT.total_seconds() + 1).values()
     held = ", while 1 position is held: ACME" if cause is Cause.FEEDS_STALE else ""
     assert notice.what.lower() == f"{KINDS[cause].state.word}: {cause.value}, because{held}.".lower()
-    asked = cause.name.startswith(("STOP_", "DEFENSE_")) or cause is Cause.NOT_ARMED
+    asked = cause.name.startswith(("STOP_", "DEFENSE_")) or cause in {Cause.NOT_ARMED, Cause.MAINTENANCE}
     wary = KINDS[cause].state.word == "defense"
     assert notice.urgency is (Urgency.ROUTINE if asked or wary else Urgency.CRITICAL)
     assert notice.command.startswith("tbot ")

@@ -151,6 +151,11 @@ class Way:
         """Let a trouble last from one second of the world to another; `name` is the fault that it counts as."""
         self._episodes.append(_Episode(begins, ends, fault, name or fault))
 
+    @property
+    def announced(self) -> list[tuple[float, float]]:
+        """The seconds from and to which maintenance is planned."""
+        return [(one.begins, one.ends) for one in self._episodes if one.fault == "F63"]
+
     def ambush(self, at: float) -> None:
         """Let the first order that is sent from that second on fall into a partition that begins with it."""
         self._ambushes.append(at)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
 
-from tbot_core.contracts import Instrument, Meaning
+from tbot_core.contracts import Instrument, Maintenance, Meaning
 from tbot_core.errors import OutcomeUnknown, Rejected, Unavailable
 from tbot_core.model import price_of
 from tbot_core.testing.simulation.exchange import Answer
@@ -247,3 +247,13 @@ class SimulatedBroker:
         if not self.rules.cancel_by_cid and client_order_id not in self._known:
             words = f"The broker's own id of {client_order_id} is not known, and it takes no other."
             raise Unavailable(words, "Read the account's orders first.")
+
+
+class AnnouncingBroker(SimulatedBroker):
+    """A client of a venue that says beforehand when it will be under maintenance."""
+
+    async def maintenance(self) -> Sequence[Maintenance]:
+        """The times in which it will not answer."""
+        floor, found = self._exchange.floor, self._way.announced
+        await self._read("maintenance", self._exchange.account, self._passage("maintenance"))
+        return [Maintenance(begins=floor.moment(begins), ends=floor.moment(ends)) for begins, ends in found]

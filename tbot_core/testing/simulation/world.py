@@ -24,7 +24,7 @@ from tbot_core.testing.simulation.market import Market
 from tbot_core.testing.simulation.others import Others, announced
 from tbot_core.testing.simulation.venues import drawn
 from tbot_core.testing.simulation.way import KEY, Way
-from tbot_core.testing.simulation.wire import SimulatedBroker
+from tbot_core.testing.simulation.wire import AnnouncingBroker, SimulatedBroker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -92,6 +92,8 @@ class World:
         self.ways = tuple(self._paved(name, character or drawn(self.chances, name)) for name in self.names)
         for name, way in zip(self.names, self.ways, strict=True):
             Others(way.exchange, self.faults, self._of(name), news)
+        asked = faults is not None and "F63" in faults
+        self.announces = asked and self.chances.stream("announced").happens(0.5)
         self._notes: list[str] = []
         self.jumps: list[float] = []
         self._plan_outages()
@@ -130,7 +132,8 @@ class World:
 
     def client(self, name: str) -> SimulatedBroker:
         """A new client of the venue of that name."""
-        return SimulatedBroker(self.way(name), self.clock)
+        made = AnnouncingBroker if self.announces else SimulatedBroker
+        return made(self.way(name), self.clock)
 
     def feed(self) -> SimulatedFeed:
         """The session's feed of whole minutes, for one bot."""
