@@ -385,3 +385,38 @@ def test_a_folder_that_others_may_use_is_said(tmp_path: Path) -> None:
     assert Flaw.FOLDER_OWNER.value in private.exposed(folder, system=Failing("status", foreign))
     (tmp_path / "file").touch()
     assert "Not a directory" in private.exposed(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("place", "field", "value", "flaws"),
+    [
+        (0, stat.ST_UID, os.geteuid() + 4711, (Flaw.FOLDER_OWNER,)),
+        (1, stat.ST_UID, os.geteuid() + 4711, (Flaw.OWNER,)),
+        (1, stat.ST_NLINK, 2, (Flaw.LINKS,)),
+        (0, stat.ST_MODE, stat.S_IFDIR | 0o777, (Flaw.FOLDER_OPEN,)),
+        (1, stat.ST_MODE, stat.S_IFREG | 0o666, (Flaw.MODE,)),
+        (1, stat.ST_UID, os.geteuid(), ()),
+    ],
+)
+def test_whosever_a_file_is_its_content_comes_with_its_flaws(
+    path: Path, place: int, field: int, value: int, flaws: tuple[Flaw, ...]
+) -> None:
+    """The folder is looked at first, then the file: each flaw by which somebody else may have written it is named."""
+
+    def odd(handle: int) -> os.stat_result:
+        found = list(os.fstat(handle))
+        found[field] = value
+        return os.stat_result(found)
+
+    content = private.inspect(path, limit=7, system=Failing("status", odd, place))
+    assert (bytes(content.data.view), content.flaws) == (b"content", flaws)
+
+
+def test_what_is_no_file_of_its_size_is_not_inspected(path: Path) -> None:
+    """A link, a folder, one that is too large and one that is not there are refused, whoever asks."""
+    link = path.with_name("link")
+    link.symlink_to(path)
+    assert flaw_of(lambda: private.inspect(link, limit=7)) is Flaw.SYMLINK
+    assert flaw_of(lambda: private.inspect(path.parent, limit=7)) is Flaw.NOT_REGULAR
+    assert flaw_of(lambda: private.inspect(path, limit=6)) is Flaw.TOO_LARGE
+    assert flaw_of(lambda: private.inspect(path.with_name("none"), limit=7)) is Flaw.MISSING
