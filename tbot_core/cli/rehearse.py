@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import attrs
 import click
 
-from tbot_core.cli.options import emit, json_option
+from tbot_core.cli.options import emit, home_option, json_option
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from typing import Unpack
 
     from tbot_core.testing.simulation.workers import Told
@@ -28,6 +29,7 @@ class Given(TypedDict):
     minutes: float | None
     workers: int
     mutant: str
+    home: Path | None
     as_json: bool
 
 
@@ -38,12 +40,13 @@ class Given(TypedDict):
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Begin no world after so many minutes.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="So many processes.")
 @click.option("--mutant", default="", metavar="NAME", help="Break this rule, and stop where that is noticed.")
+@home_option
 @json_option
 def command(**given: Unpack[Given]) -> None:
     """Let the bot trade in simulated worlds whose venue, feed, clock and machine fail, and check each for violations.
 
-    Nothing is read or written but scratch folders. The same seed gives the same world. A violation is printed with the
-    command that shows it again, and ends the command with exit code 1.
+    Nothing is read or written but scratch folders, no instance either: --home changes nothing. The same seed gives the
+    same world. A violation is printed with the command that shows it again, and ends the command with exit code 1.
     """
     if given["mutant"]:
         _hunt(given)

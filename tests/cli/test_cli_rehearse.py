@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from tbot_core import cli
 from tbot_core.cli.rehearse import command
 from tbot_core.clock import ManualClock
 from tbot_core.testing.simulation.caught import CAUGHT
@@ -16,6 +17,9 @@ from tbot_core.testing.simulation.mutants import MUTANTS
 from tbot_core.testing.simulation.planting import planted
 from tbot_core.testing.simulation.rehearsal import rehearse
 from tbot_core.testing.simulation.workers import Task, Told, lived, main
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NOON = dt.datetime(2026, 3, 3, 17, 0, tzinfo=dt.UTC)
 
@@ -90,3 +94,10 @@ def test_a_worker_says_a_line_of_each_seed(capsys: pytest.CaptureFixture[str]) -
     said = capsys.readouterr().out.splitlines()
     assert [Told.read(line.encode()) for line in said] == list(lived(task, ManualClock(NOON)))
     assert [Told.read(line.encode()).seed for line in said] == [3, 5, 7]
+
+
+def test_a_rehearsal_takes_a_home_and_leaves_it_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Like every command; nothing is read or made there."""
+    assert cli.invoke(["rehearse", "--seeds", "1", "--home", str(tmp_path)]) == 0
+    assert "1" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
