@@ -185,7 +185,7 @@ def test_every_cause_is_told_as_long_as_it_stands(cause: Cause) -> None:
     asked = cause.name.startswith(("STOP_", "DEFENSE_")) or cause in {Cause.NOT_ARMED, Cause.MAINTENANCE}
     wary = KINDS[cause].state.word == "defense"
     assert notice.urgency is (Urgency.ROUTINE if asked or wary else Urgency.CRITICAL)
-    assert notice.command.startswith("tbot ")
+    assert notice.command.startswith(("tbot ", "rm control/"))
     story.cause(cause, there=False)
     assert story.standing() == {}
 
