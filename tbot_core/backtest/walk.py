@@ -80,19 +80,27 @@ def _step(desk: Desk, venue: Venue, bars: Bars, minute: int, proposals: Sequence
     """One minute in the order that all clocks keep."""
     if not venue.idle:
         venue.match(bars, minute)
-        _book(desk, venue)
+        _settle(desk, venue, minute)
     desk.mark(bars, minute)
     actions, decisions = desk.custody.manage(bars, minute), desk.decide(proposals)
+    top_ups = desk.top_up(desk.custody.topping.proposals(bars, minute))
     if actions:
         _act(venue, actions, minute)
-        _book(desk, venue)
-        _act(venue, desk.custody.released(), minute)
-    top_ups = desk.top_up(desk.custody.topping.proposals(bars, minute))
-    for decision in (*decisions, *top_ups):
-        if decision.order is not None:
-            venue.accept(decision.order, minute)
-    _book(desk, venue)
+        _settle(desk, venue, minute)
+    entries = [decision.order for decision in (*decisions, *top_ups) if decision.order is not None]
+    for order in entries:
+        venue.accept(order, minute)
+    if entries:
+        _settle(desk, venue, minute)
     return decisions
+
+
+def _settle(desk: Desk, venue: Venue, minute: int) -> None:
+    """Book what the venue has said, and send what that sets free, until nothing more is."""
+    _book(desk, venue)
+    while actions := desk.custody.released():
+        _act(venue, actions, minute)
+        _book(desk, venue)
 
 
 def _book(desk: Desk, venue: Venue) -> None:

@@ -58,6 +58,11 @@ def test_random_markets_trade_alike(random_instance: Callable[[int], Any], bars:
     assert check(random_instance, bars, range(bars * 1000, bars * 1000 + 5)) > 20
 
 
+def test_what_a_fill_sets_free_is_sent_before_its_minute_is_judged(random_instance: Callable[[int], Any]) -> None:
+    """A position whose stop was made anew for what was added may be trimmed in the same minute, in both clocks."""
+    assert check(random_instance, 128, range(128008, 128009)) == 16
+
+
 def test_both_clocks_hold_no_more_than_the_account_is_granted(random_instance: Callable[[int], Any]) -> None:
     """Where MAX_LEVERAGE allows more than a simulated account may hold, that denies alike in replay and backtest."""
     instance = random_instance(1)

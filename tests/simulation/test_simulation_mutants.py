@@ -19,6 +19,9 @@ from tbot_core.testing.simulation.mutants import MUTANTS, Mutant, mutant
 from tbot_core.testing.simulation.planting import planted, was
 from tbot_core.testing.simulation.rehearsal import rehearse
 
+# Whole rehearsals, of broken bots most of them: nothing is to count as tested by them.
+pytestmark = pytest.mark.no_cover
+
 CORPUS = sorted({caught.seed for caught in CAUGHT.values()} | {*FAILED})
 
 ELSEWHERE = {
