@@ -1,5 +1,7 @@
 """Look for the mutants that their recorded seeds do not notice any more, and write down where they are noticed now.
 
+Those that were noticed only because the bot died of an error, ALIVE, are looked for further.
+
 `python tools/mutants.py [SEEDS]` tries so many seeds at most (default 1,000), each for all that are left.
 """
 
@@ -12,6 +14,7 @@ from tbot_core.testing.simulation.caught import CAUGHT, Caught
 from tbot_core.testing.simulation.mutants import MUTANTS
 from tbot_core.testing.simulation.rehearsal import rehearse
 
+ALIVE = "ALIVE"
 HEAD = '''"""Where each mutant was noticed; written by `python tools/mutants.py`."""
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Caught(NamedTuple):
-    """The seed at which a mutant was noticed, and by what: an invariant, or the name of an exception."""
+    """The seed at which a mutant was noticed, and by which invariant; ALIVE: only by an error that the bot died of."""
 
     seed: int
     by: str
@@ -47,11 +50,12 @@ def search(seeds: int) -> list[str]:
     """Write down all that are noticed; returns those that none of the seeds notices."""
     found = {name: Caught(one.seed, by) for name, one in CAUGHT.items() if (by := MUTANTS[name].caught(one.seed))}
     for seed in range(seeds):
-        left = [name for name in MUTANTS if name not in found]
+        left = [name for name in MUTANTS if name not in found or found[name].by == ALIVE]
         if not left:
             break
         if rehearse(seed, live=False).fills:
-            found |= {name: Caught(seed, by) for name in left if (by := MUTANTS[name].caught(seed))}
+            fresh = {name: Caught(seed, by) for name in left if (by := MUTANTS[name].caught(seed))}
+            found |= {name: one for name, one in fresh.items() if one.by != ALIVE or name not in found}
             write(found)
     write(found)
     return [name for name in MUTANTS if name not in found]

@@ -37,7 +37,8 @@ leaves most of them off. A fault that comes with time has one chance a minute to
 MUTANTS = """# Mutants of the order machine
 
 Rules of the bot that are broken on purpose, one at a time, to try the simulation itself: the first seed found that
-notices, and by which invariant or exception; a dash: none is recorded. `tbot rehearse --mutant NAME` looks for one.
+notices, and by which invariant; ALIVE: only by an error that the bot died of; a dash: none is recorded.
+`tbot rehearse --mutant NAME` looks for one.
 """
 PAGES = {
     "settings.md": reference.render(),

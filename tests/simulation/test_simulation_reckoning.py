@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 
 from tbot_core.journal import records
@@ -155,3 +156,31 @@ def test_nothing_is_entered_after_the_daily_loss_latch(told: Told) -> None:
     assert told.violations("LATCH") == []
     told.intend(buy("B", "1"))
     assert len(told.violations("LATCH")) == 1
+
+
+def test_i12_sees_an_exit_that_is_not_capped_to_what_is_held(told: Told) -> None:
+    """An exit for what is left passes, one for what was entered does not; a bracket may be as large as its entry."""
+    stop = order(Leg.STOP, name="stop-A", symbol="A", quantity="30")
+    told.intend(attrs.evolve(buy("A"), protection=(stop,)), stop)
+    told.filled(buy("A"), "99")
+    some = order(Leg.EXIT, name="sell-A", symbol="A", quantity="10")
+    told.intend(some)
+    told.filled(some, "99")
+    told.intend(order(Leg.EXIT, name="sell-A-2", symbol="A", quantity="20"))
+    assert told.violations("I12_capped") == []
+    told.intend(order(Leg.EXIT, name="sell-A-3", symbol="A", quantity="30"))
+    assert told.violations("I12_capped") == ["sell-A-3 is for 30000000 units, and 20000000 were held"]
+    told.story.world.faults.count("F28")
+    assert told.violations("I12_capped") == []
+
+
+def test_a_day_ends_with_a_statement(told: Told) -> None:
+    """A session that is closed was stated after its last execution; one that died is not asked for it."""
+    told.intend(buy("A"))
+    told.event(records.STATEMENT, {})
+    told.filled(buy("A"), "99")
+    assert told.violations("STATEMENT_MADE") == []
+    told.event(records.SESSION_CLOSED, {})
+    assert len(told.violations("STATEMENT_MADE")) == 1
+    told.event(records.STATEMENT, {})
+    assert told.violations("STATEMENT_MADE") == []

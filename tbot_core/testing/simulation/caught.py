@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Caught(NamedTuple):
-    """The seed at which a mutant was noticed, and by what: an invariant, or the name of an exception."""
+    """The seed at which a mutant was noticed, and by which invariant; ALIVE: only by an error that the bot died of."""
 
     seed: int
     by: str
@@ -17,33 +17,37 @@ class Caught(NamedTuple):
 
 CAUGHT: Final[Mapping[str, Caught]] = {
     "second-barrier-left-out": Caught(6, "I2"),
-    "sent-before-it-is-written": Caught(6, "KeyError"),
-    "appended-before-it-is-durable": Caught(5, "JournalError"),
+    "sent-before-it-is-written": Caught(6, "I4"),
+    "appended-before-it-is-durable": Caught(5, "I14"),
     "kill-never-seen": Caught(58, "I7"),
     "exit-only-never-imposed": Caught(19, "I8"),
-    "time-out-read-as-refused": Caught(8, "I12"),
-    "time-out-read-as-never-sent": Caught(6, "ValueError"),
+    "time-out-read-as-refused": Caught(8, "I6"),
+    "time-out-read-as-never-sent": Caught(6, "I16"),
     "sent-again-under-the-same-id": Caught(16, "I1"),
-    "sent-again-under-a-new-id": Caught(0, "KeyError"),
-    "silent-cancel-read-as-done": Caught(60, "I12"),
-    "refused-cancel-read-as-done": Caught(8, "I9"),
-    "not-found-read-as-rejected": Caught(111, "I12"),
-    "doubt-ended-by-the-clock": Caught(330, "I12"),
+    "sent-again-under-a-new-id": Caught(0, "I1"),
+    "silent-cancel-read-as-done": Caught(60, "I6"),
+    "refused-cancel-read-as-done": Caught(16, "I6"),
+    "not-found-read-as-rejected": Caught(111, "I6"),
+    "doubt-ended-by-the-clock": Caught(330, "I6"),
     "keys-written-as-they-are-quoted": Caught(16, "I17"),
     "fills-known-by-their-event": Caught(6, "BOOKED"),
-    "events-taken-twice": Caught(6, "JournalError"),
-    "attempt-left-out-of-the-id": Caught(8, "JournalError"),
+    "events-taken-twice": Caught(6, "ALIVE"),
+    "late-fill-dropped": Caught(447, "BOOKED"),
+    "attempt-left-out-of-the-id": Caught(8, "ALIVE"),
     "doubt-frees-what-it-reserved": Caught(19, "I9"),
     "symbol-entered-again-while-one-is-out": Caught(14, "I9"),
     "frozen-instruments-traded-all-the-same": Caught(1, "I8"),
+    "busts-not-taken-in": Caught(405, "I4"),
     "payments-booked-each-time": Caught(6, "STATEMENT"),
     "ended-stop-forgotten": Caught(0, "I6"),
-    "exit-beside-what-rests": Caught(8, "I12"),
+    "exit-beside-what-rests": Caught(8, "I6"),
     "foreign-holding-forgotten": Caught(5, "I4"),
     "absent-order-read-as-cancelled": Caught(1, "I9"),
     "smaller-order-waited-for": Caught(12, "SETTLED"),
     "doubt-cleared-without-a-reconcile": Caught(5, "I8"),
-    "sending-orders-dropped-on-restart": Caught(2, "I9"),
+    "sending-orders-dropped-on-restart": Caught(2, "I6"),
+    "fills-not-recalled": Caught(436, "I4"),
+    "lease-not-written-down": Caught(423, "I13"),
     "confirmation-skipped": Caught(9, "I8"),
     "confirmation-expiry-ignored": Caught(70, "I8"),
     "rejection-read-as-confirmation": Caught(17, "I8"),
@@ -51,8 +55,9 @@ CAUGHT: Final[Mapping[str, Caught]] = {
     "arming-survives-every-restart": Caught(30, "I8"),
     "disarming-forgotten": Caught(68, "I8"),
     "clock-jump-ignored": Caught(66, "I8"),
-    "listed-executions-ignored": Caught(277, "BOOKED"),
+    "statement-not-compared": Caught(0, "STATEMENT"),
     "absent-order-not-asked-for": Caught(10, "SETTLED"),
     "foreign-orders-cancelled": Caught(6, "I2"),
+    "account-in-another-currency-believed": Caught(38, "STATEMENT"),
 }
 """The seeds are a corpus that the bot as it is must pass."""

@@ -42,9 +42,18 @@ _GROWTH: Final = 60
 def violations(story: Story) -> Iterator[str]:
     """Every violated invariant, once for each offender."""
     parts = tuple(story.parts)
-    for check in (*_CHECKS, *MONEY, i3_top_ups, i8_top_ups, i13, *PERSONAL, *RESTARTS, *EVIDENCE, *HEEDED, i18_starved):
+    money = (*MONEY, i3_top_ups, i8_top_ups, i13)
+    for check in (*_CHECKS, *money, *PERSONAL, *RESTARTS, *EVIDENCE, *HEEDED, i18_starved, _alive):
         for subject in (story,) if check in _WHOLE else parts:
-            yield from (f"{_name(check)}: {words}" for words in check(subject))
+            yield from (f"{_name(check)}: {words}" for words in _judged(check, subject))
+
+
+def _judged(check: Callable[[Story], Iterator[str]], story: Story) -> Iterator[str]:
+    """What a check finds; a journal that it cannot read, as a restart could not, is wrong too."""
+    try:
+        yield from check(story)
+    except Exception as failure:  # noqa: BLE001  whatever the bot's own code dies of at its journal
+        yield f"the journal makes no sense: {type(failure).__name__} {failure}"
 
 
 def _name(check: Callable[[Story], Iterator[str]]) -> str:
@@ -235,10 +244,10 @@ def _i14(story: Story) -> Iterator[str]:
 
 
 def _i16(story: Story) -> Iterator[str]:
-    """The journal adds up to what the desk holds."""
+    """The journal adds up, and to what the desk holds."""
+    told = {symbol: units for symbol, units in fold(story.events).portfolio.holdings.items() if units}
     if story.held is None:
         return
-    told = {symbol: units for symbol, units in fold(story.events).portfolio.holdings.items() if units}
     desks = Counter(story.held)
     for left in story.elsewhere.values():
         desks.update(left.held)
@@ -252,6 +261,17 @@ def _i17(story: Story) -> Iterator[str]:
     for event in story.events:
         if shows(json.dumps(event.payload)):
             yield f"event {event.seq}, {event.kind}, shows the key"
+
+
+def _i19(story: Story) -> Iterator[str]:
+    """The journal's chain is whole."""
+    if story.torn:
+        yield story.torn
+
+
+def _alive(story: Story) -> Iterator[str]:
+    """No life ends of an error of the bot's own."""
+    yield from story.failures
 
 
 def _i20(story: Story) -> Iterator[str]:
@@ -272,7 +292,7 @@ def _settled(story: Story) -> Iterator[str]:
 
 
 _CHECKS: Final[tuple[Callable[[Story], Iterator[str]], ...]] = (
-    _i1, _i2, _i4, _i6, _i7, _i8, _i9, _i9_again, _booked, _i10, _i12, _i14, _i16, _i17, _i20, _settled,
+    _i1, _i2, _i4, _i6, _i7, _i8, _i9, _i9_again, _booked, _i10, _i12, _i14, _i16, _i17, _i19, _i20, _settled,
 )  # fmt: skip
 _WHOLE: Final = frozenset(
     {
@@ -284,8 +304,10 @@ _WHOLE: Final = frozenset(
         _i14,
         _i16,
         _i17,
+        _i19,
         i18_starved,
         _i20,
+        _alive,
         i13,
         *HEEDED_BY_ALL,
         *PERSONAL,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.model import Leg, OrderState
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tbot_core.runner.keeping import Keeper
     from tbot_core.testing.simulation.bot import Life
     from tbot_core.testing.simulation.exchange import Exchange
@@ -43,9 +45,8 @@ class Patrol:
             self.births.append(now)
         for keeper in () if session is None else session.keepers:
             name = keeper.post.name
-            for symbol, held in self._beats[name].unguarded(keeper, now):
-                words = f"{symbol}: {held} units were held for {_ALARM_S:.0f} s with no way out, and nothing said so"
-                self.found.setdefault((name, symbol), f"{words}, at {name} at {now:.0f} s")
+            for symbol, words in self._beats[name].look(keeper, now):
+                self.found.setdefault((name, symbol), f"{symbol}: {words}, at {name} at {now:.0f} s")
         if now < self._closes:
             self._loop.call_later(EVERY_S, self.begin)
 
@@ -53,7 +54,8 @@ class Patrol:
         """Another life begins, or one is over."""
         self._life = life
         for beat in self._beats.values():
-            beat.since.clear()
+            beat.bare.clear()
+            beat.loose.clear()
 
 
 class _Beat:
@@ -63,41 +65,57 @@ class _Beat:
         self._floor = exchange.floor
         self._taken = 0
         self._units: defaultdict[str, int] = defaultdict(int)
-        self.since: dict[str, float] = {}
+        self.bare: dict[str, float] = {}
+        self.loose: dict[str, float] = {}
 
-    def unguarded(self, keeper: Keeper, now: float) -> list[tuple[str, int]]:
-        """The symbols that have been held for too long without a way out, and their units."""
+    def look(self, keeper: Keeper, now: float) -> Iterator[tuple[str, str]]:
+        """The symbols that have been held too long without a way out, or that more would close than is held."""
         books = self._floor.books
         for fact in books.facts[self._taken :]:
             if fact.ours and fact.fill is not None:
                 self._units[fact.symbol] += fact.units
         self._taken = len(books.facts)
-        found = []
         for symbol, units in self._units.items():
             there = books.units.get(symbol, 0)
             held = min(units, max(there, 0)) if units > 0 else max(units, min(there, 0))
-            if not held or self._works(symbol, held) or _says(keeper, symbol):
-                self.since.pop(symbol, None)
-            elif now - self.since.setdefault(symbol, now) > _ALARM_S:
-                found.append((symbol, held))
-        return found
+            close = self._closing(symbol, held)
+            bare, loose = bool(held) and not close, any(left > abs(held) for left in close.values())
+            known = (bare or loose) and (_says(keeper, symbol) if bare else _unsure(keeper, symbol))
+            if _lasts(self.bare, symbol, now, there=bare and not known):
+                yield symbol, f"{held} units were held for {_ALARM_S:.0f} s with no way out, and nothing said so"
+            if _lasts(self.loose, symbol, now, there=loose and not known):
+                yield symbol, f"more than the {held} units held could be closed for {_ALARM_S:.0f} s"
 
-    def _works(self, symbol: str, units: int) -> bool:
-        """Whether an order of ours that would close the position works at the venue."""
-        return any(
-            one.ours and one.order.symbol == symbol and one.order.leg in _CLOSING and one.order.buy is (units < 0)
-            for one in self._floor.open
-        )
+    def _closing(self, symbol: str, units: int) -> Counter[Leg]:
+        """How much of it the orders of ours at work would close, by their leg; of nothing held, all of them would."""
+        close = Counter[Leg]()
+        for one in self._floor.open:
+            if one.ours and one.order.symbol == symbol and one.order.leg in _CLOSING:
+                close[one.order.leg] += one.left if not units or one.order.buy is (units < 0) else 0
+        return +close
+
+
+def _lasts(since: dict[str, float], symbol: str, now: float, *, there: bool) -> bool:
+    """Whether something has been so for too long."""
+    if not there:
+        since.pop(symbol, None)
+        return False
+    return now - since.setdefault(symbol, now) > _ALARM_S
 
 
 def _says(keeper: Keeper, symbol: str) -> bool:
     """Whether the bot would close it itself, or knows that something is wrong and says so."""
+    if _unsure(keeper, symbol):
+        return True
+    held = keeper.post.desk.custody.held.get(symbol)
+    # Where no stop is thought to rest it acts on closes, or an alert says that the position is bare.
+    return held is not None and (held.plan.on_close or Leg.STOP not in held.resting)
+
+
+def _unsure(keeper: Keeper, symbol: str) -> bool:
+    """Whether the bot knows that something is wrong, or is still asking."""
     desk, execution = keeper.post.desk, keeper.post.execution
     if keeper.conditions.causes or symbol in keeper.tender.foreign or symbol in desk.portfolio.beyond:
         return True
     orders = [record for record in execution.orders.values() if record.order.symbol == symbol]
-    if any(one.state in _UNSURE or one.order.client_order_id in execution.questions for one in orders):
-        return True
-    held = desk.custody.held.get(symbol)
-    # Where no stop is thought to rest it acts on closes, or an alert says that the position is bare.
-    return held is not None and (held.plan.on_close or Leg.STOP not in held.resting)
+    return any(one.state in _UNSURE or one.order.client_order_id in execution.questions for one in orders)

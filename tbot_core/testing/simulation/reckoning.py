@@ -179,6 +179,23 @@ def _i3(story: Story) -> Iterator[str]:
         yield from (f"{event.cid}: {what} {much}, {most} allowed" for what, much, most in figures if much > most)
 
 
+def _i12_capped(story: Story) -> Iterator[str]:
+    """No exit, and no stop of its own, is written down for more than what is held of its signal then."""
+    if story.struck & _OVERFILLS:
+        return
+    ledger, brackets = Reckoning(story.rules.risk.price_band_pct), set[str]()
+    for event in story.events:
+        if event.kind == records.INTENDED and event.cid is not None:
+            payload = event.payload
+            brackets.update(payload["protection"])
+            entry = ledger.entries.get(records.signal_of(payload["signal"]).text)
+            if entry is not None and Leg(payload["leg"]) is not Leg.ENTRY and event.cid not in brackets:
+                held, units = max(entry.bought - entry.sold, 0), units_of(Decimal(payload["quantity"]))
+                if units > held:
+                    yield f"{event.cid} is for {units} units, and {held} were held"
+        ledger.take(event)
+
+
 def _i5(story: Story) -> Iterator[str]:
     """Each order's executions have cost, in the journal and at the venue, the same to the atom."""
     if story.held is None:
@@ -218,6 +235,16 @@ def _statement(story: Story) -> Iterator[str]:
         yield from (f"{amount} USD came out of nowhere" for amount in (over,) if amount)
 
 
+def _statement_made(story: Story) -> Iterator[str]:
+    """A day that ended in order has been stated: after the last execution the cash was held against the ledger's."""
+    kinds = [event.kind for event in story.events]
+    if records.SESSION_CLOSED not in kinds or any(not record.terminal for record in story.orders.values()):
+        return
+    traded = max((at for at, kind in enumerate(kinds) if kind in _EXECUTED), default=-1)
+    if records.STATEMENT not in kinds[traded + 1 :]:
+        yield "the day ended, and nobody held the account's cash against the ledger's"
+
+
 def _i18(story: Story) -> Iterator[str]:
     """No request is one too many for the limit that the venue names."""
     turned = [request for request in story.way.requests if request.outcome == "429"]
@@ -252,6 +279,8 @@ def _cash(story: Story) -> Iterator[str]:
         yield f"entries cost {dollars_of(spent)}, settled were {dollars_of(settled)}"
 
 
-MONEY: Final[tuple[Callable[[Story], Iterator[str]], ...]] = (_i3, _i5, _statement, _i18, _latch, _cash)
+MONEY: Final[tuple[Callable[[Story], Iterator[str]], ...]] = (
+    _i3, _i5, _i12_capped, _statement, _statement_made, _i18, _latch, _cash,
+)  # fmt: skip
 MONEY_OF_ALL: Final[tuple[Callable[[Story], Iterator[str]], ...]] = (_i3, _latch)
 """Those of them that are asked of the story of all venues together."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import traceback
 from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from tbot_core.errors import JournalError
 from tbot_core.journal.journal import open_journal
 from tbot_core.seams import disk, editor
 from tbot_core.seams.limits import within
@@ -29,6 +31,7 @@ _LONGEST_S: Final = 600.0
 """A seed that takes longer turns in a circle. One bound for all of it: what a step takes here is no matter."""
 
 _MOST_DEATHS: Final = 4
+_MOST_FAILURES: Final = 2
 
 
 @attrs.frozen(kw_only=True)
@@ -92,12 +95,7 @@ class _Rehearsal:
             within(_LONGEST_S, lambda: self._world.run(self._main))
         self._story.unguarded += self._patrol.found.values()
         self._story.births += self._patrol.births
-        journal = open_journal(self._home / "tbot.sqlite")
-        try:
-            journal.verify()
-            self._story.events = list(journal.events())
-        finally:
-            journal.close()
+        self._read()
         kinds = Counter(event.kind for event in self._story.events)
         for event in self._story.events:
             self._world.note(f"{event.seq} {event.kind} {event.cid or '-'} {event.hash}")
@@ -112,23 +110,56 @@ class _Rehearsal:
             settled_s=tuple(self._story.settled()),
         )
 
+    def _read(self) -> None:
+        """Take in what was written down, and what is wrong with it."""
+        try:
+            journal = open_journal(self._home / "tbot.sqlite")
+        except JournalError as fault:
+            self._story.torn = fault.message
+            return
+        try:
+            self._story.events = list(journal.events())
+            journal.verify()
+        except JournalError as fault:
+            self._story.torn = fault.message
+        finally:
+            journal.close()
+
     async def _main(self) -> None:
         deaths = self._deaths.whole(0, _MOST_DEATHS) if self._deaths.happens(0.6) else 0
         while True:
             mortal = len(self._story.lives) < deaths
             doom = Doom(self._deaths.whole(1, 250) if mortal else _LONG_LIFE, after=self._deaths.happens(0.5))
-            life = Life(self._world, self._names, self._home, self._bot, doom)
+            try:
+                life = Life(self._world, self._names, self._home, self._bot, doom)
+            except JournalError:  # no bot starts on it, and no judge will like it
+                return
             self._patrol.watch(life)
             try:
                 await life.live()
             except Crash:
-                self._patrol.watch(None)
-                self._world.note("the process died")
-                self._story.lives.append(life.lived)
-                life.close()
-                await self._world.clock.sleep(self._deaths.between(0.5, 90.0))
+                await self._bury(life)
+            except Exception as failure:  # noqa: BLE001  whatever it dies of, it is started again, and judged
+                self._story.failures.append(_words(failure))
+                await self._bury(life)
+                if len(self._story.failures) > _MOST_FAILURES:
+                    return
             else:
                 self._story.lives.append(life.lived)
                 self._story.end(life)
                 life.close()
                 return
+
+    async def _bury(self, life: Life) -> None:
+        """A life is over before the session is; after a while the process is started again."""
+        self._patrol.watch(None)
+        self._world.note("the process died")
+        self._story.lives.append(life.lived)
+        life.close()
+        await self._world.clock.sleep(self._deaths.between(0.5, 90.0))
+
+
+def _words(failure: Exception) -> str:
+    """What the bot died of, and where."""
+    where = traceback.extract_tb(failure.__traceback__)[-1]
+    return f"{type(failure).__name__} {failure} at {where.name}, line {where.lineno}"

@@ -39,7 +39,8 @@ class Left:
 class Story:
     """All that is known of a seed when it is over; what the last life held is None when it did not end in order.
 
-    `elsewhere`: what was left at the venues that entries may go to when the first is broken.
+    `elsewhere`: what was left at the venues that entries may go to when the first is broken. `failures`: the errors
+    that ended a life; `torn`: what is wrong with the journal's chain.
     """
 
     world: World
@@ -55,6 +56,8 @@ class Story:
     unguarded: list[str] = attrs.field(factory=list)
     turns: list[Turn] = attrs.field(factory=list)
     births: list[float] = attrs.field(factory=list)
+    failures: list[str] = attrs.field(factory=list)
+    torn: str = ""
 
     @property
     def parts(self) -> Iterator[Story]:

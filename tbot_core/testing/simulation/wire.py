@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _MEANINGS: Final = {"42210002": Meaning.NOT_TRADABLE, "42210004": Meaning.OFF_GRID}
 _LATE_S: Final = 20.0
 _REMEMBERED: Final = 3
+_EUROS: Final = Decimal("0.9")
 
 
 class SimulatedBroker:
@@ -68,7 +70,7 @@ class SimulatedBroker:
         """Cash, equity and buying power now."""
         passage = self._passage("account")
         account = await self._read("account", self._exchange.account, passage)
-        return attrs.evolve(account, currency="EUR") if passage.fault == "F51" else account
+        return _in_euros(account) if passage.fault == "F51" else account
 
     async def submit(self, order: Order, permit: Permit) -> None:
         """Hand an order over. An id that the venue knows already is in doubt, as what became of it is not said."""
@@ -136,7 +138,7 @@ class SimulatedBroker:
         self._earlier = [*self._earlier[1 - _REMEMBERED :], true]
         self._known.update(dict.fromkeys(report.client_order_id for report in shown.orders))
         if passage.fault == "F51":
-            return attrs.evolve(shown, account=attrs.evolve(shown.account, currency="EUR"))
+            return attrs.evolve(shown, account=_in_euros(shown.account))
         return shown
 
     async def find(self, client_order_id: str) -> OrderReport | None:
@@ -257,3 +259,15 @@ class AnnouncingBroker(SimulatedBroker):
         floor, found = self._exchange.floor, self._way.announced
         await self._read("maintenance", self._exchange.account, self._passage("maintenance"))
         return [Maintenance(begins=floor.moment(begins), ends=floor.moment(ends)) for begins, ends in found]
+
+
+def _in_euros(account: Account) -> Account:
+    """The same money, told in a currency in which it is fewer."""
+    power = account.buying_power
+    return attrs.evolve(
+        account,
+        currency="EUR",
+        equity=account.equity * _EUROS,
+        cash=account.cash * _EUROS,
+        buying_power=None if power is None else power * _EUROS,
+    )

@@ -1,0 +1,81 @@
+"""Whoever looks at the venues every few seconds sees what nobody closes, and what would close more than there is."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from tbot_core.model import Leg
+from tbot_core.testing.simulation.facts import Fact
+from tbot_core.testing.simulation.patrol import Patrol
+from tbot_core.testing.simulation.world import World
+from tbot_core.testing.trades import fill, order
+
+if TYPE_CHECKING:
+    from tbot_core.testing.simulation.bot import Life
+    from tbot_core.testing.simulation.floor import Floor
+
+SHARE = 1_000_000
+SYMBOL = "AAPL"
+
+
+def bot(causes: tuple[str, ...] = (), **held: object) -> Life:
+    """A life whose bot knows of nothing but what it holds, and of `causes`."""
+    post = SimpleNamespace(
+        name="alpha",
+        desk=SimpleNamespace(portfolio=SimpleNamespace(beyond={}), custody=SimpleNamespace(held=held)),
+        execution=SimpleNamespace(orders={}, questions={}),
+    )
+    keeper = SimpleNamespace(post=post, tender=SimpleNamespace(foreign={}), conditions=SimpleNamespace(causes=causes))
+    return cast("Life", SimpleNamespace(session=SimpleNamespace(keepers=[keeper])))
+
+
+def rest(floor: Floor, leg: Leg, quantity: int) -> None:
+    """An order of ours works at the venue."""
+    floor.rest(floor.take(order(leg, name=leg.value, symbol=SYMBOL, quantity=str(quantity), limit="9999")))
+
+
+def hold(floor: Floor, quantity: int) -> None:
+    """An order of ours was filled."""
+    done = fill(order(name="entry", symbol=SYMBOL, quantity=str(quantity)), "100")
+    floor.books.write(
+        Fact(at=floor.moment(0), kind="execution", ours=True, symbol=SYMBOL, units=quantity * SHARE, fill=done)
+    )
+
+
+@pytest.mark.parametrize(
+    ("held", "closes", "causes", "words"),
+    [
+        (10, 10, (), ""),
+        (10, 0, (), "10000000 units were held for 60 s with no way out"),
+        (10, 20, (), "more than the 10000000 units held could be closed for 60 s"),
+        (0, 5, (), "more than the 0 units held could be closed for 60 s"),
+        (10, 0, ("MISMATCH",), ""),
+        (10, 20, ("MISMATCH",), ""),
+    ],
+)
+def test_what_is_held_and_what_would_close_it_agree(
+    held: int, closes: int, causes: tuple[str, ...], words: str
+) -> None:
+    """A position without a way out, and more on its way out than is held, are found when they last; not if known."""
+    world = World(0, (), live=False, venues=1)
+    floor = world.ways[0].exchange.floor
+    patrol = Patrol(world)
+
+    async def main() -> None:
+        hold(floor, held or 10)
+        if not held:
+            hold(floor, -10)
+        if closes:
+            rest(floor, Leg.EXIT, closes)
+        plan: Any = SimpleNamespace(on_close=False)
+        patrol.watch(bot(causes, **{SYMBOL: SimpleNamespace(plan=plan, resting={Leg.STOP: "stop"})}))
+        patrol.begin()
+        await world.clock.sleep(100)
+
+    world.run(main)
+    found = [*patrol.found.values()]
+    assert len(found) == bool(words)
+    assert all(words in one for one in found)
