@@ -70,5 +70,5 @@ def parts(order: Order) -> tuple[Order, ...]:
 
 
 def _intent(recorder: Recorder, order: Order) -> Entry:
-    tagged = attrs.evolve(order, tag=" ".join(filter(None, (recorder.tag, order.tag))))
+    tagged = attrs.evolve(order, tag=f"{recorder.tag} {order.tag}".rstrip()) if recorder.tag else order
     return recorder.entry(records.INTENDED, records.order_payload(tagged), order.client_order_id)

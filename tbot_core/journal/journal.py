@@ -120,9 +120,9 @@ class Journal:
         if not entries:
             return
         rows, seq, previous = [], self._seq, self._hash
-        for entry in entries:
+        for entry, payload in zip(entries, _texts([entry.payload for entry in entries]), strict=True):
             seq += 1
-            row = _row(seq, entry, previous)
+            row = _row(seq, entry, payload, previous)
             previous = row[-1]
             rows.append(row)
         try:
@@ -238,7 +238,7 @@ class Journal:
             if not self._expected:
                 return entries[position:]
             known = self._expected.popleft()
-            if _said(entry) != (known.kind, known.cid, known.source, _text(known.payload)):
+            if _said(entry) != _said(known):
                 raise JournalError(
                     f"The repeated run says {entry.kind} {entry.cid or ''} where event {known.seq} of {self.path} "
                     f"says {known.kind} {known.cid or ''}.",
@@ -342,19 +342,11 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _row(seq: int, entry: Entry, previous: str) -> tuple[Any, ...]:
-    kind, cid, source, payload = _said(entry)
-    received = entry.received or entry.time
-    body = (
-        seq,
-        kind,
-        cid,
-        *(source or (None, None, None)),
-        payload,
-        received.isoformat(),
-        entry.time.isoformat(),
-        previous,
-    )
+def _row(seq: int, entry: Entry, payload: str, previous: str) -> tuple[Any, ...]:
+    applied = entry.time.isoformat()
+    received = applied if entry.received is None else entry.received.isoformat()
+    source = entry.source or (None, None, None)
+    body = (seq, entry.kind, entry.cid, *source, payload, received, applied, previous)
     return (*body, _digest(body))
 
 
@@ -362,14 +354,24 @@ def _digest(body: Sequence[Any]) -> str:
     return sha256(_LINE.encode(body).encode()).hexdigest()
 
 
-def _said(entry: Entry) -> tuple[str, str | None, tuple[str, str, str] | None, str]:
-    return entry.kind, entry.cid, entry.source, _text(entry.payload)
+def _said(one: Entry | Event) -> tuple[str, str | None, tuple[str, str, str] | None, str]:
+    (text,) = _texts([one.payload])
+    return one.kind, one.cid, one.source, text
 
 
-def _text(payload: Mapping[str, Any]) -> str:
-    """The payload as it is kept: a broker may quote a key in its words, and none enters the journal."""
-    text = _json(payload)
-    return text if redact(text) == text else _json(redact_all(payload))
+def _texts(payloads: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Payloads as they are kept: a broker may quote a key in its words, and none enters the journal.
+
+    All of a transaction are looked through in one go, since hardly ever does one hold something.
+    """
+    texts = [_json(payload) for payload in payloads]
+    whole = "\n".join(texts)
+    if redact(whole) == whole:
+        return texts
+    return [
+        text if redact(text) == text else _json(redact_all(payload))
+        for payload, text in zip(payloads, texts, strict=True)
+    ]
 
 
 def _json(payload: object) -> str:
