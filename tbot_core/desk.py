@@ -130,13 +130,13 @@ class Desk:
         return self._weighed(proposal)[0]
 
     def _decide_one(self, proposal: Proposal) -> Decision:
-        decision, planned = self._weighed(proposal)
-        if decision.order is not None and planned is not None:
-            self._write_down(decision.order, proposal, planned, self._plan(proposal))
+        decision, made = self._weighed(proposal)
+        if decision.order is not None and made is not None:
+            self._write_down(decision.order, proposal, *made)
         return decision
 
-    def _weighed(self, proposal: Proposal) -> tuple[Decision, Planned | None]:
-        """The decision as it would be now, and for an allowed one its size."""
+    def _weighed(self, proposal: Proposal) -> tuple[Decision, tuple[Planned, exits.Plan] | None]:
+        """The decision as it would be now, and for an allowed one its size and the plan of its exits."""
         if proposal.reason is not Reason.ALLOWED:
             return Decision(proposal=proposal, reason=proposal.reason), None
         signal, limits = proposal.signal, self.limits
@@ -151,12 +151,12 @@ class Desk:
         refusal = self._gate.after_sizing(self.standing, limits, signal, proposal.side, planned)
         if refusal is not None:
             return _denied(proposal, refusal), None
-        brackets = self._rules.venue.brackets
-        order = drafts.entry(self._name, proposal.signal, planned, self._plan(proposal), brackets=brackets)
+        plan = self._plan(proposal)
+        order = drafts.entry(self._name, proposal.signal, planned, plan, brackets=self._rules.venue.brackets)
         refusal = objection(self._checks, order)
         if refusal is not None:
             return _denied(proposal, refusal), None
-        return Decision(proposal=proposal, reason=Reason.ALLOWED, order=order), planned
+        return Decision(proposal=proposal, reason=Reason.ALLOWED, order=order), (planned, plan)
 
     def _top_up_one(self, proposal: Proposal) -> Decision:
         if proposal.reason is not Reason.ALLOWED:

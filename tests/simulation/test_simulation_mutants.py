@@ -19,9 +19,6 @@ from tbot_core.testing.simulation.mutants import MUTANTS, Mutant, mutant
 from tbot_core.testing.simulation.planting import planted, was
 from tbot_core.testing.simulation.rehearsal import rehearse
 
-# Whole rehearsals, of broken bots most of them: nothing is to count as tested by them.
-pytestmark = pytest.mark.no_cover
-
 CORPUS = sorted({caught.seed for caught in CAUGHT.values()} | {*FAILED})
 
 ELSEWHERE = {
@@ -127,6 +124,7 @@ def test_a_broken_rule_that_no_invariant_misses_yet_makes_another_bot(name: str)
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover  # what whole days run through is not therefore tested, and to measure it takes long
 @pytest.mark.parametrize("seed", CORPUS)
 def test_the_bot_as_it_is_passes_where_mutants_do_not(seed: int) -> None:
     """The same worlds, and those that once found something, find nothing against the bot whose rules are whole."""
