@@ -131,6 +131,16 @@ def test_other_symbols_of_the_same_day_have_a_file_of_their_own(tmp_path: Path) 
     assert last(first.path) == (HEADER, None)
 
 
+def test_a_day_has_at_most_999_files(tmp_path: Path) -> None:
+    """A folder in which nothing more can be begun is named; what is in it stays as it is."""
+    for number in range(1, 1000):
+        name = f"{SESSION.date}{'' if number == 1 else f'-{number}'}.bars"
+        (tmp_path / name).write_bytes(b"another's")
+    with pytest.raises(DataError, match="holds 999 recordings"):
+        Recording.open(tmp_path, HEADER)
+    assert {one.read_bytes() for one in tmp_path.iterdir()} == {b"another's"}
+
+
 def test_the_end_of_a_file_is_its_last_minute(tmp_path: Path) -> None:
     """That is all that the status needs."""
     recording = Recording.open(tmp_path, HEADER)

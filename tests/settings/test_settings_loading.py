@@ -142,6 +142,14 @@ def test_a_missing_configuration_names_the_demo(tmp_path: Path) -> None:
     assert load(tmp_path, mode="demo", overrides={"STRATEGY_SEQUENCE": "open"}).strategies == ("open",)
 
 
+def test_an_instance_that_is_not_there_is_said_to_be_that(tmp_path: Path) -> None:
+    """A folder that does not exist and a file in its place are two faults, and neither is a missing configuration."""
+    (tmp_path / "note").write_text("")
+    for name, words in (("nowhere", "does not exist"), ("note", "is a file, and an instance is a folder")):
+        with pytest.raises(SettingsError, match=words):
+            load(tmp_path / name, mode="replay")
+
+
 @pytest.mark.parametrize("named", ["/", ".", "..", "a\0b", "control"])
 def test_a_path_that_is_no_file_is_one_fault(tmp_path: Path, named: str) -> None:
     """ENV_BOT_PATH may hold anything: what is no file is refused with a sentence."""
