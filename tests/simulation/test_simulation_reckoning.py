@@ -10,7 +10,8 @@ import pytest
 
 from tbot_core.journal import records
 from tbot_core.journal.journal import Event
-from tbot_core.model import Leg, Order
+from tbot_core.model import ExitReason, Leg, Order
+from tbot_core.testing.simulation.adding import i3_top_ups, i8_top_ups
 from tbot_core.testing.simulation.facts import Fact, effect
 from tbot_core.testing.simulation.reckoning import MONEY
 from tbot_core.testing.simulation.story import Story
@@ -184,3 +185,49 @@ def test_a_day_ends_with_a_statement(told: Told) -> None:
     assert len(told.violations("STATEMENT_MADE")) == 1
     told.event(records.STATEMENT, {})
     assert told.violations("STATEMENT_MADE") == []
+
+
+def add(told: Told, quantity: str, price: float) -> Order:
+    """A top-up of A is decided at a price and written down."""
+    one = order(name=f"add-{quantity}", symbol="A", quantity=quantity, limit="96", reason=ExitReason.REBALANCE)
+    told.event(records.TOP_UP, {"price": price, "side": "long"}, one.client_order_id)
+    told.intend(one)
+    return one
+
+
+def test_i3_a_top_up_reaches_the_target_and_never_passes_it(told: Told) -> None:
+    """30 shares at 95 were entered: at 96 one more is too much after a trim of one, and at 94 it is added to a loss."""
+    told.intend(buy("A"))
+    told.filled(buy("A"), "95")
+    trim = order(Leg.EXIT, name="trim", symbol="A", quantity="1", reason=ExitReason.REBALANCE)
+    told.intend(trim)
+    told.filled(trim, "97")
+    add(told, "0.5", 95.5)
+    told.event("expired", {"words": ""}, "add-0.5")
+    assert [*i3_top_ups(told.story)] == []
+    add(told, "1", 96)
+    assert [words.split()[:2] for words in i3_top_ups(told.story)] == [["add-1", "takes"]]
+    told.story.events = told.story.events[:-2]
+    add(told, "0.2", 94)
+    assert [words.split()[:2] for words in i3_top_ups(told.story)] == [["add-0.2", "adds"]]
+
+
+def test_i8_nothing_is_added_to_a_position_that_is_being_closed_or_in_defense(told: Told) -> None:
+    """A top-up may leave while a trim is out, and once an exit has ended; not beside an exit, nor in defense."""
+    told.intend(buy("A"))
+    told.filled(buy("A"), "95")
+    told.intend(order(Leg.EXIT, name="trim", symbol="A", quantity="1", reason=ExitReason.REBALANCE))
+    one = add(told, "1", 95.5)
+    told.event(records.SENDING, {}, one.client_order_id)
+    leave = order(Leg.EXIT, name="leave", symbol="A", quantity="30", reason=ExitReason.TIME)
+    told.intend(leave)
+    told.event("rejected", {"words": ""}, "leave")
+    told.event(records.SENDING, {}, one.client_order_id)
+    assert [*i8_top_ups(told.story)] == []
+    told.intend(attrs.evolve(leave, client_order_id="again"))
+    told.event(records.SENDING, {}, one.client_order_id)
+    assert [*i8_top_ups(told.story)] == ["add-1 was sent while again closes its position"]
+    told.filled(attrs.evolve(leave, client_order_id="again"), "95")
+    told.event(records.STATE, {"cause": "DEFENSE_COMMAND", "there": True, "words": "", "state": "defense"})
+    told.event(records.SENDING, {}, one.client_order_id)
+    assert [*i8_top_ups(told.story)][1:] == ["add-1 adds to a position while defense"]
