@@ -120,11 +120,13 @@ class Custody:
     def adjusted(self, fill: Fill) -> None:
         """Somebody else closed shares of ours, wholly or in part: the account says so, and it is booked like a fill.
 
-        What rests for more than is left is taken back: the stop is renewed at its size, the target emulated.
+        What rests for more than is left is taken back: the stop is renewed at its size, the target emulated. Where
+        nothing is left that waits for no minute: none may come, and a stop would sell what is not there.
         """
         held = self._held[fill.symbol]
         self._portfolio.apply(fill, held.position.signal, Leg.EXIT, ExitReason.OUTSIDE)
         if not held.position.units:
+            self._take_back(self._in_the_way(held))
             self._closed(held.position)
             return
         held.own = True

@@ -248,11 +248,12 @@ def test_a_target_that_ends_beside_its_stop_does_not_look_like_a_loss() -> None:
 
 
 def test_what_somebody_else_closed_is_no_longer_ours() -> None:
-    """Shares that the account has no more are booked as OUTSIDE, and what rested for them is taken back."""
+    """Shares that the account has no more are booked as OUTSIDE; what rested for them is taken back, at once first."""
     found = desk()
     enter(found, proposal(target=103.0))
     found.custody.adjusted(fill(order(Leg.EXIT), "100", "7", "outside"))
     assert [one.exit_reason for one in found.portfolio.closed] == [ExitReason.OUTSIDE]
+    assert names(found.custody.released()) == ["cancel AAA target", "cancel AAA stop"]
     assert names(found.custody.manage(Draft().bars(), 30)) == ["cancel AAA target", "cancel AAA stop"]
     for leg in (Leg.TARGET, Leg.STOP):
         say(found, "cancelled", f"AAA {leg.value}")

@@ -79,3 +79,21 @@ def test_what_is_held_and_what_would_close_it_agree(
     found = [*patrol.found.values()]
     assert len(found) == bool(words)
     assert all(words in one for one in found)
+
+
+def test_what_is_held_after_a_split_may_all_be_closed() -> None:
+    """Ten shares became twenty, and a stop for twenty is not too much."""
+    world = World(0, (), live=False, venues=1)
+    floor = world.ways[0].exchange.floor
+    patrol = Patrol(world)
+
+    async def main() -> None:
+        hold(floor, 10)
+        floor.write("split", symbol=SYMBOL, units=floor.books.units[SYMBOL], words="2 for 1")
+        rest(floor, Leg.EXIT, 20)
+        patrol.watch(bot())
+        patrol.begin()
+        await world.clock.sleep(100)
+
+    world.run(main)
+    assert patrol.found == {}

@@ -11,6 +11,7 @@ FAILED: Final[Mapping[int, str]] = {
     12: "a position that somebody else closed, held for one without a way out",
     25: "a share filled beyond its order, of which nobody spoke any more",
     130: "executions of two venues under one id, held for one",
+    170: "a stop that went on resting until the next minute where somebody had sold all shares",
     172: "a bust of an id that two executions bore, counted against the wrong one",
     277: "an entry whose only fill nobody told, at a venue that lists nothing",
     423: "a way that broke before the bell, forgotten at the bell by whoever read the journal",

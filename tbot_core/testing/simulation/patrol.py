@@ -74,6 +74,8 @@ class _Beat:
         for fact in books.facts[self._taken :]:
             if fact.ours and fact.fill is not None:
                 self._units[fact.symbol] += fact.units
+            elif fact.kind == "split":
+                self._units[fact.symbol] *= 2  # as of all that is held there
         self._taken = len(books.facts)
         for symbol, units in self._units.items():
             there = books.units.get(symbol, 0)
