@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -172,7 +173,53 @@ def test_i12_sees_an_exit_that_is_not_capped_to_what_is_held(told: Told) -> None
     told.intend(order(Leg.EXIT, name="sell-A-3", symbol="A", quantity="30"))
     assert told.violations("I12_capped") == ["sell-A-3 is for 30000000 units, and 20000000 were held"]
     told.story.world.faults.count("F28")
+    assert told.violations("I12_capped") == ["sell-A-3 is for 30000000 units, and 20000000 were held"]
+
+
+def test_i12_lets_what_was_filled_too_much_be_taken_back_once(told: Told) -> None:
+    """A stop that filled after its entry was void has sold short: buying back so much passes, a share more does not."""
+    entry, stop = buy("A"), order(Leg.STOP, name="stop-A", symbol="A", quantity="30")
+    told.intend(attrs.evolve(entry, protection=(stop,)), stop)
+    told.filled(entry, "99")
+    told.event("busted", {"words": ""} | records.fill_payload(fill(entry, "99")), "buy-A")
+    told.filled(stop, "98")
+    told.intend(back(31, "over"))
+    assert told.violations("I12_capped") == ["over is for 31000000 units, and 30000000 were held"]
+    told.story.events.pop()
+    told.intend(back(30, "back"))
+    told.filled(back(30, "back"), "99")
     assert told.violations("I12_capped") == []
+    told.intend(back(1, "again"))
+    assert told.violations("I12_capped") == ["again is for 1000000 units, and 0 were held"]
+
+
+def test_i12_sees_what_is_taken_back_the_wrong_way_or_by_an_exit_of_nothing(told: Told) -> None:
+    """Selling adds to what was sold too much, and an exit that is none of these closes a position alone."""
+    told.intend(buy("A"))
+    told.filled(buy("A"), "99")
+    stop = order(Leg.STOP, name="stop-A", symbol="A", quantity="30")
+    told.intend(stop)
+    told.filled(attrs.evolve(stop, quantity=Decimal(40)), "98")
+    told.event(records.CORPORATE_ACTION, {"symbol": "A", "after": 2, "before": 1})
+    told.intend(back(20, "back"))
+    told.intend(attrs.evolve(back(20, "sells"), buy=False))
+    told.intend(attrs.evolve(back(20, "exit"), reason=ExitReason.STOP))
+    assert told.violations("I12_capped") == [
+        "sells is for 20000000 units, and 0 were held",
+        "exit is for 20000000 units, and 0 were held",
+    ]
+
+
+def test_i12_asks_nothing_of_a_signal_that_it_does_not_know(told: Told) -> None:
+    """What was entered before the journal begins is none of its business."""
+    told.intend(order(Leg.EXIT, name="sell-A", symbol="A", quantity="20"))
+    assert told.violations("I12_capped") == []
+
+
+def back(shares: int, name: str) -> Order:
+    """An order that buys back what was sold too much of A."""
+    one = order(Leg.EXIT, name=name, symbol="A", quantity=f"{shares}", buy=True)
+    return attrs.evolve(one, reason=ExitReason.EXCESS)
 
 
 def test_a_day_ends_with_a_statement(told: Told) -> None:

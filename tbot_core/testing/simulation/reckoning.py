@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from decimal import Decimal
+from fractions import Fraction
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -11,7 +12,7 @@ import attrs
 from tbot_core.journal import records
 from tbot_core.ledger.accounts import ADJUSTMENTS
 from tbot_core.ledger.booking import booked
-from tbot_core.model import Leg, OrderType, atoms_of, dollars_of, ticks_of, units_of
+from tbot_core.model import ExitReason, Leg, OrderType, atoms_of, dollars_of, ticks_of, units_of
 from tbot_core.testing.simulation.facts import effect
 
 if TYPE_CHECKING:
@@ -44,10 +45,11 @@ class _Part:
 
 @attrs.define(kw_only=True)
 class Entered:
-    """What a signal has entered: its entry, and the orders that have added to it."""
+    """What a signal has entered: its entry, and the orders that have added to it; `side` is 1 long and -1 short."""
 
     symbol: str
     strategy: str
+    side: int
     parts: list[_Part]
     sold: int = 0
 
@@ -81,9 +83,17 @@ class Entered:
         """Whether it takes a place: something is held, or may still be filled."""
         return self.bought > self.sold or any(one.rest for one in self.parts)
 
+    @property
+    def net(self) -> int:
+        """What its orders have made of it, in signed units: of the other side where more was sold than bought."""
+        return self.side * (self.bought - self.sold)
+
 
 class Reckoning:
-    """Entries by their signal, as the events tell of them one after the other."""
+    """Entries by their signal, as the events tell of them one after the other.
+
+    What goes the way of an entry and is none has taken back what was filled too much: it counts for the symbol.
+    """
 
     def __init__(self, band: Decimal) -> None:
         self._band = band
@@ -91,6 +101,8 @@ class Reckoning:
         self._of: dict[str, tuple[str, _Part | None]] = {}
         self._prices: dict[str, float] = {}
         self._executions: dict[tuple[str, str], tuple[int, int]] = {}
+        self._takes_back: dict[str, int] = {}
+        self._taken_back: Counter[str] = Counter()
 
     def take(self, event: Event) -> Entered | None:
         """Take an event in; the entry, where it intends one, or adds to one."""
@@ -111,16 +123,33 @@ class Reckoning:
                 self._executed(self.entries[signal], part, cid, event)
         return None
 
+    def closable(self, payload: Mapping[str, Any]) -> int | None:
+        """What an order that closes may be for at most, in units; None where nothing is known of its signal.
+
+        It is what is held of its signal and it would make less of. One that takes back what was filled too much may be
+        for what all orders of its symbol have come to.
+        """
+        signal, way = records.signal_of(payload["signal"]), 1 if payload["buy"] else -1
+        if payload["reason"] == ExitReason.EXCESS.value:
+            entered = sum(one.net for one in self.entries.values() if one.symbol == signal.symbol)
+            return max(-way * (entered + self._taken_back[signal.symbol]), 0)
+        entry = self.entries.get(signal.text)
+        # What is beyond an entry's side is no position of its signal: only an order that says so may take it back.
+        return None if entry is None else max(entry.bought - entry.sold, 0) if way != entry.side else 0
+
     def _intended(self, cid: str, payload: Mapping[str, Any]) -> Entered | None:
         signal = records.signal_of(payload["signal"])
         self._of[cid] = signal.text, None
+        way, known = 1 if payload["buy"] else -1, self.entries.get(signal.text)
         if Leg(payload["leg"]) is not Leg.ENTRY:
+            if known is not None and way == known.side:
+                self._takes_back[cid] = way
             return None
         market = payload["type"] == OrderType.MARKET.value
         worst = self._prices[cid] * float(1 + self._band) if market else float(payload["limit_price"])
         part = _Part(units=units_of(Decimal(payload["quantity"])), worst=ticks_of(worst) - market)
         self._of[cid] = signal.text, part
-        fresh = Entered(symbol=signal.symbol, strategy=signal.strategy, parts=[])
+        fresh = Entered(symbol=signal.symbol, strategy=signal.strategy, side=way, parts=[])
         entry = self.entries.setdefault(signal.text, fresh)
         entry.parts.append(part)
         return entry
@@ -141,11 +170,14 @@ class Reckoning:
             part.bought += units - was_units
             part.ended |= part.bought >= part.units  # what is taken back of it then is not filled again
             part.paid += paid - was_paid
+        elif cid in self._takes_back:
+            self._taken_back[entry.symbol] += self._takes_back[cid] * (units - was_units)
         else:
             entry.sold += units - was_units
 
     def _split(self, symbol: str, after: int, before: int) -> None:
         """Every share of a symbol became so many at the same cost in all."""
+        self._taken_back[symbol] = int(Fraction(self._taken_back[symbol] * after, before))
         for entry in self.entries.values():
             if entry.symbol == symbol:
                 entry.sold = entry.sold * after // before
@@ -181,17 +213,14 @@ def _i3(story: Story) -> Iterator[str]:
 
 def _i12_capped(story: Story) -> Iterator[str]:
     """No exit, and no stop of its own, is written down for more than what is held of its signal then."""
-    if story.struck & _OVERFILLS:
-        return
     ledger, brackets = Reckoning(story.rules.risk.price_band_pct), set[str]()
     for event in story.events:
         if event.kind == records.INTENDED and event.cid is not None:
             payload = event.payload
             brackets.update(payload["protection"])
-            entry = ledger.entries.get(records.signal_of(payload["signal"]).text)
-            if entry is not None and Leg(payload["leg"]) is not Leg.ENTRY and event.cid not in brackets:
-                held, units = max(entry.bought - entry.sold, 0), units_of(Decimal(payload["quantity"]))
-                if units > held:
+            if Leg(payload["leg"]) is not Leg.ENTRY and event.cid not in brackets:
+                held, units = ledger.closable(payload), units_of(Decimal(payload["quantity"]))
+                if held is not None and units > held:
                     yield f"{event.cid} is for {units} units, and {held} were held"
         ledger.take(event)
 
