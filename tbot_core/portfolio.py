@@ -206,8 +206,8 @@ class Portfolio:
     def apply(self, fill: Fill, signal: SignalId, leg: Leg, reason: ExitReason | None = None) -> Position | None:
         """Book a fill of a signal's order; returns the position, closed when nothing of it is left.
 
-        None: the signal holds less than the fill says, or the symbol belongs to another signal. The fill is booked as
-        surplus then, so that a position never crosses zero and another's is never touched.
+        What a fill says beyond what the signal holds is booked as surplus, so that a position never crosses zero: it is
+        closed. None: the signal holds nothing that it could close, or the symbol is another signal's: all is surplus.
         """
         done = _Done(fill=fill, signal=signal, leg=leg, reason=reason)
         self._done.append(done)
@@ -249,8 +249,8 @@ class Portfolio:
         units, ticks, fees = units_of(fill.quantity), ticks_of(float(fill.price)), atoms_of(fill.fees)
         signed = units if fill.buy else -units
         position = self.positions.get(fill.symbol)
-        foreign = position is not None and position.signal != signal
-        if foreign or (leg is not Leg.ENTRY and (position is None or units > position.units)):
+        other = position is not None and position.signal != signal
+        if other or (leg is not Leg.ENTRY and (position is None or position.side * signed > 0)):
             self.surplus.append(Surplus(symbol=fill.symbol, units=signed, price=ticks, fee_atoms=fees, mark=ticks))
             return None
         added = reason is ExitReason.REBALANCE and position is not None  # one that came too late is an entry by itself
@@ -263,7 +263,11 @@ class Portfolio:
             position.entry_units += units
             position.entry_atoms += units * ticks
         else:
-            self._reduce(position, units, units * ticks)
+            closed = min(units, position.units)
+            if units > closed:
+                beyond = signed - closed if fill.buy else signed + closed
+                self.surplus.append(Surplus(symbol=fill.symbol, units=beyond, price=ticks, fee_atoms=0, mark=ticks))
+            self._reduce(position, closed, closed * ticks)
             position.exit_time = fill.time
             if reason is not ExitReason.REBALANCE or position.exit_reason is None:
                 position.exit_reason = reason  # a trim whose fill comes last has not closed the position

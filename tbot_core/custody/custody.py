@@ -20,7 +20,7 @@ from tbot_core.custody.protection import Protection
 from tbot_core.custody.recollection import Recollection
 from tbot_core.custody.topping import Topping
 from tbot_core.custody.trimming import Trimming
-from tbot_core.model import ExitReason, Leg, Order, RiskState, price_of, ticks_of, units_of
+from tbot_core.model import ExitReason, Leg, Order, RiskState, price_of, quantity_of, ticks_of, units_of
 from tbot_core.standing import count_traded, lot_of
 
 if TYPE_CHECKING:
@@ -149,14 +149,15 @@ class Custody:
         What it had opened is less or gone, and what works for more is taken back. Latches stay.
         """
         known, held = self._known[fill.client_order_id], self._held.get(fill.symbol)
-        surplus = len(self._portfolio.surplus)
+        before = self._beyond(fill.symbol)
         was = self._portfolio.amend(fill)
         if was is None:
             return
         if known.open > 0:
             known.open += units_of(was.quantity) - units_of(fill.quantity)
-        if len(self._portfolio.surplus) > surplus:
-            self._standing.find_surplus(fill.symbol, was.quantity)
+        beyond = self._beyond(fill.symbol)
+        if abs(beyond) > abs(before):
+            self._standing.find_surplus(fill.symbol, quantity_of(abs(beyond)))
         position = self._portfolio.positions.get(fill.symbol)
         if position is None or (held is not None and held.position.signal != position.signal):
             never = self._held.pop(fill.symbol, None)
@@ -274,18 +275,28 @@ class Custody:
     def _fill(self, fill: Fill, known: Known, reason: ExitReason | None) -> None:
         order = known.order
         known.open -= units_of(fill.quantity)
+        surplus = len(self._portfolio.surplus)
         position = self._portfolio.apply(fill, order.signal, order.leg, reason)
-        if position is None:
-            if not self.excess.takes_back(order):
-                self._standing.find_surplus(fill.symbol, fill.quantity)
-        elif order.leg is Leg.ENTRY:
-            self._entered(fill, known, position)
-        elif not position.units:
-            self._closed(position)
-        else:
-            self._held[order.symbol].stop_triggered |= order.leg is Leg.STOP
+        self._tell_of_surplus(order, surplus)
+        if position is not None:
+            if order.leg is Leg.ENTRY:
+                self._entered(fill, known, position)
+            elif not position.units:
+                self._closed(position)
+            else:
+                self._held[order.symbol].stop_triggered |= order.leg is Leg.STOP
         if order.leg is not Leg.ENTRY and known.open <= 0:
             self._ended(order)
+
+    def _tell_of_surplus(self, order: Order, since: int) -> None:
+        for one in self._portfolio.surplus[since:]:
+            # What takes back too much leaves less of it, or nothing; what goes beyond that is too much itself.
+            if not self.excess.takes_back(order) or self._beyond(one.symbol) * one.units > 0:
+                self._standing.find_surplus(one.symbol, quantity_of(abs(one.units)))
+
+    def _beyond(self, symbol: str) -> int:
+        """What is held of it that no position accounts for, in signed units."""
+        return self._portfolio.beyond.get(symbol, 0)
 
     def _closed(self, position: Position) -> None:
         """Nothing is left of a position: what still rests for it must not open another."""

@@ -516,6 +516,47 @@ def test_f38_what_is_too_much_is_taken_back_anew_where_the_order_ended_without_a
     assert placed_of(found, bars, 43) == []
 
 
+@pytest.mark.parametrize("bust_first", [True, False])
+def test_f32_a_stop_that_fills_for_more_than_a_bust_has_left_closes_the_position(*, bust_first: bool) -> None:
+    """What is left was sold with the rest: no stop and no exit sells it again, and what is too much is bought back."""
+    found = desk(BARE)
+    entry = enter(found, quantity="3")
+    filled(found, entry, quantity="4", execution="2")
+    stop = placed(found.custody.released())
+    if bust_first:
+        amend(found, entry, execution="2")
+    filled(found, stop, "98", "7", "3")
+    if not bust_first:
+        amend(found, entry, execution="2")
+    assert found.portfolio.holdings == {"AAA": -4_000_000}
+    assert not found.portfolio.positions
+    assert found.standing.told[-1].cause == "a fill of AAA beyond what is held"
+    assert found.standing.told[-1].value == 4
+    assert found.custody.released() == []
+    assert placed_of(found, Draft().bars(), 40) == []
+    found.custody.excess.proven = frozenset({"AAA"})
+    (back,) = placed_of(found, Draft().bars(), 41)
+    assert (back.buy, back.quantity, back.reason) == (True, Decimal(4), ExitReason.EXCESS)
+
+
+def test_f28_what_is_taken_back_too_much_is_too_much_itself() -> None:
+    """What leaves less of it is no news; the share that goes beyond it is, and so is a bust of what took it back."""
+    found = desk(BRACKETS)
+    both_legs(found)
+    found.custody.excess.proven = frozenset({"AAA"})
+    (back,) = placed_of(found, Draft().bars(), 40)
+    told = len(found.standing.told)
+    filled(found, back, quantity="3", execution="8")
+    filled(found, back, quantity="4", execution="9")
+    assert len(found.standing.told) == told
+    filled(found, back, quantity="1", execution="10")
+    assert [one.value for one in found.standing.told[told:]] == [1]
+    amend(found, back, execution="10")
+    assert len(found.standing.told) == told + 1
+    amend(found, back, execution="9")
+    assert [one.value for one in found.standing.told[told:]] == [1, 4]
+
+
 def test_f38_a_restart_takes_in_what_was_taking_too_much_back() -> None:
     """No second order goes beside it."""
     found = desk(BRACKETS)

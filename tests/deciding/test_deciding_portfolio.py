@@ -62,15 +62,28 @@ def test_a_short_trade() -> None:
     assert held.closed[0].trade().pnl == Decimal("99.97")
 
 
-@pytest.mark.parametrize(("first", "shares"), [((), "1"), (((Leg.ENTRY, True, "100", "10", "0"),), "100.000001")])
-def test_an_exit_never_crosses_zero(first: tuple[tuple[Leg, bool, str, str, str], ...], shares: str) -> None:
-    """More than is held is booked as surplus: the position stays, cash and profit follow the truth."""
-    held = book(*first)
-    units = {symbol: position.units for symbol, position in held.positions.items()}
-    book((Leg.EXIT, False, shares, "10", "0.01"), portfolio=held)
-    assert {symbol: position.units for symbol, position in held.positions.items()} == units
+@pytest.mark.parametrize("buy", [True, False])
+@pytest.mark.parametrize(("held_first", "shares"), [("0", "1"), ("100", "100.000001"), ("34", "160")])
+def test_f32_an_exit_never_crosses_zero(held_first: str, shares: str, buy: bool) -> None:
+    """A position is closed by a fill of its own for more; the rest is surplus, cash and profit follow the truth."""
+    held = book(*(((Leg.ENTRY, buy, held_first, "10", "0"),) if held_first != "0" else ()))
+    book((Leg.EXIT, not buy, shares, "11", "0.01"), portfolio=held)
+    assert not held.positions
+    closed = units_of(Decimal(held_first))
+    assert [one.exit_units for one in held.closed] == ([closed] if closed else [])
     (surplus,) = held.surplus
-    assert (surplus.symbol, surplus.units) == ("AAA", -units_of(Decimal(shares)))
+    more = units_of(Decimal(shares)) - closed
+    assert (surplus.symbol, surplus.units) == ("AAA", -more if buy else more)
+    assert held.holdings == {"AAA": -more if buy else more}
+    assert held.equity_atoms == held.opening_atoms + held.pnl_atoms
+
+
+def test_f29_what_was_taken_back_closes_nothing_that_is_held_again() -> None:
+    """Too much was sold and bought back; when the sale is void, the purchase is held beside the position."""
+    held = book((Leg.ENTRY, True, "10", "10", "0"), (Leg.STOP, False, "14", "9", "0"), (Leg.EXIT, True, "4", "9", "0"))
+    assert held.holdings == {"AAA": 0}
+    held.amend(fill(order(Leg.STOP), "9", "0", execution="1"))
+    assert (held.positions["AAA"].units, held.beyond) == (10_000_000, {"AAA": 4_000_000})
     assert held.equity_atoms == held.opening_atoms + held.pnl_atoms
 
 
@@ -137,6 +150,10 @@ def test_cash_and_positions_are_equity_by_both_ways_of_counting(
 def test_holdings_are_what_the_account_must_hold() -> None:
     """Signed shares by symbol: positions, and fills that no position accounts for, with or without one."""
     held = book((Leg.ENTRY, True, "100", "10", "0"), (Leg.STOP, False, "130", "9", "0"))
+    assert held.holdings == {"AAA": -30_000_000}
+    late = attrs.evolve(identity(), minute=1)
+    held = book((Leg.ENTRY, True, "100", "10", "0"))
+    held.apply(fill(order(Leg.STOP), "9", "130"), late, Leg.STOP, ExitReason.STOP)
     assert held.holdings == {"AAA": -30_000_000}
     assert held.positions["AAA"].units == 100_000_000
     short = book((Leg.ENTRY, False, "5", "10", "0"))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 
 from tbot_core.control import Verb
 from tbot_core.journal import records
 from tbot_core.journal.journal import Event
+from tbot_core.model import ExitReason, Leg, Order
 from tbot_core.patience import Urgency
 from tbot_core.testing.simulation.allowing import PERSONAL
 from tbot_core.testing.simulation.chances import Chances
@@ -20,7 +22,7 @@ from tbot_core.testing.simulation.story import Story
 from tbot_core.testing.simulation.turns import Turn, i18_starved
 from tbot_core.testing.simulation.way import Request
 from tbot_core.testing.simulation.world import World
-from tbot_core.testing.trades import order, rules
+from tbot_core.testing.trades import fill, order, rules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -180,3 +182,42 @@ def test_what_leaves_for_a_frozen_instrument_is_found(symbol: str, leg: str, wro
     assert len(found(HEEDED, story(told(*said, (records.SENDING, {}))))) == wrong
     said += [(records.FROZEN, frozen | {"there": False}), (records.SENDING, {})]
     assert found(HEEDED, story(told(*said))) == []
+
+
+def executed(kind: str, of: Order, shares: int, execution: str) -> tuple[str, str, dict[str, Any]]:
+    """What the broker says of an execution."""
+    return kind, of.client_order_id, {"words": ""} | records.fill_payload(fill(of, "9", f"{shares}", execution))
+
+
+@pytest.mark.parametrize(
+    ("said", "wrong"),
+    [
+        ([("fill", 8, "1")], 0),
+        ([("fill", 5, "1")], 0),
+        ([("fill", 8, "1"), ("fill", 2, "2")], 1),
+        ([("fill", 10, "1")], 1),
+        ([("fill", 8, "1"), ("busted", 8, "1")], 1),
+    ],
+)
+def test_an_entry_after_more_than_is_held_was_filled_is_found(said: list[tuple[str, int, str]], wrong: int) -> None:
+    """What takes back is expected to leave less of what is too much; more, or the other side, has to be said."""
+    stop = order(Leg.STOP, "stop", quantity="8")
+    back = attrs.evolve(order(Leg.EXIT, "back", quantity="8", buy=True), reason=ExitReason.EXCESS)
+    events: list[tuple[str, str, dict[str, Any]]] = [
+        *((records.INTENDED, one.client_order_id, records.order_payload(one)) for one in (stop, back, order())),
+        executed("fill", stop, 8, "1"),
+    ]
+    assert len(found(HEEDED, story(of_orders(*events, SENDS)))) == 1
+    events += [("state", "", {"cause": "SURPLUS", "state": "exit-only", "there": True, "words": ""})]
+    assert found(HEEDED, story(of_orders(*events, SENDS))) == []
+    events += [executed(kind, back, shares, execution) for kind, shares, execution in said]
+    assert len(found(HEEDED, story(of_orders(*events, SENDS)))) == wrong
+
+
+SENDS: tuple[str, str, dict[str, Any]] = (records.SENDING, "entry", {})
+
+
+def of_orders(*said: tuple[str, str, dict[str, Any]]) -> list[Event]:
+    """Events of several orders."""
+    events = told(*((kind, payload) for kind, _, payload in said))
+    return [attrs.evolve(event, cid=cid or None) for event, (_, cid, _) in zip(events, said, strict=True)]

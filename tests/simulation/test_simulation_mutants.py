@@ -16,7 +16,7 @@ from tbot_core.cli.rehearse import command
 from tbot_core.errors import UsageError
 from tbot_core.execution import Execution
 from tbot_core.testing.simulation.caught import CAUGHT
-from tbot_core.testing.simulation.corpus import FAILED
+from tbot_core.testing.simulation.corpus import FAILED, FAILED_UNDER
 from tbot_core.testing.simulation.mutants import MUTANTS, Mutant, mutant
 from tbot_core.testing.simulation.planting import planted, was
 from tbot_core.testing.simulation.rehearsal import rehearse
@@ -178,6 +178,16 @@ def test_what_is_planted_is_what_the_bot_runs(name: str) -> None:
 def test_the_bot_as_it_is_passes_where_mutants_do_not(seed: int) -> None:
     """The same worlds, and those that once found something, find nothing against the bot whose rules are whole."""
     assert not rehearse(seed).violations
+
+
+@pytest.mark.slow
+@pytest.mark.no_cover  # as above
+@pytest.mark.parametrize(("seed", "faults"), FAILED_UNDER.items())
+def test_the_bot_as_it_is_passes_where_a_few_faults_found_something(seed: int, faults: tuple[str, ...]) -> None:
+    """The same worlds with the same faults alone find nothing any more."""
+    verdict = rehearse(seed, faults)
+    assert set(verdict.faults) == set(faults)
+    assert not verdict.violations
 
 
 @pytest.mark.slow

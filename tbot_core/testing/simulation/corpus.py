@@ -21,3 +21,9 @@ FAILED: Final[Mapping[int, str]] = {
     6095: "a sale of what was void, bought back and held for an exit of nothing",
 }
 """What each of them found."""
+
+FAILED_UNDER: Final[Mapping[int, tuple[str, ...]]] = {
+    120: ("F29", "F32"),  # a stop that filled for more than a bust had left, and what was left sold minute by minute
+    131: ("F28", "F29"),  # what took back too much: a fill of it that was void, and a share beyond it
+}
+"""Those that found something with these faults alone."""

@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING, Final
 
 from tbot_core.journal import records
 from tbot_core.journal.projection import Book
-from tbot_core.model import Leg
+from tbot_core.model import ExitReason, Leg
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from tbot_core.testing.simulation.story import Story
 
 _NOTICED_S: Final = 2.5
 _KEPT_S: Final = 60.0
 _BEFORE_S: Final = 10.0
+_EXECUTED: Final = frozenset({"fill", "busted", "corrected"})
 _DEEDS: Final = frozenset({Leg.ENTRY, Leg.EXIT})
 _ASKING: Final = frozenset({"cancel", "replace"})
 
@@ -47,18 +48,27 @@ def _i8_clock(story: Story) -> Iterator[str]:
 
 
 def _i8_surplus(story: Story) -> Iterator[str]:
-    """After a fill that no position accounts for nothing is entered before that was said."""
+    """After a fill that no position accounts for, or a word about one, nothing is entered before that was said."""
     book, intents, unsaid = Book(), story.intents(), False
     for event in story.events:
-        before = len(book.portfolio.surplus)
+        before, fills = book.portfolio.beyond, len(book.portfolio.surplus)
         entry = event.kind == records.SENDING and intents[event.cid or ""][1] is Leg.ENTRY
         if entry and unsaid:
             yield f"{event.cid} was sent after a surplus that nobody had spoken of"
         book.apply(event.kind, event.cid, event.payload, event.applied)
-        if event.kind == "fill":
-            unsaid |= len(book.portfolio.surplus) > before
+        if event.kind in _EXECUTED:
+            unsaid |= _more(before, book.portfolio.beyond)
+            # What was sent to take it back is expected, as long as it leaves less of it.
+            back = event.cid in book.orders and book.orders[event.cid].order.reason is ExitReason.EXCESS
+            unsaid |= event.kind == "fill" and not back and len(book.portfolio.surplus) > fills
         elif event.kind == records.STATE and event.payload["cause"] == "SURPLUS":
             unsaid = False
+
+
+def _more(before: Mapping[str, int], after: Mapping[str, int]) -> bool:
+    """Whether more of a symbol is held beyond every position than before, or it is on the other side."""
+    was = {symbol: before.get(symbol, 0) for symbol in after}
+    return any(abs(units) > abs(was[symbol]) or units * was[symbol] < 0 for symbol, units in after.items())
 
 
 def _i8_frozen(story: Story) -> Iterator[str]:
