@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import attrs
 
+from tbot_core.actions import Action, Cancel, Place
 from tbot_core.calendar import ExchangeCalendar, Session
 from tbot_core.contracts import VenueRules
 from tbot_core.decide import Proposal, Rules
@@ -17,7 +18,7 @@ from tbot_core.reasons import Reason
 from tbot_core.signals import Exits as Shape
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 DAY = dt.date(2026, 1, 5)
 NONE = float("nan")
@@ -111,6 +112,17 @@ def fill(of: Order, price: str, quantity: str | None = None, execution: str = "1
         fees=Decimal(fees),
         time=session().moment(30),
     )
+
+
+def asked(actions: Sequence[Action]) -> list[str]:
+    """Orders that are placed, with their quantity, and cancels, in words; a moved stop is left out."""
+    return [
+        f"place {one.order.client_order_id} {one.order.quantity}"
+        if isinstance(one, Place)
+        else f"cancel {one.client_order_id}"
+        for one in actions
+        if isinstance(one, (Place, Cancel))
+    ]
 
 
 def rules(indices: Mapping[str, Mapping[str, Decimal]] | None = None, **settings: Any) -> Rules:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tbot_core import rebalance
-from tbot_core.actions import Cancel, Place
+from tbot_core.actions import Place
 from tbot_core.contracts import BrokerEvent, VenueRules
 from tbot_core.desk import Desk
 from tbot_core.model import ExitReason, Leg, OrderType, RiskState, Side, atoms_of
@@ -16,7 +16,7 @@ from tbot_core.policy import Rebalance
 from tbot_core.portfolio import Portfolio, Position
 from tbot_core.signals import Exits
 from tbot_core.testing.sessions import Draft
-from tbot_core.testing.trades import fill, identity, order, proposal, rules, session
+from tbot_core.testing.trades import asked, fill, identity, order, proposal, rules, session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,13 +58,7 @@ class Bench:
     def take(self, actions: Sequence[Action]) -> list[str]:
         """Keep the orders that are placed; all that is asked for, in words."""
         self.orders |= {one.order.client_order_id: one.order for one in actions if isinstance(one, Place)}
-        return [
-            f"place {one.order.client_order_id} {one.order.quantity}"
-            if isinstance(one, Place)
-            else f"cancel {one.client_order_id}"
-            for one in actions
-            if isinstance(one, (Place, Cancel))
-        ]
+        return asked(actions)
 
     def fill(self, cid: str, price: str = "100", quantity: str | None = None) -> None:
         """Let an order be filled."""

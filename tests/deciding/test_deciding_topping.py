@@ -10,7 +10,7 @@ import pytest
 
 from tbot_core import exits, rebalance
 from tbot_core.account import DayTradeRule, simulated
-from tbot_core.actions import Cancel, Decision, Place
+from tbot_core.actions import Decision, Place
 from tbot_core.contracts import BrokerEvent, VenueRules
 from tbot_core.desk import Desk
 from tbot_core.model import UNITS_PER_SHARE, ExitReason, Leg, OrderType, RiskState, Side, atoms_of, ticks_of
@@ -19,7 +19,7 @@ from tbot_core.portfolio import Portfolio, Position
 from tbot_core.reasons import Reason
 from tbot_core.signals import Exits
 from tbot_core.testing.sessions import Draft
-from tbot_core.testing.trades import fill, identity, order, proposal, rules, session
+from tbot_core.testing.trades import asked, fill, identity, order, proposal, rules, session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,13 +57,7 @@ class Bench:
     def take(self, actions: Sequence[Action]) -> list[str]:
         """Keep the orders that are placed; all that is asked for, in words."""
         self.orders |= {one.order.client_order_id: one.order for one in actions if isinstance(one, Place)}
-        return [
-            f"place {one.order.client_order_id} {one.order.quantity}"
-            if isinstance(one, Place)
-            else f"cancel {one.client_order_id}"
-            for one in actions
-            if isinstance(one, (Place, Cancel))
-        ]
+        return asked(actions)
 
     def fill(self, cid: str, price: str = "100", quantity: str | None = None) -> list[str]:
         """Let an order be filled; what that sets free."""
