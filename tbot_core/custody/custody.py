@@ -318,6 +318,8 @@ class Custody:
             self._held[order.symbol] = held
         elif order.tops_up:
             self._grown(held)
+        if known.open < 0 and not held.own:
+            self._uncertain(held)
         if known.open <= 0:
             self._standing.working.pop(order.client_order_id, None)
 
@@ -330,6 +332,12 @@ class Custody:
             held.leaving = held.leaving or held.plan.stop_reason
             return
         held.keep, held.denied = held.position.units, None
+        held.renewing |= Leg.STOP in held.resting
+        self._take_back(reversed(held.resting.values()))
+
+    def _uncertain(self, held: Held) -> None:
+        """An entry filled for more than was ordered: its bracket may rest for either, its own stop takes over."""
+        held.own = True
         held.renewing |= Leg.STOP in held.resting
         self._take_back(reversed(held.resting.values()))
 

@@ -28,7 +28,8 @@ class Maintained:
     """What one broker of a session has announced, and whether it is so now."""
 
     def __init__(self, broker: Broker, conditions: Conditions, clock: Clock) -> None:
-        self._broker = broker
+        # Asked once: such a question is slow.
+        self._teller = broker if isinstance(broker, AnnouncesMaintenance) else None
         self._conditions = conditions
         self._clock = clock
         self._announced: Sequence[Maintenance] = ()
@@ -49,11 +50,11 @@ class Maintained:
     async def tend(self) -> None:
         """Ask what is announced, where that is due; what was heard last counts until then."""
         now = self._clock.monotonic()
-        if not isinstance(self._broker, AnnouncesMaintenance) or now < self._ask_at or self.now is not None:
+        if self._teller is None or now < self._ask_at or self.now is not None:
             return
         self._ask_at = now + ASKED_S
         try:
-            self._announced = await self._broker.maintenance()
+            self._announced = await self._teller.maintenance()
         except BrokerError as fault:
             _log.warning("maintenance.not_asked", reason=fault.message)
         self.look()

@@ -481,6 +481,18 @@ def both_legs(found: Desk) -> Order:
     return stop
 
 
+def test_f28_a_bracket_of_an_entry_that_filled_too_much_gives_way_to_a_stop_for_all_that_is_held() -> None:
+    """Whether the broker's bracket rests for what was ordered or for what was filled is not known."""
+    found = desk()
+    entry = enter(found, proposal(target=103.0))
+    filled(found, entry, quantity="2", execution="2")
+    assert names(found.custody.released()) == ["cancel AAA target", "cancel AAA stop"]
+    say(found, "cancelled", "AAA target")
+    say(found, "cancelled", "AAA stop")
+    stop = placed(found.custody.released())
+    assert (stop.client_order_id, stop.quantity) == ("AAA stop 2", Decimal(9))
+
+
 def test_f38_what_both_legs_filled_is_taken_back_once_a_reading_has_proven_it() -> None:
     """It is an alarm and no entry follows; one order buys back what was sold too much, and nothing more."""
     found = desk(BRACKETS)

@@ -160,6 +160,15 @@ def test_nothing_is_entered_after_the_daily_loss_latch(told: Told) -> None:
     assert len(told.violations("LATCH")) == 1
 
 
+def test_a_latch_that_is_set_a_second_time_had_been_forgotten(told: Told) -> None:
+    """Each strategy has a latch of its own, and each is set once."""
+    for name in ("A", "B"):
+        told.event(records.RISK, {"what": f"window loss latch of {name}", "cause": "", "value": "0", "limit": "0"})
+    assert told.violations("LATCH") == []
+    told.event(records.RISK, {"what": "window loss latch of A", "cause": "", "value": "0", "limit": "0"})
+    assert len(told.violations("LATCH")) == 1
+
+
 def test_i12_sees_an_exit_that_is_not_capped_to_what_is_held(told: Told) -> None:
     """An exit for what is left passes, one for what was entered does not; a bracket may be as large as its entry."""
     stop = order(Leg.STOP, name="stop-A", symbol="A", quantity="30")

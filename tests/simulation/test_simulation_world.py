@@ -9,11 +9,13 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tbot_core.errors import BrokerError, UsageError
 from tbot_core.testing.simulation.chances import Chances
 from tbot_core.testing.simulation.faults import FAULTS, Faults, chosen
+from tbot_core.testing.simulation.market import STEPS_A_MINUTE
 from tbot_core.testing.simulation.world import LEAD_S, QUIET_MINUTES, World
 
 DRIVER = Path(__file__).with_name("simulation_driver.py")
@@ -98,6 +100,17 @@ def test_a_day_is_cut_by_the_calendar() -> None:
     assert world.calendar.session(world.session.date) == world.session
     assert world.session.early_close
     assert world.quiet_from == LEAD_S + (world.session.minutes - QUIET_MINUTES) * 60
+
+
+def test_in_some_worlds_every_price_falls_at_once() -> None:
+    """By so much that whoever holds something loses, in the first half of the day."""
+    fallen = [world for seed in range(40) if (world := World(seed)).falls]
+    assert 0 < len(fallen) < 20
+    for world in fallen:
+        half = world.session.minutes // 2 * STEPS_A_MINUTE
+        closes = np.array([path.prices for path in world.market.paths.values()], dtype=float)
+        moves = closes[:, 1 : half + 1] / closes[:, :half]
+        assert (moves < 0.99).all(axis=0).any()
 
 
 def test_most_faults_are_off_and_some_worlds_have_none() -> None:

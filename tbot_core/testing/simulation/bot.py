@@ -49,6 +49,7 @@ WATCH_S: Final = 1.0
 TTL_S: Final = 20.0
 TAG: Final = "FAILOVER_ACTIVE"
 _CONNECT_S: Final = 1.0
+_MANY: Final = 30
 _LEAST_MINUTES: Final = 12
 _FAILS_OVER: Final = 0.7
 
@@ -249,6 +250,8 @@ def habits(world: World, further: Mapping[str, Any] | None = None) -> Habits:
         "flatten_before_close": stream.whole(2, 6),
         "max_rejects_in_row": 5,
     }
+    if world.falls:  # it loses enough to be stopped for the day, and is called to enter on
+        settings |= {"daily_loss_limit": Decimal("0.001"), "max_trades": _MANY}
     settings |= rebalancing(world.chances.stream("rebalance")) | dict(further or {})
     failover = len(world.names) > 1 and world.chances.stream("failover").happens(_FAILS_OVER)
     return Habits(
@@ -262,7 +265,7 @@ def _entrant(world: World, stream: Stream, rank: int) -> Entrant:
     breakout = max(1, minutes - start - _LEAST_MINUTES)
     window = Window(start=start, analysis=0, breakout=breakout, monitoring=stream.whole(1, 10))
     calls: dict[tuple[int, int], int] = {}
-    for _ in range(stream.whole(1, 8)):
+    for _ in range(_MANY if world.falls else stream.whole(1, 8)):
         cell = (
             stream.whole(window.entry, max(window.entry, window.entry_end - 1)),
             stream.whole(0, len(world.market.symbols) - 1),

@@ -96,6 +96,12 @@ class Market:
         depth = _DEEP * UNITS_PER_SHARE
         return cls({symbol: Path(prices=[price] * steps, depth=[depth] * steps) for symbol in symbols})
 
+    def fall(self, start: int, stop: int, share: float) -> None:
+        """Every symbol trades lower by this share in the steps [start, stop), on the cent grid."""
+        for path in self.paths.values():
+            lower = [max(round(ticks * (1 - share) / CENT), 100) * CENT for ticks in path.prices[start:stop]]
+            path.prices[start:stop] = lower
+
     def minute(self, index: int) -> Minute:
         """The bar of each symbol in that minute; NaN where it is halted throughout, or quiet."""
         start, stop = index * STEPS_A_MINUTE, (index + 1) * STEPS_A_MINUTE

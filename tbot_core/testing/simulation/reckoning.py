@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _ENDED: Final = frozenset({records.DROPPED, "rejected", "cancelled", "expired"})
 _EXECUTED: Final = frozenset({"fill", "busted", "corrected"})
 _OVERFILLS: Final = frozenset({"F28", "F38"})
+_DAILY: Final = "daily loss latch"
 
 
 @attrs.define(kw_only=True)
@@ -282,13 +283,16 @@ def _i18(story: Story) -> Iterator[str]:
 
 
 def _latch(story: Story) -> Iterator[str]:
-    """After the daily loss latch nothing is entered, in this life or another."""
-    latched = False
+    """After the daily loss latch nothing is entered, in this life or another; no latch is forgotten and set anew."""
+    latched = set[str]()
     for event in story.events:
-        if event.kind == records.RISK and event.payload["what"] == "daily loss latch":
-            latched = True
-        elif latched and event.kind == records.INTENDED and event.payload["leg"] == Leg.ENTRY.value:
-            yield f"{event.cid} was entered after the daily loss latch"
+        if event.kind == records.RISK and "latch" in event.payload["what"]:
+            what = event.payload["what"]
+            if what in latched:
+                yield f"the {what} was set a second time at {event.applied:%H:%M:%S}: it had been forgotten"
+            latched.add(what)
+        elif event.kind == records.INTENDED and event.payload["leg"] == Leg.ENTRY.value and _DAILY in latched:
+            yield f"{event.cid} was entered after the {_DAILY}"
 
 
 def _cash(story: Story) -> Iterator[str]:

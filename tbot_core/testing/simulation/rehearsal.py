@@ -31,6 +31,10 @@ _LONGEST_S: Final = 600.0
 """A seed that takes longer turns in a circle. One bound for all of it: what a step takes here is no matter."""
 
 _MOST_DEATHS: Final = 4
+_EARLY: Final = 250
+_LATE: Final = 2_500
+_DIES_LATE: Final = 0.3
+"""The operations on disk and wire of which a life dies: most while it starts, others at any time of the day."""
 _MOST_FAILURES: Final = 2
 
 
@@ -84,6 +88,8 @@ class _Rehearsal:
         self._patrol = Patrol(world)
         self._bot = attrs.evolve(bot, tell=self._people.hear, live=self._people.live)
         self._deaths = world.chances.stream("deaths")
+        late = world.falls or world.chances.stream("late").happens(_DIES_LATE)
+        self._lifetime = _LATE if late else _EARLY
         self._names = world.names if self._bot.failover else world.names[:1]
         rules = self._bot.rules(world.client(self._names[0]).rules)
         self._story = Story(world=world, name=self._names[0], rules=rules, people=self._people.acts)
@@ -129,7 +135,9 @@ class _Rehearsal:
         deaths = self._deaths.whole(0, _MOST_DEATHS) if self._deaths.happens(0.6) else 0
         while True:
             mortal = len(self._story.lives) < deaths
-            doom = Doom(self._deaths.whole(1, 250) if mortal else _LONG_LIFE, after=self._deaths.happens(0.5))
+            doom = Doom(
+                self._deaths.whole(1, self._lifetime) if mortal else _LONG_LIFE, after=self._deaths.happens(0.5)
+            )
             try:
                 life = Life(self._world, self._names, self._home, self._bot, doom)
             except JournalError:  # no bot starts on it, and no judge will like it

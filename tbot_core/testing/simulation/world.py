@@ -20,7 +20,7 @@ from tbot_core.testing.simulation.feed import SimulatedFeed, Timetable, facts_of
 from tbot_core.testing.simulation.floor import Floor
 from tbot_core.testing.simulation.livefeed import LiveFeed, Scene, Script, script_of
 from tbot_core.testing.simulation.loop import LoopClock, VirtualLoop, run
-from tbot_core.testing.simulation.market import Market
+from tbot_core.testing.simulation.market import STEPS_A_MINUTE, Market
 from tbot_core.testing.simulation.others import Others, announced
 from tbot_core.testing.simulation.venues import drawn
 from tbot_core.testing.simulation.way import KEY, Way
@@ -44,6 +44,7 @@ _AFTERMATH_S: Final = 1_200.0
 _SYMBOLS: Final = ("AAPL", "AMD", "F", "KO", "MSFT", "SPY", "T", "XOM")
 _NAMES: Final = ("alpha", "beta", "gamma")
 _WHOLE_DAY: Final = 0.02
+_FALLS: Final = 0.1
 _AN_HOUR_S: Final = 3_600.0
 _DRIFT: Final = 0.05
 _FLAPS: Final = 3
@@ -54,10 +55,10 @@ class World:
     """All that surrounds a bot; `faults` None lets the seed choose them, else exactly these are on.
 
     Second 0 is five minutes before the bell. A day lasts 25 to 60 minutes, in one seed of fifty as long as a real one:
-    `calendar` says so to the bot. `rates` overrides how often faults strike, `character` what the venues are
-    like, `venues` how many there are, `minutes` how long the day is, `live` whether the bot hears a live feed (None:
-    half of the seeds). A bot that has crashed gets another
-    `client` and another feed; the venues and the ways stay what they are.
+    `calendar` says so to the bot. `falls`: whether all prices do, at once. `rates` overrides how often faults strike,
+    `character` what the venues are like, `venues` how many there are, `minutes` how long the day is, `live` whether the
+    bot hears a live feed (None: half of the seeds). A bot that has crashed gets another `client` and another feed; the
+    venues and the ways stay what they are.
     """
 
     def __init__(  # noqa: PLR0913  what a test may take out of the seed's hands
@@ -85,6 +86,7 @@ class World:
         self.live = self.chances.stream("live").happens(0.5) if live is None else live
         count = shape.whole(2, 5)
         self.market = Market.drawn(self.chances, _SYMBOLS[:count], self.session.minutes)
+        self.falls = self._fall(self.chances.stream("fall"))
         self.names = _NAMES[: shape.one((1, 1, 1, 2, 3)) if venues is None else venues]
         several = len(self.names) > 1
         self.faults = Faults(self.chances, faults, rates=rates, until=self.quiet_from, often=several)
@@ -172,6 +174,16 @@ class World:
     def trace_hash(self) -> str:
         """SHA-256 of the trace."""
         return sha256("\n".join(self.trace()).encode()).hexdigest()
+
+    def _fall(self, chance: Stream) -> bool:
+        """Whether every price falls in the first half of the day: for good, or for so long that marks alone show it."""
+        falls = chance.happens(_FALLS)
+        if falls:
+            start = chance.whole(1, self.session.minutes // 2) * STEPS_A_MINUTE
+            back = chance.whole(1, 2 * STEPS_A_MINUTE)
+            steps, share = chance.one(((self.session.minutes * STEPS_A_MINUTE, 0.15), (back, 0.02)))
+            self.market.fall(start, start + steps, share)
+        return falls
 
     def _paved(self, name: str, character: Character) -> Way:
         floor = Floor(self.market, character, self.session, self.start, self.faults)
