@@ -60,6 +60,9 @@ SIMULATOR: Final = "paper"
 """The broker that replay and demo trade with, whatever BROKER_NAME says."""
 
 SIMULATIONS: Final = frozenset({"replay", "demo", "backtest"})
+DRY_RUN: Final = "dry-run"
+"""The mode that decides on live data with the instance's settings, and sends nothing."""
+
 STORED: Final = frozenset({"replay", "backtest"})
 """The modes that trade days that were."""
 
@@ -105,7 +108,7 @@ class Assembly:
     def rules(self, venue: VenueRules, broker: str = "") -> Rules:
         """The rules of decisions at a venue, without a name that of BROKER_NAME."""
         settings, entries = self.settings, self.settings.entries
-        if settings.mode in SIMULATIONS:  # nobody is asked: what would wait counts as approved at once
+        if settings.mode in {*SIMULATIONS, DRY_RUN}:  # nobody is asked: what would wait counts as approved at once
             entries = attrs.evolve(entries, trade_confirmation_required=False)
         fixed = settings.simulation.fixed_quantity if settings.mode in SIMULATIONS else 0
         at = SIMULATOR if settings.mode in SIMULATIONS else broker or settings.trading.broker_name
@@ -274,6 +277,12 @@ def _notes(assembly: Assembly, warnings: tuple[str, ...]) -> tuple[str, ...]:
     return (*absent, *warnings, *((_NAMELESS,) if nameless else ()))
 
 
+def source_named(texts: Mapping[str, str]) -> str:
+    """The plugin that bars come from: DATA_SOURCE, else that of BROKER_NAME."""
+    named = (texts.get(name, "").strip().lower() for name in ("DATA_SOURCE", "BROKER_NAME"))
+    return next((name for name in named if name), SIMULATOR)
+
+
 def feed_source(broker: object, name: str) -> FeedSource:
     """The broker as a source of bars; raises PluginError when it is none."""
     if not isinstance(broker, FeedSource):
@@ -307,7 +316,7 @@ def _unapproved(
     """What a person must know of plugins that nobody approved; live trading refuses them here, before any import."""
     if mode == "live":
         lock.insist(instance.home, listings)
-    elif mode == "paper" and (texts.get("ENVIRONMENT") or "production").strip().lower() == "production":
+    elif mode in {"paper", DRY_RUN} and (texts.get("ENVIRONMENT") or "production").strip().lower() == "production":
         sentences = lock.objections(instance.home, listings)
         more = f" {len(sentences) - 1} more: `tbot plugins verify` shows all." if len(sentences) > 1 else ""
         return tuple(f"Live trading would refuse the plugins: {one}{more}" for one in sentences[:1])
@@ -315,11 +324,13 @@ def _unapproved(
 
 
 def _wanted(texts: Mapping[str, str], mode: Mode) -> list[tuple[str, str]]:
-    """The plugins of a run; simulations trade with the simulator and alert nobody."""
+    """The plugins of a run; simulations and dry runs trade with the simulator and alert nobody."""
     enabled = sorted(configuration.enabled(texts))
-    if mode not in SIMULATIONS:
+    if mode not in {*SIMULATIONS, DRY_RUN}:
         return enabled
     brokers = [] if mode == "backtest" else [("broker", SIMULATOR)]
+    if mode == DRY_RUN:
+        brokers = sorted({*brokers, ("broker", source_named(texts))})
     return [pair for pair in enabled if pair[0] in {"strategy", "filter", "extension"}] + brokers
 
 

@@ -12,7 +12,7 @@ from tbot_core.alerting.dispatcher import EVERY_S, Dispatcher, Terms
 from tbot_core.alerting.messages import Voice
 from tbot_core.alerting.notice import STATUS
 from tbot_core.alerting.notices import Wanted
-from tbot_core.assembly import SIMULATIONS
+from tbot_core.assembly import DRY_RUN, SIMULATIONS
 from tbot_core.contracts import Urgency
 from tbot_core.errors import TbotError
 from tbot_core.plugins.lost import WHERE
@@ -60,11 +60,11 @@ def dispatcher(assembly: Assembly, clock: Clock) -> Dispatcher:
 
 @contextmanager
 def beside(assembly: Assembly, clock: Clock, again: Sequence[str] = ()) -> Iterator[Beside]:
-    """Puts alerts and a watchdog beside the work of paper and live trading; a simulation's work stays as it is.
+    """Puts alerts and a watchdog beside the work of paper and live trading; other work stays as it is.
 
     `again`: the command with which the watchdog starts a run anew that it had to end.
     """
-    if assembly.settings.mode in SIMULATIONS:
+    if assembly.settings.mode in {*SIMULATIONS, DRY_RUN}:
         yield _alone
         return
     data = assembly.settings.instance.data

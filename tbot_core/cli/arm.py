@@ -89,14 +89,14 @@ def live_settings(home: Path | None) -> Settings:
     return load(home, mode="live", declared=known(home).declared)
 
 
-def mode_of(settings: Settings) -> str:
-    """What the broker's section of the secrets says: "live", else "paper"."""
+def mode_of(settings: Settings, broker: str = "") -> str:
+    """What the section of a broker in the secrets says, without a name that of BROKER_NAME: "live", else "paper"."""
     from tbot_core.settings.access import vault
 
     opened = vault(settings.instance, settings.deployment, ready=False)
     if not opened.store.has_file("broker"):
         return "paper"
-    section = opened.read_section("broker", settings.trading.broker_name)
+    section = opened.read_section("broker", broker or settings.trading.broker_name)
     said = next((value for name, value in section.items() if name.lower() == "mode"), None)
     return "live" if said is not None and said.reveal().strip().lower() == "live" else "paper"
 

@@ -121,7 +121,7 @@ def _of_last_run(instance: Instance) -> tuple[str, Parsed]:
     from tbot_core.journal.records import RUN_STARTED
     from tbot_core.settings.files import Entry, Parsed
 
-    for file in sorted(run_files(instance), key=lambda it: it.name != PAPER):
+    for file in sorted(run_files(instance), key=lambda it: (it.name != PAPER, it.dry)):
         with reading(file) as journal:
             started = journal.last(RUN_STARTED)
         if started is not None:

@@ -139,7 +139,7 @@ def assert_start(instance: Instance, sources: Sources, mode: Mode, *, allow_shar
         allow_shared_key=allow_shared_key,
     )
     failed = [row for row in rows(subject) if row.level == "fail"]
-    fatal = [row for row in failed if mode == "live" or (mode == "paper" and row.subject in _FATAL)]
+    fatal = [row for row in failed if mode == "live" or (mode in {"dry-run", "paper"} and row.subject in _FATAL)]
     if fatal:
         kind = SettingsError if any(row.exit_code == _REFUSED for row in fatal) else AccessError
         raise kind("\n".join(str(row) for row in fatal), "`tbot check` shows every finding.")

@@ -125,7 +125,7 @@ def check(home: Path | None, mode: Mode, plugins: Known | None = None) -> tuple[
 
     plugins = plugins or known(home)
     found = report(home, mode=mode, declared=plugins.declared, installed=plugins.installed)
-    level: Level = "fail" if mode in {"paper", "live"} else "warn"
+    level: Level = "fail" if mode in {"dry-run", "paper", "live"} else "warn"
     return (*(Finding(level=level, message=failure) for failure in plugins.failures), *found)
 
 

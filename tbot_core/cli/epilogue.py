@@ -35,12 +35,13 @@ def closing(outcome: Outcome, wish: Wish, width: int | None = None) -> Iterator[
     yield from _results(summary, width)
     yield from _near_misses(story, width)
     yield from _notes(summary, width)
-    yield from _total(summary)
+    yield from _total(summary, wish)
     yield from _stuck(outcome, width)
     yield f"Report: {summary.report}"
     symbol = summary.trades[0].symbol if summary.trades else "SYMBOL"
     where = "" if str(wish.home) == "." else f" --home {wish.home}"
-    yield f"Next:   tbot why {symbol}{where}"
+    which = f" --run {outcome.journal.stem}" if wish.dry else ""
+    yield f"Next:   tbot why {symbol}{which}{where}"
 
 
 def tested(summary: Summary, width: int | None) -> Iterator[str]:
@@ -54,7 +55,7 @@ def halted(outcome: Outcome, wish: Wish, width: int | None = None) -> Iterator[s
     """The end of a run that was stopped; on paper with what it has come to."""
     if wish.mode in MARKET:
         yield from _results(outcome.summary, width)
-        yield from _total(outcome.summary)
+        yield from _total(outcome.summary, wish)
     if outcome.open:
         yield from folded(f"Stopped with open positions: {', '.join(outcome.open)}.", width)
         if outcome.bare:
@@ -128,8 +129,9 @@ def _notes(summary: Summary, width: int | None) -> Iterator[str]:
             yield from folded(f"  {note}", width)
 
 
-def _total(summary: Summary) -> Iterator[str]:
+def _total(summary: Summary, wish: Wish | None = None) -> Iterator[str]:
     yield ""
+    title = f"{wish.title}: " if wish is not None and wish.dry else ""
     sessions = plural(summary.sessions, "session")
     equity = f"equity {money(summary.equity_start)} to {money(summary.equity_end)}"
-    yield click.style(f"{sessions}, {plural(len(summary.trades), 'trade')}, {equity}", bold=True)
+    yield click.style(f"{title}{sessions}, {plural(len(summary.trades), 'trade')}, {equity}", bold=True)

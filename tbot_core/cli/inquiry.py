@@ -73,7 +73,7 @@ def answer(
         started = journal.last(records.RUN_STARTED)
         if started is None:
             raise JournalError(f"The journal {file.path} does not say how its run began.", "Name another with --run.")
-        explained, lacking = _explained(instance.home, started.payload, session, (symbol, minutes))
+        explained, lacking = _explained(instance.home, file, started.payload, session, (symbol, minutes))
         book = _book(journal, session, asked)
     named = {one.payload["signal"]["session"] for one in decisions}
     return Answer(
@@ -153,18 +153,19 @@ def _minute(session: Mapping[str, Any], at: dt.time | dt.datetime) -> int:
 
 
 def _explained(
-    home: Path, run: Mapping[str, Any], session: Mapping[str, Any], what: tuple[str, Sequence[int]]
+    home: Path, file: RunFile, run: Mapping[str, Any], session: Mapping[str, Any], what: tuple[str, Sequence[int]]
 ) -> tuple[Explained | None, str]:
     """The session worked out anew; where that cannot be done any more, why."""
     seed = {"SEED": str(run["request"]["seed"])}
     try:
         assembly = assemble(home, run["mode"], SystemClock(), seed)
         day = dt.date.fromisoformat(session["date"])
-        recording = received.recorded(assembly.settings.instance.data / received.FOLDER, day)
+        data = assembly.settings.instance.data
+        recording = received.recorded(received.beside(file.path) if file.dry else data / received.FOLDER, day)
         if recording is None or run["request"]["kind"] != "live":
             found = asyncio.run(explain(assembly, request_of(run["request"], day, assembly), day, *what))
         else:
-            told = told_by(assembly.settings.instance.journal)
+            told = {} if file.dry else told_by(assembly.settings.instance.journal)
             found = asyncio.run(explain_received(assembly, received.read(recording), *what, told))
     except UsageError:
         raise

@@ -51,7 +51,7 @@ class Live:
         self._drawn = self._looked = -_EVERY_S
         self._banner: list[str] = []
         self._interrupted = ""
-        self.board = Board(mode=wish.mode)
+        self.board = Board(mode=wish.title)
 
     @property
     def watcher(self) -> Watcher:
@@ -91,7 +91,7 @@ class Live:
         self._interrupted = f"run {run} at {day}"
 
     def _started(self, feed: Feed, book: Book) -> None:
-        self._banner = banner(self._wish.mode, feed.label, book.sessions, self._interrupted)
+        self._banner = banner(self._wish.title, feed.label, book.sessions, self._interrupted)
         if self._interrupted:
             self.board.told.append(Line(time=self._clock.now(), text=self._banner[-1], weight="session"))
         self.board.simulated, self.board.source = feed.label.simulated, feed.label.name

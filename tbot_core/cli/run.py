@@ -43,11 +43,17 @@ _DEMO_SETTINGS: Final = Path(__file__).parents[1] / "demo.env_bot"
 )
 @click.option("--sessions", type=click.IntRange(1, 1000), metavar="N", help="Sessions of the demo. Default: 3.")
 @click.option("--once", is_flag=True, help="End after one session.")
+@click.option(
+    "--dry-run", is_flag=True, help="Decide on live data with the settings as they are, and send nothing to any broker."
+)
 @shared_key_option
 @home_option
 @json_option
 def command(*, as_json: bool, **options: object) -> int:
     """Trade: simulated sessions (--demo), stored days (--replay), or the running market, on paper or live.
+
+    A dry run (--dry-run) may go on beside the bot that trades in the same instance: its fills are simulated, it has its
+    own cash, and it writes into a file of its own under data/runs.
 
     A fill bears the time at which its bar began, all else the moment at which it was decided. Ctrl-C stops in order;
     the same command resumes.
@@ -56,7 +62,7 @@ def command(*, as_json: bool, **options: object) -> int:
     use_home(wish.home)
     if wish.mode == "demo":
         furnish(wish.home)
-    with alone(wish.home, "" if wish.mode in MARKET else SIMULATION):
+    with dried(wish.home) if wish.dry else alone(wish.home, "" if wish.mode in MARKET else SIMULATION):
         editions = Editions(*sources(wish), sources)
         while (outcome := trade(editions.wish, as_json=as_json, editions=editions)).renewed:
             editions.renew()
@@ -98,6 +104,19 @@ def alone(home: Path, purpose: str = "") -> AbstractContextManager[None]:
     return disk.hold(instance.lock, purpose) if is_there(instance) else nullcontext()
 
 
+def dried(home: Path) -> AbstractContextManager[None]:
+    """Be the one dry run in the instance, beside whoever trades there; who that is, is said on standard error."""
+    from tbot_core.seams import disk
+    from tbot_core.settings import Instance, is_there
+
+    instance = Instance.at(home)
+    process = disk.holder(instance.lock)
+    if process is not None and disk.purpose(instance.lock) != SIMULATION:
+        words = "a dry run beside it asks the same source for its bars, and what that grants is shared"
+        click.echo(f"tbot: Process {process} trades here: {words}.", err=True)
+    return disk.hold(instance.dry_run_lock) if is_there(instance) else nullcontext()
+
+
 def settled(wish: Wish, found: Sources) -> Wish:
     """The wish in the mode of its account: `mode=live` in the broker's section of the secrets makes it a live one.
 
@@ -123,13 +142,41 @@ def sources(wish: Wish) -> tuple[Wish, Sources]:
     found = read(instance)
     use_settings(found.known_texts())
     wish = settled(wish, found)
-    if wish.mode == "live":
+    strict = wish.mode == "live" or opens_live(wish, found)
+    if strict:
         found = read(instance, live=True)  # which refuses loose modes
     if wish.mode != "demo" and found.bot.stands:  # of a folder without an instance loading says what is wrong
         from tbot_core.cli.check import assert_start
 
-        assert_start(instance, found, wish.mode, allow_shared_key=wish.allow_shared_key)
+        assert_start(instance, found, "live" if strict else wish.mode, allow_shared_key=wish.allow_shared_key)
     return wish, found
+
+
+def opens_live(wish: Wish, found: Sources) -> bool:
+    """Whether a dry run hears its bars with the credentials of a live account: they are kept as for a live run.
+
+    Raises PluginError where a plugin is enabled that live trading would not import.
+    """
+    from tbot_core.assembly import source_named
+    from tbot_core.cli.arm import mode_of
+    from tbot_core.errors import VaultError
+    from tbot_core.plugins import catalogue, lock
+    from tbot_core.settings import Instance, enabled, load
+    from tbot_core.vault.codes import Code
+
+    texts = found.known_texts()
+    source = source_named(texts)
+    if not wish.dry or source == SIMULATED.lower():
+        return False
+    try:
+        if mode_of(load(wish.home, mode="replay", sources=found), source) != "live":
+            return False
+    except VaultError as fault:
+        if fault.code != Code.CONTENT_ABSENT.text:
+            raise
+        return False  # a source without credentials has no account
+    lock.insist(Instance.at(wish.home).home, catalogue.mark(catalogue.plugins(), enabled(texts)))
+    return True
 
 
 def trade(wish: Wish, *, as_json: bool, editions: Editions | None = None) -> Outcome:
@@ -148,7 +195,7 @@ def trade(wish: Wish, *, as_json: bool, editions: Editions | None = None) -> Out
     clock = SystemClock()
     overrides = {} if wish.seed is None else {"SEED": str(wish.seed)}
     found = None if editions is None else editions.found
-    if found is not None and wish.mode in MARKET:
+    if found is not None and wish.mode in MARKET and not wish.dry:
         overrides = kept(wish, found, clock.now()) | overrides
     assembly = assemble(wish.home, wish.mode, clock, overrides, found)
     shown = screen.shown(wish, assembly, clock, as_json=as_json)
@@ -162,7 +209,7 @@ def trade(wish: Wish, *, as_json: bool, editions: Editions | None = None) -> Out
         wall=clock,
         pace=_pace(wish, watched=shown.watched),
         once=wish.once,
-        room=Room.of(assembly.settings.instance.data) if wish.mode in MARKET else Room(),
+        room=Room.of(assembly.settings.instance.data) if wish.mode in MARKET and not wish.dry else Room(),
         renewal=renewal,
     )
     with shown, beside(assembly, clock, again(wish)) as attended:
@@ -218,7 +265,7 @@ def request(wish: Wish, assembly: Assembly) -> FeedRequest:
 
 
 def code(wish: Wish, outcome: Outcome) -> int:
-    """The exit code: paper and live 1 where something was left open, a simulation that was stopped 130, else 0."""
+    """The exit code: 1 where the running market left something open, 130 for a simulation that was stopped, else 0."""
     if wish.mode in MARKET:
         return 1 if outcome.open else 0
     return STOPPED if outcome.stopped else 0

@@ -1,4 +1,4 @@
-"""The journals of an instance: paper trading's, and one for each run."""
+"""The journals of an instance: that of paper and live trading, and one for each run."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tbot_core.journal import anchor
 from tbot_core.journal.journal import Journal, read_journal
 from tbot_core.seams import disk
 from tbot_core.settings import is_there
+from tbot_core.settings.instance import DRY_RUN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +31,11 @@ class RunFile:
     path: Path
     changed: float
 
+    @property
+    def dry(self) -> bool:
+        """Whether it is that of a dry run, which tells nothing of how the instance stands."""
+        return self.name.startswith(DRY_RUN)
+
 
 def run_files(instance: Instance) -> list[RunFile]:
     """Every journal of the instance, the one written last first; raises JournalError where paper trading's is gone."""
@@ -44,7 +50,7 @@ def run_files(instance: Instance) -> list[RunFile]:
 
 
 def run_file(instance: Instance, run: str | None = None) -> RunFile:
-    """The journal of a run by its id, or the beginning of it; the newest unless one is named.
+    """The journal of a run by its id, or the beginning of it; the newest unless one is named, of dry runs the last.
 
     Raises SettingsError where there is no instance, JournalError where nothing has run in it, UsageError for an id that
     names no run or several.
@@ -55,7 +61,7 @@ def run_file(instance: Instance, run: str | None = None) -> RunFile:
     if not files:
         raise JournalError(f"No run is recorded in {instance.home}.", "`tbot run --demo` makes one in ./tbot-demo.")
     if run is None:
-        return files[0]
+        return next((one for one in files if not one.dry), files[0])
     named = [one for one in files if one.name.startswith(run)]
     if len(named) != 1:
         names = ", ".join(one.name for one in files[:8])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 import click
 
 from tbot_core.cli.narration import LOUD, Line, Narrator
+from tbot_core.cli.wish import DRY_RUN
 from tbot_core.clock import both_times, exchange_time
 from tbot_core.errors import AccessError
 from tbot_core.figures import plural
@@ -21,6 +22,7 @@ from tbot_core.settings.report import unheeded
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
     from datetime import datetime
+    from pathlib import Path
     from types import TracebackType
 
     from tbot_core.assembly import Assembly
@@ -62,14 +64,23 @@ def shown(wish: Wish, assembly: Assembly, clock: Clock, *, as_json: bool) -> Sho
     general = assembly.settings.general
     form: log.Format = "csv" if general.log_format == "csv" else "json"
     levels: dict[str, log.Level] = {"quiet": "quiet", "verbose": "verbose"}
-    folder = assembly.settings.instance.logs if general.enable_logging else None
-    log.configure(levels.get(general.debug_log_level, "info"), form, folder, screen=as_json or not sys.stdout.isatty())
+    folder, backups = _logs(wish, assembly)
+    screen = as_json or not sys.stdout.isatty()
+    log.configure(levels.get(general.debug_log_level, "info"), form, folder, backups=backups, screen=screen)
     warn(assembly)
     if live:
         from tbot_core.cli.live import Live
 
         return Live(wish, clock)
     return Lines(wish, silent=as_json)
+
+
+def _logs(wish: Wish, assembly: Assembly) -> tuple[Path | None, Path | None]:
+    """Where the log lies, and where it goes when it is full: a dry run's own, for another may write beside it."""
+    instance = assembly.settings.instance
+    if not assembly.settings.general.enable_logging:
+        return None, None
+    return (instance.logs / DRY_RUN, instance.home / "backups" / DRY_RUN) if wish.dry else (instance.logs, None)
 
 
 def warn(assembly: Assembly) -> None:
@@ -97,6 +108,7 @@ class Lines:
         self._unheard = False
         self._interrupted = ""
         self._banner: list[str] = []
+        self._mark = "DRY RUN  " if wish.dry else ""
 
     @property
     def watcher(self) -> Watcher:
@@ -141,7 +153,7 @@ class Lines:
         self._interrupted = f"run {run} at {day}"
 
     def _started(self, feed: Feed, book: Book) -> None:
-        self._banner = banner(self._wish.mode, feed.label, book.sessions, self._interrupted)
+        self._banner = banner(self._wish.title, feed.label, book.sessions, self._interrupted)
 
     def _head(self) -> None:
         """The banner, once there is something to tell: a run that finds nothing it can trade has its error alone."""
@@ -152,14 +164,15 @@ class Lines:
         self._head()
         lines = [line for line in self._narrator.follow(entries) if line.weight in LOUD]
         if not self._silent:
-            self._tell(*(plain(line) for line in lines))
+            self._tell(*(f"{self._mark}{plain(line)}" for line in lines))
 
     def _idle(self, moment: datetime) -> None:
         """Say once what is waited for; within a session nobody needs to hear it each minute."""
         self._head()
         if not self._narrator.book.in_session and moment != self._waited:
             self._waited = moment
-            self._tell(f"Waiting for the session of {exchange_time(moment):%Y-%m-%d}, {both_times(moment)}.")
+            when = f"{exchange_time(moment):%Y-%m-%d}, {both_times(moment)}"
+            self._tell(f"{self._mark}Waiting for the session of {when}.")
 
 
 def banner(mode: str, label: FeedLabel, closed: int = 0, interrupted: str = "") -> list[str]:

@@ -86,7 +86,7 @@ class Standing:
 def standing(home: Path | None, now: dt.datetime) -> Standing:
     """Read everything and change nothing; raises SettingsError where the folder holds neither settings nor a run."""
     instance = Instance.at(home)
-    files = run_files(instance)
+    files = [file for file in run_files(instance) if not file.dry]
     settings = load(home, mode="demo" if files else "replay")
     holder = disk.holder(instance.lock)
     subject, events = _subject(files)

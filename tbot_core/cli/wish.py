@@ -18,7 +18,10 @@ DEMO_SESSIONS: Final = 3
 SIMULATION: Final = "simulation"
 """The purpose of a process that takes no requests."""
 
-MARKET: Final = frozenset({"paper", "live"})
+DRY_RUN: Final = "dry-run"
+"""The mode that decides on live data and sends nothing."""
+
+MARKET: Final = frozenset({DRY_RUN, "paper", "live"})
 """The modes of the running market."""
 
 
@@ -26,7 +29,7 @@ MARKET: Final = frozenset({"paper", "live"})
 class Wish:
     """What the command line asks for; `rate`: exchange seconds a second, None: as fast as it goes."""
 
-    mode: Literal["demo", "replay", "paper", "live"]
+    mode: Literal["demo", "replay", "dry-run", "paper", "live"]
     home: Path
     first: dt.date | None = None
     last: dt.date | None = None
@@ -36,6 +39,16 @@ class Wish:
     sessions: int = 1
     once: bool = False
     allow_shared_key: bool = False
+
+    @property
+    def dry(self) -> bool:
+        """Whether nothing is to be sent, and nothing of the instance's own day to be touched."""
+        return self.mode == DRY_RUN
+
+    @property
+    def title(self) -> str:
+        """The mode as every view and every end of a run names it."""
+        return "DRY RUN, nothing is sent" if self.dry else self.mode
 
 
 def wished(  # noqa: PLR0913  -- click hands every option over by its name
@@ -48,11 +61,14 @@ def wished(  # noqa: PLR0913  -- click hands every option over by its name
     sessions: int | None,
     once: bool,
     allow_shared_key: bool = False,
+    dry_run: bool = False,
     home: Path | None,
 ) -> Wish:
     """The options as one wish; raises UsageError for what does not go together."""
     faults = {
         "--demo and --replay exclude each other.": demo and replay is not None,
+        "--dry-run decides on live data: --demo and --replay have data of their own.": dry_run
+        and (demo or replay is not None),
         "--sessions is the demo's: a replay has the sessions of its range.": sessions is not None and not demo,
         "--once is for the running market.": once and (demo or replay is not None),
         "--speed is for simulations: the running market has its own.": speed is not None and not (demo or replay),
@@ -62,7 +78,7 @@ def wished(  # noqa: PLR0913  -- click hands every option over by its name
             raise UsageError(fault, "See `tbot run --help`.")
     first, last = (None, None) if replay is None else _range(replay)
     return Wish(
-        mode="demo" if demo else "paper" if replay is None else "replay",
+        mode="demo" if demo else "replay" if replay is not None else "dry-run" if dry_run else "paper",
         home=(home or DEMO_HOME) if demo else resolve_home(home),
         first=first,
         last=last,

@@ -34,6 +34,11 @@ _COLUMNS: Final = (*FIELDS, "vwap")
 _LEVEL: Final = 1  # bars hardly get smaller with more, and the loop waits for it
 
 
+def beside(journal: Path) -> Path:
+    """The folder of a run that keeps what it received beside its own journal."""
+    return journal.with_name(f"{journal.stem}-{FOLDER}")
+
+
 @attrs.frozen(kw_only=True)
 class Header:
     """What is known of a session before its bell: `source` names the feed, `coverage` is what it declares, if it does.

@@ -33,7 +33,8 @@ class Trading:
         "BROKER_NAME",
         plugin_name("paper"),
         default="paper",
-        doc="The broker plugin that orders go to, in any case; replay, demo and backtest use the simulator instead.",
+        doc="The broker plugin that orders go to, in any case; replay, demo, backtest and dry runs use the simulator "
+        "instead.",
     )
     data_source: str = setting(
         "DATA_SOURCE",

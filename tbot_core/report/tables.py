@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _NAMES: Final = {
     "demo": "Demo",
     "replay": "Replay",
+    "dry-run": "Dry run",
     "paper": "Paper trading",
     "live": "Live trading",
     "backtest": "Backtest",

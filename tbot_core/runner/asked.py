@@ -1,6 +1,7 @@
 """What is asked of a paper session from outside: taken between two of its minutes, and asked again when it is repeated.
 
 At a simulated venue a minute's decisions are one step, so whatever is asked counts from the minute that is waited for.
+A dry run heeds its own signals and nothing else.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.actions import Cancel
+from tbot_core.assembly import DRY_RUN
 from tbot_core.conditions import OVER, Conditions, recall
 from tbot_core.execution import Minutes
 from tbot_core.journal import records
@@ -41,7 +43,7 @@ class Asked:
         self._session = session
         self._journal = journal
         self._clock = clock
-        self._folder = plan.assembly.settings.instance.control
+        self._folder = None if plan.assembly.settings.mode == DRY_RUN else plan.assembly.settings.instance.control
         self._plan = plan
         self._again: defaultdict[int, list[Event]] = defaultdict(list)
         for event in events:
@@ -71,7 +73,8 @@ class Asked:
         if self._plan.kill.is_set():
             self._plan.kill.clear()
             self.conditions.begin(Cause.KILL_SIGNAL)
-        self._requests.look(self._folder)
+        if self._folder is not None:  # what lies there is asked of whoever trades, who may be at work beside a dry run
+            self._requests.look(self._folder)
         self._plan.room.tell(self._plan.wall.monotonic(), self.conditions)
         self.conditions.reconciled(clean=True)  # what a simulated venue holds is known at every moment
         await self._act()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from tbot_core import report
-from tbot_core.assembly import SIMULATOR, Assembly, feed_source
+from tbot_core.assembly import DRY_RUN, SIMULATOR, Assembly, feed_source
 from tbot_core.contracts import Broker, Feed, FeedRequest, RunInfo
 from tbot_core.execution import Venue
-from tbot_core.journal import records
+from tbot_core.journal import received, records
 from tbot_core.journal.journal import Journal, open_journal
 from tbot_core.journal.projection import Book, fold
 from tbot_core.model import Leg, atoms_of
@@ -24,13 +25,13 @@ from tbot_core.runner.plan import Outcome
 from tbot_core.runner.posts import Standby
 from tbot_core.runner.session import Trading
 from tbot_core.seams import chance, disk, log
+from tbot_core.settings import instance as places
 from tbot_core.summary import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import date, datetime
     from decimal import Decimal
-    from pathlib import Path
 
     from tbot_core.clock import Clock
     from tbot_core.journal.journal import Entry
@@ -42,6 +43,10 @@ if TYPE_CHECKING:
 MANY_SESSIONS: Final = 10_000
 PAPER: Final = "paper"
 LIVE: Final = "live"
+BY_THE_CLOCK: Final = frozenset({PAPER, DRY_RUN})
+"""The modes whose fills are simulated while the market runs."""
+
+APPROVED: Final = "Entries that would wait for `tbot confirm` count as approved at once."
 _log = log.logger(__name__)
 
 
@@ -49,7 +54,8 @@ _log = log.logger(__name__)
 class Course:
     """A run's account, bars and journal; `book` is what closed sessions came to, `pending` the one to be repeated.
 
-    `server` serves the bars of a market, where it is not the broker itself. `live`: paper trading on a live feed.
+    `server` serves the bars of a market, where it is not the broker itself. `live`: simulated fills on a live feed,
+    whose minutes are kept in the folder `received`.
     """
 
     broker: Broker
@@ -60,6 +66,7 @@ class Course:
     pending: resuming.Pending | None = None
     server: object = None
     live: bool = False
+    received: Path | None = None
 
 
 def simulation(assembly: Assembly, request: FeedRequest) -> Course:
@@ -73,23 +80,76 @@ def simulation(assembly: Assembly, request: FeedRequest) -> Course:
     return Course(broker=broker, feed=feed, journal=journal, book=book, identity=identity)
 
 
+@attrs.frozen(kw_only=True, eq=False)
+class _Place:
+    """Where simulated fills at the running market are made and written down, and who serves the bars."""
+
+    broker: Broker
+    server: object
+    source: str
+    identity: str
+    journal: Path
+    received: Path
+    notes: tuple[str, ...] = ()
+
+
 def paper(assembly: Assembly, request: FeedRequest, broker: Broker, now: datetime) -> Course:
     """The course of paper trading, in the instance's journal; an interrupted session is made ready to be repeated."""
     settings = assembly.settings
+    source = settings.trading.data_source or settings.trading.broker_name
+    own = source == settings.trading.broker_name
+    place = _Place(
+        broker=broker,
+        server=broker if own else feeds.BarsAlone(assembly.broker(source), source),
+        source=source,
+        identity=PAPER,
+        journal=settings.instance.journal,
+        received=settings.instance.data / received.FOLDER,
+    )
+    return _by_the_clock(assembly, request, place, now)
+
+
+def dry(assembly: Assembly, request: FeedRequest, now: datetime) -> Course:
+    """The course of a dry run: the instance's settings and bars, the simulator's fills, a journal of its own.
+
+    Runs with the same settings, source, symbols and seed go on in the same file, day after day, with its own cash.
+    """
+    settings = assembly.settings
     name = settings.trading.broker_name
     source = settings.trading.data_source or name
-    disk.make_folder(settings.instance.data)
-    journal = open_journal(settings.instance.journal)
+    broker = assembly.broker()
+    parts = (settings.mode, settings.fingerprint, source, repr(request_document(request)))
+    identity = places.DRY_RUN + sha256("\n".join(parts).encode()).hexdigest()[:16]
+    journal = settings.instance.runs / f"{identity}.sqlite"
+    sent = "nothing is sent" if name == SIMULATOR else f"nothing is sent to {name}"
+    note = f"A dry run: {sent}; entries and exits are filled by the simulator, with its own cash."
+    place = _Place(
+        broker=broker,
+        server=broker if source == SIMULATOR else feeds.BarsAlone(assembly.broker(source), source),
+        source=source,
+        identity=identity,
+        journal=journal,
+        received=received.beside(journal),
+        notes=(note, *((APPROVED,) if settings.entries.trade_confirmation_required else ())),
+    )
+    return _by_the_clock(assembly, request, place, now)
+
+
+def _by_the_clock(assembly: Assembly, request: FeedRequest, place: _Place, now: datetime) -> Course:
+    settings = assembly.settings
+    disk.make_folder(place.journal.parent)
+    journal = open_journal(place.journal)
     try:
         journal.check()
         found = resuming.pending(journal)
-        quality = assembly.quality(source)
+        quality = assembly.quality(place.source)
         first = None if found is None or quality is not None else found.session.date
         request = attrs.evolve(request, sessions=MANY_SESSIONS, first=first)
-        server = broker if source == name else assembly.broker(source)
-        feed = feed_source(server, source).feed(request)
-        if quality is not None:
-            feed = feeds.labelled(feed, attrs.evolve(quality, quotes=True), NOTE)  # which says all of quotes
+        feed = feed_source(place.server, place.source).feed(request)
+        if quality is None:
+            feed = feeds.labelled(feed, None, *place.notes)
+        else:
+            feed = feeds.labelled(feed, attrs.evolve(quality, quotes=True), NOTE, *place.notes)  # NOTE tells of quotes
         if found is not None:
             resuming.same(found, settings.fingerprint, assembly.identity)
             resuming.repeat(journal, found, now)
@@ -99,7 +159,15 @@ def paper(assembly: Assembly, request: FeedRequest, broker: Broker, now: datetim
     after = resuming.closed_at(journal)
     book = fold(event for event in journal.events() if event.seq <= after)
     return Course(
-        broker=broker, feed=feed, journal=journal, book=book, identity=PAPER, pending=found, live=quality is not None
+        broker=place.broker,
+        feed=feed,
+        journal=journal,
+        book=book,
+        identity=place.identity,
+        pending=found,
+        server=place.server,
+        live=quality is not None,
+        received=place.received,
     )
 
 

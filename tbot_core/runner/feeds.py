@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.contracts import DELAYED, Feed, FeedLabel, FeedQuality
+from tbot_core.assembly import feed_source
+from tbot_core.contracts import DELAYED, Broker, Feed, FeedLabel, FeedQuality, TellsVix
 from tbot_core.errors import SettingsError
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import AsyncIterator
 
-    from tbot_core.contracts import FeedSession, LiveSession
+    from tbot_core.contracts import FeedRequest, FeedSession, LiveSession
     from tbot_core.settings import Settings
 
 _LIVE: Final = "live"
@@ -49,3 +51,21 @@ class LabelledFeed:
     def sessions(self) -> AsyncIterator[FeedSession | LiveSession]:
         """The feed's sessions."""
         return self.inner.sessions()
+
+
+class BarsAlone:
+    """What simulated fills need of a broker: its bars and its index. There is no way to hand it an order."""
+
+    def __init__(self, broker: Broker, name: str) -> None:
+        """Raises PluginError where the broker of that name serves no bars."""
+        self._source = feed_source(broker, name)
+        self._index = broker if isinstance(broker, TellsVix) else None
+        self.close = broker.close
+
+    def feed(self, request: FeedRequest) -> Feed:
+        """The feed that fits the request."""
+        return self._source.feed(request)
+
+    async def vix_close(self, day: dt.date) -> float | None:
+        """The VIX's close of an exchange day; None where the broker does not know it."""
+        return None if self._index is None else await self._index.vix_close(day)

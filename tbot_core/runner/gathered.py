@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 from tbot_core.errors import DataError
 from tbot_core.journal import received
 from tbot_core.runner.listening import Hearing
-from tbot_core.runner.market import Floor
 from tbot_core.steadiness import SteadyClock
 
 if TYPE_CHECKING:
@@ -25,12 +24,12 @@ if TYPE_CHECKING:
     from tbot_core.calendar import Session
     from tbot_core.contracts import LiveSession
     from tbot_core.journal.received import Received
+    from tbot_core.runner.market import Floor
     from tbot_core.runner.session import Trading
-    from tbot_core.settings import Settings
 
 NOTE: Final = (
-    "Paper trades on whole minutes of a live feed and looks at neither its quotes nor its halts: NO_QUOTE, SPREAD_WIDE "
-    "and quote age do not apply."
+    "Fills are made on whole minutes of a live feed; neither its quotes nor its halts are looked at: NO_QUOTE, "
+    "SPREAD_WIDE and quote age do not apply."
 )
 
 
@@ -40,16 +39,8 @@ class Gathered:
     `listening()` is what brings its bars. Bars that came late are put in their place in `tape`.
     """
 
-    def __init__(self, given: LiveSession, day: Day, trading: Trading, settings: Settings, feed: str) -> None:
-        """`trading` waits and has the wall clock; `feed` is the feed's name."""
-        floor = Floor(
-            folder=settings.instance.control,
-            poll_s=settings.trading.sleep_time,
-            ttl_s=settings.entries.entry_ttl,
-            grace_s=settings.trading.bar_grace,
-            received=settings.instance.data / received.FOLDER,
-            feed=feed,
-        )
+    def __init__(self, given: LiveSession, day: Day, trading: Trading, floor: Floor) -> None:
+        """`trading` waits and has the wall clock; `floor` names the feed, and says where its minutes are kept."""
         self._hearing = Hearing(given, day, floor, trading, SteadyClock(trading.clock), ())
         self._wait = trading.wait
         self._listening: asyncio.Task[None] | None = None
@@ -101,12 +92,12 @@ class Gathered:
                 await asyncio.gather(self._listening, return_exceptions=True)
 
 
-def kept(data: Path, day: dt.date) -> Received:
+def kept(folder: Path, day: dt.date) -> Received:
     """The minutes of a session of another day that was interrupted; raises DataError where they were not kept."""
-    path = received.recorded(data / received.FOLDER, day)
+    path = received.recorded(folder, day)
     if path is None:
         raise DataError(
-            f"The session of {day} was interrupted, and its bars are not in {data / received.FOLDER}.",
+            f"The session of {day} was interrupted, and its bars are not in {folder}.",
             "Put the file back, or trade on paper in another --home.",
         )
     return received.read(path)

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from tbot_core.assembly import SIMULATOR
+from tbot_core.assembly import DRY_RUN, SIMULATOR
 from tbot_core.clock import ManualClock, exchange_moment, exchange_time
 from tbot_core.contracts import FeedSession
 from tbot_core.errors import DataError, JournalError, SettingsError
-from tbot_core.journal import records
+from tbot_core.journal import received, records
 from tbot_core.journal.journal import Entry
 from tbot_core.journal.projection import fold
 from tbot_core.model import atoms_of, dollars_of
@@ -19,10 +19,12 @@ from tbot_core.plugins.observers import LIMITS_S, NO_LIMITS
 from tbot_core.recorder import Recorder
 from tbot_core.runner import days, resuming
 from tbot_core.runner.asked import Asked
-from tbot_core.runner.course import LIVE, PAPER, Company, Course, opening, paper, simulation
+from tbot_core.runner.course import BY_THE_CLOCK, LIVE, PAPER, Company, Course, dry, opening, paper, simulation
+from tbot_core.runner.feeds import BarsAlone
 from tbot_core.runner.gathered import Gathered, kept
 from tbot_core.runner.holidays import Holidays
 from tbot_core.runner.life import READY_AT
+from tbot_core.runner.market import Floor
 from tbot_core.runner.metering import Meter
 from tbot_core.runner.pacing import AsTheClockGoes, AtOnce, Pace, Scaled, Stopped
 from tbot_core.runner.recalling import failures
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from datetime import datetime
     from decimal import Decimal
+    from pathlib import Path
 
     from tbot_core.calendar import Session
     from tbot_core.contracts import Broker, LiveSession
@@ -46,13 +49,15 @@ _log = log.logger(__name__)
 
 
 async def run(plan: Plan, watcher: Watcher) -> Outcome:
-    """Run simulated sessions, a replay, or paper trading day after day, to the end or until it is stopped.
+    """Run simulated sessions, a replay, or the running market day after day, to the end or until it is stopped.
 
     A run that was interrupted is resumed from its last closed session: the interrupted one is repeated and must say
-    again what it said. The caller holds the instance's lock.
+    again what it said. The caller holds the instance's lock; of a dry run, that of dry runs.
     """
     plan.assembly.record()
-    if plan.assembly.settings.mode in {PAPER, LIVE}:
+    if plan.assembly.settings.mode == DRY_RUN:
+        course = dry(plan.assembly, plan.request, plan.wall.now())
+    elif plan.assembly.settings.mode in {PAPER, LIVE}:
         broker: Broker = plan.assembly.broker(plan.assembly.settings.trading.broker_name)
         if not broker.rules.simulated:
             return await days.go(plan, watcher, broker)
@@ -71,6 +76,8 @@ async def run(plan: Plan, watcher: Watcher) -> Outcome:
     finally:
         course.journal.close()
         await course.broker.close()
+        if isinstance(course.server, BarsAlone):
+            await course.server.close()
 
 
 class _Run:
@@ -86,9 +93,9 @@ class _Run:
         self._pace = self._paced()
         self._session: SessionRun | None = None
         self._asked: Asked | None = None
-        self._meter = Meter(plan.assembly.settings.instance.data, course.journal.path, plan.wall)
+        self._meter = self._metered()
         self._began = 0 if course.pending is None else course.pending.started - 1
-        self._company = Company(plan, watcher, course, LIMITS_S if self._paper else NO_LIMITS)
+        self._company = Company(plan, watcher, course, LIMITS_S if self._clocked else NO_LIMITS)
         self._recorder = Recorder(journal=course.journal, clock=plan.wall, tell=self._company.tell)
         self._holidays = Holidays(self._recorder, plan.assembly.calendar)
 
@@ -119,7 +126,7 @@ class _Run:
             if trading is None:
                 # In a session whatever is written says exchange time; what is asked before the bell has its own.
                 opened = source.session.open
-                self._clock = ManualClock(min(self._since, opened) if self._paper else opened)
+                self._clock = ManualClock(min(self._since, opened) if self._clocked else opened)
                 trading = self._company.trading(account, SIMULATOR, self._clock, self._wait)
                 self._begin(equity)
             after, late = self._before(source.session)
@@ -131,7 +138,7 @@ class _Run:
             for entrant in entrants:
                 if (vix := told.get((source.session.date.isoformat(), entrant.name))) is not None:
                     self._session.inform(entrant.name, vix)
-            if self._paper:
+            if self._clocked:
                 failed = failures(self._journal.events(after, kind=records.PLUGIN_FAILED))
                 noted = lost.noted(self._plan.assembly.settings.instance.data, self._plan.wall.now())
                 trading.bounds.repeat([*(one.lost for one in noted), *failed])
@@ -158,7 +165,7 @@ class _Run:
         async for source in self._daily(done) if course.live else course.feed.sessions():
             session = source.session
             resumed = course.pending is not None and session.date == course.pending.session.date
-            missed = self._paper and session.close <= self._plan.wall.now() and not resumed
+            missed = self._clocked and session.close <= self._plan.wall.now() and not resumed
             if missed or session.date.isoformat() in done:
                 continue
             if isinstance(source, FeedSession):
@@ -170,7 +177,7 @@ class _Run:
         """The bars of today, day after day; before them those that were kept of a session that is over."""
         plan, pending = self._plan, self._course.pending
         if pending is not None and pending.session.close <= plan.wall.now():
-            yield kept(plan.assembly.settings.instance.data, pending.session.date)
+            yield kept(self._received, pending.session.date)
         while True:
             now = plan.wall.now()
             today = exchange_time(now).date()
@@ -184,22 +191,30 @@ class _Run:
             yield found[0]
 
     async def _gathered(self, source: LiveSession, account: Account) -> Gathered:
-        plan, name = self._plan, self._course.feed.label.name
+        plan, course = self._plan, self._course
         settings = plan.assembly.settings
-        places = Places(calendar=plan.assembly.calendar, brokers=(), bars=settings.instance.bars)
+        places = Places(calendar=plan.assembly.calendar, brokers=(course.server,), bars=settings.instance.bars)
         trading = self._company.trading(account, SIMULATOR, plan.wall, self._wait)
-        return Gathered(source, await places.facts(source), trading, settings, name)
+        floor = Floor(
+            folder=settings.instance.control,
+            poll_s=settings.trading.sleep_time,
+            ttl_s=settings.entries.entry_ttl,
+            grace_s=settings.trading.bar_grace,
+            received=self._received,
+            feed=course.feed.label.name,
+        )
+        return Gathered(source, await places.facts(source), trading, floor)
 
     def _begin(self, equity: Decimal) -> None:
         """Write down that the run starts, unless it is resumed."""
         course = self._course
-        if course.pending is None and (self._paper or not course.book.run):
+        if course.pending is None and (self._clocked or not course.book.run):
             self._began = 0 if self._journal.repeating else self._journal.head[0]
             self._journal.append([self._entry(records.RUN_STARTED, opening(self._plan, course, equity))])
 
     def _before(self, session: Session) -> tuple[int, frozenset[int]]:
         """The last event before a session, and its minutes that nobody watched."""
-        if not self._paper:
+        if not self._clocked:
             return 0, frozenset()
         pending = self._course.pending
         if pending is not None and pending.session.date == session.date:
@@ -208,14 +223,26 @@ class _Run:
         return self._journal.head[0], resuming.late(self._journal, session)
 
     @property
-    def _paper(self) -> bool:
-        return self._plan.assembly.settings.mode == PAPER
+    def _clocked(self) -> bool:
+        return self._plan.assembly.settings.mode in BY_THE_CLOCK
+
+    @property
+    def _received(self) -> Path:
+        return self._course.received or self._plan.assembly.settings.instance.data / received.FOLDER
+
+    def _metered(self) -> Meter | None:
+        """The gauges are those of whoever trades in the instance, and a dry run does not."""
+        plan = self._plan
+        if plan.assembly.settings.mode == DRY_RUN:
+            return None
+        return Meter(plan.assembly.settings.instance.data, self._course.journal.path, plan.wall)
 
     def _measure(self, *, at_once: bool = False) -> None:
         """Write down how the session stands; while it is repeated, its journal says more than it knows."""
         if self._session is not None and not self._journal.repeating:
-            self._meter.look(self._session, at_once=at_once)
-            if self._paper:
+            if self._meter is not None:
+                self._meter.look(self._session, at_once=at_once)
+            if self._clocked:
                 self._watcher.look(self._session)
 
     async def _wait(self, moment: datetime) -> None:
@@ -248,7 +275,7 @@ class _Run:
 
     def _paced(self) -> Pace:
         plan = self._plan
-        if self._paper:
+        if self._clocked:
             return AsTheClockGoes(
                 stop=plan.stop, wall=plan.wall, idle=self._watcher.idle, look=self._look, nap_s=plan.watch_s
             )
@@ -258,7 +285,7 @@ class _Run:
 
     @property
     def _flattens(self) -> bool:
-        return self._paper and self._plan.assembly.settings.exits.stop_policy == "flatten"
+        return self._clocked and self._plan.assembly.settings.exits.stop_policy == "flatten"
 
     def _finish(self, equity: Decimal) -> None:
         """Write down that the run is finished, and hold the journal against the desk."""

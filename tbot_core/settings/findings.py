@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 import attrs
 
-Mode: TypeAlias = Literal["replay", "demo", "backtest", "paper", "live"]
+Mode: TypeAlias = Literal["replay", "demo", "backtest", "dry-run", "paper", "live"]
 Level: TypeAlias = Literal["ok", "warn", "fail"]
 
 

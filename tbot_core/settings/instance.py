@@ -10,6 +10,8 @@ from tbot_core.seams import environ
 
 ENV_FILE = ".env"
 ENCRYPTED_SUFFIX = ".enc"
+DRY_RUN = "dry-"
+"""How the names of dry runs begin."""
 
 
 @attrs.frozen
@@ -59,7 +61,7 @@ class Instance:
 
     @property
     def runs(self) -> Path:
-        """The journals of replays, demos and backtests."""
+        """The journals of replays, demos, backtests and dry runs."""
         return self.data / "runs"
 
     @property
@@ -86,3 +88,8 @@ class Instance:
     def lock(self) -> Path:
         """The lock of the one process that may trade here."""
         return self.data / "tbot.lock"
+
+    @property
+    def dry_run_lock(self) -> Path:
+        """The lock of the one dry run, which may go on beside whoever trades here."""
+        return self.data / "dry-run.lock"

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from tbot_core.settings.findings import Mode
 
 _NEAR = 0.75
-_MARKET_MODES = frozenset({"paper", "live"})
+_MARKET_MODES = frozenset({"dry-run", "paper", "live"})
 
 
 def needs(values: Mapping[str, Effective], mode: Mode, installed: Collection[tuple[str, str]]) -> tuple[Finding, ...]:
     """What the settings name and is not installed, by (kind, name).
 
-    An unknown strategy always fails. Paper and live fail for every enabled plugin; elsewhere the broker and the data
-    source are not asked for, and a filter that is absent is warned of. Variables whose owner is absent are warned of.
+    An unknown strategy always fails. The running market fails for every enabled plugin; elsewhere the broker and the
+    data source are not asked for, and an absent filter is warned of. Variables whose owner is absent are warned of.
     """
     names = {kind: sorted(name for other, name in installed if other == kind) for kind, _ in installed}
     found = [*_strategies(values, names.get("strategy", [])), *_filters(values, mode, names.get("filter", []))]

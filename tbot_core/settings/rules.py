@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _BELL_MINUTE = 14 * 60 + 30
 _STRATEGY_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _SIMULATED_BROKER = "paper"
+_ON_PAPER = frozenset({"dry-run", "paper"})
 _SATURDAY = 5
 
 
@@ -167,7 +168,7 @@ def _pairs(draft: Draft) -> Iterator[Finding]:
 
 def _simulation(draft: Draft) -> Iterator[Finding]:
     trading, simulation = draft.groups["trading"], draft.groups["simulation"]
-    market = draft.mode == "live" or (draft.mode == "paper" and trading.broker_name != _SIMULATED_BROKER)
+    market = draft.mode == "live" or (draft.mode in _ON_PAPER and trading.broker_name != _SIMULATED_BROKER)
     if market and simulation.fixed_quantity:
         sentence = f"{draft.text('FIXED_QUANTITY')} is for simulations only: write 0."
         yield draft.say("fail", sentence, "FIXED_QUANTITY")

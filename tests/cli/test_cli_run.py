@@ -116,6 +116,10 @@ def test_lines_and_tables_give_a_fill_the_same_time(tmp_path: Path, capsys: pyte
         (("--demo", "--replay", "2018-02-16..2018-02-16"), "exclude each other"),
         (("--replay", "2018-02-16..2018-02-16", "--sessions", "2"), "the demo's"),
         (("--demo", "--once"), "running market"),
+        (("--dry-run", "--demo"), "have data of their own"),
+        (("--dry-run", "--replay", "2018-02-16..2018-02-16"), "have data of their own"),
+        (("--dry-run", "--speed", "60"), "for simulations"),
+        (("--dry-run", "--sessions", "2"), "the demo's"),
         (("--speed", "60"), "for simulations"),
         (("--demo", "--speed", "fast"), "is no speed"),
         (("--demo", "--speed", "0"), "is no speed"),
@@ -220,10 +224,12 @@ def test_only_the_symbols_asked_for_are_traded(tmp_path: Path, capsys: pytest.Ca
         ("replay", True, (), 130),
         ("paper", True, (), 0),
         ("paper", True, ("AAA",), 1),
+        ("dry-run", True, ("AAA",), 1),
+        ("dry-run", True, (), 0),
     ],
 )
 def test_exit_codes_of_a_run_that_was_stopped(mode: Any, stopped: bool, left: tuple[str, ...], expected: int) -> None:
-    """A stopped simulation exits 130; paper exits 1 if anything is left open, else 0."""
+    """A stopped simulation exits 130; paper and dry runs exit 1 if anything is left open, else 0."""
     summary = Summary(
         mode=mode,
         sessions=0,

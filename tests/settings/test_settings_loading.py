@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tbot_core.settings.findings import Mode
 
-MODES: list[Mode] = ["replay", "demo", "backtest", "paper", "live"]
+MODES: list[Mode] = ["replay", "demo", "backtest", "dry-run", "paper", "live"]
 
 
 def write(home: Path, text: str = "STRATEGY_SEQUENCE=open\n", env: str | None = None) -> Path:

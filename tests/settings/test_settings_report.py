@@ -71,7 +71,7 @@ def test_nothing_is_needed_that_is_installed(tmp_path: Path) -> None:
 def test_an_unknown_strategy_is_refused_in_every_mode(tmp_path: Path, text: str, sentence: str) -> None:
     """There is no day without its strategy; the sentence has the names that are there."""
     found = loaded(tmp_path, text)
-    for mode in ("replay", "backtest", "paper", "live"):
+    for mode in ("replay", "backtest", "dry-run", "paper", "live"):
         assert sentence in refused(found, mode)
 
 

@@ -113,7 +113,14 @@ def test_development_refuses_live(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("mode", "broker", "refused"),
-    [("live", "paper", True), ("paper", "alpaca", True), ("paper", "paper", False), ("backtest", "alpaca", False)],
+    [
+        ("live", "paper", True),
+        ("paper", "alpaca", True),
+        ("paper", "paper", False),
+        ("dry-run", "alpaca", True),
+        ("dry-run", "paper", False),
+        ("backtest", "alpaca", False),
+    ],
 )
 def test_a_fixed_quantity_is_for_simulations(tmp_path: Path, mode: Mode, broker: str, refused: bool) -> None:
     """FIXED_QUANTITY never meets a real account."""

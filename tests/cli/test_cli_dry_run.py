@@ -1,0 +1,117 @@
+"""`tbot run --dry-run` at the door: which lock, which credentials, which log, and what is asked of it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+from click.testing import CliRunner
+
+from tbot_core import cli
+from tbot_core.assembly import assemble, source_named
+from tbot_core.cli import screen
+from tbot_core.cli.run import dried, furnish, opens_live, request
+from tbot_core.cli.wish import Wish
+from tbot_core.clock import SystemClock
+from tbot_core.errors import PluginError
+from tbot_core.seams import disk, log
+from tbot_core.settings import Instance, read
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Path:
+    """An instance whose broker's section says live."""
+    home = tmp_path / "x"
+    assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
+    with CliRunner().isolation(json.dumps({"alpaca": {"mode": "live", "api_key": "k" * 20, "api_secret": "s" * 40}})):
+        assert cli.invoke(["secrets", "set", "broker", "--from-json", "-", "--home", str(home)]) == 0
+    (home / ".env_bot").write_text("BROKER_NAME=ALPACA\n")
+    (home / ".env_bot.enc").unlink()
+    return home
+
+
+def test_a_dry_run_goes_on_beside_whoever_trades(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It leaves the instance's lock to the bot, and says whose source it shares; nothing is said of a simulation."""
+    furnish(tmp_path)
+    lock = Instance.at(tmp_path).lock
+    with disk.hold(lock), dried(tmp_path):
+        assert disk.holder(Instance.at(tmp_path).dry_run_lock) is not None
+    assert "trades here: a dry run beside it asks the same source for its bars" in capsys.readouterr().err
+    with disk.hold(lock, "simulation"), dried(tmp_path):
+        pass
+    with dried(tmp_path):
+        pass
+    assert capsys.readouterr().err == ""
+
+
+def test_a_second_dry_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both would write into one file: exit 1, and the first one is named."""
+    furnish(tmp_path)
+    with disk.hold(Instance.at(tmp_path).dry_run_lock):
+        assert cli.invoke(["run", "--dry-run", "--once", "--home", str(tmp_path)]) == 1
+    assert "is in use by another tbot, process" in capsys.readouterr().err
+
+
+def test_a_folder_without_an_instance_is_left_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is made; the run names the demo with exit 3."""
+    assert cli.invoke(["run", "--dry-run", "--home", str(tmp_path)]) == 3
+    assert "tbot run --demo" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_live_credentials_are_kept_as_for_a_live_run(live: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A dry run of a live instance needs no arming, but plugins that were approved; on paper it needs neither."""
+    wish = Wish(mode="dry-run", home=live)
+    capsys.readouterr()
+    assert cli.invoke(["run", "--dry-run", "--once", "--home", str(live)]) == 3
+    assert "Live trading imports approved plugins alone" in capsys.readouterr().err
+    assert not opens_live(attrs.evolve(wish, mode="paper"), read(Instance.at(live)))
+    (live / ".env_bot").write_text("BROKER_NAME=ALPACA\nDATA_SOURCE=PAPER\n")
+    assert not opens_live(wish, read(Instance.at(live)))
+    (live / ".env_bot").write_text("BROKER_NAME=ALPACA\nDATA_SOURCE=TRADIER\n")
+    assert not opens_live(wish, read(Instance.at(live)))
+    (live / ".env_bot").write_text("BROKER_NAME=PAPER\nDATA_SOURCE=ALPACA\n")
+    with pytest.raises(PluginError):
+        opens_live(wish, read(Instance.at(live)))
+
+
+def test_approved_plugins_may_hear_a_live_account(live: Path) -> None:
+    """What stands in plugins.lock as it is passes, and the run stays a dry one."""
+    (live / ".env_bot").write_text("BROKER_NAME=PAPER\n")
+    assert cli.invoke(["plugins", "lock", "--yes", "--home", str(live)]) == 0
+    (live / ".env_bot").write_text("BROKER_NAME=PAPER\nDATA_SOURCE=ALPACA\n")
+    assert opens_live(Wish(mode="dry-run", home=live), read(Instance.at(live)))
+
+
+@pytest.mark.parametrize(
+    ("texts", "name"),
+    [
+        ({}, "paper"),
+        ({"BROKER_NAME": " ALPACA "}, "alpaca"),
+        ({"BROKER_NAME": "ALPACA", "DATA_SOURCE": "Tradier"}, "tradier"),
+        ({"DATA_SOURCE": ""}, "paper"),
+    ],
+)
+def test_bars_come_from_the_data_source_else_from_the_broker(texts: dict[str, str], name: str) -> None:
+    """In any case, and without either from the simulator."""
+    assert source_named(texts) == name
+
+
+def test_a_dry_run_logs_into_a_folder_of_its_own(tmp_path: Path) -> None:
+    """Two processes never move one file into backups."""
+    furnish(tmp_path)
+    wish = Wish(mode="dry-run", home=tmp_path)
+    assembly = assemble(tmp_path, "dry-run", SystemClock())
+    try:
+        screen.shown(wish, assembly, SystemClock(), as_json=True)
+        log.logger(__name__).warning("a line")
+    finally:
+        log.close()
+    assert [path.name for path in (tmp_path / "logs").iterdir()] == ["dry-run"]
+    assert (tmp_path / "logs" / "dry-run" / "tbot.log").exists()
+    assert request(wish, assembly).kind == "live"

@@ -1,0 +1,317 @@
+"""A dry run: live data and the instance's settings decide, nothing is sent, and the instance's day is not touched."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+from tbot_core import cli, control
+from tbot_core.alerting.attending import beside
+from tbot_core.assembly import assemble
+from tbot_core.cli import runs
+from tbot_core.cli.run import request
+from tbot_core.cli.screen import Lines
+from tbot_core.cli.wish import Wish
+from tbot_core.contracts import FeedRequest
+from tbot_core.control import Verb
+from tbot_core.journal import received, records
+from tbot_core.journal.journal import read_journal
+from tbot_core.runner.feeds import BarsAlone
+from tbot_core.runner.plan import Outcome, Plan, Watcher
+from tbot_core.runner.run import run
+from tbot_core.seams import disk
+from tbot_core.settings import Instance
+from tbot_core.testing.simulation.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tbot_core.journal.journal import Event
+    from tbot_core.plugins.catalogue import Entry
+    from tbot_core.settings import Mode
+
+ACME = '''
+import attrs
+
+from tbot_core.contracts import FeedLabel, FeedQuality, Plugin, VenueRules
+from tbot_core.hookspecs import hookimpl
+
+WORLD = None
+CALLED = []
+ASKED = []
+BLIND = []
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    pass
+
+
+def quality(config):
+    return FeedQuality(coverage="consolidated", quotes=True, halts=True, history_delay_s=1.0)
+
+
+class Acme:
+    """A feed, and an account at which every call is an alarm."""
+
+    label = FeedLabel(name="acme", simulated=False, quotes=True)
+    rules = VenueRules()
+
+    def __getattr__(self, name):
+        if name not in {"connect", "account", "submit", "cancel", "replace", "poll", "snapshot"}:
+            raise AttributeError(name)
+
+        async def alarm(*args):
+            CALLED.append(name)
+            raise AssertionError(name)
+
+        return alarm
+
+    async def close(self):
+        CALLED.append("close")
+
+    async def vix_close(self, day):
+        ASKED.append(day)
+        return 21.5
+
+    def feed(self, request):
+        return self
+
+    async def sessions(self):
+        live = WORLD.live_feed()
+        if BLIND:
+            live.day = attrs.evolve(live.day, vix=live.day.vix * float("nan"))
+        yield live
+
+
+@hookimpl
+def tbot_broker():
+    return Plugin(
+        name="acme", summary="A broker", config=Config, create=lambda config, context: Acme(), quality=quality,
+        capabilities=frozenset({"feed"}),
+    )
+'''
+
+SETTINGS = {
+    "BROKER_NAME": "ACME",
+    "STRATEGY_SEQUENCE": "open",
+    "START_TIME_OPEN": "14:30",
+    "OPEN_ANALYSIS_TIME": "3",
+    "OPEN_BREAKOUT_TIME": "9",
+    "OPEN_MONITORING_TIME": "5",
+    "STRAT_OPEN_BUFFER": "0",
+    "FILTERS": "price_volume",
+    "MAX_GAP_PCT_OPEN": "0.5",
+    "FILTER_MISSING_DATA": "pass",
+    "ENTRY_ORDER_TYPE": "market",
+    "SHORT_TYPE_OPEN": "ShortSell",
+    "TRADE_CONFIRMATION_REQUIRED": "true",
+}
+
+
+@attrs.define(eq=False)
+class House:
+    """An instance whose broker sounds an alarm at every call, in a world without faults; stopped at that second."""
+
+    world: World
+    home: Path
+    module: Any
+    stops_at: float | None = None
+    lines: Lines | None = None
+
+    def run(self, mode: Mode = "dry-run", **settings: str) -> Outcome:
+        """One session."""
+        self.settle(**settings)
+        wish = Wish(mode="dry-run", home=self.home)
+        assembly = assemble(self.home, mode, self.world.clock)
+        plan = Plan(
+            assembly=attrs.evolve(assembly, calendar=self.world.calendar),
+            request=attrs.evolve(request(wish, assembly), calendar=self.world.calendar),
+            wall=self.world.clock,
+            once=True,
+            watch_s=1.0,
+        )
+        if self.stops_at is not None:
+            self.world.loop.call_at(self.stops_at, plan.stop.set)
+        watcher = Watcher() if self.lines is None else self.lines.watcher
+        return self.world.run(lambda: run(plan, watcher))
+
+    def again(self, at: float) -> None:
+        """The same world once more, from that second on."""
+        self.world, self.stops_at = World(46, (), rates={}, live=True), None
+        self.world.loop.pass_time(at)
+        vars(self.module)["WORLD"] = self.world
+
+    def settle(self, **settings: str) -> None:
+        """Write the settings."""
+        texts = SETTINGS | settings
+        disk.write_atomic(self.home / ".env_bot", "".join(f"{key}={text}\n" for key, text in texts.items()).encode())
+
+    @property
+    def called(self) -> list[str]:
+        """What the broker was asked besides its bars."""
+        return list(vars(self.module)["CALLED"])
+
+
+def events(outcome: Outcome, kind: str) -> list[Event]:
+    """What the journal of a run holds of a kind."""
+    with closing(read_journal(outcome.journal)) as journal:
+        return list(journal.events(kind=kind))
+
+
+@pytest.fixture
+def house(tmp_path: Path, plant: Callable[..., Entry]) -> House:
+    """The plugin is installed, and finds the world by its own module."""
+    plant("acme", ACME, kind="broker")
+    module = importlib.import_module("their_acme")
+    home = tmp_path / "home"
+    home.mkdir()
+    world = World(46, (), rates={}, live=True)
+    vars(module)["WORLD"] = world
+    return House(world, home, module)
+
+
+def test_a_dry_run_decides_and_sends_nothing(house: House) -> None:
+    """Decisions are written and filled by the simulator; the broker of the settings is logged out of, and no more."""
+    outcome = house.run()
+    decisions = [one.payload for one in events(outcome, records.DECISION)]
+    assert [one for one in decisions if one["reason"] == "ALLOWED"]
+    assert outcome.summary.trades
+    assert house.called == ["close"]
+    assert outcome.summary.document()["mode"] == "dry-run"
+
+
+def test_bars_are_all_that_a_dry_run_has_of_a_broker(house: House) -> None:
+    """What serves its bars has no method that takes an order, and says the index where the broker has it."""
+    house.settle()
+    acme = assemble(house.home, "dry-run", house.world.clock).broker("acme")
+    bars = BarsAlone(acme, "acme")
+    assert bars.feed(FeedRequest(kind="live")) is acme
+    assert {name for name in dir(bars) if not name.startswith("_")} == {"close", "feed", "vix_close"}
+    assert asyncio.run(bars.vix_close(house.world.session.date)) == 21.5
+    without = BarsAlone(assemble(house.home, "dry-run", house.world.clock).broker(), "paper")
+    assert asyncio.run(without.vix_close(house.world.session.date)) is None
+
+
+def test_the_instances_own_day_is_not_touched(house: House) -> None:
+    """Journal, gauges, recording, reserve, alerts and requests are those of whoever trades; a dry run has its own."""
+    control.ask(house.home / "control", Verb.KILL, actor="ann", now=house.world.clock.now())
+    control.ask(house.home / "control", Verb.STOP_FLATTEN, actor="ann", now=house.world.clock.now())
+    outcome = house.run()
+    assert len(control.look(house.home / "control").requests) == 2
+    assert events(outcome, records.REQUEST) == []
+    assert outcome.summary.trades
+    name = outcome.journal.stem
+    assert outcome.journal == house.home / "data" / "runs" / f"{name}.sqlite"
+    assert name.startswith("dry-")
+    assert {path.name for path in (house.home / "data").iterdir()} == {"install.id", "plugins.json", "runs"}
+    kept = received.recorded(outcome.journal.with_name(f"{name}-received"), house.world.session.date)
+    assert kept is not None
+    assert len(received.read(kept).kept) == house.world.session.minutes
+
+
+def test_status_tells_nothing_of_a_dry_run(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither one that goes on nor one that was interrupted says how the instance stands, or asks for attention."""
+    house.stops_at = 730.0
+    outcome = house.run()
+    assert outcome.stopped
+    capsys.readouterr()
+    cli.invoke(["status", "--home", str(house.home), "--json"])
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["run"], shown["mode"], shown["positions"]) == (None, None, [])
+    assert not [words for words in shown["attention"] if "interrupted" in words]
+    (file,) = runs.run_files(Instance.at(house.home))
+    assert (file.dry, file.path) == (True, outcome.journal)
+    real = house.home / "data" / "tbot.sqlite"
+    disk.write_atomic(real, disk.read_bytes(outcome.journal))
+    assert runs.run_file(Instance.at(house.home)).name == runs.PAPER
+    assert runs.run_file(Instance.at(house.home), "dry-").path == outcome.journal
+
+
+def test_a_dry_run_goes_on_in_its_own_file(house: House) -> None:
+    """After an interruption the minutes that were kept are repeated; other settings begin another file."""
+    house.stops_at = 730.0
+    first = house.run()
+    said = [one.payload for one in events(first, records.DECISION)]
+    assert said
+    house.again(860.0)
+    outcome = house.run()
+    assert outcome.journal == first.journal
+    assert [one.payload for one in events(outcome, records.DECISION)][: len(said)] == said
+    assert len(events(outcome, records.SESSION_CLOSED)) == 1
+    house.again(0.0)
+    other = house.run(MAX_TRADES="1")
+    assert other.journal != first.journal
+    assert len(events(other, records.SESSION_CLOSED)) == 1
+
+
+def test_every_view_and_every_end_says_that_it_is_a_dry_run(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    """The banner, each line, the last line and the notes; what waits for nobody's confirmation is said as well."""
+    house.lines = Lines(Wish(mode="dry-run", home=house.home), silent=False)
+    outcome = house.run()
+    with house.lines:
+        house.lines.end(outcome)
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "tbot DRY RUN, nothing is sent. Market prices: acme."
+    assert [line for line in said if "LONG" in line or " out of " in line]
+    assert all(line.startswith("DRY RUN  ") for line in said if " UTC)  " in line or line.endswith("New York)."))
+    assert any(line.startswith("DRY RUN, nothing is sent: 1 session, ") for line in said)
+    assert (
+        said[-1]
+        == f"Next:   tbot why {outcome.summary.trades[0].symbol} --run {outcome.journal.stem} --home {house.home}"
+    )
+    words = "A dry run: nothing is sent to acme; entries and exits are filled by the simulator, with its own cash."
+    assert words in outcome.summary.notes
+    assert "Entries that would wait for `tbot confirm` count as approved at once." in outcome.summary.notes
+    report = Path(outcome.summary.report).read_text()
+    assert "<h1>Dry run, 2026-03-03</h1>" in report
+    assert "no order left this machine" in report
+    (start,) = events(outcome, records.RUN_STARTED)
+    assert start.payload["mode"] == "dry-run"
+
+
+def test_any_minute_of_a_dry_run_is_worked_out_from_its_own_recording(
+    house: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`tbot why --run dry-` needs nothing that the instance's own day has kept."""
+    outcome = house.run()
+    symbol = events(outcome, records.DECISION)[0].payload["signal"]["symbol"]
+    capsys.readouterr()
+    assert cli.invoke(["why", symbol, "--run", "dry-", "--json", "--home", str(house.home)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["mode"], found["note"]) == ("dry-run", "")
+    assert found["minutes"]
+    assert found["decisions"]
+
+
+def test_nobody_is_alerted_of_a_dry_run(house: House) -> None:
+    """Neither channels nor a watchdog stand beside it, and none has to be installed for it."""
+    house.settle(CRITICAL_ALERT_CHANNEL="console")
+    assembly = assemble(house.home, "dry-run", house.world.clock)
+    assert {(one.entry.kind, one.entry.name) for one in assembly.loaded} >= {("broker", "acme"), ("broker", "paper")}
+    assert not [one for one in assembly.loaded if one.entry.kind == "alert"]
+
+    async def work() -> int:
+        return 7
+
+    before = sorted(house.home.rglob("*"))
+    with beside(assembly, house.world.clock) as attended:
+        assert sorted(house.home.rglob("*")) == before
+        assert asyncio.run(attended(work())) == 7
+
+
+def test_the_vix_of_the_day_before_is_asked_of_the_source(house: House) -> None:
+    """Where the feed does not know it, the broker that serves it may: strategies see what they would see live."""
+    vars(house.module)["BLIND"].append(True)
+    outcome = house.run()
+    assert len(vars(house.module)["ASKED"]) == 1
+    kept = received.recorded(received.beside(outcome.journal), house.world.session.date)
+    assert kept is not None
+    assert set(received.read(kept).day.vix.ravel().tolist()) == {21.5}
