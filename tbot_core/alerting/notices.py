@@ -157,6 +157,7 @@ class Watch:
                 held += f", STUCK from before: {', '.join(payload['stuck'])}" if payload["stuck"] else ""
                 equity, windows = money(Decimal(payload["equity"])), ", ".join(payload["windows"]) or "no strategy"
                 vix = f", VIX {payload['vix'] or 'unknown'}" if "vix" in payload else ""
+                vix = ", VIX read live as entries begin" if payload.get("vix_live") else vix
                 yield _routine(f"READY for the session of {payload['session']}: equity {equity}, {windows}{vix}{held}.")
             case records.NOT_READY:
                 why = "; ".join(payload["reasons"])

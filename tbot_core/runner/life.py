@@ -273,7 +273,7 @@ class Life:
             "session": session.date.isoformat(),
             "equity": str(dollars_of(market.run.desk.portfolio.opening_atoms)),
             "windows": [entrant.name for entrant in market.run.entrants],
-            "vix": known_vix(market.run.day),
+            **({"vix": known_vix(market.run.day)} if self.floor.vix is None else {"vix_live": True}),
             "positions": market.run.positions,
             "stuck": sorted(market.stuck),
         }

@@ -24,6 +24,8 @@ OPENED = {"date": "2026-11-24", "open": BELL.isoformat(), "close": BELL.isoforma
           "equity": "100000.00", "state": "normal", "windows": {}}  # fmt: skip
 CLOSED = {"date": "2026-11-24", "equity": "100012.50", "cash": "100012.50", "pnl": "12.50", "trades": 1, "open": []}
 
+READY = {"session": "2026-11-24", "equity": "100000", "windows": ["close"], "positions": [], "stuck": []}
+
 
 class Story:
     """A watch that reads events along as they are told."""
@@ -133,6 +135,13 @@ def test_a_part_of_an_entry_is_told_when_its_rest_is_cancelled() -> None:
          "The filter mine failed: judge: it hangs.", Urgency.ROUTINE),
         (records.PLUGIN_FAILED, {"plugin": "strategy/open", "error": "scan: it hangs.", "off": True},
          "The strategy open failed and is off to the session's end: scan: it hangs.", Urgency.CRITICAL),
+        (records.READY, READY | {"vix": 18.25},
+         "READY for the session of 2026-11-24: equity 100,000.00, close, VIX 18.25.", Urgency.ROUTINE),
+        (records.READY, READY | {"vix": None},
+         "READY for the session of 2026-11-24: equity 100,000.00, close, VIX unknown.", Urgency.ROUTINE),
+        (records.READY, READY | {"vix_live": True},
+         "READY for the session of 2026-11-24: equity 100,000.00, close, VIX read live as entries begin.",
+         Urgency.ROUTINE),
         ("busted", {"words": "clearly erroneous"},
          "The broker says of an execution that it is busted: clearly erroneous", Urgency.ROUTINE),
     ],

@@ -49,6 +49,16 @@ def test_a_day_is_ready_before_its_bell_and_closed_at_its_end(scene: Household) 
     assert scene.events(records.NOT_READY) == []
 
 
+@pytest.mark.parametrize(("tellers", "said"), [(None, {"vix"}), ((), {"vix_live"})])
+def test_ready_says_which_vix_counts(scene: Household, tellers: tuple[()] | None, said: set[str]) -> None:
+    """The close of the session before, or that it is read while the market moves; never the one for the other."""
+    life = scene.life()
+    life.floor = attrs.evolve(life.floor, vix=tellers)
+    scene.world.run(life.go)
+    (ready,) = scene.events(records.READY)
+    assert {name for name in ready.payload if name.startswith("vix")} == said
+
+
 @pytest.mark.parametrize(
     ("equity", "account", "jumps"), [("100", "a", True), ("100", "paper", False), (None, "a", False)]
 )
