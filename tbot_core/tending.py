@@ -145,15 +145,21 @@ class Tender:
         """The day's statement: read the account once more, and hold its cash against the ledger's.
 
         While an order is in doubt nothing is stated: it may be what makes the difference. Nor is anything before the
-        orders that a first reading leaves open have been asked for.
+        orders that a first reading leaves open have been asked for. A broker that does not answer is asked again for as
+        long as an order may turn up.
         """
+        until = self._clock.monotonic() + LEAST_WINDOW_S
+        while not await self._closed() and self._clock.monotonic() < until:
+            await self._clock.sleep(OPEN_ORDERS_S)
+
+    async def _closed(self) -> bool:
         self._stated = True
-        await self.read()
+        first = await self.read()
         for cid in [*self._execution.questions]:
             self._doubts.setdefault(cid, _Doubt(due=self._clock.monotonic()))
             await self._look_up(cid)
         self._stated = any(not one.terminal for one in self._execution.orders.values())
-        await self.read()
+        return first is not None and await self.read() is not None
 
     async def _catch_up(self) -> None:
         """Before a statement, ask for what was paid since the last one: overnight, or between it and the bell.

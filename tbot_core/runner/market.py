@@ -340,6 +340,7 @@ class MarketSession:
             if self._over:
                 return
         await self._settle()
+        await wait(run.session.close)
         await side_by_side([keeper.tender.close for keeper in self.keepers])
         await run.end(self._stuck)
 

@@ -266,12 +266,16 @@ def _statement(story: Story) -> Iterator[str]:
 
 
 def _statement_made(story: Story) -> Iterator[str]:
-    """A day that ended in order has been stated: after the last execution the cash was held against the ledger's."""
+    """A day that ended in order has been stated: after the last execution the cash was held against the ledger's.
+
+    A clock that is an hour ahead ends a day early, and others trade on: of such a day only our own count.
+    """
     kinds = [event.kind for event in story.events]
     if records.SESSION_CLOSED not in kinds or any(not record.terminal for record in story.orders.values()):
         return
-    traded = max((at for at, kind in enumerate(kinds) if kind in _EXECUTED), default=-1)
-    if records.STATEMENT not in kinds[traded + 1 :]:
+    counted = story.intents() if "F68" in story.struck else {event.cid for event in story.events}
+    executed = (at for at, one in enumerate(story.events) if one.kind in _EXECUTED and one.cid in counted)
+    if records.STATEMENT not in kinds[max(executed, default=-1) + 1 :]:
         yield "the day ended, and nobody held the account's cash against the ledger's"
 
 
