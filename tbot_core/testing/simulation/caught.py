@@ -42,6 +42,7 @@ CAUGHT: Final[Mapping[str, Caught]] = {
     "frozen-instruments-traded-all-the-same": Caught(1, "I8"),
     "busts-not-taken-in": Caught(405, "I4"),
     "payments-booked-each-time": Caught(6, "STATEMENT"),
+    "loss-latch-in-memory-only": Caught(191, "LATCH"),
     "loss-latch-not-obeyed": Caught(8, "I8"),
     "exit-for-all-that-was-entered": Caught(1, "I12"),
     "stop-for-all-that-was-entered": Caught(15, "I12"),
