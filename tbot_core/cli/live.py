@@ -138,12 +138,12 @@ class Live:
 
     def _measure(self, run: SessionRun) -> None:
         """The figures of positions and limits, worked out only when they are drawn."""
-        board, desk, book = self.board, run.desk, self._narrator.book
+        board, desk, book, several = self.board, run.desk, self._narrator.book, len(run.posts) > 1
         board.state, board.sent = desk.standing.present.word, dict(desk.standing.sent)
         portfolio, limits = desk.portfolio, desk.limits
-        board.equity, board.pnl = dollars_of(portfolio.equity_atoms), dollars_of(portfolio.pnl_atoms)
+        board.equity, board.pnl = dollars_of(portfolio.equity_atoms), dollars_of(desk.standing.pnl_atoms)
         board.loss_limit, board.budget = dollars_of(limits.daily_loss), dollars_of(limits.budget)
-        board.gross = dollars_of(portfolio.cost_atoms)
+        board.gross = dollars_of(sum(post.desk.portfolio.cost_atoms for post in run.posts))
         board.feed = "" if run.outlook is None else run.outlook.words
         board.most_trades, board.most_positions = limits.max_trades, limits.max_positions
         board.holdings = tuple(
@@ -156,8 +156,10 @@ class Live:
                 last=price_of(position.mark),
                 stop=book.resting(symbol),
                 pnl=dollars_of(position.pnl_atoms),
+                broker=post.name if several else "",
             )
-            for symbol, position in sorted(portfolio.positions.items())
+            for post in run.posts
+            for symbol, position in sorted(post.desk.portfolio.positions.items())
         )
         if desk.standing.daily_loss and desk.standing.present < RiskState.EXIT_ONLY:
             board.state = RiskState.EXIT_ONLY.word  # nothing is entered after the latch, and exits go on

@@ -32,7 +32,7 @@ _HINT: Final = "Ctrl-C stops in order; the same command resumes."
 
 @attrs.frozen(kw_only=True)
 class Holding:
-    """A position as it is shown; `stop` is None where none rests."""
+    """A position as it is shown; `stop` is None where none rests, `broker` is "" in a session that has only one."""
 
     strategy: str
     symbol: str
@@ -42,6 +42,7 @@ class Holding:
     last: Decimal
     stop: Decimal | None
     pnl: Decimal
+    broker: str = ""
 
 
 @attrs.define(kw_only=True)
@@ -191,9 +192,8 @@ def _amount(amount: Decimal | None) -> str:
 
 
 def _positions(board: Board, shown: int, width: int) -> Iterator[Text]:
-    yield Text(
-        f"{'Symbol':7} {'side':5} {'shares':>9} {'entry':>9} {'last':>9} {'stop':>9} {'P&L':>9}  window", style=_SOFT
-    )
+    heads = f"{'Symbol':7} {'side':5} {'shares':>9} {'entry':>9} {'last':>9} {'stop':>9} {'P&L':>9}  window"
+    yield Text(f"{heads} broker" if any(one.broker for one in board.holdings) else heads, style=_SOFT)
     if not board.holdings:
         yield Text("no open position", style=_SOFT)
     for one in board.holdings[:shown]:
@@ -201,7 +201,7 @@ def _positions(board: Board, shown: int, width: int) -> Iterator[Text]:
         prices = f"{price(one.entry):>9} {price(one.last):>9} {stop:>9} "
         pnl, style = _signed(one.pnl)
         parts = (f"{one.symbol:7} {one.side:5} {quantity(one.shares):>9} {prices}", ""), (f"{pnl:>9}", style)
-        yield _line(*parts, (f"  {one.strategy}", ""))
+        yield _line(*parts, (f"  {one.strategy:6} {one.broker}".rstrip(), ""))
     if len(board.holdings) > shown:
         yield Text(f"and {len(board.holdings) - shown} more"[:width], style=_SOFT)
 

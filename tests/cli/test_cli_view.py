@@ -106,6 +106,21 @@ def test_a_picture_says_what_matters() -> None:
         assert words in text
 
 
+def test_a_picture_of_several_brokers_says_where_each_position_is() -> None:
+    """The broker stands behind the window and fits on 80 columns; where there is only one nobody needs its name."""
+    found = board()
+    assert "broker" not in plain(picture(found, 80, 24))
+    found.holdings = tuple(
+        attrs.evolve(one, broker=name)
+        for one, name in zip(found.holdings, ("alpaca", "tradier", "alpaca"), strict=True)
+    )
+    lines = plain(picture(found, 80, 24)).splitlines()
+    (heads,) = [line for line in lines if line.startswith("Symbol")]
+    rows = [line for line in lines if line.startswith("SYM")]
+    at = heads.index("broker")
+    assert [row[at:].strip() for row in rows] == ["alpaca", "tradier", "alpaca"]
+
+
 def test_a_picture_says_how_the_feed_is() -> None:
     """Its age, late bars and what is halted stand beside the exposure; of a feed of whole minutes nothing is said."""
     found = board()

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import io
+from copy import copy
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 import pytest
+from rich.console import Console
 
 from tbot_core.assembly import assemble
+from tbot_core.cli.live import Live
+from tbot_core.cli.view import Board
+from tbot_core.cli.wish import Wish
 from tbot_core.clock import ManualClock
 from tbot_core.contracts import FeedLabel, FeedQuality, FeedRequest, LiveSession, Snapshot
 from tbot_core.errors import Unavailable
 from tbot_core.journal import records
 from tbot_core.journal.drills import Drill, Step
 from tbot_core.journal.journal import Entry, open_journal
-from tbot_core.model import TICKS_PER_DOLLAR, Account
+from tbot_core.model import TICKS_PER_DOLLAR, Account, dollars_of
 from tbot_core.policy import Failover
 from tbot_core.runner.drilling import answers
 from tbot_core.runner.manning import manned
@@ -34,6 +40,7 @@ if TYPE_CHECKING:
     from tbot_core.calendar import Session
     from tbot_core.contracts import Broker, Feed, FeedSession
     from tbot_core.journal.journal import Event
+    from tbot_core.runner.session import SessionRun
 
 SETTINGS = "BROKER_NAME=PAPER\nSTRATEGY_SEQUENCE=open\nCRITICAL_ALERT_CHANNEL=console\nROUTINE_ALERT_CHANNEL=console\n"
 NAMES = {"paper": "alpha", "beta": "beta"}
@@ -103,9 +110,15 @@ def traded(home: Path, *, drilled: bool = True, deaf: bool = False) -> list[Even
 
 
 def lived(
-    home: Path, world: World, clients: Mapping[str, Client], settings: str, *, drilled: bool = True
+    home: Path,
+    world: World,
+    clients: Mapping[str, Client],
+    settings: str,
+    *,
+    drilled: bool = True,
+    watcher: Watcher | None = None,
 ) -> list[Event]:
-    """What the journal holds after a day with these clients."""
+    """What the journal holds after a day with these clients, on which somebody may look."""
     disk.write_atomic(home / ".env_bot", settings.encode())
     assembly = assemble(home, "paper", world.clock)
     paper = next(one for one in assembly.loaded if one.entry.kind == "broker")
@@ -129,7 +142,7 @@ def lived(
         journal.append([Entry(kind=records.DRILL, payload=held.payload(), time=world.start)])
     journal.close()
     plan = Plan(assembly=made, request=FeedRequest(kind="live"), wall=world.clock, once=True, watch_s=1.0)
-    world.run(lambda: run(plan, Watcher()))
+    world.run(lambda: run(plan, watcher or Watcher()))
     journal = open_journal(home / "data" / "tbot.sqlite")
     try:
         return list(journal.events())
@@ -149,6 +162,28 @@ def test_a_day_is_manned_with_every_broker_and_a_broken_primary_is_left(tmp_path
     accounts = {name: one["account"] for name, one in opened["accounts"].items()}
     assert accounts == {"paper": "SIM-ALPHA", "beta": "SIM-BETA"}
     assert phases(events) == [("entries go on", ""), ("over", "")]
+
+
+def test_the_live_view_shows_what_is_held_at_every_broker(tmp_path: Path) -> None:
+    """Each position with its broker's name; profit and exposure are those of all brokers together."""
+    world = World(1, (), rates={}, venues=2, minutes=30, live=True)
+    world.ways[0].trouble("F60", LEAD_S + 120.0, LEAD_S + 1500.0)
+    clients = {"paper": Teller(world, "alpha", lambda _: 1.0), "beta": Teller(world, "beta", lambda _: 1.0)}
+    live = Live(Wish(mode="paper", home=tmp_path), world.clock, Console(file=io.StringIO()))
+    inner, seen = live.watcher, list[Board]()
+
+    def look(run: SessionRun) -> None:
+        inner.look(run)
+        held = [(post.name, symbol) for post in run.posts for symbol in sorted(post.desk.portfolio.positions)]
+        if held and live.board.moment == world.clock.now():
+            seen.append(copy(live.board))
+            assert [(one.broker, one.symbol) for one in live.board.holdings] == held
+            assert live.board.pnl == sum(dollars_of(post.desk.portfolio.pnl_atoms) for post in run.posts)
+            assert live.board.gross == sum(dollars_of(post.desk.portfolio.cost_atoms) for post in run.posts)
+
+    lived(tmp_path, world, clients, SETTINGS + EARLY, watcher=attrs.evolve(inner, look=look))
+    assert {one.broker for board in seen for one in board.holdings} == {"beta"}
+    assert all(board.gross for board in seen)
 
 
 @pytest.mark.parametrize(
