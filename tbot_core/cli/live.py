@@ -51,7 +51,7 @@ class Live:
         self._drawn = self._looked = -_EVERY_S
         self._banner: list[str] = []
         self._interrupted = ""
-        self.board = Board(mode=wish.title)
+        self.board = Board(mode=wish.badge, vow="Nothing is sent. " if wish.dry else "")
 
     @property
     def watcher(self) -> Watcher:

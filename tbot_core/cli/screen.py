@@ -108,7 +108,7 @@ class Lines:
         self._unheard = False
         self._interrupted = ""
         self._banner: list[str] = []
-        self._mark = "DRY RUN  " if wish.dry else ""
+        self._mark = f"{wish.badge}  " if wish.dry else ""
 
     @property
     def watcher(self) -> Watcher:

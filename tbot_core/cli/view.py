@@ -47,13 +47,14 @@ class Holding:
 
 @attrs.define(kw_only=True)
 class Board:
-    """Everything that the view shows; an amount is None until it is known.
+    """Everything that the view shows; an amount is None until it is known. `vow` is a promise that never leaves it.
 
     `number` counts the sessions of the run up to the one that is shown or prepared, `sessions` is how many there are
     to be; 0 where that is open.
     """
 
     mode: str
+    vow: str = ""
     simulated: bool = False
     source: str = ""
     number: int = 0
@@ -85,7 +86,7 @@ def picture(board: Board, width: int, height: int, *, plain: bool = False) -> li
     held = min(len(board.holdings), max(room // 2, 1))
     top = [_head(board, width), Text(), *_progress(board, width), Text(), *_account(board), Text()]
     top += [*_positions(board, held, width), Text()]
-    bottom = [_denied(board), Text(_HINT, style=_SOFT)]
+    bottom = [_denied(board), Text(f"{board.vow}{_HINT}", style=_SOFT)]
     space = max(height - len(top) - len(bottom), 0)
     feed = [_told(line) for line in board.told[-space:]] if space else []
     lines = [*top, *feed, *(Text() for _ in range(space - len(feed))), *bottom][:height]

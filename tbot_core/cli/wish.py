@@ -46,9 +46,14 @@ class Wish:
         return self.mode == DRY_RUN
 
     @property
+    def badge(self) -> str:
+        """The mode as what shows a run names it on each of its pictures and lines."""
+        return "DRY RUN" if self.dry else self.mode
+
+    @property
     def title(self) -> str:
-        """The mode as every view and every end of a run names it."""
-        return "DRY RUN, nothing is sent" if self.dry else self.mode
+        """The same with what it means, for a beginning and an end."""
+        return f"{self.badge}, nothing is sent" if self.dry else self.mode
 
 
 def wished(  # noqa: PLR0913  -- click hands every option over by its name

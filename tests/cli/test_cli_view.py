@@ -106,6 +106,17 @@ def test_a_picture_says_what_matters() -> None:
         assert words in text
 
 
+def test_every_picture_of_a_dry_run_says_that_nothing_is_sent(tmp_path: Path) -> None:
+    """The first line has it with both times on 80 columns, the last one what it means; no other run promises that."""
+    found, shown = board(), Live(Wish(mode="dry-run", home=tmp_path), ManualClock(NOW), Console(file=io.StringIO()))
+    found.mode, found.vow = shown.board.mode, shown.board.vow
+    lines = plain(picture(found, 80, 24)).splitlines()
+    assert lines[0].startswith(" tbot DRY RUN  SIMULATED PRICES ")
+    assert lines[0].rstrip().endswith("15:00 UTC")
+    assert lines[-1].startswith("Nothing is sent. Ctrl-C")
+    assert "Nothing is sent" not in plain(picture(board(), 80, 24))
+
+
 def test_a_picture_of_several_brokers_says_where_each_position_is() -> None:
     """The broker stands behind the window and fits on 80 columns; where there is only one nobody needs its name."""
     found = board()

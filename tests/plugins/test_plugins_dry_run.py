@@ -292,7 +292,7 @@ def test_any_minute_of_a_dry_run_is_worked_out_from_its_own_recording(
 
 
 def test_nobody_is_alerted_of_a_dry_run(house: House) -> None:
-    """Neither channels nor a watchdog stand beside it, and none has to be installed for it."""
+    """Neither channels nor a watchdog stand beside it, and no channel is loaded for it."""
     house.settle(CRITICAL_ALERT_CHANNEL="console")
     assembly = assemble(house.home, "dry-run", house.world.clock)
     assert {(one.entry.kind, one.entry.name) for one in assembly.loaded} >= {("broker", "acme"), ("broker", "paper")}
