@@ -107,10 +107,15 @@ class Lots:
             self.open.append(Lot(key=movement.key, time=movement.time, quantity=left, cost=cost))
 
     def split(self, split: Split) -> None:
-        """Multiply every lot; what is less than a millionth of a share then is not held any more."""
+        """Multiply what is held; what is less than a millionth of a share then is not held any more.
+
+        The whole is rounded, and not each lot: three lots of ten shares are ten after one for three.
+        """
+        before = after = Decimal(0)
         for at, lot in enumerate(self.open):
-            quantity = (lot.quantity * split.after / split.before).quantize(_UNIT, ROUND_DOWN)
-            self.open[at] = attrs.evolve(lot, quantity=quantity)
+            before, held = before + lot.quantity, after
+            after = (before * split.after / split.before).quantize(_UNIT, ROUND_DOWN)
+            self.open[at] = attrs.evolve(lot, quantity=after - held)
 
     def _close(self, at: int, movement: Movement, left: Decimal) -> Decimal:
         """Close a lot against so much of a movement; returns the part of the lot that is closed."""

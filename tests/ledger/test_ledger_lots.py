@@ -54,6 +54,14 @@ def test_f43_a_split_changes_shares_and_not_what_they_cost() -> None:
     assert [shrunk.quantity, shrunk.cost] == [Decimal("3.333333"), 30]
 
 
+def test_f43_a_split_of_several_lots_leaves_what_a_split_of_them_all_leaves() -> None:
+    """What one lot is rounded down by, the next has more: ten, ten and ten are ten after one for three."""
+    bought = [moved(key, "10", "3") for key in "abc"]
+    lots = lots_of((*bought, Split(key="s", before=3, after=1)))
+    assert [str(lot.quantity) for lot in lots.open] == ["3.333333", "3.333333", "3.333334"]
+    assert lots.quantity == 10
+
+
 def test_the_method_says_which_lot_is_closed() -> None:
     """First in, first out is one pick among others that a ledger may be given."""
     lots = Lots(pick=lambda held: len(held) - 1)
