@@ -153,7 +153,8 @@ def _missing(record: OrderRecord, fills: Sequence[Fill], filled: Decimal) -> lis
     for fill in fills:
         same_id = listed[fill.execution_id]
         known = record.executions.get(fill.execution_id)
-        if known is not None and not same_id and _another(fill, known, void=fill.execution_id in record.corrected):
+        void = fill.execution_id in record.corrected
+        if known is not None and not same_id and (_another(fill, known, void=void) or _beside(fill, known, fills)):
             same_id.append(known)
         if any(alike(fill, other) for other in same_id):
             continue
@@ -169,6 +170,11 @@ def _missing(record: OrderRecord, fills: Sequence[Fill], filled: Decimal) -> lis
 def _another(fill: Fill, known: Fill, *, void: bool) -> bool:
     """Whether an execution is not the one that is known by its id: the second may be told before the first."""
     return not at_once(fill, known) and (fill.price != known.price or (void and not known.quantity))
+
+
+def _beside(fill: Fill, known: Fill, listed: Sequence[Fill]) -> bool:
+    """Whether the execution that is known by its id is listed as well, and this is not it."""
+    return not alike(fill, known) and any(one.execution_id == fill.execution_id and alike(one, known) for one in listed)
 
 
 def alike(one: Fill, other: Fill) -> bool:

@@ -243,10 +243,11 @@ def test_f30_of_two_executions_under_one_id_the_second_gets_an_id_of_its_own() -
     assert "execution a+2" not in [event.event_id for event in told(record(OrderState.NEW, "0"), less)]
 
 
-def test_f25_f30_of_two_executions_under_one_id_the_second_may_be_told_first() -> None:
-    """The first, which is listed before it, gets the id of its own, and nothing is booked twice."""
+@pytest.mark.parametrize("price", [10, 11])
+def test_f25_f30_of_two_executions_under_one_id_the_second_may_be_told_first(price: int) -> None:
+    """The first, which is listed before it, gets the id of its own, at one price or two; nothing is booked twice."""
     first, second = (
-        attrs.evolve(part(quantity, "a"), price=Decimal(price)) for quantity, price in (("40", 10), ("60", 11))
+        attrs.evolve(part(quantity, "a"), price=Decimal(paid)) for quantity, paid in (("40", 10), ("60", price))
     )
     second = attrs.evolve(second, time=first.time + timedelta(seconds=5))
     there = attrs.evolve(record(OrderState.PARTIALLY_FILLED, "60"), executions={"a": second})

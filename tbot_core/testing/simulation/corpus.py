@@ -19,6 +19,7 @@ FAILED: Final[Mapping[int, str]] = {
     712: "an exit whose last fill nobody told, and shares that were called foreign",
     881: "an entry without a fill in a cash account, given up as lost",
     1573: "a split that rounded each lot, and left the ledger a millionth of a share short",
+    2947: "two executions at one price under one id, the second told first and booked in place of both",
     6095: "a sale of what was void, bought back and held for an exit of nothing",
 }
 """What each of them found."""
