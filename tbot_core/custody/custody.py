@@ -209,7 +209,8 @@ class Custody:
         An exit goes only when nothing else works for its position. What does is cancelled here, each minute anew until
         the broker says that it has ended; ask for `released` whenever events were booked.
         """
-        actions: list[Action] = [Cancel(client_order_id=one) for one in self._orphans]
+        renewed = (held.resting.get(Leg.STOP) for held in self._held.values() if held.renewing)
+        actions: list[Action] = [Cancel(client_order_id=one) for one in (*self._orphans, *filter(None, renewed))]
         self._at_once = []
         barred = self.stopping or self._standing.daily_loss or self._standing.present >= RiskState.EXIT_ONLY
         if barred or minute + 1 >= self.flatten_from:

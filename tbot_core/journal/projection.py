@@ -178,7 +178,10 @@ class Book:
 
     def _adjust(self, kind: str, payload: Mapping[str, Any]) -> None:
         if kind == records.CORPORATE_ACTION:
-            self.portfolio.split(payload["symbol"], Fraction(payload["after"], payload["before"]))
+            held = self.portfolio.positions.get(payload["symbol"])
+            # Each broker says that it split what it holds, also where that is nothing of ours.
+            if held is None or self._elsewhere.get(held.signal, "") == payload.get("broker", ""):
+                self.portfolio.split(payload["symbol"], Fraction(payload["after"], payload["before"]))
             return
         fill = records.adjustment_of(payload)
         position = self.portfolio.positions[fill.symbol]

@@ -196,14 +196,20 @@ class Ledger:
                 book.amend(at, attrs.evolve(was, quantity=left))
 
     def _amend(self, kind: str, cid: str, fill: Fill | None, time: datetime) -> None:
-        """The reversing entry of an execution that is void, or that had other terms."""
-        if fill is None or (cid, fill.execution_id) not in self._places:
+        """The reversing entry of an execution that is void, or that had other terms.
+
+        One that was not told yet is booked so at once, and what is told of it later is no news. What is void stays so.
+        """
+        if fill is None:
+            return
+        void = attrs.evolve(fill, quantity=_ZERO, fees=_ZERO)
+        if (cid, fill.execution_id) not in self._places:
+            self._fill(cid, void if kind == "busted" else fill, time)
             return
         where, at = self._places[cid, fill.execution_id]
         book = self._symbols[where]
-        before, movement = book.amounts(), _movement(fill)
-        if kind == "busted":
-            movement = attrs.evolve(movement, quantity=_ZERO, fees=_ZERO)
+        before, was = book.amounts(), book.movement(at)
+        movement = _movement(void if kind == "busted" or not was.quantity else fill)
         book.amend(at, movement)
         self._settle(book, before, time, kind, fill.execution_id)
 

@@ -119,10 +119,11 @@ class Requests:
         return request.name in self._refused and request.verb not in control.RESTRICTING
 
     def obey(self, request: Request) -> None:
-        """Write a request down and do what it asks for."""
+        """Write a request down with what comes of it, as one: a crash in between would leave it asked and not done."""
         self._obeyed.add(request.name)
-        self._note(records.REQUEST, _payload(request))
-        self._obey(request)
+        with self._recorder.together():
+            self._note(records.REQUEST, _payload(request))
+            self._obey(request)
 
     def resume(self, past: Iterable[Said], *, flattens: bool) -> None:
         """Go on with what a session was asked for before a restart, and had not done yet: `past` are its events.

@@ -277,3 +277,11 @@ def test_a_stop_rests_by_the_brokers_word_alone() -> None:
     assert opened(*asked).resting(stop.symbol) == Decimal(9)
     assert opened(*asked, heard(stop, "replaced")).resting(stop.symbol) == Decimal("9.5")
     assert opened(*asked, heard(stop, "cancelled")).resting(stop.symbol) is None
+
+
+@pytest.mark.parametrize(("broker", "units"), [("", 200_000_000), ("beta", 100_000_000)])
+def test_f43_a_split_changes_what_is_held_at_the_broker_that_says_so(broker: str, units: int) -> None:
+    """Each broker that holds the symbol, ours or not, says that it was split."""
+    split = {"symbol": ENTRY.symbol, "before": 1, "after": 2, "activity_id": "a1", "broker": broker}
+    found = opened(*SENDING, heard(ENTRY, "fill", "10"), Said(kind=records.CORPORATE_ACTION, payload=split))
+    assert found.portfolio.holdings == {ENTRY.symbol: units}

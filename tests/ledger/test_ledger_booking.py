@@ -114,15 +114,18 @@ def test_f29_a_bust_is_undone_by_a_reversing_entry() -> None:
 
 
 def test_f29_a_correction_is_the_difference() -> None:
-    """Another price moves cash and cost; an execution that nobody booked is not corrected."""
-    found = ledger(
-        heard(ENTRY, "10"),
-        heard(ENTRY, "10.05", kind="corrected"),
-        heard(ENTRY, "9", kind="corrected", execution="never"),
-        heard(ENTRY, "9", kind="busted", execution="never"),
-    )
+    """Another price moves cash and cost."""
+    found = ledger(heard(ENTRY, "10"), heard(ENTRY, "10.05", kind="corrected"))
     assert found.balances == ledger(heard(ENTRY, "10.05")).balances
     assert len(found.transactions) == 3
+
+
+def test_f27_f29_what_is_told_of_an_execution_after_its_correction_is_no_news() -> None:
+    """One that was void before it was told moves nothing, nor is it corrected; one with other terms is booked so."""
+    void = heard(ENTRY, "10", kind="busted"), heard(ENTRY, "10"), heard(ENTRY, "9", kind="corrected")
+    assert (ledger(*void).holdings, len(ledger(*void).transactions)) == ({}, 1)
+    corrected = heard(ENTRY, "10.05", kind="corrected"), heard(ENTRY, "10")
+    assert ledger(*corrected).balances == ledger(heard(ENTRY, "10.05")).balances
 
 
 def test_f26_a_supposed_fill_is_replaced_by_the_executions_that_are_named_later() -> None:

@@ -19,10 +19,10 @@ from tbot_core.runner.requests import Requests
 from tbot_core.states import Cause
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from tbot_core.journal.journal import Journal
+    from tbot_core.journal.journal import Entry, Journal
     from tbot_core.model import RiskState
 
 NOON = datetime(2026, 1, 5, 17, 0, tzinfo=UTC)
@@ -108,6 +108,25 @@ def test_a_request_is_obeyed_once(bench: Bench) -> None:
     again = Bench(bench.journal, bench.folder)
     again.look()
     assert (again.conditions.causes, path.exists()) == ((), False)
+
+
+def test_a_crash_never_parts_a_request_from_what_comes_of_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both are one transaction: a restart obeys what was not written, and nothing is written and not obeyed."""
+    path = bench.ask(Verb.KILL)
+    appended: list[list[str]] = []
+
+    def die(entries: Sequence[Entry]) -> None:
+        appended.append([entry.kind for entry in entries])
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(bench.journal, "append", die)
+    with pytest.raises(ZeroDivisionError):
+        bench.look()
+    monkeypatch.undo()
+    assert appended == [[records.REQUEST, records.STATE]]
+    again = Bench(bench.journal, bench.folder)
+    again.look()
+    assert (again.conditions.causes, path.exists()) == ((Cause.KILL_COMMAND,), False)
 
 
 @pytest.mark.parametrize(

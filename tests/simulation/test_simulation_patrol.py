@@ -10,6 +10,7 @@ import pytest
 from tbot_core.model import Leg
 from tbot_core.testing.simulation.facts import Fact
 from tbot_core.testing.simulation.patrol import Patrol
+from tbot_core.testing.simulation.way import Request
 from tbot_core.testing.simulation.world import World
 from tbot_core.testing.trades import fill, order
 
@@ -97,3 +98,24 @@ def test_what_is_held_after_a_split_may_all_be_closed() -> None:
 
     world.run(main)
     assert patrol.found == {}
+
+
+@pytest.mark.parametrize("reached", [False, True])
+def test_what_the_bot_asks_to_take_back_in_vain_is_known(*, reached: bool) -> None:
+    """A cancel that got lost on its way is asked for anew; one that arrived has no such excuse."""
+    world = World(0, (), live=False, venues=1)
+    floor = world.ways[0].exchange.floor
+    patrol = Patrol(world)
+
+    async def main() -> None:
+        hold(floor, 10)
+        rest(floor, Leg.EXIT, 20)
+        patrol.watch(bot())
+        patrol.begin()
+        for at in (0.0, 50.0):
+            request = Request(at=at, kind="cancel", client_order_id=Leg.EXIT.value, reached=reached)
+            world.ways[0].requests.append(request)
+            await world.clock.sleep(50)
+
+    world.run(main)
+    assert bool(patrol.found) is reached

@@ -20,6 +20,10 @@ FAILED: Final[Mapping[int, str]] = {
     881: "an entry without a fill in a cash account, given up as lost",
     1573: "a split that rounded each lot, and left the ledger a millionth of a share short",
     2947: "two executions at one price under one id, the second told first and booked in place of both",
+    4600: "a split at one broker, which doubled what the journal adds up to at another",
+    4611: "a disarming that was written down, and forgotten by a crash before it was obeyed",
+    4883: "a cancel of a stop for too much that got lost, and was not asked for again",
+    5987: "an execution that was void before it was told, and booked by the ledger",
     6095: "a sale of what was void, bought back and held for an exit of nothing",
 }
 """What each of them found."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.model import Leg, OrderState
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
     from tbot_core.runner.keeping import Keeper
     from tbot_core.testing.simulation.bot import Life
-    from tbot_core.testing.simulation.exchange import Exchange
+    from tbot_core.testing.simulation.way import Way
     from tbot_core.testing.simulation.world import World
 
 EVERY_S: Final = 5.0
@@ -30,7 +31,7 @@ class Patrol:
     def __init__(self, world: World) -> None:
         self._loop = world.loop
         self._closes = world.ways[0].exchange.floor.closes
-        self._beats = {name: _Beat(way.exchange) for name, way in zip(world.names, world.ways, strict=True)}
+        self._beats = {name: _Beat(way) for name, way in zip(world.names, world.ways, strict=True)}
         self._life: Life | None = None
         self._met: Life | None = None
         self.births: list[float] = []
@@ -61,8 +62,8 @@ class Patrol:
 class _Beat:
     """One venue: what our orders have made of it so far."""
 
-    def __init__(self, exchange: Exchange) -> None:
-        self._floor = exchange.floor
+    def __init__(self, way: Way) -> None:
+        self._way, self._floor = way, way.exchange.floor
         self._taken = 0
         self._units: defaultdict[str, int] = defaultdict(int)
         self.bare: dict[str, float] = {}
@@ -83,10 +84,17 @@ class _Beat:
             close = self._closing(symbol, held)
             bare, loose = bool(held) and not close, any(left > abs(held) for left in close.values())
             known = (bare or loose) and (_says(keeper, symbol) if bare else _unsure(keeper, symbol))
+            known = known or (loose and self._asks_in_vain(symbol, now))
             if _lasts(self.bare, symbol, now, there=bare and not known):
                 yield symbol, f"{held} units were held for {_ALARM_S:.0f} s with no way out, and nothing said so"
             if _lasts(self.loose, symbol, now, there=loose and not known):
                 yield symbol, f"more than the {held} units held could be closed for {_ALARM_S:.0f} s"
+
+    def _asks_in_vain(self, symbol: str, now: float) -> bool:
+        """Whether the bot has asked to take back what rests for the symbol, and that got lost on its way."""
+        rests = {one.cid for one in self._floor.open if one.ours and one.order.symbol == symbol}
+        recent = takewhile(lambda one: now - one.at <= _ALARM_S, reversed(self._way.requests))
+        return any(one.kind == "cancel" and one.client_order_id in rests and not one.reached for one in recent)
 
     def _closing(self, symbol: str, units: int) -> Counter[Leg]:
         """How much of it the orders of ours at work would close, by their leg; of nothing held, all of them would."""

@@ -243,6 +243,8 @@ def _i5(story: Story) -> Iterator[str]:
         if fill is None:
             continue
         mark = event.cid, fill.execution_id
+        if event.kind == "fill" and mark in told:  # it was taken back or corrected before it was told
+            continue
         atoms = 0 if event.kind == "busted" else effect(fill)[1]
         here[event.cid] += atoms - told.get(mark, 0)
         told[mark] = atoms
