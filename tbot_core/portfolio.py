@@ -27,6 +27,7 @@ from tbot_core.model import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from decimal import Decimal
 
 
@@ -131,6 +132,16 @@ class _Done:
         """The execution that it was."""
         return self.fill.client_order_id, self.fill.execution_id
 
+    @property
+    def symbol(self) -> str:
+        """What was traded."""
+        return self.fill.symbol
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is not void."""
+        return bool(self.fill.quantity)
+
 
 @attrs.frozen
 class _Split:
@@ -138,6 +149,7 @@ class _Split:
 
     symbol: str
     ratio: Fraction
+    counts: bool = True
 
 
 @attrs.define(kw_only=True)
@@ -208,11 +220,17 @@ class Portfolio:
 
         What a fill says beyond what the signal holds is booked as surplus, so that a position never crosses zero: it is
         closed. None: the signal holds nothing that it could close, or the symbol is another signal's: all is surplus.
+        An entry that is told after what closed it takes its place before that, and may be closed at once.
         """
         done = _Done(fill=fill, signal=signal, leg=leg, reason=reason)
-        self._done.append(done)
         self.cash_atoms -= _paid(fill)
-        return self._place(done)
+        overtaken = self._overtaken(done, self._done)
+        self._done.append(done)
+        if overtaken is None:
+            return self._place(done)
+        self._place_again(fill.symbol)
+        closed = (one for one in self.closed if one.signal == signal)
+        return self.positions.get(fill.symbol) or next(closed, None)
 
     def split(self, symbol: str, ratio: Fraction) -> None:
         """Every share of a symbol became so many: what is held cost the same in all."""
@@ -229,20 +247,44 @@ class Portfolio:
         at, done = next(found, (0, None))
         if done is None:
             return None
-        was, held = done.fill, self.positions.pop(symbol, None)
+        was = done.fill
         self._done[at] = attrs.evolve(done, fill=fill)
         self.cash_atoms += _paid(was) - _paid(fill)
-        self.closed = [one for one in self.closed if one.signal.symbol != symbol]
-        self.surplus = [one for one in self.surplus if one.symbol != symbol]
-        for step in self._done:
-            if isinstance(step, _Done) and step.fill.symbol == symbol and step.fill.quantity:
-                self._place(step)
-            elif isinstance(step, _Split) and step.symbol == symbol:
-                self._divide(symbol, step.ratio)
+        self._place_again(symbol)
+        return was
+
+    def _overtaken(self, step: _Done | _Split, before: Sequence[_Done | _Split]) -> int | None:
+        """The place of the first fill that closed more of a signal than was held, where this is an entry of it."""
+        if isinstance(step, _Split) or step.leg is not Leg.ENTRY or step.fill.symbol in self.positions:
+            return None
+        if self.beyond.get(step.fill.symbol, 0) * (1 if step.fill.buy else -1) >= 0:
+            return None
+        closing = (
+            at
+            for at, one in enumerate(before)
+            if isinstance(one, _Done) and one.signal == step.signal and one.leg is not Leg.ENTRY
+        )
+        return next(closing, None)
+
+    def _place_again(self, symbol: str) -> None:
+        """Place all of a symbol's fills, in the order in which they were told, but for entries that came too late."""
+        held, placed = self.positions.get(symbol), list[_Done | _Split]()
+        self._clear(symbol)
+        for step in (one for one in self._done if one.symbol == symbol and one.counts):
+            at = self._overtaken(step, placed)
+            placed.insert(len(placed) if at is None else at, step)
+            if at is not None:
+                self._clear(symbol)
+            for one in [step] if at is None else placed:
+                self._place(one) if isinstance(one, _Done) else self._divide(symbol, one.ratio)
         self.closed.sort(key=lambda one: one.exit_time or one.entry_time)
         if held is not None and symbol in self.positions:
             self.positions[symbol].mark = held.mark
-        return was
+
+    def _clear(self, symbol: str) -> None:
+        self.positions.pop(symbol, None)
+        self.closed = [one for one in self.closed if one.signal.symbol != symbol]
+        self.surplus = [one for one in self.surplus if one.symbol != symbol]
 
     def _place(self, done: _Done) -> Position | None:
         fill, signal, leg, reason = done.fill, done.signal, done.leg, done.reason

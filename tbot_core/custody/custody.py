@@ -60,11 +60,12 @@ class Custody:
         self.protection = self._protection = Protection(self._files, rules.venue, standing)
         self._trimming = Trimming(self._files, rules, standing, self._protection)
         self.topping = Topping(self._files, rules, standing, session)
-        self.excess = Excess(self._files, self._portfolio)
+        self.excess = Excess(self._files, self._portfolio, standing)
         self.recollection = Recollection(self._files, self._portfolio, self.excess)
         self._orphans: dict[str, None] = {}
         self._at_once: list[str] = []
         self._lost: set[str] = set()
+        self._early: set[str] = set()
 
     @property
     def idle(self) -> bool:
@@ -149,13 +150,13 @@ class Custody:
         What it had opened is less or gone, and what works for more is taken back. Latches stay.
         """
         known, held = self._known[fill.client_order_id], self._held.get(fill.symbol)
-        before = self._beyond(fill.symbol)
+        before = self.excess.beyond(fill.symbol)
         was = self._portfolio.amend(fill)
         if was is None:
             return
         if known.open > 0:
             known.open += units_of(was.quantity) - units_of(fill.quantity)
-        beyond = self._beyond(fill.symbol)
+        beyond = self.excess.beyond(fill.symbol)
         if abs(beyond) > abs(before):
             self._standing.find_surplus(fill.symbol, quantity_of(abs(beyond)))
         position = self._portfolio.positions.get(fill.symbol)
@@ -262,7 +263,7 @@ class Custody:
         if order.leg is Leg.ENTRY:
             self._standing.working.pop(order.client_order_id, None)
         elif held is None or held.position.signal != order.signal:
-            return
+            self._early.add(order.client_order_id)
         elif order.client_order_id == held.exit:
             held.exit = None
         elif order.client_order_id == held.trim:
@@ -278,7 +279,7 @@ class Custody:
         known.open -= units_of(fill.quantity)
         surplus = len(self._portfolio.surplus)
         position = self._portfolio.apply(fill, order.signal, order.leg, reason)
-        self._tell_of_surplus(order, surplus)
+        self.excess.tell(order, surplus)
         if position is not None:
             if order.leg is Leg.ENTRY:
                 self._entered(fill, known, position)
@@ -288,16 +289,6 @@ class Custody:
                 self._held[order.symbol].stop_triggered |= order.leg is Leg.STOP
         if order.leg is not Leg.ENTRY and known.open <= 0:
             self._ended(order)
-
-    def _tell_of_surplus(self, order: Order, since: int) -> None:
-        for one in self._portfolio.surplus[since:]:
-            # What takes back too much leaves less of it, or nothing; what goes beyond that is too much itself.
-            if not self.excess.takes_back(order) or self._beyond(one.symbol) * one.units > 0:
-                self._standing.find_surplus(one.symbol, quantity_of(abs(one.units)))
-
-    def _beyond(self, symbol: str) -> int:
-        """What is held of it that no position accounts for, in signed units."""
-        return self._portfolio.beyond.get(symbol, 0)
 
     def _closed(self, position: Position) -> None:
         """Nothing is left of a position: what still rests for it must not open another."""
@@ -311,18 +302,26 @@ class Custody:
         reference = price_of(known.plan.price if known.reference is None else known.reference)
         self._standing.count_fill(self._rules.risk, fill.price, reference, position.side)
         held = self._held.get(order.symbol)
-        if held is None:
-            known.plan.filled(self.session.minute(fill.time))
-            resting = {one.leg: one.client_order_id for one in order.protection}
-            held = Held(plan=known.plan, row=known.row, position=position, resting=resting)
-            held.own = order.tops_up or not self._rules.venue.brackets
-            self._held[order.symbol] = held
-        elif order.tops_up:
+        if held is None and position.units:  # one that is told after what closed it holds nothing
+            held = self._begun(fill, known, position)
+        elif held is not None and order.tops_up:
             self._grown(held)
-        if known.open < 0 and not held.own:
+        if held is not None and known.open < 0 and not held.own:
             self._uncertain(held)
         if known.open <= 0:
             self._standing.working.pop(order.client_order_id, None)
+
+    def _begun(self, fill: Fill, known: Known, position: Position) -> Held:
+        order = known.order
+        known.plan.filled(self.session.minute(fill.time))
+        resting = {one.leg: one.client_order_id for one in order.protection}
+        held = Held(plan=known.plan, row=known.row, position=position, resting=resting)
+        held.own = order.tops_up or not self._rules.venue.brackets
+        self._held[order.symbol] = held
+        for one in order.protection:
+            if one.client_order_id in self._early:  # its end was told before what it protects
+                self._ended(one)
+        return held
 
     def _grown(self, held: Held) -> None:
         """A position was added to: once what rests for it has ended, a stop for all of it is placed.

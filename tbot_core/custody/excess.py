@@ -9,26 +9,39 @@ from typing import TYPE_CHECKING
 
 from tbot_core.actions import Action, Place
 from tbot_core.custody import drafts
-from tbot_core.model import ExitReason, Leg, Order
+from tbot_core.model import ExitReason, Leg, Order, quantity_of
 
 if TYPE_CHECKING:
     from tbot_core.custody.held import Files, Known
     from tbot_core.portfolio import Portfolio
+    from tbot_core.standing import Standing
 
 
 class Excess:
     """Takes back what one session's orders have filled too much; `proven` are the symbols that a reading has named."""
 
-    def __init__(self, files: Files, portfolio: Portfolio) -> None:
+    def __init__(self, files: Files, portfolio: Portfolio, standing: Standing) -> None:
         self.proven: frozenset[str] = frozenset()
         self._files = files
         self._portfolio = portfolio
+        self._standing = standing
         self._closing: dict[str, str] = {}
 
     @staticmethod
     def takes_back(order: Order) -> bool:
         """Whether an order is one of these."""
         return order.reason is ExitReason.EXCESS
+
+    def beyond(self, symbol: str) -> int:
+        """What is held of it that no position accounts for, in signed units."""
+        return self._portfolio.beyond.get(symbol, 0)
+
+    def tell(self, order: Order, since: int) -> None:
+        """Say what an order's fill has left beyond what was held; `since`: how much surplus there was before it."""
+        for one in self._portfolio.surplus[since:]:
+            # What takes back too much leaves less of it, or nothing; what goes beyond that is too much itself.
+            if not self.takes_back(order) or self.beyond(one.symbol) * one.units > 0:
+                self._standing.find_surplus(one.symbol, quantity_of(abs(one.units)))
 
     def close(self, symbol: str) -> list[Action]:
         """One order for all that is too much of a symbol, unless one works already."""

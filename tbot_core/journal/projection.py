@@ -221,8 +221,12 @@ class Book:
             self.portfolio.amend(found.fill)
             self.trades[self._before :] = [self._trade(position) for position in self.portfolio.closed]
             return
+        closed = len(self.portfolio.closed)
         position = self.portfolio.apply(found.fill, order.signal, order.leg, reason)
-        if order.leg is not Leg.ENTRY and position is not None and not position.units:
+        over = position is not None and not position.units
+        if order.leg is Leg.ENTRY and (over or len(self.portfolio.closed) != closed):  # told after what closed it
+            self.trades[self._before :] = [self._trade(one) for one in self.portfolio.closed]
+        elif over and position is not None:
             self.trades.append(self._trade(position))
 
     def _trade(self, position: Position) -> Trade:

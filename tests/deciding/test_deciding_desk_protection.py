@@ -237,6 +237,28 @@ def test_an_end_that_is_told_twice_ends_no_newer_stop() -> None:
     assert names(found.custody.manage(Draft().bars(), 384)) == ["cancel AAA stop 2"]
 
 
+def test_f27_a_stop_whose_end_is_told_before_the_entrys_fill_does_not_rest() -> None:
+    """The position acts on closes from now, as after any stop that ended unasked."""
+    found = desk()
+    entry = found.decide([proposal(exits=TIMED)])[0].order
+    assert entry is not None
+    say(found, "rejected", "AAA stop")
+    filled(found, entry)
+    held = found.custody.held["AAA"]
+    assert (held.plan.on_close, Leg.STOP in held.resting) == (True, False)
+
+
+def test_f27_an_entry_that_is_told_after_its_stop_has_sold_it_is_not_sold_again() -> None:
+    """Seven were bought and sold, and the purchase of four is told last: nothing is held, and nothing is closed."""
+    found = desk()
+    entry = enter(found, quantity="3")
+    filled(found, entry.protection[0], "98", "7", "2")
+    assert found.portfolio.beyond == {"AAA": -4_000_000}
+    filled(found, entry, quantity="4", execution="3")
+    assert (found.portfolio.holdings, dict(found.custody.held)) == ({}, {})
+    assert not [one for one in found.custody.manage(Draft().bar(30, 97.0).bars(), 30) if isinstance(one, Place)]
+
+
 def test_a_target_that_ends_beside_its_stop_does_not_look_like_a_loss() -> None:
     """A venue that ends both legs when one is taken away: the stop is renewed all the same."""
     found = desk(UNMOVED)

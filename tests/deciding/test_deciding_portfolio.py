@@ -161,6 +161,16 @@ def test_holdings_are_what_the_account_must_hold() -> None:
     assert book((Leg.STOP, False, "3", "10", "0")).holdings == {"AAA": -3_000_000}
 
 
+def test_f25_an_entry_that_is_told_after_what_closed_it_is_closed() -> None:
+    """What seemed to be sold short is nothing then, and one trade tells of all; what is left of the entry is held."""
+    closed = book((Leg.ENTRY, True, "15", "10", "0"), (Leg.STOP, False, "41", "9", "0"))
+    assert closed.holdings == {"AAA": -26_000_000}
+    closed.apply(fill(order(Leg.ENTRY), "10", "26", "late"), identity(), Leg.ENTRY)
+    assert (closed.holdings, closed.surplus, [one.entry_units for one in closed.closed]) == ({}, [], [41_000_000])
+    closed.apply(fill(order(Leg.ENTRY), "10", "4", "later"), identity(), Leg.ENTRY)
+    assert closed.holdings == {"AAA": 4_000_000}
+
+
 FILLS = st.lists(
     st.tuples(st.sampled_from([Leg.ENTRY, Leg.EXIT]), st.integers(1, 50), st.integers(1, 10**6), st.integers(0, 99)),
     min_size=1,

@@ -25,6 +25,8 @@ FAILED: Final[Mapping[int, str]] = {
     4883: "a cancel of a stop for too much that got lost, and was not asked for again",
     5987: "an execution that was void before it was told, and booked by the ledger",
     6095: "a sale of what was void, bought back and held for an exit of nothing",
+    7553: "a stop that was refused before the fill of its entry was told, and thought to rest",
+    7737: "the fill of an entry, told after its stop had sold it, and sold once more",
 }
 """What each of them found."""
 
