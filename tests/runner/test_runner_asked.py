@@ -367,7 +367,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, ...
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", range(1, 27, 3))
+@pytest.mark.parametrize("number", range(1, 18, 2))
 def test_killed_at_a_request_a_session_goes_on_as_if_it_had_lived(
     tmp_path: Path, undisturbed: list[tuple[Any, ...]], number: int
 ) -> None:
