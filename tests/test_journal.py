@@ -276,9 +276,11 @@ def test_no_journal_is_said(tmp_path: Path) -> None:
 
 
 def test_a_file_that_was_only_begun_is_made_whole(tmp_path: Path) -> None:
-    """A crash while the file is made leaves nothing that the next start trips over."""
+    """A crash while the file is made leaves nothing that a reader or the next start trips over."""
     path = tmp_path / "run.sqlite"
     change(path, "PRAGMA journal_mode = WAL")
+    with closing(read_journal(path)) as reader:
+        assert (list(reader.events()), reader.head[0]) == ([], 0)
     with closing(open_journal(path)) as found:
         found.append([entry()])
         assert found.verify()[0] == 1

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 import attrs
 
@@ -21,9 +22,6 @@ from tbot_core.errors import JournalError
 from tbot_core.journal import anchor, damage
 from tbot_core.seams import disk
 from tbot_core.seams.redaction import redact, redact_all
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SCHEMA_VERSION: Final = 1
 APPLICATION_ID: Final = 0x7462_6F74
@@ -260,7 +258,7 @@ def open_journal(path: Path, connect: Connect = connected) -> Journal:
     """
     before = anchor.noted(path)
     with _opening(path, str(path), connect) as connection:
-        if not (before or connection.execute("PRAGMA application_id").fetchone()[0] or _tables(connection)):
+        if _blank(connection, before):
             connection.executescript(
                 f"PRAGMA journal_mode = WAL; BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID};"
                 f"PRAGMA user_version = {SCHEMA_VERSION}; {_SCHEMA} COMMIT;"
@@ -271,7 +269,7 @@ def open_journal(path: Path, connect: Connect = connected) -> Journal:
 
 
 def read_journal(path: Path) -> Journal:
-    """The journal at a path, read-only; it never checkpoints.
+    """The journal at a path, read-only; it never checkpoints. One that a crash left before it was made is empty.
 
     Raises JournalError as `open_journal` does, or when there is none.
     """
@@ -281,7 +279,10 @@ def read_journal(path: Path) -> Journal:
     address = f"{path.resolve().as_uri()}?mode=ro"
     try:
         with _opening(path, address) as connection:
-            return _checked(path, connection, before)
+            if not _blank(connection, before):
+                return _checked(path, connection, before)
+            connection.close()
+            return open_journal(Path(":memory:"))
     except JournalError as fault:
         if not damage.closed_out_of_reach(path, fault.__cause__):
             raise
@@ -325,9 +326,10 @@ def _checked(path: Path, connection: sqlite3.Connection, before: int, *, anchore
     return journal
 
 
-def _tables(connection: sqlite3.Connection) -> int:
-    count: int = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-    return count
+def _blank(connection: sqlite3.Connection, before: int) -> bool:
+    """Whether a file is nobody's yet: a new one, or one whose making a crash cut off."""
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    return not (before or application or connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
 
 
 @contextmanager
