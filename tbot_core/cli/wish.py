@@ -74,7 +74,9 @@ def wished(  # noqa: PLR0913  -- click hands every option over by its name
         "--demo and --replay exclude each other.": demo and replay is not None,
         "--dry-run decides on live data: --demo and --replay have data of their own.": dry_run
         and (demo or replay is not None),
-        "--sessions is the demo's: a replay has the sessions of its range.": sessions is not None and not demo,
+        "--sessions is the demo's: a replay has those of its range, the market ends after one with --once.": sessions
+        is not None
+        and not demo,
         "--once is for the running market.": once and (demo or replay is not None),
         "--speed is for simulations: the running market has its own.": speed is not None and not (demo or replay),
     }
