@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -45,7 +46,7 @@ class Unforeseen:
 
     def settle(self) -> None:
         """Write to the instance's log what was said before it was open, as by a command that ended early."""
-        if self.home is None:
+        if self.home is None or "tbot_core.seams.log" not in sys.modules:  # what was never loaded holds nothing
             return
         from tbot_core.seams import log
 

@@ -117,7 +117,7 @@ def row(listing: Listing, record: Record | None) -> dict[str, object]:
         "version": entry.version,
         "state": listing.state,
         "enabled": listing.enabled,
-        "files_hash": records.fingerprint(entry)[:_HASH_SHOWN],
+        "files_hash": (record.files if record else records.fingerprint(entry))[:_HASH_SHOWN],
         "isolation": "worker" if entry.kind in {"strategy", "filter"} and entry.name in isolated() else "in process",
         "failures": record.failures if record else 0,
         "last_crash": f"{record.crashed}: {record.crash}" if record and record.crash else "",

@@ -133,10 +133,12 @@ def _holds(comparison: str, version: str, other: str) -> bool:
 def _entries(groups: Mapping[str, str], path: list[str] | None) -> Iterator[Entry | Listing]:
     kinds = {group: kind for kind, group in groups.items()}
     for dist in _distributions(kinds, path):
-        requires = tuple(line for line in dist.requires or () if _NAMES_CORE.match(line))
-        entry = Entry(
-            kind="distribution", name=dist.name, dist=dist.name, version=dist.version, target="", requires=requires
-        )
+        # Once: each look at the metadata parses all of it, a README too.
+        known = dist.metadata
+        name, version = known["Name"], known["Version"]
+        needed = known.get_all("Requires-Dist") or dist.requires or ()
+        requires = tuple(line for line in needed if _NAMES_CORE.match(line))
+        entry = Entry(kind="distribution", name=name, dist=name, version=version, target="", requires=requires)
         try:
             points = [point for point in dist.entry_points if point.group in kinds]
         except TypeError:
@@ -153,19 +155,29 @@ def _distributions(groups: Iterable[str], path: list[str] | None) -> Iterator[Di
     from importlib_metadata import Distribution
 
     where = {} if path is None else {"path": path}
-    names = {dist.name for dist in Distribution.discover(**where) if _offers(dist, groups)}
-    for name in sorted(names):
+    names = {_named(dist) for dist in Distribution.discover(**where) if _offers(dist, groups)}
+    for name in sorted(names - {""}):
         yield next(iter(Distribution.discover(name=name, **where)))
 
 
 def _offers(dist: Distribution, groups: Iterable[str]) -> bool:
-    """Other people's damaged metadata, such as an uninstall left behind, is not ours to report."""
     try:
         text = dist.read_text("entry_points.txt") or ""
-        # The name costs the parser of METADATA, 30 ms when it is the first.
-        return any(f"[{group}]" in text for group in groups) and bool(dist.name and dist.version)
-    except (FileNotFoundError, KeyError, ValueError):
+    except (FileNotFoundError, ValueError):
         return False
+    return any(f"[{group}]" in text for group in groups)
+
+
+def _named(dist: Distribution) -> str:
+    """The name of a distribution; empty where its metadata are damaged: what an uninstall left is not ours to report.
+
+    It costs the parser of METADATA, 30 ms when it is the first.
+    """
+    try:
+        known = dist.metadata
+        return known["Name"] if known["Version"] else ""
+    except (FileNotFoundError, KeyError, ValueError):
+        return ""
 
 
 def _judged(found: Iterable[Entry | Listing], names: re.Pattern[str]) -> tuple[Listing, ...]:

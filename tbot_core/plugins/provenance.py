@@ -26,7 +26,8 @@ _CLAIMS: Final = ("Maintainer", "Maintainer-email", "Author", "Author-email")
 def publisher(entry: Entry) -> str:
     """Who publishes the entry's distribution by its own word, which nothing proves; empty where it says nothing."""
     dist = distribution(entry)
-    claims = () if dist is None else (dist.metadata.get(name) or "" for name in _CLAIMS)
+    known = {} if dist is None else dist.metadata
+    claims = (known.get(name) or "" for name in _CLAIMS)
     return next((claim.strip() for claim in claims if claim.strip()), "")
 
 
