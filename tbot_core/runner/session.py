@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 import numpy as np
@@ -22,16 +22,16 @@ from tbot_core.model import dollars_of
 from tbot_core.nearmiss import near_misses
 from tbot_core.orders import Naming
 from tbot_core.plugins.bounds import Bounds, Lost, Sitting
-from tbot_core.reasons import BY_CODE, Reason
+from tbot_core.reasons import Reason
 from tbot_core.recorder import Recorder
-from tbot_core.runner import overnight
+from tbot_core.runner import bells
 from tbot_core.runner.confirming import Confirming
 from tbot_core.runner.posts import Post, Routing, Standby, side_by_side
+from tbot_core.runner.undisturbed import undisturbed
 from tbot_core.standing import lose_plugin
 
 if TYPE_CHECKING:
     from datetime import datetime
-    from decimal import Decimal
 
     from tbot_core.actions import Decision
     from tbot_core.bars import Bars, Day, Quotes
@@ -140,21 +140,22 @@ class SessionRun:
 
     async def step(self, minute: int, *, late: bool = False) -> None:
         """Everything that follows from a minute that has closed; when it came too late, nothing is entered on it."""
-        bars, self.quoted = self.tape.bars, None
-        for post in self.posts:
-            post.desk.custody.stopping = self._flattening
-        await side_by_side([post.execution.settle for post in self.posts if self._answers(post)])
-        await self.answer()
-        kept = {post.name: self._kept(post, bars, minute) for post in self.posts}
-        asked, proposals = self.confirming.hold(self._proposals(bars, minute, late=late))
-        decisions = self.decide(proposals)
-        for post in () if late or minute in self.late else self.posts:
-            kept[post.name] = attrs.evolve(kept[post.name], top_ups=self._topped_up(post, bars, minute))
-        await self._carry_out(decisions, kept)
-        self.confirming.ask(asked)
-        self._weigh_cash(minute)
-        for entrant in (one for one in self.entrants if minute == one.window.entry_end - 1):
-            self._close_window(entrant, bars)
+        with undisturbed():
+            bars, self.quoted = self.tape.bars, None
+            for post in self.posts:
+                post.desk.custody.stopping = self._flattening
+            await side_by_side([post.execution.settle for post in self.posts if self._answers(post)])
+            await self.answer()
+            kept = {post.name: self._kept(post, bars, minute) for post in self.posts}
+            asked, proposals = self.confirming.hold(self._proposals(bars, minute, late=late))
+            decisions = self.decide(proposals)
+            for post in () if late or minute in self.late else self.posts:
+                kept[post.name] = attrs.evolve(kept[post.name], top_ups=self._topped_up(post, bars, minute))
+            await self._carry_out(decisions, kept)
+            self.confirming.ask(asked)
+            self._weigh_cash(minute)
+            for entrant in (one for one in self.entrants if minute == one.window.entry_end - 1):
+                self._close_window(entrant, bars)
 
     def weigh(self, proposal: Proposal) -> Decision:
         """What would be decided now; nothing counts for it."""
@@ -287,8 +288,7 @@ class SessionRun:
         if isinstance(venue, SimulatedVenue):
             venue.open_session(session, self.source.symbols, dollars_of(portfolio.cash_atoms))
         await side_by_side([post.execution.read_account for post in self.posts])
-        opening = self._opening(dollars_of(portfolio.opening_atoms))
-        entries = [self.execution.recorder.entry(records.SESSION_OPENED, opening)]
+        entries = [self.execution.recorder.entry(records.SESSION_OPENED, bells.opening(self, trading.venue))]
         self._opened = entries
         for entrant in self.entrants:
             judged = self._screen(entrant)
@@ -296,7 +296,7 @@ class SessionRun:
             payload = {
                 "strategy": entrant.name,
                 "candidates": self.candidates(entrant.name),
-                "reasons": reasons(judged),
+                "reasons": bells.reasons(judged),
             }
             entries.append(self.execution.recorder.entry(records.SCREENED, payload))
         self._opened = None
@@ -311,43 +311,6 @@ class SessionRun:
             self.execution.recorder.write(entry)
         else:
             self._opened.append(entry)
-
-    def _opening(self, equity: Decimal) -> dict[str, Any]:
-        windows = {one.name: attrs.asdict(one.window) for one in self.entrants}
-        granted = self.desk.standing.funds.granted
-        return {
-            "date": self.session.date.isoformat(),
-            "primary": self._trading.venue.name,
-            "account": self._trading.venue.account_id,
-            "open": self.session.open.isoformat(),
-            "close": self.session.close.isoformat(),
-            "minutes": self.session.minutes,
-            "symbols": len(self.source.symbols),
-            "equity": str(equity),
-            "buying_power": None if granted is None else str(dollars_of(granted)),
-            "state": self.desk.standing.present.word,
-            "windows": windows,
-            **self._carried(),
-            **({"accounts": self._accounts()} if self.posts[1:] else {}),
-        }
-
-    def _accounts(self) -> dict[str, dict[str, str]]:
-        """Whose accounts the session trades, and what each held at its beginning."""
-        return {
-            post.name: {
-                "account": post.execution.venue.account_id,
-                "equity": str(dollars_of(post.desk.portfolio.opening_atoms)),
-            }
-            for post in self.posts
-        }
-
-    def _carried(self) -> records.Payload:
-        """What is held when the bell rings: it could not be closed in the session before."""
-        held = [(post.key, one) for post in self.posts for one in post.desk.portfolio.positions.values()]
-        if not held:
-            return {}
-        carried = [(key, records.carried_payload(one.signal, overnight.entry(one))) for key, one in held]
-        return {"carried": [payload | ({"broker": key} if key else {}) for key, payload in carried]}
 
     def _close_window(self, entrant: Entrant, bars: Bars) -> None:
         if entrant.window.outside(self.session.minutes, self._trading.rules.exits.flatten_before_close):
@@ -365,7 +328,7 @@ class SessionRun:
 
         `stuck` says of what is still held that it could not be closed.
         """
-        trading, portfolio = self._trading, self.desk.portfolio
+        trading = self._trading
         await trading.wait(self.session.close)
         venue = trading.venue.broker
         if isinstance(venue, SimulatedVenue):
@@ -373,28 +336,10 @@ class SessionRun:
         await side_by_side([post.execution.settle for post in self.posts])
         await self._carry_out(self.confirming.close())
         told = stuck()
-        payload = {
-            "date": self.session.date.isoformat(),
-            "equity": str(dollars_of(portfolio.equity_atoms)),
-            "cash": str(dollars_of(portfolio.cash_atoms)),
-            "pnl": str(dollars_of(self.desk.standing.pnl_atoms)),
-            "trades": sum(len(post.desk.portfolio.closed) for post in self.posts),
-            "open": sorted({*self.positions, *(one.payload["symbol"] for one in told)}),
-            "account": trading.venue.account_id,
-        }
+        payload = bells.closing(self, trading.venue, told)
         self.execution.recorder.write(*told, self.execution.recorder.entry(records.SESSION_CLOSED, payload))
 
 
 def _too_late(proposal: Proposal) -> Proposal:
     allowed = proposal.reason is Reason.ALLOWED
     return attrs.evolve(proposal, reason=Reason.SIGNAL_TOO_LATE) if allowed else proposal
-
-
-def reasons(judged: Judged) -> dict[str, int]:
-    """How many symbols each reason denied."""
-    counts: dict[str, int] = {}
-    for code in judged.reasons.ravel().tolist():
-        if code:
-            name = BY_CODE[code].name
-            counts[name] = counts.get(name, 0) + 1
-    return counts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import gc
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,18 @@ class Paper:
     def events(self) -> list[Event]:
         """What the journal of paper trading holds."""
         return events(self.home / "data" / "tbot.sqlite")
+
+
+def test_no_garbage_is_collected_from_the_closed_minute_to_its_last_order(home: Path) -> None:
+    """The collector is off whenever an order is written down, and on again after each minute."""
+    ordering, between = set[bool](), set[bool]()
+
+    def wrote(entries: Sequence[Entry]) -> None:
+        if any(one.kind in {records.INTENDED, records.SENDING} for one in entries):
+            ordering.add(gc.isenabled())
+
+    demo(home, Watcher(wrote=wrote, minute=lambda _session, _minute: between.add(gc.isenabled())))
+    assert (ordering, between) == ({False}, {True})
 
 
 def test_cash_and_positions_are_equity_at_every_event(home: Path) -> None:
