@@ -100,7 +100,7 @@ def capsys(capsys: pytest.CaptureFixture[str]) -> pytest.CaptureFixture[str]:
 
 @pytest.fixture(autouse=True)
 def _no_canary_gets_out(request: pytest.FixtureRequest) -> Iterator[None]:
-    """No secret that a test planted, in any encoding, is in its streams or in a file below its folder when it ends."""
+    # No secret that a test planted, in any encoding, is in its streams or in a file below its folder when it ends.
     folder = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None
     yield
     _refuse_what_shows(request.node.stash.get(SAID, ""))
@@ -111,7 +111,7 @@ def _no_canary_gets_out(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _every_journal_balances(request: pytest.FixtureRequest) -> Iterator[None]:
-    """I4, I5: the ledger of each journal that a test leaves has the cash and the holdings of its closed sessions."""
+    # I4, I5: the ledger of each journal that a test leaves has the cash and the holdings of its closed sessions.
     folder = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None
     yield
     for path in sorted(folder.rglob("tbot.sqlite")) if folder is not None else ():
@@ -121,7 +121,7 @@ def _every_journal_balances(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _canaries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Plants canaries in the environment, and at the end looks through the folders that several tests share."""
+    # Plants canaries in the environment, and at the end looks through the folders that several tests share.
     with pytest.MonkeyPatch.context() as patch:
         for name in VENDORS:
             patch.setenv(name, canary(name))

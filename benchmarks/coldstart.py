@@ -47,7 +47,7 @@ EVENTS: Final = 400
 
 
 async def _until(crowd: Crowd, life: Life, over: Callable[[], bool]) -> None:
-    """Live until that is so, and no longer."""
+    # Live until that is so, and no longer.
     living = asyncio.ensure_future(life.live())
     while not living.done() and not over():
         await crowd.clock.sleep(0.05)
@@ -79,7 +79,7 @@ def serve(home: Path, path: Path, *, rest: bool) -> None:
 
 
 async def _ready(life: Life) -> float:
-    """Live until the account has been read and agrees; the moment at which that was."""
+    # Live until the account has been read and agrees; the moment at which that was.
     living = asyncio.ensure_future(life.live())
     while not living.done() and (life.session is None or not life.session.tender.believed):  # noqa: ASYNC110  -- it tells nobody
         await asyncio.sleep(GLANCE_S)

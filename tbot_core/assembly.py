@@ -227,7 +227,7 @@ def assemble(
 def _offers(
     loader: Loader, wanted: set[tuple[str, str]], listings: tuple[Listing, ...], folder: Path
 ) -> tuple[tuple[Loaded, ...], tuple[PluginFailure, ...]]:
-    """The plugins of a run: imported here, but for those that run in processes of their own."""
+    # The plugins of a run: imported here, but for those that run in processes of their own.
     apart = isolation.chosen(wanted)
     loaded, failed = loader.offers(wanted - apart, listings)
     kinds = {name: one.declaration.kind for name, one in variables(()).known.items()}
@@ -236,7 +236,7 @@ def _offers(
 
 
 def _bounds(instance: Instance, clock: Clock, mode: Mode) -> Bounds:
-    """What goes wrong in a plugin ends a simulation, and nothing else."""
+    # What goes wrong in a plugin ends a simulation, and nothing else.
     return Bounds(
         strict=mode in SIMULATIONS,
         record=lambda entry, failure: record_failure(instance.data, entry, failure, clock.now()),
@@ -244,26 +244,26 @@ def _bounds(instance: Instance, clock: Clock, mode: Mode) -> Bounds:
 
 
 def _settle_first(named: list[tuple[str, str]], listings: tuple[Listing, ...], mode: Mode) -> None:
-    """Refuse a run that needs what is not installed, before any plugin is tried and anything is written."""
+    # Refuse a run that needs what is not installed, before any plugin is tried and anything is written.
     known = _names(listings) | {EVERY_EXTENSION}
     _, absent = Loader().offers([pair for pair in named if pair not in known], listings)
     _refuse(absent, mode)
 
 
 def _names(listings: tuple[Listing, ...]) -> set[tuple[str, str]]:
-    """Kind and name of each plugin that is installed."""
+    # Kind and name of each plugin that is installed.
     return {(one.entry.kind, one.entry.name) for one in listings}
 
 
 def _refuse(failures: tuple[PluginFailure, ...], mode: Mode) -> None:
-    """Raise PluginError for failures that a run of this mode cannot do without."""
+    # Raise PluginError for failures that a run of this mode cannot do without.
     fatal = tuple(one for one in failures if mode not in SIMULATIONS or one.kind in {"broker", "strategy"})
     if fatal:
         raise refusal(fatal)
 
 
 def _identity(settings: Settings) -> str:
-    """Simulations and paper trading may do without one."""
+    # Simulations and paper trading may do without one.
     found = identity(settings.instance, settings.deployment, live=settings.mode == "live")
     if found is None and settings.mode == "live":
         raise SettingsError("Live trading needs an identity of the bot, and there is none.", "`tbot init` writes it.")
@@ -271,7 +271,7 @@ def _identity(settings: Settings) -> str:
 
 
 def _notes(assembly: Assembly, warnings: tuple[str, ...]) -> tuple[str, ...]:
-    """A demo's journal is nobody's, so it needs no name."""
+    # A demo's journal is nobody's, so it needs no name.
     absent = (f"Not applied: {one.kind} {one.name} ({one.error})" for one in assembly.failures)
     nameless = not assembly.identity and assembly.settings.mode != "demo"
     return (*absent, *warnings, *((_NAMELESS,) if nameless else ()))
@@ -313,7 +313,7 @@ def day_trade_rules() -> Iterator[DayTradeRule]:
 def _unapproved(
     instance: Instance, listings: tuple[Listing, ...], texts: Mapping[str, str], mode: Mode
 ) -> tuple[str, ...]:
-    """What a person must know of plugins that nobody approved; live trading refuses them here, before any import."""
+    # What a person must know of plugins that nobody approved; live trading refuses them here, before any import.
     if mode == "live":
         lock.insist(instance.home, listings)
     elif mode in {"paper", DRY_RUN} and (texts.get("ENVIRONMENT") or "production").strip().lower() == "production":
@@ -324,7 +324,7 @@ def _unapproved(
 
 
 def _wanted(texts: Mapping[str, str], mode: Mode) -> list[tuple[str, str]]:
-    """The plugins of a run; simulations and dry runs trade with the simulator and alert nobody."""
+    # The plugins of a run; simulations and dry runs trade with the simulator and alert nobody.
     enabled = sorted(configuration.enabled(texts))
     if mode not in {*SIMULATIONS, DRY_RUN}:
         return enabled

@@ -123,7 +123,7 @@ class Barrier:
 
 
 def _sane(values: Array) -> bool:
-    """Whether the numbers can be a bar's: finite, prices positive, its extremes around its open and close."""
+    # Whether the numbers can be a bar's: finite, prices positive, its extremes around its open and close.
     opened, high, low, close, volume, vwap = (float(value) for value in values)
     finite = all(math.isfinite(value) for value in (opened, high, low, close, volume))
     return (

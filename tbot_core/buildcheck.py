@@ -124,7 +124,7 @@ def rows(subject: Subject) -> tuple[Row, ...]:
 
 
 def _secrets(subject: Subject) -> Iterator[Row]:
-    """The settings were opened by whoever read them, some by rows of their own: no file is opened twice."""
+    # The settings were opened by whoever read them, some by rows of their own: no file is opened twice.
     opened, sources = subject.vault(), subject.sources
     before = {"bot_identity", "network", *(name for name, it in _SOURCES.items() if getattr(sources, it).sealed)}
     standings = opened.status()
@@ -148,7 +148,7 @@ def _stored(standing: Standing) -> Iterator[Row]:
 
 
 def _plaintext(subject: Subject) -> Iterator[Row]:
-    """Both forms of one file; whoever reads the settings says so as a warning, here it fails."""
+    # Both forms of one file; whoever reads the settings says so as a warning, here it fails.
     instance = subject.instance
     for source in subject.sources.both:
         if source.plain and source.sealed:
@@ -184,7 +184,7 @@ def _ignored(subject: Subject) -> Iterator[Row]:
 
 
 def _tracked(subject: Subject) -> Iterator[Row]:
-    """A key that git knows is in every clone, for ever."""
+    # A key that git knows is in every clone, for ever.
     home = subject.instance.home
     if not any(disk.exists(folder / ".git") for folder in (home, *home.parents)):
         return
@@ -251,7 +251,7 @@ def _journal(subject: Subject) -> Iterator[Row]:
 
 
 def _splits(subject: Subject) -> Iterator[Row]:
-    """The operator's list of splits, where there is one: what cannot be read is no evidence."""
+    # The operator's list of splits, where there is one: what cannot be read is no evidence.
     path = subject.instance.data / evidence.NAME
     try:
         found = evidence.listed(path)
@@ -298,7 +298,7 @@ def local(instance: Instance, mounts: Path = disk.MOUNTS) -> Iterator[Row]:
 
 
 def _backup(subject: Subject) -> Iterator[Row]:
-    """Where backups are kept is no business of the instance; that one was written and opened is in its log."""
+    # Where backups are kept is no business of the instance; that one was written and opened is in its log.
     moment = audit.backed_up(audit.log_path(subject.instance))
     remedy = "`tbot secrets backup` makes one; keep it on another machine."
     if moment is None:

@@ -160,10 +160,9 @@ def take(folder: Path, name: str) -> None:
 
 
 def _read(path: Path) -> Request | Refused:
-    """The request in a file, or why it is none: for its owner, its mode, its kind or its words.
-
-    Who may be trusted is asked after the verb is known: a kill must not wait for a mode to be set right.
-    """
+    # The request in a file, or why it is none: for its owner, its mode, its kind or its words.
+    #
+    # Who may be trusted is asked after the verb is known: a kill must not wait for a mode to be set right.
     try:
         content = private.inspect(path, limit=_LARGEST)
     except private.PrivateError as fault:
@@ -179,7 +178,7 @@ def _read(path: Path) -> Request | Refused:
 
 
 def _request(name: str, document: Mapping[str, Any]) -> Request:
-    """The request that a document spells out; raises ValueError, KeyError or TypeError for anything else."""
+    # The request that a document spells out; raises ValueError, KeyError or TypeError for anything else.
     if set(document) != {"verb", "actor", "made", "arguments"}:
         raise ValueError("fields")
     actor, arguments = document["actor"], document["arguments"]

@@ -254,7 +254,7 @@ def renew(entrant: Entrant, rules: Rules, proposal: Proposal, market: Market) ->
 
 
 def _columns(signals: Signals, judged: Judged) -> Iterator[tuple[Any, ...]]:
-    """Each signal's session, row, minute, side, price, strength, stop, target, rule and reason as plain numbers."""
+    # Each signal's session, row, minute, side, price, strength, stop, target, rule and reason as plain numbers.
     session_of = signals.cells[0].tolist() if len(signals.cells) > 1 else [0] * len(signals)
     names = ("minute", "side", "price", "strength", "stop", "target", "rule")
     columns = (getattr(signals, name).tolist() for name in names)
@@ -279,7 +279,7 @@ def _outcome(check: Check, *, missing_rejects: bool) -> tuple[Flags, Flags, Flag
 
 
 def _deny(reasons: Index, denied: Flags, reason: Reason) -> None:
-    """Give a reason to the rows that have none yet; arrays broadcast towards `reasons`."""
+    # Give a reason to the rows that have none yet; arrays broadcast towards `reasons`.
     reasons[np.broadcast_to(denied, reasons.shape) & (reasons == Reason.ALLOWED)] = reason
 
 
@@ -304,7 +304,7 @@ def _finding(check: Check, row: int, shape: tuple[int, ...], *, missing_rejects:
 
 
 def _restricted(signals: Signals, market: Market, *, unknown: bool) -> Flags:
-    """Short-sale restriction at each signal; an unknown previous close counts as `unknown`."""
+    # Short-sale restriction at each signal; an unknown previous close counts as `unknown`.
     previous = market.day.previous_close[signals.cells]
     lowest = market.bars.low_so_far[(*signals.cells, signals.minute)]
     today = lowest <= level(previous, SHORT_RESTRICTION)
@@ -313,7 +313,7 @@ def _restricted(signals: Signals, market: Market, *, unknown: bool) -> Flags:
 
 
 def _protected(signals: Signals, policy: ExitPolicy, day: Day) -> Signals:
-    """Stops at STOP_ATR for signals that name none; those that stay without get STOP_LOSS_PCT when they are planned."""
+    # Stops at STOP_ATR for signals that name none; those that stay without get STOP_LOSS_PCT when they are planned.
     if not policy.stop_atr:
         return signals
     distance = policy.stop_atr * day.atr[signals.cells]

@@ -136,7 +136,7 @@ class Desk:
         return decision
 
     def _weighed(self, proposal: Proposal) -> tuple[Decision, tuple[Planned, exits.Plan] | None]:
-        """The decision as it would be now, and for an allowed one its size and the plan of its exits."""
+        # The decision as it would be now, and for an allowed one its size and the plan of its exits.
         if proposal.reason is not Reason.ALLOWED:
             return Decision(proposal=proposal, reason=proposal.reason), None
         signal, limits = proposal.signal, self.limits

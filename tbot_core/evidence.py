@@ -72,7 +72,7 @@ def _remedy() -> str:
 
 
 def _read(text: str, number: int) -> tuple[Listed | None, list[str]]:
-    """The split that a line tells of, or what is wrong with it."""
+    # The split that a line tells of, or what is wrong with it.
     fields = [field.strip() for field in text.split(",")]
     if len(fields) != HEADER.count(",") + 1:
         return None, [f"{len(fields)} fields"]

@@ -89,7 +89,7 @@ class Execution:
             await self.settle()
 
     def _mark(self, orders: Sequence[Order]) -> list[Order]:
-        """The second barrier: mark the orders that may be sent, drop the others; returns the first."""
+        # The second barrier: mark the orders that may be sent, drop the others; returns the first.
         if not orders:
             return []
         why = [(order, self.venue.refusal(order)) for order in orders]
@@ -117,16 +117,16 @@ class Execution:
         return 0.0 if since is None else self._clock.monotonic() - since
 
     def _drop(self, part: Order) -> None:
-        """An order that was written down and will never be sent frees what it reserved."""
+        # An order that was written down and will never be sent frees what it reserved.
         self._advance(part.client_order_id, OrderEvent.DROP)
         self._desk.custody.dropped(part.client_order_id)
 
     def _barrier(self, *entries: Entry) -> None:
-        """Write what must be on disk before anything of the minute leaves."""
+        # Write what must be on disk before anything of the minute leaves.
         self._write(entries, "Nothing of this minute was sent.")
 
     def _noted(self, *entries: Entry) -> None:
-        """Write what became of orders that have left."""
+        # Write what became of orders that have left.
         self._write(entries, "Orders that were sent stand at the broker as they are.")
 
     def _write(self, entries: Sequence[Entry], truth: str) -> None:
@@ -150,7 +150,7 @@ class Execution:
             self._desk.admit(account)
 
     async def _read(self, what: str, ask: Callable[[], Awaitable[Said]]) -> Said | None:
-        """What the broker answers; None when it does not, and then nothing is entered any more."""
+        # What the broker answers; None when it does not, and then nothing is entered any more.
         try:
             answer = await self._patiently(what, ask)
         except BrokerError as silence:
@@ -166,11 +166,10 @@ class Execution:
             self._desk.standing.lose_sight(self.venue.patience.retries)
 
     async def _patiently(self, what: str, ask: Callable[[], Awaitable[Said]], cid: str | None = None) -> Said:
-        """Ask something that may be asked twice, until it is answered or the patience of a cycle is at its end.
-
-        Each failure is written down, the last one raised. A broker that was silent is then asked once at a time, and
-        no more is written of its silence until it answers.
-        """
+        # Ask something that may be asked twice, until it is answered or the patience of a cycle is at its end.
+        #
+        # Each failure is written down, the last one raised. A broker that was silent is then asked once at a time, and
+        # no more is written of its silence until it answers.
         waits = iter(()) if self._silent else self.venue.patience.waits()
         while True:
             try:
@@ -220,19 +219,19 @@ class Execution:
         return renamed(event, self._journal.find((self.venue.name, self.venue.account_id, self._name(event))))
 
     def _compare(self, event: BrokerEvent, source: tuple[str, str, str]) -> None:
-        """An event that was told before: where it says something else now, that is written too, and looked into."""
+        # An event that was told before: where it says something else now, that is written too, and looked into.
         known, record = self._journal.find(source), self.orders.get(event.client_order_id)
         if known is not None and (other := self.freezer.compare(event, known, record)) is not None:
             self._noted(other)
             self.questions[event.client_order_id] = None
 
     def _stale(self, event: BrokerEvent) -> bool:
-        """Whether a broker says once more that it does not know an order of which that is known."""
+        # Whether a broker says once more that it does not know an order of which that is known.
         record = self.orders.get(event.client_order_id)
         return event.kind == "not_found" and record is not None and (record.terminal or record.state in IN_DOUBT)
 
     def _name(self, event: BrokerEvent) -> str:
-        """What makes an event the same one: a fill is its execution, whichever way it was told."""
+        # What makes an event the same one: a fill is its execution, whichever way it was told.
         if event.fill is None or event.kind != "fill":
             return event.event_id
         execution = event.fill.execution_id
@@ -240,7 +239,7 @@ class Execution:
         return f"execution {execution}" if unique else f"execution {execution} of {event.client_order_id}"
 
     def _take_in(self, event: BrokerEvent) -> None:
-        """An event that is on disk enters the order's record and the desk; a fill seen before does so once."""
+        # An event that is on disk enters the order's record and the desk; a fill seen before does so once.
         cid, word = event.client_order_id, BROKER_WORDS.get(event.kind)
         record = self.orders.get(cid)
         if record is not None and word is None:
@@ -293,13 +292,13 @@ class Execution:
                 await self._proven(cids)
 
     def _of_one_cover(self, action: Action) -> str | None:
-        """The position that loses its cover by a cancel, "" for none: one after the other, each for a moment."""
+        # The position that loses its cover by a cancel, "" for none: one after the other, each for a moment.
         if not isinstance(action, Cancel):
             return None
         return "" if self.venue.broker.rules.simulated else action.leaves
 
     async def _proven(self, cids: Sequence[str]) -> None:
-        """Listen until the orders are proven to have ended, and what waits for that has left; no longer than 2 s."""
+        # Listen until the orders are proven to have ended, and what waits for that has left; no longer than 2 s.
         until = self._clock.monotonic() + _COVER_S
         while True:
             await self.settle()
@@ -316,7 +315,7 @@ class Execution:
                 await self._ask("replace", cid, partial(self.venue.broker.replace, cid, moved))
 
     async def _cancel(self, cids: Sequence[str]) -> None:
-        """Ask for cancels side by side: a hundred of them do not wait for each other's answers."""
+        # Ask for cancels side by side: a hundred of them do not wait for each other's answers.
         turn = asyncio.Semaphore(_AT_ONCE)
 
         async def one(cid: str) -> None:
@@ -332,10 +331,9 @@ class Execution:
                 raise outcome
 
     async def _ask(self, what: str, cid: str, ask: Callable[[], Awaitable[None]]) -> None:
-        """Ask something of an order that rests; what fails is written down and keeps no other request back.
-
-        While the answer to the same request is awaited it is not asked a second time.
-        """
+        # Ask something of an order that rests; what fails is written down and keeps no other request back.
+        #
+        # While the answer to the same request is awaited it is not asked a second time.
         if (what, cid) in self._asking:
             return
         self._asking.add((what, cid))
@@ -353,7 +351,7 @@ class Execution:
             self._asking.discard((what, cid))
 
     async def _submit(self, order: Order) -> None:
-        """Send an order; whatever the way of failing, its record says what is known and no more."""
+        # Send an order; whatever the way of failing, its record says what is known and no more.
         permit = SendPermit(order, self.venue.refusal)
         try:
             await self.venue.broker.submit(order, permit)
@@ -370,7 +368,7 @@ class Execution:
             self.doubt(silence.message, *(part.client_order_id for part in intents.parts(order)))
 
     def _refused(self, order: Order, words: str) -> None:
-        """A broker's refusal in its answer becomes an event like one that it would have streamed."""
+        # A broker's refusal in its answer becomes an event like one that it would have streamed.
         parts = [part.client_order_id for part in intents.parts(order)]
         self.book(
             [BrokerEvent(kind="rejected", event_id=f"refused-{cid}", client_order_id=cid, words=words) for cid in parts]

@@ -103,8 +103,7 @@ class Costs:
 
 @attrs.define(kw_only=True)
 class _Resting:
-    """An order at the venue; `live_from` is the first minute in which it can fill."""
-
+    # An order at the venue; `live_from` is the first minute in which it can fill.
     order: Order
     row: int
     remaining: int
@@ -117,8 +116,7 @@ class _Resting:
 
 @attrs.frozen(kw_only=True)
 class _Bar:
-    """One symbol's bar in ticks."""
-
+    # One symbol's bar in ticks.
     open: int
     high: int
     low: int
@@ -230,7 +228,7 @@ class Venue:
         return resting
 
     def _meet(self, resting: _Resting, bars: Bars) -> None:
-        """An entry or a market exit meets the minute's bar."""
+        # An entry or a market exit meets the minute's bar.
         if self._minute < resting.live_from:
             return
         entry = resting.order.leg is Leg.ENTRY
@@ -248,7 +246,7 @@ class Venue:
             self._end("expired", resting.order, filled=resting.filled > 0)
 
     def _marketable(self, resting: _Resting, bar: _Bar, bars: Bars) -> int:
-        """The price at which an entry or market exit fills in this bar, in ticks; 0: it doesn't."""
+        # The price at which an entry or market exit fills in this bar, in ticks; 0: it doesn't.
         if resting.order.type is OrderType.MARKET:
             return self._slipped(resting, bar.open, bars)
         if _within(resting, bar.open):
@@ -256,10 +254,9 @@ class Venue:
         return resting.limit if _traded_through(resting, bar) else 0
 
     def _arm(self, entry: _Resting, units: int, bar: _Bar) -> None:
-        """Let the protection of a filled entry rest, from this very bar on.
-
-        A target counts in the entry bar only if the entry filled at its open: else the bar's extreme may come first.
-        """
+        # Let the protection of a filled entry rest, from this very bar on.
+        #
+        # A target counts in the entry bar only if the entry filled at its open: else the bar's extreme may come first.
         at_open = entry.order.type is OrderType.MARKET or _within(entry, bar.open)
         for order in entry.order.protection:
             late = order.leg is Leg.TARGET and not at_open
@@ -267,7 +264,7 @@ class Venue:
             self._say("acknowledged", resting.order)
 
     def _protect(self, resting: _Resting, bars: Bars) -> None:
-        """A stop inside the bar: fills at the worse of stop and open, and keeps filling at the open once triggered."""
+        # A stop inside the bar: fills at the worse of stop and open, and keeps filling at the open once triggered.
         bar = _bar(bars, resting.row, self._minute)
         if bar is None or self._minute < resting.live_from or resting.order.client_order_id not in self._resting:
             return
@@ -337,7 +334,7 @@ class Venue:
                 self._say("expired", order)
 
     def _end(self, kind: str, order: Order, *, filled: bool = False, words: str = "") -> None:
-        """An order has ended, and with an entry that never filled the protection that waited for its fill."""
+        # An order has ended, and with an entry that never filled the protection that waited for its fill.
         self._say(kind, order, words=words)
         for waiting in () if filled else order.protection:
             self._say(kind, waiting, words=words)
@@ -364,12 +361,12 @@ def tick_of(ticks: int) -> int:
 
 
 def _within(entry: _Resting, price: int) -> bool:
-    """Whether a price is at a limit order's limit or better."""
+    # Whether a price is at a limit order's limit or better.
     return price <= entry.limit if entry.order.buy else price >= entry.limit
 
 
 def _traded_through(resting: _Resting, bar: _Bar) -> bool:
-    """Whether the bar went beyond the order's limit by a tick of the grid on that side of it."""
+    # Whether the bar went beyond the order's limit by a tick of the grid on that side of it.
     limit = resting.limit
     return bar.low <= limit - tick_of(limit - 1) if resting.order.buy else bar.high >= limit + tick_of(limit)
 

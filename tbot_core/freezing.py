@@ -65,10 +65,9 @@ class Freezer:
             self._refused(record.order, event.words)
 
     def _refused(self, order: Order, words: str) -> None:
-        """What may be traded of an instrument is not what was thought: nothing of it is sent until that is known.
-
-        Nobody says it where it was asked for in vain before; an exit that is refused all the same closes nothing.
-        """
+        # What may be traded of an instrument is not what was thought: nothing of it is sent until that is known.
+        #
+        # Nobody says it where it was asked for in vain before; an exit that is refused all the same closes nothing.
         symbol, unruled = order.symbol, self._standing.unruled
         grid = grid_of(self._standing, symbol)
         if grid and any(ticks_of(float(price)) % grid for price in (order.limit_price, order.stop_price) if price):
@@ -114,7 +113,7 @@ class Freezer:
         return attrs.evolve(event, fill=attrs.evolve(event.fill, execution_id=name))
 
     def _reused(self, execution_id: str, client_order_id: str) -> Iterable[Fill]:
-        """The executions that were told under the id of another one."""
+        # The executions that were told under the id of another one.
         for event in self._recorder.journal.events(kind=records.EXECUTION_REUSED):
             told = event.source is not None and event.source[2].startswith(_REUSED)
             if told and event.cid == client_order_id and event.payload["execution_id"] == execution_id:
@@ -169,7 +168,7 @@ def _alike(one: Fill, other: Fill) -> bool:
 
 
 def _named(fill: Fill, bearers: Mapping[str, Fill]) -> str:
-    """The one of the bearers that has these terms, or that was done then where the price is another; "" for none."""
+    # The one of the bearers that has these terms, or that was done then where the price is another; "" for none.
     for same in (alike, at_once):
         found = [name for name, one in bearers.items() if same(fill, one)]
         if len(found) == 1:

@@ -124,7 +124,7 @@ class Gathering:
         self.health.take_status(status, now, self.session.minute(at))
 
     async def _wait(self) -> None:
-        """Until the next minute can be decided: it has ended, and all of it is there or no longer waited for."""
+        # Until the next minute can be decided: it has ended, and all of it is there or no longer waited for.
         end = self.session.moment(self.barrier.due + 1)
         while (now := self._clock.now()) < end + self._grace and not (now >= end and self.barrier.complete):
             self._came.clear()
@@ -145,7 +145,7 @@ class Gathering:
             await self._clock.sleep(pause)
 
     async def _watch(self, connection: asyncio.Future[None]) -> None:
-        """Until the connection ends, or is dead though open."""
+        # Until the connection ends, or is dead though open.
         since = self._clock.monotonic()
         while not connection.done():
             await asyncio.wait({connection}, timeout=_LOOK_S)
@@ -195,7 +195,7 @@ class Gathering:
         self.on_status(status)
 
     def _price(self, now: float) -> None:
-        """A price came; after a silence longer than a minute the minutes in between are a gap."""
+        # A price came; after a silence longer than a minute the minutes in between are a gap.
         present, silent = self._clock.now(), now - self._priced
         self._priced = now
         since = max(present - timedelta(seconds=silent), self.session.open)
@@ -214,7 +214,7 @@ class Gathering:
             await self._clock.sleep(_FILL_AGAIN_S[min(tries, len(_FILL_AGAIN_S) - 1)])
 
     async def _fill(self) -> bool:
-        """Ask for the bars of what was lost; whether nothing is lost any more."""
+        # Ask for the bars of what was lost; whether nothing is lost any more.
         delay = timedelta(seconds=self.source.quality.history_delay_s)
         wanted = sorted(one for one in self.lost if self.session.moment(one + 1) + delay <= self._clock.now())
         if not wanted:
@@ -233,11 +233,12 @@ class Gathering:
 
 
 async def _either(came: asyncio.Event, seconds: float) -> None:
-    """Until something came, or so many seconds have passed."""
+    # Until something came, or so many seconds have passed.
     with suppress(TimeoutError):
         async with asyncio.timeout(max(seconds, 0.0)):
             await came.wait()
 
 
 def _untold(_said: object) -> None:
-    """Nobody listens."""
+    # Nobody listens.
+    pass

@@ -69,8 +69,7 @@ class Assessment:
 
 @attrs.define
 class _Halt:
-    """A halt, of a symbol or the whole market: since which minute, and since which second and minute no more."""
-
+    # A halt, of a symbol or the whole market: since which minute, and since which second and minute no more.
     since: int
     ended: float | None = None
     minute: int = 0
@@ -233,7 +232,7 @@ class Health:
         return bid, ask, now - self._quoted[symbol]
 
     def _said(self, symbol: str, now: float) -> list[tuple[float, float]]:
-        """The feed's latest prices of a symbol, each with how far it may lie from what another says now."""
+        # The feed's latest prices of a symbol, each with how far it may lie from what another says now.
         found = []
         bid, ask, age = self._quote(symbol, now)
         if age <= SILENT_S:
@@ -260,7 +259,7 @@ class Health:
         return max(self._bars.get(symbol, -math.inf), self._quoted.get(symbol, -math.inf))
 
     def _awaited(self, symbol: str) -> float:
-        """Since when a word of a symbol is waited for: its last one, or the end of a halt."""
+        # Since when a word of a symbol is waited for: its last one, or the end of a halt.
         if not self._halts:
             return self._seen(symbol)
         halts = (self._halts.get(""), self._halts.get(symbol))
@@ -268,11 +267,11 @@ class Health:
         return max([self._seen(symbol), *ends])
 
     def _stale(self, symbol: str, now: float) -> bool:
-        """Neither bar nor quote for three minutes while the feed lives, and no halt that would explain it."""
+        # Neither bar nor quote for three minutes while the feed lives, and no halt that would explain it.
         return not self._halted(symbol) and now - self._awaited(symbol) > SYMBOL_S
 
     def _past(self, symbol: str, minute: int) -> bool:
-        """Whether a halt began before this minute did, and is not known to have ended."""
+        # Whether a halt began before this minute did, and is not known to have ended.
         halt = self._halts.get(symbol)
         return halt is not None and halt.ended is None and minute > halt.since
 

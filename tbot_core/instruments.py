@@ -66,7 +66,7 @@ class Instruments:
             self._execution.freezer.freeze(found.symbol, words, lasting=True)
 
     def _repeats(self, found: Instrument) -> bool:
-        """Whether an exit that was refused would be the same under these rules."""
+        # Whether an exit that was refused would be the same under these rules.
         position = self._desk.portfolio.positions.get(found.symbol)
         if position is None:
             return False

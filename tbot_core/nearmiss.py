@@ -116,5 +116,5 @@ def _compared(trigger: Trigger, row: int, column: int) -> Comparison:
 def _lacking(
     distance: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """Unknown distances and those of cells that a further condition kept from firing are infinitely far."""
+    # Unknown distances and those of cells that a further condition kept from firing are infinitely far.
     return np.where(np.isnan(distance) | (distance < 0), np.inf, distance)

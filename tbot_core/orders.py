@@ -85,10 +85,9 @@ _ANSWERS: Final = (
 
 
 def _unanswered() -> dict[tuple[OrderState, OrderEvent], Arrow]:
-    """Orders that no broker has spoken of yet.
-
-    What cannot be, as an answer to an order that was never sent, changes no state and raises an alarm.
-    """
+    # Orders that no broker has spoken of yet.
+    #
+    # What cannot be, as an answer to an order that was never sent, changes no state and raises an alarm.
     return {
         (_S.INTENDED, _E.SEND): Arrow(_S.SENDING),
         (_S.INTENDED, _E.DROP): Arrow(_S.DROPPED),
@@ -109,7 +108,7 @@ def _unanswered() -> dict[tuple[OrderState, OrderEvent], Arrow]:
 
 
 def _arrows() -> dict[tuple[OrderState, OrderEvent], Arrow]:
-    """Every word of a broker leads somewhere from every state; a deed of ours that is absent is a fault of ours."""
+    # Every word of a broker leads somewhere from every state; a deed of ours that is absent is a fault of ours.
     table = _unanswered()
     for state in _WORKING:
         table |= {
@@ -141,7 +140,7 @@ def _arrows() -> dict[tuple[OrderState, OrderEvent], Arrow]:
 
 
 def _ended() -> dict[tuple[OrderState, OrderEvent], Arrow]:
-    """Terminal states stay what they are; a late fill is booked all the same."""
+    # Terminal states stay what they are; a late fill is booked all the same.
     table: dict[tuple[OrderState, OrderEvent], Arrow] = {}
     for state in sorted(TERMINAL):
         table |= {
@@ -251,7 +250,7 @@ def advance(record: OrderRecord, event: OrderEvent, fill: Fill | None = None) ->
 
 
 def _amended(record: OrderRecord, event: OrderEvent, fill: Fill) -> OrderRecord:
-    """The record after an execution was taken back or corrected; what is told of a void one later is void too."""
+    # The record after an execution was taken back or corrected; what is told of a void one later is void too.
     nothing = Decimal(0)
     was = record.executions.get(fill.execution_id)
     booked = nothing if was is None else was.quantity

@@ -37,7 +37,8 @@ STEP_S: Final = 2.0
 
 
 async def _at_once(_seconds: float) -> None:
-    """Wait not at all."""
+    # Wait not at all.
+    pass
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -214,12 +215,12 @@ class Paced:
         await self._heard(self._broker.close())
 
     def _known(self, account: Account) -> Account:
-        """The account, if it is to be believed."""
+        # The account, if it is to be believed.
         self.equity = _in_dollars(account).equity
         return account
 
     async def _turn(self, urgency: Urgency, what: str) -> None:
-        """Wait for a request's turn."""
+        # Wait for a request's turn.
         latest = self._clock.monotonic() + _WAITS_S[urgency]
         while True:
             now, limit = self._clock.monotonic(), self._broker.rules.requests_per_minute
@@ -233,14 +234,14 @@ class Paced:
             await self._clock.sleep(max(wait, _LEAST_S))
 
     async def _sent(self, request: Awaitable[None]) -> None:
-        """A request that may have left when its plugin is interrupted."""
+        # A request that may have left when its plugin is interrupted.
         try:
             await self._answered(request)
         except Overdue as fault:
             raise OutcomeUnknown(f"the broker's plugin held the loop up: {fault}") from fault
 
     async def _heard(self, request: Awaitable[Said]) -> Said:
-        """A reading, which fails when its plugin is interrupted."""
+        # A reading, which fails when its plugin is interrupted.
         try:
             return await self._answered(request)
         except Overdue as fault:
@@ -261,7 +262,7 @@ class Paced:
 
 
 def _in_dollars(account: Account) -> Account:
-    """The account; raises Unavailable for one that is told in another currency, which no figure here is."""
+    # The account; raises Unavailable for one that is told in another currency, which no figure here is.
     if account.currency != CURRENCY:
         words = f"The account {account.account_id} was told in {account.currency}, and money is counted in {CURRENCY}."
         raise Unavailable(words, f"Nothing of the reading was believed. Trade with an account kept in {CURRENCY}.")
@@ -269,14 +270,14 @@ def _in_dollars(account: Account) -> Account:
 
 
 def _in_numbers(reading: Said) -> Said:
-    """The reading; raises Unavailable for one with a figure that is no number: nothing of it is believed."""
+    # The reading; raises Unavailable for one with a figure that is no number: nothing of it is believed.
     if not _finite(reading):
         raise Unavailable("A figure of the broker's answer is no number.", "Nothing of the reading was believed.")
     return reading
 
 
 def _told_in_numbers(event: BrokerEvent) -> bool:
-    """Whether an event can be booked; what a fill without numbers was, the next reading tells."""
+    # Whether an event can be booked; what a fill without numbers was, the next reading tells.
     sound = event.fill is None or (_finite(event.fill) and event.fill.quantity > 0 and event.fill.price > 0)
     if not sound:
         _log.error("broker.event_without_numbers", kind=event.kind, id=event.client_order_id)
@@ -293,5 +294,5 @@ def _finite(value: object) -> bool:
 
 @cache
 def _fields(kind: type) -> tuple[str, ...]:
-    """The names of an attrs class's fields; of another type, none."""
+    # The names of an attrs class's fields; of another type, none.
     return tuple(field.name for field in attrs.fields(kind)) if attrs.has(kind) else ()

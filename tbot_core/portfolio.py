@@ -120,8 +120,7 @@ class Surplus:
 
 @attrs.frozen(kw_only=True)
 class _Done:
-    """A fill as it was applied."""
-
+    # A fill as it was applied.
     fill: Fill
     signal: SignalId
     leg: Leg
@@ -145,8 +144,7 @@ class _Done:
 
 @attrs.frozen
 class _Split:
-    """Every share of a symbol became so many."""
-
+    # Every share of a symbol became so many.
     symbol: str
     ratio: Fraction
     counts: bool = True
@@ -254,7 +252,7 @@ class Portfolio:
         return was
 
     def _overtaken(self, step: _Done | _Split, before: Sequence[_Done | _Split]) -> int | None:
-        """The place of the first fill that closed more of a signal than was held, where this is an entry of it."""
+        # The place of the first fill that closed more of a signal than was held, where this is an entry of it.
         if isinstance(step, _Split) or step.leg is not Leg.ENTRY or step.fill.symbol in self.positions:
             return None
         if self.beyond.get(step.fill.symbol, 0) * (1 if step.fill.buy else -1) >= 0:
@@ -267,7 +265,7 @@ class Portfolio:
         return next(closing, None)
 
     def _place_again(self, symbol: str) -> None:
-        """Place all of a symbol's fills, in the order in which they were told, but for entries that came too late."""
+        # Place all of a symbol's fills, in the order in which they were told, but for entries that came too late.
         held, placed = self.positions.get(symbol), list[_Done | _Split]()
         self._clear(symbol)
         for step in (one for one in self._done if one.symbol == symbol and one.counts):
@@ -343,12 +341,12 @@ class Portfolio:
 
 
 def _paid(fill: Fill) -> int:
-    """What a fill takes out of cash, atoms; nothing for one that is void."""
+    # What a fill takes out of cash, atoms; nothing for one that is void.
     units = units_of(fill.quantity)
     signed = units if fill.buy else -units
     return signed * ticks_of(float(fill.price)) + atoms_of(fill.fees) if units else 0
 
 
 def _mean_price(atoms: int, units: int) -> Decimal:
-    """Rounded half up to a tick."""
+    # Rounded half up to a tick.
     return price_of((2 * atoms + units) // (2 * units))

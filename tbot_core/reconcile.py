@@ -143,10 +143,9 @@ def told(record: OrderRecord, report: OrderReport) -> Iterator[BrokerEvent]:
 
 
 def _missing(record: OrderRecord, fills: Sequence[Fill], filled: Decimal) -> list[Fill]:
-    """The executions that a record lacks, of an order of which so much was filled.
-
-    One that bears the id of another before it gets an id of its own, where what was filled has room for it.
-    """
+    # The executions that a record lacks, of an order of which so much was filled.
+    #
+    # One that bears the id of another before it gets an id of its own, where what was filled has room for it.
     listed: defaultdict[str, list[Fill]] = defaultdict(list)
     missing: list[Fill] = []
     left = filled - record.filled + record.supposed
@@ -168,12 +167,12 @@ def _missing(record: OrderRecord, fills: Sequence[Fill], filled: Decimal) -> lis
 
 
 def _another(fill: Fill, known: Fill, *, void: bool) -> bool:
-    """Whether an execution is not the one that is known by its id: the second may be told before the first."""
+    # Whether an execution is not the one that is known by its id: the second may be told before the first.
     return not at_once(fill, known) and (fill.price != known.price or (void and not known.quantity))
 
 
 def _beside(fill: Fill, known: Fill, listed: Sequence[Fill]) -> bool:
-    """Whether the execution that is known by its id is listed as well, and this is not it."""
+    # Whether the execution that is known by its id is listed as well, and this is not it.
     return not alike(fill, known) and any(one.execution_id == fill.execution_id and alike(one, known) for one in listed)
 
 
@@ -188,21 +187,21 @@ def at_once(one: Fill, other: Fill) -> bool:
 
 
 def _named(report: OrderReport, fills: Sequence[Fill]) -> OrderReport:
-    """The report with the executions that are listed apart from it."""
+    # The report with the executions that are listed apart from it.
     there = {(fill.execution_id, fill.quantity, fill.price) for fill in report.fills}
     apart = tuple(fill for fill in fills if (fill.execution_id, fill.quantity, fill.price) not in there)
     return attrs.evolve(report, fills=(*report.fills, *apart)) if apart else report
 
 
 def _executed(record: OrderRecord, fills: Sequence[Fill]) -> list[BrokerEvent]:
-    """The executions that a record lacks, of an order that is not listed itself."""
+    # The executions that a record lacks, of an order that is not listed itself.
     cid = record.order.client_order_id
     missing = _missing(record, fills, record.order.quantity)
     return [_event("fill", cid, f"execution {fill.execution_id}", fill=fill) for fill in missing]
 
 
 def _growth(record: OrderRecord, events: Sequence[BrokerEvent]) -> Decimal:
-    """What the events add to a holding: less what was supposed before of the executions that they name."""
+    # What the events add to a holding: less what was supposed before of the executions that they name.
     fills = [event.fill for event in events if event.fill is not None]
     quantities = {True: Decimal(0), False: Decimal(0)}
     for fill in fills:
@@ -212,7 +211,7 @@ def _growth(record: OrderRecord, events: Sequence[BrokerEvent]) -> Decimal:
 
 
 def _supposed(record: OrderRecord, report: OrderReport, filled: Decimal, paid: Decimal) -> Fill:
-    """A fill of what the cumulative quantity has more than the executions, with an id that follows from both ends."""
+    # A fill of what the cumulative quantity has more than the executions, with an id that follows from both ends.
     quantity = report.filled - filled
     average = report.average_price or record.order.limit_price or Decimal(0)
     known = sum((fill.quantity for fill in report.fills), Decimal(0))
@@ -231,7 +230,7 @@ def _supposed(record: OrderRecord, report: OrderReport, filled: Decimal, paid: D
 
 
 def _absent(books: Books, listed: Mapping[str, OrderReport]) -> Iterator[str]:
-    """Orders that may live at the broker and are not among those that it lists."""
+    # Orders that may live at the broker and are not among those that it lists.
     for cid, record in books.orders.items():
         if cid in books.listed and not record.terminal and cid not in listed:
             yield cid

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 def _nobody(entries: Sequence[Entry]) -> None:
-    """Nobody listens."""
+    # Nobody listens.
+    pass
 
 
 @attrs.define(eq=False)
 class _Batch:
-    """What waits to be written in one transaction; None where nothing does."""
-
+    # What waits to be written in one transaction; None where nothing does.
     entries: list[Entry] | None = None
 
 

@@ -120,7 +120,7 @@ class Gate:
         return _first(checks) or _too_many_day_trades(standing, limits)
 
     def _barred(self, standing: Standing, limits: Limits, signal: SignalId) -> tuple[_Check, ...]:
-        """What bars everything that opens something."""
+        # What bars everything that opens something.
         return (
             (self.risk.disable_all_trades, Reason.TRADING_DISABLED, None, None),
             (standing.present is RiskState.HALTED, Reason.HALTED, None, None),
@@ -189,13 +189,13 @@ _Check: TypeAlias = tuple[bool, Reason, object, object]
 
 
 def _first(checks: Iterable[_Check]) -> Refusal | None:
-    """The first check that denies."""
+    # The first check that denies.
     found = (Refusal(reason=reason, value=value, limit=limit) for denied, reason, value, limit in checks if denied)
     return next(found, None)
 
 
 def _unshortable(standing: Standing, symbol: str) -> Reason | None:
-    """Why a symbol is not sold short here."""
+    # Why a symbol is not sold short here.
     told = standing.instruments.get(symbol)
     if not standing.funds.margin:
         return Reason.CASH_LONG_ONLY
@@ -220,7 +220,7 @@ def day_trades(standing: Standing) -> int | None:
 
 
 def _too_many_day_trades(standing: Standing, limits: Limits) -> Refusal | None:
-    """An entry is closed on its day: it is not made where that would be a day trade too many."""
+    # An entry is closed on its day: it is not made where that would be a day trade too many.
     if limits.day_trades is None:
         return None
     after = day_trades(standing)

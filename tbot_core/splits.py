@@ -56,7 +56,7 @@ class Splits:
         return any(self._explained(one, difference, foreign) for one in self._evidence(difference.symbol))
 
     def _evidence(self, symbol: str) -> list[Listed]:
-        """What the operator lists of a symbol for these days; a file that is not sound says nothing, and is told."""
+        # What the operator lists of a symbol for these days; a file that is not sound says nothing, and is told.
         try:
             found = () if self.file is None else listed(self.file)
         except (AccessError, DataError) as fault:

@@ -61,8 +61,7 @@ _log = log.logger(__name__)
 
 @attrs.define(kw_only=True)
 class _Doubt:
-    """An order whose outcome is being looked up: how often, when next, and which sources do not know it."""
-
+    # An order whose outcome is being looked up: how often, when next, and which sources do not know it.
     due: float
     asked: int = 0
     absent: set[str] = attrs.field(factory=set)
@@ -162,10 +161,9 @@ class Tender:
         return first is not None and await self.read() is not None
 
     async def _catch_up(self) -> None:
-        """Before a statement, ask for what was paid since the last one: overnight, or between it and the bell.
-
-        Some brokers list a payment days later, under its own date: each is booked once, whenever it turns up.
-        """
+        # Before a statement, ask for what was paid since the last one: overnight, or between it and the bell.
+        #
+        # Some brokers list a payment days later, under its own date: each is booked once, whenever it turns up.
         if self._stated or self._last is None or self._last >= self._since:
             return
         recorder = self._execution.recorder
@@ -177,7 +175,7 @@ class Tender:
         )
 
     def _count(self, snapshot: Snapshot, *, stating: bool = True) -> None:
-        """Book what moved money without an order, each once; the day's first and last reading are statements."""
+        # Book what moved money without an order, each once; the day's first and last reading are statements.
         execution = self._execution
         for activity in snapshot.activities:
             source = (execution.venue.name, execution.venue.account_id, f"activity {activity.activity_id}")
@@ -188,7 +186,7 @@ class Tender:
             self._state(snapshot.account)
 
     def _state(self, account: Account) -> None:
-        """What a statement has more or less than the ledger, nobody explains: it is booked as that, and told."""
+        # What a statement has more or less than the ledger, nobody explains: it is booked as that, and told.
         self._stated, self._last = True, self._clock.now()
         ledger = booked(of_broker(self._execution.recorder.journal.events(), self._execution.recorder.broker))
         ours = None if ledger.stated is None else ledger.cash
@@ -204,7 +202,7 @@ class Tender:
         return OPEN_ORDERS_S if living else POSITIONS_S
 
     def _notice(self, now: float) -> None:
-        """Orders that came into doubt, and those that left it."""
+        # Orders that came into doubt, and those that left it.
         for cid, record in self._execution.orders.items():
             silent = record.state is OrderState.SENDING and self._execution.age(cid) > IN_FLIGHT_S
             if silent or record.state in IN_DOUBT or cid in self._execution.questions:
@@ -233,7 +231,7 @@ class Tender:
         self._missed(cid, doubt, "query")
 
     def _missed(self, cid: str, doubt: _Doubt, source: str) -> None:
-        """A source does not know the order. Two of them are evidence, and after the venue's window it is given up."""
+        # A source does not know the order. Two of them are evidence, and after the venue's window it is given up.
         doubt.absent.add(source)
         sources = 2 if self._broker.rules.query_by_cid else 1
         if len(doubt.absent) < sources:
@@ -246,7 +244,7 @@ class Tender:
             self._execution.give_up(cid)
 
     async def _believed(self) -> Snapshot | None:
-        """A reading that a second one confirms; None when they go on to differ, as in a busy minute."""
+        # A reading that a second one confirms; None when they go on to differ, as in a busy minute.
         first = await self._snapshot()
         for _ in range(READINGS):
             if first.barrier:
@@ -259,12 +257,12 @@ class Tender:
         return None
 
     async def _snapshot(self) -> Snapshot:
-        """A reading; what is booked from here on it need not tell of."""
+        # A reading; what is booked from here on it need not tell of.
         self._before = self._desk.portfolio.holdings
         return await self._broker.snapshot(self._since)
 
     def _sent(self) -> frozenset[str]:
-        """The orders that a reading which begins now must tell of, if they live."""
+        # The orders that a reading which begins now must tell of, if they live.
         execution = self._execution
         return frozenset(cid for cid in execution.orders if execution.age(cid) > IN_FLIGHT_S)
 
@@ -274,7 +272,7 @@ class Tender:
         return Books(orders=execution.orders, held=held, foreign=self.foreign, listed=listed)
 
     def _settle(self, findings: Findings, listed: frozenset[str]) -> bool:
-        """Book what a reading tells; whether the account holds what the books say. Orders in doubt block themselves."""
+        # Book what a reading tells; whether the account holds what the books say. Orders in doubt block themselves.
         held = self._desk.portfolio.holdings
         moved = {symbol for symbol in (*held, *self._before) if held.get(symbol) != self._before.get(symbol)}
         self._execution.book(findings.events, read=True)
@@ -307,16 +305,15 @@ class Tender:
         return not unexplained
 
     def _prove(self, differs: set[str]) -> None:
-        """What is ours without a position, and all that the account holds of its symbol, is too much for certain."""
+        # What is ours without a position, and all that the account holds of its symbol, is too much for certain.
         portfolio = self._desk.portfolio
         beyond = portfolio.holdings.keys() - portfolio.positions.keys() - differs
         self._desk.custody.excess.proven = frozenset(one for one in sorted(beyond) if not self.foreign.get(one))
 
     def _in_flight(self, listed: frozenset[str]) -> set[str]:
-        """The symbols of which an order of ours may explain a difference once it is settled.
-
-        Such an order is in doubt, is being asked for, or is so young that the reading need not tell of it.
-        """
+        # The symbols of which an order of ours may explain a difference once it is settled.
+        #
+        # Such an order is in doubt, is being asked for, or is so young that the reading need not tell of it.
         found = set()
         for cid, record in self._execution.orders.items():
             young = not (record.terminal or cid in listed)
@@ -326,10 +323,9 @@ class Tender:
         return found
 
     def _asks_after(self, symbol: str) -> bool:
-        """Whether orders of the symbol that have ended short may have been filled unheard: each is asked for once.
-
-        Where readings list orders that are over, or their executions, they have told it.
-        """
+        # Whether orders of the symbol that have ended short may have been filled unheard: each is asked for once.
+        #
+        # Where readings list orders that are over, or their executions, they have told it.
         rules = self._broker.rules
         if rules.lists_closed or rules.lists_fills or not rules.query_by_cid:
             return False
@@ -343,10 +339,9 @@ class Tender:
         return bool(short)
 
     def _explain(self, difference: Difference) -> None:
-        """Book a difference that no order of ours explains: it belongs to somebody else, or took from what was ours.
-
-        Somebody who sold what we hold leaves us with less, never with the opposite; whatever goes beyond is foreign.
-        """
+        # Book a difference that no order of ours explains: it belongs to somebody else, or took from what was ours.
+        #
+        # Somebody who sold what we hold leaves us with less, never with the opposite; whatever goes beyond is foreign.
         symbol, theirs = difference.symbol, difference.theirs
         ours = _quantity(self._desk.portfolio.holdings.get(symbol, 0))
         position = self._desk.portfolio.positions.get(symbol)
@@ -376,7 +371,7 @@ class Tender:
         self._conditions.withdraw(Cause.MISMATCH)
 
     def _hold_foreign(self, symbol: str, quantity: Decimal) -> None:
-        """Shares that are not ours: named, counted, never touched."""
+        # Shares that are not ours: named, counted, never touched.
         if quantity == self.foreign.get(symbol, Decimal(0)):
             return
         self.foreign[symbol] = quantity

@@ -50,7 +50,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _certificate(path: Path) -> Certificate:
-    """The first of the chain; raises ValueError, and AccessError where it cannot be read."""
+    # The first of the chain; raises ValueError, and AccessError where it cannot be read.
     from cryptography.x509 import load_pem_x509_certificates
 
     if disk.is_endless(path):
@@ -62,7 +62,7 @@ def _certificate(path: Path) -> Certificate:
 
 
 def _key(instance: Instance, path: str, certificate: Certificate) -> Iterator[Finding]:
-    """Raises ValueError for a key that is none, or that of another certificate."""
+    # Raises ValueError for a key that is none, or that of another certificate.
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
     content = private.read(instance.path(path), limit=_LIMIT_BYTES, strict=False)

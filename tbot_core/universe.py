@@ -82,6 +82,6 @@ def _beyond(dollars: Array, most: int) -> Flags:
 
 
 def _rows(day: Day, rows: Index) -> Day:
-    """The facts of some symbols; the VIX is everybody's."""
+    # The facts of some symbols; the VIX is everybody's.
     facts = {name: value for name, value in attrs.asdict(day, recurse=False).items() if value is not None}
     return Day(**{name: value if name == "vix" else value[rows] for name, value in facts.items()})

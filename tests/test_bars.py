@@ -32,7 +32,7 @@ def _taped(bars: Bars, minutes: int) -> Tape:
 
 
 def _same(one: Array, other: Array) -> bool:
-    """Equal to the bit, and NaN where the other is."""
+    # Equal to the bit, and NaN where the other is.
     return one.shape == other.shape and np.ascontiguousarray(one).tobytes() == np.ascontiguousarray(other).tobytes()
 
 

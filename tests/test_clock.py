@@ -61,8 +61,7 @@ def test_the_system_clock_does_not_wait_for_the_past() -> None:
 
 
 class _Suspended(SystemClock):
-    """A machine that sleeps eight hours while somebody waits one second."""
-
+    # A machine that sleeps eight hours while somebody waits one second.
     def __init__(self) -> None:
         self.present = BELL
         self.naps: list[float] = []

@@ -45,7 +45,7 @@ def borne(source: str) -> set[str]:
 
 
 def _parameters(test: ast.FunctionDef | ast.AsyncFunctionDef, tables: dict[str, list[ast.expr]]) -> Iterator[str]:
-    """The texts that a test is parametrised with; a table of the module counts with its keys."""
+    # The texts that a test is parametrised with; a table of the module counts with its keys.
     for decorator in test.decorator_list:
         parts = [*ast.walk(decorator)]
         named = [key for part in parts if isinstance(part, ast.Name) for key in tables.get(part.id, ())]

@@ -34,7 +34,7 @@ class Range:
 
 
 def _breakout(state: Range, bar: Bar) -> Answer:
-    """An opening-range breakout, bar by bar."""
+    # An opening-range breakout, bar by bar.
     if bar.minute < WINDOW.entry:
         state.high, state.low = max(state.high, bar.high), min(state.low, bar.low)
     elif np.isfinite(state.high) and bar.close > state.high:
@@ -48,7 +48,7 @@ BREAKOUT = OnBar(window=WINDOW, state=Range, on_bar=_breakout)
 
 
 def _answering(answer: Any, **more: Any) -> OnBar[None]:
-    """A strategy that always answers the same."""
+    # A strategy that always answers the same.
     return OnBar(window=WINDOW, state=lambda: None, on_bar=lambda _state, _bar: answer, **more)
 
 

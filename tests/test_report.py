@@ -65,8 +65,7 @@ def page(home: Path) -> str:
 
 
 class _Balanced(HTMLParser):
-    """Checks that every element that is opened is closed."""
-
+    # Checks that every element that is opened is closed.
     def __init__(self) -> None:
         super().__init__()
         self.open: list[str] = []

@@ -53,7 +53,7 @@ def _exact(value: float) -> Decimal:
 
 
 def _bars(bars: Bars, row: tuple[int, ...]) -> list[Bar]:
-    """The existing bars of a row."""
+    # The existing bars of a row.
     columns = (np.moveaxis(bars.field(name), 0, -1)[row].tolist() for name in NAMES)
     found = []
     for minute, (*prices, vwap) in enumerate(zip(*columns, strict=True)):
@@ -130,7 +130,7 @@ def _by_hand(bars: list[Bar], strategy: Strategy) -> Found:
 
 
 def _compare(strategy: Strategy, bars: Bars) -> int:
-    """Demand the same signals of both accounts and count them."""
+    # Demand the same signals of both accounts and count them.
     signals = strategy.scan(bars, Draft(*bars.symbols).day())
     columns = (getattr(signals, name).tolist() for name in ("minute", "side", "rule", "stop"))
     found = {

@@ -89,6 +89,20 @@ def test_no_function_is_longer_than_its_budget() -> None:
     assert over == []
 
 
+def test_no_private_name_has_a_docstring() -> None:
+    """What a private function or class is for is said in a comment, if at all: docstrings are for who uses a thing."""
+    found = [
+        f"{name_of(path)}:{node.lineno}: {node.name}"
+        for path in tracked()
+        if path.suffix == ".py"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        and re.match("_[^_]", node.name)
+        and ast.get_docstring(node)
+    ]
+    assert found == []
+
+
 def test_floors_are_one_contract_without_exceptions() -> None:
     """The layers are exhaustive, and no import contract has an ignore list."""
     contracts = settings()["tool"]["importlinter"]["contracts"]

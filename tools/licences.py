@@ -128,7 +128,7 @@ def _both(tokens: list[str], allowed: frozenset[str]) -> bool:
 
 
 def _one(tokens: list[str], allowed: frozenset[str]) -> bool:
-    """Takes what it reads off the tokens; a broken expression is met by nothing."""
+    # Takes what it reads off the tokens; a broken expression is met by nothing.
     token = tokens.pop(0) if tokens else ""
     if token != "(":  # noqa: S105  -- a parenthesis
         return token in allowed

@@ -110,7 +110,7 @@ async def attended(work: Coroutine[Any, Any, T], alerts: Dispatcher, beat: Calla
 
 
 async def _kept_up(alerts: Dispatcher) -> None:
-    """What goes wrong with alerts, whatever it is, ends neither them nor the run."""
+    # What goes wrong with alerts, whatever it is, ends neither them nor the run.
     while True:
         try:
             await alerts.run()
@@ -120,7 +120,7 @@ async def _kept_up(alerts: Dispatcher) -> None:
 
 
 def _assert_none(ended: Iterable[asyncio.Future[Any]]) -> None:
-    """Raise what ended a part that goes on for ever, or else that it ended."""
+    # Raise what ended a part that goes on for ever, or else that it ended.
     for task in ended:
         if not task.cancelled():
             task.result()
@@ -128,7 +128,7 @@ def _assert_none(ended: Iterable[asyncio.Future[Any]]) -> None:
 
 
 async def _heeding_the_log(alerts: Dispatcher) -> None:
-    """Lines of the log that are lost end nothing; that they are is told once."""
+    # Lines of the log that are lost end nothing; that they are is told once.
     before, told = log.lost(), False
     while True:
         await asyncio.sleep(EVERY_S)

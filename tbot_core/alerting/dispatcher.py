@@ -142,14 +142,14 @@ class Dispatcher:
             await asyncio.sleep(EVERY_S)
 
     async def _complain(self, fault: TbotError) -> None:
-        """Alerts cannot be kept, or the journal not be read: told once, since it would be so every second."""
+        # Alerts cannot be kept, or the journal not be read: told once, since it would be so every second.
         if not self._broken:
             self._broken = True
             _log.error("alerts.failed", reason=fault.message)
             await self.cry(f"Alerts cannot be relied upon: {fault.message}", "tbot check")
 
     def _opened(self) -> Journal | None:
-        """The journal to read along; None until there is one."""
+        # The journal to read along; None until there is one.
         if self._journal is None and disk.exists(self._instance.journal):
             self._journal = read_journal(self._instance.journal)
         return self._journal
@@ -178,14 +178,14 @@ class Dispatcher:
     def _compare(
         self, before: frozenset[str], found: dict[str, Notice], when: datetime, changes: list[Callable[[], None]]
     ) -> frozenset[str]:
-        """The incidents that stand now; what came and went is added to the changes."""
+        # The incidents that stand now; what came and went is added to the changes.
         changes += [partial(self._store.begin, found[key], when) for key in found if key not in before]
         changes += [partial(self._store.clear, key, when) for key in sorted(before - found.keys())]
         return frozenset(found)
 
 
 def _recalled(journal: Journal, place: int, wanted: Wanted) -> Watch:
-    """What somebody knows who has read the journal up to a place: its last session, and the causes from before."""
+    # What somebody knows who has read the journal up to a place: its last session, and the causes from before.
     watch = Watch(wanted)
     openings = (event.seq for event in journal.events(kind=records.SESSION_OPENED))
     opened = max((seq for seq in openings if seq <= place), default=1)

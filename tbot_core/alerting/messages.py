@@ -75,5 +75,5 @@ def _merged(rows: Sequence[Row]) -> str:
 
 
 def _line(text: str) -> str:
-    """One line, whatever a broker's words hold: a break in a title would be another header of a mail."""
+    # One line, whatever a broker's words hold: a break in a title would be another header of a mail.
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())

@@ -119,7 +119,7 @@ class Watch:
             yield _routine(f"{deed} {quantity(record.filled)} {order.symbol}{at}, {order.signal.strategy}.")
 
     def _happened(self, kind: str, payload: Mapping[str, Any]) -> Iterator[Notice]:
-        """What needs no more than the event itself."""
+        # What needs no more than the event itself.
         match kind:
             case records.WINDOW_CLOSED:
                 seen = plural(payload["candidates"], "candidate"), plural(payload["triggers"], "signal")
@@ -219,10 +219,9 @@ class Watch:
             yield Notice(key=f"surplus {symbol}", urgency=Urgency.CRITICAL, what=f"UNPROTECTED: {what}.")
 
     def _bare(self, symbol: str, position: Position) -> bool:
-        """Whether no exit is under way and the stops that rest do not cover what is held.
-
-        What is less than a share cannot rest as a stop: it is watched by the bot itself.
-        """
+        # Whether no exit is under way and the stops that rest do not cover what is held.
+        #
+        # What is less than a share cannot rest as a stop: it is watched by the bot itself.
         mine = [record for record in self._book.orders.values() if record.order.symbol == symbol]
         if any(record.order.leg is Leg.EXIT and not record.terminal for record in mine):
             return False
@@ -242,7 +241,7 @@ class Watch:
                 yield Notice(key=f"risk {change['what']}", urgency=Urgency.CRITICAL, what=what)
 
     def _lasts(self, key: str, now: datetime, span: timedelta) -> bool:
-        """Whether something that is so now has been so for longer than this."""
+        # Whether something that is so now has been so for longer than this.
         since = self._lasting[key] = self._since.get(key, now)
         return now - since > span
 

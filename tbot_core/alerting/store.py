@@ -223,7 +223,7 @@ class Store:
         self._run(columns, one.key, one.urgency, one.what, one.command, now, int(stands))
 
     def _bound(self, now: datetime) -> None:
-        """No more than so many wait, and no more than so many are kept."""
+        # No more than so many wait, and no more than so many are kept.
         self._run(_SURPLUS, now, WAITING)
         self._run("DELETE FROM alerts WHERE id <= (SELECT max(id) FROM alerts) - ? AND sent IS NOT NULL", KEPT)
 

@@ -40,8 +40,7 @@ class Range:
 
 @attrs.frozen(kw_only=True, eq=False)
 class _Found:
-    """A session ready to be walked: its bars, and what its strategies propose."""
-
+    # A session ready to be walked: its bars, and what its strategies propose.
     session: Session
     bars: Bars
     proposals: Sequence[Proposal]
@@ -95,14 +94,14 @@ def _costs(settings: Settings, chosen: Selection) -> Costs:
 
 
 def _found(assembly: Assembly, rules: Rules, blocks: Iterator[Block], denials: Counter[str]) -> Iterator[_Found]:
-    """The sessions in order of date; a month of bars is in memory at a time."""
+    # The sessions in order of date; a month of bars is in memory at a time.
     for _, month in itertools.groupby(blocks, key=lambda block: block.month):
         ready = [found for block in month for found in _scan(assembly, rules, block, denials)]
         yield from sorted(ready, key=lambda found: found.session.date)
 
 
 def _scan(assembly: Assembly, rules: Rules, block: Block, denials: Counter[str]) -> Iterator[_Found]:
-    """Screen and scan a block: sessions whose windows lie alike are scanned together."""
+    # Screen and scan a block: sessions whose windows lie alike are scanned together.
     placed = [assembly.entrants(session) for session in block.sessions]
     together: dict[tuple[Entrant, ...], list[int]] = {}
     for index, entrants in enumerate(placed):

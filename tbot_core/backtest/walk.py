@@ -77,7 +77,7 @@ def walk(terms: Terms, session: Session, bars: Bars, proposals: Sequence[Proposa
 
 
 def _step(desk: Desk, venue: Venue, bars: Bars, minute: int, proposals: Sequence[Proposal]) -> list[Decision]:
-    """One minute in the order that all clocks keep."""
+    # One minute in the order that all clocks keep.
     if not venue.idle:
         venue.match(bars, minute)
         _settle(desk, venue, minute)
@@ -96,7 +96,7 @@ def _step(desk: Desk, venue: Venue, bars: Bars, minute: int, proposals: Sequence
 
 
 def _settle(desk: Desk, venue: Venue, minute: int) -> None:
-    """Book what the venue has said, and send what that sets free, until nothing more is."""
+    # Book what the venue has said, and send what that sets free, until nothing more is.
     _book(desk, venue)
     while actions := desk.custody.released():
         _act(venue, actions, minute)
@@ -120,5 +120,5 @@ def _act(venue: Venue, actions: Sequence[Action], minute: int) -> None:
 
 
 def _name(signal: SignalId, leg: Leg, attempt: int) -> str:
-    """An order's name within a backtest: nobody else will ever read it."""
+    # An order's name within a backtest: nobody else will ever read it.
     return f"{signal.symbol}/{signal.strategy}/{signal.minute}/{leg}/{attempt}"

@@ -123,7 +123,7 @@ def _atr(daily: Daily, closes: Array) -> Array:
 
 
 def _restricted(daily: Daily) -> Flags:
-    """In whole ticks, because 0.9 x a price is not exact in floats and equality counts."""
+    # In whole ticks, because 0.9 x a price is not exact in floats and equality counts.
     low = np.rint(_comparable(daily, daily.low, 1) * TICKS_PER_DOLLAR)
     before = np.rint(_comparable(daily, daily.close, 2) * TICKS_PER_DOLLAR)
     fell: Flags = low * 10 <= before * 9
@@ -147,14 +147,14 @@ def _market_caps(sessions: Sequence[Session], symbols: tuple[str, ...], sources:
 
 
 def _comparable(daily: Daily, values: Array, lag: int) -> Array:
-    """The values of `lag` sessions before, NaN where they are of another kind than the session's own."""
+    # The values of `lag` sessions before, NaN where they are of another kind than the session's own.
     moved = np.full(values.shape, np.nan)
     moved[lag:] = np.where(daily.kind[lag:] == daily.kind[:-lag], values[:-lag], np.nan)
     return moved
 
 
 def _carried(kind: Index) -> Index:
-    """A session without bars takes the kind of the one before: a symbol that pauses is still the same series."""
+    # A session without bars takes the kind of the one before: a symbol that pauses is still the same series.
     carried = kind.copy()
     for row in range(1, len(carried)):
         carried[row] = np.where(carried[row] < 0, carried[row - 1], carried[row])

@@ -153,7 +153,7 @@ class _Import:
         )
 
     def _merged(self, source: Source, key: tuple[Any, ...], rows: pl.DataFrame, sha256: str) -> _Merge:
-        """How a symbol's new rows of a month join the stored ones."""
+        # How a symbol's new rows of a month join the stored ones.
         symbol, month = key
         entry = self.changes.stored(month, symbol)
         new = rows.select(layout.BAR_SCHEMA.names()).cast(layout.BAR_SCHEMA)
@@ -181,7 +181,7 @@ class _Import:
         return attrs.evolve(merge, part=part if merge.added or merge.replaced else None)
 
     def _stored_bars(self, month: str, symbol: str, entry: layout.Entry | None) -> tuple[pl.DataFrame, tuple[str, ...]]:
-        """The stored bars and their sources; with `replace`, damaged ones count as none."""
+        # The stored bars and their sources; with `replace`, damaged ones count as none.
         if entry is None:
             return pl.DataFrame(schema=layout.BAR_SCHEMA), ()
         try:
@@ -196,7 +196,7 @@ class _Import:
         return self._facts(source, sources.days_of(source, "date").with_columns(numbers), reference.VIX)
 
     def _facts(self, source: Source, frame: pl.DataFrame, table: str) -> Imported:
-        """Merge rows into a table of facts and write it, unless nothing changes."""
+        # Merge rows into a table of facts and write it, unless nothing changes.
         keys, names = reference.KEYS[table], reference.SCHEMAS[table].names()
         values = tuple(name for name in names if name not in keys)
         clean = _sound(source, frame.select(ROW, *names), keys, values, checking.FACT_FAULTS[table])
@@ -223,7 +223,7 @@ class _Import:
         )
 
     def _stored_facts(self, table: str) -> pl.DataFrame:
-        """The stored table; with `replace`, a damaged one counts as none."""
+        # The stored table; with `replace`, a damaged one counts as none.
         try:
             return reference.read(self.folder, table)
         except DataError:
@@ -232,7 +232,7 @@ class _Import:
             return pl.DataFrame(schema=reference.SCHEMAS[table])
 
     def _sessions(self, frame: pl.DataFrame) -> tuple[Session, ...]:
-        """The sessions in which the rows may lie; the exchange's date is never more than a day from UTC's."""
+        # The sessions in which the rows may lie; the exchange's date is never more than a day from UTC's.
         first, last = _first(frame["ts"].dt.date()), _last(frame["ts"].dt.date())
         if first is None or last is None:
             return ()
@@ -242,8 +242,7 @@ class _Import:
 
 @attrs.frozen(kw_only=True, eq=False)
 class _Merge:
-    """A symbol's month: what it becomes, as a part to be stored where that is a change; or why it cannot."""
-
+    # A symbol's month: what it becomes, as a part to be stored where that is a change; or why it cannot.
     conflict: str = ""
     bars: pl.DataFrame = attrs.field(factory=pl.DataFrame)
     part: Part | None = None
@@ -262,7 +261,7 @@ _REPLACE: Final = "Look at both; --replace lets this file's values take the plac
 
 
 def _regular(frame: pl.DataFrame, sessions: Sequence[Session]) -> tuple[pl.DataFrame, pl.Series]:
-    """The rows in regular hours, and the exchange date of each."""
+    # The rows in regular hours, and the exchange date of each.
     if not sessions:
         return frame.clear(), pl.Series("date", [], dtype=pl.Date)
     grid = Grid(sessions)
@@ -277,7 +276,7 @@ def _sound(
     values: tuple[str, ...],
     faults: Sequence[tuple[str, pl.Expr]] = checking.BAR_FAULTS,
 ) -> pl.DataFrame:
-    """The rows without repetitions; raises DataError with all the faults of a file that has any."""
+    # The rows without repetitions; raises DataError with all the faults of a file that has any.
     found = [(what, frame.filter(wrong)) for what, wrong in faults]
     found.append(("row that contradicts an earlier one", checking.contradicting(frame, keys, values)))
     said = [source.count(what, bad) for what, bad in found if len(bad)]

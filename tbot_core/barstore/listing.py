@@ -73,7 +73,7 @@ def list_store(folder: Path, calendar: ExchangeCalendar) -> Listing:
 
 
 def _counted(index: pl.DataFrame, calendar: ExchangeCalendar, months: Sequence[str]) -> pl.DataFrame:
-    """A row a symbol: its range, its sessions and bars, and the minutes that its sessions lack."""
+    # A row a symbol: its range, its sessions and bars, and the minutes that its sessions lack.
     sessions = [session for month in months for session in month_sessions(calendar, month)]
     lengths = pl.DataFrame(
         [(session.date, session.minutes) for session in sessions],

@@ -159,7 +159,7 @@ def fundamentals_of(source: Source, options: Options) -> pl.DataFrame:
 
 
 def _number(name: str) -> pl.Expr:
-    """A column as numbers; what is none becomes unknown."""
+    # A column as numbers; what is none becomes unknown.
     value = pl.col(name).cast(pl.Float64, strict=False)
     return pl.when(value.is_finite()).then(value)
 
@@ -241,7 +241,7 @@ def _parsed(source: Source, column: str, options: Options) -> pl.Expr:
 
 
 def _offset_time(offset: pl.Expr) -> pl.Expr:
-    """How far a zone is ahead of UTC, from Z, +05:30, -0500 or -05."""
+    # How far a zone is ahead of UTC, from Z, +05:30, -0500 or -05.
     hours = offset.str.slice(1, 2).cast(pl.Int64, strict=False)
     rest = offset.str.extract(r"^.\d{2}:?(\d{2})$").cast(pl.Int64, strict=False).fill_null(0)
     ahead = pl.duration(hours=hours, minutes=rest)

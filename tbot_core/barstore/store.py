@@ -203,7 +203,7 @@ class BarStore:
     def _typical_volume(
         self, months: Sequence[layout.Month], sessions: Sequence[Session], symbols: tuple[str, ...], daily: Daily
     ) -> Array:
-        """Volumes are whole numbers, so these sums are exact in any order."""
+        # Volumes are whole numbers, so these sums are exact in any order.
         cells = _Cells(sessions, len(symbols), ("volume",))
         for month, (column, symbol) in itertools.product(months, enumerate(symbols)):
             if symbol in month.entries:
@@ -225,8 +225,7 @@ def walk(blocks: Iterable[Block]) -> Iterator[tuple[Block, int]]:
 
 
 class _Cells:
-    """Arrays (minutes, sessions, symbols) that are filled symbol by symbol; NaN where no bar is put."""
-
+    # Arrays (minutes, sessions, symbols) that are filled symbol by symbol; NaN where no bar is put.
     def __init__(self, sessions: Sequence[Session], symbols: int, columns: Sequence[str]) -> None:
         self._grid = Grid(sessions)
         shape = int(self._grid.lengths.max()), len(sessions), symbols

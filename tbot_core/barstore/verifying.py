@@ -139,7 +139,7 @@ class _Check:
                 self._find(Level.NOTE, symbol, f"{lacking} of {int(lengths[held > 0].sum())} minutes have no bar")
 
     def _sound(self, symbol: str, bars: pl.DataFrame, sessions: Sequence[Session], daily: pl.DataFrame | None) -> None:
-        """Check bars as an import does, then that the month's daily rows are theirs."""
+        # Check bars as an import does, then that the month's daily rows are theirs.
         self.bars += len(bars)
         rows, _, inside = Grid(sessions).place(bars["ts"].to_physical().to_numpy())
         faults = [
@@ -160,7 +160,7 @@ class _Check:
 
     @contextmanager
     def _finding(self, path: Path) -> Iterator[None]:
-        """What cannot be read is a fault of the store, and the check goes on."""
+        # What cannot be read is a fault of the store, and the check goes on.
         try:
             yield
         except (DataError, AccessError) as fault:
@@ -171,7 +171,7 @@ class _Check:
 
 
 def _dates(sessions: Sequence[Session]) -> str:
-    """The first few dates, and how many there are; nothing for none."""
+    # The first few dates, and how many there are; nothing for none.
     if not sessions:
         return ""
     named = [session.date.isoformat() for session in sessions[:_NAMED_AT_MOST]]

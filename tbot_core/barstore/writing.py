@@ -78,7 +78,7 @@ class Changes:
         self._bars.clear()
 
     def _kept(self, month: layout.Month, staged: Collection[str]) -> pl.DataFrame:
-        """The daily rows of the month's other symbols; made anew from their bars where the file is damaged."""
+        # The daily rows of the month's other symbols; made anew from their bars where the file is damaged.
         others = [symbol for symbol in month.entries if symbol not in staged]
         if not others:
             return pl.DataFrame(schema=layout.DAILY_SCHEMA)

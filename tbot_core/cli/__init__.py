@@ -91,7 +91,7 @@ class LazyGroup(click.Group):
                 )
 
     def _offered(self, *, aloud: bool = False) -> dict[str, Listing]:
-        """The plugins' commands by name; `aloud` also says which are refused."""
+        # The plugins' commands by name; `aloud` also says which are refused.
         from tbot_core.plugins.catalogue import commands
 
         usable, refused = {}, []

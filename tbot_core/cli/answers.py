@@ -110,7 +110,7 @@ def _moment(found: Answer, one: Moment) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """JSON knows no NaN: unknown is null; a reason is its name."""
+    # JSON knows no NaN: unknown is null; a reason is its name.
     match value:
         case Reason():
             return value.name
@@ -125,7 +125,7 @@ def _plain(value: Any) -> Any:
 
 
 def _stuck(found: Answer) -> str:
-    """Why the symbol could not be closed; "" where it is not stuck."""
+    # Why the symbol could not be closed; "" where it is not stuck.
     return str(found.book.stuck.get(found.symbol, {}).get("words", ""))
 
 

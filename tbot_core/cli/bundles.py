@@ -111,7 +111,7 @@ COMMANDS: Final = (export_command, import_command, backup_command, restore_comma
 
 @contextmanager
 def _asked(phrase: TextIO | None, *, twice: bool = False) -> Iterator[Secret]:
-    """The passphrase of a bundle, wiped afterwards."""
+    # The passphrase of a bundle, wiped afterwards.
     from tbot_core.seams.secret import Secret
     from tbot_core.seams.terminal import hidden
 
@@ -123,7 +123,7 @@ def _asked(phrase: TextIO | None, *, twice: bool = False) -> Iterator[Secret]:
 
 
 def _first_line(phrase: TextIO) -> str:
-    """Of a file that may be no text, and may never end."""
+    # Of a file that may be no text, and may never end.
     try:
         line = phrase.readline(_PHRASE_CHARACTERS + 2).rstrip("\r\n")
     except UnicodeDecodeError:

@@ -156,7 +156,7 @@ def _tell(home: Path | None) -> None:
 
 
 def _vault_of(home: Path | None, parts: Mapping[str, memoryview], *, ready: bool) -> Vault:
-    """The vault with the paths that the instance will have."""
+    # The vault with the paths that the instance will have.
     from tbot_core.settings.access import vault
 
     if "env" not in parts:
@@ -188,7 +188,7 @@ def _change(vault: Vault, category: str, data: memoryview) -> Change:
 
 
 def _refuse(vault: Vault, changes: Sequence[Change], *, replace: bool) -> None:
-    """Raises UsageError for what would be overwritten, and for settings that stand in the clear."""
+    # Raises UsageError for what would be overwritten, and for settings that stand in the clear.
     plains = [backup.plaintext(vault.store.place(it.category)) for it in changes]
     clear = [plain.name for plain in plains if plain is not None and disk.is_present(plain)]
     if clear:
@@ -223,7 +223,7 @@ def _put_back(instance: Instance, found: Backup, deployment: Deployment) -> tupl
 
 
 def _put_inside(instance: Instance, found: Backup) -> tuple[str, ...]:
-    """As `_put_back`, with every path that leads outside, and that of the key of `.env`, turned inwards."""
+    # As `_put_back`, with every path that leads outside, and that of the key of `.env`, turned inwards.
     from tbot_core.cli.init import with_values
     from tbot_core.settings.access import vault
 
@@ -240,7 +240,7 @@ def _put_inside(instance: Instance, found: Backup) -> tuple[str, ...]:
 
 
 def _inward(instance: Instance, said: Deployment) -> dict[str, str]:
-    """The variables to change, with their values."""
+    # The variables to change, with their values.
     from tbot_core.declaration import declarations
     from tbot_core.policy import Deployment
 

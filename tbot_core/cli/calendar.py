@@ -244,7 +244,7 @@ def _window_row(placed: Placed, session: Session, plan: Plan) -> str:
 
 
 def _row(start: dt.datetime, entries: tuple[dt.datetime, dt.datetime] | None, end: dt.datetime) -> str:
-    """UTC, then the same moments in New York, under the heads that `_day_lines` writes."""
+    # UTC, then the same moments in New York, under the heads that `_day_lines` writes.
     halves = []
     for at in (lambda moment: moment, clock.exchange_time):
         between = "" if entries is None else "-".join(f"{at(moment):%H:%M}" for moment in entries)

@@ -116,7 +116,7 @@ def _of_file(path: Path) -> tuple[str, Parsed]:
 
 
 def _of_last_run(instance: Instance) -> tuple[str, Parsed]:
-    """What paper trading last ran with, else the newest other run; nothing, which is the defaults, where none ran."""
+    # What paper trading last ran with, else the newest other run; nothing, which is the defaults, where none ran.
     from tbot_core.cli.runs import PAPER, reading, run_files
     from tbot_core.journal.records import RUN_STARTED
     from tbot_core.settings.files import Entry, Parsed
@@ -164,7 +164,7 @@ def _sentence(name: str, old: object, new: object, equity: Decimal) -> str:
 
 
 def _worst_day(before: Settings, after: Settings) -> str:
-    """What the changes do to the planned worst day; empty where they do nothing."""
+    # What the changes do to the planned worst day; empty where they do nothing.
     from tbot_core.figures import money, percent
     from tbot_core.settings.plan import plan
 
@@ -176,7 +176,7 @@ def _worst_day(before: Settings, after: Settings) -> str:
 
 
 def _equity(settings: Settings) -> Decimal:
-    """The last known equity of paper trading, else what it would begin with."""
+    # The last known equity of paper trading, else what it would begin with.
     from tbot_core.cli.runs import PAPER, reading, run_files
     from tbot_core.journal.projection import fold
 

@@ -59,7 +59,7 @@ def condition(folder: Path, events: Sequence[Event], book: Book) -> Condition:
 
 
 def _of_session(book: Book) -> list[tuple[RiskState, str]]:
-    """The causes that lie in the session's own settings and losses, each with the state that it asks for."""
+    # The causes that lie in the session's own settings and losses, each with the state that it asks for.
     forced = [(RiskState.DEFENSE, _FORCED)] if _forced(book) else []
     return forced + [(_WORDS[it["what"]], it["cause"]) for it in book.risk if it["what"] in _WORDS]
 

@@ -94,7 +94,7 @@ def command(*, identity: str | None, reject: bool, home: Path | None, as_json: b
 
 
 def _told(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """A payload for machines: prices are strings, as everywhere."""
+    # A payload for machines: prices are strings, as everywhere.
     prices = {name: payload[name] for name in _PRICES if payload.get(name) is not None}
     return {**payload, **{name: str(value) for name, value in prices.items()}}
 

@@ -137,7 +137,7 @@ def import_path(home: Path, path: Path, options: Options) -> int:
 
 @contextmanager
 def _progress(label: str, length: int | None) -> Iterator[Callable[[str], None]]:
-    """Show on a terminal, and nowhere else, what is being worked on."""
+    # Show on a terminal, and nowhere else, what is being worked on.
     if not sys.stderr.isatty():
         yield lambda _name: None
         return

@@ -244,7 +244,7 @@ def events_of(settings: Settings) -> list[Event]:
 
 
 def _session(events: Sequence[Event]) -> list[Event]:
-    """The events of the session at hand, or of the last one."""
+    # The events of the session at hand, or of the last one.
     from tbot_core.journal import records
 
     opened = [place for place, event in enumerate(events) if event.kind == records.SESSION_OPENED]
@@ -258,7 +258,7 @@ def _home(home: Path | None) -> Path:
 
 
 def _drilled(home: Path | None, clock: Clock) -> Drill:
-    """Hold a drill and write it down."""
+    # Hold a drill and write it down.
     import asyncio
 
     from tbot_core.assembly import assemble
@@ -287,7 +287,7 @@ def _drilled(home: Path | None, clock: Clock) -> Drill:
 
 
 async def _asked(assembly: Assembly, names: Sequence[str], clock: Clock) -> list[Step]:
-    """Whether each broker that has a market of its own answers."""
+    # Whether each broker that has a market of its own answers.
     from tbot_core.clock import exchange_time
     from tbot_core.runner.drilling import answers
 

@@ -73,7 +73,7 @@ class Unforeseen:
     def _logged(
         self, failure: tuple[type[BaseException], BaseException, TracebackType | None], texts: Mapping[str, str]
     ) -> str:
-        """Write the traceback to the instance's log, and say where; without a log, say how to see it."""
+        # Write the traceback to the instance's log, and say where; without a log, say how to see it.
         hint = "Run the command again with TBOT_DEBUG=1 in the environment to see the traceback."
         from tbot_core.seams import log
 
@@ -88,7 +88,7 @@ class Unforeseen:
         return f"The traceback is in {folder / log.FILE_NAME}."
 
     def _open(self, texts: Mapping[str, str]) -> Path | None:
-        """Open the instance's log, without the screen, and return its folder; None where there is none."""
+        # Open the instance's log, without the screen, and return its folder; None where there is none.
         if self.home is None or not texts or texts.get("ENABLE_LOGGING", "").strip().lower() in _OFF:
             return None
         from tbot_core.seams import log

@@ -166,7 +166,7 @@ def ignore(instance: Instance) -> None:
 
 
 def _contents(wanted: Mapping[str, Any]) -> dict[str, bytes]:
-    """The plaintext of each category."""
+    # The plaintext of each category.
     from tbot_core.declaration import declarations
     from tbot_core.identity import FIELD
     from tbot_core.policy import Deployment
@@ -188,7 +188,7 @@ def _contents(wanted: Mapping[str, Any]) -> dict[str, bytes]:
 
 
 def _judge(instance: Instance, deployment: Deployment, contents: Mapping[str, bytes]) -> None:
-    """Raises VaultError, which names every field that is wrong."""
+    # Raises VaultError, which names every field that is wrong.
     from tbot_core.settings.holdings import schemas
     from tbot_core.vault.categories import place
     from tbot_core.vault.codes import together

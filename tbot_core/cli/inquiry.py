@@ -124,7 +124,7 @@ def recorded(days: Sequence[str], date: dt.date) -> str:
 
 
 def _asked(at: str | None, date: str | None) -> tuple[dt.date | None, dt.time | dt.datetime | None]:
-    """The session's date and the time that were asked for."""
+    # The session's date and the time that were asked for.
     day = None if date is None else dates.day(date)
     if at is None:
         return day, None
@@ -139,7 +139,7 @@ def _asked(at: str | None, date: str | None) -> tuple[dt.date | None, dt.time | 
 
 
 def _minute(session: Mapping[str, Any], at: dt.time | dt.datetime) -> int:
-    """The minute that had just closed; raises UsageError for a time before the first or after the last."""
+    # The minute that had just closed; raises UsageError for a time before the first or after the last.
     opened, closes = (dt.datetime.fromisoformat(session[name]) for name in ("open", "close"))
     moment = at if isinstance(at, dt.datetime) else exchange_moment(dt.date.fromisoformat(session["date"]), at)
     minute = (moment - opened) // _MINUTE - 1
@@ -155,7 +155,7 @@ def _minute(session: Mapping[str, Any], at: dt.time | dt.datetime) -> int:
 def _explained(
     home: Path, file: RunFile, run: Mapping[str, Any], session: Mapping[str, Any], what: tuple[str, Sequence[int]]
 ) -> tuple[Explained | None, str]:
-    """The session worked out anew; where that cannot be done any more, why."""
+    # The session worked out anew; where that cannot be done any more, why.
     seed = {"SEED": str(run["request"]["seed"])}
     try:
         assembly = assemble(home, run["mode"], SystemClock(), seed)
@@ -177,7 +177,7 @@ def _explained(
 
 
 def _book(journal: Journal, session: Mapping[str, Any], asked: int | None) -> Book:
-    """What the journal adds up to when the minute asked for has been dealt with."""
+    # What the journal adds up to when the minute asked for has been dealt with.
     book, until = Book(), None
     if asked is not None:
         until = dt.datetime.fromisoformat(session["open"]) + (asked + 1) * _MINUTE

@@ -52,7 +52,7 @@ def sentence(answer: Answer) -> str:
 
 
 def _cleared(answer: Answer) -> str:
-    """The command takes its own kill and a signal's back; the file is removed by whoever set it."""
+    # The command takes its own kill and a signal's back; the file is removed by whoever set it.
     from tbot_core.states import Cause
 
     rest = f": {', '.join(answer.causes)}" if answer.causes else ""

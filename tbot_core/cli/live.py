@@ -114,7 +114,7 @@ class Live:
             self._draw(at_once=True)
 
     def _look(self, run: SessionRun) -> None:
-        """Between two minutes, and before the first one that is seen: what was asked or filled meanwhile shows."""
+        # Between two minutes, and before the first one that is seen: what was asked or filled meanwhile shows.
         if self._clock.monotonic() - self._looked < _EVERY_S:
             return
         self._looked = self._clock.monotonic()
@@ -131,13 +131,13 @@ class Live:
         board.windows = tuple((entrant.name, entrant.window) for entrant in run.entrants)
 
     def _idle(self, moment: datetime) -> None:
-        """In a session the clock goes on; before one it says how long."""
+        # In a session the clock goes on; before one it says how long.
         self.board.moment = self._clock.now()
         self.board.waiting = None if self._narrator.book.in_session else moment
         self._draw()
 
     def _measure(self, run: SessionRun) -> None:
-        """The figures of positions and limits, worked out only when they are drawn."""
+        # The figures of positions and limits, worked out only when they are drawn.
         board, desk, book, several = self.board, run.desk, self._narrator.book, len(run.posts) > 1
         board.state, board.sent = desk.standing.present.word, dict(desk.standing.sent)
         portfolio, limits = desk.portfolio, desk.limits
@@ -166,7 +166,7 @@ class Live:
 
     @property
     def _planned(self) -> int:
-        """How many sessions there are to be; 0 where only the market or the store knows."""
+        # How many sessions there are to be; 0 where only the market or the store knows.
         return self._wish.sessions if self._wish.mode == "demo" and not self._wish.once else 0
 
     @property

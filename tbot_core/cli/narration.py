@@ -114,7 +114,7 @@ def _exit(trade: Trade) -> str:
 
 
 def _day(kind: str, payload: Mapping[str, Any]) -> str:
-    """A session's beginning or its end, a day without one, or settings that were changed in one."""
+    # A session's beginning or its end, a day without one, or settings that were changed in one.
     if kind == records.SETTINGS:
         return settings_words(payload)
     if kind == records.HOLIDAY:
@@ -149,7 +149,7 @@ def _risk(payload: Mapping[str, Any]) -> str:
 
 
 def _asked(kind: str, payload: Mapping[str, Any]) -> str:
-    """What somebody asked for, or what it does to the state."""
+    # What somebody asked for, or what it does to the state.
     if kind == records.REQUEST:
         flaw = payload.get("flaw", "")
         return f"{payload['actor']} asks: {payload['verb']}{f' (of its file: {flaw})' if flaw else ''}"
@@ -167,7 +167,7 @@ def _question(payload: Mapping[str, Any]) -> str:
 
 
 def _trouble(kind: str, payload: Mapping[str, Any]) -> str:
-    """A plugin that failed, a symbol that is frozen, or a position that could not be closed, or cannot be yet."""
+    # A plugin that failed, a symbol that is frozen, or a position that could not be closed, or cannot be yet.
     if kind == records.PLUGIN_FAILED:
         off = "; it is off to the session's end" if payload["off"] else ""
         return f"Plugin {payload['plugin']} failed: {payload['error']}{off}"

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
 
 class _Folder(click.Path):
-    """A folder by its path; no text at all, as of an unset shell variable, would pass for the working directory."""
-
+    # A folder by its path; no text at all, as of an unset shell variable, would pass for the working directory.
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":
             raise UsageError("--home '' names no folder.", "Name one, or leave the option out.")
@@ -25,7 +24,7 @@ class _Folder(click.Path):
 
 
 def _told(ctx: click.Context, _parameter: click.Parameter, value: Path | None) -> Path | None:
-    """Whoever reports an unforeseen failure must know the instance."""
+    # Whoever reports an unforeseen failure must know the instance.
     _point(ctx, resolve_home(value))
     return value
 

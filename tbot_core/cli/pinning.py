@@ -140,7 +140,7 @@ def alike(listings: Iterable[Listing], standing: Lock | None) -> Iterator[str]:
 
 
 def _needs(listings: Sequence[Listing], folder: Path) -> tuple[dict[tuple[str, str], PluginNeeds], list[str]]:
-    """What each usable plugin needs, as recorded of exactly these files or found by a trial, and why others lack it."""
+    # What each usable plugin needs, as recorded of exactly these files or found by a trial, and why others lack it.
     from tbot_core.plugins.probe import probe
 
     known, needs, refused = records.read(folder), {}, []

@@ -157,7 +157,7 @@ def _facts(listing: Listing, record: Record | None) -> dict[str, object]:
 
 
 def _named(name: str, listings: Sequence[Listing]) -> list[Listing]:
-    """Those of this name, of one kind: more than one are duplicates."""
+    # Those of this name, of one kind: more than one are duplicates.
     found = [it for it in listings if name in {it.entry.name, f"{it.entry.kind}/{it.entry.name}"}]
     kinds = sorted({it.entry.kind for it in found})
     if len(kinds) > 1:
@@ -173,7 +173,7 @@ def _named(name: str, listings: Sequence[Listing]) -> list[Listing]:
 
 
 def _tried(listings: Iterable[Listing]) -> Iterator[Outcome]:
-    """Each usable plugin's trial; a person at a terminal sees which one takes its time."""
+    # Each usable plugin's trial; a person at a terminal sees which one takes its time.
     from tbot_core.plugins.probe import probe
 
     watched = sys.stderr.isatty()
@@ -195,7 +195,7 @@ def _described(record: Record | None) -> Mapping[str, Any]:
 
 
 def _standings(home: Path | None, listings: Sequence[Listing]) -> tuple[list[str], list[str]]:
-    """What the lock says of each listing ("" of one that is neither locked nor in use), and warnings."""
+    # What the lock says of each listing ("" of one that is neither locked nor in use), and warnings.
     try:
         approved = lock.read(Instance.at(home).home)
         changed = {(it.kind, it.name) for it in lock.verify(approved or lock.Lock(), listings)}
@@ -229,7 +229,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _remark(row: Mapping[str, Any]) -> str:
-    """What is wrong now, else how it crashed last."""
+    # What is wrong now, else how it crashed last.
     if row["reason"]:
         seen = f" (seen {row['seen']})" if row["seen"] else ""
         return f"{row['reason']}{seen}"

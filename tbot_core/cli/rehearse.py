@@ -117,7 +117,7 @@ class Tally:
 
 
 def _hunt(given: Given) -> None:
-    """The first seed that notices a mutant; exit code 1 when none does."""
+    # The first seed that notices a mutant; exit code 1 when none does.
     from tbot_core.testing.simulation.mutants import mutant
 
     one = mutant(given["mutant"])

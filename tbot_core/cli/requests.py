@@ -126,7 +126,7 @@ def answer(instance: Instance, verb: Verb, name: str, process: int | None) -> An
 
 
 def _events(instance: Instance) -> list[Event]:
-    """The events of paper and live trading; none before the first start."""
+    # The events of paper and live trading; none before the first start.
     if not anchor.there(instance.journal):
         return []
     with reading(RunFile(name=PAPER, path=instance.journal, changed=0.0)) as journal:

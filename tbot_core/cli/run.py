@@ -272,7 +272,7 @@ def code(wish: Wish, outcome: Outcome) -> int:
 
 
 def _pace(wish: Wish, *, watched: bool) -> float | None:
-    """A demo that somebody watches is slowed down, unless told otherwise."""
+    # A demo that somebody watches is slowed down, unless told otherwise.
     if wish.rate == 0.0:
         return None
     return WATCHABLE_RATE if wish.rate is None and wish.mode == "demo" and watched else wish.rate

@@ -80,6 +80,6 @@ def reading(file: RunFile) -> Iterator[Journal]:
 
 
 def _changed(path: Path) -> float:
-    """What is not yet in the file itself is in the log beside it."""
+    # What is not yet in the file itself is in the log beside it.
     log = path.with_name(f"{path.name}-wal")
     return max(disk.modified(one) for one in (path, log) if disk.exists(one))

@@ -76,7 +76,7 @@ def shown(wish: Wish, assembly: Assembly, clock: Clock, *, as_json: bool) -> Sho
 
 
 def _logs(wish: Wish, assembly: Assembly) -> tuple[Path | None, Path | None]:
-    """Where the log lies, and where it goes when it is full: a dry run's own, for another may write beside it."""
+    # Where the log lies, and where it goes when it is full: a dry run's own, for another may write beside it.
     instance = assembly.settings.instance
     if not assembly.settings.general.enable_logging:
         return None, None
@@ -141,7 +141,7 @@ class Lines:
             click.echo(line, err=self._silent)
 
     def _tell(self, *lines: str) -> None:
-        """Say what happens while it does: when it cannot be written the run goes on, and the log says so once."""
+        # Say what happens while it does: when it cannot be written the run goes on, and the log says so once.
         try:
             self._say(*lines)
         except AccessError as fault:
@@ -156,7 +156,7 @@ class Lines:
         self._banner = banner(self._wish.title, feed.label, book.sessions, self._interrupted)
 
     def _head(self) -> None:
-        """The banner, once there is something to tell: a run that finds nothing it can trade has its error alone."""
+        # The banner, once there is something to tell: a run that finds nothing it can trade has its error alone.
         said, self._banner = self._banner, []
         self._tell(*said)
 
@@ -167,7 +167,7 @@ class Lines:
             self._tell(*(f"{self._mark}{plain(line)}" for line in lines))
 
     def _idle(self, moment: datetime) -> None:
-        """Say once what is waited for; within a session nobody needs to hear it each minute."""
+        # Say once what is waited for; within a session nobody needs to hear it each minute.
         self._head()
         if not self._narrator.book.in_session and moment != self._waited:
             self._waited = moment

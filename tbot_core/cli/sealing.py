@@ -163,7 +163,7 @@ def parsed(text: str) -> dict[str, Any]:
 
 
 def _held(vault: Vault, category: str) -> bytes:
-    """What a category holds, empty where there is nothing that could be kept."""
+    # What a category holds, empty where there is nothing that could be kept.
     if not vault.store.has_file(category):
         return b""
     here = vault.store.place(category)

@@ -165,7 +165,7 @@ def rotate_command(*, categories: tuple[str, ...], resume: bool, abort: bool, ho
 
 
 def _values(home: Path | None, category: str, document: TextIO | None) -> dict[str, Any]:
-    """From the document, else from a person. Raises UsageError, which quotes nothing of it."""
+    # From the document, else from a person. Raises UsageError, which quotes nothing of it.
     from tbot_core.cli.asking import fields
     from tbot_core.cli.sealing import is_held, known, parsed
     from tbot_core.vault.schemas import key

@@ -126,10 +126,9 @@ def standing(home: Path | None, now: dt.datetime) -> Standing:
 
 
 def _subject(files: Sequence[RunFile]) -> tuple[RunFile | None, list[Event]]:
-    """The journal that is told of, with its events: paper and live trading's, else the newest run's.
-
-    One that holds nothing yet, as `tbot init` makes it, has nothing to tell where another does.
-    """
+    # The journal that is told of, with its events: paper and live trading's, else the newest run's.
+    #
+    # One that holds nothing yet, as `tbot init` makes it, has nothing to tell where another does.
     found: RunFile | None = None
     for file in sorted(files, key=lambda one: one.name != PAPER):
         with reading(file) as journal:
@@ -200,7 +199,7 @@ class _Armed(TypedDict):
 
 
 def _armed(settings: Settings, events: Sequence[Event], now: dt.datetime) -> _Armed:
-    """Whether the journal is a live one, until when it is armed, and else why it is not."""
+    # Whether the journal is a live one, until when it is armed, and else why it is not.
     arming = recall(events)
     if arming.terms is None or arming.terms.mode != "live":
         return _Armed(live=False, armed_until=None, unarmed="")
@@ -211,7 +210,7 @@ def _armed(settings: Settings, events: Sequence[Event], now: dt.datetime) -> _Ar
 
 
 def _awaited(found: Standing) -> dict[str, Any]:
-    """What waits for a person: entries to be confirmed, and live trading to be armed."""
+    # What waits for a person: entries to be confirmed, and live trading to be armed.
     return {
         "confirmations": found.confirmations,
         "armed_until": None if found.armed_until is None else found.armed_until.isoformat(),
@@ -221,7 +220,7 @@ def _awaited(found: Standing) -> dict[str, Any]:
 
 
 def _told(events: Sequence[Event]) -> tuple[Book, dict[str, int]]:
-    """What the journal adds up to, and the entries sent in its last session by strategy."""
+    # What the journal adds up to, and the entries sent in its last session by strategy.
     book, sent = Book(), dict[str, int]()
     for event in events:
         book.apply(event.kind, event.cid, event.payload, event.applied)
@@ -234,7 +233,7 @@ def _told(events: Sequence[Event]) -> tuple[Book, dict[str, int]]:
 
 
 def _requests(seen: Seen) -> dict[str, Any]:
-    """What lies in the folder of requests."""
+    # What lies in the folder of requests.
     return {
         "kill": seen.kill,
         "stop": seen.stop,
@@ -244,7 +243,7 @@ def _requests(seen: Seen) -> dict[str, Any]:
 
 
 def _asked(stand: Condition, *, running: bool) -> list[str]:
-    """What keeps the bot from trading, and what lies in its folder of requests."""
+    # What keeps the bot from trading, and what lies in its folder of requests.
     found = [stand.exposed] if stand.exposed else []
     found += sentences(stand.seen, running=running)
     if stand.state in _GRAVE:
@@ -253,7 +252,7 @@ def _asked(stand: Condition, *, running: bool) -> list[str]:
 
 
 def _attention(files: list[RunFile], holder: int | None, book: Book | None, free: int) -> list[str]:
-    """What a person should look at, one sentence each."""
+    # What a person should look at, one sentence each.
     found = []
     if holder is None:
         # Of simulations the newest alone: an older one was left behind for good.
@@ -275,7 +274,7 @@ def _attention(files: list[RunFile], holder: int | None, book: Book | None, free
 
 
 def _left_behind(events: Sequence[Event], book: Book | None) -> list[str]:
-    """What is held at accounts that the last session did not trade."""
+    # What is held at accounts that the last session did not trade.
     here = {} if book is None else records.accounts_of(book.session)
     return [
         f"LEFT BEHIND: {quantity(one.fill.quantity)} {one.fill.symbol} at {one.broker}, account {one.account}: nobody"
@@ -286,7 +285,7 @@ def _left_behind(events: Sequence[Event], book: Book | None) -> list[str]:
 
 
 def _at(book: Book, broker: str) -> str:
-    """Where something is held, in words, in a session of several brokers."""
+    # Where something is held, in words, in a session of several brokers.
     return f" at {broker}" if len(records.brokers_of(book.session)) > 1 else ""
 
 

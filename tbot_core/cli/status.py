@@ -71,7 +71,7 @@ def lines(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
 
 
 def _when(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
-    """What goes on and what comes next; of a simulation, when it ran, or how far it is in a time of its own."""
+    # What goes on and what comes next; of a simulation, when it ran, or how far it is in a time of its own.
     from tbot_core.clock import both_times
 
     event = shown["next_event"]
@@ -103,7 +103,7 @@ def _account(shown: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _marked(shown: Mapping[str, Any]) -> str:
-    """By which prices what is held is valued."""
+    # By which prices what is held is valued.
     from tbot_core.clock import exchange_time
 
     if not shown["positions"]:
@@ -131,5 +131,5 @@ def _held(shown: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _at(one: Mapping[str, str], room: int) -> str:
-    """The broker before what is held or worked there; nothing where there is only one, and no room."""
+    # The broker before what is held or worked there; nothing where there is only one, and no room.
     return f"{one['broker']:<{room}}  " if room else ""

@@ -113,7 +113,7 @@ def _head(board: Board, width: int) -> Text:
 
 
 def _progress(board: Board, width: int) -> Iterator[Text]:
-    """The session from bell to bell with its windows, and their names beneath."""
+    # The session from bell to bell with its windows, and their names beneath.
     session = board.session
     if session is None or board.waiting is not None:
         yield Text(_wait_words(board))

@@ -99,7 +99,7 @@ def wished(  # noqa: PLR0913  -- click hands every option over by its name
 
 
 def _rate(speed: str | None) -> float | None:
-    """Zero stands for max."""
+    # Zero stands for max.
     if speed is None:
         return None
     if speed.strip().lower() == "max":

@@ -256,7 +256,7 @@ class Custody:
             self._files.attempts[one.signal, one.leg] = 1
 
     def _ended(self, order: Order) -> None:
-        """An exit that ended goes out again with the next minute; a stop that ended unasked acts on closes from now."""
+        # An exit that ended goes out again with the next minute; a stop that ended unasked acts on closes from now.
         held = self._held.get(order.symbol)
         self._orphans.pop(order.client_order_id, None)
         self.excess.ended(order)
@@ -291,7 +291,7 @@ class Custody:
             self._ended(order)
 
     def _closed(self, position: Position) -> None:
-        """Nothing is left of a position: what still rests for it must not open another."""
+        # Nothing is left of a position: what still rests for it must not open another.
         held = self._held.pop(position.signal.symbol)
         self._orphans.update(dict.fromkeys(self._in_the_way(held)))
         self._standing.count_closed(position.pnl_atoms)
@@ -324,10 +324,9 @@ class Custody:
         return held
 
     def _grown(self, held: Held) -> None:
-        """A position was added to: once what rests for it has ended, a stop for all of it is placed.
-
-        One whose stop has begun to fill is closed, whatever was added.
-        """
+        # A position was added to: once what rests for it has ended, a stop for all of it is placed.
+        #
+        # One whose stop has begun to fill is closed, whatever was added.
         if held.stop_triggered or held.leaving is not None:
             held.leaving = held.leaving or held.plan.stop_reason
             return
@@ -336,7 +335,7 @@ class Custody:
         self._take_back(reversed(held.resting.values()))
 
     def _uncertain(self, held: Held) -> None:
-        """An entry filled for more than was ordered: its bracket may rest for either, its own stop takes over."""
+        # An entry filled for more than was ordered: its bracket may rest for either, its own stop takes over.
         held.own = True
         held.renewing |= Leg.STOP in held.resting
         self._take_back(reversed(held.resting.values()))
@@ -357,31 +356,30 @@ class Custody:
         return self._protection.follow(held, high, low)
 
     def _untouched(self, symbol: str) -> bool:
-        """Whether exits wait: the symbol is halted, or what is true of it, or may be traded of it, is not clear."""
+        # Whether exits wait: the symbol is halted, or what is true of it, or may be traded of it, is not clear.
         standing = self._standing
         return symbol in self.halted or symbol in standing.frozen or bool(standing.unruled.get(symbol))
 
     def _works(self, symbol: str) -> bool:
-        """Whether an order of the symbol that opens something, or is taken back, may still fill."""
+        # Whether an order of the symbol that opens something, or is taken back, may still fill.
         entries = any(one.signal.symbol == symbol for one in self._standing.working.values())
         return entries or any(self._known[cid].order.symbol == symbol for cid in self._orphans)
 
     def _send_again(self, held: Held, minute: int) -> list[Action]:
-        """An exit that still works shortly before the close: it is taken back, and goes anew once that is proven.
-
-        A venue that is simulated here cannot have forgotten it.
-        """
+        # An exit that still works shortly before the close: it is taken back, and goes anew once that is proven.
+        #
+        # A venue that is simulated here cannot have forgotten it.
         if held.exit is None or self._rules.venue.simulated or minute + 1 < self.session.minutes - SENT_AGAIN:
             return []
         held.due = True
         return [Cancel(client_order_id=held.exit, leaves=held.position.signal.symbol)]
 
     def _waits(self, reason: ExitReason) -> bool:
-        """Whether an exit waits for the end of a kill: then only stops go on, and what is to be flattened."""
+        # Whether an exit waits for the end of a kill: then only stops go on, and what is to be flattened.
         return self._standing.present is RiskState.HALTED and not self.stopping and reason not in exits.STOPS
 
     def _in_the_way(self, held: Held) -> list[str]:
-        """What works for a position besides an exit: the rest of its entry, then its protection, the stop last."""
+        # What works for a position besides an exit: the rest of its entry, then its protection, the stop last.
         signal = held.position.signal
         working = self._standing.working.items()
         entering = [name for name, one in working if one.signal == signal and name not in self._lost]
@@ -389,7 +387,7 @@ class Custody:
         return [*entering, *trimming, *reversed(held.resting.values())]
 
     def _exit(self, held: Held) -> Place:
-        """Close what is left of a position at the market."""
+        # Close what is left of a position at the market.
         lot = lot_of(self._standing, held.position.signal.symbol)
         units = held.position.units // lot * lot or held.position.units
         attempt = self._files.attempt(held, Leg.EXIT)

@@ -44,5 +44,5 @@ def is_full(error: BaseException) -> bool:
 
 
 def _code(error: BaseException | None) -> int:
-    """SQLite's primary result code; 0 for what is no word of SQLite's own."""
+    # SQLite's primary result code; 0 for what is no word of SQLite's own.
     return getattr(error, "sqlite_errorcode", 0) & 0xFF

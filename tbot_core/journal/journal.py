@@ -208,7 +208,7 @@ class Journal:
         self._connection.close()
 
     def _insert(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        """A disk without room has taken nothing of it, so it may be tried again; nothing else is."""
+        # A disk without room has taken nothing of it, so it may be tried again; nothing else is.
         query = f"INSERT INTO events ({_COLUMNS}) VALUES ({', '.join('?' * 11)})"  # noqa: S608  # constants
         while True:
             try:
@@ -293,7 +293,7 @@ def read_journal(path: Path) -> Journal:
 
 @contextmanager
 def _opening(path: Path, address: str, connect: Connect = connected) -> Iterator[sqlite3.Connection]:
-    """A connection that is closed again when what is there proves to be no good journal."""
+    # A connection that is closed again when what is there proves to be no good journal.
     try:
         connection = connect(address)
     except sqlite3.DatabaseError as error:
@@ -327,7 +327,7 @@ def _checked(path: Path, connection: sqlite3.Connection, before: int, *, anchore
 
 
 def _blank(connection: sqlite3.Connection, before: int) -> bool:
-    """Whether a file is nobody's yet: a new one, or one whose making a crash cut off."""
+    # Whether a file is nobody's yet: a new one, or one whose making a crash cut off.
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     return not (before or application or connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
 
@@ -362,10 +362,9 @@ def _said(one: Entry | Event) -> tuple[str, str | None, tuple[str, str, str] | N
 
 
 def _texts(payloads: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Payloads as they are kept: a broker may quote a key in its words, and none enters the journal.
-
-    All of a transaction are looked through in one go, since hardly ever does one hold something.
-    """
+    # Payloads as they are kept: a broker may quote a key in its words, and none enters the journal.
+    #
+    # All of a transaction are looked through in one go, since hardly ever does one hold something.
     texts = [_json(payload) for payload in payloads]
     whole = "\n".join(texts)
     if redact(whole) == whole:

@@ -182,7 +182,7 @@ def _received(bodies: Sequence[bytes]) -> Received:
 
 
 def _sound(data: bytes) -> list[bytes]:
-    """The bodies of all frames that are whole."""
+    # The bodies of all frames that are whole.
     return list(takewhile(bool, _bodies(data)))
 
 

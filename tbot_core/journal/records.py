@@ -304,7 +304,7 @@ def universe_payload(universe: Universe) -> Payload:
 
 
 def _paid(report: OrderReport) -> Decimal:
-    """What an order's executions have added to cash: as they are named, else at the broker's average."""
+    # What an order's executions have added to cash: as they are named, else at the broker's average.
     sign = -1 if report.buy else 1
     paid = sum((sign * fill.quantity * fill.price - fill.fees for fill in report.fills), Decimal(0))
     unnamed = report.filled - sum((fill.quantity for fill in report.fills), Decimal(0))
@@ -324,5 +324,5 @@ def _reason(text: str | None) -> ExitReason | None:
 
 
 def _number(value: float | None) -> float | None:
-    """A measured value for JSON, which knows no NaN: unknown is null."""
+    # A measured value for JSON, which knows no NaN: unknown is null.
     return None if value is None or not math.isfinite(value) else value

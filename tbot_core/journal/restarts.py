@@ -68,7 +68,7 @@ class Restart:
         self._last = event.applied
 
     def _read_again(self, event: Event, *, there: bool) -> None:
-        """A session that is open is begun with the account unread only by a process that comes again."""
+        # A session that is open is begun with the account unread only by a process that comes again.
         if there and self._in_session:
             self._came_again(event)
         elif not there:

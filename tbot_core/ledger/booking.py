@@ -44,8 +44,7 @@ _ZERO: Final = Decimal(0)
 
 @attrs.define(kw_only=True)
 class _Symbol:
-    """One symbol's movements at a broker, oldest first, the lots they leave, and what they have moved in money."""
-
+    # One symbol's movements at a broker, oldest first, the lots they leave, and what they have moved in money.
     lots: Lots
     symbol: str
     broker: str
@@ -167,12 +166,12 @@ class Ledger:
                 self._state(Decimal(payload["cash"]), time)
 
     def _open(self, equity: Decimal, time: datetime) -> None:
-        """The first event with a figure opens the books; those after it say what is in them already."""
+        # The first event with a figure opens the books; those after it say what is in them already.
         if not self.transactions:
             self._post(time, "opening", "", {cash(self._at): equity, OPENING: -equity})
 
     def _fill(self, cid: str, fill: Fill | None, time: datetime) -> None:
-        """Book an execution once. One that names what was supposed takes its place, at its own price."""
+        # Book an execution once. One that names what was supposed takes its place, at its own price.
         if fill is None or (cid, fill.execution_id) in self._places:
             return
         book = self._book(fill.symbol)
@@ -196,10 +195,10 @@ class Ledger:
                 book.amend(at, attrs.evolve(was, quantity=left))
 
     def _amend(self, kind: str, cid: str, fill: Fill | None, time: datetime) -> None:
-        """The reversing entry of an execution that is void, or that had other terms.
-
-        One that was not told yet is booked so at once, and what is told of it later is no news. What is void stays so.
-        """
+        # The reversing entry of an execution that is void, or that had other terms.
+        #
+        # One that was not told yet is booked so at once, and what is told of it later is no news. What is void stays
+        # so.
         if fill is None:
             return
         void = attrs.evolve(fill, quantity=_ZERO, fees=_ZERO)
@@ -214,25 +213,25 @@ class Ledger:
         self._settle(book, before, time, kind, fill.execution_id)
 
     def _adjust(self, fill: Fill, time: datetime) -> None:
-        """Somebody else closed shares of ours: what they were worth is owed by whoever did."""
+        # Somebody else closed shares of ours: what they were worth is owed by whoever did.
         book = self._book(fill.symbol)
         before = book.amounts()
         book.take(attrs.evolve(_movement(fill), outside=True))
         self._settle(book, before, time, records.ADJUSTMENT, fill.execution_id)
 
     def _pay(self, payload: Mapping[str, Any], time: datetime) -> None:
-        """A dividend, a fee, interest, a transfer; what has none of these names is an adjustment."""
+        # A dividend, a fee, interest, a transfer; what has none of these names is an adjustment.
         paid, account = Decimal(payload["cash"]), _PAID.get(payload["activity"], ADJUSTMENTS)
         self._post(time, payload["activity"], payload["activity_id"], {cash(self._at): paid, account: -paid})
 
     def _deal(self, broker_order_id: str, paid: Decimal, time: datetime) -> None:
-        """What an order that is not ours has added to cash, as far as it is not booked."""
+        # What an order that is not ours has added to cash, as far as it is not booked.
         grown = paid - self._dealings.get(broker_order_id, _ZERO)
         self._dealings[broker_order_id] = paid
         self._post(time, records.FOREIGN_ORDER, broker_order_id, {cash(self._at): grown, EXTERNAL: -grown})
 
     def _state(self, said: Decimal, time: datetime) -> None:
-        """The broker's word for its cash: the first opens the books; what later ones differ, nothing explains."""
+        # The broker's word for its cash: the first opens the books; what later ones differ, nothing explains.
         over = said - self._cash.get(cash(self._at), _ZERO)
         account = ADJUSTMENTS if self._at in self._statements else OPENING
         self.stated = time

@@ -118,7 +118,7 @@ class Lots:
             self.open[at] = attrs.evolve(lot, quantity=after - held)
 
     def _close(self, at: int, movement: Movement, left: Decimal) -> Decimal:
-        """Close a lot against so much of a movement; returns the part of the lot that is closed."""
+        # Close a lot against so much of a movement; returns the part of the lot that is closed.
         lot = self.open[at]
         part = lot.quantity if abs(lot.quantity) <= abs(left) else -left
         whole = part == lot.quantity

@@ -81,7 +81,7 @@ def triggers(answer: object, shape: tuple[int, ...]) -> list[Trigger]:
 
 
 def _columns(answer: Signals, shape: tuple[int, ...]) -> None:
-    """Plain arrays of one length and of their type, that point at rows which there are."""
+    # Plain arrays of one length and of their type, that point at rows which there are.
     indices: object = answer.cells
     if not isinstance(indices, tuple) or len(indices) != len(shape):
         raise PluginError(f"Its signals have no index for each of {len(shape)} axes.", _REMEDY)
@@ -149,7 +149,7 @@ def _wrong(what: str, answer: object, wanted: str) -> PluginError:
 
 
 def _type(answer: object) -> str:
-    """A foreign object's repr may be long, secret or broken, so only its type is named."""
+    # A foreign object's repr may be long, secret or broken, so only its type is named.
     if type(answer) is np.ndarray:
         return f"an array of {answer.dtype} of shape {answer.shape}"
     return f"an object of type {type(answer).__name__}"

@@ -157,7 +157,7 @@ class Bounds:
         self._turns: tuple[datetime | None, dict[tuple[str, str], int]] = (None, {})
 
     def _plainly(self, entry: Entry, call: Call, function: Callable[[], T], *, alone: bool) -> T:
-        """The call as it is; `alone`: its failure is all that will be read, so it names the plugin."""
+        # The call as it is; `alone`: its failure is all that will be read, so it names the plugin.
         try:
             return function()
         except (Exception, SystemExit) as fault:
@@ -166,7 +166,7 @@ class Bounds:
             raise PluginError(failure.sentence if alone else failure.error, _REMEDY) from fault
 
     def _turn(self, moment: datetime, name: str, call: Call) -> int:
-        """Which of the calls of this name at this moment it is; moments of a session do not come again."""
+        # Which of the calls of this name at this moment it is; moments of a session do not come again.
         if self._turns[0] != moment:
             self._turns = (moment, {})
         counts = self._turns[1]
@@ -174,7 +174,7 @@ class Bounds:
         return counts[name, call]
 
     def _ends(self, name: str, moment: datetime, fault: BaseException) -> bool:
-        """Whether one more failure, at this moment, is the last."""
+        # Whether one more failure, at this moment, is the last.
         before = list(self._failed[name])[1 - FAILURES :]
         return isinstance(fault, Runaway) or (len(before) == FAILURES - 1 and moment - before[0] <= WITHIN)
 

@@ -151,7 +151,7 @@ def _entries(groups: Mapping[str, str], path: list[str] | None) -> Iterator[Entr
 
 
 def _distributions(groups: Iterable[str], path: list[str] | None) -> Iterator[Distribution]:
-    """The distributions that offer anything in these groups, each as the first on the path has it."""
+    # The distributions that offer anything in these groups, each as the first on the path has it.
     from importlib_metadata import Distribution
 
     where = {} if path is None else {"path": path}
@@ -169,10 +169,9 @@ def _offers(dist: Distribution, groups: Iterable[str]) -> bool:
 
 
 def _named(dist: Distribution) -> str:
-    """The name of a distribution; empty where its metadata are damaged: what an uninstall left is not ours to report.
-
-    It costs the parser of METADATA, 30 ms when it is the first.
-    """
+    # The name of a distribution; empty where its metadata are damaged: what an uninstall left is not ours to report.
+    #
+    # It costs the parser of METADATA, 30 ms when it is the first.
     try:
         known = dist.metadata
         return known["Name"] if known["Version"] else ""
@@ -181,7 +180,7 @@ def _named(dist: Distribution) -> str:
 
 
 def _judged(found: Iterable[Entry | Listing], names: re.Pattern[str]) -> tuple[Listing, ...]:
-    """Each entry with what its metadata says of it; what could not even be read comes as a listing already."""
+    # Each entry with what its metadata says of it; what could not even be read comes as a listing already.
     offers: dict[tuple[str, str], list[Entry]] = defaultdict(list)
     listings = []
     for item in found:

@@ -51,7 +51,7 @@ def held_back(
 
 
 def _complete(usable: Iterable[Listing], folder: Path, now: datetime, limit_s: float) -> Records:
-    """The records with those that were missing."""
+    # The records with those that were missing.
     recorded = records.read(folder)
     fresh = [it.entry for it in usable if recorded.of(it.entry) is None]
     if fresh:

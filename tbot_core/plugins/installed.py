@@ -155,7 +155,7 @@ def _hashes(dist: Distribution) -> Iterator[tuple[str, str]]:
 
 
 def _packages(dist: Distribution, recorded: list[str]) -> set[str]:
-    """The distribution's own top-level packages and modules: those of its entry points, and those that RECORD lists."""
+    # The distribution's own top-level packages and modules: those of its entry points, and those that RECORD lists.
     found = {it.value.partition(":")[0].partition(".")[0].strip() for it in dist.entry_points}
     for path in map(PurePosixPath, recorded):
         if len(path.parts) == 2 and path.name == "__init__.py":

@@ -157,7 +157,7 @@ class Worker:
         return partner
 
     def _news(self, bars: Bars) -> Mapping[str, Any]:
-        """The minutes that the worker has not seen; of another session, and of a block of sessions, all of them."""
+        # The minutes that the worker has not seen; of another session, and of a block of sessions, all of them.
         session, whole = bars.session_key, bars.field("close").ndim > 2
         fresh = whole or session is not self._session or bars.minutes < self._told
         since = 0 if fresh else self._told

@@ -184,7 +184,7 @@ def _resolve(entry: Entry) -> object:
 
 
 def _sound(entry: Entry, results: list[Any]) -> Plugin:
-    """The one offer among the results; PluginError when there is none or it is not what `Plugin` promises."""
+    # The one offer among the results; PluginError when there is none or it is not what `Plugin` promises.
     hook = hookspecs.OFFERS[entry.kind]
     if len(results) != 1:
         raise PluginError(f"{entry.target} offers nothing.", f"Let it return a Plugin from {hook}, marked by hookimpl.")
@@ -228,5 +228,5 @@ def _check_made(kind: str, made: object) -> None:
 
 
 def _named(thing: object) -> str:
-    """A foreign object's repr may be long, secret or broken, so only its type is named."""
+    # A foreign object's repr may be long, secret or broken, so only its type is named.
     return f"the class {thing.__qualname__}" if isinstance(thing, type) else f"an object of type {type(thing).__name__}"

@@ -246,7 +246,7 @@ def _seen(listing: Listing, needs: PluginNeeds) -> Locked:
 
 
 def _checked(one: Locked, rivals: list[Listing]) -> Iterator[Difference]:
-    """A plugin that two distributions offer is not the approved one, even where one of the two is."""
+    # A plugin that two distributions offer is not the approved one, even where one of the two is.
     others = [it for it in rivals if it.entry.dist != one.distribution]
     if others:
         detail = f"{one.distribution} was approved, {' and '.join(_offer(it) for it in rivals)} offers it"

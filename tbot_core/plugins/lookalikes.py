@@ -68,7 +68,7 @@ def alike(one: str, other: str) -> bool:
 
 
 def _folded(name: str) -> str:
-    """The name with one letter for all that look like it, and without what is overlooked."""
+    # The name with one letter for all that look like it, and without what is overlooked.
     return name.replace("rn", "m").replace("vv", "w").replace("-", "").translate(_LOOKS)
 
 

@@ -44,7 +44,7 @@ def key_provider(home: Path, clock: Clock, *, live: bool = False) -> KeyProvider
 
 
 def _approved(home: Path, listings: Sequence[Listing]) -> list[tuple[str, str]]:
-    """The extensions of plugins.lock; one that it does not name is not asked, and no reason to refuse."""
+    # The extensions of plugins.lock; one that it does not name is not asked, and no reason to refuse.
     pinned = lock.read(home)
     names = [] if pinned is None else [one.key for one in pinned.plugins if one.kind == EVERY_EXTENSION[0]]
     lock.insist(home, catalogue.mark(listings, names))

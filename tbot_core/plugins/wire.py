@@ -67,7 +67,7 @@ def _bounded(head: int, body: int) -> None:
 
 
 def _plain(value: Any, arrays: list[bytes]) -> Any:  # noqa: PLR0911  one for each kind of value
-    """The value as JSON has it; what JSON has not is an object with one key that says what it is."""
+    # The value as JSON has it; what JSON has not is an object with one key that says what it is.
     match value:
         case Reason():
             return {"reason": int(value)}

@@ -71,7 +71,7 @@ class Desk:
         }
 
     def _take(self, told: Mapping[str, Any]) -> None:
-        """Bars that came since, those of another session from its beginning, or a block of sessions as a whole."""
+        # Bars that came since, those of another session from its beginning, or a block of sessions as a whole.
         fields: Mapping[str, Any] = told["fields"]
         if fields["close"].ndim > 2:
             self._bars, self._tape = Bars(fields, told["symbols"]), None

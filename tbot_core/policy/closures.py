@@ -37,7 +37,7 @@ def calendar_of(trading: Trading) -> ExchangeCalendar:
 
 
 def _override(part: str) -> tuple[dt.date, Override]:
-    """One day; raises ValueError, which a SettingsError is not."""
+    # One day; raises ValueError, which a SettingsError is not.
     day, _, rest = part.partition(" ")
     word, _, reason = rest.strip().partition(" ")
     date = dt.datetime.strptime(day, "%Y-%m-%d").date()  # noqa: DTZ007  a date of the exchange, no moment

@@ -69,7 +69,7 @@ def _points(number: int, chapter: Chapter) -> list[tuple[float, Decimal]]:
 
 
 def _scale(values: Sequence[Decimal]) -> tuple[Decimal, Decimal, Decimal]:
-    """The lowest and highest line, at or beyond every value so that each can be read, and the step between two."""
+    # The lowest and highest line, at or beyond every value so that each can be read, and the step between two.
     low, high = min(values), max(values)
     rough = max((high - low) / 4, _CENT)
     unit = Decimal(1).scaleb(rough.adjusted())
@@ -88,7 +88,7 @@ def _y(value: Decimal, low: Decimal, high: Decimal) -> float:
 
 
 def _grid(low: Decimal, high: Decimal, step: Decimal) -> list[str]:
-    """Lines at round amounts, with their labels."""
+    # Lines at round amounts, with their labels.
     drawn = []
     for number in range(int((high - low) / step) + 1):
         level = low + number * step
@@ -101,7 +101,7 @@ def _grid(low: Decimal, high: Decimal, step: Decimal) -> list[str]:
 
 
 def _days(story: Chronicle) -> list[str]:
-    """Dates under the sessions, as many as have room."""
+    # Dates under the sessions, as many as have room.
     count = len(story.chapters)
     each = -(-count // _LABELS)
     return [

@@ -51,7 +51,7 @@ def header(summary: Summary, story: Chronicle) -> str:
 
 
 def _sent(summary: Summary) -> str:
-    """Where the orders went, and whose money it was."""
+    # Where the orders went, and whose money it was.
     away = [name for name in summary.brokers if name != _SIMULATOR]
     if not away:
         return "Fills are simulated: no order left this machine."
@@ -186,7 +186,7 @@ def _split(what: str, parts: Mapping[str, tuple[int, int, Decimal]]) -> str:
 
 
 def _day(chapter: Chapter, kinds: str, at: Iterator[tuple[str, str]]) -> str:
-    """A session's trades under its date; `at` has the prices of the trades that follow."""
+    # A session's trades under its date; `at` has the prices of the trades that follow.
     if not chapter.trades:
         return ""
     total = f"{plural(len(chapter.trades), 'trade')}, {_signed(chapter.pnl)}"
@@ -216,7 +216,7 @@ def _cells(trade: Trade, entry: str, leave: str, *, several: bool) -> Sequence[s
 
 
 def _place(story: Chronicle, chapter: Chapter, said: Mapping[str, Any]) -> tuple[str, ...]:
-    """The cell that names the broker, where there were several."""
+    # The cell that names the broker, where there were several.
     return (escape(said.get("broker") or chapter.primary),) if story.several else ()
 
 
@@ -251,7 +251,7 @@ def _section(name: str, content: str) -> str:
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], kinds: str) -> str:
-    """`kinds` has a letter a column: left, number (right), wide (wraps)."""
+    # `kinds` has a letter a column: left, number (right), wide (wraps).
     head = "".join(_head(text, kind) for text, kind in zip(heads, kinds, strict=True))
     body = "\n".join(_row(row, kinds) for row in rows)
     return f'<div class="table"><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>'

@@ -102,7 +102,7 @@ class Asked:
         self._session.desk.standing.imposed = state
 
     def _ask(self, event: Event) -> None:
-        """Said again, what followed from a request before is no news."""
+        # Said again, what followed from a request before is no news.
         if event.kind == records.REQUEST:
             self._requests.obey(request_of(event.payload))
             return
@@ -119,12 +119,12 @@ class Asked:
                 self._session.flatten()
 
     async def _act(self) -> None:
-        """Do what follows from what was asked."""
+        # Do what follows from what was asked.
         await self._retract()
         await self._session.answer()
 
     async def _retract(self) -> None:
-        """Take entries back that wait at the venue as soon as none may be sent, each once."""
+        # Take entries back that wait at the venue as soon as none may be sent, each once.
         if self.conditions.state < RiskState.EXIT_ONLY:
             return
         cids: Sequence[str] = [cid for cid in self._session.desk.standing.working if cid not in self._retracted]

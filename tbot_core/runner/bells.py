@@ -66,7 +66,7 @@ def reasons(judged: Judged) -> dict[str, int]:
 
 
 def _accounts(run: SessionRun) -> dict[str, dict[str, str]]:
-    """Whose accounts the session trades, and what each held at its beginning."""
+    # Whose accounts the session trades, and what each held at its beginning.
     return {
         post.name: {
             "account": post.execution.venue.account_id,
@@ -77,7 +77,7 @@ def _accounts(run: SessionRun) -> dict[str, dict[str, str]]:
 
 
 def _carried(run: SessionRun) -> records.Payload:
-    """What is held when the bell rings: it could not be closed in the session before."""
+    # What is held when the bell rings: it could not be closed in the session before.
     held = [(post.key, one) for post in run.posts for one in post.desk.portfolio.positions.values()]
     if not held:
         return {}

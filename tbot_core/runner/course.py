@@ -82,8 +82,7 @@ def simulation(assembly: Assembly, request: FeedRequest) -> Course:
 
 @attrs.frozen(kw_only=True, eq=False)
 class _Place:
-    """Where simulated fills at the running market are made and written down, and who serves the bars."""
-
+    # Where simulated fills at the running market are made and written down, and who serves the bars.
     broker: Broker
     server: object
     source: str

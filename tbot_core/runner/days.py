@@ -59,8 +59,7 @@ def failover_brokers(settings: Settings) -> tuple[str, ...]:
 
 
 class _Run:
-    """The run while it lasts."""
-
+    # The run while it lasts.
     def __init__(self, plan: Plan, watcher: Watcher, course: Course, others: Mapping[str, Broker]) -> None:
         self._plan = plan
         self._others = others
@@ -111,7 +110,7 @@ class _Run:
         return self._company.end(self._began, stopped=stopped)
 
     def _floor(self) -> Floor:
-        """How often who is asked, and where what is written and looked for lies."""
+        # How often who is asked, and where what is written and looked for lies.
         plan, settings = self._plan, self._plan.assembly.settings
         return Floor(
             folder=settings.instance.control,
@@ -130,7 +129,7 @@ class _Run:
         )
 
     def _trading(self, account: Account) -> Trading:
-        """What a session needs at the account that the broker named; the run's start is written down with the first."""
+        # What a session needs at the account that the broker named; the run's start is written down with the first.
         plan, course = self._plan, self._course
         if not self._started:
             self._started = True
@@ -139,7 +138,7 @@ class _Run:
         return self._company.trading(account, name, plan.wall, plan.wall.sleep_until)
 
     async def _standbys(self, opened: Event | None) -> tuple[Standby, ...]:
-        """The brokers that may take over; one that cannot be logged in to is said, and left out of the session."""
+        # The brokers that may take over; one that cannot be logged in to is said, and left out of the session.
         found = []
         for name, broker in self._others.items():
             if opened is not None and name not in opened.payload.get("accounts", {}):
@@ -153,17 +152,17 @@ class _Run:
         return tuple(found)
 
     def _drilled(self, past: Sequence[Event]) -> bool:
-        """Whether failover between these brokers was tried lately, and went well."""
+        # Whether failover between these brokers was tried lately, and went well.
         names = (self._plan.assembly.settings.trading.broker_name, *self._others)
         return not drills.objection(drills.latest(past, names), self._plan.wall.now())
 
     def _live(self, account: Account) -> Live | None:
-        """What a live session is armed for; paper trading is not armed."""
+        # What a live session is armed for; paper trading is not armed.
         assembly = self._plan.assembly
         return live(assembly, account.account_id) if assembly.settings.mode == LIVE else None
 
     async def _bars(self, session: Session) -> FeedSession | LiveSession:
-        """The running session's bars; raises DataError where the source has none of that day."""
+        # The running session's bars; raises DataError where the source has none of that day.
         async for source in self._course.feed.sessions():
             if source.session.date == session.date:
                 if isinstance(source, LiveSession):
@@ -172,7 +171,7 @@ class _Run:
         raise DataError(f"{self._course.feed.label.name} serves no bars of {session.date}.", "Ask its vendor.")
 
     async def _open(self, life: Life) -> list[str]:
-        """What is open, by the books and by what the broker says while it does."""
+        # What is open, by the books and by what the broker says while it does.
         held = set() if life.session is None else {*life.session.run.positions}
         try:
             said = await self._course.broker.snapshot(self._since)

@@ -194,7 +194,7 @@ def _part(entrant: Entrant, rules: Rules, market: Market, row: int) -> Part:
 
 
 def _signal(row: int, minute: int, side: int, price: float) -> Signals:
-    """A signal as it would have been in that minute, so that filters can be asked."""
+    # A signal as it would have been in that minute, so that filters can be asked.
     one = np.array([0], dtype=np.intp)
     unknown = np.array([np.nan])
     return Signals(

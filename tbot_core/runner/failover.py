@@ -207,11 +207,11 @@ class Failover:
         return next((way for way in self._ways if way is not broken and way.healthy), None)
 
     def _against_primary(self, now: datetime) -> Against | None:
-        """What forbids entries elsewhere for the sake of the primary, while it is broken."""
+        # What forbids entries elsewhere for the sake of the primary, while it is broken.
         return None if self._primary.circuit.closed else self._undrilled or self._primary.broke(now).against
 
     def _standing(self, now: datetime) -> records.Payload:
-        """How things stand with the primary; a break of another broker concerns what was entered there alone."""
+        # How things stand with the primary; a break of another broker concerns what was entered there alone.
         broken = self._primary
         if broken.circuit.closed:
             return {"of": broken.name, "to": "", "phase": Phase.OVER.value, "why": ""}
@@ -228,7 +228,7 @@ class Failover:
         }
 
     def _say(self, found: records.Payload) -> None:
-        """Write down how things stand, where that is new, and make causes of it."""
+        # Write down how things stand, where that is new, and make causes of it.
         phase = Phase(found["phase"])
         down, broken = phase is Phase.DOWN, phase in {Phase.ENTRIES, Phase.REDUCE_ONLY}
         if phase is Phase.ENTRIES:
@@ -242,7 +242,7 @@ class Failover:
         self._conditions.hold(Cause.PRIMARY_DOWN, found["of"] if broken else "")
 
     def _forget(self, way: Way) -> None:
-        """What a person said of a break ends with it."""
+        # What a person said of a break ends with it.
         way.confirmed = False
         way.keeper.post.desk.standing.stated_atoms = 0
 

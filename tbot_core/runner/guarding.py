@@ -185,7 +185,7 @@ class DataGuard:
 
     @staticmethod
     async def _take_back(post: Post, halted: frozenset[str]) -> None:
-        """An entry that waits in a halt is taken back: it could fill at whatever price trading resumes at."""
+        # An entry that waits in a halt is taken back: it could fill at whatever price trading resumes at.
         working = post.desk.standing.working.items()
         entries = [Cancel(client_order_id=cid) for cid, one in working if one.signal.symbol in halted]
         if entries:
@@ -226,7 +226,7 @@ class DataGuard:
             post.execution.recorder.note(records.FEEDS_APART, payload)
 
     def _mark(self) -> list[Any]:
-        """Value positions at fresh quotes; a breach of a loss limit counts when it still holds two seconds later."""
+        # Value positions at fresh quotes; a breach of a loss limit counts when it still holds two seconds later.
         desk, now = self._run.desk, self._clock.monotonic()
         for post in self._run.posts:
             for symbol in post.desk.portfolio.positions:
@@ -255,10 +255,9 @@ class DataGuard:
         return None
 
     def _unfit(self, symbol: str, minute: int, post: Post) -> Reason | None:
-        """What the feed, and the prices of the broker where a symbol would be entered, say against that.
-
-        Entries go to another broker than the first only on prices that it has said itself in the last minute.
-        """
+        # What the feed, and the prices of the broker where a symbol would be entered, say against that.
+        #
+        # Entries go to another broker than the first only on prices that it has said itself in the last minute.
         now = self._clock.monotonic()
         reason = self._health.objection(symbol, minute, now, post.key)
         if reason is None and post.key and _teller(post) is not None and self._health.unproven(symbol, now, post.key):
@@ -266,7 +265,7 @@ class DataGuard:
         return reason
 
     def _lost_in(self, row: int, window: Window) -> bool:
-        """Whether a minute of the analysis was lost, and has no bar of the symbol yet."""
+        # Whether a minute of the analysis was lost, and has no bar of the symbol yet.
         closes = self._run.tape.bars.field("close")
         lost = [one for one in self._gathering.lost if window.start <= one < min(window.entry, len(closes))]
         return bool(lost) and bool(np.isnan(closes[lost, row]).any())
@@ -276,7 +275,7 @@ class DataGuard:
         self._write(records.FEED_GAP, attrs.asdict(gap))
 
     def _filled(self, minutes: list[int]) -> None:
-        """Only what was written down as a gap is written down as filled."""
+        # Only what was written down as a gap is written down as filled.
         closed = [one for one in minutes if one in self._gaps]
         if closed:
             self._gaps.difference_update(closed)
@@ -290,7 +289,7 @@ class DataGuard:
 
 
 def _teller(post: Post) -> TellsPrices | None:
-    """The broker of a post, where it says what symbols trade at."""
+    # The broker of a post, where it says what symbols trade at.
     broker = post.execution.venue.broker
     silent = isinstance(broker, Paced) and not broker.tells_prices
     return broker if isinstance(broker, TellsPrices) and not silent else None

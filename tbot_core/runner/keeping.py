@@ -109,7 +109,7 @@ class Keeper:
         await self._withdraw([cid for cid in old if self._may_ask(cid)])
 
     async def _log_in(self) -> bool:
-        """Whether a broker that could not be logged in to has let us in; asked again every few seconds."""
+        # Whether a broker that could not be logged in to has let us in; asked again every few seconds.
         now = self._clock.monotonic()
         if now < self._knock_at:
             return False
@@ -146,7 +146,7 @@ class Keeper:
 
     @property
     def _gravest(self) -> Cause:
-        """What the state is for: the matter of this account, or of the session where that is graver."""
+        # What the state is for: the matter of this account, or of the session where that is graver.
         if self._session is not None and self._session.state > self.conditions.here:
             return self._session.everywhere[0]
         return self.conditions.causes[0]
@@ -165,7 +165,7 @@ class Keeper:
             self.conditions.withdraw(Cause.UNRECONCILED)
 
     def _may_ask(self, cid: str) -> bool:
-        """Whether a cancel may be asked for again: each time twice as late as before, up to a minute."""
+        # Whether a cancel may be asked for again: each time twice as late as before, up to a minute.
         now = self._clock.monotonic()
         times, due = self._asked.get(cid, (0, 0.0))
         if due > now:

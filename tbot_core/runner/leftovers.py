@@ -124,7 +124,7 @@ def ending(recorder: Recorder, since: Sequence[Event], carried: Iterable[Carried
 
 
 def _book(since: Iterable[Event], opened: Event, key: str) -> Book:
-    """What an open session has come to at one of its brokers."""
+    # What an open session has come to at one of its brokers.
     book, payload = Book(), opened.payload
     mine: Mapping[str, Any] = dict(payload) | {
         "carried": [one for one in payload.get("carried", ()) if one.get("broker", "") == key]

@@ -82,12 +82,12 @@ _log = log.logger(__name__)
 
 
 async def _alone(_opened: Event | None) -> tuple[Standby, ...]:
-    """No other broker may take over."""
+    # No other broker may take over.
     return ()
 
 
 async def _its_own(source: FeedSession | LiveSession) -> Day:
-    """Nobody knows more than the source."""
+    # Nobody knows more than the source.
     return source.day
 
 
@@ -147,7 +147,7 @@ class Life:
             return True
 
     async def _next(self) -> Session:
-        """Wait for the next session that is not over, through days without one, and ask the broker what it knows."""
+        # Wait for the next session that is not over, through days without one, and ask the broker what it knows.
         while True:
             session = self.due()
             await self._until(clock.exchange_moment(session.date, PRE_OPEN))
@@ -167,7 +167,7 @@ class Life:
         return session
 
     async def _agreed(self, session: Session) -> Session | None:
-        """The session in the hours that both calendars grant it; None where the broker says that there is none."""
+        # The session in the hours that both calendars grant it; None where the broker says that there is none.
         if not isinstance(self._broker, KeepsHours):
             return session
         while self._clock.now() < session.close:
@@ -191,7 +191,7 @@ class Life:
         return None
 
     def _known_close(self, session: Session) -> dt.datetime | None:
-        """When a session of several brokers ends that was opened before a restart: nobody need say it again."""
+        # When a session of several brokers ends that was opened before a restart: nobody need say it again.
         opened = self._journal.last(records.SESSION_OPENED)
         if opened is None or opened.payload["date"] != session.date.isoformat() or "accounts" not in opened.payload:
             return None
@@ -232,10 +232,9 @@ class Life:
             raise Stopped
 
     async def _end_late(self, opened: Mapping[str, Any], trading: Trading, day: Day, past: Sequence[Event]) -> None:
-        """End the session that a crash or a stop left open, before another begins.
-
-        Where it was another account's, what is written down of it is all that can be said.
-        """
+        # End the session that a crash or a stop left open, before another begins.
+        #
+        # Where it was another account's, what is written down of it is all that can be said.
         if opened.get("account", trading.venue.account_id) != trading.venue.account_id:
             since = overnight.since_the_last(past)
             self._recorder.write(*leftovers.ending(self._recorder, since, overnight.left(past)))
@@ -247,10 +246,9 @@ class Life:
         await MarketSession(trading, self.floor, bygone, (), atoms_of(Decimal(opened["equity"])), past).end_late()
 
     async def _log_in(self, session: Session, opened: Event | None) -> Manned:
-        """Log in, however long that takes; who cannot is not ready.
-
-        A session of several brokers that was opened before a restart goes on without its primary until it is there.
-        """
+        # Log in, however long that takes; who cannot is not ready.
+        #
+        # A session of several brokers that was opened before a restart goes on without its primary until it is there.
         failures = 0
         while True:
             try:
@@ -262,7 +260,7 @@ class Life:
                 await self._until(self._clock.now() + dt.timedelta(seconds=pause))
 
     async def _announce(self, session: Session, market: MarketSession) -> None:
-        """Say once that all is ready, and until then every ten minutes that it is not, and why."""
+        # Say once that all is ready, and until then every ten minutes that it is not, and why.
         reading_until = self._clock.monotonic() + _READING_S
         while causes := _against(market):
             reading = self._clock.monotonic() <= reading_until
@@ -280,13 +278,13 @@ class Life:
         self._recorder.note(records.READY, payload)
 
     async def _heed(self) -> None:
-        """Notice in a session that the settings have been changed; they count from the next one."""
+        # Notice in a session that the settings have been changed; they count from the next one.
         while True:
             self._days.renewal.heed(self._recorder, self._clock.monotonic())
             await self._clock.sleep(EVERY_S)
 
     async def _measure(self, market: MarketSession) -> None:
-        """Write down beside the session how it stands, for whoever looks on."""
+        # Write down beside the session how it stands, for whoever looks on.
         meter = self._days.meter
         while meter is not None:
             meter.look(market.run, market.clock_guard.ahead_s)
@@ -294,7 +292,7 @@ class Life:
             await self._clock.sleep(METER_S)
 
     def _not_ready(self, session: Session, reasons: list[str]) -> None:
-        """Said at once, then no more often than every ten minutes."""
+        # Said at once, then no more often than every ten minutes.
         now = self._clock.now()
         if self._told is None or now - self._told >= AGAIN:
             self._told = now
@@ -305,7 +303,7 @@ class Life:
         await self._clock.sleep(_LOOK_S)
 
     async def _until(self, moment: dt.datetime) -> None:
-        """Wait between sessions, and obey what is asked meanwhile; raises Stopped for a stop."""
+        # Wait between sessions, and obey what is asked meanwhile; raises Stopped for a stop.
         past = [event for kind in _BETWEEN for event in self._journal.events(kind=kind)]
         past.sort(key=lambda event: event.seq)
         under_way = overnight.under_way(overnight.since_the_last(past), self._clock.now())
@@ -344,19 +342,21 @@ def further(journal: Journal, past: list[Event]) -> list[Event]:
 
 
 def _against(market: MarketSession) -> list[Cause]:
-    """Why nothing would be entered; empty where all is ready."""
+    # Why nothing would be entered; empty where all is ready.
     return [cause for cause in market.conditions.causes if KINDS[cause].state >= RiskState.EXIT_ONLY]
 
 
 def _told(market: MarketSession, cause: Cause) -> str:
-    """Why nothing would be entered, in words; what is left behind is said to the share."""
+    # Why nothing would be entered, in words; what is left behind is said to the share.
     more = market.leftovers.words if cause is Cause.LEFT_BEHIND else ""
     return f"{cause.value}: {more}" if more else cause.value
 
 
 def _nobody(state: RiskState) -> None:
-    """Between sessions nobody decides."""
+    # Between sessions nobody decides.
+    pass
 
 
 def _nothing_held(*, on: bool = True) -> None:
-    """Between sessions there is nothing to close that could be closed."""
+    # Between sessions there is nothing to close that could be closed.
+    pass

@@ -130,7 +130,7 @@ def _opened(floor: Floor, header: Header) -> Recording | None:
 
 
 def _worked(past: Sequence[Event]) -> frozenset[str]:
-    """The symbols that are held or in play: whatever the limit, they are heard."""
+    # The symbols that are held or in play: whatever the limit, they are heard.
     book = fold(overnight.since_the_last(past))
     living = (record.order.symbol for record in book.orders.values() if not record.terminal)
     held = (one.fill.symbol for one in overnight.left(past))

@@ -207,12 +207,12 @@ class MarketSession:
         await self.run.end(self._stuck)
 
     def _stuck(self) -> list[Entry]:
-        """What is still held when the session is over, also where nobody could look after it."""
+        # What is still held when the session is over, also where nobody could look after it.
         return [*self._closing.stuck(), *self.leftovers.entries(self.run.execution.recorder)]
 
     @property
     def _patience_s(self) -> float:
-        """How long an order may still turn up."""
+        # How long an order may still turn up.
         return max(LEAST_WINDOW_S, self._trading.venue.broker.rules.lookup_window_s) + _AFTER_S
 
     def refusal(self, order: Order) -> str:
@@ -236,7 +236,7 @@ class MarketSession:
         return elsewhere or ("" if self.guard is None else self.guard.refusal(order, keeper.post))
 
     def _ended(self) -> bool:
-        """Whether the whole market is halted to the close."""
+        # Whether the whole market is halted to the close.
         return self.guard is not None and self.guard.over
 
     def _see(self, place: int, silence: str) -> None:
@@ -266,16 +266,15 @@ class MarketSession:
             self._trading.bounds.note(noted)
 
     async def _reconcile(self) -> None:
-        """Before anything else the account is read; until that has worked once, nothing is entered."""
+        # Before anything else the account is read; until that has worked once, nothing is entered.
         await side_by_side([keeper.reconcile for keeper in self.keepers])
         self._know()
 
     def _weigh(self) -> None:
-        """Hold the opening equity against the last close: what no payment explains sizes nothing.
-
-        The close of another account, such as that of paper trading, says nothing of this one. What was paid since is
-        booked by the first reading that is believed; until then nothing is entered.
-        """
+        # Hold the opening equity against the last close: what no payment explains sizes nothing.
+        #
+        # The close of another account, such as that of paper trading, says nothing of this one. What was paid since is
+        # booked by the first reading that is believed; until then nothing is entered.
         self._weighed = True
         standing, opening = self.run.desk.standing, dollars_of(self.run.desk.portfolio.opening_atoms)
         before = overnight.equity(self._trading.journal, self._trading.venue, self.run.session.open)
@@ -296,20 +295,20 @@ class MarketSession:
         return Safety(live, run.session.date, run.execution.recorder, self.conditions, run.desk.standing)
 
     def _further(self) -> dict[Verb, Obey]:
-        """What else can be asked of this session, and who obeys it."""
+        # What else can be asked of this session, and who obeys it.
         answers: dict[Verb, Obey] = dict.fromkeys(VERBS, self.run.confirming.obey)
         if self.failover is not None or self.leftovers:
             answers[Verb.FAILOVER_CONFIRM] = self._confirm
         return answers if self._safety is None else answers | self._safety.verbs
 
     def _confirm(self, request: Request) -> str:
-        """A person says what is open where nobody can look."""
+        # A person says what is open where nobody can look.
         if self.leftovers and (self.failover is None or not self.failover.broken):
             return self.leftovers.release(request, self.run.execution.recorder, self.conditions)
         return "Nothing is left to be confirmed." if self.failover is None else self.failover.confirm(request)
 
     async def _minutes(self) -> None:
-        """The session's minutes in their order; what comes late, twice or not at all is dropped or left empty."""
+        # The session's minutes in their order; what comes late, twice or not at all is dropped or left empty.
         run, wait = self.run, self._trading.wait
         while (rest := run.session.open - self._trading.clock.now()).total_seconds() > 0:
             if self._over:
@@ -345,26 +344,26 @@ class MarketSession:
         await run.end(self._stuck)
 
     async def _settle(self) -> None:
-        """After the last minute: wait for the outcome of what is in flight, as long as an order may still turn up."""
+        # After the last minute: wait for the outcome of what is in flight, as long as an order may still turn up.
         clock, run = self._trading.clock, self.run
         until = clock.monotonic() + self._patience_s
         while clock.monotonic() < until and any(post.in_flight for post in run.posts):
             await clock.sleep(1.0)
 
     def _late(self, index: int) -> bool:
-        """Whether a minute came so long after its end that nothing is entered on it."""
+        # Whether a minute came so long after its end that nothing is entered on it.
         behind = self.steady.now() - self.run.session.moment(index + 1)
         filled = self.guard is not None and self.guard.filled(index)
         return filled or behind.total_seconds() > self._floor.ttl_s
 
     @property
     def _over(self) -> bool:
-        """Whether a stop has been carried out: nothing is held or worked any more, or positions are to be kept."""
+        # Whether a stop has been carried out: nothing is held or worked any more, or positions are to be kept.
         idle = all(post.desk.custody.idle for post in self.run.posts)
         return self.requests.stopping and (idle or self.requests.keep)
 
     async def _watch(self) -> None:
-        """Requests, as they come; entries that wait at the broker are taken back as soon as none may be sent."""
+        # Requests, as they come; entries that wait at the broker are taken back as soon as none may be sent.
         before = [keeper.state for keeper in self.keepers]
         for keeper in self.keepers:
             keeper.take_over()
@@ -388,7 +387,7 @@ class MarketSession:
         self._turning.pause(self._trading.clock.monotonic())
 
     def _heed_stall(self) -> None:
-        """A loop that stood still knows nothing of what happened meanwhile: exits only, until a clean reconcile."""
+        # A loop that stood still knows nothing of what happened meanwhile: exits only, until a clean reconcile.
         stood_s = self._turning.stood_s(self._trading.clock.monotonic(), self._floor.watch_s)
         if stood_s:
             self.conditions.begin(Cause.STALLED, f"for {stood_s:.0f} s")

@@ -78,7 +78,7 @@ class Meter:
 
 
 def _gauge(post: Post) -> BrokerGauge:
-    """How a post's broker answers; of one that is simulated in this process there is nothing to say."""
+    # How a post's broker answers; of one that is simulated in this process there is nothing to say.
     broker = post.execution.venue.broker
     if not isinstance(broker, Paced):
         return BrokerGauge(name=post.name)

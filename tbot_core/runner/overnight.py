@@ -84,7 +84,7 @@ def left(events: Iterable[Event]) -> list[Carried]:
 
 
 def _last_words(stuck: Mapping[int, Mapping[str, Any]], end: int) -> list[Mapping[str, Any]]:
-    """What is STUCK right before an end, written with it; a position may be named once more at the bell."""
+    # What is STUCK right before an end, written with it; a position may be named once more at the bell.
     found: dict[tuple[str, SignalId], Mapping[str, Any]] = {}
     for seq in itertools.takewhile(stuck.__contains__, itertools.count(end - 1, -1)):
         found.setdefault((stuck[seq].get("broker", ""), records.signal_of(stuck[seq]["signal"])), stuck[seq])

@@ -86,7 +86,7 @@ class AsTheClockGoes:
 
 
 async def _unless(stop: asyncio.Event, sleep: Coroutine[object, object, None]) -> None:
-    """Sleep; raise Stopped as soon as a stop is asked for."""
+    # Sleep; raise Stopped as soon as a stop is asked for.
     sleeping, asked = asyncio.ensure_future(sleep), asyncio.ensure_future(stop.wait())
     try:
         await asyncio.wait({sleeping, asked}, return_when=asyncio.FIRST_COMPLETED)

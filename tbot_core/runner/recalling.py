@@ -90,7 +90,7 @@ class Recall:
                 self._happened(cid, event)
 
     def _befell(self, kind: str, payload: Mapping[str, Any]) -> None:
-        """What became of a symbol without an order of ours."""
+        # What became of a symbol without an order of ours.
         symbol = payload["symbol"]
         if kind == records.FROZEN:
             freezing.recall(self._desk.standing, payload)
@@ -142,7 +142,7 @@ class Recall:
                 self._desk.custody.take(said, found)
 
     def _latched(self, what: str) -> None:
-        """A latch outlives a restart: the loss that set it may not be seen again in the marks of now."""
+        # A latch outlives a restart: the loss that set it may not be seen again in the marks of now.
         standing = self._desk.standing
         match what.split():
             case ["daily", "loss", "latch"]:

@@ -115,7 +115,7 @@ class Requests:
         return requests
 
     def _settled(self, request: Request) -> bool:
-        """Whether it was refused for good: a permit is not given by what becomes of its file later, a kill is."""
+        # Whether it was refused for good: a permit is not given by what becomes of its file later, a kill is.
         return request.name in self._refused and request.verb not in control.RESTRICTING
 
     def obey(self, request: Request) -> None:
@@ -195,14 +195,14 @@ class Requests:
             self._flatten()
 
     def _withdraw(self, causes: Sequence[Cause], words: str) -> None:
-        """Take back what was asked, and with it the closing of what is held."""
+        # Take back what was asked, and with it the closing of what is held.
         for cause in causes:
             self._conditions.withdraw(cause, words)
         self._flatten(on=False)
 
 
 def _payload(request: Request) -> records.Payload:
-    """What somebody asked of the running bot, and when; what is odd about the file, where something is."""
+    # What somebody asked of the running bot, and when; what is odd about the file, where something is.
     return {
         "name": request.name,
         "verb": request.verb.value,

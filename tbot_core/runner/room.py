@@ -61,7 +61,7 @@ class Room:
             one.hold(Cause.DISK_LOW, words)
 
     def _short(self, ballast: Ballast) -> str:
-        """Why there is too little room; what is held back is filled again as soon as there is more than enough."""
+        # Why there is too little room; what is held back is filled again as soon as there is more than enough.
         free = self.free()
         if not self._held and free >= NO_ROOM_BYTES + ballast.size:
             self._held = ballast.fill()

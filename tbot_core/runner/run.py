@@ -81,8 +81,7 @@ async def run(plan: Plan, watcher: Watcher) -> Outcome:
 
 
 class _Run:
-    """The run while it lasts."""
-
+    # The run while it lasts.
     def __init__(self, plan: Plan, watcher: Watcher, course: Course) -> None:
         self._plan = plan
         self._watcher = watcher
@@ -118,7 +117,7 @@ class _Run:
         return self._company.end(self._began, stopped=stopped)
 
     async def _trade(self, account: Account) -> Decimal:
-        """Trade session after session and return the equity after the last one."""
+        # Trade session after session and return the equity after the last one.
         course = self._course
         equity = course.book.equity_curve[-1][1] if course.book.equity_curve else account.equity
         trading: Trading | None = None
@@ -159,7 +158,7 @@ class _Run:
             await session.trade()
 
     async def _sessions(self, account: Account) -> AsyncIterator[FeedSession]:
-        """The feed's sessions that are to be traded; on paper those that closed while nobody ran are passed over."""
+        # The feed's sessions that are to be traded; on paper those that closed while nobody ran are passed over.
         course = self._course
         done = {day for day, _ in course.book.equity_curve}
         async for source in self._daily(done) if course.live else course.feed.sessions():
@@ -174,7 +173,7 @@ class _Run:
                 yield await self._gathered(source, account)
 
     async def _daily(self, done: set[str]) -> AsyncIterator[FeedSession | LiveSession]:
-        """The bars of today, day after day; before them those that were kept of a session that is over."""
+        # The bars of today, day after day; before them those that were kept of a session that is over.
         plan, pending = self._plan, self._course.pending
         if pending is not None and pending.session.close <= plan.wall.now():
             yield kept(self._received, pending.session.date)
@@ -206,14 +205,14 @@ class _Run:
         return Gathered(source, await places.facts(source), trading, floor)
 
     def _begin(self, equity: Decimal) -> None:
-        """Write down that the run starts, unless it is resumed."""
+        # Write down that the run starts, unless it is resumed.
         course = self._course
         if course.pending is None and (self._clocked or not course.book.run):
             self._began = 0 if self._journal.repeating else self._journal.head[0]
             self._journal.append([self._entry(records.RUN_STARTED, opening(self._plan, course, equity))])
 
     def _before(self, session: Session) -> tuple[int, frozenset[int]]:
-        """The last event before a session, and its minutes that nobody watched."""
+        # The last event before a session, and its minutes that nobody watched.
         if not self._clocked:
             return 0, frozenset()
         pending = self._course.pending
@@ -231,14 +230,14 @@ class _Run:
         return self._course.received or self._plan.assembly.settings.instance.data / received.FOLDER
 
     def _metered(self) -> Meter | None:
-        """The gauges are those of whoever trades in the instance, and a dry run does not."""
+        # The gauges are those of whoever trades in the instance, and a dry run does not.
         plan = self._plan
         if plan.assembly.settings.mode == DRY_RUN:
             return None
         return Meter(plan.assembly.settings.instance.data, self._course.journal.path, plan.wall)
 
     def _measure(self, *, at_once: bool = False) -> None:
-        """Write down how the session stands; while it is repeated, its journal says more than it knows."""
+        # Write down how the session stands; while it is repeated, its journal says more than it knows.
         if self._session is not None and not self._journal.repeating:
             if self._meter is not None:
                 self._meter.look(self._session, at_once=at_once)
@@ -288,7 +287,7 @@ class _Run:
         return self._clocked and self._plan.assembly.settings.exits.stop_policy == "flatten"
 
     def _finish(self, equity: Decimal) -> None:
-        """Write down that the run is finished, and hold the journal against the desk."""
+        # Write down that the run is finished, and hold the journal against the desk.
         self._journal.append([self._entry(records.RUN_FINISHED, {"equity": str(equity)})])
         told = fold(self._journal.events()).equity
         if told != equity:
@@ -298,7 +297,7 @@ class _Run:
             )
 
     async def _open(self) -> list[str]:
-        """What is open, by the books and by what the broker says."""
+        # What is open, by the books and by what the broker says.
         said = await self._course.broker.snapshot(self._since)
         held = () if self._session is None else self._session.desk.portfolio.positions
         return sorted({*held, *(one.symbol for one in said.holdings)})

@@ -122,7 +122,7 @@ class Safety:
         return self._standing.daily_loss or self._standing.losing_run
 
     def _disarm(self, why: str) -> None:
-        """Before it is written down nothing may be entered any more: a full disk must not keep an entry alive."""
+        # Before it is written down nothing may be entered any more: a full disk must not keep an entry alive.
         self._unmatched = False
         self._arming.take(records.DISARMED, {"why": why})
         self._impose()

@@ -171,18 +171,18 @@ class SessionRun:
         return self.routing is None or self.routing.answers(post)
 
     def _kept(self, post: Post, bars: Bars, minute: int) -> Minutes:
-        """What a minute asks for of what is held at a broker; losses are judged once, for all of them together."""
+        # What a minute asks for of what is held at a broker; losses are judged once, for all of them together.
         changes = post.desk.mark(bars, minute, judged=self.outlook is None and post is self.posts[0])
         return Minutes(changes=changes, actions=post.desk.custody.manage(bars, minute))
 
     def _topped_up(self, post: Post, bars: Bars, minute: int) -> Sequence[Decision]:
-        """What is added to positions of a broker that are under their share."""
+        # What is added to positions of a broker that are under their share.
         windows = {entrant.name: entrant.window for entrant in self.entrants}
         wanted = post.desk.custody.topping.proposals(bars, minute) if self._answers(post) else ()
         return post.desk.top_up([self._seen(one, windows[one.signal.strategy]) for one in wanted])
 
     async def _carry_out(self, decisions: Sequence[Decision], kept: Mapping[str, Minutes] | None = None) -> None:
-        """Carry out what was decided and what is kept, each at its broker, none waiting for another."""
+        # Carry out what was decided and what is kept, each at its broker, none waiting for another.
         if not decisions and not kept:
             return
         acts = []
@@ -201,7 +201,7 @@ class SessionRun:
         return Post(name=standby.venue.name, desk=desk, execution=execution)
 
     def _weigh_cash(self, minute: int) -> None:
-        """Write down that the cash's share of equity has left its target, once until it has come back."""
+        # Write down that the cash's share of equity has left its target, once until it has come back.
         rules = self._trading.rules
         if not (rules.rebalance.enable_rebalance_notifier and rebalance.falls(rules.rebalance, minute)):
             return
@@ -249,11 +249,11 @@ class SessionRun:
         return screen(entrant, self._trading.rules, facts, self.source.symbols, self.session.minutes)
 
     def _facts(self, entrant: Entrant) -> Day:
-        """What a strategy knows from before the bell, and of the VIX."""
+        # What a strategy knows from before the bell, and of the VIX.
         return self._seen_by.get(entrant.name, self.day)
 
     def _renewed(self, proposal: Proposal) -> Proposal | None:
-        """A confirmed proposal at the price of now; None while its own minute is not known again after a restart."""
+        # A confirmed proposal at the price of now; None while its own minute is not known again after a restart.
         if self.tape.closed <= proposal.signal.minute:
             return None
         entrant = next(one for one in self.entrants if one.name == proposal.signal.strategy)
@@ -303,7 +303,7 @@ class SessionRun:
         self.execution.recorder.write(*(one for one in entries if not again or one.kind == records.PLUGIN_FAILED))
 
     def _lost(self, lost: Lost) -> None:
-        """A call into a plugin failed; what fails before the bell is written down behind it."""
+        # A call into a plugin failed; what fails before the bell is written down behind it.
         if lost.off:
             lose_plugin(self.desk.standing, lost.plugin)
         entry = self.execution.recorder.entry(records.PLUGIN_FAILED, attrs.asdict(lost))

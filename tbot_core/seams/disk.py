@@ -56,8 +56,7 @@ _REMEDIES: Final = {
 
 
 class _Faults:
-    """What `faults` returns: a class, since a generator takes several times as long and this is asked each second."""
-
+    # What `faults` returns: a class, since a generator takes several times as long and this is asked each second.
     __slots__ = ("_deed", "_path")
 
     def __init__(self, deed: str, path: Path) -> None:
@@ -294,13 +293,13 @@ def _owner(path: Path) -> Path:
 
 
 def _held(owner: Path) -> tuple[str, str]:
-    """The process id and the purpose that are written beside a lock file."""
+    # The process id and the purpose that are written beside a lock file.
     number, _, word = read_bytes(owner, limit=100).decode().partition("\n")
     return number, word.strip()
 
 
 def _holder(owner: Path) -> str:
-    """The holder writes its id after it has the lock, so for a moment there may be none."""
+    # The holder writes its id after it has the lock, so for a moment there may be none.
     try:
         return f", process {int(_held(owner)[0])}"
     except (AccessError, ValueError):
@@ -308,7 +307,7 @@ def _holder(owner: Path) -> str:
 
 
 def _settle(folder: Path) -> None:
-    """A rename is durable only once its folder is."""
+    # A rename is durable only once its folder is.
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

@@ -68,7 +68,7 @@ def _run(file: Path) -> None:
 
 
 def _is_memory(folder: Path, mounts: Path) -> bool:
-    """Whether the folder is the root of a tmpfs, as the kernel says."""
+    # Whether the folder is the root of a tmpfs, as the kernel says.
     try:
         rows = [line.split() for line in mounts.read_text().splitlines()]
     except OSError:

@@ -26,12 +26,12 @@ class Overdue(TimeoutError):
 
 
 class _Interruption(BaseException):
-    """Raised where the call stands; it is no Exception, so that few handlers catch it."""
+    # Raised where the call stands; it is no Exception, so that few handlers catch it.
+    pass
 
 
 class _Timer:
-    """The process has one such timer, and whoever needs it first has it."""
-
+    # The process has one such timer, and whoever needs it first has it.
     taken = False
 
 
@@ -81,7 +81,7 @@ def steps_within(limit_s: float, work: Awaitable[T]) -> Generator[Any, Any, T]:
 
 
 def _entered(function: Callable[[], T]) -> T:
-    """Stands at the bottom of what may be interrupted."""
+    # Stands at the bottom of what may be interrupted.
     return function()
 
 

@@ -128,7 +128,7 @@ def _taken() -> list[logging.LogRecord]:
 
 
 def _ours_or_grave(record: logging.LogRecord) -> bool:
-    """What a library says below WARNING is for its own developers; our events are dictionaries."""
+    # What a library says below WARNING is for its own developers; our events are dictionaries.
     return isinstance(record.msg, dict) or record.levelno >= logging.WARNING
 
 
@@ -148,8 +148,7 @@ def close() -> None:
 
 
 class _Held(logging.Handler):
-    """The newest lines of a time without a gate, redacted while their secrets are known."""
-
+    # The newest lines of a time without a gate, redacted while their secrets are known.
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.records: deque[logging.LogRecord] = deque(maxlen=_HELD)
@@ -163,8 +162,7 @@ class _Held(logging.Handler):
 
 
 class _Screen(logging.StreamHandler[Any]):
-    """Standard error as it is at the moment of writing."""
-
+    # Standard error as it is at the moment of writing.
     def __init__(self) -> None:
         logging.Handler.__init__(self)
 
@@ -177,8 +175,7 @@ class _Screen(logging.StreamHandler[Any]):
 
 
 class _File(RotatingFileHandler):
-    """A file readable by its owner alone; a csv file begins with its column names."""
-
+    # A file readable by its owner alone; a csv file begins with its column names.
     def __init__(self, path: Path, header: str) -> None:
         self._header = header
         super().__init__(path, maxBytes=FILE_BYTES, backupCount=FILES_KEPT, encoding="utf-8")
@@ -205,7 +202,7 @@ _losses: Final = _Losses()
 
 
 def _lost(record: logging.LogRecord) -> None:
-    """The standard library would print the record unredacted here."""
+    # The standard library would print the record unredacted here.
     _losses.count += 1
     failure = sys.exc_info()[1]
     sys.stderr.write(f"tbot: a log line of {record.name} could not be written: {type(failure).__name__}\n")
@@ -222,14 +219,13 @@ def _file(form: Format, folder: Path, backups: Path) -> logging.Handler:
 
 
 def _move(source: str, target: str) -> None:
-    """A rename fails where the two folders lie on different file systems."""
+    # A rename fails where the two folders lie on different file systems.
     if Path(source).exists():
         shutil.move(source, target)
 
 
 class _Lines(logging.Formatter):
-    """The last step before a line leaves: rendered as a whole, then redacted as a whole."""
-
+    # The last step before a line leaves: rendered as a whole, then redacted as a whole.
     def __init__(self, form: Format) -> None:
         super().__init__()
         from structlog.stdlib import ProcessorFormatter
@@ -271,14 +267,14 @@ def _shared() -> list[Any]:
 
 
 def _stamp(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """The record's own time, so that every handler writes the same."""
+    # The record's own time, so that every handler writes the same.
     moment = datetime.fromtimestamp(event["_record"].created, UTC)
     event["timestamp"] = moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
     return event
 
 
 def _clean(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Redact each value by itself, so that what is replaced in a line leaves it well formed."""
+    # Redact each value by itself, so that what is replaced in a line leaves it well formed.
     return {redact(str(key)): _plain(value) for key, value in event.items()}
 
 

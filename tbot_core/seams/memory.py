@@ -90,7 +90,7 @@ def wipe(buffer: bytearray) -> None:
 
 
 def _lock(pages: mmap.mmap) -> None:
-    """Best effort: what may be locked is limited (RLIMIT_MEMLOCK), and the page goes when it is unmapped."""
+    # Best effort: what may be locked is limited (RLIMIT_MEMLOCK), and the page goes when it is unmapped.
     libc = ctypes.CDLL(None)
     address = ctypes.addressof(ctypes.c_char.from_buffer(pages))
     libc.mlock(ctypes.c_void_p(address), ctypes.c_size_t(len(pages)))

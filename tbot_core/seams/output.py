@@ -75,7 +75,7 @@ def guarded() -> Iterator[None]:
 
 
 def _divert(stream: TextIO) -> None:
-    """What the stream still holds, and what is yet to come, goes where nothing fails; Python flushes it at the end."""
+    # What the stream still holds, and what is yet to come, goes where nothing fails; Python flushes it at the end.
     handle = os.open(os.devnull, os.O_WRONLY)
     os.dup2(handle, stream.fileno())
     os.close(handle)

@@ -230,7 +230,7 @@ def append(path: Path, make: Callable[[bytes | None, bool], bytes], *, reserve: 
 
 
 def _tail(path: Path, handle: int, size: int, system: System) -> tuple[int, bytes | None]:
-    """Where the last whole line ends, and the line; one longer than any that is written is refused."""
+    # Where the last whole line ends, and the line; one longer than any that is written is refused.
     begin = max(size - _TAIL, 0)
     system.seek(handle, begin)
     with _fill(path, handle, size - begin, system) as read:
@@ -254,7 +254,7 @@ def _add(handle: int, size: int, lines: bytes, system: System) -> None:
 
 
 def _reserve(handle: int, size: int, reserve: int) -> None:
-    """Best effort: blocks behind the end, which does not move."""
+    # Best effort: blocks behind the end, which does not move.
     word = ctypes.c_int64
     fallocate = getattr(ctypes.CDLL(None), "fallocate", lambda *_: None)
     fallocate(ctypes.c_int(handle), ctypes.c_int(_KEEP_SIZE), word(size), word(reserve))
@@ -270,7 +270,7 @@ def remove(path: Path, *, system: System = SYSTEM) -> None:
 
 @contextmanager
 def _handles(path: Path, system: System) -> Iterator[list[int]]:
-    """Handles that are given back at the end; what the system refuses meanwhile is said of the path."""
+    # Handles that are given back at the end; what the system refuses meanwhile is said of the path.
     handles: list[int] = []
     try:
         yield handles
@@ -307,7 +307,7 @@ def _replace(
 
 
 def _create(name: str, folder: int, system: System) -> int:
-    """A leftover of a killed writer, who held the lock that its successor holds now, is in nobody's use."""
+    # A leftover of a killed writer, who held the lock that its successor holds now, is in nobody's use.
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
     try:
         return system.open(name, flags, folder)
@@ -328,7 +328,7 @@ def _put(handle: int, data: bytes | memoryview, system: System) -> None:
 def _prove(
     path: Path, data: bytes | memoryview, handle: int, check: Callable[[memoryview], None], system: System
 ) -> None:
-    """By the same handle, so that nobody can slip another file in between."""
+    # By the same handle, so that nobody can slip another file in between.
     system.seek(handle, 0)
     with _fill(path, handle, system.status(handle).st_size, system) as found:
         if found.view != memoryview(data):
@@ -337,7 +337,7 @@ def _prove(
 
 
 def _fill(path: Path, handle: int, size: int, system: System) -> Buffer:
-    """Exactly the size that was checked: a file that shrinks meanwhile is refused, one that grows is cut."""
+    # Exactly the size that was checked: a file that shrinks meanwhile is refused, one that grows is cut.
     data, position = Buffer(size), 0
     while position < size:
         with data.view[position:] as rest:
@@ -350,7 +350,7 @@ def _fill(path: Path, handle: int, size: int, system: System) -> Buffer:
 
 
 def _drop(name: str, folder: int, system: System) -> None:
-    """The reason of the failure is what the caller must hear, not that the leftover could not be removed either."""
+    # The reason of the failure is what the caller must hear, not that the leftover could not be removed either.
     try:
         system.remove(name, folder)
     except OSError:
@@ -368,7 +368,7 @@ def _folder_flaws(path: Path, status: os.stat_result, *, private: bool, put_up: 
 
 
 def _file_flaws(path: Path, status: os.stat_result, limit: int, put_up: frozenset[Flaw] = LOOSE) -> list[Flaw]:
-    """What is wrong with a file, the gravest first; raises PrivateError for what is not put up with."""
+    # What is wrong with a file, the gravest first; raises PrivateError for what is not put up with.
     found = {
         Flaw.NOT_REGULAR: not stat.S_ISREG(status.st_mode),
         Flaw.OWNER: status.st_uid != os.geteuid(),

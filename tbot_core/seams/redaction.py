@@ -72,7 +72,7 @@ def encodings(value: bytes) -> frozenset[str]:
 
 
 def _base64_core(value: bytes, shift: int) -> set[str]:
-    """The letters that base64 gives the value when `shift` bytes stand before it and anything after it."""
+    # The letters that base64 gives the value when `shift` bytes stand before it and anything after it.
     plain = base64.b64encode(bytes(shift) + value)
     first = (0, 2, 3)[shift]
     whole_bits = 8 * (shift + len(value))
@@ -82,7 +82,7 @@ def _base64_core(value: bytes, shift: int) -> set[str]:
 
 @lru_cache(maxsize=1)
 def _pattern(serials: tuple[int, ...]) -> re.Pattern[str]:
-    """The pattern for the secrets of these serials; only the latest is kept, so that none outlives its secret long."""
+    # The pattern for the secrets of these serials; only the latest is kept, so that none outlives its secret long.
     forms = {form for serial, secret in living() if serial in serials for form in encodings(secret.reveal_bytes())}
     ordered = sorted(forms, key=lambda form: (-len(form), form))
     return re.compile("|".join(map(re.escape, ordered)) or _NOTHING)

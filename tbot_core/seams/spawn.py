@@ -181,7 +181,7 @@ def _speaking(args: Sequence[str], environment: Mapping[str, str]) -> Iterator[s
 
 
 def _lines(children: Sequence[subprocess.Popen[bytes]]) -> Iterator[bytes]:
-    """Whole lines of all of them, without their ends."""
+    # Whole lines of all of them, without their ends.
     begun = {child.pid: b"" for child in children}
     with selectors.DefaultSelector() as selector:
         for child in children:
@@ -206,7 +206,7 @@ def _assert_done(child: subprocess.Popen[bytes]) -> None:
 
 
 def _drain(child: subprocess.Popen[bytes], deadline: float) -> tuple[tuple[bytearray, bytearray], bool]:
-    """Read both streams until the child has ended (True) or the deadline has passed (False)."""
+    # Read both streams until the child has ended (True) or the deadline has passed (False).
     kept = bytearray(), bytearray()
     streams = cast("tuple[IO[bytes], IO[bytes]]", (child.stdout, child.stderr))
     with selectors.DefaultSelector() as selector:

@@ -75,7 +75,7 @@ def forget() -> None:
 
 @cache
 def _provider(home: Path, *, live: bool) -> KeyProvider | None:
-    """One for the process, so that a passphrase is asked for once."""
+    # One for the process, so that a passphrase is asked for once.
     from tbot_core.settings.instance import Instance
     from tbot_core.vault.providers import VARIABLE, choose
 

@@ -114,7 +114,7 @@ def version() -> str:
 
 
 def _position(finding: Finding) -> tuple[str, int]:
-    """Where a person who reads the files from top to bottom meets it; what stands nowhere comes first."""
+    # Where a person who reads the files from top to bottom meets it; what stands nowhere comes first.
     file, _, line = finding.where.rpartition(":")
     return (file, int(line)) if line.isdecimal() else (finding.where, 0)
 
@@ -126,7 +126,7 @@ def _remedy(faults: Sequence[str]) -> str:
 
 
 def _missing(sources: Sources, instance: Instance, mode: Mode) -> Iterator[Finding]:
-    """A demo needs no file at all."""
+    # A demo needs no file at all.
     if mode == "demo" or sources.env.fault is not None or sources.bot.stands:
         return
     what = f"{instance.home} holds no trading configuration {sources.bot.name}"
@@ -142,10 +142,9 @@ def _missing(sources: Sources, instance: Instance, mode: Mode) -> Iterator[Findi
 
 
 def _mentioned(texts: Mapping[str, str]) -> tuple[str, ...]:
-    """Strategies that the texts name: in the sequence, as override, or by a standard variable of their own.
-
-    What looks like the misspelt name of a strategy that the core knows is none, and is told as that.
-    """
+    # Strategies that the texts name: in the sequence, as override, or by a standard variable of their own.
+    #
+    # What looks like the misspelt name of a strategy that the core knows is none, and is told as that.
     listed = f"{texts.get('STRATEGY_SEQUENCE', '')},{texts.get('STRATEGY_OVERRIDE', '')}"
     names = [part.strip().lower() for part in listed.split(",") if part.strip()]
     by_variable = dict.fromkeys(name for key in texts if (name := strategy_of(key)) is not None)
@@ -155,7 +154,7 @@ def _mentioned(texts: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _assigned(known: Catalogue, entries: Sequence[Entry]) -> tuple[dict[str, Entry], list[Finding]]:
-    """The entry of each known variable, and findings about keys that are none or stand in the wrong file."""
+    # The entry of each known variable, and findings about keys that are none or stand in the wrong file.
     assigned: dict[str, Entry] = {}
     found: list[Finding] = []
     for entry in entries:
@@ -183,7 +182,7 @@ def _unknown(known: Catalogue, entry: Entry, *, compare: bool) -> Finding:
 
 
 def _values(known: Catalogue, entries: Mapping[str, Entry]) -> tuple[dict[str, Effective], list[Finding]]:
-    """Every variable as it holds, by its default where its text is refused; and what is refused."""
+    # Every variable as it holds, by its default where its text is refused; and what is refused.
     values: dict[str, Effective] = {}
     refused: list[Finding] = []
     for name, one in known.known.items():
@@ -210,7 +209,7 @@ def _values(known: Catalogue, entries: Mapping[str, Entry]) -> tuple[dict[str, E
 
 
 def _read(one: Known, entry: Entry) -> Iterator[str]:
-    """What the owner and each further reader of a variable have against its text."""
+    # What the owner and each further reader of a variable have against its text.
     for reader, kind in (("", one.declaration.kind), *one.readers):
         try:
             kind.parse(entry.value.strip())
@@ -267,7 +266,7 @@ def _settings(
 
 
 def _fingerprint(draft: rules.Draft) -> str:
-    """SHA-256 over the canonical JSON of what decisions depend on, every value in its one spelling."""
+    # SHA-256 over the canonical JSON of what decisions depend on, every value in its one spelling.
     left_out = _RESOLVED | (_BROKER_KEYS if draft.mode in {"replay", "demo", "backtest"} else frozenset())
     idle = {one.name for name in _idle(draft) for one in framed(name).values()}
     active = {CORE, *(f"strategy {name}" for name in draft.strategies), *(f"filter {name}" for name in draft.filters)}
@@ -286,7 +285,7 @@ def _fingerprint(draft: rules.Draft) -> str:
 
 
 def _idle(draft: rules.Draft) -> Iterator[str]:
-    """Strategies with standard variables that do not run."""
+    # Strategies with standard variables that do not run.
     for name in draft.values:
         if name.startswith("STRAT_") and name.endswith("_ENABLED"):
             strategy = name[6:-8].lower()

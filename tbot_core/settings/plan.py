@@ -41,7 +41,7 @@ def plan(settings: Settings) -> Plan:
 
 
 def _trades(settings: Settings) -> list[Decimal]:
-    """The largest notional of each order of one window; a fixed quantity is known to be under the cap alone."""
+    # The largest notional of each order of one window; a fixed quantity is known to be under the cap alone.
     risk = settings.risk
     cap = min(risk.max_risk_per_trade, _symbol_limit(settings))
     if settings.simulation.fixed_quantity:
@@ -50,7 +50,7 @@ def _trades(settings: Settings) -> list[Decimal]:
 
 
 def _stop(settings: Settings) -> Decimal:
-    """The stop's distance as a fraction; with STOP_ATR it is unknown before the bell and may be all of the price."""
+    # The stop's distance as a fraction; with STOP_ATR it is unknown before the bell and may be all of the price.
     return Decimal(1) if settings.exits.stop_atr else settings.exits.stop_loss_pct
 
 

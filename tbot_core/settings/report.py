@@ -58,7 +58,7 @@ def _is_orphan(effective: Effective, installed: Collection[tuple[str, str]]) -> 
 
 
 def _idle(values: Mapping[str, Effective]) -> Iterator[Finding]:
-    """Settings that a file changes and that nothing acts on."""
+    # Settings that a file changes and that nothing acts on.
     for key, effective in values.items():
         if _is_idle(effective):
             sentence = f"{key}={effective.text}: {NOT_ACTED_ON}."

@@ -262,7 +262,7 @@ def _submit(venue: Venue, order: Order) -> None:
 
 
 def _traded(venue: Venue, order: Order) -> list[BrokerEvent]:
-    """What is told of an order that is sent and meets a minute at the usual price."""
+    # What is told of an order that is sent and meets a minute at the usual price.
     _submit(venue, order)
     venue.trade_at(PRICE)
     return _poll(venue)

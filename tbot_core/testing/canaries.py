@@ -34,7 +34,7 @@ def leaks(folder: Path) -> tuple[Path, ...]:
 
 
 def _held(path: Path) -> bytes:
-    """What a file holds; nothing if it went away meanwhile, as what a process is still replacing does."""
+    # What a file holds; nothing if it went away meanwhile, as what a process is still replacing does.
     try:
         return disk.read_bytes(path)
     except AccessError:

@@ -239,7 +239,7 @@ def _before(found: Found, minutes: int) -> Found:
 
 
 def _difference(expected: Mapping[Cell, Any], seen: Mapping[Cell, Any], bars: Bars) -> str:
-    """A sentence on the first row that differs, empty where none does."""
+    # A sentence on the first row that differs, empty where none does.
     for cell in sorted({*expected, *seen}):
         if expected.get(cell) == seen.get(cell):
             continue

@@ -173,8 +173,7 @@ def _markers(source: str) -> dict[int, str]:
 
 
 class _Ways(ast.NodeVisitor):
-    """Collects (line, what, instead) of imports, names and methods; names are followed through imports."""
-
+    # Collects (line, what, instead) of imports, names and methods; names are followed through imports.
     def __init__(self) -> None:
         self.found: list[tuple[int, str, str]] = []
         self._imported: dict[str, str] = {"open": "builtins.open"}
@@ -244,7 +243,7 @@ class _Ways(ast.NodeVisitor):
             self.found.append((node.lineno, f".{name}()", _DISK))
 
     def _dotted(self, node: ast.expr) -> str | None:
-        """The whole name of an attribute whose root was imported."""
+        # The whole name of an attribute whose root was imported.
         if isinstance(node, ast.Name):
             return self._imported.get(node.id)
         if isinstance(node, ast.Attribute):
@@ -254,8 +253,7 @@ class _Ways(ast.NodeVisitor):
 
 
 class _Sets(ast.NodeVisitor):
-    """Collects (line, what, instead) where a set's order would matter; sets are followed through assignments."""
-
+    # Collects (line, what, instead) where a set's order would matter; sets are followed through assignments.
     def __init__(self) -> None:
         self.found: list[tuple[int, str, str]] = []
         self._sets: set[str] = set()

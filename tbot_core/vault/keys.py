@@ -129,7 +129,7 @@ def checked(key: Key, category: str, file: str) -> Key:
 
 
 def _decode(data: memoryview) -> Buffer:
-    """In place, so that no copy of the key is left in memory that nobody wipes."""
+    # In place, so that no copy of the key is left in memory that nobody wipes.
     root, bits, held, position = Buffer(KEY_BYTES), 0, 0, 0
     for letter in data[:-1]:
         bits, held = (bits << 6 | _VALUES[letter]) & 0x3FFF, held + 6

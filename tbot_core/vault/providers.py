@@ -154,7 +154,7 @@ class Passphrase:
             secret.wipe()
 
     def _header(self) -> tuple[bytes, bytes] | None:
-        """Salt and check, None where there is no header."""
+        # Salt and check, None where there is no header.
         try:
             content = private.read(self.path, limit=_HEADER_LIMIT_BYTES, strict=True, system=self.system)
         except private.PrivateError as error:
@@ -227,7 +227,7 @@ class Keyring:
 
 
 def _first(backend: Any) -> Any:
-    """Of a chain of keyrings the first is used, and no other steps in for it."""
+    # Of a chain of keyrings the first is used, and no other steps in for it.
     chained = list(getattr(backend, "backends", ()))
     return chained[0] if chained else backend
 
@@ -242,4 +242,5 @@ def _is_unsafe(backend: Any) -> bool:
 
 
 def _read_back(_: memoryview) -> None:
-    """A header that reads back is proven."""
+    # A header that reads back is proven.
+    pass

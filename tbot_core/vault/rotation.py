@@ -114,7 +114,7 @@ def _may_begin(vault: Vault, category: str) -> bool:
 
 
 def _usable(vault: Vault, category: str) -> Key | None:
-    """The current key; None as well for one that is damaged, which a new one is to replace."""
+    # The current key; None as well for one that is damaged, which a new one is to replace.
     try:
         return vault.store.key(category)
     except VaultError:
@@ -128,7 +128,7 @@ def _begin(vault: Vault, category: str) -> Key:
 
 
 def _finished(vault: Vault, category: str, new: Key) -> Rotated:
-    """From any state in which there is a next key; each step may have been done before."""
+    # From any state in which there is a next key; each step may have been done before.
     with vault.noted("rotate", category), vault.store.ring(category) as ring:
         if ring.cur is not None:
             _move(vault, category, new)
@@ -137,7 +137,7 @@ def _finished(vault: Vault, category: str, new: Key) -> Rotated:
 
 
 def _promote(vault: Vault, category: str, old: Key | None, new: Key) -> Rotated:
-    """Once more after the promotion itself nothing is left to do but to drop the next key."""
+    # Once more after the promotion itself nothing is left to do but to drop the next key.
     if old is None or old.id != new.id:
         if old is not None:
             vault.store.put_key(category, "prev", old)
@@ -160,7 +160,7 @@ def _withdraw(vault: Vault, category: str, ring: Ring, new: Key) -> None:
 
 
 def _move(vault: Vault, category: str, key: Key) -> None:
-    """Seal the file with the key, unless it is already, or there is none."""
+    # Seal the file with the key, unless it is already, or there is none.
     if vault.store.has_file(category):
         with vault.store.load(category) as opened:
             if opened.key_id != key.name:

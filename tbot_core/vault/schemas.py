@@ -106,7 +106,7 @@ def _read(schema: type[Any], fields: Mapping[str, Secret], spot: Spot) -> tuple[
 
 
 def _value(one: Entry, given: Secret | None) -> Any:
-    """Raises ValueError for a value that is not allowed, and for one that must be there and is not."""
+    # Raises ValueError for a value that is not allowed, and for one that must be there and is not.
     if given is None:
         if one.default_text is None:
             raise ValueError(one.name)

@@ -278,7 +278,7 @@ class Vault:
         )
 
     def _look(self, category: str, faults: list[VaultError]) -> tuple[str | None, int | None, tuple[Flaw, ...]]:
-        """Format, mode and loose flaws of a file, as far as they can be seen."""
+        # Format, mode and loose flaws of a file, as far as they can be seen.
         try:
             read = files.read_file(self.store.place(category), strict=False, system=self.system)
         except VaultError as error:

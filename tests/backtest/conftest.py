@@ -25,7 +25,7 @@ FIRST, LAST = dt.date(2018, 6, 28), dt.date(2018, 7, 5)
 
 
 def _frame(symbol: str, session: Session, generator: np.random.Generator) -> pl.DataFrame:
-    """One session of one symbol: a jumpy walk with missing minutes, halts, and bars of a few shares."""
+    # One session of one symbol: a jumpy walk with missing minutes, halts, and bars of a few shares.
     minutes = session.minutes
     steps = generator.standard_t(3, minutes) * generator.choice([0.0002, 0.0005, 0.001])
     jumps = generator.random(minutes) < 0.01
@@ -60,7 +60,7 @@ def _frame(symbol: str, session: Session, generator: np.random.Generator) -> pl.
 
 
 def _fill(home: Path, seed: int) -> None:
-    """An instance's bar store with random sessions of every symbol."""
+    # An instance's bar store with random sessions of every symbol.
     generator = np.random.default_rng(seed)
     bench = StoreBench(folder=home / "data")
     sessions = ExchangeCalendar().sessions(FIRST, LAST)
@@ -70,7 +70,7 @@ def _fill(home: Path, seed: int) -> None:
 
 
 def _settings(seed: int) -> dict[str, str]:
-    """Random settings: windows, plans, limits that bind and limits that don't."""
+    # Random settings: windows, plans, limits that bind and limits that don't.
     chance = random.Random(seed)
     pick = chance.choice
     chosen = {

@@ -64,7 +64,7 @@ SUMMARY = Summary(
 
 @pytest.fixture(autouse=True)
 def _gate() -> Iterator[None]:
-    """Whoever opened the log closes it."""
+    # Whoever opened the log closes it.
     yield
     log.close()
 

@@ -132,14 +132,14 @@ class Play:
         return killed
 
     def _gathered(self, selector: selectors.BaseSelector) -> bool:
-        """Wait for what the bot says; whether it is still there."""
+        # Wait for what the bot says; whether it is still there.
         ready = [cast("lines.Line", key.fileobj) for key, _ in selector.select(PATIENCE_S)]
         assert ready, self.passed[-3:]
         there = [line.gather() for line in ready]
         return all(there)
 
     def _hear(self, point: str, words: tuple[Any, ...], decide: Callable[[str], bool]) -> bool:
-        """What the bot announces; whether it dies of it."""
+        # What the bot announces; whether it dies of it.
         match point:
             case "born":
                 (self._pid,) = words
@@ -162,7 +162,7 @@ class Play:
         return False
 
     def _begin(self, head: tuple[int, str]) -> None:
-        """A life has found the journal as the one before it left it."""
+        # A life has found the journal as the one before it left it.
         if before := self.story.lives[:-1]:
             self.story.lives[len(before) - 1] = attrs.evolve(before[-1], last=head[0])
 

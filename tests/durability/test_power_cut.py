@@ -172,7 +172,7 @@ class Platter:
 
 
 def _laid(files: dict[str, bytes], ops: Sequence[Op], keep: Callable[[], bool]) -> dict[str, bytes]:
-    """The files with those parts of the deeds that are kept; of a file whose name was lost all is lost."""
+    # The files with those parts of the deeds that are kept; of a file whose name was lost all is lost.
     found, lost = {name: bytearray(data) for name, data in files.items()}, set[str]()
     for op in ops:
         if op.name in lost:
@@ -193,7 +193,7 @@ def _laid(files: dict[str, bytes], ops: Sequence[Op], keep: Callable[[], bool]) 
 
 
 def _write(data: bytearray, op: Op, keep: Callable[[], bool]) -> None:
-    """Each sector that a write touches arrives whole or not at all; a hole before it reads as zeros."""
+    # Each sector that a write touches arrives whole or not at all; a hole before it reads as zeros.
     start, end = op.offset, op.offset + len(op.data)
     while start < end:
         stop = min(end, (start // SECTOR + 1) * SECTOR)

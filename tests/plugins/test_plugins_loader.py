@@ -48,7 +48,7 @@ OFFER = HEAD + "@hookimpl\ndef tbot_strategy(): return "
 
 @pytest.fixture(autouse=True)
 def _quiet_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Failures are logged; the records are kept from the screen."""
+    # Failures are logged; the records are kept from the screen.
     with caplog.at_level(logging.INFO):
         yield
 

@@ -60,7 +60,7 @@ ANSWERING = BODY + "\n\n@hookimpl\ndef tbot_key_provider(context):\n    return A
 
 @pytest.fixture(autouse=True)
 def _anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Keys come from plugins in these tests, and no provider outlives its test."""
+    # Keys come from plugins in these tests, and no provider outlives its test.
     monkeypatch.setenv("TBOT_KEY_PROVIDER", "plugin")
     access.forget()
     yield

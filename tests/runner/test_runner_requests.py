@@ -39,10 +39,12 @@ class Bench:
         self.requests = Requests(recorder, self.conditions, self._flatten, past)
 
     def _impose(self, _state: RiskState) -> None:
-        """Nobody trades here."""
+        # Nobody trades here.
+        pass
 
     def _flatten(self, *, on: bool = True) -> None:
-        """Nothing is held."""
+        # Nothing is held.
+        pass
 
     def ask(self, verb: Verb) -> Path:
         """Somebody drops a request; its file."""

@@ -114,7 +114,7 @@ def test_an_alarm_that_meets_no_bounded_call_interrupts_nothing() -> None:
 
 
 def _handler() -> signal.Handlers:
-    """The handler that stands during a bounded call."""
+    # The handler that stands during a bounded call.
     found: signal.Handlers = within(5.0, lambda: signal.getsignal(signal.SIGALRM))  # type: ignore[assignment]  # it is ours
     return found
 

@@ -25,7 +25,7 @@ BOT = "STRATEGY_SEQUENCE=open\nBROKER_NAME=PAPER\nSEED=7\n"
 
 @pytest.fixture(autouse=True)
 def _anew() -> Iterator[None]:
-    """No provider of keys outlives its test."""
+    # No provider of keys outlives its test.
     access.forget()
     yield
     access.forget()

@@ -59,7 +59,7 @@ class Subject:
 
 
 def _failures(subject: Any) -> set[str]:
-    """The numbers of the cases that fail."""
+    # The numbers of the cases that fail.
     failed = set()
     for name in CASES:
         case = getattr(CONTRACT, name)

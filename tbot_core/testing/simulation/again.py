@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
 
 class _Sheet:
-    """What a restart writes down, kept in memory."""
-
+    # What a restart writes down, kept in memory.
     def __init__(self, seq: int) -> None:
         self._seq = seq
         self.written: list[Event] = []
@@ -88,12 +87,12 @@ def _known(desk: Desk) -> dict[str, Any]:
 
 
 def _name(signal: SignalId, leg: Leg, attempt: int) -> str:
-    """A restart names nothing before it has read the account."""
+    # A restart names nothing before it has read the account.
     raise ValueError(f"a restart named attempt {attempt} at {leg.value} of {signal.text} by itself")
 
 
 def _i11(story: Story) -> Iterator[str]:
-    """No order leaves its end: what the bot held of each at last is what was written down of it."""
+    # No order leaves its end: what the bot held of each at last is what was written down of it.
     if story.held is None:
         return
     events = [event for event in story.events if event.kind != records.SESSION_CLOSED]
@@ -105,7 +104,7 @@ def _i11(story: Story) -> Iterator[str]:
 
 
 def _i15(story: Story) -> Iterator[str]:
-    """A second restart knows what the first one did, and has nothing more to settle."""
+    # A second restart knows what the first one did, and has nothing more to settle.
     for number, life in enumerate(story.lives[:-1], 1):
         events = [event for event in story.events if event.seq <= life.last]
         if not events:

@@ -22,7 +22,7 @@ _LATCHES: Final = frozenset({"daily loss latch", "losing run latch"})
 
 
 def _i8_confirmed(story: Story) -> Iterator[str]:
-    """Where a person is asked, each entry was confirmed by the first answer that was given in time."""
+    # Where a person is asked, each entry was confirmed by the first answer that was given in time.
     timeout_s, questions = story.people.manner.timeout_s, dict[str, Event]()
     for event in story.events:
         if event.kind == records.CONFIRMATION_ASKED:
@@ -34,14 +34,14 @@ def _i8_confirmed(story: Story) -> Iterator[str]:
 
 
 def _agreed(story: Story, asked: Event, timeout: dt.timedelta) -> bool:
-    """Whether the first answer that was given in time is yes."""
+    # Whether the first answer that was given in time is yes.
     name, latest = asked.payload["id"], asked.applied + timeout
     answers = (said.verb for said in story.people.answers if said.identity == name and said.made < latest)
     return next(answers, None) is Verb.CONFIRM
 
 
 def _i8_armed(story: Story) -> Iterator[str]:
-    """Nothing is entered in a live session that is not armed, nor after a restart before that has proven itself."""
+    # Nothing is entered in a live session that is not armed, nor after a restart before that has proven itself.
     if not story.people.manner.live:
         return
     ends, intents, arming = [life.last for life in story.lives], story.intents(), _Arming()
@@ -61,8 +61,7 @@ def _i8_armed(story: Story) -> Iterator[str]:
 
 
 class _Arming:
-    """What the events so far say; none of the bot's own code tells it."""
-
+    # What the events so far say; none of the bot's own code tells it.
     def __init__(self) -> None:
         self.opened, self.proven = False, True
         self._armed: object = None

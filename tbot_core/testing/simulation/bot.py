@@ -351,7 +351,7 @@ class Life:
         )
 
     async def _standby(self, name: str, broker: Broker, opened: Event | None) -> Standby | None:
-        """A venue that may take over; one that cannot be had before the session is left out of it."""
+        # A venue that may take over; one that cannot be had before the session is left out of it.
         if opened is not None and name not in opened.payload.get("accounts", {}):
             return None
         try:

@@ -74,7 +74,7 @@ class Counter:
             return fault
 
     async def _pass(self, at: float, number: int, what: str, parts: tuple[Any, ...]) -> None:
-        """Let everything happen that is due until then, and begin what is asked."""
+        # Let everything happen that is due until then, and begin what is asked.
         if at > self._loop.time():
             await asyncio.sleep(at - self._loop.time())
         if what:

@@ -39,7 +39,7 @@ def _moved(played: Played) -> bool:
 
 
 def _stays(played: Played) -> bool:
-    """Nothing that has moved is entered at the primary again."""
+    # Nothing that has moved is entered at the primary again.
     moved = {event.payload["symbol"]: event.seq for event in played.events(records.LEASE)}
     entries = ((event.payload["signal"]["symbol"], event.seq) for event in played.entries())
     return _moved(played) and not any(seq > moved.get(symbol, seq) for symbol, seq in entries)

@@ -17,7 +17,7 @@ _WRONG_CLOCKS: Final = frozenset({"F68", "F69", "F70"})
 
 
 def _i9_dropped(story: Story) -> Iterator[str]:
-    """What is written down as never sent has never left, and is nowhere at the venue."""
+    # What is written down as never sent has never left, and is nowhere at the venue.
     left = {request.client_order_id for request in story.way.requests if request.kind == "submit" and request.left}
     left |= {fact.client_order_id for fact in story.facts if fact.kind == "accepted"}
     for event in story.events:
@@ -26,7 +26,7 @@ def _i9_dropped(story: Story) -> Iterator[str]:
 
 
 def _i9_ended(story: Story) -> Iterator[str]:
-    """What is written down as ended had ended at the venue by then, or had been refused there."""
+    # What is written down as ended had ended at the venue by then, or had been refused there.
     if story.struck & _WRONG_CLOCKS:
         return
     ended, entries = _ended_at(story), _entry_of(story)
@@ -41,7 +41,7 @@ def _i9_ended(story: Story) -> Iterator[str]:
 
 
 def _ended_at(story: Story) -> dict[str, datetime]:
-    """When each order was over at the venue."""
+    # When each order was over at the venue.
     filled = {working.cid for working in story.way.exchange.floor.orders if working.kind == "fill"}
     ended: dict[str, datetime] = {}
     for fact in story.facts:
@@ -53,7 +53,7 @@ def _ended_at(story: Story) -> dict[str, datetime]:
 
 
 def _entry_of(story: Story) -> dict[str, str]:
-    """Of each order the entry that it was sent with, or itself."""
+    # Of each order the entry that it was sent with, or itself.
     found: dict[str, str] = {}
     for event in story.events:
         if event.kind == records.INTENDED and event.cid is not None:
@@ -63,7 +63,7 @@ def _entry_of(story: Story) -> dict[str, str]:
 
 
 def _refused(story: Story) -> set[str]:
-    """The orders whose sending was answered with a refusal."""
+    # The orders whose sending was answered with a refusal.
     return {
         request.client_order_id
         for request in story.way.requests

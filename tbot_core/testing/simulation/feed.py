@@ -77,7 +77,7 @@ class Timetable:
         return self.plan
 
     def _touched(self, name: str) -> list[tuple[float, list[int]]]:
-        """The end of each planned strike, and the places of what would come during it; one minute at least."""
+        # The end of each planned strike, and the places of what would come during it; one minute at least.
         found = []
         for begins, ends in self._faults.planned(name, *self._span):
             until = max(ends, begins + _MINUTE_S)
@@ -89,7 +89,7 @@ class Timetable:
         return found
 
     def _disorder(self, place: int) -> None:
-        """A minute comes after its successor, or twice."""
+        # A minute comes after its successor, or twice.
         item = self.plan[place]
         if place + 1 < len(self.plan) and self._chance("F54").happens(0.5):
             later = self.plan[place + 1]

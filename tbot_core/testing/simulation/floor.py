@@ -179,7 +179,7 @@ class Floor:
         self.say(kind, working, fill=fill)
 
     def _cover(self, entry: Working) -> None:
-        """Protection rests from the entry's first fill on, for what was filled."""
+        # Protection rests from the entry's first fill on, for what was filled.
         for leg in entry.legs:
             if leg.kind in ALIVE:
                 leg.units = entry.filled
@@ -193,7 +193,7 @@ class Floor:
             self.say("acknowledged", leg)
 
     def _reduce(self, leg: Working, units: int) -> None:
-        """What one leg fills, the other cannot fill any more; an entry that is being left takes in no more."""
+        # What one leg fills, the other cannot fill any more; an entry that is being left takes in no more.
         if leg.parent is None:
             return
         self.end(leg.parent, "cancelled", "its protection was filled")

@@ -22,7 +22,7 @@ _ASKING: Final = frozenset({"cancel", "replace"})
 
 
 def _i2_touched(story: Story) -> Iterator[str]:
-    """What is not the bot's own is left alone: it asks for no change of an order that it never wrote down."""
+    # What is not the bot's own is left alone: it asks for no change of an order that it never wrote down.
     ours = story.intents()
     for request in story.way.requests:
         if request.kind in _ASKING and request.client_order_id not in ours:
@@ -30,7 +30,7 @@ def _i2_touched(story: Story) -> Iterator[str]:
 
 
 def _i8_clock(story: Story) -> Iterator[str]:
-    """A bot whose clock was set under its hands enters nothing in the minute after it."""
+    # A bot whose clock was set under its hands enters nothing in the minute after it.
     intents = story.intents()
     entries = [
         request
@@ -48,7 +48,7 @@ def _i8_clock(story: Story) -> Iterator[str]:
 
 
 def _i8_surplus(story: Story) -> Iterator[str]:
-    """After a fill that no position accounts for, or a word about one, nothing is entered before that was said."""
+    # After a fill that no position accounts for, or a word about one, nothing is entered before that was said.
     book, intents, unsaid = Book(), story.intents(), False
     for event in story.events:
         before, fills = book.portfolio.beyond, len(book.portfolio.surplus)
@@ -66,13 +66,13 @@ def _i8_surplus(story: Story) -> Iterator[str]:
 
 
 def _more(before: Mapping[str, int], after: Mapping[str, int]) -> bool:
-    """Whether more of a symbol is held beyond every position than before, or it is on the other side."""
+    # Whether more of a symbol is held beyond every position than before, or it is on the other side.
     was = {symbol: before.get(symbol, 0) for symbol in after}
     return any(abs(units) > abs(was[symbol]) or units * was[symbol] < 0 for symbol, units in after.items())
 
 
 def _i8_frozen(story: Story) -> Iterator[str]:
-    """In a frozen instrument nothing is entered and nothing closed: only protection leaves."""
+    # In a frozen instrument nothing is entered and nothing closed: only protection leaves.
     intents, frozen = story.intents(), dict[str, str]()
     for event in story.events:
         if event.kind == records.FROZEN:

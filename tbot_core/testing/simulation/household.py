@@ -105,7 +105,7 @@ class Household:
         return Life(trading.recorder, broker, floor, days, once=once)
 
     def _drilled(self, past: Sequence[Event]) -> bool:
-        """Whoever asks is told what a session was told of the journal; there is no other broker."""
+        # Whoever asks is told what a session was told of the journal; there is no other broker.
         self.past = list(past)
         return True
 

@@ -49,7 +49,7 @@ def violations(story: Story) -> Iterator[str]:
 
 
 def _judged(check: Callable[[Story], Iterator[str]], story: Story) -> Iterator[str]:
-    """What a check finds; a journal that it cannot read, as a restart could not, is wrong too."""
+    # What a check finds; a journal that it cannot read, as a restart could not, is wrong too.
     try:
         yield from check(story)
     except Exception as failure:  # noqa: BLE001  whatever the bot's own code dies of at its journal
@@ -61,7 +61,7 @@ def _name(check: Callable[[Story], Iterator[str]]) -> str:
 
 
 def _i1(story: Story) -> Iterator[str]:
-    """No signal's leg is filled beyond its intent, unless the venue itself did so."""
+    # No signal's leg is filled beyond its intent, unless the venue itself did so.
     if story.struck & _OVERFILLS:
         return
     intents = story.intents()
@@ -81,7 +81,7 @@ def _i1(story: Story) -> Iterator[str]:
 
 
 def _i2(story: Story) -> Iterator[str]:
-    """Every order of ours at the venue was written down, and marked as being sent by the process that wrote it."""
+    # Every order of ours at the venue was written down, and marked as being sent by the process that wrote it.
     intended, sent = _writers(story, records.INTENDED), _writers(story, records.SENDING)
     for fact in story.facts:
         if fact.kind != "accepted" or not fact.ours:
@@ -94,13 +94,13 @@ def _i2(story: Story) -> Iterator[str]:
 
 
 def _writers(story: Story, kind: str) -> dict[str | None, int]:
-    """Which life wrote an event of that kind of each order, the last one where there were more."""
+    # Which life wrote an event of that kind of each order, the last one where there were more.
     ends = [life.last for life in story.lives]
     return {event.cid: bisect_left(ends, event.seq) for event in story.events if event.kind == kind}
 
 
 def _i4(story: Story) -> Iterator[str]:
-    """At the end desk and ledger hold what the account holds, ours and what is known to be foreign."""
+    # At the end desk and ledger hold what the account holds, ours and what is known to be foreign.
     if story.held is None:
         return
     there = story.way.exchange.floor.books.units
@@ -112,7 +112,7 @@ def _i4(story: Story) -> Iterator[str]:
 
 
 def _lots(story: Story) -> dict[str, int]:
-    """What the lots of the journal's executions and adjustments come to."""
+    # What the lots of the journal's executions and adjustments come to.
     return {symbol: _signed_units(quantity) for symbol, quantity in booked(story.events).holdings.items()}
 
 
@@ -121,12 +121,12 @@ def _signed_units(quantity: Decimal) -> int:
 
 
 def _i6(story: Story) -> Iterator[str]:
-    """What is held has an order that would close it, a bot that would, or somebody says that it has not."""
+    # What is held has an order that would close it, a bot that would, or somebody says that it has not.
     yield from story.unguarded
 
 
 def _i7(story: Story) -> Iterator[str]:
-    """While a kill stands no entry leaves."""
+    # While a kill stands no entry leaves.
     intents = story.intents()
     for request in story.way.requests:
         entry = request.kind == "submit" and intents.get(request.client_order_id, (None, None))[1] is Leg.ENTRY
@@ -136,7 +136,7 @@ def _i7(story: Story) -> Iterator[str]:
 
 
 def _i8(story: Story) -> Iterator[str]:
-    """Nothing is entered while exits alone are allowed, nor once a latch is set."""
+    # Nothing is entered while exits alone are allowed, nor once a latch is set.
     states, latched = States(), set[str]()
     others: defaultdict[str, States] = defaultdict(States)
     intents = story.intents()
@@ -157,7 +157,7 @@ def _i8(story: Story) -> Iterator[str]:
 
 
 def _i9(story: Story) -> Iterator[str]:
-    """No order is written down as ended that goes on at the venue; no symbol is entered while an entry of it is out."""
+    # No order is written down as ended that goes on at the venue; no symbol is entered while an entry of it is out.
     alive = {fact.client_order_id for fact in story.facts if fact.kind == "accepted"}
     alive -= {fact.client_order_id for fact in story.facts if fact.kind in {"cancelled", "rejected", "expired"}}
     filled: Counter[str] = Counter()
@@ -171,7 +171,7 @@ def _i9(story: Story) -> Iterator[str]:
 
 
 def _i9_again(story: Story) -> Iterator[str]:
-    """No entry is sent while another one of its symbol could still be filled, here or at another venue."""
+    # No entry is sent while another one of its symbol could still be filled, here or at another venue.
     intents = story.intents()
     out: dict[str, set[str]] = defaultdict(set)
     left: dict[str, Decimal] = {cid: quantity_of(units) for cid, (_, _, units) in intents.items()}
@@ -190,7 +190,7 @@ def _i9_again(story: Story) -> Iterator[str]:
 
 
 def _booked(story: Story) -> Iterator[str]:
-    """At the end each order of ours has in the books what was filled of it at the venue."""
+    # At the end each order of ours has in the books what was filled of it at the venue.
     if story.held is None:
         return
     filled: Counter[str] = Counter()
@@ -204,7 +204,7 @@ def _booked(story: Story) -> Iterator[str]:
 
 
 def _i10(story: Story) -> Iterator[str]:
-    """No execution is in the journal twice."""
+    # No execution is in the journal twice.
     seen: set[tuple[object, ...]] = set()
     for event in story.events:
         if event.kind == "fill" and event.cid is not None:
@@ -216,7 +216,7 @@ def _i10(story: Story) -> Iterator[str]:
 
 
 def _i12(story: Story) -> Iterator[str]:
-    """Closing a position never opens the opposite one."""
+    # Closing a position never opens the opposite one.
     if story.struck & (_OVERFILLS | _REPLAYED | {"F27", "F46", "F47"}):
         return
     intents = story.intents()
@@ -234,7 +234,7 @@ def _i12(story: Story) -> Iterator[str]:
 
 
 def _i14(story: Story) -> Iterator[str]:
-    """What an append returned from is in the journal after any crash."""
+    # What an append returned from is in the journal after any crash.
     hashes = {event.seq: event.hash for event in story.events}
     for number, life in enumerate(story.lives, 1):
         for seq, mark in life.acknowledged:
@@ -244,7 +244,7 @@ def _i14(story: Story) -> Iterator[str]:
 
 
 def _i16(story: Story) -> Iterator[str]:
-    """The journal adds up, and to what the desk holds."""
+    # The journal adds up, and to what the desk holds.
     told = {symbol: units for symbol, units in fold(story.events).portfolio.holdings.items() if units}
     if story.held is None:
         return
@@ -257,25 +257,25 @@ def _i16(story: Story) -> Iterator[str]:
 
 
 def _i17(story: Story) -> Iterator[str]:
-    """No secret is in the journal, whoever quoted it."""
+    # No secret is in the journal, whoever quoted it.
     for event in story.events:
         if shows(json.dumps(event.payload)):
             yield f"event {event.seq}, {event.kind}, shows the key"
 
 
 def _i19(story: Story) -> Iterator[str]:
-    """The journal's chain is whole."""
+    # The journal's chain is whole.
     if story.torn:
         yield story.torn
 
 
 def _alive(story: Story) -> Iterator[str]:
-    """No life ends of an error of the bot's own."""
+    # No life ends of an error of the bot's own.
     yield from story.failures
 
 
 def _i20(story: Story) -> Iterator[str]:
-    """The journal grows with what is traded, and slowly with trouble: as fast in a whole day as in an hour."""
+    # The journal grows with what is traded, and slowly with trouble: as fast in a whole day as in an hour.
     orders, hours = len(story.intents()), max(1.0, story.world.session.minutes / 60)
     most = (200 * hours + 40 * len(story.lives)) * (1 + len(story.elsewhere)) + _GROWTH * (orders + 1)
     if len(story.events) > most:
@@ -283,7 +283,7 @@ def _i20(story: Story) -> Iterator[str]:
 
 
 def _settled(story: Story) -> Iterator[str]:
-    """Once faults have stopped, no order stays in doubt."""
+    # Once faults have stopped, no order stays in doubt.
     if story.held is None:
         return
     for cid, record in story.orders.items():

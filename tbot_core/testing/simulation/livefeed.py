@@ -112,7 +112,7 @@ class LiveFeed:
         return any(begins <= now < ends for begins, ends in self._scene.timetable.struck.get(fault, ()))
 
     def _halted(self, now: float) -> list[Status]:
-        """What is halted now."""
+        # What is halted now.
         step = int((now - self._scene.opens) // STEP_S)
         return [_status(symbol, level) for symbol, start, stop, level in _stops(self._scene) if start <= step < stop]
 
@@ -180,7 +180,7 @@ def _halts(scene: Scene) -> Iterator[tuple[float, News]]:
 
 
 def _stops(scene: Scene) -> Iterator[tuple[str, int, int, int]]:
-    """Every halt: its symbol, "" for the whole market, its steps [from, to), and its level."""
+    # Every halt: its symbol, "" for the whole market, its steps [from, to), and its level.
     for symbol, path in scene.market.paths.items():
         yield from ((symbol, start, stop, 0) for start, stop in path.halts)
     yield from (("", *halt) for halt in scene.market.wide)

@@ -128,10 +128,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.close()
 
     def _run_once(self) -> None:
-        """One turn, in asyncio's own order: where it would wait for files, time moves on to the next timer.
-
-        What fails in a callback, and not in a task, ends the run.
-        """
+        # One turn, in asyncio's own order: where it would wait for files, time moves on to the next timer.
+        #
+        # What fails in a callback, and not in a task, ends the run.
         ready = self._ready
         self._forget()
         scheduled = self._scheduled
@@ -150,7 +149,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 call.context.run(call.callback, *call.args)
 
     def _forget(self) -> None:
-        """Take out dropped timers: all of them when they are many, else those that come first."""
+        # Take out dropped timers: all of them when they are many, else those that come first.
         scheduled = self._scheduled
         if len(scheduled) > _MANY and self._lost / len(scheduled) > _HALF:
             self._scheduled, self._lost = [timer for timer in scheduled if not timer.dropped], 0
@@ -257,8 +256,7 @@ def run(main: Callable[[], Coroutine[Any, Any, Value]], loop: VirtualLoop | None
 
 
 class _Call:
-    """What is to be done in the next turn."""
-
+    # What is to be done in the next turn.
     __slots__ = ("args", "callback", "context", "dropped")
 
     def __init__(self, callback: Callable[..., object], args: tuple[Any, ...], context: contextvars.Context) -> None:
@@ -273,8 +271,7 @@ class _Call:
 
 
 class _Timer(float):
-    """The second at which something is to be done; it sorts as the number does, and so without a call for each look."""
-
+    # The second at which something is to be done; it sorts as the number does, and so without a call for each look.
     __slots__ = ("args", "callback", "context", "dropped", "loop")
 
     callback: Callable[..., object]
@@ -296,8 +293,7 @@ class _Timer(float):
 
 
 class _Task(asyncio.Task[Value]):
-    """A task whose place in a set follows from its number, not from where it lies in memory."""
-
+    # A task whose place in a set follows from its number, not from where it lies in memory.
     def __init__(self, number: int, coro: _Awaited[Value], **options: Any) -> None:
         self._number = number
         super().__init__(coro, **options)

@@ -333,7 +333,7 @@ def session_left_before_orders_are_settled() -> Swaps:
 
 
 def _unanswered(act: Callable[[Any, Order, str], None]) -> Swaps:
-    """What an order without an answer is taken for."""
+    # What an order without an answer is taken for.
 
     async def submit(self: Any, order: Order) -> None:
         try:
@@ -347,7 +347,7 @@ def _unanswered(act: Callable[[Any, Order, str], None]) -> Swaps:
 
 
 def _retried(again: Callable[[Any, Order], Awaitable[None]]) -> Swaps:
-    """What is done at once about an order without an answer."""
+    # What is done at once about an order without an answer.
     submit = was(Execution, "_submit")
 
     async def twice(self: Any, order: Order) -> None:
@@ -362,7 +362,7 @@ def _retried(again: Callable[[Any, Order], Awaitable[None]]) -> Swaps:
 
 
 def _advancing(change: Callable[[OrderRecord, Fill], OrderRecord]) -> Swaps:
-    """The record as another one, whenever a fill is taken in."""
+    # The record as another one, whenever a fill is taken in.
 
     def step(record: OrderRecord, event: OrderEvent, fill: Fill | None = None) -> tuple[OrderRecord, orders.Effect]:
         return orders.advance(record if fill is None else change(record, fill), event, fill)

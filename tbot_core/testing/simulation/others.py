@@ -101,7 +101,7 @@ class Others:
         return self._place(chance, f"mobile-{self._orders}")
 
     def _trades(self, chance: Stream) -> bool:
-        """A person trades, or takes one of our orders out."""
+        # A person trades, or takes one of our orders out.
         ours = [working for working in self._floor.open if working.ours]
         if ours and chance.happens(0.25):
             self._floor.end(chance.one(ours), "cancelled", "cancelled by the account's owner")
@@ -109,7 +109,7 @@ class Others:
         return self._place(chance)
 
     def _place(self, chance: Stream, client_order_id: str = "") -> bool:
-        """Buy or sell a few shares, at the market or at a limit that rests."""
+        # Buy or sell a few shares, at the market or at a limit that rests.
         symbol, buy = chance.one(self._floor.market.symbols), chance.happens(0.5)
         quantity, away, rests = Decimal(chance.whole(1, 20)), chance.whole(1, 5) * 5 * CENT, chance.happens(0.5)
         path = self._floor.path(symbol)
@@ -123,7 +123,7 @@ class Others:
         return not self._exchange.submit(order, ours=False).refusal
 
     def _takes_back(self, chance: Stream) -> bool:
-        """One of our latest executions is void, or was at another price."""
+        # One of our latest executions is void, or was at another price.
         done = [working for working in self._floor.orders if working.ours and working.fills]
         if not done:
             return False
@@ -137,7 +137,7 @@ class Others:
         return True
 
     def _pays(self, chance: Stream) -> bool:
-        """A dividend of ten cents a share for what is held, else a fee."""
+        # A dividend of ten cents a share for what is held, else a fee.
         floor = self._floor
         held = sorted(symbol for symbol, units in floor.books.units.items() if units > 0)
         if held and chance.happens(0.5):
@@ -148,7 +148,7 @@ class Others:
         return True
 
     def _liquidates(self, chance: Stream) -> bool:
-        """The broker's risk desk closes a position at the market, without asking."""
+        # The broker's risk desk closes a position at the market, without asking.
         floor = self._floor
         held = sorted(symbol for symbol in floor.books.units if floor.path(symbol) is not None)
         if not held or not floor.in_session:

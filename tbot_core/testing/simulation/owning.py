@@ -83,7 +83,7 @@ class _Owners:
 
 
 def _signals_at_two(story: Story) -> Iterator[str]:
-    """No signal is entered at two venues, by what is true there."""
+    # No signal is entered at two venues, by what is true there.
     intents, seen = story.intents(), dict[str, str]()
     for name in (story.name, *story.elsewhere):
         for fact in story.world.way(name).exchange.floor.books.facts:

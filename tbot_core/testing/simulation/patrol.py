@@ -60,8 +60,7 @@ class Patrol:
 
 
 class _Beat:
-    """One venue: what our orders have made of it so far."""
-
+    # One venue: what our orders have made of it so far.
     def __init__(self, way: Way) -> None:
         self._way, self._floor = way, way.exchange.floor
         self._taken = 0
@@ -91,13 +90,13 @@ class _Beat:
                 yield symbol, f"more than the {held} units held could be closed for {_ALARM_S:.0f} s"
 
     def _asks_in_vain(self, symbol: str, now: float) -> bool:
-        """Whether the bot has asked to take back what rests for the symbol, and that got lost on its way."""
+        # Whether the bot has asked to take back what rests for the symbol, and that got lost on its way.
         rests = {one.cid for one in self._floor.open if one.ours and one.order.symbol == symbol}
         recent = takewhile(lambda one: now - one.at <= _ALARM_S, reversed(self._way.requests))
         return any(one.kind == "cancel" and one.client_order_id in rests and not one.reached for one in recent)
 
     def _closing(self, symbol: str, units: int) -> Counter[Leg]:
-        """How much of it the orders of ours at work would close, by their leg; of nothing held, all of them would."""
+        # How much of it the orders of ours at work would close, by their leg; of nothing held, all of them would.
         close = Counter[Leg]()
         for one in self._floor.open:
             if one.ours and one.order.symbol == symbol and one.order.leg in _CLOSING:
@@ -106,7 +105,7 @@ class _Beat:
 
 
 def _lasts(since: dict[str, float], symbol: str, now: float, *, there: bool) -> bool:
-    """Whether something has been so for too long."""
+    # Whether something has been so for too long.
     if not there:
         since.pop(symbol, None)
         return False
@@ -114,7 +113,7 @@ def _lasts(since: dict[str, float], symbol: str, now: float, *, there: bool) -> 
 
 
 def _says(keeper: Keeper, symbol: str) -> bool:
-    """Whether the bot would close it itself, or knows that something is wrong and says so."""
+    # Whether the bot would close it itself, or knows that something is wrong and says so.
     if _unsure(keeper, symbol):
         return True
     held = keeper.post.desk.custody.held.get(symbol)
@@ -123,7 +122,7 @@ def _says(keeper: Keeper, symbol: str) -> bool:
 
 
 def _unsure(keeper: Keeper, symbol: str) -> bool:
-    """Whether the bot knows that something is wrong, or is still asking."""
+    # Whether the bot knows that something is wrong, or is still asking.
     desk, execution = keeper.post.desk, keeper.post.execution
     if keeper.conditions.causes or symbol in keeper.tender.foreign or symbol in desk.portfolio.beyond:
         return True

@@ -110,7 +110,7 @@ class People:
         return Live(terms=terms, calendar=self._world.calendar)
 
     def _plan_a_kill(self) -> None:
-        """In some seeds somebody touches control/kill, often as orders leave, and now and then takes it away again."""
+        # In some seeds somebody touches control/kill, often as orders leave, and now and then takes it away again.
         stream, world = self._world.chances.stream("kill"), self._world
         kills, at = stream.happens(_KILLS), stream.between(LEAD_S, world.quiet_from)
         clears, after = stream.happens(0.5), stream.between(1.0, 600.0)
@@ -132,7 +132,7 @@ class People:
         self.acts.killed.append((since, self._world.loop.time()))
 
     def _plan_the_arming(self) -> None:
-        """Most bots are armed before the bell or soon after; some are disarmed, often as orders leave."""
+        # Most bots are armed before the bell or soon after; some are disarmed, often as orders leave.
         stream, world = self._world.chances.stream("arming/plan"), self._world
         arms, at = stream.happens(0.9), stream.between(0.0, 1.5 * LEAD_S)
         disarms, over = stream.happens(0.3), stream.between(LEAD_S, world.quiet_from)
@@ -160,7 +160,7 @@ class People:
             self._world.loop.call_later(after, self._arm)
 
     def _asked(self, identity: str) -> None:
-        """Most questions are confirmed in time; others are rejected, answered twice, too late, or not at all."""
+        # Most questions are confirmed in time; others are rejected, answered twice, too late, or not at all.
         stream, timeout_s = self._world.chances.stream("answers"), self.manner.timeout_s or 0.0
         draw, soon, late = stream.whole(1, 10), stream.between(0.02, 0.9), stream.between(1.05, 1.6)
         verbs = {7: (Verb.REJECT,), 9: (Verb.CONFIRM, Verb.REJECT), 10: (Verb.REJECT, Verb.CONFIRM)}

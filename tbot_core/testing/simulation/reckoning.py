@@ -30,8 +30,7 @@ _DAILY: Final = "daily loss latch"
 
 @attrs.define(kw_only=True)
 class _Part:
-    """An order that enters something, as its intent has it: units, and the worst price in ticks."""
-
+    # An order that enters something, as its intent has it: units, and the worst price in ticks.
     units: int
     worst: int
     ended: bool = False
@@ -156,7 +155,7 @@ class Reckoning:
         return entry
 
     def _executed(self, entry: Entered, part: _Part | None, cid: str, event: Event) -> None:
-        """An execution, or in its place what it is since it was taken back or corrected; a void one stays void."""
+        # An execution, or in its place what it is since it was taken back or corrected; a void one stays void.
         mark = cid, event.payload["execution_id"]
         if mark in self._executions and event.kind == "fill":
             return
@@ -177,7 +176,7 @@ class Reckoning:
             entry.sold += units - was_units
 
     def _split(self, symbol: str, after: int, before: int) -> None:
-        """Every share of a symbol became so many at the same cost in all."""
+        # Every share of a symbol became so many at the same cost in all.
         self._taken_back[symbol] = int(Fraction(self._taken_back[symbol] * after, before))
         for entry in self.entries.values():
             if entry.symbol == symbol:
@@ -192,7 +191,7 @@ class Reckoning:
 
 
 def _i3(story: Story) -> Iterator[str]:
-    """With each entry that is written down, the worst case of all that is held and worked lies within the limits."""
+    # With each entry that is written down, the worst case of all that is held and worked lies within the limits.
     risk, ledger, equity = story.rules.risk, Reckoning(story.rules.risk.price_band_pct), 0
     for event in story.events:
         if event.kind == records.SESSION_OPENED:
@@ -213,7 +212,7 @@ def _i3(story: Story) -> Iterator[str]:
 
 
 def _i12_capped(story: Story) -> Iterator[str]:
-    """No exit, and no stop of its own, is written down for more than what is held of its signal then."""
+    # No exit, and no stop of its own, is written down for more than what is held of its signal then.
     ledger, brackets = Reckoning(story.rules.risk.price_band_pct), set[str]()
     for event in story.events:
         if event.kind == records.INTENDED and event.cid is not None:
@@ -227,7 +226,7 @@ def _i12_capped(story: Story) -> Iterator[str]:
 
 
 def _i5(story: Story) -> Iterator[str]:
-    """Each order's executions have cost, in the journal and at the venue, the same to the atom."""
+    # Each order's executions have cost, in the journal and at the venue, the same to the atom.
     if story.held is None:
         return
     there, ours = Counter[str](), story.intents()
@@ -255,7 +254,7 @@ def _i5(story: Story) -> Iterator[str]:
 
 
 def _statement(story: Story) -> Iterator[str]:
-    """I5: the cash of the ledger is the account's to the last unit, and nothing of it went unexplained."""
+    # I5: the cash of the ledger is the account's to the last unit, and nothing of it went unexplained.
     if story.held is None or any(not record.terminal for record in story.orders.values()):
         return
     ledger, books = booked(story.events), story.way.exchange.floor.books
@@ -268,10 +267,9 @@ def _statement(story: Story) -> Iterator[str]:
 
 
 def _statement_made(story: Story) -> Iterator[str]:
-    """A day that ended in order has been stated: after the last execution the cash was held against the ledger's.
-
-    A clock that is an hour ahead ends a day early, and others trade on: of such a day only our own count.
-    """
+    # A day that ended in order has been stated: after the last execution the cash was held against the ledger's.
+    #
+    # A clock that is an hour ahead ends a day early, and others trade on: of such a day only our own count.
     kinds = [event.kind for event in story.events]
     if records.SESSION_CLOSED not in kinds or any(not record.terminal for record in story.orders.values()):
         return
@@ -282,14 +280,14 @@ def _statement_made(story: Story) -> Iterator[str]:
 
 
 def _i18(story: Story) -> Iterator[str]:
-    """No request is one too many for the limit that the venue names."""
+    # No request is one too many for the limit that the venue names.
     turned = [request for request in story.way.requests if request.outcome == "429"]
     for request in turned:
         yield f"{request.kind} {request.client_order_id} at {request.at:.3f} s was one too many in a minute"
 
 
 def _latch(story: Story) -> Iterator[str]:
-    """After the daily loss latch nothing is entered, in this life or another; no latch is forgotten and set anew."""
+    # After the daily loss latch nothing is entered, in this life or another; no latch is forgotten and set anew.
     latched = set[str]()
     for event in story.events:
         if event.kind == records.RISK and "latch" in event.payload["what"]:
@@ -302,7 +300,7 @@ def _latch(story: Story) -> Iterator[str]:
 
 
 def _cash(story: Story) -> Iterator[str]:
-    """In a cash account nothing is sold short, and entries cost no more than the cash that had settled at the bell."""
+    # In a cash account nothing is sold short, and entries cost no more than the cash that had settled at the bell.
     floor, spent = story.way.exchange.floor, 0
     if floor.character.margin or story.struck & _OVERFILLS:
         return

@@ -117,7 +117,7 @@ class _Rehearsal:
         )
 
     def _read(self) -> None:
-        """Take in what was written down, and what is wrong with it."""
+        # Take in what was written down, and what is wrong with it.
         try:
             journal = open_journal(self._home / "tbot.sqlite")
         except JournalError as fault:
@@ -159,7 +159,7 @@ class _Rehearsal:
                 return
 
     async def _bury(self, life: Life) -> None:
-        """A life is over before the session is; after a while the process is started again."""
+        # A life is over before the session is; after a while the process is started again.
         self._patrol.watch(None)
         self._world.note("the process died")
         self._story.lives.append(life.lived)
@@ -168,6 +168,6 @@ class _Rehearsal:
 
 
 def _words(failure: Exception) -> str:
-    """What the bot died of, and where."""
+    # What the bot died of, and where.
     where = traceback.extract_tb(failure.__traceback__)[-1]
     return f"{type(failure).__name__} {failure} at {where.name}, line {where.lineno}"

@@ -95,7 +95,7 @@ class RemoteBroker:
         return said
 
     def _look(self, what: str = "", parts: tuple[object, ...] = ()) -> None:
-        """Bring the time along and perhaps a question; take what was answered, and look again when more may be."""
+        # Bring the time along and perhaps a question; take what was answered, and look again when more may be.
         answers, next_at = self._exchange(what, parts)
         for number, said in answers:
             waiting = self._open.pop(number)

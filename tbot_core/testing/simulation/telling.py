@@ -52,7 +52,7 @@ def heard(line: bytes) -> Any:
 
 
 def _plain(value: object) -> object:
-    """What JSON knows, marked with what it stands for."""
+    # What JSON knows, marked with what it stands for.
     kind = type(value).__name__
     if kind in _TEXTS:
         return {_KIND: kind, _OF: _TEXTS[kind][0](value)}
@@ -67,7 +67,7 @@ def _plain(value: object) -> object:
 
 
 def _inside(value: object) -> object:
-    """What a set, a table or a value of the contract is made of."""
+    # What a set, a table or a value of the contract is made of.
     match value:
         case frozenset():
             return [_plain(one) for one in sorted(value)]
@@ -80,7 +80,7 @@ def _inside(value: object) -> object:
 
 
 def _value(plain: Any) -> Any:
-    """What `_plain` made it of."""
+    # What `_plain` made it of.
     match plain:
         case list():
             return tuple(_value(one) for one in plain)

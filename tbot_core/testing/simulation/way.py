@@ -227,10 +227,9 @@ class Way:
         return met
 
     def _troubled(self, plain: Passage, episode: _Episode, kind: str, *, age: float, fresh: bool) -> Passage | None:
-        """The passage under a trouble of that age; None where it does not touch such a request.
-
-        `fresh`: the connection was made since it began.
-        """
+        # The passage under a trouble of that age; None where it does not touch such a request.
+        #
+        # `fresh`: the connection was made since it began.
         fault = episode.fault
         if fault in _UNREACHED:
             words = f"The broker was not reached: {_UNREACHED[fault]}."
@@ -304,7 +303,7 @@ class Deliveries:
             self._put(due + lag, told)
 
     def _versions(self, at: float, event: BrokerEvent) -> Iterator[tuple[float, BrokerEvent]]:
-        """The event as it comes through, once, several times or not at all, each with what it is late, seconds."""
+        # The event as it comes through, once, several times or not at all, each with what it is late, seconds.
         if event.kind == "acknowledged":
             late = self._way.hushed.pop(event.client_order_id, 0.0)
             fault = self._struck(("F18", "F21", "F22"), at)

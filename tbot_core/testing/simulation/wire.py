@@ -169,7 +169,7 @@ class SimulatedBroker:
         self._connected = False
 
     def _aged(self, true: Snapshot) -> Snapshot:
-        """An earlier reading, or this one with money and holdings of an earlier moment."""
+        # An earlier reading, or this one with money and holdings of an earlier moment.
         if self._stale or not self._earlier or true.barrier:
             return true
         self._way.faults.count("F49")
@@ -181,7 +181,7 @@ class SimulatedBroker:
         return self._way.passage(kind, self._clock.monotonic(), self._connected_at)
 
     async def _read(self, kind: str, look: Callable[[], Value], passage: Passage, cid: str = "") -> Value:
-        """Look at the exchange at the moment at which the question arrives there."""
+        # Look at the exchange at the moment at which the question arrives there.
         seen: list[Value] = []
 
         def act() -> Answer:
@@ -197,7 +197,7 @@ class SimulatedBroker:
     async def _send(
         self, kind: str, cid: str, act: Callable[[], Answer], passage: Passage, permit: Permit | None = None
     ) -> Answer:
-        """Let a request make its way; what it does there is done at its arrival, whether or not anyone still waits."""
+        # Let a request make its way; what it does there is done at its arrival, whether or not anyone still waits.
         way = self._way
         answers: list[Answer] = []
         await asyncio.sleep(passage.queue_s)
@@ -238,7 +238,7 @@ class SimulatedBroker:
         self._ahead.append((self._clock.now() - there).total_seconds())
 
     def _fill_rest(self, client_order_id: str, fault: str) -> None:
-        """The order is done at the market a moment before what was asked of it arrives."""
+        # The order is done at the market a moment before what was asked of it arrives.
         floor = self._exchange.floor
         working = floor.find(client_order_id)
         if working is not None and working in floor.open and floor.in_session and working.left:
@@ -262,7 +262,7 @@ class AnnouncingBroker(SimulatedBroker):
 
 
 def _in_euros(account: Account) -> Account:
-    """The same money, told in a currency in which it is fewer."""
+    # The same money, told in a currency in which it is fewer.
     power = account.buying_power
     return attrs.evolve(
         account,

@@ -176,7 +176,7 @@ class World:
         return sha256("\n".join(self.trace()).encode()).hexdigest()
 
     def _fall(self, chance: Stream) -> bool:
-        """Whether every price falls in the first half of the day: for good, or for so long that marks alone show it."""
+        # Whether every price falls in the first half of the day: for good, or for so long that marks alone show it.
         falls = chance.happens(_FALLS)
         if falls:
             start = chance.whole(1, self.session.minutes // 2) * STEPS_A_MINUTE
@@ -193,7 +193,7 @@ class World:
         return lambda purpose: self.chances.stream(f"{name}/{purpose}")
 
     def _plan_outages(self) -> None:
-        """What the first venue, or all of them, bring upon a bot that could trade elsewhere."""
+        # What the first venue, or all of them, bring upon a bot that could trade elsewhere.
         primary, plan = self.ways[0], self.faults.planned
         for begins, _ in plan("F64", LEAD_S, self.quiet_from):
             primary.ambush(begins)

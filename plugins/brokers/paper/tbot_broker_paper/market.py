@@ -27,8 +27,7 @@ _SHORTS_RESTRICTED: Final = 0.9
 
 @attrs.frozen(kw_only=True, eq=False)
 class _Daily:
-    """What later sessions need to know of one: arrays (symbols), `so_far` (minutes, symbols); `counts`: complete."""
-
+    # What later sessions need to know of one: arrays (symbols), `so_far` (minutes, symbols); `counts`: complete.
     high: Array
     low: Array
     close: Array
@@ -80,7 +79,7 @@ class SimulatedMarket:
         return self._plans[session.date]
 
     def _level(self, session: Session) -> Array:
-        """The log distance of the session's close from what each share is worth: the moves that are not forgotten."""
+        # The log distance of the session's close from what each share is worth: the moves that are not forgotten.
         sessions = (*self._before(session, _MEMORY_SESSIONS - 1), session)
         moves = np.array([self._plan(one).total for one in sessions])
         weights = _FORGETS ** np.arange(len(sessions) - 1, -1, -1)
@@ -124,7 +123,7 @@ def _average_true_range(days: list[_Daily]) -> Array:
 
 
 def _typical(days: list[_Daily], minutes: int) -> Array:
-    """Mean of volume so far by minute, (symbols, minutes); a shorter session counts while it lasted."""
+    # Mean of volume so far by minute, (symbols, minutes); a shorter session counts while it lasted.
     total, count = np.zeros((2, minutes, len(days[0].close)))
     for daily in days:
         until = min(minutes, len(daily.so_far))

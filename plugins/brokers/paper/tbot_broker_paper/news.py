@@ -15,8 +15,7 @@ _ROUGHNESS: Final = 0.3
 
 @attrs.frozen(kw_only=True)
 class _Kind:
-    """How often a kind of news comes in a session, and the ranges of what it does; minutes, log returns, fractions."""
-
+    # How often a kind of news comes in a session, and the ranges of what it does; minutes, log returns, fractions.
     most: int
     chance: float
     start: tuple[float, float]

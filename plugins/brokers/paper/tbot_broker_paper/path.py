@@ -43,7 +43,7 @@ def draw_session(
 
 
 def _sigma(draw: np.random.Generator, minutes: int, symbols: int) -> Array:
-    """Relative volatility of each minute: a U over the day, and calm and stir that come in clusters."""
+    # Relative volatility of each minute: a U over the day, and calm and stir that come in clusters.
     minute = np.arange(minutes)
     shape = 0.8 + 1.5 * np.exp(-minute / 18) + 0.25 * np.exp(-(minutes - 1 - minute) / 20)
     clusters = _drifting(draw, minutes, symbols, 0.96) * 0.3 + _drifting(draw, minutes, 1, 0.985) * 0.2
@@ -51,7 +51,7 @@ def _sigma(draw: np.random.Generator, minutes: int, symbols: int) -> Array:
 
 
 def _drifting(draw: np.random.Generator, minutes: int, columns: int, memory: float) -> Array:
-    """A standard normal column that forgets slowly."""
+    # A standard normal column that forgets slowly.
     steps = draw.standard_normal((minutes, columns))
     steps[1:] *= (1 - memory**2) ** 0.5
     for minute in range(1, minutes):
@@ -60,7 +60,7 @@ def _drifting(draw: np.random.Generator, minutes: int, columns: int, memory: flo
 
 
 def _path(draw: np.random.Generator, plan: Plan, listed: Listing, shocks: Array, sigma: Array) -> tuple[Array, Array]:
-    """Log price at each minute's end less that at the bell, and the volatility of each minute; ends as planned."""
+    # Log price at each minute's end less that at the bell, and the volatility of each minute; ends as planned.
     minutes, symbols = sigma.shape
     own = _OWN_SIGMA * plan.heat * listed.volatility * sigma
     moved = np.zeros((symbols, minutes))
@@ -79,7 +79,7 @@ def _path(draw: np.random.Generator, plan: Plan, listed: Listing, shocks: Array,
 
 
 def _prices(draw: np.random.Generator, before: Array, after: Array, sigma: Array) -> Array:
-    """Prices within each minute on the cent grid, the open first and the close last; (minutes, steps + 1, symbols)."""
+    # Prices within each minute on the cent grid, the open first and the close last; (minutes, steps + 1, symbols).
     minutes, symbols = after.shape
     wander = np.cumsum(draw.standard_normal((minutes, _STEPS, symbols), dtype=np.float32), axis=1)
     share = (np.arange(1, _STEPS + 1, dtype=np.float32) / _STEPS)[:, None]
@@ -97,7 +97,7 @@ def _prices(draw: np.random.Generator, before: Array, after: Array, sigma: Array
 
 
 def _volume(draw: np.random.Generator, plan: Plan, minutes: int, interest: Array) -> Array:
-    """Whole shares of each minute: a U over the day, more where price moves; sums to about the planned volume."""
+    # Whole shares of each minute: a U over the day, more where price moves; sums to about the planned volume.
     minute = np.arange(minutes)
     shape = 0.75 + 2.4 * np.exp(-minute / 16) + 1.5 * np.exp(-(minutes - 1 - minute) / 18)
     shape[0] *= 1.6

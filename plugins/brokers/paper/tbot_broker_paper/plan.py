@@ -116,7 +116,7 @@ def plan(seed: int, day: dt.date, minutes: int, listed: Listing) -> Plan:
 
 
 def _mood(seed: int, day: dt.date) -> float:
-    """The market's slow temper, about -2 to 2: values some sessions apart, joined smoothly."""
+    # The market's slow temper, about -2 to 2: values some sessions apart, joined smoothly.
     knot, rest = divmod(day.toordinal(), _MOOD_DAYS)
     before, after = (random_for(seed, "mood", number).standard_normal() for number in (knot, knot + 1))
     share = (1 - np.cos(np.pi * rest / _MOOD_DAYS)) / 2

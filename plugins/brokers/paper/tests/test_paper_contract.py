@@ -75,15 +75,13 @@ class TestContract(BrokerContract):
 
 
 class _Broken(PaperBroker):
-    """A paper broker to be broken in one way."""
-
+    # A paper broker to be broken in one way.
     def __init__(self) -> None:
         super().__init__(CONFIG, ManualClock(NOW))
 
 
 class _Repeats(_Broken):
-    """Tells its first event again."""
-
+    # Tells its first event again.
     async def poll(self) -> Sequence[BrokerEvent]:
         events = await super().poll()
         self._events = list(events[:1])
@@ -91,15 +89,13 @@ class _Repeats(_Broken):
 
 
 class _ReusesIds(_Broken):
-    """Gives all events one id."""
-
+    # Gives all events one id.
     async def poll(self) -> Sequence[BrokerEvent]:
         return [attrs.evolve(event, event_id="1") for event in await super().poll()]
 
 
 class _BuysTwice(_Broken):
-    """Makes a new order of each submit."""
-
+    # Makes a new order of each submit.
     async def submit(self, order: Order, permit: Permit) -> None:
         self._events.append(BrokerEvent(kind="acknowledged", event_id="x", client_order_id=order.client_order_id))
         await super().submit(
@@ -108,59 +104,51 @@ class _BuysTwice(_Broken):
 
 
 class _Keeps(_Broken):
-    """Says nothing of a cancel, and does nothing."""
-
+    # Says nothing of a cancel, and does nothing.
     async def cancel(self, client_order_id: str) -> None:
         assert client_order_id in self._reports
 
 
 class _Forgets(_Broken):
-    """Leaves an entry without its protection."""
-
+    # Leaves an entry without its protection.
     async def submit(self, order: Order, permit: Permit) -> None:
         await super().submit(attrs.evolve(order, protection=()), permit)
 
 
 class _Stays(_Broken):
-    """Says that a stop has moved, and leaves it where it was."""
-
+    # Says that a stop has moved, and leaves it where it was.
     async def replace(self, client_order_id: str, order: Order) -> None:  # noqa: ARG002 - that is the fault
         self._events.append(BrokerEvent(kind="replaced", event_id="x", client_order_id=client_order_id))
 
 
 class _Rounds(_Broken):
-    """Fills whole shares alone."""
-
+    # Fills whole shares alone.
     async def submit(self, order: Order, permit: Permit) -> None:
         await super().submit(attrs.evolve(order, quantity=order.quantity // 1), permit)
 
 
 class _Generous(_Broken):
-    """Shows cash that was never spent."""
-
+    # Shows cash that was never spent.
     async def account(self) -> Account:
         return attrs.evolve(await super().account(), cash=CONFIG.paper_cash)
 
 
 class _Contradicts(_Broken):
-    """Sells fractions of a share by no type of order."""
-
+    # Sells fractions of a share by no type of order.
     @property
     def rules(self) -> VenueRules:
         return attrs.evolve(RULES, fractional_types=frozenset())
 
 
 class _Wanders(_Broken):
-    """Names another account each time."""
-
+    # Names another account each time.
     async def connect(self) -> Account:
         self._events.append(BrokerEvent(kind="acknowledged", event_id="x", client_order_id="x"))
         return attrs.evolve(await super().connect(), account_id=f"PAPER-{len(self._events)}")
 
 
 class _Silent(_Broken):
-    """Fills without a word of acknowledgement."""
-
+    # Fills without a word of acknowledgement.
     async def poll(self) -> Sequence[BrokerEvent]:
         return [event for event in await super().poll() if event.kind != "acknowledged"]
 
@@ -189,16 +177,14 @@ def test_a_broken_broker_is_noticed(broken: type[_Broken], case: str) -> None:
 
 
 class _Claimless(_Broken):
-    """Claims nothing that it need not."""
-
+    # Claims nothing that it need not.
     @property
     def rules(self) -> VenueRules:
         return VenueRules(simulated=True)
 
 
 class _Unmovable(_Broken):
-    """Has brackets whose stops cannot be moved."""
-
+    # Has brackets whose stops cannot be moved.
     @property
     def rules(self) -> VenueRules:
         return VenueRules(simulated=True, brackets=True)
@@ -220,8 +206,7 @@ def test_what_is_not_claimed_is_not_asked(modest: type[_Broken], case: str) -> N
 
 
 class _Refuses(_Broken):
-    """Answers the cancel of a stranger with an error."""
-
+    # Answers the cancel of a stranger with an error.
     async def cancel(self, client_order_id: str) -> None:
         raise Unavailable(f"{client_order_id} is not known.")
 

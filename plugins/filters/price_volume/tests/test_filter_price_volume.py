@@ -32,7 +32,7 @@ PLAIN = PriceVolume(config=Config())
 
 
 def _signals(draft: Draft) -> Signals:
-    """A long signal of every symbol at minute 30."""
+    # A long signal of every symbol at minute 30.
     price = draft.bars().close[..., MINUTE]
     count = len(price)
     whole = np.zeros(count, dtype=np.intp)
@@ -51,7 +51,7 @@ def _signals(draft: Draft) -> Signals:
 
 
 def _outcome(check: Check) -> list[Reason]:
-    """What the check says of each row where unknown denies."""
+    # What the check says of each row where unknown denies.
     low, high = (
         np.asarray(default if bound is None else bound)
         for bound, default in ((check.low, -np.inf), (check.high, np.inf))

@@ -27,12 +27,12 @@ def _found(draft: Draft, strategy: Close = CLOSE) -> list[tuple[int, int, str]]:
 
 
 def _moved() -> Draft:
-    """An open at 100 and a session between 99 and 101, enough range for an entry."""
+    # An open at 100 and a session between 99 and 101, enough range for an entry.
     return Draft().bar(50, 100, high=101).bar(60, 100, low=99)
 
 
 def _risen(to: float) -> Draft:
-    """A session that opened at 100 and has stood at `to` since noon, after a high far above it."""
+    # A session that opened at 100 and has stood at `to` since noon, after a high far above it.
     draft = Draft().bar(100, to, high=to + 20)
     for minute in range(101, 390):
         draft.bar(minute, to)

@@ -23,7 +23,7 @@ def _found(draft: Draft) -> list[tuple[int, int]]:
 
 
 def _at(close: float, minute: int = 75, vwap: float = 100.0) -> Draft:
-    """A session at 100 with one bar that closes elsewhere; its volume of 0 leaves the VWAP where it is."""
+    # A session at 100 with one bar that closes elsewhere; its volume of 0 leaves the VWAP where it is.
     return Draft(price=vwap).bar(minute, close, volume=0)
 
 

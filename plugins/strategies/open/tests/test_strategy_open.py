@@ -21,7 +21,7 @@ def _scan(draft: Draft, strategy: Open = OPEN) -> Signals:
 
 
 def _ranged() -> Draft:
-    """A range from 99.00 to 101.00: bars at 100 with one extreme each way."""
+    # A range from 99.00 to 101.00: bars at 100 with one extreme each way.
     return Draft().bar(3, 100, high=101).bar(4, 100, low=99)
 
 
