@@ -59,17 +59,20 @@ def account(book: Book, limits: Limits, seen: Gauges | None) -> dict[str, Any]:
 
 def document(events: Iterable[Event], seen: Gauges | None) -> dict[str, Any]:
     """What else is known, for machines: None for what is unknown, or does not apply."""
-    restart, candidates = Restart(), dict[str, int]()
+    restart, candidates, live = Restart(), dict[str, int](), dict[str, float | None]()
     for event in events:
         restart.apply(event)
         if event.kind == records.SESSION_OPENED:
-            candidates = {}
+            candidates, live = {}, {}
         elif event.kind == records.SCREENED:
             candidates[event.payload["strategy"]] = event.payload["candidates"]
+        elif event.kind == records.VIX:
+            live[event.payload["strategy"]] = event.payload["value"]
     return {
         "candidates": candidates,
         "restart": restarts.document(restart),
         "vix": None if seen is None else seen.vix,
+        "vix_live": live,
         "clock_ahead_s": None if seen is None else seen.clock_ahead_s,
         "accounts": [] if seen is None else [_account(one) for one in seen.brokers],
     }
@@ -105,12 +108,17 @@ def lines(shown: Mapping[str, Any]) -> Iterator[str]:
         if said := _answers(one):
             yield labelled("broker", f"{one['broker']}: {', '.join(said)}")
     if shown["marks_at"] is not None:
-        vix = "unknown" if shown["vix"] is None else f"{shown['vix']:.2f}"
+        vix = f"{_points(shown['vix'])} at the close before"
+        vix += "".join(f", {name} decides by {_points(value)}" for name, value in shown["vix_live"].items())
         ahead = shown["clock_ahead_s"]
         clock = "" if ahead is None else f", clock {ahead:+.1f} s against the broker's"
         yield labelled("VIX", f"{vix}{clock}")
     if shown["restart"] is not None:
         yield labelled("restart", _restarted(shown["restart"]))
+
+
+def _points(vix: float | None) -> str:
+    return "unknown" if vix is None else f"{vix:.2f}"
 
 
 def _account(one: gauges.BrokerGauge) -> dict[str, Any]:

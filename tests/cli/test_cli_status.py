@@ -21,8 +21,8 @@ from tbot_core.cli.standing import document, standing
 from tbot_core.cli.status import lines
 from tbot_core.clock import ManualClock, both_times, exchange_time
 from tbot_core.contracts import FeedRequest
-from tbot_core.journal import gauges
-from tbot_core.journal.journal import open_journal
+from tbot_core.journal import gauges, records
+from tbot_core.journal.journal import Entry, open_journal
 from tbot_core.model import dollars_of
 from tbot_core.runner.plan import Plan, Watcher
 from tbot_core.runner.run import run
@@ -99,13 +99,28 @@ def test_status_says_what_the_running_bot_knows(tmp_path: Path, capsys: pytest.C
     for words in (
         f"at the marks of {exchange_time(known.at):%H:%M:%S} New York",
         "acme: equity 99,000.00, answered in 42 ms, 7 requests to spare of 200 a minute",
-        "VIX        17.50, clock -0.2 s against the broker's",
+        "VIX        17.50 at the close before, clock -0.2 s against the broker's",
         "of 2 each",
         f"open {found['candidates']['open']}\n",
     ):
         assert words in text
     gauges.write(tmp_path / "data", attrs.evolve(known, vix=None))
-    assert "VIX        unknown" in "\n".join(lines(status(capsys, tmp_path, code=1), MORNING))
+    assert "VIX        unknown at the close before" in "\n".join(lines(status(capsys, tmp_path, code=1), MORNING))
+
+
+def test_status_says_by_which_vix_a_strategy_decides_today(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With VIX_SOURCE=live that is not the close of the session before."""
+    stopped_on_paper(tmp_path)
+    assert status(capsys, tmp_path, code=1)["vix_live"] == {}
+    journal = open_journal(tmp_path / "data" / "tbot.sqlite")
+    said = [Entry(kind=records.VIX, payload={"strategy": name, "value": value}, time=MORNING)
+            for name, value in (("mid", None), ("close", 18.25))]  # fmt: skip
+    journal.append(said)
+    journal.close()
+    found = status(capsys, tmp_path, code=1)
+    assert found["vix_live"] == {"mid": None, "close": 18.25}
+    (line,) = [one for one in lines(found, MORNING) if one.startswith("VIX")]
+    assert line.endswith(" at the close before, close decides by 18.25, mid decides by unknown")
 
 
 def test_a_stop_is_shown_only_where_it_rests(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
