@@ -87,7 +87,7 @@ class Asked:
         if self._session.desk.custody.idle or self._session.flattening:
             return False
         self.conditions.begin(Cause.STOP_SIGNAL)
-        self._session.flatten()
+        self._requests.signalled(flattens=True)
         await self._retract()
         return True
 
@@ -116,7 +116,7 @@ class Asked:
         else:
             self.conditions.begin(cause, words)
             if cause is Cause.STOP_SIGNAL:
-                self._session.flatten()
+                self._requests.signalled(flattens=True)
 
     async def _act(self) -> None:
         # Do what follows from what was asked.

@@ -45,6 +45,7 @@ class Keeper:
         self._silences = 0
         self._absent, self._knock_at = post.execution.venue.absent, 0.0
         self._asked: dict[str, tuple[int, float]] = {}
+        self._withdrawn: set[str] = set()
         post.desk.standing.troubles = {}
         self.conditions = Conditions(post.execution.recorder, self._impose, states, self._own)
         self.tender = Tender(post.execution, post.desk, clock, self.conditions, since)
@@ -123,8 +124,10 @@ class Keeper:
         return True
 
     async def withdraw(self) -> None:
-        """Take back every entry that waits at the broker."""
-        await self._withdraw(list(self.post.desk.standing.working))
+        """Take back every entry that waits at the broker, each once; what stays is asked for again when it is old."""
+        entries = [cid for cid in self.post.desk.standing.working if cid not in self._withdrawn]
+        self._withdrawn.update(entries)
+        await self._withdraw(entries)
 
     def see(self, silence: str) -> None:
         """A reading failed, or one was answered; three silences in a row leave exits only."""

@@ -304,16 +304,21 @@ class Life:
 
     async def _until(self, moment: dt.datetime) -> None:
         # Wait between sessions, and obey what is asked meanwhile; raises Stopped for a stop.
+        #
+        # A session that is under way carries it out itself: only what is to be kept can be left as it is.
         past = [event for kind in _BETWEEN for event in self._journal.events(kind=kind)]
         past.sort(key=lambda event: event.seq)
-        under_way = overnight.under_way(overnight.since_the_last(past), self._clock.now())
+        since = overnight.since_the_last(past)
+        under_way = overnight.under_way(since, self._clock.now())
         conditions = Conditions(self._recorder, _nobody, recall(past))
         requests = Requests(self._recorder, conditions, _nothing_held, past, later=OF_A_SESSION)
+        requests.resume(since, flattens=self.floor.signals.flattens)
         while True:
             requests.look(self.floor.folder)
-            self.floor.signals.tell(conditions)
+            if self.floor.signals.tell(conditions):
+                requests.signalled(flattens=self.floor.signals.flattens)
             self.floor.room.tell(self._clock.monotonic(), conditions)
-            if requests.stopping:
+            if requests.stopping and (requests.keep or not under_way):
                 requests.carried_out()
                 raise Stopped
             conditions.expire()

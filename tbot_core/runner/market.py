@@ -364,7 +364,6 @@ class MarketSession:
 
     async def _watch(self) -> None:
         # Requests, as they come; entries that wait at the broker are taken back as soon as none may be sent.
-        before = [keeper.state for keeper in self.keepers]
         for keeper in self.keepers:
             keeper.take_over()
         if self.failover is not None:
@@ -374,15 +373,8 @@ class MarketSession:
         self.clock_guard.look()
         self.requests.look(self._floor.folder)
         if self._floor.signals.tell(self.conditions):
-            self.requests.keep = not self._floor.signals.flattens
-            if not self.requests.keep:
-                self.run.flatten()
-        fallen = [
-            keeper.withdraw
-            for keeper, was in zip(self.keepers, before, strict=True)
-            if keeper.state >= RiskState.EXIT_ONLY > was
-        ]
-        await side_by_side(fallen)
+            self.requests.signalled(flattens=self._floor.signals.flattens)
+        await side_by_side([one.withdraw for one in self.keepers if one.state >= RiskState.EXIT_ONLY])
         await self.run.answer()
         self._turning.pause(self._trading.clock.monotonic())
 

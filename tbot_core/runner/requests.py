@@ -38,6 +38,8 @@ _NOT_ARMED: Final = "Live trading alone is armed and disarmed."
 _UNFIT: Final = {Verb.FAILOVER_CONFIRM: _NOTHING_TO_CONFIRM, Verb.ARM: _NOT_ARMED, Verb.DISARM: _NOT_ARMED}
 """Why a session that has nobody to obey a verb does not."""
 
+_KILL: Final = "kill"
+_STOP: Final = "stop"
 _NAMED: Final = frozenset({records.REQUEST, records.REQUEST_REFUSED})
 _log = log.logger(__name__)
 
@@ -82,6 +84,7 @@ class Requests:
         named = [(event.kind, event.payload["name"]) for event in past if event.kind in _NAMED]
         self._obeyed = {name for kind, name in named if kind == records.REQUEST}
         self._refused = {name for kind, name in named if kind == records.REQUEST_REFUSED}
+        self._closing: set[str] = set()
         self.keep = False
         self.wall: Clock | None = None
         """Says when a request was received, where the recorder's clock tells the time of simulated minutes."""
@@ -130,28 +133,43 @@ class Requests:
 
         `flattens`: a stop by a signal closes what is held.
         """
-        flat = keep = False
+        closing, keep = set[str](), False
         for event in past:
             match event.kind, event.payload:
-                case records.REQUEST, {"verb": Verb.STOP_FLATTEN | Verb.KILL_FLATTEN as verb}:
-                    flat, keep = True, keep and verb == Verb.KILL_FLATTEN
-                case records.REQUEST, {"verb": Verb.STOP_CANCEL | Verb.KILL_CLEAR}:
-                    flat = False
+                case records.REQUEST, {"verb": Verb.KILL_FLATTEN}:
+                    closing.add(_KILL)
+                case records.REQUEST, {"verb": Verb.KILL_CLEAR}:
+                    closing.discard(_KILL)
+                case records.REQUEST, {"verb": Verb.STOP_FLATTEN}:
+                    closing.add(_STOP)
+                    keep = False
                 case records.REQUEST, {"verb": Verb.STOP | Verb.STOP_KEEP as verb}:
                     keep = verb == Verb.STOP_KEEP
                 case records.STATE, {"cause": Cause.STOP_SIGNAL.name, "there": True}:
-                    flat, keep = flat or flattens, not flattens
+                    closing |= {_STOP} if flattens else set()
+                    keep = not flattens
+                case records.REQUEST, {"verb": Verb.STOP_CANCEL}:
+                    closing.discard(_STOP)
+                    keep = False
                 case records.STATE, {"words": words} if words == CARRIED_OUT:
-                    flat = keep = False
+                    closing.discard(_STOP)
+                    keep = False
         self.keep = keep and self.stopping
-        if flat:
+        self._closing = closing
+        if closing:
             self._flatten()
+
+    def signalled(self, *, flattens: bool) -> None:
+        """A signal has asked for a stop: close what is held first, or keep it."""
+        self.keep = not flattens
+        if flattens:
+            self._close(_STOP)
 
     def carried_out(self) -> None:
         """A stop has been carried out: only a file that is still there asks for another."""
         for cause in (Cause.STOP_COMMAND, Cause.STOP_SIGNAL):
             self._conditions.withdraw(cause, CARRIED_OUT)
-        self._flatten(on=False)
+        self._close(_STOP, on=False)
         self.keep = False
 
     def _refuse(self, name: str, words: str) -> None:
@@ -176,12 +194,17 @@ class Requests:
             case Verb.KILL | Verb.KILL_FLATTEN:
                 begin(Cause.KILL_COMMAND, words)
             case Verb.KILL_CLEAR:
-                self._withdraw((Cause.KILL_COMMAND, Cause.KILL_SIGNAL), words)
+                withdraw(Cause.KILL_COMMAND, words)
+                withdraw(Cause.KILL_SIGNAL, words)
+                self._close(_KILL, on=False)
             case Verb.STOP | Verb.STOP_FLATTEN | Verb.STOP_KEEP:
                 begin(Cause.STOP_COMMAND, words)
                 self.keep = request.verb is Verb.STOP_KEEP
             case Verb.STOP_CANCEL:
-                self._withdraw((Cause.STOP_COMMAND, Cause.STOP_SIGNAL), words)
+                withdraw(Cause.STOP_COMMAND, words)
+                withdraw(Cause.STOP_SIGNAL, words)
+                self._close(_STOP, on=False)
+                self.keep = False
             case Verb.DEFENSE_ON:
                 begin(Cause.DEFENSE_COMMAND, words)
             case Verb.DEFENSE_OFF:
@@ -192,13 +215,12 @@ class Requests:
             case verb:
                 self._refuse(request.name, _UNFIT.get(verb, f"{verb.value} cannot be asked of this session."))
         if request.verb in {Verb.KILL_FLATTEN, Verb.STOP_FLATTEN}:
-            self._flatten()
+            self._close(_KILL if request.verb is Verb.KILL_FLATTEN else _STOP)
 
-    def _withdraw(self, causes: Sequence[Cause], words: str) -> None:
-        # Take back what was asked, and with it the closing of what is held.
-        for cause in causes:
-            self._conditions.withdraw(cause, words)
-        self._flatten(on=False)
+    def _close(self, source: str, *, on: bool = True) -> None:
+        # Closing what is held goes on as long as anybody asks for it.
+        (self._closing.add if on else self._closing.discard)(source)
+        self._flatten(on=bool(self._closing))
 
 
 def _payload(request: Request) -> records.Payload:

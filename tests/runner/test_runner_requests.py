@@ -35,6 +35,7 @@ class Bench:
         self.journal, self.folder = journal, folder
         recorder = Recorder(journal=journal, clock=ManualClock(NOON))
         past = tuple(journal.events())
+        self.flattening = False
         self.conditions = Conditions(recorder, self._impose, recall(past))
         self.requests = Requests(recorder, self.conditions, self._flatten, past)
 
@@ -43,8 +44,7 @@ class Bench:
         pass
 
     def _flatten(self, *, on: bool = True) -> None:
-        # Nothing is held.
-        pass
+        self.flattening = on
 
     def ask(self, verb: Verb) -> Path:
         """Somebody drops a request; its file."""
@@ -145,3 +145,38 @@ def test_what_nobody_here_can_obey_is_refused(bench: Bench, verb: Verb, words: s
     bench.ask(verb)
     bench.look()
     assert [words in one for one in bench.refusals] == [True]
+
+
+def test_a_stop_that_keeps_positions_is_forgotten_once_it_is_taken_back(bench: Bench) -> None:
+    """The file `stop` that comes later is a stop that manages what is held, also after a restart."""
+    for verb in (Verb.STOP_KEEP, Verb.STOP_CANCEL):
+        bench.ask(verb)
+        bench.look()
+    (bench.folder / "stop").touch()
+    bench.look()
+    again = Bench(bench.journal, bench.folder)
+    again.requests.resume(tuple(bench.journal.events()), flattens=False)
+    assert [(one.requests.stopping, one.requests.keep) for one in (bench, again)] == [(True, False)] * 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "closes"),
+    [
+        ((Verb.STOP_FLATTEN, Verb.KILL, Verb.KILL_CLEAR), True),
+        ((Verb.KILL_FLATTEN, Verb.STOP, Verb.STOP_CANCEL), True),
+        ((Verb.KILL_FLATTEN, Verb.STOP_FLATTEN, Verb.KILL_CLEAR), True),
+        ((Verb.KILL_FLATTEN, Verb.STOP_FLATTEN, Verb.KILL_CLEAR, Verb.STOP_CANCEL), False),
+        ((Verb.STOP_FLATTEN, Verb.STOP_CANCEL), False),
+        ((Verb.KILL_FLATTEN, Verb.KILL_CLEAR), False),
+    ],
+)
+def test_what_is_held_is_closed_as_long_as_anybody_asks_for_it(
+    bench: Bench, asked: tuple[Verb, ...], closes: bool
+) -> None:
+    """A kill and a stop each take back their own closing alone, also after a restart."""
+    for verb in asked:
+        bench.ask(verb)
+        bench.look()
+    again = Bench(bench.journal, bench.folder)
+    again.requests.resume(tuple(bench.journal.events()), flattens=False)
+    assert [bench.flattening, again.flattening] == [closes] * 2

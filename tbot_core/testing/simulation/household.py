@@ -16,7 +16,7 @@ from tbot_core.execution import Venue
 from tbot_core.journal.journal import Event, Journal, open_journal
 from tbot_core.orders import Naming
 from tbot_core.runner.life import Days, Life
-from tbot_core.runner.market import Floor
+from tbot_core.runner.market import Floor, Signals
 from tbot_core.runner.metering import Meter
 from tbot_core.runner.renewal import Renewal
 from tbot_core.runner.room import Room
@@ -66,6 +66,7 @@ class Household:
     broker: Spoken
     calendar: ExchangeCalendar
     room: Room = attrs.field(factory=Room)
+    signals: Signals = attrs.field(factory=Signals)
     renewal: Renewal = attrs.field(factory=Renewal)
     waited: list[dt.datetime] = attrs.field(factory=list)
     watch: Callable[[SessionRun, int], None] = lambda _run, _minute: None
@@ -91,7 +92,15 @@ class Household:
             tell=lambda _entries: None,
             watch=self.watch,
         )
-        floor = Floor(folder=self.folder, poll_s=1.0, ttl_s=20.0, watch_s=1.0, room=self.room, lost=self.home)
+        floor = Floor(
+            folder=self.folder,
+            poll_s=1.0,
+            ttl_s=20.0,
+            watch_s=1.0,
+            signals=self.signals,
+            room=self.room,
+            lost=self.home,
+        )
         days = Days(
             calendar=self.calendar,
             bars=self.bars,
