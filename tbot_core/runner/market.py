@@ -359,8 +359,7 @@ class MarketSession:
     @property
     def _over(self) -> bool:
         # Whether a stop has been carried out: nothing is held or worked any more, or positions are to be kept.
-        idle = all(post.desk.custody.idle for post in self.run.posts)
-        return self.requests.stopping and (idle or self.requests.keep)
+        return self.requests.stopping and (self.requests.keep or all(post.at_rest for post in self.run.posts))
 
     async def _watch(self) -> None:
         # Requests, as they come; entries that wait at the broker are taken back as soon as none may be sent.

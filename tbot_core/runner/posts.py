@@ -10,6 +10,7 @@ import attrs
 from tbot_core.decide import Rules
 from tbot_core.desk import Desk
 from tbot_core.execution import Execution, Venue
+from tbot_core.model import OrderState
 from tbot_core.orders import Naming
 
 if TYPE_CHECKING:
@@ -50,6 +51,13 @@ class Post:
     def in_flight(self) -> int:
         """How many orders there are not known to have ended."""
         return sum(1 for one in self.execution.orders.values() if not one.terminal)
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing is held here and nothing works, but for orders that were given up as lost."""
+        held = not self.desk.custody.idle or bool(self.desk.portfolio.beyond)
+        orders = self.execution.orders.values()
+        return not held and all(one.terminal or one.state is OrderState.LOST for one in orders)
 
 
 class Routing(Protocol):

@@ -14,6 +14,7 @@ FAILED: Final[Mapping[int, str]] = {
     170: "a stop that went on resting until the next minute where somebody had sold all shares",
     172: "a bust of an id that two executions bore, counted against the wrong one",
     277: "an entry whose only fill nobody told, at a venue that lists nothing",
+    319: "a stop that was over while shares that had been sold too much were still being bought back",
     423: "a way that broke before the bell, forgotten at the bell by whoever read the journal",
     535: "the second execution under one id, told before the first and booked twice",
     712: "an exit whose last fill nobody told, and shares that were called foreign",

@@ -25,6 +25,7 @@ from tbot_core.testing.simulation.evidence import EVIDENCE
 from tbot_core.testing.simulation.heeding import HEEDED, HEEDED_BY_ALL
 from tbot_core.testing.simulation.owning import i13
 from tbot_core.testing.simulation.reckoning import MONEY, MONEY_OF_ALL
+from tbot_core.testing.simulation.stopping import STOPPED
 from tbot_core.testing.simulation.turns import i18_starved
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def violations(story: Story) -> Iterator[str]:
     """Every violated invariant, once for each offender."""
     parts = tuple(story.parts)
     money = (*MONEY, i3_top_ups, i8_top_ups, i13)
-    for check in (*_CHECKS, *money, *PERSONAL, *RESTARTS, *EVIDENCE, *HEEDED, i18_starved, _alive):
+    for check in (*_CHECKS, *money, *PERSONAL, *RESTARTS, *EVIDENCE, *HEEDED, *STOPPED, i18_starved, _alive):
         for subject in (story,) if check in _WHOLE else parts:
             yield from (f"{_name(check)}: {words}" for words in _judged(check, subject))
 
@@ -311,6 +312,7 @@ _WHOLE: Final = frozenset(
         i13,
         *HEEDED_BY_ALL,
         *PERSONAL,
+        *STOPPED,
         *MONEY_OF_ALL,
     }
 )

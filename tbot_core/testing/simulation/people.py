@@ -1,4 +1,4 @@
-"""Whoever stands by a simulated bot: kills it, arms and disarms it, and answers what it asks, late, twice, or never."""
+"""Whoever stands by a simulated bot: kills and stops it, arms it, and answers what it asks, late, twice, or never."""
 
 from __future__ import annotations
 
@@ -24,11 +24,19 @@ if TYPE_CHECKING:
     from tbot_core.testing.simulation.world import World
 
 _KILLS: Final = 0.15
+_STOPS: Final = 0.12
 _CONFIRMS: Final = 0.2
 _LIVE: Final = 0.25
 _CHANGES: Final = 0.05
 _AS_ORDERS_LEAVE: Final = 0.7
 _NAME: Final = "ann"
+_TAKES_BACK: Final = {
+    Verb.STOP: Verb.STOP_CANCEL,
+    Verb.STOP_FLATTEN: Verb.STOP_CANCEL,
+    Verb.KILL_FLATTEN: Verb.KILL_CLEAR,
+    Verb.DEFENSE_ON: Verb.DEFENSE_OFF,
+}
+"""What a person asks of a bot besides the kill by a file, and what takes that back."""
 
 
 @attrs.frozen(kw_only=True)
@@ -67,10 +75,14 @@ class Said:
 
 @attrs.define(kw_only=True)
 class Acts:
-    """What people did, for the judges: spans in which nothing may be entered, in seconds of the world, and answers."""
+    """What people did, for the judges: spans in which nothing may be entered, in seconds of the world, and answers.
+
+    `killed` by the file, `stopped` by a request for a stop or a kill.
+    """
 
     manner: Manner = attrs.field(factory=Manner)
     killed: list[tuple[float, float]] = attrs.field(factory=list)
+    stopped: list[tuple[float, float]] = attrs.field(factory=list)
     disarmed: list[tuple[float, float]] = attrs.field(factory=list)
     answers: list[Said] = attrs.field(factory=list)
 
@@ -89,6 +101,7 @@ class People:
     def begin(self) -> None:
         """Plan what is done whatever the bot does."""
         self._plan_a_kill()
+        self._plan_a_stop()
         if self.manner.live:
             self._plan_the_arming()
 
@@ -120,6 +133,28 @@ class People:
             world.loop.call_at(at, self._kill)
             if clears:
                 world.loop.call_at(at + after, self._clear)
+
+    def _plan_a_stop(self) -> None:
+        # In some seeds somebody asks for a stop, a kill that closes, or defense, and may take it back.
+        stream, world = self._world.chances.stream("stop"), self._world
+        asks, verb = stream.happens(_STOPS), stream.one(tuple(_TAKES_BACK))
+        at, after = stream.between(LEAD_S / 2, world.quiet_from), stream.between(1.0, 600.0)
+        takes_back = stream.happens(0.4)
+        if stream.happens(_AS_ORDERS_LEAVE):
+            at += stream.between(-1.0, 2.0) - at % 60.0
+        if asks:
+            world.loop.call_at(at, self._ask, verb)
+            if takes_back:
+                world.loop.call_at(at + after, self._take_back, verb)
+
+    def _ask(self, verb: Verb) -> None:
+        self._drop(verb, {})
+        if verb is not Verb.DEFENSE_ON:
+            self.acts.stopped.append((self._world.loop.time(), float("inf")))
+
+    def _take_back(self, verb: Verb) -> None:
+        self._drop(_TAKES_BACK[verb], {})
+        self.acts.stopped = [(since, self._world.loop.time()) for since, _ in self.acts.stopped]
 
     def _kill(self) -> None:
         control.prepare(self._folder)

@@ -21,6 +21,7 @@ from tbot_core.testing.simulation.world import World
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tbot_core.journal.journal import Journal
     from tbot_core.runner.keeping import Keeper
     from tbot_core.testing.simulation.facts import Fact
     from tbot_core.testing.simulation.way import Way
@@ -40,7 +41,8 @@ class Story:
     """All that is known of a seed when it is over; what the last life held is None when it did not end in order.
 
     `elsewhere`: what was left at the venues that entries may go to when the first is broken. `failures`: the errors
-    that ended a life; `torn`: what is wrong with the journal's chain.
+    that ended a life; `torn`: what is wrong with the journal's chain; `stopped`: a stop has ended the session, so that
+    what is told later was not waited for.
     """
 
     world: World
@@ -58,6 +60,7 @@ class Story:
     births: list[float] = attrs.field(factory=list)
     failures: list[str] = attrs.field(factory=list)
     torn: str = ""
+    stopped: bool = False
 
     @property
     def parts(self) -> Iterator[Story]:
@@ -84,7 +87,9 @@ class Story:
 
     def end(self, life: Life) -> None:
         """Take in what the last life knew at its end."""
-        if life.session is not None:
+        closed = cast("Journal", life.journal).last(records.SESSION_CLOSED) is not None
+        self.stopped = life.session is not None and life.session.requests.stopping and not closed
+        if life.session is not None and not self.stopped:
             first, *others = map(_left, life.session.keepers)
             self.held, self.foreign, self.orders = first.held, first.foreign, first.orders
             self.elsewhere = {
