@@ -20,11 +20,12 @@ from tbot_core.custody.protection import Protection
 from tbot_core.custody.recollection import Recollection
 from tbot_core.custody.topping import Topping
 from tbot_core.custody.trimming import Trimming
+from tbot_core.custody.unwanted import Unwanted
 from tbot_core.model import ExitReason, Leg, Order, RiskState, price_of, quantity_of, ticks_of, units_of
 from tbot_core.standing import count_traded, lot_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from fractions import Fraction
 
     from tbot_core.bars import Bars
@@ -62,8 +63,7 @@ class Custody:
         self.topping = Topping(self._files, rules, standing, session)
         self.excess = Excess(self._files, self._portfolio, standing)
         self.recollection = Recollection(self._files, self._portfolio, self.excess)
-        self._orphans: dict[str, None] = {}
-        self._at_once: list[str] = []
+        self._unwanted = Unwanted()
         self._lost: set[str] = set()
         self._early: set[str] = set()
 
@@ -80,7 +80,7 @@ class Custody:
     @property
     def unwanted(self) -> tuple[str, ...]:
         """The ids of orders that are to be taken back, since nothing is held any more that they belong to."""
-        return tuple(self._orphans)
+        return tuple(self._unwanted)
 
     @property
     def flatten_from(self) -> int:
@@ -121,17 +121,18 @@ class Custody:
     def adjusted(self, fill: Fill) -> None:
         """Somebody else closed shares of ours, wholly or in part: the account says so, and it is booked like a fill.
 
-        What rests for more than is left is taken back: the stop is renewed at its size, the target emulated. Where
-        nothing is left that waits for no minute: none may come, and a stop would sell what is not there.
+        What works for more than is left is taken back: the stop is renewed at its size, the target emulated. An exit
+        waits for no minute, nor does anything where nothing is left: it would sell what is not there.
         """
         held = self._held[fill.symbol]
         self._portfolio.apply(fill, held.position.signal, Leg.EXIT, ExitReason.OUTSIDE)
         if not held.position.units:
-            self._take_back(self._in_the_way(held))
+            self._unwanted.press(self._in_the_way(held))
             self._closed(held.position)
             return
         held.own = True
-        self._orphans.update((cid, None) for leg, cid in held.resting.items() if leg is Leg.TARGET)
+        self._unwanted.add(cid for leg, cid in held.resting.items() if leg is Leg.TARGET)
+        self._unwanted.press(self._too_large(held, held.position.units))
 
     def split(self, symbol: str, ratio: Fraction) -> None:
         """Every share of a symbol became so many: levels follow, and what rests for it is taken back and made anew."""
@@ -142,7 +143,7 @@ class Custody:
         held.plan.split(ratio)
         held.own, held.stop_triggered = True, False
         held.renewing |= Leg.STOP in held.resting
-        self._take_back(held.resting.values())
+        self._unwanted.press(held.resting.values())
 
     def amended(self, fill: Fill) -> None:
         """An execution had other terms, or is void (quantity 0): what it closed is held and protected again.
@@ -163,7 +164,7 @@ class Custody:
         if position is None or (held is not None and held.position.signal != position.signal):
             never = self._held.pop(fill.symbol, None)
             if never is not None:  # what works for it must not open anything
-                self._take_back((*self._in_the_way(never), *filter(None, (never.exit,))))
+                self._unwanted.press((*self._in_the_way(never), *filter(None, (never.exit,))))
         elif held is None:
             self._held[fill.symbol] = Held(plan=known.plan, row=known.row, position=position, resting={}, own=True)
         else:
@@ -173,13 +174,12 @@ class Custody:
         before, held.position = held.position.units, position
         if before != position.units:
             held.own = True
-            leaving = [cid for cid in (held.exit, held.trim) if cid and self._known[cid].open > position.units]
-            self._take_back([*(cid for leg, cid in held.resting.items() if leg is Leg.TARGET), *leaving])
+            targets = [cid for leg, cid in held.resting.items() if leg is Leg.TARGET]
+            self._unwanted.press([*targets, *self._too_large(held, position.units)])
 
-    def _take_back(self, orders: Iterable[str]) -> None:
-        # Cancelled with the next that is sent, and each minute anew until they have ended.
-        self._at_once += orders
-        self._orphans.update(dict.fromkeys(self._at_once))
+    def _too_large(self, held: Held, units: int) -> list[str]:
+        # What closes a position at the market, and works for more than the units that are left of it.
+        return [cid for cid in (held.exit, held.trim) if cid and self._known[cid].open > units]
 
     def dropped(self, client_order_id: str) -> None:
         """An order was written down and will never be sent."""
@@ -195,7 +195,7 @@ class Custody:
             self._lost.add(client_order_id)
         else:
             self._ended(order)
-            self._orphans[client_order_id] = None
+            self._unwanted.add([client_order_id])
 
     def mark(self, bars: Bars, minute: int) -> None:
         """Value positions at the minute's closes, else at the last known."""
@@ -211,8 +211,7 @@ class Custody:
         the broker says that it has ended; ask for `released` whenever events were booked.
         """
         renewed = (held.resting.get(Leg.STOP) for held in self._held.values() if held.renewing)
-        actions: list[Action] = [Cancel(client_order_id=one) for one in (*self._orphans, *filter(None, renewed))]
-        self._at_once = []
+        actions = [*self._unwanted.minute(), *(Cancel(client_order_id=one) for one in renewed if one)]
         barred = self.stopping or self._standing.daily_loss or self._standing.present >= RiskState.EXIT_ONLY
         if barred or minute + 1 >= self.flatten_from:
             actions += [Cancel(client_order_id=one) for one in self._standing.working if one not in self._lost]
@@ -237,8 +236,7 @@ class Custody:
 
         Each is given once.
         """
-        actions: list[Action] = [Cancel(client_order_id=one) for one in self._at_once if one in self._orphans]
-        self._at_once = []
+        actions = self._unwanted.pressing()
         for symbol in sorted(self._held):
             held = self._held[symbol]
             if held.due and held.exit is None and not self._untouched(symbol) and not self._in_the_way(held):
@@ -258,7 +256,7 @@ class Custody:
     def _ended(self, order: Order) -> None:
         # An exit that ended goes out again with the next minute; a stop that ended unasked acts on closes from now.
         held = self._held.get(order.symbol)
-        self._orphans.pop(order.client_order_id, None)
+        self._unwanted.ended(order.client_order_id)
         self.excess.ended(order)
         if order.leg is Leg.ENTRY:
             self._standing.working.pop(order.client_order_id, None)
@@ -286,14 +284,17 @@ class Custody:
             elif not position.units:
                 self._closed(position)
             else:
-                self._held[order.symbol].stop_triggered |= order.leg is Leg.STOP
+                held = self._held[order.symbol]
+                held.stop_triggered |= order.leg is Leg.STOP
+                self._unwanted.press(self._too_large(held, position.units))
         if order.leg is not Leg.ENTRY and known.open <= 0:
             self._ended(order)
 
     def _closed(self, position: Position) -> None:
-        # Nothing is left of a position: what still rests for it must not open another.
+        # Nothing is left of a position: what still works for it must not open another, an exit least of all.
         held = self._held.pop(position.signal.symbol)
-        self._orphans.update(dict.fromkeys(self._in_the_way(held)))
+        self._unwanted.add(self._in_the_way(held))
+        self._unwanted.press(self._too_large(held, position.units))
         self._standing.count_closed(position.pnl_atoms)
 
     def _entered(self, fill: Fill, known: Known, position: Position) -> None:
@@ -332,13 +333,13 @@ class Custody:
             return
         held.keep, held.denied = held.position.units, None
         held.renewing |= Leg.STOP in held.resting
-        self._take_back(reversed(held.resting.values()))
+        self._unwanted.press(reversed(held.resting.values()))
 
     def _uncertain(self, held: Held) -> None:
         # An entry filled for more than was ordered: its bracket may rest for either, its own stop takes over.
         held.own = True
         held.renewing |= Leg.STOP in held.resting
-        self._take_back(reversed(held.resting.values()))
+        self._unwanted.press(reversed(held.resting.values()))
 
     def _manage_one(self, held: Held, bars: Bars, minute: int) -> list[Action]:
         close = held.seen(bars, "close", minute)
@@ -363,7 +364,7 @@ class Custody:
     def _works(self, symbol: str) -> bool:
         # Whether an order of the symbol that opens something, or is taken back, may still fill.
         entries = any(one.signal.symbol == symbol for one in self._standing.working.values())
-        return entries or any(self._known[cid].order.symbol == symbol for cid in self._orphans)
+        return entries or any(self._known[cid].order.symbol == symbol for cid in self._unwanted)
 
     def _send_again(self, held: Held, minute: int) -> list[Action]:
         # An exit that still works shortly before the close: it is taken back, and goes anew once that is proven.

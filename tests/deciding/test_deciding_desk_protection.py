@@ -386,6 +386,53 @@ def test_a_cancel_with_an_exit_behind_it_is_no_renewal() -> None:
     assert names(found.custody.released()) == ["place AAA exit"]
 
 
+def leaving() -> tuple[Desk, Order]:
+    """A desk whose exit works, and the stop that was proven to have ended before it."""
+    found = desk()
+    stop = enter(found).protection[0]
+    assert names(found.custody.manage(Draft().bars(), 59)) == ["cancel AAA stop"]
+    say(found, "cancelled", "AAA stop")
+    assert names(found.custody.released()) == ["place AAA exit"]
+    return found, stop
+
+
+@pytest.mark.parametrize("late", [True, False], ids=["a late fill of the stop", "somebody else"])
+def test_an_exit_whose_position_is_gone_is_taken_back_at_once(late: bool) -> None:
+    """Whatever closed the position, the exit beside it would open another: it is cancelled until it has ended."""
+    found, stop = leaving()
+    if late:
+        filled(found, stop, "98", execution="2")
+    else:
+        found.custody.adjusted(fill(order(Leg.EXIT), "100", "7", "outside"))
+    assert found.custody.released() == [Cancel(client_order_id="AAA exit")]
+    assert found.custody.manage(Draft().bars(), 60) == [Cancel(client_order_id="AAA exit")]
+    say(found, "cancelled", "AAA exit")
+    assert found.custody.manage(Draft().bars(), 61) == []
+
+
+@pytest.mark.parametrize("late", [True, False], ids=["a late fill of the stop", "somebody else"])
+def test_an_exit_for_more_than_is_left_goes_again_for_the_rest(late: bool) -> None:
+    """Where a part of the position was closed beside it, it is taken back at once, and made anew at what is left."""
+    found, stop = leaving()
+    if late:
+        filled(found, stop, "98", "3", "2")
+    else:
+        found.custody.adjusted(fill(order(Leg.EXIT), "100", "3", "outside"))
+    assert found.custody.released() == [Cancel(client_order_id="AAA exit")]
+    say(found, "cancelled", "AAA exit")
+    assert placed(found.custody.manage(Draft().bars(), 60)).quantity == 4
+
+
+def test_an_exit_that_fills_is_not_taken_back() -> None:
+    """In parts or whole, it does what it was sent for; of another position's exit nothing is asked later."""
+    found, _ = leaving()
+    leaves = attrs.evolve(order(Leg.EXIT, "AAA exit", quantity="7"), signal=proposal().signal)
+    filled(found, leaves, quantity="3", execution="2")
+    assert found.custody.released() == []
+    filled(found, leaves, quantity="4", execution="3")
+    assert (found.custody.unwanted, found.custody.idle) == ((), True)
+
+
 def amend(found: Desk, of: Order, quantity: str = "0", price: str = "100", execution: str = "1") -> None:
     """Let an execution of an order be void, or have other terms."""
     one = fill(of, price, quantity, execution)

@@ -136,7 +136,8 @@ def orphan_protection_left() -> Swaps:
 
     def leave(self: Any, position: Position) -> None:
         closed(self, position)
-        self._orphans.clear()
+        for one in [*self._unwanted]:
+            self._unwanted.ended(one)
 
     return ((Custody, "_closed", leave),)
 
@@ -164,7 +165,7 @@ def lost_exit_not_taken_back() -> Swaps:
 
     def leave(self: Any, cid: str) -> None:
         lost(self, cid)
-        self._orphans.pop(cid, None)
+        self._unwanted.ended(cid)
 
     return ((Custody, "lost", leave),)
 
