@@ -345,8 +345,10 @@ class Execution:
             event = BrokerEvent(kind="cancel_refused", event_id=event_id, client_order_id=cid, words=refusal.message)
             self.book([event])
         except BrokerError as silence:
-            # What it is asked of goes on as it was; whoever wants it gone asks again.
+            # What it is asked of goes on as it was; whoever wants it gone, or moved, asks again.
             _log.warning("request.unanswered", id=cid, reason=silence.message)
+            if what == "replace":  # whether it still rests is read
+                self.questions[cid] = None
         finally:
             self._asking.discard((what, cid))
 

@@ -93,10 +93,18 @@ class Plan:
         seen = ticks_of(high if long else low)
         self.extreme = max(self.extreme, seen) if long else min(self.extreme, seen)
         level = on_grid(self.extreme * self.stop_at_first / self.price, up=long, grid=self.grid)
-        moved = level * 1000 >= self.stop * TRAIL_STEP if long else level * 1000 <= self.stop * (2000 - TRAIL_STEP)
+        moved = _a_step(self.side, self.stop, level)
         if moved:
             self.stop = level
         return moved
+
+    def leads(self, level: int) -> bool:
+        """Whether the stop is a trail's step or more ahead of a level at which one rests."""
+        return _a_step(self.side, level, self.stop)
+
+    def passed(self, close: float) -> bool:
+        """Whether a minute closed at the stop or beyond it; NaN, no bar, did not."""
+        return not math.isnan(close) and self.side * (ticks_of(close) - self.stop) <= 0
 
     def reached(self, high: float, low: float) -> bool:
         """Whether a bar traded at the target; NaN, no bar, did not."""
@@ -150,7 +158,7 @@ def due(plan: Plan, minute: int, close: float, flatten_from: int) -> ExitReason 
         return ExitReason.SESSION_END
     if plan.leave is not None and minute + 1 >= plan.leave:
         return ExitReason.TIME
-    if plan.on_close and not math.isnan(close) and plan.side * (ticks_of(close) - plan.stop) <= 0:
+    if plan.on_close and plan.passed(close):
         return plan.stop_reason
     return None
 
@@ -182,3 +190,8 @@ def on_grid(ticks: float, *, up: bool, grid: int = 0) -> int:
     step = max(tick_of(int(ticks)), grid)
     steps = round(ticks / step, 6)  # six decimals of a step absorb the binary tail of a price that lies on the grid
     return max(1, math.ceil(steps) if up else math.floor(steps)) * step
+
+
+def _a_step(side: Side, before: int, level: int) -> bool:
+    # Whether a stop at a level would be closer to the price than before, by the least that a trail moves.
+    return level * 1000 >= before * TRAIL_STEP if side is Side.LONG else level * 1000 <= before * (2000 - TRAIL_STEP)

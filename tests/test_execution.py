@@ -416,6 +416,31 @@ def test_a_stop_is_moved_and_named_trailing(bench: Bench) -> None:
     assert trade.exit_reason is ExitReason.TRAILING_STOP
 
 
+@pytest.mark.parametrize("fault", [OutcomeUnknown("time-out"), Unavailable("no way")])
+def test_a_move_without_an_answer_is_looked_into_and_asked_for_again(bench: Bench, fault: BrokerError) -> None:
+    """Whether the stop still rests is read; the next minute asks for the same level."""
+    held(bench)
+    bars = Draft("AAA", "BBB").bar(30, 110.0).bar(31, 109.0).bar(32, 109.0).bars()
+    bench.broker.asked.clear()
+    bench.broker.faults["replace AAA stop 107.8000"] = fault
+    bench.do(Minutes(actions=bench.desk.custody.manage(bars, 30)))
+    assert list(bench.execution.questions) == ["AAA stop"]
+    bench.broker.faults.clear()
+    bench.do(Minutes(actions=bench.desk.custody.manage(bars, 31)))
+    assert bench.broker.asked == ["replace AAA stop 107.8000"] * 2
+    bench.hear(said("replaced", "AAA stop"))
+    assert bench.desk.custody.manage(bars, 32) == []
+
+
+def test_a_stop_that_may_not_be_moved_is_renewed(bench: Bench) -> None:
+    """What the broker refuses in its answer is a word on the stop: it is cancelled with the next minute."""
+    held(bench)
+    bars = Draft("AAA", "BBB").bar(30, 110.0).bar(31, 109.0).bars()
+    bench.broker.faults["replace AAA stop 107.8000"] = Rejected("not now")
+    bench.do(Minutes(actions=bench.desk.custody.manage(bars, 30)))
+    assert bench.desk.custody.manage(bars, 31) == [Cancel(client_order_id="AAA stop")]
+
+
 @pytest.mark.parametrize("fault", [Rejected("too late"), OutcomeUnknown("time-out"), Unavailable("no way")])
 def test_a_cancel_without_proof_keeps_the_exit_back_and_is_asked_again(bench: Bench, fault: BrokerError) -> None:
     """A cancel that is refused or not answered is written down; no exit goes beside a stop that may still rest."""

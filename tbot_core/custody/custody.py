@@ -103,8 +103,8 @@ class Custody:
         if event.fill is not None:
             self._fill(event.fill, known, exits.closing(known.reason, event.words))
             return
-        if event.kind == "replaced" and order.leg is Leg.STOP:
-            known.reason = known.plan.stop_reason
+        if order.leg is Leg.STOP:
+            self._protection.heard(event.kind, known)
         if event.kind in _ANSWERS and order.leg in {Leg.ENTRY, Leg.EXIT}:
             self._standing.count_answer(self._rules.risk, rejected=event.kind == "rejected")
         if event.kind == "rejected" and order.leg is Leg.STOP:
@@ -140,9 +140,7 @@ class Custody:
         held = self._held.get(symbol)
         if held is None:
             return
-        held.plan.split(ratio)
-        held.own, held.stop_triggered = True, False
-        held.renewing |= Leg.STOP in held.resting
+        self._protection.split(held, ratio)
         self._unwanted.press(held.resting.values())
 
     def amended(self, fill: Fill) -> None:
@@ -346,6 +344,8 @@ class Custody:
         reason = held.leaving or (ExitReason.DAILY_LOSS if self._standing.daily_loss else None)
         reason = reason or exits.due(held.plan, minute, close, self.flatten_from)
         high, low = (held.seen(bars, name, minute) for name in ("high", "low"))
+        if reason is None and self._protection.missed(held, close, minute):
+            reason = held.plan.stop_reason
         if reason is None and self.stopping:
             reason = ExitReason.STOPPED
         if reason is None and held.own and Leg.TARGET not in held.resting and held.plan.reached(high, low):
@@ -354,7 +354,7 @@ class Custody:
             held.leaving, held.due = reason, True
             symbol = held.position.signal.symbol
             return [Cancel(client_order_id=one, leaves=symbol) for one in self._in_the_way(held)]
-        return self._protection.follow(held, high, low)
+        return self._protection.follow(held, high, low, minute)
 
     def _untouched(self, symbol: str) -> bool:
         # Whether exits wait: the symbol is halted, or what is true of it, or may be traded of it, is not clear.

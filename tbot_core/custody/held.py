@@ -12,7 +12,7 @@ import attrs
 
 from tbot_core.custody.drafts import Name
 from tbot_core.exits import Plan
-from tbot_core.model import ExitReason, Fill, Leg, Order, SignalId, units_of
+from tbot_core.model import ExitReason, Fill, Leg, Order, SignalId, ticks_of, units_of
 from tbot_core.portfolio import Position
 from tbot_core.reasons import Reason
 
@@ -72,12 +72,41 @@ class Carried:
     broker: str = ""
 
 
+@attrs.define
+class Move:
+    """Where a stop rests by the broker's word, in ticks, and what was asked of it since.
+
+    The `level` is None where that is not known. `asked` are those whose request nobody has answered, oldest first,
+    `since` is the minute of the latest one. `refused`: the broker does not move it any more.
+    """
+
+    level: int | None
+    asked: list[int] = attrs.field(factory=list)
+    since: int | None = None
+    refused: bool = False
+
+    def ask(self, level: int) -> None:
+        """It was asked for; the same level twice is one request."""
+        if level not in self.asked:
+            self.asked.append(level)
+
+    def done(self) -> None:
+        """The broker has moved it, and does not say where to: to the oldest level that was asked for."""
+        if self.asked:
+            self.level = self.asked.pop(0)
+
+    def refuse(self) -> None:
+        """The broker refused something; where a move was asked for, that."""
+        self.refused |= bool(self.asked)
+        self.asked.clear()
+
+
 @attrs.define(kw_only=True)
 class Known:
     """An order of the session and what it belongs to.
 
     `reason` is what its fill closes the position for by now, `open` the units that may still fill. `reference`: the
-    price in ticks that a top-up was decided at; an entry's own is its plan's.
+    price in ticks that a top-up was decided at; an entry's own is its plan's. `move`: what is known of a stop's level.
     """
 
     order: Order
@@ -85,6 +114,7 @@ class Known:
     row: int | None
     reason: ExitReason | None
     open: int
+    move: Move
     reference: int | None = None
 
 
@@ -100,7 +130,9 @@ class Files:
     def know(self, order: Order, plan: Plan, row: int | None) -> None:
         """An order of the session is there."""
         units = units_of(order.quantity)
-        self.known[order.client_order_id] = Known(order=order, plan=plan, row=row, reason=order.reason, open=units)
+        move = Move(None if order.stop_price is None else ticks_of(float(order.stop_price)))
+        known = Known(order=order, plan=plan, row=row, reason=order.reason, open=units, move=move)
+        self.known[order.client_order_id] = known
 
     def attempt(self, held: Held, leg: Leg) -> int:
         """The number of the next order of a signal's leg: no two ever bear one name."""

@@ -14,8 +14,10 @@ from tbot_core.model import ExitReason, Leg, Order, price_of
 from tbot_core.standing import grid_of, lot_of
 
 if TYPE_CHECKING:
+    from fractions import Fraction
+
     from tbot_core.contracts import VenueRules
-    from tbot_core.custody.held import Files, Held
+    from tbot_core.custody.held import Files, Held, Known, Move
     from tbot_core.standing import Standing
 
 
@@ -56,15 +58,51 @@ class Protection:
         held.own = held.renewing = True
         return [Cancel(client_order_id=held.resting[Leg.STOP])]
 
-    def follow(self, held: Held, high: float, low: float) -> list[Action]:
-        """Move a trailing stop after a completed bar, where the broker can move one; else it is renewed."""
-        idle = math.isnan(high + low) or held.stop_triggered
-        if idle or not held.plan.follow(high, low) or Leg.STOP not in held.resting:
+    def follow(self, held: Held, high: float, low: float, minute: int) -> list[Action]:
+        """Let a trailing stop follow a completed bar, and move the one that rests where it lags.
+
+        It is asked for once a minute until the broker says that it has moved. One that a broker cannot move, or has
+        refused to, is renewed.
+        """
+        if not (math.isnan(high + low) or held.stop_triggered):
+            held.plan.follow(high, low)
+        move = self._lagging(held)
+        if move is None or held.renewing or move.since == minute:
             return []
-        if not self._venue.amend_atomic:
+        move.since = minute
+        if not self._venue.amend_atomic or move.refused:
             return self.renew(held)
+        move.ask(held.plan.stop)
         stop, level = held.resting[Leg.STOP], price_of(held.plan.stop)
         return [Replace(client_order_id=stop, stop_price=level, reason=held.plan.stop_reason)]
+
+    def missed(self, held: Held, close: float, minute: int) -> bool:
+        """Whether a minute closed beyond the level to which a stop should have been moved in a minute before it."""
+        move = self._lagging(held)
+        return move is not None and move.since != minute and held.plan.passed(close)
+
+    def heard(self, kind: str, known: Known) -> None:
+        """Take in what a broker said of a stop: where it rests, or that it will not be moved."""
+        if kind == "replaced":
+            known.reason = known.plan.stop_reason
+            known.move.done()
+        elif kind == "cancel_refused":
+            known.move.refuse()
+
+    def _lagging(self, held: Held) -> Move | None:
+        # What is known of the level of a resting stop that is behind its plan's.
+        stop = held.resting.get(Leg.STOP)
+        if stop is None or held.stop_triggered:
+            return None
+        move = self._files.known[stop].move
+        return move if move.level is not None and held.plan.leads(move.level) else None
+
+    def split(self, held: Held, ratio: Fraction) -> None:
+        """Every share became so many: levels follow, and the stop that rests, nobody knows where, is made anew."""
+        held.plan.split(ratio)
+        held.own, held.stop_triggered = True, False
+        if stop := held.resting.get(Leg.STOP):
+            held.renewing, self._files.known[stop].move.level = True, None
 
     def ruled(self, symbol: str) -> None:
         """It is known which levels a broker takes: a stop that was refused is made at one, else the position closed."""

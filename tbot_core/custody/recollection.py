@@ -57,6 +57,8 @@ class Recollection:
             held.resting[order.leg] = order.client_order_id
         self._files.attempts[order.signal, order.leg] += 1
         self._files.know(order, held.plan, held.row)
+        # A trail goes on from where its latest stop was placed.
+        held.plan.stop = self._files.known[order.client_order_id].move.level or held.plan.stop
 
     def request(self, client_order_id: str, stop_price: Decimal | None = None) -> None:
         """Take in what was asked of an order before a restart: to move, or without a price to end."""
@@ -64,5 +66,6 @@ class Recollection:
         held = self._files.held.get(known.order.symbol)
         if stop_price is not None:
             known.plan.stop = ticks_of(float(stop_price))
+            known.move.ask(known.plan.stop)
         elif held is not None and held.leaving is None and held.resting.get(Leg.STOP) == client_order_id:
             held.own = held.renewing = True

@@ -89,7 +89,7 @@ class Book:
     brokers: dict[str, None] = attrs.field(factory=dict)
     _elsewhere: dict[SignalId, str] = attrs.field(factory=dict)
     _stuck: dict[str, Mapping[str, Any]] = attrs.field(factory=dict)
-    _asked: dict[str, tuple[ExitReason, Decimal]] = attrs.field(factory=dict)
+    _asked: dict[str, list[tuple[ExitReason, Decimal]]] = attrs.field(factory=dict)
     _levels: dict[str, Decimal] = attrs.field(factory=dict)
     _reasons: dict[str, ExitReason | None] = attrs.field(factory=dict)
     _before: int = 0
@@ -200,13 +200,17 @@ class Book:
         if kind == records.REPLACE_REQUESTED:
             level = Decimal(payload["stop_price"])
             self.stops[self.orders[cid].order.symbol] = level
-            self._asked[cid] = ExitReason(payload["reason"]), level
+            asked = ExitReason(payload["reason"]), level
+            if asked not in self._asked.setdefault(cid, []):
+                self._asked[cid].append(asked)
             return
         event = OUR_WORDS.get(kind) or BROKER_WORDS.get(kind)
         if event is None or cid not in self.orders:  # what is not ours is kept in the journal, and changes nothing here
             return
-        if event is OrderEvent.REPLACE and cid in self._asked:
-            self._reasons[cid], self._levels[cid] = self._asked[cid]
+        if event is OrderEvent.REPLACE and self._asked.get(cid):  # nobody says which: the oldest
+            self._reasons[cid], self._levels[cid] = self._asked[cid].pop(0)
+        elif event is OrderEvent.CANCEL_REFUSED:
+            self._asked.pop(cid, None)
         fill = records.fill_of(cid, payload)
         record = self.orders[cid]
         self.orders[cid], _ = advance(record, event, fill)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from tbot_core.actions import Cancel, Place
+from tbot_core.actions import Cancel, Place, Replace
 from tbot_core.contracts import BrokerEvent, VenueRules
 from tbot_core.desk import Desk
 from tbot_core.model import ExitReason, Leg, RiskState, Side, atoms_of
@@ -67,10 +68,17 @@ def enter(found: Desk, one: Proposal | None = None, quantity: str = "7") -> Orde
 
 def names(actions: Sequence[Action]) -> list[str]:
     """What is asked for, in words."""
-    return [
-        f"place {one.order.client_order_id}" if isinstance(one, Place) else f"cancel {one.client_order_id}"
-        for one in actions
-    ]
+    return [_name(one) for one in actions]
+
+
+def _name(action: Action) -> str:
+    match action:
+        case Place(order=one):
+            return f"place {one.client_order_id}"
+        case Replace(client_order_id=cid, stop_price=price):
+            return f"replace {cid} {price.normalize()}"
+        case Cancel(client_order_id=cid):
+            return f"cancel {cid}"
 
 
 def placed(actions: Sequence[Action]) -> Order:
@@ -131,6 +139,99 @@ def test_a_stop_that_cannot_be_moved_is_renewed() -> None:
     assert (stop.client_order_id, stop.reason) == ("AAA stop 2", ExitReason.TRAILING_STOP)
     assert stop.stop_price is not None
     assert 117 < stop.stop_price < 118
+
+
+TRAILED = Draft().bar(30, 110.0).bar(31, 109.0).bar(32, 109.0).bar(33, 109.0)
+"""A long's trail of 2 % is at 107.80 after minute 30, and nothing trades at it."""
+
+
+def trailing(bars: Draft = TRAILED) -> tuple[Desk, Bars]:
+    """A desk that has asked a broker to move a stop to 107.80."""
+    found = desk()
+    enter(found, proposal(exits=Exits(trailing=True)))
+    assert names(found.custody.manage(bars.bars(), 30)) == ["replace AAA stop 107.8"]
+    return found, bars.bars()
+
+
+def test_a_move_that_nobody_answered_is_asked_for_each_minute() -> None:
+    """Where a stop rests the broker says: until then it is asked again, once a minute, bar or no bar."""
+    found, bars = trailing()
+    bars.field("high")[32], bars.field("close")[32] = math.nan, math.nan
+    assert found.custody.manage(bars, 30) == []
+    for minute in (31, 32):
+        assert names(found.custody.manage(bars, minute)) == ["replace AAA stop 107.8"]
+        assert found.custody.manage(bars, minute) == []
+    say(found, "replaced", "AAA stop")
+    assert found.custody.manage(bars, 33) == []
+
+
+def test_of_two_moves_and_one_answer_the_older_one_counts() -> None:
+    """It may be the other that got lost: the latest level is asked for again, until that is told."""
+    found, bars = trailing(Draft().bar(30, 110.0).bar(31, 112.0).bar(32, 111.0).bar(33, 111.0))
+    assert names(found.custody.manage(bars, 31)) == ["replace AAA stop 109.76"]
+    say(found, "replaced", "AAA stop")
+    assert names(found.custody.manage(bars, 32)) == ["replace AAA stop 109.76"]
+    say(found, "replaced", "AAA stop")
+    assert found.custody.manage(bars, 33) == []
+
+
+def test_a_stop_that_a_broker_refuses_to_move_is_renewed() -> None:
+    """With the next minute it is taken away, and one at the level of the trail takes its place."""
+    found, bars = trailing()
+    say(found, "cancel_refused", "AAA stop")
+    assert found.custody.manage(bars, 30) == []
+    for minute in (31, 32):  # the cancel may get lost as well
+        assert names(found.custody.manage(bars, minute)) == ["cancel AAA stop"]
+    say(found, "cancelled", "AAA stop")
+    stop = placed(found.custody.released())
+    assert (stop.client_order_id, stop.stop_price, stop.reason) == (
+        "AAA stop 2",
+        Decimal("107.8"),
+        ExitReason.TRAILING_STOP,
+    )
+    assert found.custody.manage(bars, 33) == []
+
+
+@pytest.mark.parametrize("word", ["", "cancel_refused"])
+def test_a_close_beyond_a_level_to_which_no_stop_was_moved_ends_the_position(word: str) -> None:
+    """The stop that rests is too far away: the position is closed for the trail's reason, the stop taken away first."""
+    found, bars = trailing(Draft().bar(30, 110.0).bar(31, 105.0))
+    if word:
+        say(found, word, "AAA stop")
+    assert names(found.custody.manage(bars, 31)) == ["cancel AAA stop"]
+    say(found, "cancelled", "AAA stop")
+    leaves = placed(found.custody.released())
+    assert (leaves.leg, leaves.reason) == (Leg.EXIT, ExitReason.TRAILING_STOP)
+
+
+def test_a_close_beyond_a_stop_that_was_moved_is_the_brokers_to_act_on() -> None:
+    """It rests where it should; another word for the same says nothing new."""
+    found, bars = trailing(Draft().bar(30, 110.0).bar(31, 105.0))
+    for _ in range(2):
+        say(found, "replaced", "AAA stop")
+    assert found.custody.manage(bars, 31) == []
+
+
+def test_the_stop_of_a_short_is_asked_for_again_too() -> None:
+    """And a close above the level to which it was not moved ends the position."""
+    found = desk()
+    enter(found, proposal(side=Side.SHORT, exits=Exits(trailing=True)))
+    bars = Draft().bar(30, 90.0).bar(31, 91.0).bar(32, 92.0).bars()
+    assert names(found.custody.manage(bars, 30)) == names(found.custody.manage(bars, 31)) == ["replace AAA stop 91.8"]
+    assert names(found.custody.manage(bars, 32))[-1] == "cancel AAA stop"
+
+
+def test_f43_a_split_says_nothing_of_a_stop_that_lags() -> None:
+    """Its level may be one of before: the stop is made anew, and no close of before is held against it."""
+    found, bars = trailing()
+    found.custody.split("AAA", Fraction(1, 7))
+    assert names(found.custody.manage(bars, 31)) == ["cancel AAA stop"]
+    say(found, "cancelled", "AAA stop")
+    assert placed(found.custody.released()).stop_price == Decimal("754.6")
+    other = desk()
+    enter(other, proposal(exits=Exits(trigger="close")))
+    other.custody.split("AAA", Fraction(2))  # where none rests, none is made
+    assert other.custody.released() == []
 
 
 def test_f37_a_stop_that_is_refused_is_tried_once_more_then_the_position_is_closed() -> None:
@@ -347,13 +448,23 @@ def test_a_restart_recalls_a_stop_of_its_own() -> None:
 
 
 def test_a_restart_recalls_a_stop_that_was_moved() -> None:
-    """The level that was asked for is the level that the trail goes on from."""
+    """The level that was asked for is the level that the trail goes on from; until it is told, it is asked for."""
     found = recalled(proposal(exits=Exits(trailing=True)))
     found.custody.recollection.request("AAA stop", Decimal("107.80"))
+    assert names(found.custody.manage(TRAILED.bars(), 31)) == ["replace AAA stop 107.8"]
     say(found, "replaced", "AAA stop")
     assert found.custody.manage(Draft().bar(30, 110.0).bars(), 30) == []
     filled(found, order(Leg.STOP, "AAA stop", quantity="7"), "107.80", execution="2")
     assert [one.exit_reason for one in found.portfolio.closed] == [ExitReason.TRAILING_STOP]
+
+
+@pytest.mark.parametrize("venue", [UNMOVED, BRACKETS])
+def test_a_restart_recalls_where_a_trail_was_that_a_renewed_stop_rests_at(venue: VenueRules) -> None:
+    """A price that gives less is no reason to take it back."""
+    found = recalled(proposal(exits=Exits(trailing=True)), venue)
+    say(found, "cancelled", "AAA stop")
+    found.custody.recollection.order(order(Leg.STOP, "AAA stop 2", stop="107.80", quantity="7"))
+    assert found.custody.manage(Draft().bar(30, 109.0).bars(), 30) == []
 
 
 def test_a_restart_recalls_a_stop_that_was_being_taken_away() -> None:

@@ -279,6 +279,16 @@ def test_a_stop_rests_by_the_brokers_word_alone() -> None:
     assert opened(*asked, heard(stop, "cancelled")).resting(stop.symbol) is None
 
 
+def test_a_stop_that_was_to_move_twice_has_moved_once_by_one_word() -> None:
+    """To the older level, whatever was asked for again; what is refused does not happen any more."""
+    stop = ENTRY.protection[0]
+    sent = [*SENDING, intended(stop), Said(kind=records.SENDING, cid="stop", payload={}), heard(stop, "acknowledged")]
+    asked = [*sent, moving(stop, "9.5"), moving(stop, "9.6"), moving(stop, "9.5")]
+    assert opened(*asked, heard(stop, "replaced")).resting("AAA") == Decimal("9.5")
+    assert opened(*asked, *[heard(stop, "replaced")] * 3).resting("AAA") == Decimal("9.6")
+    assert opened(*asked, heard(stop, "cancel_refused"), heard(stop, "replaced")).resting("AAA") == Decimal(9)
+
+
 @pytest.mark.parametrize(("broker", "units"), [("", 200_000_000), ("beta", 100_000_000)])
 def test_f43_a_split_changes_what_is_held_at_the_broker_that_says_so(broker: str, units: int) -> None:
     """Each broker that holds the symbol, ours or not, says that it was split."""
