@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -24,13 +24,23 @@ SYMBOL = "AAPL"
 
 def bot(causes: tuple[str, ...] = (), **held: object) -> Life:
     """A life whose bot knows of nothing but what it holds, and of `causes`."""
+    desk = SimpleNamespace(
+        portfolio=SimpleNamespace(beyond={}),
+        custody=SimpleNamespace(held=held, halted=frozenset()),
+        standing=SimpleNamespace(frozen={}, unruled={}),
+    )
     post = SimpleNamespace(
         name="alpha",
-        desk=SimpleNamespace(portfolio=SimpleNamespace(beyond={}), custody=SimpleNamespace(held=held)),
+        desk=desk,
         execution=SimpleNamespace(orders={}, questions={}),
     )
     keeper = SimpleNamespace(post=post, tender=SimpleNamespace(foreign={}), conditions=SimpleNamespace(causes=causes))
     return cast("Life", SimpleNamespace(session=SimpleNamespace(keepers=[keeper])))
+
+
+def holding(**plan: object) -> object:
+    """A position with such a plan, for which a stop is thought to rest."""
+    return SimpleNamespace(plan=SimpleNamespace(**plan), resting={Leg.STOP: "stop"}, leaving=None)
 
 
 def rest(floor: Floor, leg: Leg, quantity: int) -> None:
@@ -71,8 +81,7 @@ def test_what_is_held_and_what_would_close_it_agree(
             hold(floor, -10)
         if closes:
             rest(floor, Leg.EXIT, closes)
-        plan: Any = SimpleNamespace(on_close=False)
-        patrol.watch(bot(causes, **{SYMBOL: SimpleNamespace(plan=plan, resting={Leg.STOP: "stop"})}))
+        patrol.watch(bot(causes, **{SYMBOL: holding(on_close=False)}))
         patrol.begin()
         await world.clock.sleep(100)
 
@@ -119,3 +128,25 @@ def test_what_the_bot_asks_to_take_back_in_vain_is_known(*, reached: bool) -> No
 
     world.run(main)
     assert bool(patrol.found) is reached
+
+
+@pytest.mark.parametrize(("reached", "causes", "words"), [(True, (), 1), (False, (), 0), (True, ("MISMATCH",), 0)])
+def test_a_stop_that_stays_behind_its_plan_is_found(*, reached: bool, causes: tuple[str, ...], words: int) -> None:
+    """Three minutes are enough to move it, unless what is asked of it gets lost, or something is known to be wrong."""
+    world = World(0, (), live=False, venues=1)
+    floor = world.ways[0].exchange.floor
+    patrol = Patrol(world)
+
+    async def main() -> None:
+        hold(floor, 10)
+        floor.rest(floor.take(order(Leg.STOP, name="stop", symbol=SYMBOL, quantity="10", stop="0.01")))
+        patrol.watch(bot(causes, **{SYMBOL: holding(on_close=False, leads=lambda level: level < SHARE)}))
+        patrol.begin()
+        for at in range(0, 250, 50):
+            request = Request(at=float(at), kind="replace", client_order_id="stop", reached=reached)
+            world.ways[0].requests.append(request)
+            await world.clock.sleep(50)
+
+    world.run(main)
+    assert len(patrol.found) == words
+    assert all("a stop rested behind the level of its plan for 180 s" in one for one in patrol.found.values())

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 EVERY_S: Final = 5.0
 _ALARM_S: Final = 60.0
+_MOVED_S: Final = 180.0
+_ASKING: Final = frozenset({"cancel", "replace"})
 _UNSURE: Final = frozenset({OrderState.SENDING, OrderState.UNKNOWN, OrderState.LOST})
 _CLOSING: Final = frozenset({Leg.STOP, Leg.TARGET, Leg.EXIT})
 
@@ -57,6 +59,7 @@ class Patrol:
         for beat in self._beats.values():
             beat.bare.clear()
             beat.loose.clear()
+            beat.behind.clear()
 
 
 class _Beat:
@@ -67,9 +70,10 @@ class _Beat:
         self._units: defaultdict[str, int] = defaultdict(int)
         self.bare: dict[str, float] = {}
         self.loose: dict[str, float] = {}
+        self.behind: dict[str, float] = {}
 
     def look(self, keeper: Keeper, now: float) -> Iterator[tuple[str, str]]:
-        """The symbols that have been held too long without a way out, or that more would close than is held."""
+        """The symbols that too long had no way out, or too large a one, or a stop behind the level of its plan."""
         books = self._floor.books
         for fact in books.facts[self._taken :]:
             if fact.ours and fact.fill is not None:
@@ -88,12 +92,25 @@ class _Beat:
                 yield symbol, f"{held} units were held for {_ALARM_S:.0f} s with no way out, and nothing said so"
             if _lasts(self.loose, symbol, now, there=loose and not known):
                 yield symbol, f"more than the {held} units held could be closed for {_ALARM_S:.0f} s"
+            behind = self._behind(keeper, symbol) and not (_unsure(keeper, symbol) or self._asks_in_vain(symbol, now))
+            if _lasts(self.behind, symbol, now, there=behind, alarm_s=_MOVED_S):
+                yield symbol, f"a stop rested behind the level of its plan for {_MOVED_S:.0f} s"
+
+    def _behind(self, keeper: Keeper, symbol: str) -> bool:
+        # Whether a stop of a position that nobody has to leave alone rests a trail's step behind its plan.
+        desk = keeper.post.desk
+        held = desk.custody.held.get(symbol)
+        alone = symbol in desk.custody.halted or symbol in desk.standing.frozen or symbol in desk.standing.unruled
+        if held is None or held.leaving is not None or alone:
+            return False
+        stops = [one for one in self._floor.open if one.ours and one.cid == held.resting.get(Leg.STOP)]
+        return any(not one.triggered and held.plan.leads(one.level) for one in stops)
 
     def _asks_in_vain(self, symbol: str, now: float) -> bool:
-        # Whether the bot has asked to take back what rests for the symbol, and that got lost on its way.
+        # Whether the bot has asked to take back or move what rests for the symbol, and that got lost on its way.
         rests = {one.cid for one in self._floor.open if one.ours and one.order.symbol == symbol}
         recent = takewhile(lambda one: now - one.at <= _ALARM_S, reversed(self._way.requests))
-        return any(one.kind == "cancel" and one.client_order_id in rests and not one.reached for one in recent)
+        return any(one.kind in _ASKING and one.client_order_id in rests and not one.reached for one in recent)
 
     def _closing(self, symbol: str, units: int) -> Counter[Leg]:
         # How much of it the orders of ours at work would close, by their leg; of nothing held, all of them would.
@@ -104,12 +121,12 @@ class _Beat:
         return +close
 
 
-def _lasts(since: dict[str, float], symbol: str, now: float, *, there: bool) -> bool:
+def _lasts(since: dict[str, float], symbol: str, now: float, *, there: bool, alarm_s: float = _ALARM_S) -> bool:
     # Whether something has been so for too long.
     if not there:
         since.pop(symbol, None)
         return False
-    return now - since.setdefault(symbol, now) > _ALARM_S
+    return now - since.setdefault(symbol, now) > alarm_s
 
 
 def _says(keeper: Keeper, symbol: str) -> bool:
