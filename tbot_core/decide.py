@@ -97,12 +97,13 @@ class Proposal:
     `confirmed`: the latest closed minute when it was decided later than at its signal: a person confirmed it and it was
     judged anew, or it tops up what the signal has entered.
     `price` is the signal bar's close; `reference` the far side of a fresh quote, None where the source has no quotes.
-    `quote` is what was known of the symbol then, None where nothing was.
+    `quote` is what was known of the symbol then, None where nothing was. `row` is the symbol's in the bars;
+    None for one of before a restart that is heard no more.
     """
 
     signal: SignalId
     side: Side
-    row: int
+    row: int | None
     rank: int
     price: float
     strength: float
@@ -224,6 +225,8 @@ def renew(entrant: Entrant, rules: Rules, proposal: Proposal, market: Market) ->
 
     Its stop and its target stay where the strategy put them; a price beyond one of them is too late.
     """
+    if proposal.row is None:
+        return None
     closes = market.bars.close[proposal.row]
     known = np.flatnonzero(~np.isnan(closes))
     if not len(known):

@@ -104,12 +104,15 @@ class Confirming:
         return [Decision(proposal=one.proposal, reason=Reason.CONFIRMATION_EXPIRED) for one in waiting.values()]
 
     def recall(self, events: Iterable[Event], rows: Mapping[str, int]) -> set[str]:
-        """Take in what was asked and answered before a restart; the signals that were asked about."""
+        """Take in what was asked and answered before a restart; the signals that were asked about.
+
+        An entry in a symbol that is heard no more has no price of now: it waits until it expires.
+        """
         asked: set[str] = set()
         for event in events:
             payload = event.payload
             if event.kind == records.CONFIRMATION_ASKED:
-                proposal = proposal_of(payload, rows[payload["signal"]["symbol"]])
+                proposal = proposal_of(payload, rows.get(payload["signal"]["symbol"]))
                 asked.add(proposal.signal.text)
                 self._wait(
                     payload["id"], Pending(proposal=proposal, expires=datetime.fromisoformat(payload["expires"]))

@@ -126,20 +126,22 @@ class DataGuard:
 
     def judge(self, proposal: Proposal, window: Window) -> Proposal:
         """The proposal with what the data say against it, and with the far side of a fresh quote as its reference."""
-        quotes = self.quotes
-        proposal = attrs.evolve(proposal, quote=None if quotes is None else quotes.of(proposal.row))
+        quotes, row = self.quotes, proposal.row
+        if row is None:
+            return attrs.evolve(proposal, reason=Reason.DATA_STALE)
+        proposal = attrs.evolve(proposal, quote=None if quotes is None else quotes.of(row))
         if proposal.reason is not Reason.ALLOWED:
             return proposal
-        reason = self._objection(proposal, window)
+        reason = self._objection(proposal, row, window)
         if reason is not None:
             return attrs.evolve(proposal, reason=reason)
         if quotes is None:
             return proposal
         far = quotes.ask if proposal.side is Side.LONG else quotes.bid
-        fresh = quotes.age_s[proposal.row] <= FRESH_S  # NaN, no quote, is not
+        fresh = quotes.age_s[row] <= FRESH_S  # NaN, no quote, is not
         if not fresh:
             return attrs.evolve(proposal, reason=Reason.NO_QUOTE)
-        return attrs.evolve(proposal, reference=float(far[proposal.row]))
+        return attrs.evolve(proposal, reference=float(far[row]))
 
     def refusal(self, order: Order, post: Post) -> str:
         """Why an order may not leave now from there for the sake of the data; "" where it may."""
@@ -242,13 +244,13 @@ class DataGuard:
         self._breach = None
         return desk.review()
 
-    def _objection(self, proposal: Proposal, window: Window) -> Reason | None:
+    def _objection(self, proposal: Proposal, row: int, window: Window) -> Reason | None:
         signal, now, routing = proposal.signal, self._clock.monotonic(), self._run.routing
         post = self._run.posts[0] if routing is None else routing.place(signal.symbol)
         reason = self._unfit(signal.symbol, signal.minute, post)
         if reason is not None:
             return reason
-        if self._lost_in(proposal.row, window):
+        if self._lost_in(row, window):
             return Reason.ANALYSIS_INCOMPLETE
         if self._health.unmarked(self._run.positions, now):
             return Reason.MARK_STALE

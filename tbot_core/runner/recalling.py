@@ -38,7 +38,10 @@ _ON_ITS_WAY = "a restart found it on its way"
 
 
 class Recall:
-    """Feeds a session's events, oldest first, to a new desk and its execution; `rows` are the session's symbols."""
+    """Feeds a session's events, oldest first, to a new desk and its execution; `rows` are the session's symbols.
+
+    What was traded in a symbol that is heard no more has no row: it is held and closed without bars.
+    """
 
     def __init__(self, desk: Desk, execution: Execution, rows: Mapping[str, int]) -> None:
         self._desk = desk
@@ -105,7 +108,7 @@ class Recall:
         signal = records.signal_of(payload["signal"])
         self.decided.add(signal.text)
         if cid is not None:
-            self._proposals[cid] = proposal_of(payload, self._rows[signal.symbol])
+            self._proposals[cid] = proposal_of(payload, self._rows.get(signal.symbol))
 
     def _intended(self, cid: str, payload: Mapping[str, Any]) -> None:
         order = records.order_of(cid, payload)
@@ -164,7 +167,7 @@ def failures(events: Iterable[Event]) -> list[tuple[datetime, Lost]]:
     return [(event.applied, Lost(**event.payload)) for event in events if event.kind == records.PLUGIN_FAILED]
 
 
-def proposal_of(payload: Mapping[str, Any], row: int) -> Proposal:
+def proposal_of(payload: Mapping[str, Any], row: int | None) -> Proposal:
     """The proposal that a decision's record tells of, for its symbol's row; what was compared is left out."""
     stop, target = (math.nan if payload[name] is None else float(payload[name]) for name in ("stop", "target"))
     return Proposal(

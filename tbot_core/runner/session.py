@@ -179,7 +179,8 @@ class SessionRun:
         # What is added to positions of a broker that are under their share.
         windows = {entrant.name: entrant.window for entrant in self.entrants}
         wanted = post.desk.custody.topping.proposals(bars, minute) if self._answers(post) else ()
-        return post.desk.top_up([self._seen(one, windows[one.signal.strategy]) for one in wanted])
+        ours = [one for one in wanted if one.signal.strategy in windows]  # a restart may know fewer strategies
+        return post.desk.top_up([self._seen(one, windows[one.signal.strategy]) for one in ours])
 
     async def _carry_out(self, decisions: Sequence[Decision], kept: Mapping[str, Minutes] | None = None) -> None:
         # Carry out what was decided and what is kept, each at its broker, none waiting for another.
@@ -253,10 +254,11 @@ class SessionRun:
         return self._seen_by.get(entrant.name, self.day)
 
     def _renewed(self, proposal: Proposal) -> Proposal | None:
-        # A confirmed proposal at the price of now; None while its own minute is not known again after a restart.
-        if self.tape.closed <= proposal.signal.minute:
+        # A confirmed proposal at the price of now; None while its own minute is not known again after a restart, and
+        # where its strategy is known no more.
+        entrant = next((one for one in self.entrants if one.name == proposal.signal.strategy), None)
+        if entrant is None or self.tape.closed <= proposal.signal.minute:
             return None
-        entrant = next(one for one in self.entrants if one.name == proposal.signal.strategy)
         return renew(entrant, self._trading.rules, proposal, Market(bars=self.tape.bars, day=self._facts(entrant)))
 
     def _proposals(self, bars: Bars, minute: int, *, late: bool) -> list[Proposal]:

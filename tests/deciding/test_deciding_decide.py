@@ -382,6 +382,7 @@ def test_a_confirmed_proposal_is_judged_by_the_filters_again() -> None:
 
 
 def test_without_a_price_nothing_is_judged_anew() -> None:
-    """The symbol has no bar yet after a restart."""
+    """The symbol has no bar yet after a restart, or is heard no more."""
     market = Market(bars=Draft("AAA", minutes=5).gap(0, 5).bars(), day=day(1))
     assert renew(entrant(), rules(), proposal(), market) is None
+    assert renew(entrant(), rules(), attrs.evolve(proposal(), row=None), market) is None
