@@ -17,7 +17,7 @@ from tbot_core.model import RiskState, Side, SignalId, dollars_of
 from tbot_core.policy import Risk
 from tbot_core.reasons import Reason
 from tbot_core.sizing import share
-from tbot_core.standing import RiskChange, Standing, net_of, window_pnl
+from tbot_core.standing import RiskChange, Standing, net_of, power_worked, powered, window_pnl
 
 if TYPE_CHECKING:
     from tbot_core.contracts import RiskCheck
@@ -156,14 +156,14 @@ class Gate:
             return Refusal(reason=reason)
         worst, position = planned.worst_atoms, standing.portfolio.positions.get(signal.symbol)
         whole = worst if position is None else worst + position.cost_atoms
-        power = sum(entry.power_atoms for entry in standing.working.values()) + planned.power_atoms(side)
+        power = power_worked(standing) + planned.power_atoms(side)
         checks = [
             (whole, limits.per_trade, Reason.TRADE_NOTIONAL),
             (worst, limits.order_notional or worst, Reason.ORDER_NOTIONAL),
             (whole, limits.per_symbol, Reason.SYMBOL_EXPOSURE),
             *self._index_checks(standing, limits, signal.symbol, side * worst),
             (standing.gross() + worst, limits.gross, Reason.GROSS_EXPOSURE),
-            (power, leverage(standing, limits) - standing.portfolio.cost_atoms, Reason.BUYING_POWER),
+            (power, workable(standing, limits), Reason.BUYING_POWER),
         ]
         payable = standing.funds.payable(standing.portfolio)
         if payable is not None:
@@ -207,9 +207,11 @@ def _too_fast(standing: Standing, limits: Limits, signal: SignalId) -> _Check:
     return rate >= most, Reason.ORDER_RATE, rate, most
 
 
-def leverage(standing: Standing, limits: Limits) -> int:
-    """What positions and entries may cost together: by MAX_LEVERAGE, and no more than the broker grants."""
-    return limits.leverage if standing.funds.granted is None else min(limits.leverage, standing.funds.granted)
+def workable(standing: Standing, limits: Limits) -> int:
+    """What entries here may cost together: all brokers by MAX_LEVERAGE, and here no more than this one grants."""
+    allowed = limits.leverage - powered(standing) + power_worked(standing)
+    granted = standing.funds.granted
+    return allowed if granted is None else min(allowed, granted - standing.portfolio.cost_atoms)
 
 
 def day_trades(standing: Standing) -> int | None:

@@ -219,6 +219,16 @@ def join(standing: Standing, other: Standing) -> None:
     other.everywhere.append(standing)
 
 
+def power_worked(standing: Standing) -> int:
+    """The buying power that the working entries here take."""
+    return sum(entry.power_atoms for entry in standing.working.values())
+
+
+def powered(standing: Standing) -> int:
+    """What all positions cost and all working entries take of buying power, wherever they are."""
+    return sum(max(one.portfolio.cost_atoms + power_worked(one), one.stated_atoms) for one in standing.everywhere)
+
+
 def window_pnl(standing: Standing, strategy: str) -> int:
     """The profit of a strategy's window at the marks, in atoms."""
     portfolios = [one.portfolio for one in standing.everywhere]

@@ -14,7 +14,7 @@ from tbot_core.model import ATOMS_PER_DOLLAR, UNITS_PER_SHARE, Account, Leg, Ord
 from tbot_core.policy import Risk
 from tbot_core.portfolio import Portfolio, Surplus
 from tbot_core.reasons import Reason
-from tbot_core.risk import Gate, Limits, leverage, review
+from tbot_core.risk import Gate, Limits, review, workable
 from tbot_core.sizing import Planned
 from tbot_core.standing import Standing, Working, count_traded, join, net_of, window_pnl
 from tbot_core.states import Cause
@@ -232,7 +232,7 @@ def test_the_smaller_of_leverage_and_the_broker_s_figure_counts() -> None:
     now.funds.read(account(1_000_000), now.portfolio)
     assert [denied(now, 2500)] == [None]
     now.funds.read(account(None), now.portfolio)
-    assert leverage(now, found) == found.leverage
+    assert workable(now, found) == found.leverage - now.portfolio.cost_atoms
 
 
 INDEX: list[tuple[str, Standing, str, Side, int, bool]] = [
@@ -455,3 +455,25 @@ def test_what_stands_at_two_brokers_counts_as_one_but_for_what_is_an_accounts() 
     assert (here.daily_loss, here.window_loss) == (True, {"open"})
     here.stated_atoms = here.reserved + 7
     assert there.gross() == here.reserved + there.reserved + 7
+
+
+def test_leverage_counts_both_brokers_and_a_grant_its_own() -> None:
+    """What is held, worked or stated at one of them leaves less at the other, whatever that one grants itself."""
+    gate = Gate(risk=Risk(), once_a_day=True)
+    found = limits(max_leverage=Decimal("0.03"), max_gross_exposure=Decimal(1))
+    here, there = work(hold(standing(), "A", 400), "B", 400), hold(standing(), "C", 200)
+    join(there, here)
+
+    def most(now: Standing) -> int:
+        refusal = gate.after_sizing(now, found, identity("ZZZ"), LONG, planned(2500))
+        assert refusal is not None
+        assert refusal.reason is Reason.BUYING_POWER
+        assert isinstance(refusal.limit, Decimal)
+        return int(refusal.limit)
+
+    assert (most(here), most(there)) == (2400, 2000)
+    there.funds.read(account(100), there.portfolio)
+    assert (most(here), most(there)) == (2400, 100)
+    here.stated_atoms = 1500 * ATOMS_PER_DOLLAR
+    there.funds.read(account(100_000), there.portfolio)
+    assert most(there) == 1300
