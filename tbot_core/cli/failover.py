@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tbot_core.settings import Settings
 
 _REFUSED: Final = 5
+_SMALLEST: Final = -10
 
 
 @click.group("failover")
@@ -99,12 +100,13 @@ def dollars(text: str) -> str:
     from decimal import InvalidOperation
 
     from tbot_core.errors import UsageError
+    from tbot_core.runner.failover import MOST_USD
 
     try:
         amount = Decimal(text.strip())
     except InvalidOperation:
         amount = Decimal(-1)
-    if not amount.is_finite() or amount < 0:
+    if not amount.is_finite() or not 0 <= amount <= MOST_USD or int(amount.as_tuple().exponent) < _SMALLEST:
         raise UsageError(f"--amount {text} is no amount in USD.", "Give dollars, as in --amount 6000, or 0 for none.")
     return f"{amount:f}"
 

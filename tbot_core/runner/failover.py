@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from tbot_core.runner.posts import Post, Standby
     from tbot_core.runner.session import Trading
 
+MOST_USD: Final = Decimal(10) ** 12
+"""No account holds more; an amount beyond it is a slip."""
+
 _CLOSED: Final = CircuitState.CLOSED
 
 
@@ -185,7 +188,7 @@ class Failover:
         if broken.circuit.since is not None and request.made < broken.circuit.since:
             return f"It was asked for before {broken.name} broke: look there, and say it again."
         amount = amount_of(request)
-        if amount is None:
+        if amount is None or amount > MOST_USD:
             return f"{request.arguments.get('amount', '')!r} is no amount in USD."
         standing = broken.keeper.post.desk.standing
         reserved = dollars_of(standing.reserved)

@@ -9,6 +9,7 @@ import attrs
 
 from tbot_core.calendar import ExchangeCalendar
 from tbot_core.control import Verb
+from tbot_core.errors import DataError
 from tbot_core.journal import records
 from tbot_core.journal.arming import MOST_RESTARTS, Armed, Terms, armed_payload, recall, sessions
 from tbot_core.journal.projection import Said
@@ -102,6 +103,8 @@ class Safety:
             days = sessions(self._live.calendar, request.made, int(count))
         except ValueError as fault:
             return f"{fault}."
+        except (DataError, OverflowError):
+            return f"It was made at {request.made.isoformat()}, of which no calendar knows the sessions."
         if self._day not in days:
             return f"It was asked for {days[0]} to {days[-1]}; this is the session of {self._day}."
         if request.arguments.get("settings", self._live.terms.settings) != self._live.terms.settings:

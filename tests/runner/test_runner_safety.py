@@ -137,6 +137,8 @@ def test_disarming_takes_it_back(journal: Journal) -> None:
             {},
             "It was asked for 2026-01-02 to 2026-01-02; this is the session of 2026-01-05.",
         ),
+        (dt.datetime(2061, 1, 1, tzinfo=dt.UTC), {}, "It was made at 2061-01-01T00:00:00+00:00, of which no calendar"),
+        (dt.datetime(1, 1, 1, tzinfo=dt.UTC), {}, "It was made at 0001-01-01T00:00:00+00:00, of which no calendar"),
     ],
 )
 def test_what_does_not_fit_is_refused(

@@ -177,6 +177,7 @@ def test_what_the_primary_holds_lets_the_other_broker_only_reduce_until_a_person
         (13.0, "NaN", "'NaN' is no amount in USD."),
         (13.0, "much", "'much' is no amount in USD."),
         (13.0, "-5", "'-5' is no amount in USD."),
+        (13.0, "1e999999", "'1e999999' is no amount in USD."),
     ],
 )
 def test_an_amount_that_cannot_be_is_refused_with_the_figures(
