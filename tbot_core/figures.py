@@ -49,3 +49,8 @@ def percent(share: Decimal | float, digits: int = 2) -> str:
 def plural(count: int, one: str, many: str = "") -> str:
     """A count with its noun: `1 session`, `3 sessions`."""
     return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+
+
+def legible(name: str) -> str:
+    """A name that somebody else chose, escaped where it would move the terminal's cursor or colour it."""
+    return name if name.isprintable() else ascii(name)[1:-1]

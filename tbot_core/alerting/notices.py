@@ -17,7 +17,7 @@ from tbot_core.alerting.notice import STATUS, Notice
 from tbot_core.clock import both_times
 from tbot_core.conditions import note
 from tbot_core.contracts import Urgency
-from tbot_core.figures import money, plural, price, quantity
+from tbot_core.figures import legible, money, plural, price, quantity
 from tbot_core.journal import records
 from tbot_core.journal.projection import Book
 from tbot_core.model import Leg, OrderState, RiskState, Side, price_of, quantity_of
@@ -169,7 +169,7 @@ class Watch:
             case records.CALENDAR:
                 yield _routine(f"{payload['date']}: the broker's calendar says {payload['words']}, and that counts.")
             case records.REQUEST_REFUSED if self._wanted.failures:
-                yield _routine(f"The request {payload['name']} was refused: {payload['words']}")
+                yield _routine(f"The request {legible(payload['name'])} was refused: {payload['words']}")
             case "busted" | "corrected" if self._wanted.failures:
                 yield _routine(f"The broker says of an execution that it is {kind}: {payload['words']}")
             case _:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import polars as pl
@@ -11,7 +11,14 @@ from tbot_core.barstore import layout, reference
 from tbot_core.barstore.grid import MINUTE_US
 from tbot_core.model import TICKS_PER_DOLLAR
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 HIGHEST_INDEX: Final = 200
+HIGHEST_PRICE: Final = 2.0**53 / TICKS_PER_DOLLAR
+MOST_SHARES: Final = 2**53
+"""Beyond these a float holds neither each 1e-4 USD nor each share."""
+
 _OPEN, _HIGH, _LOW, _CLOSE = (pl.col(name) for name in layout.PRICES)
 _SOUND: Final = pl.all_horizontal(
     pl.col(name).is_not_null() & pl.col(name).is_finite() & (pl.col(name) > 0) for name in layout.PRICES
@@ -25,6 +32,11 @@ BAR_FAULTS: Final = (
     ("low above the bar's open or close", _SOUND & (pl.min_horizontal(_OPEN, _CLOSE) < _LOW)),
     ("volume that is missing, negative or not a number", ~_COUNTED),
     ("volume that is not a whole number of shares", _COUNTED & (_VOLUME.round() != _VOLUME)),
+    (
+        f"price above {HIGHEST_PRICE:.0f} USD, which cannot be held to 1e-4 USD",
+        _SOUND & (pl.max_horizontal(layout.PRICES) > HIGHEST_PRICE),
+    ),
+    (f"volume above {MOST_SHARES} shares, which cannot be held exactly", _COUNTED & (_VOLUME > MOST_SHARES)),
     ("time that is not on the minute", (pl.col("ts").dt.epoch("us") % MINUTE_US) != 0),
 )
 """Each fault's words, and the rows that have it; over columns ts, open, high, low, close, volume."""
@@ -44,6 +56,12 @@ FACT_FAULTS: Final = {
 }
 """Those of each table of facts. Another index's file has the VIX's columns, hence the bound; the order of its prices is
 no fault: the published history has days on which the close lies outside high and low, and only the close is used."""
+
+
+def oversized(row: Mapping[str, Any]) -> str:
+    """The column of a row whose number is too large to be held; "" where none is."""
+    bounds = {**dict.fromkeys(layout.PRICES, HIGHEST_PRICE), "volume": MOST_SHARES}
+    return next((name for name, most in bounds.items() if name in row and (row[name] or 0) > most), "")
 
 
 def on_grid(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:

@@ -80,13 +80,18 @@ class Source:
         """A row as people find it."""
         return f"line {row}" if self.first_row > 1 else f"row {row}"
 
-    def count(self, what: str, bad: pl.DataFrame) -> str:
-        """A fault's words: what is wrong, in how many rows, and the first of them."""
+    def count(self, what: str, bad: pl.DataFrame, column: str = "") -> str:
+        """A fault's words: what is wrong, in how many rows, and the first of them, with the value of one column."""
         first = bad.row(0, named=True)
         moment = first.get("ts")
         when = "" if moment is None else f", {moment:%Y-%m-%d %H:%M:%S} UTC"
         symbol = f", {first['symbol']}" if first.get("symbol") else ""
-        return f"{what} ({len(bad)}, first: {self.where(first[ROW])}{when}{symbol})"
+        value = f", {column} {self._written(first[ROW], column)}" if column else ""
+        return f"{what} ({len(bad)}, first: {self.where(first[ROW])}{when}{symbol}{value})"
+
+    def _written(self, row: int, column: str) -> str:
+        # What stands there, as it is written.
+        return str(self.frame.filter(pl.col(ROW) == row)[column].item()).strip()
 
 
 def read_source(path: Path, data: bytes) -> Source:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tbot_core.cli.options import emit, home_option, json_option, resolve_home
+from tbot_core.cli.options import Whole, emit, home_option, json_option, resolve_home
 from tbot_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def test(home: Path | None, *, as_json: bool) -> int:
 
 @command.command("log")
 @click.option("--open", "only_open", is_flag=True, help="Only incidents that stand.")
-@click.option("--last", type=click.IntRange(1, EVERY), default=50, metavar="N", help="How many. Default: 50.")
+@click.option("--last", type=Whole(1, EVERY), default=50, metavar="N", help="How many. Default: 50.")
 @home_option
 @json_option
 def history(home: Path | None, *, only_open: bool, last: int, as_json: bool) -> int:
@@ -60,7 +60,7 @@ def history(home: Path | None, *, only_open: bool, last: int, as_json: bool) -> 
 
 
 @command.command("ack")
-@click.argument("ids", nargs=-1, type=click.IntRange(1), metavar="[ID]...")
+@click.argument("ids", nargs=-1, type=Whole(1), metavar="[ID]...")
 @click.option("--all", "every", is_flag=True, help="Every alert.")
 @home_option
 @json_option

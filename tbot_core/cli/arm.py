@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import click
 
-from tbot_core.cli.options import emit, home_option, json_option
+from tbot_core.cli.options import Whole, emit, home_option, json_option
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -45,9 +45,7 @@ class Subject:
 
 
 @click.command("arm")
-@click.option(
-    "--sessions", "count", type=click.IntRange(1, 5), default=1, metavar="N", help="For N sessions. Default: 1."
-)
+@click.option("--sessions", "count", type=Whole(1, 5), default=1, metavar="N", help="For N sessions. Default: 1.")
 @home_option
 @json_option
 def command(*, count: int, home: Path | None, as_json: bool) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypedDict
 import click
 
 from tbot_core.cli.dates import day_range, names
-from tbot_core.cli.options import emit, home_option, json_option
+from tbot_core.cli.options import Whole, emit, home_option, json_option
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +37,7 @@ class Given(TypedDict):
 @click.option("--to", "last", required=True, metavar="DATE", help="Last day, included.")
 @click.option("--symbols", metavar="A,B,...", help="Only these; default: UNIVERSE, else every stored one.")
 @click.option("--strategy", default="", metavar="NAME", help="Only this one; default: STRATEGY_SEQUENCE.")
-@click.option("--seed", type=click.IntRange(min=0), help="Seed of the slippage draws; default: SEED.")
+@click.option("--seed", type=Whole(min=0), help="Seed of the slippage draws; default: SEED.")
 @home_option
 @json_option
 def command(**given: Unpack[Given]) -> None:

@@ -57,7 +57,7 @@ def import_command(*, file: Path, deed: str | None, phrase: TextIO | None, home:
     """Take over what an export holds, under the keys of this instance, once all of it has been judged."""
     from tbot_core.cli.bundling import imported
 
-    with _asked(phrase) as passphrase:
+    with _asked(phrase, of=file) as passphrase:
         changes = imported(home, file, passphrase, replace=deed == "replace", dry_run=deed == "dry-run")
     document = {"dry_run": deed == "dry-run", "changes": [attrs.asdict(it) for it in changes]}
     emit(document, as_json=as_json, lines=map(_line, changes))
@@ -94,7 +94,7 @@ def restore_command(*, file: Path, verify: bool, phrase: TextIO | None, home: Pa
     from tbot_core.cli.bundling import drilled, restored
     from tbot_core.cli.check import checked
 
-    with _asked(phrase) as passphrase:
+    with _asked(phrase, of=file) as passphrase:
         if verify:
             done, rows = drilled(home, file, passphrase)
         else:
@@ -110,11 +110,14 @@ COMMANDS: Final = (export_command, import_command, backup_command, restore_comma
 
 
 @contextmanager
-def _asked(phrase: TextIO | None, *, twice: bool = False) -> Iterator[Secret]:
-    # The passphrase of a bundle, wiped afterwards.
+def _asked(phrase: TextIO | None, *, twice: bool = False, of: Path | None = None) -> Iterator[Secret]:
+    # The passphrase of a bundle, wiped afterwards; of one that is not there nobody is asked for it.
+    from tbot_core.seams import disk
     from tbot_core.seams.secret import Secret
     from tbot_core.seams.terminal import hidden
 
+    if of is not None:
+        disk.size(of)
     secret = Secret(hidden("Passphrase of the bundle", twice=twice) if phrase is None else _first_line(phrase))
     try:
         yield secret

@@ -17,7 +17,7 @@ from tbot_core.calendar import (
 )
 from tbot_core.cli.dates import covered
 from tbot_core.cli.dates import day as day_of
-from tbot_core.cli.options import emit, home_option, json_option
+from tbot_core.cli.options import Whole, emit, home_option, json_option
 from tbot_core.errors import DataError
 from tbot_core.reasons import Reason
 from tbot_core.window import Window
@@ -91,7 +91,7 @@ SAMPLE: Final = Plan(
 
 @click.command("calendar")
 @click.argument("date", required=False, metavar="[DATE]")
-@click.option("--days", type=click.IntRange(1, MOST_DAYS), default=1, show_default=True, help="How many days to show.")
+@click.option("--days", type=Whole(1, MOST_DAYS), default=1, show_default=True, help="How many days to show.")
 @home_option
 @json_option
 def command(date: str | None, days: int, home: Path | None, *, as_json: bool) -> None:

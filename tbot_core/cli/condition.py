@@ -10,6 +10,7 @@ from tbot_core import control
 from tbot_core.conditions import recall
 from tbot_core.control import Refused, Seen
 from tbot_core.errors import AccessError
+from tbot_core.figures import legible
 from tbot_core.journal.arming import LATCHES
 from tbot_core.model import RiskState
 from tbot_core.seams import disk, private
@@ -67,7 +68,7 @@ def _of_session(book: Book) -> list[tuple[RiskState, str]]:
 def sentences(seen: Seen, *, running: bool) -> list[str]:
     """What lies in the folder that a person should know of."""
     found = [f"control/{name} is there: remove it to trade on." for name in _files(seen)]
-    found += [f"control/{one.name} was not obeyed: {one.words}" for one in seen.refused]
+    found += [f"control/{legible(one.name)} was not obeyed: {one.words}" for one in seen.refused]
     if not running and seen.requests:
         verbs = ", ".join(request.verb.value for request in seen.requests)
         found.append(f"Asked for, and counts at the next start: {verbs}.")

@@ -127,6 +127,8 @@ def one_of(known: Waiting, identity: str, now: datetime) -> Mapping[str, Any]:
     from tbot_core.errors import RiskError, UsageError
 
     remedy = "`tbot confirm` lists what waits."
+    if not identity.strip():
+        raise UsageError("The ID of the entry is empty.", remedy)
     if identity not in known.known:
         raise UsageError(f"No entry of this session was asked for as {identity}.", remedy)
     asked = known.known[identity]

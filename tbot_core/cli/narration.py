@@ -11,7 +11,7 @@ import attrs
 
 from tbot_core import instruments
 from tbot_core.cli.dataview import DATA, data_words
-from tbot_core.figures import money, percent, plural, price, quantity
+from tbot_core.figures import legible, money, percent, plural, price, quantity
 from tbot_core.journal import elsewhere, records
 from tbot_core.journal.projection import Book
 from tbot_core.model import Leg
@@ -154,7 +154,7 @@ def _asked(kind: str, payload: Mapping[str, Any]) -> str:
         flaw = payload.get("flaw", "")
         return f"{payload['actor']} asks: {payload['verb']}{f' (of its file: {flaw})' if flaw else ''}"
     if kind == records.REQUEST_REFUSED:
-        return f"control/{payload['name']} is not obeyed: {payload['words']}"
+        return f"control/{legible(payload['name'])} is not obeyed: {payload['words']}"
     word = "" if payload["there"] else "no longer "
     at = f" at {payload['broker']}" if "broker" in payload else ""
     return f"State {payload['state']}{at}: {word}{Cause[payload['cause']].value}"

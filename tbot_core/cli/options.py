@@ -23,6 +23,12 @@ class _Folder(click.Path):
         return super().convert(value, param, ctx)
 
 
+class Whole(click.IntRange):
+    """A whole number of a range, which says so where something else is given."""
+
+    name = "whole number"
+
+
 def _told(ctx: click.Context, _parameter: click.Parameter, value: Path | None) -> Path | None:
     # Whoever reports an unforeseen failure must know the instance.
     _point(ctx, resolve_home(value))

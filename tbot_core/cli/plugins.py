@@ -166,7 +166,9 @@ def _named(name: str, listings: Sequence[Listing]) -> list[Listing]:
     if not found:
         from difflib import get_close_matches
 
-        near = get_close_matches(name, [it.entry.name for it in listings], n=1)
+        from tbot_core.plugins.loader import NEAR
+
+        near = get_close_matches(name, [it.entry.name for it in listings], n=1, cutoff=NEAR)
         remedy = f"Did you mean {near[0]}?" if near else "tbot plugins list shows all."
         raise PluginError(f"No installed plugin is called {name}.", remedy)
     return found

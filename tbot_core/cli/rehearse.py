@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import attrs
 import click
 
-from tbot_core.cli.options import emit, home_option, json_option
+from tbot_core.cli.options import Whole, emit, home_option, json_option
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,11 +34,11 @@ class Given(TypedDict):
 
 
 @click.command(name="rehearse")
-@click.option("--seeds", type=click.IntRange(min=1), default=100, show_default=True, help="So many worlds.")
-@click.option("--first-seed", type=click.IntRange(min=0), default=0, show_default=True, help="The first one's seed.")
+@click.option("--seeds", type=Whole(min=1), default=100, show_default=True, help="So many worlds.")
+@click.option("--first-seed", type=Whole(min=0), default=0, show_default=True, help="The first one's seed.")
 @click.option("--fault", default="", metavar="F2,...", help="These faults alone, or none; default: as the seed draws.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Begin no world after so many minutes.")
-@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="So many processes.")
+@click.option("--workers", type=Whole(1, 64), default=1, show_default=True, help="So many processes.")
 @click.option("--mutant", default="", metavar="NAME", help="Break this rule, and stop where that is noticed.")
 @home_option
 @json_option

@@ -11,7 +11,7 @@ import attrs
 import click
 
 from tbot_core.cli.editions import Editions
-from tbot_core.cli.options import emit, home_option, json_option, shared_key_option, use_home, use_settings
+from tbot_core.cli.options import Whole, emit, home_option, json_option, shared_key_option, use_home, use_settings
 from tbot_core.cli.wish import MARKET, SIMULATION, Wish, wished
 
 if TYPE_CHECKING:
@@ -38,10 +38,8 @@ _DEMO_SETTINGS: Final = Path(__file__).parents[1] / "demo.env_bot"
 )
 @click.option("--symbols", metavar="A,B", help="Only these symbols.")
 @click.option("--speed", metavar="max|60", help="Exchange seconds a second (1 to 100000), or max: as fast as it goes.")
-@click.option(
-    "--seed", type=click.IntRange(0, 2**32 - 1), metavar="N", help="Seed of everything random. Default: SEED."
-)
-@click.option("--sessions", type=click.IntRange(1, 1000), metavar="N", help="Sessions of the demo. Default: 3.")
+@click.option("--seed", type=Whole(0, 2**32 - 1), metavar="N", help="Seed of everything random. Default: SEED.")
+@click.option("--sessions", type=Whole(1, 1000), metavar="N", help="Sessions of the demo. Default: 3.")
 @click.option("--once", is_flag=True, help="End after one session.")
 @click.option(
     "--dry-run", is_flag=True, help="Decide on live data with the settings as they are, and send nothing to any broker."

@@ -33,6 +33,9 @@ _PROTOCOLS: Final[dict[str, type[Any]]] = {
     "filter": Filter,
     "strategy": Strategy,
 }
+NEAR: Final = 0.8
+"""So alike a name has to be to one that is known for being suggested in its place."""
+
 EVERY_EXTENSION: Final = ("extension", "*")
 _log = log.logger(__name__)
 
@@ -169,7 +172,7 @@ def spelt_out(wanted: Iterable[tuple[str, str]], known: Iterable[tuple[str, str]
 
 
 def _absent(kind: str, name: str, known: Iterable[tuple[str, str]]) -> PluginFailure:
-    near = get_close_matches(name, [other for its_kind, other in known if its_kind == kind], n=1)
+    near = get_close_matches(name, [other for its_kind, other in known if its_kind == kind], n=1, cutoff=NEAR)
     hint = f"; did you mean {near[0]}?" if near else "."
     error = f"no installed distribution offers it{hint}"
     return PluginFailure(kind=kind, name=name, dist="", version="", phase="find", error=error)

@@ -12,13 +12,17 @@ from tbot_core.settings.findings import Origin
 
 @attrs.frozen(kw_only=True)
 class Effective:
-    """A variable as it holds: its declaration, owner (`core`, or `strategy open`), value, text and origin."""
+    """A variable as it holds: its declaration, owner (`core`, or `strategy open`), value, text and origin.
+
+    `written` is the text as the file or the option spells it, "" for a default.
+    """
 
     declaration: Declaration
     owner: str
     value: Any
     text: str
     origin: Origin
+    written: str = ""
 
     @property
     def given(self) -> bool:

@@ -202,18 +202,24 @@ def _values(known: Catalogue, entries: Mapping[str, Entry]) -> tuple[dict[str, E
             if faults:
                 refused += faults
             else:
-                value = declaration.kind.parse(entry.value.strip())
-                held = attrs.evolve(held, value=value, text=declaration.kind.show(value), origin=origin)
+                written = entry.value.strip()
+                value = declaration.kind.parse(written)
+                text = declaration.kind.show(value)
+                held = attrs.evolve(held, value=value, text=text, origin=origin, written=written)
         values[name] = held
     return values, refused
 
 
 def _read(one: Known, entry: Entry) -> Iterator[str]:
-    # What the owner and each further reader of a variable have against its text.
+    # What the owner and each further reader of a variable have against its text; what they say alike is said once.
+    told: set[str] = set()
     for reader, kind in (("", one.declaration.kind), *one.readers):
         try:
             kind.parse(entry.value.strip())
         except ValueError:
+            if kind.allowed in told:
+                continue
+            told.add(kind.allowed)
             whose = f" for {reader}" if reader else ""
             yield f"{entry.key}={shown(entry.value)}: allowed{whose} is {kind.allowed}."
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tbot_core.settings.effective import Effective
     from tbot_core.settings.findings import Mode
 
-_NEAR = 0.75
+_NEAR = 0.8
 _MARKET_MODES = frozenset({"dry-run", "paper", "live"})
 
 
@@ -67,7 +67,7 @@ def _absent(effective: Effective, kind: str, name: str, installed: list[str]) ->
     key = effective.declaration.name
     near = get_close_matches(name, installed, n=1, cutoff=_NEAR)
     there = f"installed: {', '.join(installed)}" if installed else "none is installed"
-    said = f"{key}={shown(effective.text)}" if effective.text else key
+    said = f"{key}={shown(effective.written or effective.text)}" if effective.text else key
     hint = f"; did you mean {near[0]}?" if near else "."
     sentence = f"{said}: no {kind} {shown(name)} is installed ({there}){hint}"
     return Finding(level="fail", message=sentence, keys=(key,), where=str(effective.origin) if effective.given else "")

@@ -183,6 +183,14 @@ def test_many_files_are_committed_in_batches(bench: StoreBench) -> None:
         ("2019-12-02T14:31:00Z,10,11,10.5,10.7,100", "low above the bar's open or close"),
         ("2019-12-02T14:31:00Z,10,11,9,10,-1", "volume that is missing, negative or not a number"),
         ("2019-12-02T14:31:00Z,10,11,9,10,", "volume that is missing, negative or not a number"),
+        (
+            "2019-12-02T14:31:00Z,10,11,9,10,9223372036854775807",
+            "AAPL.csv: volume above 9007199254740992 shares, which cannot be held exactly (1, first: line 3, ",
+        ),
+        (
+            "2019-12-02T14:31:00Z,10,1e30,9,10,1",
+            "AAPL.csv: price above 900719925474 USD, which cannot be held to 1e-4 USD (1, first: line 3, ",
+        ),
         ("2019-12-02T14:31:00Z,10,11,9,10,1.5", "volume that is not a whole number of shares"),
         ("2019-12-02T14:31:30Z,10,11,9,10,1", "time that is not on the minute (1, first: line 3, 2019-12-02 14:31:30"),
         ("2019-12-02T14:30:00Z,10,11,9,10,1", "row that contradicts an earlier one (1, first: line 3"),
@@ -197,6 +205,16 @@ def test_a_fault_refuses_its_file(bench: StoreBench, rows: str, words: str) -> N
     assert reason.startswith("AAPL.csv: ")
     assert words in reason
     assert bench.store.symbols(DAYS[0].date, DAYS[0].date) == ()
+
+
+@pytest.mark.parametrize(
+    ("row", "value"),
+    [("10,11,9,10,9223372036854775807", "volume 9223372036854775807"), ("10,1e30,9,10,1", "high 1e30")],
+)
+def test_a_number_that_is_too_large_is_told_as_it_is_written(bench: StoreBench, row: str, value: str) -> None:
+    """With its file, line and column, so that it is found at once."""
+    reason = refused(bench.put_text(f"{HEAD}{ROW}2019-12-02T14:31:00Z,{row}\n"))
+    assert f"first: line 3, 2019-12-02 14:31:00 UTC, AAPL, {value})" in reason
 
 
 def test_all_faults_of_a_file_are_told_at_once(bench: StoreBench) -> None:

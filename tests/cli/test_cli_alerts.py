@@ -95,6 +95,7 @@ def test_status_asks_for_attention_until_somebody_has_seen_it(told: Path, capsys
     ((), "Name the alerts that were seen, or give --all."),
     (("1", "--all"), "Name the alerts that were seen, or give --all."),
     (("1", "9"), "There is no alert 9."),
+    (("x",), "'x' is not a valid whole number."),
 ])  # fmt: skip
 def test_what_cannot_be_acknowledged_is_said(
     told: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], sentence: str

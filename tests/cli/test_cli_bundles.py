@@ -389,6 +389,7 @@ def test_a_bundle_that_cannot_be_read_is_named(home: Path, tmp_path: Path) -> No
     ):
         assert sentence.lower() in run(home, "import", str(path), code=code).lower()
         assert sentence.lower() in run(home, "restore", str(path), "--verify", code=code).lower()
+    assert "no such file" in run(home, "restore", str(tmp_path / "none"), code=1, typed="").lower()
 
 
 def test_the_passphrase_comes_from_a_file_as_well(home: Path, tmp_path: Path) -> None:

@@ -116,6 +116,11 @@ def test_changes_of_risk_are_told() -> None:
             "control/stop is not obeyed: it belongs to another user",
         ),
         (
+            records.REQUEST_REFUSED,
+            {"name": "a\nb\x1b[31m", "words": "it is a pipe"},
+            r"control/a\nb\x1b[31m is not obeyed: it is a pipe",
+        ),
+        (
             records.STATE,
             records.state_payload(Cause.KILL_COMMAND, RiskState.HALTED, there=True, words=""),
             f"State halted: {Cause.KILL_COMMAND.value}",

@@ -199,6 +199,8 @@ def test_info_of_an_unknown_or_ambiguous_name_is_wrong_usage(
     plant("shared", dist="their-b", kind="filter", target="their_shared_filter")
     assert invoke(["plugins", "info", "soundd", "--home", str(tmp_path)]) == 3
     assert capsys.readouterr().err == "tbot: No installed plugin is called soundd.\n      Did you mean sound?\n"
+    assert invoke(["plugins", "info", "nudos", "--home", str(tmp_path)]) == 3
+    assert "Did you mean" not in capsys.readouterr().err
     assert invoke(["plugins", "info", "zzzzz", "--home", str(tmp_path)]) == 3
     assert "tbot plugins list shows all." in capsys.readouterr().err
     assert invoke(["plugins", "info", "shared", "--home", str(tmp_path)]) == 2

@@ -66,6 +66,10 @@ def test_nothing_is_needed_that_is_installed(tmp_path: Path) -> None:
             "STRATEGY_SEQUENCE=mid\nSTRATEGY_OVERRIDE=x",
             ".env_bot:2: STRATEGY_OVERRIDE=x: no strategy x is installed (installed: mid, open).",
         ),
+        (
+            "STRATEGY_SEQUENCE=nope",
+            ".env_bot:1: STRATEGY_SEQUENCE=nope: no strategy nope is installed (installed: mid, open).",
+        ),
     ],
 )
 def test_an_unknown_strategy_is_refused_in_every_mode(tmp_path: Path, text: str, sentence: str) -> None:
@@ -95,7 +99,8 @@ def test_variables_of_a_strategy_that_is_not_installed_say_what_they_need(tmp_pa
         ("BROKER_NAME=nobody", "BROKER_NAME=nobody: no broker nobody is installed (installed: paper)."),
         ("DATA_SOURCE=nobody", "DATA_SOURCE=nobody: no broker nobody is installed (installed: paper)."),
         ("FILTERS=mine", "FILTERS=mine: no filter mine is installed (installed: price_volume)."),
-        ("ENABLE_BSM_FILTER=1", "ENABLE_BSM_FILTER=true: no filter black_scholes is installed"),
+        ("BROKER_NAME=NoBody", "BROKER_NAME=NoBody: no broker nobody is installed (installed: paper)."),
+        ("ENABLE_BSM_FILTER=1", "ENABLE_BSM_FILTER=1: no filter black_scholes is installed"),
     ],
 )
 def test_paper_refuses_an_absent_plugin_and_a_replay_goes_on(tmp_path: Path, text: str, sentence: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from tbot_core.declaration import Declared, fraction, names, setting
+from tbot_core.declaration import Declared, fraction, integer, names, setting
 from tbot_core.errors import SettingsError
 from tbot_core.settings import examine, load
 from tbot_core.window import Window
@@ -64,6 +64,23 @@ def test_a_plugins_variables_are_checked_like_the_cores(tmp_path: Path) -> None:
     assert [str(finding) for finding in found] == [
         ".env_bot:2: MINE_EDGE=2: allowed is a fraction (0.02 is 2 %) from 0 to 1.",
         ".env_bot:3: MAX_GAP_PCT_MINE=0.9: allowed for strategy mine is a fraction (0.02 is 2 %) from 0 to 0.5.",
+    ]
+
+
+@attrs.frozen(kw_only=True)
+class Drawing:
+    """Settings of a plugin that draws by the core's seed."""
+
+    seed: int = setting("SEED", integer(least=0, most=2**32 - 1), default="0", doc="The core's.")
+
+
+def test_what_all_who_read_a_variable_say_alike_is_said_once(tmp_path: Path) -> None:
+    """The core and a plugin that allow the same refuse a value in one line."""
+    write(tmp_path, "SEED=-1\n")
+    drawing = Declared(kind="broker", name="drawing", config=Drawing)
+    found = examine(tmp_path, mode="replay", declared=[drawing]).findings
+    assert [str(finding) for finding in found if finding.level == "fail"] == [
+        ".env_bot:1: SEED=-1: allowed is a whole number from 0 to 4294967295."
     ]
 
 
