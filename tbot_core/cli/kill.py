@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 @home_option
 @json_option
 def command(*, home: Path | None, as_json: bool, **options: bool) -> int:
-    """Enter nothing and take waiting entries back; stops go on, time exits wait, and a restart changes nothing."""
+    """Enter nothing and take waiting entries back; stops go on, time exits wait, and a restart changes nothing.
+
+    With --clear exit 1 where the file control/kill is there: the state stays halted until it is removed.
+    """
     import asyncio
 
     from tbot_core.cli.requests import ask, notes
@@ -30,7 +33,7 @@ def command(*, home: Path | None, as_json: bool, **options: bool) -> int:
     verb = "-".join(filter(None, ("kill", chosen(**options))))
     answer = asyncio.run(ask(home, Verb(verb), SystemClock()))
     emit(answer.document(), as_json=as_json, lines=[sentence(answer), *notes(answer)])
-    return 1 if answer.lost else 0
+    return 1 if answer.lost or _stays(answer) else 0
 
 
 def sentence(answer: Answer) -> str:
@@ -40,8 +43,6 @@ def sentence(answer: Answer) -> str:
     if answer.lost:
         return answer.lost
     if answer.verb is Verb.KILL_CLEAR:
-        if answer.process is None:
-            return "No bot runs here; the kill is taken back at the next start."
         return _cleared(answer)
     if answer.process is None:
         return "No bot runs here; the kill counts from the next start on, and `tbot kill --clear` takes it back."
@@ -53,9 +54,18 @@ def sentence(answer: Answer) -> str:
 
 def _cleared(answer: Answer) -> str:
     # The command takes its own kill and a signal's back; the file is removed by whoever set it.
-    from tbot_core.states import Cause
-
     rest = f": {', '.join(answer.causes)}" if answer.causes else ""
-    if Cause.KILL_FILE.value in answer.causes:
+    if answer.process is None:
+        stays = " But control/kill is there, and keeps the bot halted: `rm control/kill` ends it."
+        return f"No bot runs here; the kill is taken back at the next start.{stays if _stays(answer) else ''}"
+    if _stays(answer):
         return f"`tbot kill` is taken back, but the state stays {answer.state}{rest}. `rm control/kill` ends it."
     return f"The kill is taken back; the state is {answer.state}{rest}."
+
+
+def _stays(answer: Answer) -> bool:
+    # Whether the file keeps the bot halted though the command's own kill is taken back.
+    from tbot_core.control import Verb
+    from tbot_core.states import Cause
+
+    return answer.verb is Verb.KILL_CLEAR and Cause.KILL_FILE.value in answer.causes

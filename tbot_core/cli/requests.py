@@ -14,8 +14,10 @@ from tbot_core.control import Verb
 from tbot_core.errors import AccessError, JournalError, SettingsError
 from tbot_core.journal import anchor, records
 from tbot_core.journal.projection import Book
+from tbot_core.model import RiskState
 from tbot_core.seams import disk, environ
 from tbot_core.settings import Instance, is_there
+from tbot_core.states import Cause
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -122,7 +124,10 @@ def answer(instance: Instance, verb: Verb, name: str, process: int | None) -> An
     if found.taken and there:
         found = attrs.evolve(found, taken=False)
     held = tuple(sorted(book.portfolio.positions)) if book.in_session else ()
-    return attrs.evolve(found, open=held, state=now.state, causes=now.causes)
+    state, causes = now.state, now.causes
+    if process is None and now.seen.kill and Cause.KILL_FILE.value not in causes:  # no bot has written it down yet
+        state, causes = RiskState.HALTED.word, (Cause.KILL_FILE.value, *causes)
+    return attrs.evolve(found, open=held, state=state, causes=causes)
 
 
 def _events(instance: Instance) -> list[Event]:

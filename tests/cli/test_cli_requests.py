@@ -168,6 +168,27 @@ def test_without_a_bot_requests_wait_for_the_next_start(home: Path, capsys: pyte
     assert (home / "control").stat().st_mode & 0o777 == 0o700
 
 
+def test_a_kill_that_a_file_keeps_is_not_taken_back(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 1 with what remains, and 0 once the file is gone."""
+    kill = home / "control" / control.KILL
+    kill.parent.mkdir(mode=0o700)
+    kill.touch()
+    assert cli.invoke(["kill", "--clear", "--home", str(home)]) == 1
+    assert "control/kill is there, and keeps the bot halted: `rm control/kill` ends it." in capsys.readouterr().out
+    kill.unlink()
+    assert cli.invoke(["kill", "--clear", "--home", str(home)]) == 0
+    assert "control/kill" not in capsys.readouterr().out
+
+
+def test_the_name_of_a_file_moves_no_cursor(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line end and an escape in a name in control/ are shown as such."""
+    odd = home / "control" / "a\nb\x1b[31m.json"
+    odd.parent.mkdir(mode=0o700)
+    odd.touch(mode=0o600)
+    assert cli.invoke(["status", "--home", str(home)]) == 1
+    assert r"control/a\nb\x1b[31m.json was not obeyed" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "named"),
     [
