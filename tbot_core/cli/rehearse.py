@@ -59,9 +59,10 @@ def command(**given: Unpack[Given]) -> None:
 
 @attrs.define
 class Tally:
-    """What the seeds so far have come to, of as many as were asked for."""
+    """What the seeds so far have come to, of as many as were `asked` for; `named` are the faults that were chosen."""
 
     asked: int = 0
+    named: tuple[str, ...] = ()
     seeds: int = 0
     orders: int = 0
     fills: int = 0
@@ -103,16 +104,23 @@ class Tally:
 
     def lines(self) -> list[str]:
         """The figures for people."""
+        from tbot_core.figures import plural
+
         count = sum(self.faults.values())
         kinds = "  ".join(f"{name} {times}" for name, times in self.document()["faults"].items())
         resolved = "" if self.median_s is None else f", median {self.median_s:.1f} s"
-        reached = "" if self.seeds == self.asked else f" of {self.asked:,}"
-        traded = f"{self.orders:,} orders, {self.fills:,} fills, {self.deaths:,} deaths and restarts"
+        lived = (
+            f"{self.seeds:,} of {self.asked:,} sessions" if self.seeds != self.asked else plural(self.seeds, "session")
+        )
+        ends = plural(self.deaths, "death and restart", "deaths and restarts")
+        idle = [name for name in self.named if not self.faults[name]]
+        never = f"{', '.join(idle)} struck nowhere: more --seeds, or another --first-seed, may show what they do"
         return [
-            f"{self.seeds:,}{reached} sessions, {traded}",
-            f"{count:,} faults injected: {kinds or 'none'}",
-            f"{len(self.settled_s):,} unknown outcomes resolved{resolved}",
-            f"{len(self.violations):,} violations",
+            f"{lived}, {plural(self.orders, 'order')}, {plural(self.fills, 'fill')}, {ends}",
+            f"{plural(count, 'fault')} injected: {kinds or 'none'}",
+            *([never] if idle else []),
+            f"{plural(len(self.settled_s), 'unknown outcome')} resolved{resolved}",
+            plural(len(self.violations), "violation"),
         ]
 
 
@@ -138,7 +146,7 @@ def _rehearsed(given: Given) -> Tally:
     names = None if not given["fault"] else chosen([] if given["fault"] == "none" else given["fault"].split(","))
     last = given["first_seed"] + given["seeds"]
     task = Task(first=given["first_seed"], last=last, faults=names, minutes=given["minutes"])
-    tally = Tally(asked=given["seeds"])
+    tally = Tally(asked=given["seeds"], named=names or ())
     hidden = given["as_json"] or not sys.stderr.isatty()
     with (
         click.progressbar(length=given["seeds"], label="seeds", file=sys.stderr, hidden=hidden) as bar,

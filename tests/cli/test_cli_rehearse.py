@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from tbot_core import cli
-from tbot_core.cli.rehearse import command
+from tbot_core.cli.rehearse import Tally, command
 from tbot_core.clock import ManualClock
 from tbot_core.testing.simulation.caught import CAUGHT
 from tbot_core.testing.simulation.mutants import MUTANTS
@@ -56,8 +57,21 @@ def test_processes_that_share_the_seeds_find_what_one_finds() -> None:
 def test_people_read_the_same_figures() -> None:
     """Four lines: sessions, faults, doubts, violations; a world without a fault says that there was none."""
     lines = rehearsed("--seeds", "1", "--fault", "none").stdout.splitlines()
-    assert lines[0].startswith("1 sessions, ")
+    assert lines[0].startswith("1 session, ")
     assert lines[1:] == ["0 faults injected: none", "0 unknown outcomes resolved", "0 violations"]
+
+
+def test_faults_that_were_named_and_struck_nowhere_are_told() -> None:
+    """Nobody takes a world in which nothing happened for one that stood it; one of a kind is singular."""
+    tally = Tally(asked=1, named=("F2", "F33", "F34"), faults=Counter(F2=1), seeds=1, orders=1, fills=1, deaths=1)
+    assert tally.lines() == [
+        "1 session, 1 order, 1 fill, 1 death and restart",
+        "1 fault injected: F2 1",
+        "F33, F34 struck nowhere: more --seeds, or another --first-seed, may show what they do",
+        "0 unknown outcomes resolved",
+        "0 violations",
+    ]
+    assert "F33, F34 struck nowhere" in rehearsed("--seeds", "1", "--fault", "F33,F34").stdout
 
 
 def test_chosen_faults_alone_strike() -> None:
