@@ -10,7 +10,8 @@ import attrs
 
 from tbot_core import audit, evidence
 from tbot_core.declaration import Declared
-from tbot_core.errors import TbotError, VaultError
+from tbot_core.errors import JournalError, TbotError, VaultError
+from tbot_core.figures import plural
 from tbot_core.journal import anchor
 from tbot_core.journal.ballast import NO_ROOM_BYTES
 from tbot_core.journal.journal import read_journal
@@ -238,16 +239,33 @@ def _audit(subject: Subject) -> Iterator[Row]:
 
 
 def _journal(subject: Subject) -> Iterator[Row]:
-    path = subject.instance.journal
-    if not anchor.there(path):
+    # That of paper and live trading has to fit; one of a simulation that does not keeps nobody from trading.
+    path, folder = subject.instance.journal, subject.instance.runs
+    runs = [one for one in disk.entries(folder) if one.suffix == ".sqlite"] if disk.is_folder(folder) else []
+    if anchor.there(path):
+        yield Row(level="ok", subject="journal", message=f"The journal fits: {_verified(path)} events.")
+    elif not runs:
         yield Row(level="ok", subject="journal", message="Nothing was traded here yet.")
-        return
+    whole = 0
+    for one in runs:
+        try:
+            _verified(one)
+        except JournalError as fault:
+            remedy = "Remove it: the same command makes it anew."
+            yield Row(level="warn", subject="journal", message=fault.message, remedy=remedy)
+        else:
+            whole += 1
+    if whole:
+        yield Row(level="ok", subject="journal", message=f"{plural(whole, 'journal')} of simulated runs verified.")
+
+
+def _verified(path: Path) -> int:
+    # The number of a journal's events, all of which fit.
     journal = read_journal(path)
     try:
-        events, _ = journal.verify()
+        return journal.verify()[0]
     finally:
         journal.close()
-    yield Row(level="ok", subject="journal", message=f"The journal fits: {events} events.")
 
 
 def _splits(subject: Subject) -> Iterator[Row]:

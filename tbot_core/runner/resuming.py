@@ -13,10 +13,12 @@ from tbot_core.errors import JournalError
 from tbot_core.journal import anchor, records
 from tbot_core.journal.journal import Entry, Journal, open_journal
 from tbot_core.journal.projection import Book, fold
-from tbot_core.seams import disk
+from tbot_core.seams import disk, log
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+_log = log.logger(__name__)
 
 # A run that is repeated does not say these again: they tell of the process, not of the market.
 _OF_THE_PROCESS = frozenset(
@@ -44,7 +46,10 @@ class Pending:
 
 
 def resume(path: Path, identity: str) -> tuple[Journal, Book]:
-    """The run's journal, and the book of its closed sessions; a finished run, and another bot's, is begun anew."""
+    """The run's journal, and the book of its closed sessions; a finished run, and another bot's, is begun anew.
+
+    One that was damaged or changed is kept beside it as X.damaged, and said in a line of the log.
+    """
     if disk.exists(path):
         journal = open_journal(path)
         started = journal.last(records.RUN_STARTED)
@@ -55,10 +60,26 @@ def resume(path: Path, identity: str) -> tuple[Journal, Book]:
             book = fold(event for event in journal.events() if event.seq <= after)
             journal.expect(after, leaving_out=frozenset({records.STOPPED}))
             return journal, book
-        journal.close()
+        _lay_aside(journal)
     for leftover in anchor.files(path):
         disk.remove(leftover)
     return open_journal(path), Book()
+
+
+def _lay_aside(journal: Journal) -> None:
+    # A journal that is about to be begun anew: where it is not whole it is kept, since somebody may want to know why.
+    try:
+        journal.verify()
+    except JournalError as fault:
+        reason = fault.message
+    else:
+        reason = ""
+    finally:
+        journal.close()
+    if reason:
+        kept = journal.path.with_name(f"{journal.path.name}.damaged")
+        disk.write_atomic(kept, disk.read_bytes(journal.path))
+        _log.warning("journal.begun_anew", reason=reason, kept=kept.name)
 
 
 def closed_at(journal: Journal) -> int:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import sqlite3
 import sys
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,6 +76,30 @@ def test_the_same_demo_twice_gives_the_same_bytes(tmp_path: Path, capsys: pytest
     first = run(capsys, *args)[0]
     assert run(capsys, *args)[0] == first
     assert json.loads(run(capsys, *args, "--seed", "1")[0])["trades"] != json.loads(first)["trades"]
+
+
+def test_a_finished_run_that_was_changed_is_kept_when_it_is_begun_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`tbot check` names it, the next run says so in one line and is as good as any, and then nothing is wrong."""
+    args = ("--demo", "--sessions", "1", "--home", str(tmp_path), "--json")
+    first = run(capsys, *args)[0]
+    cli.invoke(["check", "--home", str(tmp_path)])
+    told = capsys.readouterr().out
+    assert "1 journal of simulated runs verified." in told
+    assert "Nothing was traded here yet" not in told
+    (path,) = (tmp_path / "data" / "runs").glob("*.sqlite")
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE events SET payload = payload || ' ' WHERE seq = 9")
+    changed = path.read_bytes()
+    cli.invoke(["check", "--home", str(tmp_path)])
+    assert "event 9 does not fit the chain after 8. Remove it" in capsys.readouterr().out
+    again, said = run(capsys, *args)
+    (line,) = [line for line in said.splitlines() if "journal.begun_anew" in line]
+    assert "event 9 does not fit" in line
+    assert again == first
+    assert path.with_name(f"{path.name}.damaged").read_bytes() == changed
+    assert "journal.begun_anew" not in run(capsys, *args)[1]
 
 
 def test_plain_lines_tell_fills_exits_and_sessions_and_end_with_tables(
