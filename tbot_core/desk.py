@@ -212,7 +212,7 @@ class Desk:
     def _write_down(self, order: Order, proposal: Proposal, planned: Planned, plan: exits.Plan) -> None:
         self.standing.count_sent(proposal.signal.strategy, proposal.minute)
         self._reserve(order, proposal, planned)
-        self.custody.expect(order, plan, proposal.row)  # type: ignore[arg-type]  # who is held may have no row
+        self.custody.expect(order, plan, proposal.row)
 
     def _add(self, order: Order, proposal: Proposal, planned: Planned) -> None:
         count_topped_up(self.standing, proposal.minute)

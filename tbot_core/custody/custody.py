@@ -245,8 +245,8 @@ class Custody:
                 actions += self._protection.protect(held)
         return actions
 
-    def expect(self, order: Order, plan: exits.Plan, row: int) -> None:
-        """An entry was written down with the protection that goes with it; `row` is its symbol's in the bars."""
+    def expect(self, order: Order, plan: exits.Plan, row: int | None) -> None:
+        """An entry was written down with the protection that goes with it; `row` is its symbol's, None without bars."""
         for one in (order, *order.protection):
             self._files.know(one, plan, row)
             self._files.attempts[one.signal, one.leg] = 1
