@@ -34,7 +34,7 @@ ELSEWHERE = {
     "readings-that-differ-believed": 0,
     "young-orders-missed": 1,
     "difference-in-flight-explained": 25,
-    "foreign-holding-called-ours": 111,
+    "foreign-holding-called-ours": 1573,
     "late-minutes-acted-on": 45,
     "intended-orders-sent-on-restart": 2,
     "intended-orders-kept-on-restart": 2,
