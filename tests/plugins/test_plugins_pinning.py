@@ -327,9 +327,10 @@ def test_live_trading_imports_nothing_that_is_not_approved(
 
 
 def test_bytecode_that_nobody_compiled_from_the_source_does_not_run_live(
-    plant: Callable[..., Entry], site: Path, home: Path
+    plant: Callable[..., Entry], site: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A forged file in __pycache__ is read neither while it is verified nor when the plugin is imported."""
+    monkeypatch.setattr(sys, "pycache_prefix", None)  # a live start in this process has moved it
     plant("sound")
     assert run(home, "lock", "--yes") == 0
     source = site / "their_sound" / "__init__.py"
