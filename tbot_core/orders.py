@@ -66,8 +66,8 @@ IN_DOUBT: Final = frozenset({_S.UNKNOWN, _S.LOST})
 """Nobody knows what became of the order."""
 
 
-ENDED_SHORT: Final = frozenset({_S.CANCELLED, _S.REJECTED, _S.EXPIRED})
-"""It is over before all of it was filled; a fill that was not heard of may be missing."""
+ENDED: Final = TERMINAL - {_S.DROPPED}
+"""It had left and is over; a fill that was not heard of may be missing, even one of more than was ordered."""
 
 
 AMENDS: Final = (_E.BUST, _E.CORRECT)

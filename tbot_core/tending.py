@@ -20,7 +20,7 @@ from tbot_core.journal import records
 from tbot_core.journal.projection import of_broker
 from tbot_core.ledger.booking import booked
 from tbot_core.model import Fill, OrderState, price_of, quantity_of
-from tbot_core.orders import ENDED_SHORT, IN_DOUBT
+from tbot_core.orders import ENDED, IN_DOUBT
 from tbot_core.reconcile import Books, Difference, Findings, Verdict, agree, compare, told
 from tbot_core.seams import log
 from tbot_core.splits import Splits
@@ -323,20 +323,20 @@ class Tender:
         return found
 
     def _asks_after(self, symbol: str) -> bool:
-        # Whether orders of the symbol that have ended short may have been filled unheard: each is asked for once.
+        # Whether orders of the symbol that have ended may have filled more, unheard: each is asked for once.
         #
         # Where readings list orders that are over, or their executions, they have told it.
         rules = self._broker.rules
         if rules.lists_closed or rules.lists_fills or not rules.query_by_cid:
             return False
-        short = [
+        ended = [
             cid
             for cid, record in self._execution.orders.items()
-            if record.order.symbol == symbol and record.state in ENDED_SHORT and cid not in self._asked_after
+            if record.order.symbol == symbol and record.state in ENDED and cid not in self._asked_after
         ]
-        self._asked_after.update(short)
-        self._execution.questions.update(dict.fromkeys(short))
-        return bool(short)
+        self._asked_after.update(ended)
+        self._execution.questions.update(dict.fromkeys(ended))
+        return bool(ended)
 
     def _explain(self, difference: Difference) -> None:
         # Book a difference that no order of ours explains: it belongs to somebody else, or took from what was ours.

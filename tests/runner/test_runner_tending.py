@@ -148,6 +148,12 @@ class Bench:
         """Read the account."""
         return asyncio.run(self.tender.read())
 
+    def judge(self) -> None:
+        """Read the account, ask for the orders that have ended, and read it again."""
+        self.read()
+        self.later(1)
+        self.read()
+
     def later(self, seconds: float) -> None:
         """Some time passes, then a round is made."""
         asyncio.run(self.clock.sleep(seconds))
@@ -300,7 +306,7 @@ def test_f46_what_somebody_took_from_a_position_is_adjusted(bench: Bench, theirs
     """Less is left, never the opposite; what goes beyond is foreign; exits only until the books have agreed."""
     bench.hold()
     bench.broker.shown = [reading(AAA=theirs)]
-    bench.read()
+    bench.judge()
     assert bench.desk.portfolio.holdings.get("AAA", 0) == ours * 1_000_000
     assert bench.tender.foreign.get("AAA", Decimal(0)) == Decimal(foreign)
     adjusted = int(ours != 7)
@@ -372,6 +378,17 @@ def test_f26_an_order_that_ended_short_is_asked_for_once(bench: Bench, known: bo
     questions = bench.broker.questions
     bench.later(120)
     assert bench.broker.questions == questions
+
+
+def test_f26_an_order_that_was_filled_whole_is_asked_for_once(bench: Bench) -> None:
+    """It may have filled beyond what was ordered, and that word may be lost: what was sold too much is ours."""
+    stop = protected(bench)
+    hears(bench, "fill", "AAA stop", told=fill(stop, "100", "7"))
+    bench.broker.found["AAA stop"] = report(stop, "fill", "12")
+    bench.broker.shown = [reading(AAA="-5")]
+    bench.judge()
+    assert bench.desk.portfolio.holdings == {"AAA": -5_000_000}
+    assert (bench.tender.foreign, bench.count(records.ADJUSTMENT)) == ({}, 0)
 
 
 def test_f26_the_closing_statement_knows_what_was_never_told(bench: Bench) -> None:
@@ -701,6 +718,7 @@ def test_f28_more_than_was_ordered_is_booked_and_freezes_its_instrument(bench: B
     bench.broker.shown = [reading(report(entry, "fill", str(more)), AAA=str(more))]
     bench.later(IN_FLIGHT_S + 1)
     bench.later(10.0)
+    bench.judge()
     assert frozen(bench) == [True, False]
 
 
@@ -755,6 +773,8 @@ def by_operator(bench: Bench, folder: Path, text: str, mode: int = 0o600) -> Non
     bench.tender.splits.file = path
     bench.broker.shown = [reading(report(stop), AAA="14")]
     bench.later(40.0)
+    bench.later(1)
+    bench.read()
 
 
 def test_f43_the_operators_file_is_evidence_where_the_broker_lists_nothing(bench: Bench, tmp_path: Path) -> None:
@@ -795,7 +815,7 @@ def test_f43_a_split_multiplies_what_is_held_and_makes_its_stop_anew(bench: Benc
     entry = report(bench.execution.orders["AAA entry"].order, "fill", "7")
     shown = attrs.evolve(reading(entry, report(stop), AAA="14"), activities=(split("7"),))
     bench.broker.shown = [shown]
-    bench.read()
+    bench.judge()
     position = bench.desk.portfolio.positions["AAA"]
     assert (position.units, position.entry_units) == (14_000_000, 14_000_000)
     assert position.entry_atoms == 7_000_000 * 1_000_000
@@ -821,7 +841,7 @@ def test_f43_a_quantity_that_changed_without_evidence_is_a_mismatch(bench: Bench
     """A split of another size explains nothing: what is more belongs to somebody else."""
     stop = protected(bench)
     bench.broker.shown = [attrs.evolve(reading(report(stop), AAA="12"), activities=(split("7"),))]
-    bench.read()
+    bench.judge()
     assert bench.count(records.CORPORATE_ACTION) == 0
     assert bench.tender.foreign == {"AAA": Decimal(5)}
 
@@ -830,7 +850,7 @@ def test_f43_a_split_of_what_is_partly_not_ours_multiplies_both(bench: Bench) ->
     """Of ten shares seven are ours, of thirty twenty-one then, and a reverse split undoes it."""
     stop = report(protected(bench))
     bench.broker.shown = [reading(stop, AAA="10")]
-    bench.read()
+    bench.judge()
     bench.broker.shown = [attrs.evolve(reading(stop, AAA="30"), activities=(split("20"),))]
     bench.read()
     assert (bench.desk.portfolio.holdings, bench.tender.foreign) == ({"AAA": 21_000_000}, {"AAA": Decimal(9)})

@@ -28,6 +28,7 @@ FAILED: Final[Mapping[int, str]] = {
     6095: "a sale of what was void, bought back and held for an exit of nothing",
     7553: "a stop that was refused before the fill of its entry was told, and thought to rest",
     7737: "the fill of an entry, told after its stop had sold it, and sold once more",
+    9164: "what a stop had sold too much and nobody told, called somebody else's",
 }
 """What each of them found."""
 
