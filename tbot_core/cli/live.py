@@ -9,6 +9,7 @@ import click
 from rich.console import Console, Group
 from rich.live import Live as Canvas
 
+from tbot_core.assembly import SIMULATIONS
 from tbot_core.cli.columns import folded
 from tbot_core.cli.narration import Line, Narrator
 from tbot_core.cli.screen import banner
@@ -93,7 +94,8 @@ class Live:
     def _started(self, feed: Feed, book: Book) -> None:
         self._banner = banner(self._wish.title, feed.label, book.sessions, self._interrupted)
         if self._interrupted:
-            self.board.told.append(Line(time=self._clock.now(), text=self._banner[-1], weight="session"))
+            moment = None if self._wish.mode in SIMULATIONS else self._clock.now()
+            self.board.told.append(Line(time=moment, text=self._banner[-1], weight="session"))
         self.board.simulated, self.board.source = feed.label.simulated, feed.label.name
         self.board.equity = book.equity if book.sessions else None
         if book.in_session:  # it is not said again what was written before

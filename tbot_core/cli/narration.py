@@ -33,10 +33,10 @@ class Line:
     """One thing that happened: when (UTC), in words, and of which weight; `gain` is the profit of an exit.
 
     A fill has its own time, as in every table: the start of the bar that filled it. All else has the moment at which it
-    was decided or told.
+    was decided or told; None where the words belong to no moment of the run's own time.
     """
 
-    time: datetime
+    time: datetime | None
     text: str
     weight: Weight
     gain: Decimal | None = None

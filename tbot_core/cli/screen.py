@@ -193,6 +193,8 @@ def banner(mode: str, label: FeedLabel, closed: int = 0, interrupted: str = "") 
 
 def plain(line: Line) -> str:
     """A line with exchange time and UTC."""
+    if line.time is None:
+        return line.text
     return f"{exchange_time(line.time):%H:%M} ({line.time:%H:%M} UTC)  {line.text}"
 
 

@@ -208,7 +208,7 @@ def _positions(board: Board, shown: int, width: int) -> Iterator[Text]:
 
 
 def _told(line: Line) -> Text:
-    when = (f"{exchange_time(line.time):%H:%M}  ", _SOFT)
+    when = (f"{exchange_time(line.time):%H:%M}  " if line.time is not None else " " * 7, _SOFT)
     if line.gain is None:
         return _line(when, (line.text, _WEIGHTS[line.weight]))
     words, _, amount = line.text.rpartition(" ")

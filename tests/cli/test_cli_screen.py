@@ -396,10 +396,17 @@ def test_a_run_that_goes_on_says_which_and_where(
     assert "Resum" not in capsys.readouterr().out
 
 
-def test_the_live_view_says_that_a_run_goes_on(tmp_path: Path) -> None:
-    """Which run, and in which session, stands among what happened from the first picture on."""
-    live = Live(Wish(mode="demo", home=tmp_path), ManualClock(MORNING), Console(file=io.StringIO()))
+@pytest.mark.parametrize(("mode", "moment"), [("demo", None), ("paper", MORNING)])
+def test_the_live_view_says_that_a_run_goes_on(tmp_path: Path, mode: Any, moment: dt.datetime | None) -> None:
+    """Which run, and in which session, stands among what happened from the first picture on.
+
+    The hour of the day is no moment of a simulated run.
+    """
+    live = Live(Wish(mode=mode, home=tmp_path), ManualClock(MORNING), Console(file=io.StringIO()))
     label = FeedLabel(name="simulated market", simulated=True, quotes=False)
     live.watcher.resumed("b1", "2026-03-02")
     live.watcher.started(cast("Feed", SimpleNamespace(label=label)), Book())
-    assert [line.text for line in live.board.told] == ["Resuming run b1 at 2026-03-02, its first session."]
+    assert [(line.time, line.text) for line in live.board.told] == [
+        (moment, "Resuming run b1 at 2026-03-02, its first session.")
+    ]
+    assert screen.plain(live.board.told[0]).startswith("Resuming") is (moment is None)
