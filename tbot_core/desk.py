@@ -182,7 +182,7 @@ class Desk:
         return Decision(proposal=proposal, reason=Reason.ALLOWED, order=order)
 
     def _before_sizing(self, signal: SignalId) -> Refusal | None:
-        if self.custody.stopping:
+        if self.custody.leaving.stopping:
             return Refusal(reason=Reason.EXIT_ONLY)
         if signal.minute + 1 >= self.custody.flatten_from:
             return Refusal(reason=Reason.FLATTENING)

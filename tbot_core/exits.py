@@ -57,6 +57,11 @@ class Plan:
         self.extreme = self.price
         self.stop_at_first = self.stop
 
+    @property
+    def bygone(self) -> bool:
+        """Whether its time was over before its session began: nothing is known of the stop it had."""
+        return self.leave == 0
+
     def filled(self, minute: int) -> None:
         """Start the holding time at the entry's first fill bar."""
         if self.hold is not None:

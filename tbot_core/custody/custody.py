@@ -16,6 +16,7 @@ from tbot_core.actions import Action, Cancel, Place
 from tbot_core.custody import drafts
 from tbot_core.custody.excess import Excess
 from tbot_core.custody.held import Files, Held, Known
+from tbot_core.custody.leaving import Leaving
 from tbot_core.custody.protection import Protection
 from tbot_core.custody.recollection import Recollection
 from tbot_core.custody.topping import Topping
@@ -47,18 +48,18 @@ SENT_AGAIN = 3
 class Custody:
     """What is held and worked in one session, and what becomes of it. `name` makes client order ids.
 
-    While `stopping` is set what is held is closed. What is `halted` keeps its stops, and its exits wait.
+    `leaving` is told what is to be closed, and what is halted.
     """
 
     def __init__(self, rules: Rules, session: Session, standing: Standing, name: drafts.Name) -> None:
         self.session = session
-        self.stopping, self.halted = False, frozenset[str]()
         self._rules = rules
         self._standing = standing
         self._portfolio = standing.portfolio
         self._files = Files(name)
         self._held, self._known = self._files.held, self._files.known
         self.protection = self._protection = Protection(self._files, rules.venue, standing)
+        self.leaving = self._leaving = Leaving(standing, self._protection, self.flatten_from)
         self._trimming = Trimming(self._files, rules, standing, self._protection)
         self.topping = Topping(self._files, rules, standing, session)
         self.excess = Excess(self._files, self._portfolio, standing)
@@ -115,7 +116,7 @@ class Custody:
     def reopened(self) -> list[Action]:
         """The exchange trades again: what could not be closed before is closed now."""
         for symbol, held in self._held.items():
-            held.due |= held.leaving is not None and held.exit is None and not self._untouched(symbol)
+            held.due |= held.leaving is not None and held.exit is None and not self._leaving.untouched(symbol)
         return self.released()
 
     def adjusted(self, fill: Fill) -> None:
@@ -210,12 +211,12 @@ class Custody:
         """
         renewed = (held.resting.get(Leg.STOP) for held in self._held.values() if held.renewing)
         actions = [*self._unwanted.minute(), *(Cancel(client_order_id=one) for one in renewed if one)]
-        barred = self.stopping or self._standing.daily_loss or self._standing.present >= RiskState.EXIT_ONLY
+        barred = self._leaving.stopping or self._standing.daily_loss or self._standing.present >= RiskState.EXIT_ONLY
         if barred or minute + 1 >= self.flatten_from:
             actions += [Cancel(client_order_id=one) for one in self._standing.working if one not in self._lost]
         for symbol in sorted(self._held):
             held = self._held[symbol]
-            if self._untouched(symbol):
+            if self._leaving.untouched(symbol):
                 continue
             actions += self._manage_one(held, bars, minute) if held.exit is None else self._send_again(held, minute)
         if not barred and rebalance.checks(self._rules.rebalance, minute):
@@ -224,8 +225,8 @@ class Custody:
                     self._trimming.weigh(held)
         for symbol in sorted(self._held):
             actions += self._trimming.bare(self._held[symbol])
-        for symbol in sorted(() if self._waits(ExitReason.EXCESS) else self.excess.proven):
-            if not self._untouched(symbol) and not self._works(symbol):
+        for symbol in sorted(() if self._leaving.waits(ExitReason.EXCESS) else self.excess.proven):
+            if not self._leaving.untouched(symbol) and not self._works(symbol):
                 actions += self.excess.close(symbol)
         return [*dict.fromkeys(actions), *self.released()]
 
@@ -237,7 +238,9 @@ class Custody:
         actions = self._unwanted.pressing()
         for symbol in sorted(self._held):
             held = self._held[symbol]
-            if held.due and held.exit is None and not self._untouched(symbol) and not self._in_the_way(held):
+            self._leaving.stay(held)
+            waits = self._leaving.untouched(symbol) or self._leaving.waits(held.leaving)
+            if held.due and held.exit is None and not (waits or self._in_the_way(held)):
                 actions.append(self._exit(held))
             elif held.keep is not None and held.leaving is None:
                 actions += self._trimming.trim(held)
@@ -340,26 +343,12 @@ class Custody:
         self._unwanted.press(reversed(held.resting.values()))
 
     def _manage_one(self, held: Held, bars: Bars, minute: int) -> list[Action]:
-        close = held.seen(bars, "close", minute)
-        reason = held.leaving or (ExitReason.DAILY_LOSS if self._standing.daily_loss else None)
-        reason = reason or exits.due(held.plan, minute, close, self.flatten_from)
-        high, low = (held.seen(bars, name, minute) for name in ("high", "low"))
-        if reason is None and self._protection.missed(held, close, minute):
-            reason = held.plan.stop_reason
-        if reason is None and self.stopping:
-            reason = ExitReason.STOPPED
-        if reason is None and held.own and Leg.TARGET not in held.resting and held.plan.reached(high, low):
-            reason = ExitReason.TARGET
-        if reason is not None and not self._waits(reason):
-            held.leaving, held.due = reason, True
-            symbol = held.position.signal.symbol
-            return [Cancel(client_order_id=one, leaves=symbol) for one in self._in_the_way(held)]
-        return self._protection.follow(held, high, low, minute)
-
-    def _untouched(self, symbol: str) -> bool:
-        # Whether exits wait: the symbol is halted, or what is true of it, or may be traded of it, is not clear.
-        standing = self._standing
-        return symbol in self.halted or symbol in standing.frozen or bool(standing.unruled.get(symbol))
+        reason = self._leaving.reason(held, bars, minute)
+        if reason is None:
+            high, low = (held.seen(bars, name, minute) for name in ("high", "low"))
+            return self._protection.follow(held, high, low, minute)
+        held.leaving, held.due = reason, True
+        return [Cancel(client_order_id=one, leaves=held.position.signal.symbol) for one in self._in_the_way(held)]
 
     def _works(self, symbol: str) -> bool:
         # Whether an order of the symbol that opens something, or is taken back, may still fill.
@@ -370,14 +359,11 @@ class Custody:
         # An exit that still works shortly before the close: it is taken back, and goes anew once that is proven.
         #
         # A venue that is simulated here cannot have forgotten it.
-        if held.exit is None or self._rules.venue.simulated or minute + 1 < self.session.minutes - SENT_AGAIN:
+        early = minute + 1 < self.session.minutes - SENT_AGAIN
+        if held.exit is None or self._rules.venue.simulated or early or self._leaving.waits(held.leaving):
             return []
         held.due = True
         return [Cancel(client_order_id=held.exit, leaves=held.position.signal.symbol)]
-
-    def _waits(self, reason: ExitReason) -> bool:
-        # Whether an exit waits for the end of a kill: then only stops go on, and what is to be flattened.
-        return self._standing.present is RiskState.HALTED and not self.stopping and reason not in exits.STOPS
 
     def _in_the_way(self, held: Held) -> list[str]:
         # What works for a position besides an exit: the rest of its entry, then its protection, the stop last.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tbot_core.execution import Minutes
 from tbot_core.journal import records
-from tbot_core.model import Leg, OrderState
+from tbot_core.model import Leg, OrderState, RiskState
 from tbot_core.orders import IN_DOUBT
 from tbot_core.runner import overnight
 from tbot_core.runner.guarding import FIRST_ORDER_S
@@ -103,15 +103,25 @@ def _payload(keeper: Keeper, position: Position) -> records.Payload:
     return carried | {"side": position.side.word, "words": _why(keeper, position), "attempts": attempts}
 
 
+def _held_back(keeper: Keeper, symbol: str) -> str:
+    # What has kept an exit from leaving; "" for nothing that is still there.
+    if keeper.state is RiskState.HALTED:
+        return "a kill holds its exit back"
+    return "it is frozen" if symbol in keeper.post.desk.standing.frozen else ""
+
+
 def _why(keeper: Keeper, position: Position) -> str:
     symbol, orders = position.signal.symbol, keeper.post.execution.orders.values()
-    if symbol in keeper.post.desk.custody.halted:
+    if symbol in keeper.post.desk.custody.leaving.halted:
         return "it is halted"
     exits = [one for one in orders if one.order.leg is Leg.EXIT and one.order.signal == position.signal]
     if exits and exits[-1].state in {*IN_DOUBT, OrderState.SENDING}:
         return "nobody knows what became of its exit"
     if silence := next((cause for cause in keeper.conditions.causes if cause in _SILENCES), None):
         return silence.value
+    unsent = not exits or exits[-1].state is OrderState.DROPPED
+    if unsent and (words := _held_back(keeper, symbol)):
+        return words
     if not exits:
         return "no exit of it has left"
     refused = exits[-1].state is OrderState.REJECTED

@@ -176,8 +176,8 @@ class DataGuard:
         changes = self._mark()
         for post in self._run.posts:
             custody = post.desk.custody
-            resumed, fresh = custody.halted - seen.halted, seen.halted - custody.halted
-            custody.halted = seen.halted
+            resumed, fresh = custody.leaving.halted - seen.halted, seen.halted - custody.leaving.halted
+            custody.leaving.halted = seen.halted
             if fresh:
                 await self._take_back(post, fresh)
             if self._run.tape.closed and (resumed or changes):

@@ -143,7 +143,7 @@ class SessionRun:
         with undisturbed():
             bars, self.quoted = self.tape.bars, None
             for post in self.posts:
-                post.desk.custody.stopping = self._flattening
+                post.desk.custody.leaving.stopping = self._flattening
             await side_by_side([post.execution.settle for post in self.posts if self._answers(post)])
             await self.answer()
             kept = {post.name: self._kept(post, bars, minute) for post in self.posts}

@@ -645,12 +645,12 @@ def test_stopping_closes_what_is_held_and_enters_nothing() -> None:
     """While the desk is stopping, entries are taken back, positions leave as STOPPED, and signals are EXIT_ONLY."""
     found = desk()
     bars = holding(found, "3")
-    found.custody.stopping = True
+    found.custody.leaving.stopping = True
     assert found.custody.manage(bars, 30) == [Cancel(client_order_id=one) for one in ("AAA entry", "AAA stop")]
     assert found.decide([proposal("BBB", 30)])[0].reason is Reason.EXIT_ONLY
     due = desk()
     bars = holding(due)
-    due.custody.stopping = True
+    due.custody.leaving.stopping = True
     assert leave(due, bars).reason is ExitReason.TIME
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from decimal import Decimal
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
 
 from tbot_core.actions import Cancel, Place, Replace
 from tbot_core.contracts import BrokerEvent, VenueRules
+from tbot_core.custody.held import Carried
 from tbot_core.desk import Desk
 from tbot_core.model import ExitReason, Leg, RiskState, Side, atoms_of
 from tbot_core.orders import News
@@ -280,7 +281,7 @@ def test_a_kill_that_flattens_closes_what_is_held() -> None:
     """Stopping goes over the wait of a halt."""
     found = desk()
     enter(found)
-    found.standing.imposed, found.custody.stopping = RiskState.HALTED, True
+    found.standing.imposed, found.custody.leaving.stopping = RiskState.HALTED, True
     assert names(found.custody.manage(Draft().bars(), 30)) == ["cancel AAA stop"]
 
 
@@ -592,7 +593,7 @@ def test_f29_an_exit_for_more_than_is_left_is_taken_back() -> None:
     assert entry is not None
     filled(found, entry, quantity="4")
     filled(found, entry, quantity="3", execution="2")
-    found.custody.stopping = True
+    found.custody.leaving.stopping = True
     (leave,) = found.custody.manage(Draft("AAA").bars(), 26)
     assert isinstance(leave, Place)
     amend(found, entry, execution="2")
@@ -780,3 +781,102 @@ def test_f38_nothing_is_taken_back_of_a_symbol_that_is_frozen_or_still_worked() 
     found.standing.frozen.clear()
     (back,) = placed_of(found, Draft().bars(), 41)
     assert back.quantity == 14
+
+
+def dropped(found: Desk, actions: Sequence[Action]) -> None:
+    """Refuse the orders that are placed at the second barrier."""
+    for one in actions:
+        if isinstance(one, Place):
+            found.custody.dropped(one.order.client_order_id)
+
+
+def late(minute: int, price: float) -> Bars:
+    """A session whose bars from a minute on have this price."""
+    draft = Draft()
+    for one in range(minute, 390):
+        draft.bar(one, price)
+    return draft.bars()
+
+
+def kill(found: Desk) -> None:
+    """Somebody kills the bot."""
+    found.standing.imposed = RiskState.HALTED
+
+
+def freeze(found: Desk) -> None:
+    """What is true of the symbol is not clear."""
+    found.standing.freeze("AAA", "nobody knows")
+
+
+def halt(found: Desk) -> None:
+    """The symbol does not trade."""
+    found.custody.leaving.halted = frozenset({"AAA"})
+
+
+@pytest.mark.parametrize("holds", [kill, freeze, halt])
+@pytest.mark.parametrize("venue", [BARE, BRACKETS])
+@pytest.mark.parametrize("proven", [True, False])
+def test_an_exit_that_must_wait_gives_the_stop_its_place_back(venue: VenueRules, holds: Any, proven: bool) -> None:
+    """Held back between the stop's cancel and its own sending, it is given up, and a stop rests for the position.
+
+    It is decided anew as soon as nothing holds it back any more.
+    """
+    found = desk(venue)
+    enter(found)
+    found.custody.released()
+    assert "cancel AAA stop" in names(found.custody.manage(late(61, 99.0), 59))
+    if proven:
+        say(found, "cancelled", "AAA stop")
+        exits = found.custody.released()
+        assert names(exits) == ["place AAA exit"]
+        holds(found)
+        dropped(found, exits)
+    else:
+        holds(found)
+        assert found.custody.released() == []
+        say(found, "cancelled", "AAA stop")
+    stop = placed(found.custody.released())
+    assert (stop.client_order_id, stop.quantity, stop.stop_price) == ("AAA stop 2", Decimal(7), Decimal(98))
+    assert names(found.custody.manage(late(61, 99.0), 60)) == []
+    found.standing.imposed, found.custody.leaving.halted = RiskState.NORMAL, frozenset()
+    found.standing.frozen.clear()
+    assert names(found.custody.manage(late(61, 99.0), 61)) == ["cancel AAA stop 2"]
+    say(found, "cancelled", "AAA stop 2")
+    assert placed(found.custody.released()).reason is ExitReason.TIME
+
+
+def test_an_exit_that_a_kill_finds_at_work_is_not_taken_back() -> None:
+    """Another could not be sent in its place; in the last minutes before the close least of all."""
+    found = desk(BARE)
+    enter(found)
+    found.custody.released()
+    found.custody.manage(late(61, 99.0), 59)
+    say(found, "cancelled", "AAA stop")
+    assert names(found.custody.released()) == ["place AAA exit"]
+    kill(found)
+    assert found.custody.manage(late(61, 99.0), 388) == []
+    found.standing.imposed = RiskState.NORMAL
+    assert names(found.custody.manage(late(61, 99.0), 388)) == ["cancel AAA exit"]
+
+
+@pytest.mark.parametrize(("latched", "minute"), [(False, 61), (False, 388), (True, 30)])
+def test_a_stop_of_the_bots_own_acts_in_a_kill_whatever_else_is_due(latched: bool, minute: int) -> None:
+    """Neither its time nor a latch of losses, which wait for the kill's end, hides a close beyond it."""
+    found = desk()
+    enter(found, proposal(exits=Exits(trigger="close", leave=60)))
+    kill(found)
+    found.standing.daily_loss = latched
+    assert found.custody.manage(late(20, 98.5), minute) == []
+    assert placed(found.custody.manage(late(20, 97.0), minute)).reason is ExitReason.STOP
+
+
+def test_what_another_session_left_waits_for_the_end_of_a_kill() -> None:
+    """Nothing is known of its stop: it is closed when the kill is over, at once."""
+    carried = Carried(fill=fill(order(), "100", "7"), signal=proposal().signal, attempts={Leg.EXIT: 1}, account="A1")
+    other = desk()
+    other.custody.recollection.carry(carried, 0)
+    kill(other)
+    assert other.custody.reopened() == []
+    assert other.custody.manage(late(0, 50.0), 30) == []
+    other.standing.imposed = RiskState.NORMAL
+    assert placed(other.custody.released()).reason is ExitReason.SESSION_END

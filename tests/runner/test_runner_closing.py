@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 import pytest
 
+from tbot_core import control
 from tbot_core.clock import SystemClock
 from tbot_core.execution import Venue
 from tbot_core.journal import records
@@ -147,6 +148,30 @@ def test_what_is_halted_through_the_close_is_told_two_minutes_before_it_and_stuc
     assert stuck[0].payload["words"] == "its exit does not fill"
     assert sorted(fold(scene.journal.events()).stuck) == held
     assert scene.events(records.SESSION_CLOSED)[-1].payload["open"] == held
+
+
+@pytest.mark.parametrize("hold", ["kill", "freeze"])
+def test_what_is_stuck_since_its_exit_was_held_back_says_by_what(scene: Scene, hold: str) -> None:
+    """No exit leaves from the first fill on, and no stop is reached in this world."""
+    scene.world = World(2, (), rates={}, live=False)
+
+    def watch(run: SessionRun, _minute: int) -> None:
+        for symbol in run.positions:
+            if hold == "kill":
+                control.prepare(scene.home / "control")
+                (scene.home / "control" / control.KILL).touch(mode=0o600)
+            else:
+                run.desk.standing.freeze(symbol, "nobody knows", lasting=True)
+
+    scene.watch = watch
+    life = scene.live()
+    assert life.session is not None
+    held = sorted(life.session.run.positions)
+    assert held
+    words = {"kill": "a kill holds its exit back", "freeze": "it is frozen"}[hold]
+    assert {one.payload["symbol"]: one.payload["words"] for one in scene.events(records.STUCK)} == dict.fromkeys(
+        held, words
+    )
 
 
 def test_exits_that_do_not_fill_are_sent_again_three_minutes_before_the_close(scene: Scene) -> None:

@@ -243,7 +243,7 @@ def test_f42_an_exit_is_sent_in_lots_that_the_broker_takes(bench: Bench) -> None
     """What is off the grid is closed as far as it may be; what cannot be closed is frozen, not tried again."""
     bench.close(90.0)
     bench.hear("acknowledged", "AAA stop 1")
-    bench.desk.custody.stopping = True
+    bench.desk.custody.leaving.stopping = True
     bench.close(99.0, 41)
     bench.hear("cancelled", "AAA stop 1")
     bench.settle()

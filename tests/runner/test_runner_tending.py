@@ -535,7 +535,7 @@ def frozen(bench: Bench) -> list[bool]:
 
 def leaves(bench: Bench) -> list[Order]:
     """The exits that a stop of the bot asks for."""
-    bench.desk.custody.stopping = True
+    bench.desk.custody.leaving.stopping = True
     actions = bench.desk.custody.manage(Draft("AAA").bars(), 60)
     asyncio.run(bench.execution.carry_out(Minutes(actions=actions)))
     return [one.order for one in bench.execution.orders.values() if one.order.leg is Leg.EXIT]

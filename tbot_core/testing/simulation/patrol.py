@@ -7,6 +7,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.model import Leg, OrderState
+from tbot_core.states import Cause
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +22,8 @@ _ALARM_S: Final = 60.0
 _MOVED_S: Final = 180.0
 _ASKING: Final = frozenset({"cancel", "replace"})
 _UNSURE: Final = frozenset({OrderState.SENDING, OrderState.UNKNOWN, OrderState.LOST})
+_ASKED: Final = frozenset({Cause.KILL_FILE, Cause.KILL_COMMAND, Cause.STOP_COMMAND, Cause.DEFENSE_COMMAND})
+"""What people ask for makes nothing unsure: whatever they ask, what is held has a way out."""
 _CLOSING: Final = frozenset({Leg.STOP, Leg.TARGET, Leg.EXIT})
 
 
@@ -100,8 +103,7 @@ class _Beat:
         # Whether a stop of a position that nobody has to leave alone rests a trail's step behind its plan.
         desk = keeper.post.desk
         held = desk.custody.held.get(symbol)
-        alone = symbol in desk.custody.halted or symbol in desk.standing.frozen or symbol in desk.standing.unruled
-        if held is None or held.leaving is not None or alone:
+        if held is None or held.leaving is not None or desk.custody.leaving.untouched(symbol):
             return False
         stops = [one for one in self._floor.open if one.ours and one.cid == held.resting.get(Leg.STOP)]
         return any(not one.triggered and held.plan.leads(one.level) for one in stops)
@@ -133,15 +135,23 @@ def _says(keeper: Keeper, symbol: str) -> bool:
     # Whether the bot would close it itself, or knows that something is wrong and says so.
     if _unsure(keeper, symbol):
         return True
-    held = keeper.post.desk.custody.held.get(symbol)
+    custody = keeper.post.desk.custody
+    held = custody.held.get(symbol)
+    if held is None:
+        return False
     # Where no stop is thought to rest it acts on closes, or an alert says that the position is bare.
-    return held is not None and (held.plan.on_close or Leg.STOP not in held.resting)
+    waits = held.leaving is not None and custody.leaving.waits(held.leaving)
+    return held.plan.on_close or not (waits or Leg.STOP in held.resting)
 
 
 def _unsure(keeper: Keeper, symbol: str) -> bool:
     # Whether the bot knows that something is wrong, or is still asking.
     desk, execution = keeper.post.desk, keeper.post.execution
-    if keeper.conditions.causes or symbol in keeper.tender.foreign or symbol in desk.portfolio.beyond:
+    if (
+        not _ASKED.issuperset(keeper.conditions.causes)
+        or symbol in keeper.tender.foreign
+        or symbol in desk.portfolio.beyond
+    ):
         return True
     orders = [record for record in execution.orders.values() if record.order.symbol == symbol]
     return any(one.state in _UNSURE or one.order.client_order_id in execution.questions for one in orders)

@@ -1,0 +1,77 @@
+"""Why a position is closed, and when its exit waits: in a kill, a halt or a freeze its stop alone goes on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tbot_core import exits
+from tbot_core.model import ExitReason, Leg, RiskState
+
+if TYPE_CHECKING:
+    from tbot_core.bars import Bars
+    from tbot_core.custody.held import Held
+    from tbot_core.custody.protection import Protection
+    from tbot_core.standing import Standing
+
+_NOBODY: Final = frozenset[str]()
+
+
+class Leaving:
+    """Judges a session's positions; `flatten_from` is the minute from which every one is closed.
+
+    While `stopping` is set all of them are. What is `halted` keeps its stops.
+    """
+
+    def __init__(self, standing: Standing, protection: Protection, flatten_from: int) -> None:
+        self.stopping, self.halted = False, _NOBODY
+        self._standing = standing
+        self._protection = protection
+        self._flatten_from = flatten_from
+
+    def reason(self, held: Held, bars: Bars, minute: int) -> ExitReason | None:
+        """Why a position is to be closed after a minute; None where it is not, or where all but its stop waits."""
+        close = held.seen(bars, "close", minute)
+        reason = held.leaving or self._wanted(held, bars, minute, close)
+        if reason is None or not self.waits(reason):
+            return reason
+        return held.plan.stop_reason if self._stopped(held, close, minute) else None
+
+    def waits(self, reason: ExitReason | None) -> bool:
+        """Whether an exit waits for the end of a kill: then only stops go on, and what is to be flattened."""
+        return self._standing.present is RiskState.HALTED and not self.stopping and reason not in exits.STOPS
+
+    def untouched(self, symbol: str) -> bool:
+        """Whether exits wait: the symbol is halted, or what is true of it, or may be traded of it, is not clear."""
+        standing = self._standing
+        return symbol in self.halted or symbol in standing.frozen or bool(standing.unruled.get(symbol))
+
+    def stay(self, held: Held) -> None:
+        """Give up an exit that has not left and waits now: the stop that made way for it is to rest again.
+
+        It is decided anew when nothing waits any more. A stop that acted goes on waiting, it would act again, and so
+        does what was left over from another session, which has no stop to go back to.
+        """
+        reason, symbol = held.leaving, held.position.signal.symbol
+        if reason is None or held.exit is not None or reason in exits.STOPS or held.plan.bygone:
+            return
+        if self.waits(reason) or symbol in self.halted or symbol in self._standing.frozen:
+            held.leaving, held.due, held.own = None, False, True
+            held.renewing |= Leg.STOP in held.resting
+
+    def _wanted(self, held: Held, bars: Bars, minute: int, close: float) -> ExitReason | None:
+        if self._standing.daily_loss:
+            return ExitReason.DAILY_LOSS
+        if (reason := exits.due(held.plan, minute, close, self._flatten_from)) is not None:
+            return reason
+        if self._protection.missed(held, close, minute):
+            return held.plan.stop_reason
+        if self.stopping:
+            return ExitReason.STOPPED
+        high, low = (held.seen(bars, name, minute) for name in ("high", "low"))
+        emulated = held.own and Leg.TARGET not in held.resting
+        return ExitReason.TARGET if emulated and held.plan.reached(high, low) else None
+
+    def _stopped(self, held: Held, close: float, minute: int) -> bool:
+        # Whether a stop that the bot keeps itself acts on this close.
+        acts = held.plan.on_close and not held.plan.bygone and held.plan.passed(close)
+        return acts or self._protection.missed(held, close, minute)
