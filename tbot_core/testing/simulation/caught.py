@@ -59,6 +59,7 @@ CAUGHT: Final[Mapping[str, Caught]] = {
     "sending-orders-dropped-on-restart": Caught(2, "I6"),
     "sending-orders-sent-again-on-restart": Caught(2, "I6"),
     "fills-not-recalled": Caught(436, "I4"),
+    "waiting-exit-keeps-the-stop-away": Caught(1233, "I6"),
     "lease-not-looked-at": Caught(38, "I13"),
     "lease-not-written-down": Caught(423, "I13"),
     "entries-move-though-orders-are-out": Caught(38, "I13"),

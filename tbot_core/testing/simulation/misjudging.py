@@ -11,6 +11,7 @@ from tbot_core import reconcile, tending
 from tbot_core.contracts import BrokerEvent, Snapshot
 from tbot_core.custody import drafts
 from tbot_core.custody.custody import Custody
+from tbot_core.custody.leaving import Leaving
 from tbot_core.custody.protection import Protection
 from tbot_core.custody.recollection import Recollection
 from tbot_core.errors import BrokerError
@@ -382,3 +383,8 @@ def _whole(make: Callable[..., Order]) -> Callable[..., Order]:
         return attrs.evolve(make(name, position, *rest), quantity=quantity_of(position.entry_units))
 
     return whole
+
+
+def waiting_exit_keeps_the_stop_away() -> Swaps:
+    """An exit that a kill, a freeze or a halt holds back is not given up: nothing rests until it may leave."""
+    return ((Leaving, "stay", lambda _self, _held: None),)
