@@ -40,6 +40,8 @@ def sentence(answer: Answer) -> str:
     """What the kill has come to."""
     from tbot_core.control import Verb
 
+    if answer.lost and answer.verb is not Verb.KILL_CLEAR and not answer.taken:
+        return f"{answer.lost} `touch control/kill` in the instance's folder lets nothing out even so."
     if answer.lost:
         return answer.lost
     if answer.verb is Verb.KILL_CLEAR:

@@ -161,7 +161,7 @@ def document(found: Standing) -> dict[str, Any]:
     book, limits, event = found.book, found.limits, found.upcoming
     run = {} if book is None else book.run
     figures: dict[str, Any] = dict.fromkeys(measures.FIGURES) | {"most_trades": found.most_trades}
-    if book is not None and limits is not None:
+    if book is not None and limits is not None and book.session:
         figures = measures.account(book, limits, found.gauges)
     return {
         **figures,

@@ -51,6 +51,8 @@ def lines(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
     if shown["equity"] is not None:
         yield from _account(shown)
         yield from _held(shown)
+    elif shown["mode"]:
+        yield labelled("session", f"none yet, state {shown['state']}")
     if shown["armed_until"]:
         yield labelled("armed", f"to the end of the session of {shown['armed_until']}")
     elif shown["not_armed"]:
@@ -94,7 +96,7 @@ def _account(shown: Mapping[str, Any]) -> Iterator[str]:
     )
     used = Decimal(shown["daily_loss_used"] or 0)
     session = "open" if shown["in_session"] else "closed"
-    yield labelled("session", f"{shown['session'] or 'none yet'}, {session}, state {shown['state']}")
+    yield labelled("session", f"{shown['session']}, {session}, state {shown['state']}")
     yield labelled("equity", f"{money(equity)}, P&L of the session {money(pnl, signed=True)}{_marked(shown)}")
     yield labelled("limit", f"{money(limit)} loss a session, {percent(used, 0)} used")
     yield labelled("budget", f"{money(budget)} a window, gross {money(gross)}")

@@ -54,7 +54,7 @@ def missed(journal: Path, found: int, before: int) -> JournalError:
     _, wal, _, mark = files(journal)
     return JournalError(
         f"The journal {journal} ends at event {found} and held {before}: its file is an older one, or {wal.name}, "
-        "the log beside it, was removed.",
-        f"Put the files back as they were. To go on without those events, remove {mark}: "
+        "the log beside it, was removed or damaged.",
+        f"Put the files back as they were, from a backup where need be. To go on without those events, remove {mark}: "
         "orders that only they tell of then count as not ours.",
     )
