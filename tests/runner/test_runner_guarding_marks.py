@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import closing
 from datetime import timedelta
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from tbot_core.clock import ManualClock
+from tbot_core.contracts import VenueRules
+from tbot_core.desk import Desk
+from tbot_core.execution import Execution, Venue
+from tbot_core.journal import records
+from tbot_core.journal.journal import open_journal
+from tbot_core.model import Leg, RiskState, atoms_of
+from tbot_core.recorder import Recorder
 from tbot_core.runner.guarding import DataGuard, out_of_hours
-from tbot_core.testing.trades import session
+from tbot_core.runner.recalling import Recall
+from tbot_core.testing.trades import fill, identity, order, rules, session
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tbot_core.conditions import Conditions
+    from tbot_core.contracts import Broker
     from tbot_core.gathering import Gathering
+    from tbot_core.journal.journal import Journal
+    from tbot_core.model import SignalId
     from tbot_core.runner.session import SessionRun
     from tbot_core.steadiness import SteadyClock
 
@@ -65,3 +81,54 @@ def test_a_breach_counts_when_two_marks_two_seconds_apart_agree() -> None:
     assert guarding._mark() == []
     clock.advance(2.0)
     assert guarding._mark() == ["latched"]
+
+
+def post_on(journal: Journal, clock: ManualClock) -> SimpleNamespace:
+    """A desk and its execution on a journal; its broker is not asked for anything."""
+    desk = Desk(rules(), session(), atoms_of(Decimal(100_000)), name)
+    broker = cast("Broker", SimpleNamespace(rules=VenueRules(simulated=True)))
+    venue = Venue(broker=broker, name="quiet", account_id="A1")
+    return SimpleNamespace(desk=desk, execution=Execution(Recorder(journal=journal, clock=clock), venue, desk))
+
+
+def name(signal: SignalId, leg: Leg, attempt: int) -> str:
+    """A readable client order id."""
+    return f"{signal.symbol} {leg.value} {attempt}"
+
+
+def at_half_the_price() -> SimpleNamespace:
+    """Data that are well, with a fresh quote of 50.00 for every symbol."""
+    seen = SimpleNamespace(silence="", stale=(), crowd=False, halted=frozenset())
+    return SimpleNamespace(
+        begin=lambda _now: None,
+        assess=lambda _now: seen,
+        mid=lambda _symbol, _now, **_most: 50.0,
+        unmarked=lambda *_asked: (),
+        symbols=("AAA",),
+    )
+
+
+def test_a_latch_before_the_first_minute_has_closed_is_written_down_at_once(tmp_path: Path) -> None:
+    """What is carried over may gap beyond its limit: with no bar closed the latch is on disk, and restarts know it."""
+    clock = ManualClock(session().open + timedelta(seconds=5))
+    with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
+        post = post_on(journal, clock)
+        post.desk.portfolio.apply(fill(order(quantity="100"), "100"), identity(), Leg.ENTRY)
+        tape = SimpleNamespace(closed=0, bars=None)
+        run = SimpleNamespace(session=session(), desk=post.desk, posts=[post], positions=["AAA"], tape=tape)
+        guarding = DataGuard(
+            cast("Gathering", SimpleNamespace(health=at_half_the_price())),
+            cast("SessionRun", run),
+            cast("Conditions", SimpleNamespace(hold=lambda *_said: None)),
+            cast("SteadyClock", clock),
+        )
+        for _ in range(6):
+            asyncio.run(guarding.look())
+            clock.advance(0.5)
+        told = [event.payload["what"] for event in journal.events(kind=records.RISK)]
+        assert told == ["daily loss latch", "defense"]
+        after = post_on(journal, clock)
+        recall = Recall(after.desk, after.execution, {"AAA": 0})
+        for event in journal.events():
+            recall.take(event)
+        assert (after.desk.standing.daily_loss, after.desk.standing.own) == (True, RiskState.EXIT_ONLY)
