@@ -17,7 +17,17 @@ from tbot_core.model import RiskState, Side, SignalId, dollars_of
 from tbot_core.policy import Risk
 from tbot_core.reasons import Reason
 from tbot_core.sizing import share
-from tbot_core.standing import RiskChange, Standing, net_of, power_worked, powered, window_pnl
+from tbot_core.standing import (
+    RiskChange,
+    Standing,
+    defend,
+    net_of,
+    power_worked,
+    powered,
+    undefended,
+    window_pnl,
+)
+from tbot_core.states import Cause
 
 if TYPE_CHECKING:
     from tbot_core.contracts import RiskCheck
@@ -247,7 +257,7 @@ def breached(standing: Standing, limits: Limits) -> bool:
     """Whether the marks are beyond a loss limit, or half of the daily one, that is not latched yet."""
     pnl = standing.pnl_atoms
     daily = not standing.daily_loss and pnl <= -limits.daily_loss
-    half = standing.state is RiskState.NORMAL and 2 * pnl <= -limits.daily_loss
+    half = 2 * pnl <= -limits.daily_loss and undefended(standing)
     open_windows = standing.sent.keys() - standing.window_loss
     return daily or half or any(window_pnl(standing, one) <= -limits.window_loss for one in open_windows)
 
@@ -255,7 +265,8 @@ def breached(standing: Standing, limits: Limits) -> bool:
 def review(standing: Standing, limits: Limits) -> list[RiskChange]:
     """Compare the profit of session and windows with their limits; latches are set here and never cleared.
 
-    Half of the daily limit used is a cause of defense to the session's end; the whole of it is the daily loss latch.
+    Half of the daily limit used is a cause of defense to the session's end, at all its brokers; the whole of it is the
+    daily loss latch.
     What happened to the state since the last review comes first.
     """
     changes, standing.told = standing.told, []
@@ -263,9 +274,9 @@ def review(standing: Standing, limits: Limits) -> list[RiskChange]:
     if not standing.daily_loss and pnl <= -limits.daily_loss:
         standing.latch("daily_loss")
         changes.append(_change("daily loss latch", "DAILY_LOSS_LIMIT reached", pnl, -limits.daily_loss))
-    if standing.state is RiskState.NORMAL and 2 * pnl <= -limits.daily_loss:
-        standing.state = RiskState.DEFENSE
-        changes.append(_change("defense", "half of DAILY_LOSS_LIMIT used", pnl, -limits.daily_loss // 2))
+    if 2 * pnl <= -limits.daily_loss and undefended(standing):
+        defend(standing)
+        changes.append(_change(RiskState.DEFENSE.word, Cause.HALF_LOSS.value, pnl, -limits.daily_loss // 2))
     for strategy in sorted(standing.sent.keys() - standing.window_loss):
         lost = window_pnl(standing, strategy)
         if lost <= -limits.window_loss:

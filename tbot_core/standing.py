@@ -185,15 +185,16 @@ class Standing:
     def count_fill(self, risk: Risk, price: Decimal, reference: Decimal, side: Side) -> None:
         """An entry was filled; a price worse than its reference by more than MAX_FILL_DEVIATION_PCT is told.
 
-        Three of them in a row are defense to the session's end.
+        Three of them in a row, at whichever broker, are defense to the session's end.
         """
         away = side * (price - reference) / reference
-        self.deviations_in_row = self.deviations_in_row + 1 if away > risk.max_fill_deviation_pct else 0
+        for one in self.everywhere:
+            one.deviations_in_row = one.deviations_in_row + 1 if away > risk.max_fill_deviation_pct else 0
         if self.deviations_in_row:
             self._tell("fill deviation", "MAX_FILL_DEVIATION_PCT", round(away, 6), risk.max_fill_deviation_pct)
-        if self.deviations_in_row >= DEVIATIONS and self.state is RiskState.NORMAL:
-            self.state = RiskState.DEFENSE
-            self._tell(RiskState.DEFENSE.word, "MAX_FILL_DEVIATION_PCT in a row", self.deviations_in_row, DEVIATIONS)
+        if self.deviations_in_row >= DEVIATIONS and undefended(self):
+            defend(self)
+            self._tell(RiskState.DEFENSE.word, Cause.DEVIATIONS.value, self.deviations_in_row, DEVIATIONS)
 
     def find_surplus(self, symbol: str, quantity: Decimal) -> None:
         """A fill came that no position accounts for: the account is not what the books say, and nothing is entered."""
@@ -217,6 +218,20 @@ def join(standing: Standing, other: Standing) -> None:
     """Let what stands at two brokers count as one, in all but what concerns an account alone."""
     standing.everywhere = other.everywhere
     other.everywhere.append(standing)
+    standing.deviations_in_row = other.deviations_in_row
+    if other.state is RiskState.DEFENSE:
+        defend(standing)
+
+
+def undefended(standing: Standing) -> bool:
+    """Whether there is a broker at which what the session has come to asks for nothing yet."""
+    return any(one.state is RiskState.NORMAL for one in standing.everywhere)
+
+
+def defend(standing: Standing) -> None:
+    """What the session has come to leaves defense to its end, wherever something could be entered."""
+    for one in standing.everywhere:
+        one.state = max(one.state, RiskState.DEFENSE)
 
 
 def power_worked(standing: Standing) -> int:

@@ -14,7 +14,7 @@ from tbot_core.figures import legible
 from tbot_core.journal.arming import LATCHES
 from tbot_core.model import RiskState
 from tbot_core.seams import disk, private
-from tbot_core.states import KINDS
+from tbot_core.states import KINDS, Cause
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 _WORDS: Final = {state.word: state for state in RiskState} | dict.fromkeys(LATCHES, RiskState.EXIT_ONLY)
 """What a session's events of risk do to the state: after a latch nothing is entered, and exits go on."""
-
-_FORCED: Final = "DEFENSE_MODE_ACTIVE"
 
 
 @attrs.frozen(kw_only=True)
@@ -61,7 +59,7 @@ def condition(folder: Path, events: Sequence[Event], book: Book) -> Condition:
 
 def _of_session(book: Book) -> list[tuple[RiskState, str]]:
     # The causes that lie in the session's own settings and losses, each with the state that it asks for.
-    forced = [(RiskState.DEFENSE, _FORCED)] if _forced(book) else []
+    forced = [(RiskState.DEFENSE, Cause.DEFENSE_SETTING.value)] if _forced(book) else []
     return forced + [(_WORDS[it["what"]], it["cause"]) for it in book.risk if it["what"] in _WORDS]
 
 
@@ -81,7 +79,7 @@ def _files(seen: Seen) -> list[str]:
 
 def _forced(book: Book) -> bool:
     settings: Mapping[str, str] = book.run.get("settings", {})
-    return settings.get(_FORCED, "").strip().lower() == "true"
+    return settings.get(Cause.DEFENSE_SETTING.value, "").strip().lower() == "true"
 
 
 def exposed(folder: Path) -> str:

@@ -23,6 +23,7 @@ from tbot_core.orders import BROKER_WORDS, OrderEvent, OrderRecord, advance, new
 from tbot_core.plugins.bounds import Lost
 from tbot_core.reasons import Reason
 from tbot_core.signals import Exits
+from tbot_core.standing import defend
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -157,7 +158,7 @@ class Recall:
             case ["losing", "run", "latch"]:
                 standing.latch("losing_run")
             case ["defense"]:
-                standing.state = max(standing.state, RiskState.DEFENSE)
+                defend(standing)
             case ["exit-only"]:
                 standing.state = max(standing.state, RiskState.EXIT_ONLY)
 

@@ -14,7 +14,7 @@ from tbot_core.model import ATOMS_PER_DOLLAR, UNITS_PER_SHARE, Account, Leg, Ord
 from tbot_core.policy import Risk
 from tbot_core.portfolio import Portfolio, Surplus
 from tbot_core.reasons import Reason
-from tbot_core.risk import Gate, Limits, review, workable
+from tbot_core.risk import Gate, Limits, breached, review, workable
 from tbot_core.sizing import Planned
 from tbot_core.standing import Standing, Working, count_traded, join, net_of, window_pnl
 from tbot_core.states import Cause
@@ -455,6 +455,41 @@ def test_what_stands_at_two_brokers_counts_as_one_but_for_what_is_an_accounts() 
     assert (here.daily_loss, here.window_loss) == (True, {"open"})
     here.stated_atoms = here.reserved + 7
     assert there.gross() == here.reserved + there.reserved + 7
+
+
+@pytest.mark.parametrize("state", [RiskState.NORMAL, RiskState.EXIT_ONLY])
+def test_half_of_the_daily_loss_is_defense_at_every_broker(state: RiskState) -> None:
+    """It is told once, whatever the state of the account that lost, and leaves a graver state as it is."""
+    found = limits(daily_loss_limit=Decimal("0.01"), window_loss_limit=Decimal(1))
+    here, there = hold(standing(state=state), "A", 1000), standing()
+    join(there, here)
+    here.portfolio.mark("A", 500_000)
+    assert breached(here, found)
+    assert [change.what for change in review(here, found)] == ["defense"]
+    assert (here.present, there.present) == (max(state, RiskState.DEFENSE), RiskState.DEFENSE)
+    assert (breached(here, found), review(here, found)) == (False, [])
+
+
+def test_three_far_fills_in_a_row_are_defense_at_every_broker() -> None:
+    """They are counted in their order wherever they come, and one that was good begins the count anew."""
+    here, there = standing(), standing()
+    join(there, here)
+    for one, price in ((here, 102), (there, 100), (here, 102), (here, 102)):
+        one.count_fill(Risk(), Decimal(price), Decimal(100), LONG)
+    assert (here.present, there.present) == (RiskState.NORMAL, RiskState.NORMAL)
+    there.count_fill(Risk(), Decimal(102), Decimal(100), LONG)
+    assert (here.present, there.present) == (RiskState.DEFENSE, RiskState.DEFENSE)
+    assert [change.cause for change in there.told] == ["MAX_FILL_DEVIATION_PCT", Cause.DEVIATIONS.value]
+
+
+def test_who_joins_a_session_in_defense_is_in_defense() -> None:
+    """What concerns an account alone, such as rejections that leave exits only, stays at that account."""
+    defended, barred, first, second = standing(state=RiskState.DEFENSE), standing(), standing(), standing()
+    for _ in range(3):
+        barred.count_answer(Risk(), rejected=True)
+    join(first, defended)
+    join(second, barred)
+    assert (first.present, second.present) == (RiskState.DEFENSE, RiskState.NORMAL)
 
 
 def test_leverage_counts_both_brokers_and_a_grant_its_own() -> None:

@@ -295,6 +295,27 @@ def test_states_of_the_session_outlive_a_restart(process: Process) -> None:
         assert process.again().desk.standing.state is state
 
 
+@pytest.mark.parametrize("broker", ["", "second"])
+def test_defense_of_the_session_is_recalled_at_every_broker(process: Process, broker: str) -> None:
+    """Whichever broker's loss or fills it came of; exits-only is that of the account which came to it."""
+    posts = [Process(process.journal), Process(process.journal)]
+    posts[1].desk.stand_in(posts[0].desk)
+    recorder = attrs.evolve(process.execution.recorder, broker=broker)
+    for what, states in (("defense", ["defense", "defense"]), ("exit-only", ["exit-only", "defense"])):
+        change = RiskChange(what=what, cause="c", value=Decimal(1), limit=Decimal(1))
+        event = recorder.entry(records.RISK, records.risk_payload(change))
+        recorder.write(event)
+        recalls = [
+            Recall(one.desk, Execution(attrs.evolve(recorder, broker=key), one.execution.venue, one.desk), {})
+            for one, key in zip(posts, ("", "second"), strict=True)
+        ]
+        for told in process.journal.events(kind=records.RISK):
+            for one in recalls:
+                one.take(told)
+        found = [one.desk.standing.state.word for one in posts]
+        assert (found if broker == "" else found[::-1]) == states
+
+
 def test_a_denial_is_recalled_as_decided(process: Process) -> None:
     """A signal that was denied is not decided a second time; it has no order to recall."""
     denied = process.desk.decide([proposal(price=5000.0, stop=4900.0, side=Side.LONG)])
