@@ -16,7 +16,7 @@ from tbot_core.account import in_force
 from tbot_core.actions import Decision
 from tbot_core.custody import drafts
 from tbot_core.custody.custody import Custody
-from tbot_core.model import Order, RiskState, ticks_of
+from tbot_core.model import Order, RiskState, price_of, ticks_of
 from tbot_core.portfolio import Portfolio
 from tbot_core.reasons import Reason
 from tbot_core.risk import Gate, Limits, Refusal, breached, objection, review
@@ -101,6 +101,8 @@ class Desk:
         Where somebody else compares them, between minutes too, they are not `judged` here.
         """
         self.custody.mark(bars, minute)
+        if self.standing.foreign:
+            self.standing.foreign.see(bars, minute)
         if judged:
             return self.review()
         told, self.standing.told = self.standing.told, []
@@ -145,6 +147,9 @@ class Desk:
         refusal = self._before_sizing(signal)
         if refusal is not None:
             return _denied(proposal, refusal), None
+        for one in self.standing.everywhere:
+            if one.foreign:  # what it trades at is a price of what others hold of it, too
+                one.foreign.learn(signal.symbol, price_of(ticks_of(proposal.price)))
         sizer = self._sizer_of(signal.symbol)
         planned = sizer.plan(ticks_of(proposal.bought_at), proposal.side, self._budget(signal.strategy))
         planned = attrs.evolve(planned, last=ticks_of(proposal.price))

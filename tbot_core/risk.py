@@ -1,7 +1,8 @@
 """The risk gate: every limit of a session, checked on the worst case before an entry is written down.
 
-Exposure is what positions cost plus what working entries would cost filled at their worst price. All amounts are
-integers of 1e-10 USD; equity in every limit is the session's opening equity. Pure: nothing here sends or waits.
+Exposure is what positions cost plus what working entries would cost filled at their worst price, and what is foreign in
+the accounts at its own worst. All amounts are integers of 1e-10 USD; equity in every limit is the session's opening
+equity. Pure: nothing here sends or waits.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from tbot_core.standing import (
     RiskChange,
     Standing,
     defend,
+    foreign_in,
     net_of,
     power_worked,
     powered,
@@ -170,7 +172,7 @@ class Gate:
         checks = [
             (whole, limits.per_trade, Reason.TRADE_NOTIONAL),
             (worst, limits.order_notional or worst, Reason.ORDER_NOTIONAL),
-            (whole, limits.per_symbol, Reason.SYMBOL_EXPOSURE),
+            (whole + foreign_in(standing, signal.symbol), limits.per_symbol, Reason.SYMBOL_EXPOSURE),
             *self._index_checks(standing, limits, signal.symbol, side * worst),
             (standing.gross() + worst, limits.gross, Reason.GROSS_EXPOSURE),
             (power, workable(standing, limits), Reason.BUYING_POWER),

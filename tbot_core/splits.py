@@ -19,7 +19,6 @@ from tbot_core.seams import log
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from decimal import Decimal
     from pathlib import Path
 
     from tbot_core.desk import Desk
@@ -46,14 +45,14 @@ class Splits:
         """Keep what the broker lists of splits."""
         self._listed |= {one.activity_id: one for one in activities if one.kind == SPLIT}
 
-    def explain(self, difference: Difference, foreign: dict[str, Decimal]) -> bool:
+    def explain(self, difference: Difference) -> bool:
         """Whether a split explains a difference, of what is ours and of what is not; it is booked then, once."""
         for one in self._listed.values():
             fits = one.symbol == difference.symbol and difference.theirs - difference.ours == one.quantity
             if fits and difference.ours and self._new(one):
-                self._book(one, Fraction(difference.theirs) / Fraction(difference.ours), foreign)
+                self._book(one, Fraction(difference.theirs) / Fraction(difference.ours))
                 return True
-        return any(self._explained(one, difference, foreign) for one in self._evidence(difference.symbol))
+        return any(self._explained(one, difference) for one in self._evidence(difference.symbol))
 
     def _evidence(self, symbol: str) -> list[Listed]:
         # What the operator lists of a symbol for these days; a file that is not sound says nothing, and is told.
@@ -65,7 +64,7 @@ class Splits:
         today = self._desk.custody.session.date
         return [one for one in found if one.symbol == symbol and today - LATEST < one.day <= today]
 
-    def _explained(self, one: Listed, difference: Difference, foreign: dict[str, Decimal]) -> bool:
+    def _explained(self, one: Listed, difference: Difference) -> bool:
         activity = Activity(
             activity_id=f"{NAME} {one.day} {one.symbol} {one.after} for {one.before}",
             kind=SPLIT,
@@ -77,7 +76,7 @@ class Splits:
         fits = difference.ours and difference.theirs * one.before == difference.ours * one.after
         if not (fits and self._new(activity)):
             return False
-        self._book(activity, Fraction(one.after, one.before), foreign)
+        self._book(activity, Fraction(one.after, one.before))
         return True
 
     def _new(self, activity: Activity) -> bool:
@@ -87,17 +86,16 @@ class Splits:
         venue = self._execution.venue
         return venue.name, venue.account_id, f"split {activity.activity_id}"
 
-    def _book(self, activity: Activity, ratio: Fraction, foreign: dict[str, Decimal]) -> None:
+    def _book(self, activity: Activity, ratio: Fraction) -> None:
         symbol, recorder = activity.symbol, self._execution.recorder
         payload = records.split_payload(activity, ratio)
         entry = recorder.entry(records.CORPORATE_ACTION, payload)
         recorder.write(attrs.evolve(entry, source=self._source(activity)))
         self._execution.freezer.freeze(symbol, f"every {ratio.denominator} of it became {ratio.numerator}")
-        apply(self._desk, foreign, symbol, ratio)
+        apply(self._desk, symbol, ratio)
 
 
-def apply(desk: Desk, foreign: dict[str, Decimal], symbol: str, ratio: Fraction) -> None:
+def apply(desk: Desk, symbol: str, ratio: Fraction) -> None:
     """Every share of a symbol becomes so many: of ours with its levels, and of what is not ours."""
     desk.custody.split(symbol, ratio)
-    if symbol in foreign:
-        foreign[symbol] = foreign[symbol] * ratio.numerator / ratio.denominator
+    desk.standing.foreign.split(symbol, ratio)

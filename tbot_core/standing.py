@@ -1,7 +1,7 @@
 """What a session has come to so far, at one broker or at several that count as one: held, worked, sent, lost.
 
-Exposure is what positions cost plus what working entries would cost filled at their worst price. All amounts are
-integers of 1e-10 USD. Pure: nothing here sends or waits.
+Exposure is what positions cost plus what working entries would cost filled at their worst price, and what is foreign in
+the accounts at its own worst. All amounts are integers of 1e-10 USD. Pure: nothing here sends or waits.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import attrs
 
 from tbot_core.account import Funds
 from tbot_core.contracts import Instrument
+from tbot_core.foreign import Foreign
 from tbot_core.model import RiskState, Side, SignalId, ticks_of, units_of
 from tbot_core.portfolio import Portfolio
 from tbot_core.states import Cause
@@ -59,7 +60,7 @@ class Standing:
     one. `frozen`: instruments in which nothing is done but protect what is held, and why; `lasting` are those that stay
     so to the session's end. `instruments`: the rules of those that a broker was asked about; `unruled` are those whose
     rules are not known, and whether an answer is waited for. `stated_atoms`: what a person has said may be open here,
-    while nobody can look.
+    while nobody can look. `foreign`: what the account holds and works that is not tbot's.
     """
 
     portfolio: Portfolio
@@ -83,6 +84,7 @@ class Standing:
     equity_jump: bool = False
     troubles: dict[Cause, str] | None = None
     stated_atoms: int = 0
+    foreign: Foreign = attrs.field(factory=Foreign)
     frozen: dict[str, str] = attrs.field(factory=dict)
     lasting: set[str] = attrs.field(factory=set)
     instruments: dict[str, Instrument] = attrs.field(factory=dict)
@@ -133,11 +135,12 @@ class Standing:
 
     @property
     def reserved(self) -> int:
-        """The worst case of the positions and working entries here, long and short alike."""
-        return self.portfolio.cost_atoms + sum(entry.worst_atoms for entry in self.working.values())
+        """The worst case of what is held and worked here, by tbot and by others, long and short alike."""
+        ours = self.portfolio.cost_atoms + sum(entry.worst_atoms for entry in self.working.values())
+        return ours + self.foreign.gross if self.foreign.worst else ours
 
     def gross(self) -> int:
-        """The worst case of all positions and working entries, long and short alike."""
+        """The worst case of all that is held and worked, long and short alike."""
         return sum(max(one.reserved, one.stated_atoms) for one in self.everywhere)
 
     @property
@@ -240,8 +243,24 @@ def power_worked(standing: Standing) -> int:
 
 
 def powered(standing: Standing) -> int:
-    """What all positions cost and all working entries take of buying power, wherever they are."""
-    return sum(max(one.portfolio.cost_atoms + power_worked(one), one.stated_atoms) for one in standing.everywhere)
+    """What is held costs and what is worked takes of buying power, by tbot and by others, wherever it is."""
+    return sum(max(_powered(one), one.stated_atoms) for one in standing.everywhere)
+
+
+def _powered(standing: Standing) -> int:
+    ours = standing.portfolio.cost_atoms + power_worked(standing)
+    return ours + standing.foreign.gross if standing.foreign.worst else ours
+
+
+def held_atoms(standing: Standing) -> int:
+    """What all positions cost, and what is foreign comes to at worst, wherever it is: gross, as people are shown it."""
+    return sum(one.portfolio.cost_atoms + one.foreign.gross for one in standing.everywhere)
+
+
+def foreign_in(standing: Standing, symbol: str) -> int:
+    """The worst case of what is foreign in a symbol, long or short, at all brokers."""
+    there = (one.foreign.worst[symbol] for one in standing.everywhere if symbol in one.foreign.worst)
+    return sum(worst.atoms for worst in there)
 
 
 def window_pnl(standing: Standing, strategy: str) -> int:
@@ -261,7 +280,8 @@ def lose_plugin(standing: Standing, name: str) -> None:
 def net_of(standing: Standing, exposures: Mapping[str, Decimal], sign: int) -> int:
     """The worst case of the net exposure towards `sign`, over the symbols of `exposures`, each times its factor.
 
-    Positions net each other; a working entry counts where it adds to the side looked at, since it may not fill.
+    Positions net each other; a working entry counts where it adds to the side looked at, since it may not fill, and so
+    does what is foreign, since it may be gone at any time.
     """
     held = sum(
         int(one.side * one.cost_atoms * exposures[symbol])
@@ -275,7 +295,14 @@ def net_of(standing: Standing, exposures: Mapping[str, Decimal], sign: int) -> i
         for one in part.working.values()
         if one.signal.symbol in exposures
     )
-    return sign * held + sum(max(0, sign * atoms) for atoms in worked)
+    foreign = sum(_toward(one.foreign, exposures, sign) for one in standing.everywhere if one.foreign.worst)
+    return sign * held + sum(max(0, sign * atoms) for atoms in worked) + foreign
+
+
+def _toward(foreign: Foreign, exposures: Mapping[str, Decimal], sign: int) -> int:
+    # What is foreign in an index, where it adds to that side of it.
+    found = ((worst, sign * exposures[symbol]) for symbol, worst in foreign.worst.items() if symbol in exposures)
+    return sum(int((worst.long_atoms if factor > 0 else worst.short_atoms) * abs(factor)) for worst, factor in found)
 
 
 def grid_of(standing: Standing, symbol: str) -> int:

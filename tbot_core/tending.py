@@ -84,7 +84,7 @@ class Tender:
         self._broker = execution.venue.broker
         self._clock = clock
         self._conditions = conditions
-        self.foreign: dict[str, Decimal] = {}
+        self.foreign = desk.standing.foreign.held
         self.splits = Splits(execution, desk)
         self._instruments = Instruments(execution, desk, clock)
         self.announced: Callable[[], bool] = lambda: False
@@ -133,6 +133,7 @@ class Tender:
         self.read_at = began
         self.splits.hear(snapshot.activities)
         findings = compare(self._books(listed), snapshot)
+        self._desk.standing.foreign.read(snapshot.holdings, findings.foreign_orders)
         clean = self._settle(findings, listed)
         self._count(snapshot)
         self._conditions.reconciled(clean=clean)
@@ -296,7 +297,7 @@ class Tender:
             one for one in findings.differences if one.symbol not in open_questions and not self._asks_after(one.symbol)
         ]
         for difference in unexplained:
-            if not self.splits.explain(difference, self.foreign):
+            if not self.splits.explain(difference):
                 self._explain(difference)
         differs = {one.symbol for one in findings.differences} | open_questions
         self._prove(differs)
@@ -374,8 +375,9 @@ class Tender:
         # Shares that are not ours: named, counted, never touched.
         if quantity == self.foreign.get(symbol, Decimal(0)):
             return
-        self.foreign[symbol] = quantity
-        payload = {"symbol": symbol, "quantity": str(quantity)}
+        foreign = self._desk.standing.foreign
+        foreign.hold(symbol, quantity)
+        payload = records.foreign_payload(symbol, quantity, foreign.price(symbol))
         self._execution.recorder.note(records.FOREIGN_HOLDING, payload)
 
     def _unread(self, fault: BrokerError) -> None:

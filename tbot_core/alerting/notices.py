@@ -137,7 +137,7 @@ class Watch:
             case records.CONFIRMATION_ASKED:
                 yield _question(payload)
             case records.FOREIGN_HOLDING:
-                yield _routine(f"The account holds {payload['quantity']} {payload['symbol']} that are not tbot's.")
+                yield _routine(_foreign(payload))
             case records.FOREIGN_ORDER:
                 deed = "buy" if payload["buy"] else "sell"
                 which = f"{deed} {payload['quantity']} {payload['symbol']}, {payload['said']}"
@@ -262,6 +262,13 @@ def _routine(what: str, command: str = STATUS) -> Notice:
 
 def _critical(what: str) -> Notice:
     return Notice(key="", urgency=Urgency.CRITICAL, what=what)
+
+
+def _foreign(payload: Mapping[str, Any]) -> str:
+    # Foreign holdings count in the limits of exposure, at a price that is known.
+    unpriced = Decimal(payload["quantity"]) and payload.get("price", "") is None
+    beyond = "; until a price of them is known they count in no limit" if unpriced else ""
+    return f"The account holds {payload['quantity']} {payload['symbol']} that are not tbot's{beyond}."
 
 
 def _question(payload: Mapping[str, Any]) -> Notice:

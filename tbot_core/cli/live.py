@@ -17,6 +17,7 @@ from tbot_core.cli.view import Board, Holding, picture
 from tbot_core.model import RiskState, dollars_of, price_of, quantity_of
 from tbot_core.runner.plan import Watcher
 from tbot_core.seams import log
+from tbot_core.standing import held_atoms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -145,7 +146,7 @@ class Live:
         portfolio, limits = desk.portfolio, desk.limits
         board.equity, board.pnl = dollars_of(portfolio.equity_atoms), dollars_of(desk.standing.pnl_atoms)
         board.loss_limit, board.budget = dollars_of(limits.daily_loss), dollars_of(limits.budget)
-        board.gross = dollars_of(sum(post.desk.portfolio.cost_atoms for post in run.posts))
+        board.gross = dollars_of(held_atoms(desk.standing))
         board.feed = "" if run.outlook is None else run.outlook.words
         board.most_trades, board.most_positions = limits.max_trades, limits.max_positions
         board.holdings = tuple(

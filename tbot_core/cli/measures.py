@@ -43,15 +43,17 @@ def account(book: Book, limits: Limits, seen: Gauges | None) -> dict[str, Any]:
     """The account's figures: those of the journal at the running bot's marks, against its limits."""
     pnl = dollars_of(book.portfolio.pnl_atoms)
     loss, budget, most = dollars_of(limits.daily_loss), dollars_of(limits.budget), limits.max_trades
+    gross = dollars_of(book.portfolio.cost_atoms)
     if seen is not None:
         loss, budget, most = seen.daily_loss_limit, seen.budget, seen.most_trades
+        gross = gross if seen.gross is None else seen.gross
     return {
         "equity": str(book.equity),
         "day_pnl": str(pnl),
         "daily_loss_limit": str(loss),
         "daily_loss_used": str(round(max(-pnl, Decimal(0)) / loss, 4)) if loss else None,
         "budget": str(budget),
-        "gross": str(dollars_of(book.portfolio.cost_atoms)),
+        "gross": str(gross),
         "most_trades": most,
         "marks_at": None if seen is None else seen.at.isoformat(),
     }

@@ -93,11 +93,15 @@ class OrderReport:
 
 @attrs.frozen(kw_only=True)
 class Holding:
-    """What an account holds of a symbol; shares sold short are negative."""
+    """What an account holds of a symbol; shares sold short are negative.
+
+    `average_price` is what was paid, `price` the last one that the broker knows: what is not tbot's counts at it.
+    """
 
     symbol: str
     quantity: Decimal
     average_price: Decimal | None = None
+    price: Decimal | None = None
 
 
 @attrs.frozen(kw_only=True)

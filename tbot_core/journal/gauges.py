@@ -45,8 +45,9 @@ class BrokerGauge:
 class Gauges:
     """One look at a session: `journal` is the name of its journal's file, `session` its date.
 
-    `at`: when it was taken, which makes no difference. `marks` are the prices at which positions are valued.
-    `clock_ahead_s`: how far this machine's clock is ahead of the broker's. The limits are those of the risk state.
+    `at`: when it was taken, which makes no difference. `marks` are the prices at which positions are valued. `gross`:
+    what positions cost, with what is not tbot's in the accounts. `clock_ahead_s`: how far this machine's clock is ahead
+    of the broker's. The limits are those of the risk state.
     """
 
     journal: str
@@ -57,6 +58,7 @@ class Gauges:
     budget: Decimal
     most_trades: int
     most_positions: int
+    gross: Decimal | None = None
     vix: float | None = None
     clock_ahead_s: float | None = None
     brokers: tuple[BrokerGauge, ...] = ()
@@ -89,6 +91,7 @@ def _gauges(said: Mapping[str, Any]) -> Gauges:
         marks={symbol: Decimal(price) for symbol, price in said["marks"].items()},
         daily_loss_limit=Decimal(said["daily_loss_limit"]),
         budget=Decimal(said["budget"]),
+        gross=_amount(said["gross"]),
         clock_ahead_s=said["clock_ahead_s"],
         brokers=brokers,
     )

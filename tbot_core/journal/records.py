@@ -229,6 +229,11 @@ def report_payload(report: OrderReport) -> Payload:
     }
 
 
+def foreign_payload(symbol: str, quantity: Decimal, price: Decimal | None) -> Payload:
+    """What an account holds that is not tbot's, and the price that it counts at; None: it does not count yet."""
+    return {"symbol": symbol, "quantity": str(quantity), "price": _optional(price)}
+
+
 def activity_payload(activity: Activity) -> Payload:
     """What moved money or shares without an order."""
     return {

@@ -254,7 +254,6 @@ class MarketSession:
         for keeper, found in zip(self.keepers, recalls, strict=True):
             keeper.tender.splits.file = self._floor.splits
             found.settle()
-            keeper.tender.foreign = found.foreign
             self.run.decided |= found.decided
         self.run.decided |= self.run.confirming.recall(self._past, rows)
         if self.guard is not None:

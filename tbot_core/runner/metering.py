@@ -11,6 +11,7 @@ from tbot_core.model import dollars_of, price_of
 from tbot_core.patience import Paced
 from tbot_core.runner.volatility import known_vix
 from tbot_core.seams import log
+from tbot_core.standing import held_atoms
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,6 +70,7 @@ class Meter:
             marks={symbol: price_of(position.mark) for symbol, position in held},
             daily_loss_limit=dollars_of(limits.daily_loss),
             budget=dollars_of(limits.budget),
+            gross=dollars_of(held_atoms(run.desk.standing)),
             most_trades=limits.max_trades,
             most_positions=limits.max_positions,
             vix=known_vix(run.day),

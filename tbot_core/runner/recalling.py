@@ -16,6 +16,7 @@ import attrs
 from tbot_core import freezing, instruments, splits
 from tbot_core.contracts import BrokerEvent
 from tbot_core.decide import Proposal
+from tbot_core.foreign import open_shares
 from tbot_core.journal import records
 from tbot_core.journal.projection import OUR_WORDS
 from tbot_core.model import Leg, OrderState, RiskState, Side
@@ -52,7 +53,7 @@ class Recall:
         self._proposals: dict[str, Proposal] = {}
         self._entry: Order
         self._awaited: set[str] = set()
-        self.foreign: dict[str, Decimal] = {}
+        self.foreign = desk.standing.foreign.held
         self.decided: set[str] = set()
 
     def take(self, event: Event) -> None:
@@ -84,6 +85,10 @@ class Recall:
                 self._latched(payload["what"])
             case records.ADJUSTMENT:
                 self._desk.custody.adjusted(records.adjustment_of(payload))
+            case records.FOREIGN_ORDER:
+                rest = Decimal(payload["quantity"]) - Decimal(payload["filled"])
+                shares = open_shares(payload["said"], rest, buy=payload["buy"])
+                self._desk.standing.foreign.work(payload["broker_order_id"], payload["symbol"], shares)
             case records.CORPORATE_ACTION | records.FROZEN | records.FOREIGN_HOLDING | records.INSTRUMENT:
                 self._befell(event.kind, payload)
             case records.REPLACE_REQUESTED if cid is not None:
@@ -101,9 +106,11 @@ class Recall:
         elif kind == records.INSTRUMENT:
             instruments.apply(self._desk, payload)
         elif kind == records.FOREIGN_HOLDING:
-            self.foreign[symbol] = Decimal(payload["quantity"])
+            price = payload.get("price")
+            quantity = Decimal(payload["quantity"])
+            self._desk.standing.foreign.hold(symbol, quantity, None if price is None else Decimal(price))
         else:
-            splits.apply(self._desk, self.foreign, symbol, Fraction(payload["after"], payload["before"]))
+            splits.apply(self._desk, symbol, Fraction(payload["after"], payload["before"]))
 
     def _decided(self, payload: Mapping[str, Any], cid: str | None) -> None:
         signal = records.signal_of(payload["signal"])

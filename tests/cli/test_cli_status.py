@@ -79,12 +79,13 @@ def test_status_values_what_is_held_as_the_bot_does(tmp_path: Path, capsys: pyte
 
 
 def test_status_says_what_the_running_bot_knows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The moment of the marks, the VIX, the clock, each broker's equity, latency and budget, and the candidates."""
+    """The moment of the marks, gross, the VIX, the clock, each broker's equity, latency and budget, and candidates."""
     stopped_on_paper(tmp_path)
     known = gauges.read(tmp_path / "data")
     assert known is not None
     acme = gauges.BrokerGauge(name="acme", equity=Decimal(99_000), latency_s=0.0424, spare=7, per_minute=200)
-    gauges.write(tmp_path / "data", attrs.evolve(known, clock_ahead_s=-0.25, vix=17.5, brokers=(acme,), most_trades=2))
+    told = attrs.evolve(known, clock_ahead_s=-0.25, vix=17.5, brokers=(acme,), most_trades=2, gross=Decimal(98_765))
+    gauges.write(tmp_path / "data", told)
     found = status(capsys, tmp_path, code=1)
     assert found["accounts"] == [
         {
@@ -101,6 +102,7 @@ def test_status_says_what_the_running_bot_knows(tmp_path: Path, capsys: pytest.C
         "acme: equity 99,000.00, answered in 42 ms, 7 requests to spare of 200 a minute",
         "VIX        17.50 at the close before, clock -0.2 s against the broker's",
         "of 2 each",
+        "gross 98,765.00",
         f"open {found['candidates']['open']}\n",
     ):
         assert words in text

@@ -69,6 +69,7 @@ def test_the_gauges_of_a_run_are_those_of_its_desk(tmp_path: Path) -> None:
     assert found.marks == {symbol: price_of(one.mark) for symbol, one in desk.portfolio.positions.items()}
     assert found.daily_loss_limit == dollars_of(desk.limits.daily_loss)
     assert (found.most_trades, found.most_positions) == (desk.limits.max_trades, desk.limits.max_positions)
+    assert found.gross == dollars_of(desk.portfolio.cost_atoms)
     assert found.vix is not None
     assert found.brokers == (gauges.BrokerGauge(name="paper"),)
 
@@ -123,6 +124,7 @@ def test_gauges_come_back_as_they_were(tmp_path: Path) -> None:
         budget=Decimal(1000),
         most_trades=4,
         most_positions=5,
+        gross=Decimal("250.5"),
         vix=17.5,
         clock_ahead_s=-0.5,
         brokers=(

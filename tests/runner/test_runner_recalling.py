@@ -262,12 +262,29 @@ def test_what_somebody_else_did_is_recalled(process: Process) -> None:
     one = fill(order(Leg.EXIT), "100", "4", "outside")
     process.execution.recorder.write(process.execution.recorder.entry(records.ADJUSTMENT, records.fill_payload(one)))
     process.desk.custody.adjusted(one)
-    foreign = {"symbol": "ZZZ", "quantity": "-5"}
+    foreign = {"symbol": "ZZZ", "quantity": "-5"}  # as it was written down before it had a price
     process.execution.recorder.write(process.execution.recorder.entry(records.FOREIGN_HOLDING, foreign))
     after = process.again()
     assert after.recall.foreign == {"ZZZ": Decimal(-5)}
+    assert after.desk.standing.foreign.gross == 0
     assert after.desk.portfolio.positions["AAA"].units == 3_000_000
     same(process, after)
+
+
+def test_what_is_foreign_counts_after_a_restart(process: Process) -> None:
+    """Before anybody could be asked: shares at the price that was known, split since, and open orders."""
+    recorder = process.execution.recorder
+    entries = [
+        recorder.entry(records.FOREIGN_HOLDING, records.foreign_payload("ZZZ", Decimal(-5), Decimal(20))),
+        recorder.entry(records.CORPORATE_ACTION, {"symbol": "ZZZ", "before": 1, "after": 2}),
+    ]
+    for said, filled in (("acknowledged", "4"), ("cancelled", "6")):
+        payload = {"broker_order_id": said, "symbol": "ZZZ", "buy": False, "quantity": "14", "filled": filled}
+        entries.append(recorder.entry(records.FOREIGN_ORDER, {**payload, "said": said}))
+    recorder.write(*entries)
+    after = process.again()
+    assert after.recall.foreign == {"ZZZ": Decimal(-10)}
+    assert after.desk.standing.gross() == atoms_of(Decimal(20 * 10))
 
 
 @pytest.mark.parametrize("what", ["daily loss latch", "losing run latch", "window loss latch of open"])

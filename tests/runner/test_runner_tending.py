@@ -26,6 +26,7 @@ from tbot_core.ledger.booking import booked
 from tbot_core.model import UNITS_PER_SHARE, Account, Leg, OrderState, RiskState, atoms_of
 from tbot_core.orders import SUPPOSED, OrderRecord
 from tbot_core.portfolio import Portfolio
+from tbot_core.reasons import Reason
 from tbot_core.reconcile import Difference, Verdict, told
 from tbot_core.recorder import Recorder
 from tbot_core.runner.keeping import Keeper
@@ -34,7 +35,7 @@ from tbot_core.standing import Standing
 from tbot_core.states import KINDS, LOCAL, Cause, States
 from tbot_core.tending import IN_FLIGHT_S, LEAST_WINDOW_S, Tender
 from tbot_core.testing.sessions import Draft
-from tbot_core.testing.trades import fill, proposal, rules, session
+from tbot_core.testing.trades import fill, order, proposal, rules, session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -299,6 +300,35 @@ def test_f20_f47_what_belongs_to_somebody_else_is_named_once_and_left_alone(benc
     assert bench.tender.foreign == {"ZZZ": Decimal(-5)}
     assert (bench.count(records.FOREIGN_ORDER), bench.count(records.FOREIGN_HOLDING)) == (1, 1)
     assert bench.desk.portfolio.holdings == {"AAA": 7_000_000}
+
+
+def test_f47_what_belongs_to_somebody_else_counts_in_exposure(bench: Bench) -> None:
+    """Shares and open orders, at the price that the reading says, until they are gone; nothing is entered beyond it."""
+    entry = order(quantity="10", symbol="YYY", buy=False)
+    resting = attrs.evolve(report(entry), client_order_id="", filled=Decimal(4))
+    held = Holding(symbol="ZZZ", quantity=Decimal(-800), average_price=Decimal(20))
+    sold = Holding(symbol="YYY", quantity=Decimal(0), price=Decimal(50))
+    bench.broker.shown = [attrs.evolve(reading(resting), holdings=(held, sold))]
+    bench.judge()
+    assert bench.desk.standing.gross() == atoms_of(Decimal(16_000 + 6 * 50))
+    denied = bench.desk.weigh(proposal())
+    assert (denied.reason, denied.limit) == (Reason.GROSS_EXPOSURE, Decimal(10_000))
+    assert [event.payload["price"] for event in bench.journal.events(kind=records.FOREIGN_HOLDING)] == ["20"]
+    bench.broker.shown = [reading()]
+    bench.judge()
+    assert (bench.desk.standing.gross(), bench.desk.weigh(proposal()).reason) == (0, Reason.ALLOWED)
+
+
+def test_foreign_shares_without_a_price_count_from_the_first_close(bench: Bench) -> None:
+    """The event says that no price is known; a signal on the symbol is one, so it is not entered on top of them."""
+    bench.broker.shown = [reading(AAA="950")]
+    bench.judge()
+    assert [event.payload["price"] for event in bench.journal.events(kind=records.FOREIGN_HOLDING)] == [None]
+    assert bench.desk.standing.gross() == 0
+    assert bench.desk.decide([proposal("BBB"), proposal("AAA", 26)])[1].reason is Reason.SYMBOL_EXPOSURE
+    assert bench.desk.standing.foreign.gross == atoms_of(Decimal(95_000))
+    bench.desk.mark(Draft("AAA", price=50.0).bars(), 26)
+    assert bench.desk.standing.foreign.gross == atoms_of(Decimal(47_500))
 
 
 @pytest.mark.parametrize(("theirs", "ours", "foreign"), [("3", 3, "0"), ("0", 0, "0"), ("-2", 0, "-2"), ("9", 7, "2")])
@@ -787,7 +817,7 @@ def test_f43_the_operators_file_is_evidence_where_the_broker_lists_nothing(bench
     assert frozen(bench) == [True]
     assert bench.count(records.ADJUSTMENT) == bench.count(records.FOREIGN_HOLDING) == 0
     again = Difference(symbol="AAA", ours=Decimal(14), theirs=Decimal(28))
-    assert not bench.tender.splits.explain(again, {})  # the same line explains nothing twice
+    assert not bench.tender.splits.explain(again)  # the same line explains nothing twice
     assert bench.count(records.CORPORATE_ACTION) == 1
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbot_core.contracts import Holding
-from tbot_core.model import atoms_of, dollars_of, quantity_of, ticks_of, units_of
+from tbot_core.model import atoms_of, dollars_of, price_of, quantity_of, ticks_of, units_of
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -42,7 +42,7 @@ class Book:
     def holdings(self) -> tuple[Holding, ...]:
         """What is held, by symbol; shares sold short are negative."""
         return tuple(
-            Holding(symbol=symbol, quantity=side * quantity_of(abs(units)))
+            Holding(symbol=symbol, quantity=side * quantity_of(abs(units)), price=price_of(self._last[symbol]))
             for symbol, units in sorted(self._units.items())
             for side in (1 if units > 0 else -1,)
         )

@@ -142,6 +142,8 @@ def test_the_account_is_exact_to_the_cent() -> None:
         assert marked.cash == after.cash
         assert marked.equity == after.equity - Decimal("50.5")
         assert marked.buying_power == 2 * marked.equity - 100 * Decimal("20.13") - Decimal("50.5") * 31
+        held = (await broker.snapshot(NOON)).holdings
+        assert {one.symbol: one.price for one in held} == {"A": Decimal("20.13"), "B": Decimal(31)}
 
     asyncio.run(day())
 
