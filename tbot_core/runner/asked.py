@@ -78,8 +78,9 @@ class Asked:
         self._plan.room.tell(self._plan.wall.monotonic(), self.conditions)
         self.conditions.reconciled(clean=True)  # what a simulated venue holds is known at every moment
         await self._act()
-        if self._requests.stopping and (self._session.desk.custody.idle or self._requests.keep):
-            self._requests.carried_out()
+        idle = self._session.desk.custody.idle
+        if self._requests.stopping and (idle or self._requests.keep):
+            self._requests.carried_out(kept=not idle)
             raise Stopped
 
     async def stop(self) -> bool:
@@ -108,7 +109,7 @@ class Asked:
             return
         cause, words = Cause[event.payload["cause"]], event.payload["words"]
         if words == CARRIED_OUT:
-            self._requests.carried_out()
+            self._requests.end(cause)
         elif words == OVER:
             self.conditions.let_go(cause)
         elif not event.payload["there"]:

@@ -228,7 +228,7 @@ class Life:
             if self._days.meter is not None:
                 self._days.meter.look(market.run, market.clock_guard.ahead_s, at_once=True)
         if market.requests.stopping:
-            market.requests.carried_out()
+            market.requests.carried_out(kept=market.leaves)
             raise Stopped
 
     async def _end_late(self, opened: Mapping[str, Any], trading: Trading, day: Day, past: Sequence[Event]) -> None:
@@ -319,7 +319,7 @@ class Life:
                 requests.signalled(flattens=self.floor.signals.flattens)
             self.floor.room.tell(self._clock.monotonic(), conditions)
             if requests.stopping and (requests.keep or not under_way):
-                requests.carried_out()
+                requests.carried_out(kept=under_way)
                 raise Stopped
             conditions.expire()
             self._holidays.look()

@@ -160,6 +160,7 @@ class MarketSession:
         self.run.outlook, self.run.routing = self.guard, self.failover
         self._closing = Closing(self.run, self.keepers, self.steady, self._past, self._ended)
         self._errands, self._turning = Errands(clock, floor.timeout_s), Turning(clock.monotonic())
+        self._closed = False
 
     async def trade(self) -> None:
         """Trade the session to its end, or until a stop has been carried out."""
@@ -186,6 +187,11 @@ class MarketSession:
             if self.guard.compares:
                 side.append(asyncio.ensure_future(every(COMPARE_S, self.guard.compare)))
         await self._errands.until(asyncio.ensure_future(self._minutes()), side)
+
+    @property
+    def leaves(self) -> bool:
+        """Whether it has ended before its close, and something is held or works still."""
+        return not (self._closed or all(post.at_rest for post in self.run.posts))
 
     @property
     def stuck(self) -> set[str]:
@@ -341,6 +347,7 @@ class MarketSession:
         await wait(run.session.close)
         await side_by_side([keeper.tender.close for keeper in self.keepers])
         await run.end(self._stuck)
+        self._closed = True
 
     async def _settle(self) -> None:
         # After the last minute: wait for the outcome of what is in flight, as long as an order may still turn up.

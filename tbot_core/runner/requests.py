@@ -12,6 +12,7 @@ from tbot_core import control
 from tbot_core.control import Request, Seen, Verb
 from tbot_core.errors import AccessError
 from tbot_core.journal import records
+from tbot_core.runner.wishes import ENDED, Wishes
 from tbot_core.seams import log
 from tbot_core.states import Cause
 
@@ -38,8 +39,6 @@ _NOT_ARMED: Final = "Live trading alone is armed and disarmed."
 _UNFIT: Final = {Verb.FAILOVER_CONFIRM: _NOTHING_TO_CONFIRM, Verb.ARM: _NOT_ARMED, Verb.DISARM: _NOT_ARMED}
 """Why a session that has nobody to obey a verb does not."""
 
-_KILL: Final = "kill"
-_STOP: Final = "stop"
 _NAMED: Final = frozenset({records.REQUEST, records.REQUEST_REFUSED})
 _log = log.logger(__name__)
 
@@ -77,22 +76,26 @@ class Requests:
         later: frozenset[Verb] = frozenset(),
     ) -> None:
         self._recorder = recorder
-        self._conditions = conditions
+        self.conditions = conditions
         self._flatten = flatten
         self._further = further or {}
         self._later = later
         named = [(event.kind, event.payload["name"]) for event in past if event.kind in _NAMED]
         self._obeyed = {name for kind, name in named if kind == records.REQUEST}
         self._refused = {name for kind, name in named if kind == records.REQUEST_REFUSED}
-        self._closing: set[str] = set()
-        self.keep = False
+        self._wishes, self._closing = Wishes(), False
         self.wall: Clock | None = None
         """Says when a request was received, where the recorder's clock tells the time of simulated minutes."""
 
     @property
     def stopping(self) -> bool:
         """Whether a stop was asked for and not taken back."""
-        return bool({Cause.STOP_FILE, Cause.STOP_COMMAND, Cause.STOP_SIGNAL} & {*self._conditions.causes})
+        return bool({Cause.STOP_FILE, Cause.STOP_COMMAND, Cause.STOP_SIGNAL} & {*self.conditions.causes})
+
+    @property
+    def keep(self) -> bool:
+        """Whether a stop asks to keep what is held; one such source is enough to end the process."""
+        return not self._wishes.keeping.isdisjoint(self.conditions.causes)
 
     def look(self, folder: Path) -> None:
         """Obey what lies in the folder; while it cannot be used, nothing is entered."""
@@ -100,9 +103,9 @@ class Requests:
             for request in self.take(control.look(folder)):
                 control.take(folder, request.name)
         except AccessError as fault:
-            self._conditions.begin(Cause.CONTROL_LOST, fault.message)
+            self.conditions.begin(Cause.CONTROL_LOST, fault.message)
         else:
-            self._conditions.withdraw(Cause.CONTROL_LOST)
+            self.conditions.withdraw(Cause.CONTROL_LOST)
 
     def take(self, seen: Seen) -> Sequence[Request]:
         """Obey what lies in the folder; returns the requests that are written down and may be removed."""
@@ -133,44 +136,32 @@ class Requests:
 
         `flattens`: a stop by a signal closes what is held.
         """
-        closing, keep = set[str](), False
+        self._wishes = Wishes()
         for event in past:
-            match event.kind, event.payload:
-                case records.REQUEST, {"verb": Verb.KILL_FLATTEN}:
-                    closing.add(_KILL)
-                case records.REQUEST, {"verb": Verb.KILL_CLEAR}:
-                    closing.discard(_KILL)
-                case records.REQUEST, {"verb": Verb.STOP_FLATTEN}:
-                    closing.add(_STOP)
-                    keep = False
-                case records.REQUEST, {"verb": Verb.STOP | Verb.STOP_KEEP as verb}:
-                    keep = verb == Verb.STOP_KEEP
-                case records.STATE, {"cause": Cause.STOP_SIGNAL.name, "there": True}:
-                    closing |= {_STOP} if flattens else set()
-                    keep = not flattens
-                case records.REQUEST, {"verb": Verb.STOP_CANCEL}:
-                    closing.discard(_STOP)
-                    keep = False
-                case records.STATE, {"words": words} if words == CARRIED_OUT:
-                    closing.discard(_STOP)
-                    keep = False
-        self.keep = keep and self.stopping
-        self._closing = closing
-        if closing:
-            self._flatten()
+            self._wishes.recall(event, flattens=flattens)
+        self._close()
 
     def signalled(self, *, flattens: bool) -> None:
         """A signal has asked for a stop: close what is held first, or keep it."""
-        self.keep = not flattens
-        if flattens:
-            self._close(_STOP)
+        self._wishes.signal(flattens=flattens)
+        self._close()
 
-    def carried_out(self) -> None:
-        """A stop has been carried out: only a file that is still there asks for another."""
-        for cause in (Cause.STOP_COMMAND, Cause.STOP_SIGNAL):
-            self._conditions.withdraw(cause, CARRIED_OUT)
-        self._close(_STOP, on=False)
-        self.keep = False
+    def carried_out(self, *, kept: bool = False) -> None:
+        """A stop has been carried out: only a file that is still there asks for another.
+
+        `kept`: something is held or works still. Then only what asked for that is over; every other stop goes on at the
+        next start.
+        """
+        with self._recorder.together():
+            for cause in ENDED:
+                if not kept or cause in self._wishes.keeping:
+                    self.end(cause)
+
+    def end(self, cause: Cause) -> None:
+        """The stop of a source has been carried out."""
+        self.conditions.withdraw(cause, CARRIED_OUT)
+        self._wishes.end(cause)
+        self._close()
 
     def _refuse(self, name: str, words: str) -> None:
         self._refused.add(name)
@@ -183,28 +174,24 @@ class Requests:
 
     def _hold(self, cause: Cause, *, there: bool) -> None:
         if there:
-            self._conditions.begin(cause)
+            self.conditions.begin(cause)
         else:
-            self._conditions.withdraw(cause)
+            self.conditions.withdraw(cause)
 
     def _obey(self, request: Request) -> None:
         words = f"asked by {request.actor}"
-        begin, withdraw = self._conditions.begin, self._conditions.withdraw
+        begin, withdraw = self.conditions.begin, self.conditions.withdraw
         match request.verb:
             case Verb.KILL | Verb.KILL_FLATTEN:
                 begin(Cause.KILL_COMMAND, words)
             case Verb.KILL_CLEAR:
                 withdraw(Cause.KILL_COMMAND, words)
                 withdraw(Cause.KILL_SIGNAL, words)
-                self._close(_KILL, on=False)
             case Verb.STOP | Verb.STOP_FLATTEN | Verb.STOP_KEEP:
                 begin(Cause.STOP_COMMAND, words)
-                self.keep = request.verb is Verb.STOP_KEEP
             case Verb.STOP_CANCEL:
                 withdraw(Cause.STOP_COMMAND, words)
                 withdraw(Cause.STOP_SIGNAL, words)
-                self._close(_STOP, on=False)
-                self.keep = False
             case Verb.DEFENSE_ON:
                 begin(Cause.DEFENSE_COMMAND, words)
             case Verb.DEFENSE_OFF:
@@ -214,13 +201,14 @@ class Requests:
                     self._refuse(request.name, refusal)
             case verb:
                 self._refuse(request.name, _UNFIT.get(verb, f"{verb.value} cannot be asked of this session."))
-        if request.verb in {Verb.KILL_FLATTEN, Verb.STOP_FLATTEN}:
-            self._close(_KILL if request.verb is Verb.KILL_FLATTEN else _STOP)
+        self._wishes.ask(request.verb)
+        self._close()
 
-    def _close(self, source: str, *, on: bool = True) -> None:
+    def _close(self) -> None:
         # Closing what is held goes on as long as anybody asks for it.
-        (self._closing.add if on else self._closing.discard)(source)
-        self._flatten(on=bool(self._closing))
+        before, self._closing = self._closing, bool(self._wishes.closing)
+        if before is not self._closing:
+            self._flatten(on=self._closing)
 
 
 def _payload(request: Request) -> records.Payload:

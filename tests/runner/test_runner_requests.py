@@ -180,3 +180,55 @@ def test_what_is_held_is_closed_as_long_as_anybody_asks_for_it(
     again = Bench(bench.journal, bench.folder)
     again.requests.resume(tuple(bench.journal.events()), flattens=False)
     assert [bench.flattening, again.flattening] == [closes] * 2
+
+
+@pytest.mark.parametrize(
+    ("steps", "stands"),
+    [
+        ((Verb.STOP, "signal", "kept"), (True, False, False)),
+        ((Verb.STOP_FLATTEN, "signal", "kept"), (True, False, True)),
+        (("signal", Verb.STOP_FLATTEN, "kept"), (True, False, True)),
+        ((Verb.STOP_KEEP, "signal", "kept"), (False, False, False)),
+        ((Verb.STOP_FLATTEN, Verb.STOP_KEEP, "kept"), (False, False, False)),
+        ((Verb.STOP_KEEP, Verb.STOP, "kept"), (True, False, False)),
+        ((Verb.STOP_FLATTEN, Verb.KILL_FLATTEN, "signal", "kept"), (True, False, True)),
+        ((Verb.STOP_FLATTEN, Verb.KILL_FLATTEN, "signal", "all"), (False, False, True)),
+        ((Verb.STOP_FLATTEN, "signal", "all"), (False, False, False)),
+        ((Verb.STOP_FLATTEN, "signal", Verb.STOP_CANCEL), (False, False, False)),
+        ((Verb.STOP, "signal"), (True, True, False)),
+        ((Verb.STOP_FLATTEN, "signal"), (True, True, True)),
+    ],
+)
+def test_a_stop_is_over_for_each_source_by_itself(
+    bench: Bench, steps: tuple[Verb | str, ...], stands: tuple[bool, bool, bool]
+) -> None:
+    """Whether one stands, keeps and closes; a restart after any of the steps finds what the process had before it."""
+    for step in steps:
+        if isinstance(step, Verb):
+            bench.ask(step)
+            bench.look()
+        elif step == "signal":
+            bench.conditions.begin(Cause.STOP_SIGNAL)
+            bench.requests.signalled(flattens=False)
+        else:
+            bench.requests.carried_out(kept=step == "kept")
+        again = Bench(bench.journal, bench.folder)
+        again.requests.resume(tuple(bench.journal.events()), flattens=False)
+        assert _stands(again) == _stands(bench)
+    assert _stands(bench) == stands
+
+
+def _stands(bench: Bench) -> tuple[bool, bool, bool]:
+    return bench.requests.stopping, bench.requests.keep, bench.flattening
+
+
+def test_stops_of_two_sources_that_keep_are_over_together(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One transaction: after a crash both of them go on, or none does."""
+    bench.ask(Verb.STOP_KEEP)
+    bench.look()
+    bench.conditions.begin(Cause.STOP_SIGNAL)
+    bench.requests.signalled(flattens=False)
+    appended: list[int] = []
+    monkeypatch.setattr(bench.journal, "append", lambda entries: appended.append(len(entries)))
+    bench.requests.carried_out(kept=True)
+    assert appended == [2]
