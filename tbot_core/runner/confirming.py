@@ -58,6 +58,10 @@ class Confirming:
         self._pending: dict[str, Pending] = {}
         self._names: set[str] = set()
 
+    def asks(self) -> bool:
+        """Whether anything waits."""
+        return bool(self._pending)
+
     def hold(self, proposals: Sequence[Proposal]) -> tuple[list[Decision], list[Proposal]]:
         """The decisions that a person is to be asked about, and the proposals that need nobody."""
         if not self._required:

@@ -33,16 +33,31 @@ class Errands:
 
     async def every(self, seconds: float, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Act again and again, so long apart, until all is over."""
-        me = _Errand(asyncio.current_task())
-        self._errands.append(me)
+        me = self._errand()
         while not self._over:
-            me.at_work = True
-            try:
-                await act()
-            finally:
-                me.at_work = False
+            await self._act(me, act)
             if not self._over:
                 await self._clock.sleep(seconds)
+
+    async def called(self, bell: asyncio.Event, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Act whenever the bell has rung, until all is over; rung meanwhile, it calls once more."""
+        me = self._errand()
+        while not self._over:
+            await bell.wait()
+            bell.clear()
+            await self._act(me, act)
+
+    def _errand(self) -> _Errand:
+        self._errands.append(_Errand(asyncio.current_task()))
+        return self._errands[-1]
+
+    @staticmethod
+    async def _act(me: _Errand, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        me.at_work = True
+        try:
+            await act()
+        finally:
+            me.at_work = False
 
     async def until(self, main: asyncio.Task[None], side: Sequence[asyncio.Task[None]]) -> None:
         """Wait for the first that ends, end the others, and raise what went wrong in any of them.

@@ -123,9 +123,13 @@ class Keeper:
         self._absent = False
         return True
 
+    def takes_back(self) -> bool:
+        """Whether entries wait at the broker that none may be sent any more beside, and that nobody took back yet."""
+        return self.state >= RiskState.EXIT_ONLY and bool(self._waiting)
+
     async def withdraw(self) -> None:
         """Take back every entry that waits at the broker, each once; what stays is asked for again when it is old."""
-        entries = [cid for cid in self.post.desk.standing.working if cid not in self._withdrawn]
+        entries = self._waiting if self.state >= RiskState.EXIT_ONLY else []
         self._withdrawn.update(entries)
         await self._withdraw(entries)
 
@@ -153,6 +157,10 @@ class Keeper:
         if self._session is not None and self._session.state > self.conditions.here:
             return self._session.everywhere[0]
         return self.conditions.causes[0]
+
+    @property
+    def _waiting(self) -> list[str]:
+        return [cid for cid in self.post.desk.standing.working if cid not in self._withdrawn]
 
     def _own(self) -> RiskState:
         return self.post.desk.standing.own

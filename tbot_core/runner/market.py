@@ -22,7 +22,7 @@ from tbot_core.contracts import TellsVixNow
 from tbot_core.control import Verb
 from tbot_core.errors import AccessError
 from tbot_core.journal import records
-from tbot_core.model import RiskState, dollars_of
+from tbot_core.model import dollars_of
 from tbot_core.plugins import lost
 from tbot_core.runner import overnight
 from tbot_core.runner.closing import Closing
@@ -33,13 +33,13 @@ from tbot_core.runner.guarding import ClockGuard, DataGuard, out_of_hours, stead
 from tbot_core.runner.keeping import Keeper
 from tbot_core.runner.leftovers import Leftovers
 from tbot_core.runner.listening import Hearing, empty
+from tbot_core.runner.looking import Looking
 from tbot_core.runner.posts import side_by_side
 from tbot_core.runner.recalling import Recall, failures
 from tbot_core.runner.requests import Obey, Requests
 from tbot_core.runner.room import Room
 from tbot_core.runner.safety import Live, Safety
 from tbot_core.runner.session import SessionRun, Trading
-from tbot_core.runner.turning import Turning
 from tbot_core.runner.volatility import ASK_S, WindowVix
 from tbot_core.seams import log
 from tbot_core.states import Cause
@@ -159,8 +159,9 @@ class MarketSession:
         self.guard = None if gathering is None else DataGuard(gathering, self.run, self.conditions, self.steady)
         self.run.outlook, self.run.routing = self.guard, self.failover
         self._closing = Closing(self.run, self.keepers, self.steady, self._past, self._ended)
-        self._errands, self._turning = Errands(clock, floor.timeout_s), Turning(clock.monotonic())
-        self._closed = False
+        self._errands, self._closed = Errands(clock, floor.timeout_s), False
+        sights = [self.clock_guard.look] if self.failover is None else [self.failover.look, self.clock_guard.look]
+        self._looking = Looking(floor, clock, self.keepers, self.requests, sights)
 
     async def trade(self) -> None:
         """Trade the session to its end, or until a stop has been carried out."""
@@ -168,12 +169,13 @@ class MarketSession:
         self.leftovers.look(self.conditions)
         if self._safety is not None:
             self._safety.open(restarted=any(event.kind in _STARTS for event in self._past))
-        await self._reconcile()
-        self._turning.pause(self._trading.clock.monotonic())
+        first, watch_s = Errands(self._trading.clock, self._floor.timeout_s), self._floor.watch_s
+        heeding = asyncio.ensure_future(first.every(watch_s, self._looking.heed))
+        await first.until(asyncio.ensure_future(self._reconcile()), [heeding])
         every = self._errands.every
         acts = [
             (self._floor.poll_s, self.run.execution.settle),
-            (self._floor.watch_s, self._watch),
+            (watch_s, self._looking.look),
             (TEND_S, self._tend),
         ]
         for keeper in self.keepers[1:]:
@@ -181,12 +183,22 @@ class MarketSession:
         if self._vix is not None:
             acts.append((ASK_S, self._vix.refresh))
         side = [asyncio.ensure_future(every(seconds, act)) for seconds, act in acts]
+        side += self._called()
         if self.guard is not None:
             side.append(asyncio.ensure_future(self.guard.run()))
             side.append(asyncio.ensure_future(every(TEND_S, self.guard.look)))
             if self.guard.compares:
                 side.append(asyncio.ensure_future(every(COMPARE_S, self.guard.compare)))
         await self._errands.until(asyncio.ensure_future(self._minutes()), side)
+
+    def _called(self) -> list[asyncio.Task[None]]:
+        # What is done at a broker as soon as a look finds it due, each by itself: none waits for another's answer.
+        calls = [
+            *((keeper.takes_back, keeper.withdraw) for keeper in self.keepers),
+            (self.run.confirming.asks, self.run.answer),
+        ]
+        called = self._errands.called
+        return [asyncio.ensure_future(called(self._looking.bell(due), act)) for due, act in calls]
 
     @property
     def leaves(self) -> bool:
@@ -366,29 +378,6 @@ class MarketSession:
     def _over(self) -> bool:
         # Whether a stop has been carried out: nothing is held or worked any more, or positions are to be kept.
         return self.requests.stopping and (self.requests.keep or all(post.at_rest for post in self.run.posts))
-
-    async def _watch(self) -> None:
-        # Requests, as they come; entries that wait at the broker are taken back as soon as none may be sent.
-        for keeper in self.keepers:
-            keeper.take_over()
-        if self.failover is not None:
-            self.failover.look()
-        self._heed_stall()
-        self._floor.room.tell(self._trading.clock.monotonic(), *(keeper.conditions for keeper in self.keepers))
-        self.clock_guard.look()
-        self.requests.look(self._floor.folder)
-        if self._floor.signals.tell(self.conditions):
-            self.requests.signalled(flattens=self._floor.signals.flattens)
-        await side_by_side([one.withdraw for one in self.keepers if one.state >= RiskState.EXIT_ONLY])
-        await self.run.answer()
-        self._turning.pause(self._trading.clock.monotonic())
-
-    def _heed_stall(self) -> None:
-        # A loop that stood still knows nothing of what happened meanwhile: exits only, until a clean reconcile.
-        stood_s = self._turning.stood_s(self._trading.clock.monotonic(), self._floor.watch_s)
-        if stood_s:
-            self.conditions.begin(Cause.STALLED, f"for {stood_s:.0f} s")
-            self.conditions.withdraw(Cause.STALLED)
 
     async def _tend(self) -> None:
         await self.keepers[0].tend()

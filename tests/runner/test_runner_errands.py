@@ -50,3 +50,26 @@ def test_f88_a_part_that_runs_out_of_memory_ends_the_session_as_it_is() -> None:
     """F88: nobody goes on with half of what should have been done."""
     with pytest.raises(MemoryError):
         run(lambda: session(aloud()))
+
+
+def test_whoever_is_called_comes_once_more_when_it_rings_meanwhile() -> None:
+    """A call is never lost, and what is at work when all is over ends first."""
+    done: list[float] = []
+
+    async def act() -> None:
+        await asyncio.sleep(3.0)
+        done.append(asyncio.get_running_loop().time())
+
+    async def calls(bell: asyncio.Event) -> None:
+        for _ in range(2):
+            bell.set()
+            await asyncio.sleep(1.0)
+        await asyncio.sleep(2.0)
+
+    async def session() -> None:
+        bell, errands = asyncio.Event(), Errands(SystemClock(), 30.0)
+        called = asyncio.ensure_future(errands.called(bell, act))
+        await errands.until(asyncio.ensure_future(calls(bell)), [called])
+
+    run(session)
+    assert done == [3.0, 6.0]
