@@ -15,8 +15,8 @@ from tbot_core.execution import Venue
 from tbot_core.journal import received, records
 from tbot_core.journal.journal import Journal, open_journal
 from tbot_core.journal.projection import Book, fold
-from tbot_core.model import Leg, atoms_of
-from tbot_core.orders import Naming
+from tbot_core.model import Leg, OrderState, atoms_of
+from tbot_core.orders import BROKER_WORDS, Naming, OrderEvent
 from tbot_core.patience import Patience
 from tbot_core.plugins.observers import LIMITS_S, Observers
 from tbot_core.runner import feeds, resuming
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from tbot_core.clock import Clock
-    from tbot_core.journal.journal import Entry
+    from tbot_core.journal.journal import Entry, Event
     from tbot_core.model import Account
     from tbot_core.runner.manning import Manned
     from tbot_core.runner.plan import Plan, Watcher
@@ -47,6 +47,7 @@ BY_THE_CLOCK: Final = frozenset({PAPER, DRY_RUN})
 """The modes whose fills are simulated while the market runs."""
 
 APPROVED: Final = "Entries that would wait for `tbot confirm` count as approved at once."
+_RESTS: Final = frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED})
 _log = log.logger(__name__)
 
 
@@ -279,15 +280,26 @@ def ended(plan: Plan, course: Course, began: int, *, stopped: bool) -> Outcome:
         place = plan.assembly.settings.instance.reports
         summary = attrs.evolve(summary, report=str(report.write(place, course.identity, summary, events)))
     held = set(book.portfolio.positions)
-    stops = {one.order.symbol for one in book.orders.values() if one.order.leg is Leg.STOP and not one.terminal}
     return Outcome(
         summary=summary,
         journal=course.journal.path,
         stopped=stopped,
         open=tuple(sorted(held)),
-        bare=tuple(sorted(held - stops)),
+        bare=tuple(sorted(held - covered(book, events))),
         stuck=tuple(sorted(book.stuck)),
     )
+
+
+def covered(book: Book, events: Sequence[Event]) -> set[str]:
+    """The symbols for which a stop rests by the broker's own word, and nobody has asked to take it away."""
+    leaving: set[str | None] = set()
+    for event in events:
+        if event.kind == records.CANCEL_REQUESTED:
+            leaving.add(event.cid)
+        elif BROKER_WORDS.get(event.kind) is OrderEvent.CANCEL_REFUSED:
+            leaving.discard(event.cid)
+    stops = [(cid, one) for cid, one in book.orders.items() if one.order.leg is Leg.STOP]
+    return {one.order.symbol for cid, one in stops if one.state in _RESTS and cid not in leaving}
 
 
 class Company:

@@ -27,8 +27,10 @@ from tbot_core.plugins import lost
 from tbot_core.runner import overnight
 from tbot_core.runner.closing import Closing
 from tbot_core.runner.confirming import VERBS
+from tbot_core.runner.ending import Ending
 from tbot_core.runner.errands import Errands
 from tbot_core.runner.failover import failing_over, listened_to, watched
+from tbot_core.runner.flattening import Flattening
 from tbot_core.runner.guarding import ClockGuard, DataGuard, out_of_hours, steady
 from tbot_core.runner.keeping import Keeper
 from tbot_core.runner.leftovers import Leftovers
@@ -162,6 +164,7 @@ class MarketSession:
         self._errands, self._closed = Errands(clock, floor.timeout_s), False
         sights = [self.clock_guard.look] if self.failover is None else [self.failover.look, self.clock_guard.look]
         self._looking = Looking(floor, clock, self.keepers, self.requests, sights)
+        self._ending = Ending(self.requests, self.run.posts, clock, floor.timeout_s)
 
     async def trade(self) -> None:
         """Trade the session to its end, or until a stop has been carried out."""
@@ -193,8 +196,11 @@ class MarketSession:
 
     def _called(self) -> list[asyncio.Task[None]]:
         # What is done at a broker as soon as a look finds it due, each by itself: none waits for another's answer.
+        self._ending.bell = self._looking.bell(self._ending.look)
+        closers = [Flattening(self.run, post, self.requests) for post in self.run.posts]
         calls = [
             *((keeper.takes_back, keeper.withdraw) for keeper in self.keepers),
+            *((one.look, one.begin) for one in closers),
             (self.run.confirming.asks, self.run.answer),
         ]
         called = self._errands.called
@@ -328,7 +334,7 @@ class MarketSession:
         # The session's minutes in their order; what comes late, twice or not at all is dropped or left empty.
         run, wait = self.run, self._trading.wait
         while (rest := run.session.open - self._trading.clock.now()).total_seconds() > 0:
-            if self._over:
+            if self._ending.over:
                 return
             await wait(self._trading.clock.now() + min(rest, _BEFORE_THE_BELL))
         again = any(event.kind == records.SESSION_OPENED for event in self._past)
@@ -336,7 +342,8 @@ class MarketSession:
         if self._hearing.truncated is not None and not again:
             run.execution.recorder.note(records.UNIVERSE, self._hearing.truncated)
         came = run.session.minute(self.steady.now())
-        async for minute in run.source.minutes():
+        minutes = aiter(run.source.minutes())
+        while (minute := await self._ending.next(minutes)) is not None:
             if minute.index < run.tape.closed:
                 _log.warning("minute.late", index=minute.index)
                 continue
@@ -353,8 +360,8 @@ class MarketSession:
             await run.step(minute.index, late=self._late(minute.index))
             self._trading.watch(run, minute.index)
             self._hearing.keep(minute, late, run.quoted)
-            if self._over:
-                return
+        if self._ending.over:
+            return
         await self._settle()
         await wait(run.session.close)
         await side_by_side([keeper.tender.close for keeper in self.keepers])
@@ -373,11 +380,6 @@ class MarketSession:
         behind = self.steady.now() - self.run.session.moment(index + 1)
         filled = self.guard is not None and self.guard.filled(index)
         return filled or behind.total_seconds() > self._floor.ttl_s
-
-    @property
-    def _over(self) -> bool:
-        # Whether a stop has been carried out: nothing is held or worked any more, or positions are to be kept.
-        return self.requests.stopping and (self.requests.keep or all(post.at_rest for post in self.run.posts))
 
     async def _tend(self) -> None:
         await self.keepers[0].tend()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
 
 from tbot_core.decide import Rules
 from tbot_core.desk import Desk
 from tbot_core.execution import Execution, Venue
-from tbot_core.model import OrderState
+from tbot_core.model import Leg, OrderState
 from tbot_core.orders import Naming
 
 if TYPE_CHECKING:
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
     from tbot_core.actions import Decision
     from tbot_core.decide import Proposal
+
+
+_PROTECTION: Final = frozenset({Leg.STOP, Leg.TARGET})
+_TAKEN: Final = frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED})
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -58,6 +62,16 @@ class Post:
         held = not self.desk.custody.idle or bool(self.desk.portfolio.beyond)
         orders = self.execution.orders.values()
         return not held and all(one.terminal or one.state is OrderState.LOST for one in orders)
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is on its way: no entry and no exit, and each position has the stop that it is to have."""
+        custody = self.desk.custody
+        alive = [one for one in self.execution.orders.values() if not one.terminal and one.state is not OrderState.LOST]
+        rest = {one.order.client_order_id for one in alive if one.order.leg in _PROTECTION and one.state in _TAKEN}
+        stops = [held.resting.get(Leg.STOP) for held in custody.held.values() if not held.plan.on_close]
+        steady = all(held.steady for held in custody.held.values())
+        return steady and not custody.unwanted and len(rest) == len(alive) and rest.issuperset(stops)
 
 
 class Routing(Protocol):

@@ -147,12 +147,13 @@ def test_f110_a_process_killed_while_it_stops_and_keeps_comes_again_and_ends(
 
 
 def test_f110_a_stop_that_was_taken_back_before_the_death_is_none(tmp_path: Path) -> None:
-    """The position is held to its own end."""
+    """The position is held to its own end, and so is the session."""
 
     def thinks_again(scene: Scene) -> None:
-        request(Verb.STOP_FLATTEN)(scene)
+        request(Verb.STOP)(scene)
         scene.world.loop.call_later(6.0, request(Verb.STOP_CANCEL), scene)
 
     scene = Scene(home=tmp_path, flattens=False, asks=thinks_again).live()
     ((minute, reason),) = scene.exits
     assert (minute, reason) == (23, ExitReason.TIME.value)
+    assert scene.events[-1].kind == records.SESSION_CLOSED

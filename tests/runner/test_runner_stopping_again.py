@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.runner.session import SessionRun
+    from tbot_core.testing.simulation.market import Path as Prices
 
 
 class Died(Exception):
@@ -29,12 +30,16 @@ class Died(Exception):
 
 @attrs.define(eq=False)
 class Two:
-    """Two lives: the first is asked for `before` in a minute in which something is held, and dies in the next one."""
+    """Two lives: the first is asked for `before` in a minute in which something is held, and dies in the next one.
+
+    Meanwhile nobody trades, so that no exit is filled.
+    """
 
     scene: Household
     before: Verb | None = None
     asked_at: int | None = None
     died: bool = False
+    depths: list[list[int]] = attrs.field(factory=list)
 
     def watch(self, run: SessionRun, minute: int) -> None:
         """Ask, and die."""
@@ -43,10 +48,19 @@ class Two:
         if self.asked_at is None:
             self.asked_at = minute
             if self.before is not None:
+                self.depths = [path.depth[:] for path in self._paths]
+                for path in self._paths:
+                    path.depth[:] = [0] * len(path.depth)
                 self.ask(self.before)
         elif minute > self.asked_at:
             self.died = True
+            for path, depth in zip(self._paths, self.depths, strict=False):
+                path.depth[:] = depth
             raise Died
+
+    @property
+    def _paths(self) -> list[Prices]:
+        return list(self.scene.world.market.paths.values())
 
     def ask(self, verb: Verb) -> None:
         """Somebody asks."""

@@ -1,0 +1,46 @@
+"""Closes what is held as soon as that is asked for: on the last minute that has closed, without waiting for the next.
+
+Each later minute asks anew for what has not left by then.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tbot_core.execution import Minutes
+
+if TYPE_CHECKING:
+    from tbot_core.runner.posts import Post
+    from tbot_core.runner.requests import Requests
+    from tbot_core.runner.session import SessionRun
+
+
+class Flattening:
+    """Begins to close what one session holds at one of its brokers; where a stop keeps that, nothing is begun."""
+
+    def __init__(self, run: SessionRun, post: Post, requests: Requests) -> None:
+        self._run = run
+        self._post = post
+        self._requests = requests
+        self._begun = False
+
+    def look(self) -> bool:
+        """Called often: whether closing is to begin, which is so once each time that it is asked for.
+
+        Where it is asked for no more, nothing is closed for its sake from now on.
+        """
+        run = self._run
+        self._post.desk.custody.stopping = run.flattening
+        self._begun &= run.flattening
+        due = run.flattening and not (self._begun or self._requests.keep) and run.tape.closed > 0
+        return due and (run.routing is None or run.routing.answers(self._post))
+
+    async def begin(self) -> None:
+        """Close what is held.
+
+        What a minute asks for may be asked twice: a cancel that is on its way is not sent again, and an exit is placed
+        once, when nothing else works for its position.
+        """
+        self._begun, run = True, self._run
+        actions = self._post.desk.custody.manage(run.tape.bars, run.tape.closed - 1) if run.flattening else ()
+        await self._post.execution.carry_out(Minutes(actions=actions))
