@@ -30,7 +30,7 @@ class Flattening:
         Where it is asked for no more, nothing is closed for its sake from now on.
         """
         run = self._run
-        self._post.desk.custody.stopping = run.flattening
+        self._post.desk.custody.leaving.stopping = run.flattening
         self._begun &= run.flattening
         due = run.flattening and not (self._begun or self._requests.keep) and run.tape.closed > 0
         return due and (run.routing is None or run.routing.answers(self._post))

@@ -96,8 +96,7 @@ DAMAGES = [
     (newer, f"has schema {SCHEMA_VERSION + 1}; this version knows {SCHEMA_VERSION}. Install the newer tbot."),
     (
         cut_off,
-        "ends at event 21 and held 22: its file is an older one, or tbot.sqlite-wal, the log beside it, was removed or "
-        "damaged.",
+        "ends at event 21 and held 22: its file is an older one, or tbot.sqlite-wal, the log beside it, was removed or",
     ),
 ]
 
