@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from tbot_core.model import Leg
+from tbot_core.model import ExitReason, Leg
+from tbot_core.states import Cause
 from tbot_core.testing.simulation.facts import Fact
 from tbot_core.testing.simulation.patrol import Patrol
 from tbot_core.testing.simulation.way import Request
@@ -22,11 +23,12 @@ SHARE = 1_000_000
 SYMBOL = "AAPL"
 
 
-def bot(causes: tuple[str, ...] = (), **held: object) -> Life:
-    """A life whose bot knows of nothing but what it holds, and of `causes`."""
+def bot(causes: tuple[Cause, ...] = (), **held: object) -> Life:
+    """A life whose bot knows of nothing but what it holds, and of `causes`; its exits wait where somebody killed it."""
+    leaving = SimpleNamespace(untouched=lambda _symbol: False, waits=lambda _reason: Cause.KILL_FILE in causes)
     desk = SimpleNamespace(
         portfolio=SimpleNamespace(beyond={}),
-        custody=SimpleNamespace(held=held, halted=frozenset()),
+        custody=SimpleNamespace(held=held, leaving=leaving),
         standing=SimpleNamespace(frozen={}, unruled={}),
     )
     post = SimpleNamespace(
@@ -38,9 +40,10 @@ def bot(causes: tuple[str, ...] = (), **held: object) -> Life:
     return cast("Life", SimpleNamespace(session=SimpleNamespace(keepers=[keeper])))
 
 
-def holding(**plan: object) -> object:
-    """A position with such a plan, for which a stop is thought to rest."""
-    return SimpleNamespace(plan=SimpleNamespace(**plan), resting={Leg.STOP: "stop"}, leaving=None)
+def holding(*, leaving: ExitReason | None = None, **plan: object) -> object:
+    """A position with such a plan, for which a stop is thought to rest, unless it is `leaving`."""
+    resting = {} if leaving else {Leg.STOP: "stop"}
+    return SimpleNamespace(plan=SimpleNamespace(**plan), resting=resting, leaving=leaving)
 
 
 def rest(floor: Floor, leg: Leg, quantity: int) -> None:
@@ -63,12 +66,13 @@ def hold(floor: Floor, quantity: int) -> None:
         (10, 0, (), "10000000 units were held for 60 s with no way out"),
         (10, 20, (), "more than the 10000000 units held could be closed for 60 s"),
         (0, 5, (), "more than the 0 units held could be closed for 60 s"),
-        (10, 0, ("MISMATCH",), ""),
-        (10, 20, ("MISMATCH",), ""),
+        (10, 0, (Cause.MISMATCH,), ""),
+        (10, 20, (Cause.MISMATCH,), ""),
+        (10, 0, (Cause.STOP_COMMAND,), "10000000 units were held for 60 s with no way out"),
     ],
 )
 def test_what_is_held_and_what_would_close_it_agree(
-    held: int, closes: int, causes: tuple[str, ...], words: str
+    held: int, closes: int, causes: tuple[Cause, ...], words: str
 ) -> None:
     """A position without a way out, and more on its way out than is held, are found when they last; not if known."""
     world = World(0, (), live=False, venues=1)
@@ -89,6 +93,22 @@ def test_what_is_held_and_what_would_close_it_agree(
     found = [*patrol.found.values()]
     assert len(found) == bool(words)
     assert all(words in one for one in found)
+
+
+@pytest.mark.parametrize(("causes", "found"), [((), 0), ((Cause.KILL_FILE,), 1)])
+def test_what_is_leaving_without_a_stop_is_found_where_its_exit_waits(causes: tuple[Cause, ...], found: int) -> None:
+    """An exit that is due closes a position; one that a kill holds back does not."""
+    world = World(0, (), live=False, venues=1)
+    patrol = Patrol(world)
+
+    async def main() -> None:
+        hold(world.ways[0].exchange.floor, 10)
+        patrol.watch(bot(causes, **{SYMBOL: holding(leaving=ExitReason.TIME, on_close=False)}))
+        patrol.begin()
+        await world.clock.sleep(100)
+
+    world.run(main)
+    assert len(patrol.found) == found
 
 
 def test_what_is_held_after_a_split_may_all_be_closed() -> None:
@@ -130,8 +150,8 @@ def test_what_the_bot_asks_to_take_back_in_vain_is_known(*, reached: bool) -> No
     assert bool(patrol.found) is reached
 
 
-@pytest.mark.parametrize(("reached", "causes", "words"), [(True, (), 1), (False, (), 0), (True, ("MISMATCH",), 0)])
-def test_a_stop_that_stays_behind_its_plan_is_found(*, reached: bool, causes: tuple[str, ...], words: int) -> None:
+@pytest.mark.parametrize(("reached", "causes", "words"), [(True, (), 1), (False, (), 0), (True, (Cause.MISMATCH,), 0)])
+def test_a_stop_that_stays_behind_its_plan_is_found(*, reached: bool, causes: tuple[Cause, ...], words: int) -> None:
     """Three minutes are enough to move it, unless what is asked of it gets lost, or something is known to be wrong."""
     world = World(0, (), live=False, venues=1)
     floor = world.ways[0].exchange.floor

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from tbot_core.testing.simulation.story import Story
 
-_TAKEN_S: Final = 30.0
-"""A bot that is busy sending looks at what it was asked so much later at most."""
+_TAKEN_S: Final = 2.0
+"""A bot looks at what it was asked so much later at most, whatever it is waiting for."""
 
 
 def _i7_asked(story: Story) -> Iterator[str]:
