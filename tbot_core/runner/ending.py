@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 class Ending:
-    """Knows of one session whether a stop has been carried out; whoever looks at that often rings its `bell` then."""
+    """Knows of one session whether a stop has been carried out; whoever looks at that often rings its `bell` then.
+
+    `ended`: for its sake no further minute was waited for.
+    """
 
     def __init__(self, requests: Requests, posts: Sequence[Post], clock: Clock, timeout_s: float) -> None:
         self._requests = requests
@@ -27,7 +30,7 @@ class Ending:
         self._clock = clock
         self._timeout_s = timeout_s
         self._asked: float | None = None
-        self.bell = asyncio.Event()
+        self.bell, self.ended = asyncio.Event(), False
 
     @property
     def over(self) -> bool:
@@ -48,7 +51,8 @@ class Ending:
 
     async def next(self, minutes: AsyncIterator[Minute]) -> Minute | None:
         """The next of the minutes; None behind the last one, and as soon as it is over."""
-        if self.over:
+        self.ended = self.over
+        if self.ended:
             return None
         coming = asyncio.ensure_future(anext(minutes, None))
         try:
@@ -59,7 +63,8 @@ class Ending:
                     await asyncio.wait({coming, called}, return_when=asyncio.FIRST_COMPLETED)
                 finally:
                     called.cancel()
-            return coming.result() if coming.done() else None
+            self.ended = not coming.done()
+            return None if self.ended else coming.result()
         finally:
             coming.cancel()
             await asyncio.gather(coming, return_exceptions=True)

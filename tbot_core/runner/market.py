@@ -360,7 +360,7 @@ class MarketSession:
             await run.step(minute.index, late=self._late(minute.index))
             self._trading.watch(run, minute.index)
             self._hearing.keep(minute, late, run.quoted)
-        if self._ending.over:
+        if self._ending.ended:
             return
         await self._settle()
         await wait(run.session.close)

@@ -1,0 +1,76 @@
+"""The wait for a session's next minute, which a stop ends."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from tbot_core.clock import SystemClock
+from tbot_core.conditions import Conditions, recall
+from tbot_core.journal.journal import open_journal
+from tbot_core.recorder import Recorder
+from tbot_core.runner.ending import Ending
+from tbot_core.runner.requests import Requests
+from tbot_core.states import Cause
+from tbot_core.testing.simulation.loop import run
+from tbot_core.testing.simulation.market import Market
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine
+    from pathlib import Path
+
+    from tbot_core.bars import Minute
+
+
+async def minutes(market: Market, conditions: Conditions) -> AsyncIterator[Minute]:
+    """Two, one a minute; where whoever waits for one goes away, the stop is taken back in that moment."""
+    try:
+        for index in range(2):
+            await asyncio.sleep(60.0)
+            yield market.minute(index)
+    finally:
+        conditions.withdraw(Cause.STOP_SIGNAL)
+
+
+def waits(home: Path, wait: Callable[[Ending, Conditions, AsyncIterator[Minute]], Coroutine[Any, Any, None]]) -> None:
+    """Somebody waits for minutes in a session that holds nothing."""
+
+    async def session() -> None:
+        with closing(open_journal(home / "tbot.sqlite")) as journal:
+            recorder = Recorder(journal=journal, clock=SystemClock())
+            conditions = Conditions(recorder, lambda _state: None, recall(()))
+            ending = Ending(Requests(recorder, conditions, _nothing_held), (), SystemClock(), 30.0)
+            await wait(ending, conditions, minutes(Market.flat(100_000, ("A",), 2), conditions))
+
+    run(session)
+
+
+def _nothing_held(*, on: bool = True) -> None:
+    # There is nothing to close.
+    pass
+
+
+def test_a_stop_that_is_taken_back_in_the_same_moment_has_ended_the_wait(tmp_path: Path) -> None:
+    """It is not taken for the end of the feed: nobody goes on to the close as if no minute were left."""
+
+    async def wait(ending: Ending, conditions: Conditions, feed: AsyncIterator[Minute]) -> None:
+        assert await ending.next(feed) is not None
+        coming = asyncio.ensure_future(ending.next(feed))
+        await asyncio.sleep(1.0)
+        conditions.begin(Cause.STOP_SIGNAL)
+        ending.bell.set()
+        assert await coming is None
+        assert (ending.over, ending.ended, asyncio.get_running_loop().time()) == (False, True, 61.0)
+
+    waits(tmp_path, wait)
+
+
+def test_the_end_of_the_feed_is_no_stop(tmp_path: Path) -> None:
+    """Whoever waited for a minute hears that there is none, and goes on to the close."""
+
+    async def wait(ending: Ending, _conditions: Conditions, feed: AsyncIterator[Minute]) -> None:
+        assert [await ending.next(feed) is None for _ in range(3)] == [False, False, True]
+        assert not ending.ended
+
+    waits(tmp_path, wait)
