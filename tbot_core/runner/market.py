@@ -48,7 +48,7 @@ from tbot_core.states import Cause
 from tbot_core.tending import LEAST_WINDOW_S
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from tbot_core.bars import Day
     from tbot_core.conditions import Conditions
@@ -155,15 +155,13 @@ class MarketSession:
         accounts = {post.execution.venue.account_id for post in self.run.posts}
         self.leftovers = Leftovers(self._carried, self._past, accounts)
         self._safety, self._weighed = self._guarded(past), False
-        recorder = self.run.execution.recorder
-        self.requests = Requests(recorder, self.conditions, self.run.flatten, past, self._further())
+        self.requests = Requests(self.run.execution.recorder, self.conditions, self.run.flatten, past, self._further())
         self.clock_guard = ClockGuard(self.steady, broker, self.conditions)
         self.guard = None if gathering is None else DataGuard(gathering, self.run, self.conditions, self.steady)
         self.run.outlook, self.run.routing = self.guard, self.failover
         self._closing = Closing(self.run, self.keepers, self.steady, self._past, self._ended)
         self._errands, self._closed = Errands(clock, floor.timeout_s), False
-        sights = [self.clock_guard.look] if self.failover is None else [self.failover.look, self.clock_guard.look]
-        self._looking = Looking(floor, clock, self.keepers, self.requests, sights)
+        self._looking = Looking(floor, clock, self.keepers, self.requests, self._sights())
         self._ending = Ending(self.requests, self.run.posts, clock, floor.timeout_s)
 
     async def trade(self) -> None:
@@ -193,6 +191,9 @@ class MarketSession:
             if self.guard.compares:
                 side.append(asyncio.ensure_future(every(COMPARE_S, self.guard.compare)))
         await self._errands.until(asyncio.ensure_future(self._minutes()), side)
+
+    def _sights(self) -> list[Callable[[], None]]:
+        return [one.look for one in (self.failover, self.clock_guard) if one is not None]
 
     def _called(self) -> list[asyncio.Task[None]]:
         # What is done at a broker as soon as a look finds it due, each by itself: none waits for another's answer.
