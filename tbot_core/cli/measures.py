@@ -7,8 +7,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from tbot_core.cli.columns import labelled
-from tbot_core.figures import money, plural, price
+from tbot_core.figures import money, plural, price, quantity
 from tbot_core.journal import gauges, records, restarts
+from tbot_core.journal.foreigners import Foreigners
 from tbot_core.journal.restarts import FOUND, Restart
 from tbot_core.model import OrderState, dollars_of, ticks_of
 
@@ -62,8 +63,10 @@ def account(book: Book, limits: Limits, seen: Gauges | None) -> dict[str, Any]:
 def document(events: Iterable[Event], seen: Gauges | None) -> dict[str, Any]:
     """What else is known, for machines: None for what is unknown, or does not apply."""
     restart, candidates, live = Restart(), dict[str, int](), dict[str, float | None]()
+    foreign = Foreigners()
     for event in events:
         restart.apply(event)
+        foreign.apply(event)
         if event.kind == records.SESSION_OPENED:
             candidates, live = {}, {}
         elif event.kind == records.SCREENED:
@@ -72,6 +75,7 @@ def document(events: Iterable[Event], seen: Gauges | None) -> dict[str, Any]:
             live[event.payload["strategy"]] = event.payload["value"]
     return {
         "candidates": candidates,
+        "foreign": foreign.document(),
         "restart": restarts.document(restart),
         "vix": None if seen is None else seen.vix,
         "vix_live": live,
@@ -104,6 +108,8 @@ def cover(one: Mapping[str, str]) -> str:
 
 def lines(shown: Mapping[str, Any]) -> Iterator[str]:
     """What else is known, for a person."""
+    for one in shown["foreign"]:
+        yield labelled("foreign", _foreign(one))
     if shown["candidates"]:
         yield labelled("candidates", ", ".join(f"{name} {count}" for name, count in shown["candidates"].items()))
     for one in shown["accounts"]:
@@ -117,6 +123,14 @@ def lines(shown: Mapping[str, Any]) -> Iterator[str]:
         yield labelled("VIX", f"{vix}{clock}")
     if shown["restart"] is not None:
         yield labelled("restart", _restarted(shown["restart"]))
+
+
+def _foreign(one: Mapping[str, Any]) -> str:
+    # What is held and not tbot's, and at what it counts.
+    known = one["price"] is not None
+    counted = f"at {price(Decimal(one['price']))}" if known else "counted in no limit, its price is not known"
+    at = f", at {one['broker']}" if one["broker"] else ""
+    return f"{quantity(Decimal(one['quantity']))} {one['symbol']} {counted}, not tbot's{at}"
 
 
 def _points(vix: float | None) -> str:

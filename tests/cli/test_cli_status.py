@@ -276,6 +276,6 @@ def test_a_restart_is_told_with_what_it_found_and_missed(found: dict[str, int], 
     """What happened while nobody ran, in a line."""
     at = "2026-11-24T15:31:00+00:00"
     restart = {"at": at, "since": at, "found": found, "missed_minutes": 12, "missed_signals": 1, "settled": settled}
-    shown: dict[str, Any] = {"candidates": {}, "accounts": [], "marks_at": None, "restart": restart}
+    shown: dict[str, Any] = {"foreign": [], "candidates": {}, "accounts": [], "marks_at": None, "restart": restart}
     (line,) = measures.lines(shown)
     assert words in line
