@@ -59,14 +59,15 @@ class Custody:
         self._files = Files(name)
         self._held, self._known = self._files.held, self._files.known
         self.protection = self._protection = Protection(self._files, rules.venue, standing)
-        self.leaving = self._leaving = Leaving(standing, self._protection, self.flatten_from)
+        self._unwanted = Unwanted()
+        self.leaving = self._leaving = Leaving(standing, self._protection, self._unwanted, self.flatten_from)
         self._trimming = Trimming(self._files, rules, standing, self._protection)
         self.topping = Topping(self._files, rules, standing, session)
         self.excess = Excess(self._files, self._portfolio, standing)
         self.recollection = Recollection(self._files, self._portfolio, self.excess)
-        self._unwanted = Unwanted()
         self._lost: set[str] = set()
         self._early: set[str] = set()
+        self._minute = -1
 
     @property
     def idle(self) -> bool:
@@ -207,8 +208,9 @@ class Custody:
         """What positions and working entries need after a minute: exits that are due, stops that follow.
 
         An exit goes only when nothing else works for its position. What does is cancelled here, each minute anew until
-        the broker says that it has ended; ask for `released` whenever events were booked.
+        the broker says that it has ended; ask for `released` whenever events were booked. A minute may be asked twice.
         """
+        self._minute = minute
         renewed = (held.resting.get(Leg.STOP) for held in self._held.values() if held.renewing)
         actions = [*self._unwanted.minute(), *(Cancel(client_order_id=one) for one in renewed if one)]
         barred = self._leaving.stopping or self._standing.daily_loss or self._standing.present >= RiskState.EXIT_ONLY
@@ -235,10 +237,11 @@ class Custody:
 
         Each is given once.
         """
+        for held in self._held.values():
+            self._leaving.stay(held)
         actions = self._unwanted.pressing()
         for symbol in sorted(self._held):
             held = self._held[symbol]
-            self._leaving.stay(held)
             waits = self._leaving.untouched(symbol) or self._leaving.waits(held.leaving)
             if held.due and held.exit is None and not (waits or self._in_the_way(held)):
                 actions.append(self._exit(held))
@@ -293,8 +296,10 @@ class Custody:
 
     def _closed(self, position: Position) -> None:
         # Nothing is left of a position: what still works for it must not open another, an exit least of all.
+        #
+        # A bracket takes the rest of it away by itself.
         held = self._held.pop(position.signal.symbol)
-        self._unwanted.add(self._in_the_way(held))
+        (self._unwanted.press if held.own else self._unwanted.add)(self._in_the_way(held))
         self._unwanted.press(self._too_large(held, position.units))
         self._standing.count_closed(position.pnl_atoms)
 
@@ -359,7 +364,7 @@ class Custody:
         # An exit that still works shortly before the close: it is taken back, and goes anew once that is proven.
         #
         # A venue that is simulated here cannot have forgotten it.
-        early = minute + 1 < self.session.minutes - SENT_AGAIN
+        early = held.since == minute or minute + 1 < self.session.minutes - SENT_AGAIN
         if held.exit is None or self._rules.venue.simulated or early or self._leaving.waits(held.leaving):
             return []
         held.due = True
@@ -379,6 +384,6 @@ class Custody:
         units = held.position.units // lot * lot or held.position.units
         attempt = self._files.attempt(held, Leg.EXIT)
         order = drafts.exit_order(self._files.name, held.position, units, held.leaving, attempt)
-        held.due, held.exit = False, order.client_order_id
+        held.due, held.exit, held.since = False, order.client_order_id, self._minute
         self._files.know(order, held.plan, held.row)
         return Place(order=order)

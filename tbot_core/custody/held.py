@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 class Held:
     """A position being managed: its plan, its row in the bars, where it has one, and the ids of what rests for it.
 
-    `leaving` is why it is being closed; `due` holds until its exit is placed, `exit` names that order while it works.
+    `leaving` is why it is being closed; `due` holds until its exit is placed, `exit` names that order while it works,
+    and `since` is the minute after which it was placed.
     `own`: its stops are placed here, since the broker keeps no brackets, or none that can be moved. `renewing`
     holds while one is taken away that protects too much, too little, or at an old level. `keep`: the units that are
     to be left once nothing rests any more; `trim` names the order that sells the others while it works. `denied`:
@@ -38,6 +39,7 @@ class Held:
     leaving: ExitReason | None = None
     due: bool = False
     exit: str | None = None
+    since: int | None = None
     own: bool = False
     refused_stops: int = 0
     renewing: bool = False

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tbot_core.bars import Bars
     from tbot_core.custody.held import Held
     from tbot_core.custody.protection import Protection
+    from tbot_core.custody.unwanted import Unwanted
     from tbot_core.standing import Standing
 
 _NOBODY: Final = frozenset[str]()
@@ -22,10 +23,11 @@ class Leaving:
     While `stopping` is set all of them are. What is `halted` keeps its stops.
     """
 
-    def __init__(self, standing: Standing, protection: Protection, flatten_from: int) -> None:
+    def __init__(self, standing: Standing, protection: Protection, unwanted: Unwanted, flatten_from: int) -> None:
         self.stopping, self.halted = False, _NOBODY
         self._standing = standing
         self._protection = protection
+        self._unwanted = unwanted
         self._flatten_from = flatten_from
 
     def reason(self, held: Held, bars: Bars, minute: int) -> ExitReason | None:
@@ -46,17 +48,32 @@ class Leaving:
         return symbol in self.halted or symbol in standing.frozen or bool(standing.unruled.get(symbol))
 
     def stay(self, held: Held) -> None:
-        """Give up an exit that has not left and waits now: the stop that made way for it is to rest again.
+        """Give up what has not left and must wait now: the stop that made way for it is to rest again.
 
-        It is decided anew when nothing waits any more. A stop that acted goes on waiting, it would act again, and so
-        does what was left over from another session, which has no stop to go back to.
+        It is decided anew when nothing waits any more. What the stop has begun goes on like a stop, since a new one
+        would act at once, and what was left over from another session waits: nobody knows the stop that it had.
         """
         reason, symbol = held.leaving, held.position.signal.symbol
+        # Where it is not known what may be traded, no stop could be placed either: that is not looked at here.
+        still = symbol in self.halted or symbol in self._standing.frozen
+        if held.keep is not None and (still or self.waits(ExitReason.REBALANCE)):
+            held.keep = None
+            self._cover(held)
         if reason is None or held.exit is not None or reason in exits.STOPS or held.plan.bygone:
             return
-        if self.waits(reason) or symbol in self.halted or symbol in self._standing.frozen:
-            held.leaving, held.due, held.own = None, False, True
-            held.renewing |= Leg.STOP in held.resting
+        if not (still or self.waits(reason)):
+            return
+        if held.stop_triggered:
+            held.leaving, held.due = held.plan.stop_reason, True
+        else:
+            held.leaving, held.due = None, False
+            self._cover(held)
+
+    def _cover(self, held: Held) -> None:
+        # A stop of the position's own for all of it; a target that still rests would be another seller beside it.
+        held.own = True
+        held.renewing |= Leg.STOP in held.resting
+        self._unwanted.press(cid for leg, cid in held.resting.items() if leg is Leg.TARGET)
 
     def _wanted(self, held: Held, bars: Bars, minute: int, close: float) -> ExitReason | None:
         if self._standing.daily_loss:

@@ -54,6 +54,8 @@ class Recollection:
             held.leaving, held.due, held.exit = order.reason, False, order.client_order_id
         else:
             held.own = True
+            if held.exit is None:  # a stop that was placed after an exit that never left: it was given up
+                held.leaving = None
             held.resting[order.leg] = order.client_order_id
         self._files.attempts[order.signal, order.leg] += 1
         self._files.know(order, held.plan, held.row)

@@ -14,7 +14,7 @@ from tbot_core.actions import Cancel, Place, Replace
 from tbot_core.contracts import BrokerEvent, VenueRules
 from tbot_core.custody.held import Carried
 from tbot_core.desk import Desk
-from tbot_core.model import ExitReason, Leg, RiskState, Side, atoms_of
+from tbot_core.model import UNITS_PER_SHARE, ExitReason, Leg, RiskState, Side, atoms_of
 from tbot_core.orders import News
 from tbot_core.reasons import Reason
 from tbot_core.signals import Exits
@@ -880,3 +880,101 @@ def test_what_another_session_left_waits_for_the_end_of_a_kill() -> None:
     assert other.custody.manage(late(0, 50.0), 30) == []
     other.standing.imposed = RiskState.NORMAL
     assert placed(other.custody.released()).reason is ExitReason.SESSION_END
+
+
+@pytest.mark.parametrize("holds", [kill, freeze, halt])
+def test_a_target_is_taken_back_where_the_stop_beside_it_is_made_anew(holds: Any) -> None:
+    """Two that nobody joins would sell what is held twice: its cancel goes at once, and each minute until it ends.
+
+    So does that of what is left when the stop has closed the position.
+    """
+    found = desk(BRACKETS)
+    enter(found, proposal(exits=TIMED, target=105.0))
+    assert names(found.custody.manage(late(61, 99.0), 59)) == ["cancel AAA target", "cancel AAA stop"]
+    holds(found)
+    say(found, "cancelled", "AAA stop")
+    assert names(found.custody.released()) == ["cancel AAA target", "place AAA stop 2"]
+    assert names(found.custody.manage(late(61, 99.0), 60)) == ["cancel AAA target"]
+    filled(found, order(Leg.STOP, name="AAA stop 2"), "98", "7", "2")
+    assert "cancel AAA target" in names(found.custody.released())
+
+
+def test_a_stop_that_has_begun_to_fill_is_not_made_anew_in_a_kill() -> None:
+    """It would act at once: what is left of the position is closed, as the stop would have."""
+    found = desk(BARE)
+    enter(found)
+    stop = placed(found.custody.released())
+    found.custody.manage(late(61, 99.0), 59)
+    filled(found, stop, "98", "3", "2")
+    kill(found)
+    assert found.custody.released() == []
+    say(found, "cancelled", "AAA stop")
+    rest = placed(found.custody.released())
+    assert (rest.leg, rest.quantity, rest.reason) == (Leg.EXIT, Decimal(4), ExitReason.STOP)
+
+
+def test_a_stop_that_has_begun_to_fill_waits_for_the_end_of_a_halt() -> None:
+    """Nothing is placed in it; the rest is closed as soon as it is over."""
+    found = desk(BARE)
+    enter(found)
+    stop = placed(found.custody.released())
+    found.custody.manage(late(61, 99.0), 59)
+    filled(found, stop, "98", "3", "2")
+    halt(found)
+    say(found, "cancelled", "AAA stop")
+    assert found.custody.released() == []
+    found.custody.leaving.halted = frozenset()
+    assert placed(found.custody.released()).reason is ExitReason.STOP
+
+
+@pytest.mark.parametrize("holds", [kill, freeze, halt])
+def test_a_trim_that_must_wait_is_given_up_for_a_stop_of_all_that_is_held(holds: Any) -> None:
+    """What rested has been taken away for it, and nothing of it is sold now."""
+    found = desk(BARE)
+    enter(found)
+    found.custody.released()
+    held = found.custody.held["AAA"]
+    held.own, held.keep = True, 5 * UNITS_PER_SHARE
+    assert names(found.custody.manage(late(61, 99.0), 30)) == ["cancel AAA stop"]
+    holds(found)
+    say(found, "cancelled", "AAA stop")
+    stop = placed(found.custody.released())
+    assert (stop.leg, stop.quantity) == (Leg.STOP, Decimal(7))
+
+
+def test_a_minute_that_is_managed_twice_takes_no_exit_back() -> None:
+    """In the last minutes an exit that works is sent again each minute, and not oftener."""
+    found = desk(BARE)
+    enter(found, proposal(exits=Exits(trigger="close")))
+    found.custody.leaving.stopping = True
+    assert names(found.custody.manage(late(20, 99.0), 387)) == ["place AAA exit"]
+    assert found.custody.manage(late(20, 99.0), 387) == []
+    assert names(found.custody.manage(late(20, 99.0), 388)) == ["cancel AAA exit"]
+
+
+def test_a_restart_knows_that_an_exit_was_given_up() -> None:
+    """A stop was placed after it: nothing closes the position once what held it back is over and its reason gone."""
+    live = desk(BARE)
+    enter(live)
+    first = placed(live.custody.released())
+    live.custody.leaving.stopping = True
+    live.custody.manage(late(61, 99.0), 30)
+    say(live, "cancelled", "AAA stop")
+    exits = live.custody.released()
+    freeze(live)
+    dropped(live, exits)
+    again = placed(live.custody.released())
+    restarted = desk(BARE)
+    enter(restarted)
+    restarted.custody.recollection.order(first)
+    restarted.custody.recollection.request("AAA stop")
+    say(restarted, "cancelled", "AAA stop")
+    restarted.custody.recollection.order(placed(exits))
+    dropped(restarted, exits)
+    restarted.custody.recollection.order(again)
+    live.standing.frozen.clear()
+    live.custody.leaving.stopping = False
+    for one in (live, restarted):
+        say(one, "acknowledged", "AAA stop 2")
+        assert one.custody.manage(late(0, 100.0), 40) == []
+        assert one.custody.held["AAA"].leaving is None
