@@ -106,14 +106,17 @@ def prepare(folder: Path) -> None:
 
 
 def killed(folder: Path) -> bool:
-    """Whether the kill file is there; asked inside the second barrier of every send."""
-    return disk.is_present(folder / KILL)
+    """Whether the kill file is there; asked inside the second barrier of every send.
+
+    Raises AccessError where nobody can tell.
+    """
+    return disk.shows(folder / KILL)
 
 
 def look(folder: Path) -> Seen:
     """Everything that lies in the folder now; one that is not there holds nothing.
 
-    Raises AccessError when the folder cannot be read: who cannot see a kill must not send.
+    Raises AccessError when the folder cannot be read: who cannot see a kill must not enter.
     """
     try:
         there = disk.entries(folder)

@@ -22,7 +22,7 @@ from tbot_core.contracts import TellsVixNow
 from tbot_core.control import Verb
 from tbot_core.errors import AccessError
 from tbot_core.journal import records
-from tbot_core.model import dollars_of
+from tbot_core.model import Leg, dollars_of
 from tbot_core.plugins import lost
 from tbot_core.runner import overnight
 from tbot_core.runner.closing import Closing
@@ -250,7 +250,8 @@ class MarketSession:
             if control.killed(self._floor.folder):
                 self.conditions.begin(Cause.KILL_FILE)
         except AccessError as fault:
-            return f"control cannot be looked at: {fault.message}"
+            if order.leg is Leg.ENTRY:  # what is held is protected and closed whatever lies there
+                return f"control cannot be looked at: {fault.message}"
         keeper.take_over()
         self._floor.room.tell(self._trading.clock.monotonic(), *(keeper.conditions for keeper in self.keepers))
         if words := out_of_hours(self.run.session, self.steady.now()):

@@ -89,6 +89,16 @@ def is_present(path: Path) -> bool:
         return os.path.lexists(path)
 
 
+def shows(path: Path) -> bool:
+    """Whether anything bears that name; raises AccessError where nobody can tell, as in a folder that may not be read."""
+    with faults("look at", path):
+        try:
+            os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
+
+
 def is_folder(path: Path) -> bool:
     """Whether the path is a folder."""
     with faults("look at", path):

@@ -47,6 +47,7 @@ class Scene:
     journal: Journal
     world: World = attrs.field(factory=lambda: World(SEED, (), rates={}, live=False))
     watch: Callable[[SessionRun, int], None] = lambda _run, _minute: None
+    blocked: dt.datetime | None = None
 
     def live(self) -> Life:
         """A process that trades the day."""
@@ -172,6 +173,27 @@ def test_what_is_stuck_since_its_exit_was_held_back_says_by_what(scene: Scene, h
     assert {one.payload["symbol"]: one.payload["words"] for one in scene.events(records.STUCK)} == dict.fromkeys(
         held, words
     )
+
+
+def test_what_is_held_is_closed_though_nobody_can_look_at_what_is_asked(scene: Scene) -> None:
+    """A folder of requests that cannot be used leaves exits only: an exit whose stop has made way leaves."""
+    scene.world = World(2, (), rates={}, live=False)
+
+    def watch(run: SessionRun, _minute: int) -> None:
+        if run.positions and not scene.blocked:
+            scene.blocked = scene.world.clock.now()
+            (scene.home / "control").symlink_to("control")  # that leads nowhere, where nobody has made the folder yet
+
+    scene.watch = watch
+    life = scene.live()
+    assert life.session is not None
+    assert life.session.run.positions == []
+    since = scene.blocked
+    assert since is not None
+    legs = {one.cid: one.payload["leg"] for one in scene.events(records.INTENDED)}
+    later = [legs[one.cid] for one in scene.events(records.SENDING) if one.applied > since]
+    assert "exit" in later
+    assert "entry" not in later
 
 
 def test_exits_that_do_not_fill_are_sent_again_three_minutes_before_the_close(scene: Scene) -> None:
