@@ -90,7 +90,7 @@ def is_present(path: Path) -> bool:
 
 
 def shows(path: Path) -> bool:
-    """Whether anything bears that name; raises AccessError where nobody can tell, as in a folder that may not be read."""
+    """Whether anything bears that name; raises AccessError where nobody can tell, as in a locked folder."""
     with faults("look at", path):
         try:
             os.lstat(path)

@@ -295,3 +295,13 @@ def test_f43_a_split_changes_what_is_held_at_the_broker_that_says_so(broker: str
     split = {"symbol": ENTRY.symbol, "before": 1, "after": 2, "activity_id": "a1", "broker": broker}
     found = opened(*SENDING, heard(ENTRY, "fill", "10"), Said(kind=records.CORPORATE_ACTION, payload=split))
     assert found.portfolio.holdings == {ENTRY.symbol: units}
+
+
+def test_an_entry_that_is_told_after_its_stop_has_sold_is_one_trade() -> None:
+    """The stop's fill was heard first: bought at 10, sold at 9, nothing is held."""
+    stop = attrs.evolve(ENTRY.protection[0], reason=ExitReason.STOP)
+    legs = [intended(stop), Said(kind=records.SENDING, cid="stop", payload={})]
+    book = opened(*SENDING, *legs, heard(stop, "fill", "9", "2"), heard(ENTRY, "fill", "10", "1"))
+    (trade,) = book.trades
+    assert (trade.entry_price, trade.exit_price, trade.pnl) == (Decimal(10), Decimal(9), Decimal("-100.20"))
+    assert book.portfolio.positions == {}

@@ -17,7 +17,8 @@ from tbot_core.testing.simulation.allowing import PERSONAL
 from tbot_core.testing.simulation.chances import Chances
 from tbot_core.testing.simulation.evidence import EVIDENCE
 from tbot_core.testing.simulation.heeding import HEEDED
-from tbot_core.testing.simulation.people import Acts, Manner, Said
+from tbot_core.testing.simulation.people import Acts, Manner, People, Said
+from tbot_core.testing.simulation.stopping import STOPPED
 from tbot_core.testing.simulation.story import Story
 from tbot_core.testing.simulation.turns import Turn, i18_starved
 from tbot_core.testing.simulation.way import Request
@@ -26,6 +27,7 @@ from tbot_core.testing.trades import fill, order, rules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 OPEN = dt.datetime(2026, 3, 3, 14, 30, tzinfo=dt.UTC)
 ENTRY = records.order_payload(order())
@@ -221,3 +223,49 @@ def of_orders(*said: tuple[str, str, dict[str, Any]]) -> list[Event]:
     """Events of several orders."""
     events = told(*((kind, payload) for kind, _, payload in said))
     return [attrs.evolve(event, cid=cid or None) for event, (_, cid, _) in zip(events, said, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("at", "left", "wrong"), [(104.0, True, 1), (101.0, True, 0), (104.0, False, 0), (210.0, True, 0)]
+)
+def test_an_entry_that_leaves_while_a_stop_stands_is_found(at: float, left: bool, wrong: int) -> None:
+    """Two seconds after somebody asked for it, until it was taken back."""
+    request = Request(at=at, kind="submit", client_order_id="entry", left=left)
+    people = Acts(stopped=[(100.0, 200.0)])
+    assert len(found(STOPPED, story(told(INTENDED), people, request))) == wrong
+
+
+def test_what_a_stop_that_is_over_has_left_behind_is_found() -> None:
+    """A position, an order that works by the journal, and one that rests at a venue that no fault kept from us."""
+    held = executed("fill", order(), 100, "1")
+    events = of_orders((records.INTENDED, "entry", ENTRY), (records.SENDING, "entry", {}), held)
+    works = of_orders((records.INTENDED, "entry", ENTRY), (records.SENDING, "entry", {}))
+    assert found(STOPPED, story(events)) == []  # no stop has ended it
+    for of, words in ((events, "AAA is held"), (works, "entry is sending"), ([], "entry rests at a venue")):
+        over = story(of)
+        over.stopped = True
+        if not of:
+            floor = over.world.ways[0].exchange.floor
+            floor.rest(floor.take(order(name="entry", symbol=over.world.market.symbols[0], limit="0.01")))
+        assert [one.partition(" though")[0] for one in found(STOPPED, over)] == [words]
+
+
+def test_people_ask_for_stops_and_take_some_back(tmp_path: Path) -> None:
+    """Nothing may be entered from what is asked on, but for defense, until that is taken back."""
+    spans: list[list[tuple[float, float]]] = []
+    for seed in range(120):
+        world = World(seed, (), live=False, venues=1)
+        if not Chances(seed).stream("stop").happens(0.12):
+            continue
+        people = People(world, tmp_path / str(seed))
+
+        async def main(people: People = people, world: World = world) -> None:
+            people.begin()
+            await world.clock.sleep(world.quiet_from + 700.0)
+
+        world.run(main)
+        spans.append(people.acts.stopped)
+    ends = [until for one in spans for _, until in one]
+    assert [one for one in spans if not one]  # defense
+    assert float("inf") in ends
+    assert [until for until in ends if until < float("inf")]
