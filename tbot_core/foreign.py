@@ -42,12 +42,13 @@ class Worst:
 class Foreign:
     """The foreign holdings and open orders of one account.
 
-    `held`: signed shares by symbol, 0 where nothing is left. `worst`: what counts, by symbol; empty where nothing does,
-    which is all that a decision looks at.
+    `held`: signed shares by symbol, 0 where nothing is left. `worst`: what counts, by symbol; empty where nothing does.
+    `gross`: the worst case of all of it, long and short alike.
     """
 
     held: dict[str, Decimal] = attrs.field(factory=dict)
     worst: dict[str, Worst] = attrs.field(factory=dict)
+    gross: int = 0
     _orders: dict[str, tuple[str, Decimal]] = attrs.field(factory=dict)
     _closes: dict[str, Decimal] = attrs.field(factory=dict)
     _told: dict[str, Decimal] = attrs.field(factory=dict)
@@ -55,11 +56,6 @@ class Foreign:
     def __bool__(self) -> bool:
         """Whether anything foreign was ever found."""
         return bool(self.held or self._orders)
-
-    @property
-    def gross(self) -> int:
-        """The worst case of all of it, long and short alike."""
-        return sum(one.atoms for one in self.worst.values())
 
     def price(self, symbol: str) -> Decimal | None:
         """The last price known; None where there is none."""
@@ -129,6 +125,7 @@ class Foreign:
             for symbol, (least, most), price in priced
             if price is not None
         }
+        self.gross = sum(one.atoms for one in self.worst.values())
 
 
 def open_shares(said: str, rest: Decimal, *, buy: bool) -> Decimal:

@@ -136,8 +136,8 @@ class Standing:
     @property
     def reserved(self) -> int:
         """The worst case of what is held and worked here, by tbot and by others, long and short alike."""
-        ours = self.portfolio.cost_atoms + sum(entry.worst_atoms for entry in self.working.values())
-        return ours + self.foreign.gross if self.foreign.worst else ours
+        worked = sum(entry.worst_atoms for entry in self.working.values())
+        return self.portfolio.cost_atoms + worked + self.foreign.gross
 
     def gross(self) -> int:
         """The worst case of all that is held and worked, long and short alike."""
@@ -244,12 +244,8 @@ def power_worked(standing: Standing) -> int:
 
 def powered(standing: Standing) -> int:
     """What is held costs and what is worked takes of buying power, by tbot and by others, wherever it is."""
-    return sum(max(_powered(one), one.stated_atoms) for one in standing.everywhere)
-
-
-def _powered(standing: Standing) -> int:
-    ours = standing.portfolio.cost_atoms + power_worked(standing)
-    return ours + standing.foreign.gross if standing.foreign.worst else ours
+    taken = ((one.portfolio.cost_atoms + power_worked(one) + one.foreign.gross, one) for one in standing.everywhere)
+    return sum(max(atoms, one.stated_atoms) for atoms, one in taken)
 
 
 def held_atoms(standing: Standing) -> int:

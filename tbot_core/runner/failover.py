@@ -193,7 +193,8 @@ class Failover:
         standing = broken.keeper.post.desk.standing
         reserved = dollars_of(standing.reserved)
         if amount < reserved:
-            return f"The journal alone reserves {reserved} USD at {broken.name}, and {amount} USD is less."
+            known = f"The worst case known at {broken.name} is {reserved} USD, with what is not tbot's there"
+            return f"{known}, and {amount} USD is less."
         payload = {"of": broken.name, "amount": str(amount), "reserved": str(reserved), "actor": request.actor}
         self._recorder.note(records.FAILOVER_CONFIRMED, payload)
         broken.confirmed, standing.stated_atoms = True, atoms_of(amount)

@@ -173,7 +173,7 @@ def test_what_the_primary_holds_lets_the_other_broker_only_reduce_until_a_person
     ("minute", "amount", "words"),
     [
         (7.0, "6000", "Every broker answers: there is nothing to confirm."),
-        (13.0, "1", "The journal alone reserves "),
+        (13.0, "1", "The worst case known at alpha is "),
         (13.0, "NaN", "'NaN' is no amount in USD."),
         (13.0, "much", "'much' is no amount in USD."),
         (13.0, "-5", "'-5' is no amount in USD."),
