@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeGuard
 
 import attrs
 
@@ -52,6 +52,7 @@ class Foreign:
     _orders: dict[str, tuple[str, Decimal]] = attrs.field(factory=dict)
     _closes: dict[str, Decimal] = attrs.field(factory=dict)
     _told: dict[str, Decimal] = attrs.field(factory=dict)
+    _split: set[str] = attrs.field(factory=set)
 
     def __bool__(self) -> bool:
         """Whether anything foreign was ever found."""
@@ -73,9 +74,15 @@ class Foreign:
         self._value()
 
     def read(self, holdings: Iterable[Holding], orders: Iterable[OrderReport]) -> None:
-        """A reading was believed: the prices that it says, else what was paid, and all orders that are not tbot's."""
+        """A reading was believed: the prices that it says, else what was paid, and all orders that are not tbot's.
+
+        The splits that the reading tells of have been taken in before.
+        """
         for one in holdings:
             self._tell(one.symbol, one.average_price if one.price is None else one.price)
+            if one.symbol in self._split and _is_price(one.price):
+                self._closes.pop(one.symbol, None)  # nobody knows on which side of the split it was made
+        self._split.clear()
         self._orders = {
             one.broker_order_id: (one.symbol, open_shares(one.kind, one.quantity - one.filled, buy=one.buy))
             for one in orders
@@ -100,8 +107,9 @@ class Foreign:
             self._value()
 
     def split(self, symbol: str, ratio: Fraction) -> None:
-        """Every share of a symbol became so many; they are worth what they were."""
+        """Every share of a symbol became so many; they are worth what they were, until a reading says a price."""
         if symbol in self.held:
+            self._split.add(symbol)
             self.held[symbol] = self.held[symbol] * ratio.numerator / ratio.denominator
             for prices in (self._closes, self._told):
                 if symbol in prices:
@@ -109,8 +117,7 @@ class Foreign:
             self._value()
 
     def _tell(self, symbol: str, price: Decimal | None) -> None:
-        # What is no price of a share, such as 0 for one that is not traded any more, says nothing.
-        if price is not None and price.is_finite() and price > 0:
+        if _is_price(price):
             self._told[symbol] = price
 
     def _value(self) -> None:
@@ -133,6 +140,11 @@ def open_shares(said: str, rest: Decimal, *, buy: bool) -> Decimal:
     if said != _OPEN:
         return Decimal(0)
     return rest if buy else -rest
+
+
+def _is_price(price: Decimal | None) -> TypeGuard[Decimal]:
+    # What is no price of a share, such as 0 for one that is not traded any more, says nothing.
+    return price is not None and price.is_finite() and price > 0
 
 
 def _worth(shares: Decimal, price: Decimal) -> int:

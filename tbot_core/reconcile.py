@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.contracts import BrokerEvent, OrderReport, Snapshot
+from tbot_core.contracts import BrokerEvent, Holding, OrderReport, Snapshot
 from tbot_core.model import Fill, OrderState
 from tbot_core.orders import SUPPOSED, OrderRecord
 
@@ -67,12 +67,16 @@ class Difference:
 
 @attrs.frozen(kw_only=True)
 class Findings:
-    """What a reading tells: `events` that our orders lack, `absent` ones, and what belongs to somebody else."""
+    """What a reading tells: `events` that our orders lack, `absent` ones, and what belongs to somebody else.
+
+    `holdings`: all that the account holds, whoever it belongs to, as the reading says.
+    """
 
     events: tuple[BrokerEvent, ...] = ()
     absent: tuple[str, ...] = ()
     foreign_orders: tuple[OrderReport, ...] = ()
     differences: tuple[Difference, ...] = ()
+    holdings: tuple[Holding, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
@@ -113,6 +117,7 @@ def compare(books: Books, snapshot: Snapshot) -> Findings:
         absent=tuple(_absent(books, listed)),
         foreign_orders=tuple(report for report in snapshot.orders if report.client_order_id not in books.orders),
         differences=tuple(_differences(books, grown, snapshot)),
+        holdings=tuple(snapshot.holdings),
     )
 
 

@@ -133,7 +133,6 @@ class Tender:
         self.read_at = began
         self.splits.hear(snapshot.activities)
         findings = compare(self._books(listed), snapshot)
-        self._desk.standing.foreign.read(snapshot.holdings, findings.foreign_orders)
         clean = self._settle(findings, listed)
         self._count(snapshot)
         self._conditions.reconciled(clean=clean)
@@ -296,9 +295,11 @@ class Tender:
         unexplained = [
             one for one in findings.differences if one.symbol not in open_questions and not self._asks_after(one.symbol)
         ]
-        for difference in unexplained:
-            if not self.splits.explain(difference):
-                self._explain(difference)
+        outside = [one for one in unexplained if not self.splits.explain(one)]
+        # A reading's prices are those after a split that it tells of, and what is foreign is told with them.
+        self._desk.standing.foreign.read(findings.holdings, findings.foreign_orders)
+        for difference in outside:
+            self._explain(difference)
         differs = {one.symbol for one in findings.differences} | open_questions
         self._prove(differs)
         frozen = self._desk.standing.frozen

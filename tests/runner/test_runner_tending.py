@@ -354,6 +354,11 @@ def test_a_difference_that_an_order_in_flight_may_explain_waits(bench: Bench) ->
     assert (bench.tender.foreign, bench.count(records.FOREIGN_HOLDING)) == ({}, 0)
 
 
+def valued(shares: str, price: str, symbol: str = "AAA") -> Holding:
+    """So many shares, and the last price that the reading says of them."""
+    return Holding(symbol=symbol, quantity=Decimal(shares), price=Decimal(price))
+
+
 def said(kind: str, of: Order, filled: str = "") -> BrokerEvent:
     """What the stream says of an order."""
     done = fill(of, "100", filled) if filled else None
@@ -887,3 +892,35 @@ def test_f43_a_split_of_what_is_partly_not_ours_multiplies_both(bench: Bench) ->
     bench.broker.shown = [attrs.evolve(reading(stop, AAA="10"), activities=(split("20"), split("-20", 2)))]
     bench.read()
     assert (bench.desk.portfolio.holdings, bench.tender.foreign) == ({"AAA": 7_000_000}, {"AAA": Decimal(3)})
+
+
+def test_a_split_leaves_foreign_shares_what_they_are_worth(bench: Bench) -> None:
+    """The reading that tells it says the price after it; a close of whichever side of it is not divided on top."""
+    foreign = bench.desk.standing.foreign
+    bench.broker.shown = [attrs.evolve(reading(barrier="1"), holdings=(valued("100", "1000"),))]
+    bench.read()
+    assert foreign.gross == atoms_of(Decimal(100_000))
+    for minute, price, number in ((None, "100", 1), (3, "10", 2), (4, "1", 3)):
+        if minute is not None:  # the market knew of the second split before, and of the third not yet
+            bench.desk.mark(Draft("AAA", price=10.0).bars(), minute)
+        held = foreign.held["AAA"]
+        (after,) = (valued(str(held * 10), price),)
+        shown = attrs.evolve(reading(barrier="1"), holdings=(after,), activities=(split(str(held * 9), number),))
+        bench.broker.shown = [shown]
+        for _ in range(2):
+            bench.read()
+            assert (foreign.held["AAA"], foreign.gross) == (held * 10, atoms_of(Decimal(100_000)))
+    assert bench.count(records.CORPORATE_ACTION) == 3
+
+
+def test_a_split_of_foreign_shares_without_a_price_divides_the_last_one_that_is_known(bench: Bench) -> None:
+    """What was paid is no price of now: the last close counts on, for so many shares more."""
+    paid = Holding(symbol="AAA", quantity=Decimal(100), average_price=Decimal(20))
+    bench.broker.shown = [attrs.evolve(reading(barrier="1"), holdings=(paid,))]
+    bench.read()
+    bench.desk.mark(Draft("AAA", price=1000.0).bars(), 0)
+    after = attrs.evolve(paid, quantity=Decimal(1000), average_price=Decimal(2))
+    bench.broker.shown = [attrs.evolve(reading(barrier="1"), holdings=(after,), activities=(split("900"),))]
+    for _ in range(2):
+        bench.read()
+        assert bench.desk.standing.foreign.gross == atoms_of(Decimal(100_000))
