@@ -16,7 +16,7 @@ import attrs
 from tbot_core.model import atoms_of, price_of, ticks_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from fractions import Fraction
 
     from tbot_core.bars import Bars
@@ -50,13 +50,14 @@ class Foreign:
     worst: dict[str, Worst] = attrs.field(factory=dict)
     gross: int = 0
     _orders: dict[str, tuple[str, Decimal]] = attrs.field(factory=dict)
+    _disputed: dict[str, Decimal] = attrs.field(factory=dict)
     _closes: dict[str, Decimal] = attrs.field(factory=dict)
     _told: dict[str, Decimal] = attrs.field(factory=dict)
     _split: set[str] = attrs.field(factory=set)
 
     def __bool__(self) -> bool:
-        """Whether anything foreign was ever found."""
-        return bool(self.held or self._orders)
+        """Whether anything foreign was found, or may be."""
+        return bool(self.held or self._orders or self._disputed)
 
     def price(self, symbol: str) -> Decimal | None:
         """The last price known; None where there is none."""
@@ -73,16 +74,18 @@ class Foreign:
         self._orders[order_id] = (symbol, shares)
         self._value()
 
-    def read(self, holdings: Iterable[Holding], orders: Iterable[OrderReport]) -> None:
+    def read(self, holdings: Iterable[Holding], orders: Iterable[OrderReport], disputed: Mapping[str, Decimal]) -> None:
         """A reading was believed: the prices that it says, else what was paid, and all orders that are not tbot's.
 
-        The splits that the reading tells of have been taken in before.
+        `disputed`: the shares by which a holding may grow, or shrink: negative, once an order of ours in doubt is
+        settled; they count besides. The splits that the reading tells of have been taken in before.
         """
         for one in holdings:
             self._tell(one.symbol, one.average_price if one.price is None else one.price)
             if one.symbol in self._split and _is_price(one.price):
                 self._closes.pop(one.symbol, None)  # nobody knows on which side of the split it was made
         self._split.clear()
+        self._disputed = dict(disputed)
         self._orders = {
             one.broker_order_id: (one.symbol, open_shares(one.kind, one.quantity - one.filled, buy=one.buy))
             for one in orders
@@ -91,7 +94,7 @@ class Foreign:
 
     def see(self, bars: Bars, minute: int) -> None:
         """Value it at the session's closes, as far as they are known after a minute."""
-        symbols = {*self.held, *(symbol for symbol, _ in self._orders.values())}
+        symbols = {*self.held, *self._disputed, *(symbol for symbol, _ in self._orders.values())}
         for row, symbol in enumerate(bars.symbols):
             if symbol in symbols:
                 closes = bars.field("close")[minute::-1, row].tolist()
@@ -123,7 +126,7 @@ class Foreign:
     def _value(self) -> None:
         # What each symbol comes to at worst: from the least to the most shares that it may come to.
         ends = {symbol: [quantity, quantity] for symbol, quantity in self.held.items() if quantity}
-        for symbol, shares in self._orders.values():
+        for symbol, shares in (*self._orders.values(), *self._disputed.items()):
             if shares:
                 ends.setdefault(symbol, [Decimal(0), Decimal(0)])[shares > 0] += shares
         priced = ((symbol, found, self.price(symbol)) for symbol, found in ends.items())

@@ -292,12 +292,12 @@ class Tender:
         if fresh:
             self._execution.recorder.write(*fresh)
         open_questions = moved | self._in_flight(listed)
-        unexplained = [
-            one for one in findings.differences if one.symbol not in open_questions and not self._asks_after(one.symbol)
-        ]
+        waiting = [one for one in findings.differences if one.symbol in open_questions or self._asks_after(one.symbol)]
+        unexplained = [one for one in findings.differences if one not in waiting]
         outside = [one for one in unexplained if not self.splits.explain(one)]
         # A reading's prices are those after a split that it tells of, and what is foreign is told with them.
-        self._desk.standing.foreign.read(findings.holdings, findings.foreign_orders)
+        disputed = {one.symbol: self._parted(one)[1] - self.foreign.get(one.symbol, Decimal(0)) for one in waiting}
+        self._desk.standing.foreign.read(findings.holdings, findings.foreign_orders, disputed)
         for difference in outside:
             self._explain(difference)
         differs = {one.symbol for one in findings.differences} | open_questions
@@ -342,6 +342,14 @@ class Tender:
 
     def _explain(self, difference: Difference) -> None:
         # Book a difference that no order of ours explains: it belongs to somebody else, or took from what was ours.
+        position = self._desk.portfolio.positions.get(difference.symbol)
+        change, foreign = self._parted(difference)
+        if position is not None and change:
+            self._adjust(position, change)
+        self._hold_foreign(difference.symbol, foreign)
+
+    def _parted(self, difference: Difference) -> tuple[Decimal, Decimal]:
+        # What others changed in a position, and what is foreign, where no order of ours explains a difference.
         #
         # Somebody who sold what we hold leaves us with less, never with the opposite; whatever goes beyond is foreign.
         symbol, theirs = difference.symbol, difference.theirs
@@ -350,9 +358,7 @@ class Tender:
         held = Decimal(0) if position is None else _quantity(position.side * position.units)
         beside = ours - held
         kept = max(Decimal(0), min(held, theirs - beside)) if held > 0 else min(Decimal(0), max(held, theirs - beside))
-        if position is not None and kept != held:
-            self._adjust(position, kept - held)
-        self._hold_foreign(symbol, theirs - beside - kept)
+        return kept - held, theirs - beside - kept
 
     def _adjust(self, position: Position, change: Decimal) -> None:
         symbol = position.signal.symbol

@@ -103,7 +103,7 @@ def test_what_has_no_price_counts_for_nothing_until_one_is_known() -> None:
     assert (bool(made), made.worst, made.gross, made.price("AAA")) == (True, {}, 0, None)
     for paid, price, counts in (("0", None, 0), (None, "NaN", 0), ("40", None, 200), ("40", "60", 300)):
         told = [None if one is None else Decimal(one) for one in (paid, price)]
-        made.read([Holding(symbol="AAA", quantity=Decimal(5), average_price=told[0], price=told[1])], ())
+        made.read([Holding(symbol="AAA", quantity=Decimal(5), average_price=told[0], price=told[1])], (), {})
         assert made.gross == counts * ATOMS_PER_DOLLAR
     bars = Draft("BBB", "AAA").gap(0, 390, "AAA").bar(1, 80.0, "AAA").bars()
     made.see(bars, 0)
@@ -118,11 +118,26 @@ def test_a_reading_tells_all_foreign_orders_that_are_open() -> None:
     made = foreign(held=0)
     for said, buy, shares in (("acknowledged", True, 7), ("acknowledged", False, -7), ("cancelled", True, 0)):
         assert open_shares(said, Decimal(7), buy=buy) == shares
-        made.read((), [report(said, 10, 3, buy=buy)])
+        made.read((), [report(said, 10, 3, buy=buy)], {})
         assert made.gross == abs(shares) * 100 * ATOMS_PER_DOLLAR
-    made.read((), [report()])
-    made.read((), ())
+    made.read((), [report()], {})
+    made.read((), (), {})
     assert (made.worst, bool(made)) == ({}, True)
+
+
+@pytest.mark.parametrize(("shares", "worst"), [(3, (800, 0)), (-3, (500, 0)), (-8, (500, 300))])
+def test_shares_in_dispute_count_besides_until_a_reading_leaves_none(shares: int, worst: tuple[int, int]) -> None:
+    """They are foreign or they are not: the worse of both counts, also where nothing else is foreign."""
+    made, alone = foreign(held=5), Foreign()
+    made.read((), (), {"AAA": Decimal(shares)})
+    assert dollars(made.worst["AAA"]) == worst
+    alone.read((), (), {"AAA": Decimal(shares)})
+    assert (bool(alone), alone.gross) == (True, 0)
+    alone.see(Draft("AAA").bar(0, 100.0).bars(), 0)
+    assert alone.gross == abs(shares) * 100 * ATOMS_PER_DOLLAR
+    for one in (made, alone):
+        one.read((), (), {})
+    assert (made.gross, bool(alone), alone.gross) == (500 * ATOMS_PER_DOLLAR, False, 0)
 
 
 def test_a_split_leaves_what_it_is_worth() -> None:

@@ -359,6 +359,36 @@ def valued(shares: str, price: str, symbol: str = "AAA") -> Holding:
     return Holding(symbol=symbol, quantity=Decimal(shares), price=Decimal(price))
 
 
+def test_foreign_shares_count_while_an_order_of_their_symbol_is_in_doubt(bench: Bench) -> None:
+    """A foreign buy that fills meanwhile is called nobody's, and leaves no more room than it did while it was open."""
+    bench.enter()
+    resting = attrs.evolve(report(order(quantity="90")), client_order_id="", broker_order_id="b9")
+    filled = attrs.evolve(resting, kind="fill", filled=Decimal(90))
+    for theirs, shares in ((resting, "0"), (filled, "90"), (filled, "90")):
+        bench.broker.shown = [attrs.evolve(reading(theirs, barrier="1"), holdings=(valued(shares, "100"),))]
+        bench.later(60)
+        assert (bench.state, bench.count(records.FOREIGN_HOLDING)) == (OrderState.UNKNOWN, 0)
+        assert bench.desk.standing.foreign.gross == atoms_of(Decimal(9000))
+        assert bench.desk.weigh(proposal("BBB")).reason is Reason.GROSS_EXPOSURE
+    bench.later(LEAST_WINDOW_S)
+    bench.later(60)
+    assert (bench.state.value, bench.tender.foreign) == ("lost", {"AAA": Decimal(90)})
+    assert bench.desk.standing.foreign.gross == atoms_of(Decimal(9000))
+
+
+def test_a_difference_that_was_explained_by_our_order_counts_no_more(bench: Bench) -> None:
+    """Until it is settled, the shares count besides what is reserved for it; then they are ours alone."""
+    entry = bench.enter()
+    shown = attrs.evolve(reading(barrier="1"), holdings=(valued("7", "100"),))
+    bench.broker.shown = [shown]
+    bench.later(0)
+    assert bench.desk.standing.foreign.gross == atoms_of(Decimal(700))
+    bench.broker.found["AAA entry"] = report(entry, "fill", "7")
+    bench.broker.shown = [attrs.evolve(shown, orders=(report(entry, "fill", "7"),))]
+    bench.later(60)
+    assert (bench.desk.standing.foreign.gross, bench.tender.foreign) == (0, {})
+
+
 def said(kind: str, of: Order, filled: str = "") -> BrokerEvent:
     """What the stream says of an order."""
     done = fill(of, "100", filled) if filled else None
