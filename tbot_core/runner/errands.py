@@ -40,12 +40,19 @@ class Errands:
                 await self._clock.sleep(seconds)
 
     async def called(self, bell: asyncio.Event, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Act whenever the bell has rung, until all is over; rung meanwhile, it calls once more."""
+        """Act whenever the bell has rung, until all is over; rung meanwhile, it calls once more.
+
+        Nothing is begun while others finish: nobody would wait for it.
+        """
         me = self._errand()
-        while not self._over:
-            await bell.wait()
-            bell.clear()
+        while not self._over and await self._rings(bell):
             await self._act(me, act)
+
+    async def _rings(self, bell: asyncio.Event) -> bool:
+        # Wait for a bell; whether it has rung before all was over.
+        await bell.wait()
+        bell.clear()
+        return not self._over
 
     def _errand(self) -> _Errand:
         self._errands.append(_Errand(asyncio.current_task()))

@@ -73,3 +73,27 @@ def test_whoever_is_called_comes_once_more_when_it_rings_meanwhile() -> None:
 
     run(session)
     assert done == [3.0, 6.0]
+
+
+def test_nobody_is_called_when_all_is_over() -> None:
+    """What began while others finish would be cut off: it does not begin."""
+    done: list[str] = []
+
+    async def lasting() -> None:
+        await asyncio.sleep(3.0)
+        done.append("lasted")
+
+    async def cut_off() -> None:
+        done.append("begun")
+        await asyncio.sleep(10.0)
+        done.append("ended")
+
+    async def session() -> None:
+        first, late, errands = asyncio.Event(), asyncio.Event(), Errands(SystemClock(), 30.0)
+        first.set()
+        asyncio.get_running_loop().call_later(2.0, late.set)
+        called = [errands.called(first, lasting), errands.called(late, cut_off)]
+        await errands.until(asyncio.ensure_future(asyncio.sleep(1.0)), [*map(asyncio.ensure_future, called)])
+
+    run(session)
+    assert done == ["lasted"]
