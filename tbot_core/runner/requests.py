@@ -205,8 +205,8 @@ class Requests:
         self._close()
 
     def _close(self) -> None:
-        # Closing what is held goes on as long as anybody asks for it.
-        before, self._closing = self._closing, bool(self._wishes.closing)
+        # Closing what is held goes on as long as anybody asks for it, and nobody asks to keep that.
+        before, self._closing = self._closing, bool(self._wishes.closing) and not self.keep
         if before is not self._closing:
             self._flatten(on=self._closing)
 

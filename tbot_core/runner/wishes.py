@@ -29,14 +29,14 @@ class Wishes:
     keeping: set[Cause] = attrs.field(factory=set)
 
     def ask(self, verb: Verb) -> None:
-        """A command was given; of a command's own wishes the last one counts."""
+        """A command was given: the last `tbot stop` says all; `kill --flatten` closes until the kill is cleared."""
         match verb:
             case Verb.KILL_FLATTEN:
                 self.closing.add(Cause.KILL_COMMAND)
             case Verb.KILL_CLEAR:
                 self.end(Cause.KILL_COMMAND)
             case Verb.STOP:
-                self.keeping.discard(Cause.STOP_COMMAND)
+                self.end(Cause.STOP_COMMAND)
             case Verb.STOP_FLATTEN | Verb.STOP_KEEP:
                 self._stop(Cause.STOP_COMMAND, flattens=verb is Verb.STOP_FLATTEN)
             case Verb.STOP_CANCEL:

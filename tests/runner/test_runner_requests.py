@@ -196,7 +196,11 @@ def test_what_is_held_is_closed_as_long_as_anybody_asks_for_it(
         ((Verb.STOP_FLATTEN, "signal", "all"), (False, False, False)),
         ((Verb.STOP_FLATTEN, "signal", Verb.STOP_CANCEL), (False, False, False)),
         ((Verb.STOP, "signal"), (True, True, False)),
-        ((Verb.STOP_FLATTEN, "signal"), (True, True, True)),
+        ((Verb.STOP_FLATTEN, "signal"), (True, True, False)),
+        ((Verb.KILL_FLATTEN, Verb.STOP_KEEP), (True, True, False)),
+        ((Verb.KILL_FLATTEN, Verb.STOP_KEEP, Verb.STOP_CANCEL), (False, False, True)),
+        ((Verb.STOP_FLATTEN, Verb.STOP), (True, False, False)),
+        ((Verb.STOP_KEEP, Verb.STOP_FLATTEN), (True, False, True)),
     ],
 )
 def test_a_stop_is_over_for_each_source_by_itself(
