@@ -8,32 +8,35 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbot_core.execution import Minutes
+from tbot_core.runner.guarding import out_of_hours
 
 if TYPE_CHECKING:
+    from tbot_core.clock import Clock
     from tbot_core.runner.posts import Post
-    from tbot_core.runner.requests import Requests
     from tbot_core.runner.session import SessionRun
 
 
 class Flattening:
-    """Begins to close what one session holds at one of its brokers; where a stop keeps that, nothing is begun."""
+    """Begins to close what one session holds at one of its brokers."""
 
-    def __init__(self, run: SessionRun, post: Post, requests: Requests) -> None:
+    def __init__(self, run: SessionRun, post: Post, clock: Clock) -> None:
         self._run = run
         self._post = post
-        self._requests = requests
+        self._clock = clock
         self._begun = False
 
     def look(self) -> bool:
         """Called often: whether closing is to begin, which is so once each time that it is asked for.
 
-        Where it is asked for no more, nothing is closed for its sake from now on.
+        It waits while no order may leave: an exit would be dropped, and the stop that makes way for it is gone. Where
+        it is asked for no more, nothing is closed for its sake from now on.
         """
         run = self._run
         self._post.desk.custody.leaving.stopping = run.flattening
         self._begun &= run.flattening
-        due = run.flattening and not (self._begun or self._requests.keep) and run.tape.closed > 0
-        return due and (run.routing is None or run.routing.answers(self._post))
+        if self._begun or not (run.flattening and run.abreast) or out_of_hours(run.session, self._clock.now()):
+            return False
+        return run.routing is None or run.routing.answers(self._post)
 
     async def begin(self) -> None:
         """Close what is held.
@@ -42,5 +45,5 @@ class Flattening:
         once, when nothing else works for its position.
         """
         self._begun, run = True, self._run
-        actions = self._post.desk.custody.manage(run.tape.bars, run.tape.closed - 1) if run.flattening else ()
+        actions = run.managed(self._post) if run.flattening else ()
         await self._post.execution.carry_out(Minutes(actions=actions))

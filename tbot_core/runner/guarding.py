@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from tbot_core.actions import Action
     from tbot_core.barrier import Amendment
     from tbot_core.bars import Quotes
     from tbot_core.calendar import Session
@@ -182,13 +181,8 @@ class DataGuard:
             if fresh:
                 await self._take_back(post, fresh)
             told = changes if post is self._run.posts[0] else ()
-            actions = self._managed(post) if resumed or changes else ()
+            actions = self._run.managed(post) if resumed or changes else ()
             await post.execution.carry_out(Minutes(changes=told, actions=actions))
-
-    def _managed(self, post: Post) -> Sequence[Action]:
-        # What is to be done now with what is held; before the first minute has closed, that minute says it.
-        closed = self._run.tape.closed
-        return post.desk.custody.manage(self._run.tape.bars, closed - 1) if closed else ()
 
     @staticmethod
     async def _take_back(post: Post, halted: frozenset[str]) -> None:

@@ -159,6 +159,7 @@ class MarketSession:
         self.clock_guard = ClockGuard(self.steady, broker, self.conditions)
         self.guard = None if gathering is None else DataGuard(gathering, self.run, self.conditions, self.steady)
         self.run.outlook, self.run.routing = self.guard, self.failover
+        self.run.keeping = lambda: self.requests.keep
         self._closing = Closing(self.run, self.keepers, self.steady, self._past, self._ended)
         self._errands, self._closed = Errands(clock, floor.timeout_s), False
         self._looking = Looking(floor, clock, self.keepers, self.requests, self._sights())
@@ -198,7 +199,7 @@ class MarketSession:
     def _called(self) -> list[asyncio.Task[None]]:
         # What is done at a broker as soon as a look finds it due, each by itself: none waits for another's answer.
         self._ending.bell = self._looking.bell(self._ending.look)
-        closers = [Flattening(self.run, post, self.requests) for post in self.run.posts]
+        closers = [Flattening(self.run, post, self.steady) for post in self.run.posts]
         calls = [
             *((keeper.takes_back, keeper.withdraw) for keeper in self.keepers),
             *((one.look, one.begin) for one in closers),
@@ -334,6 +335,8 @@ class MarketSession:
 
     async def _minutes(self) -> None:
         # The session's minutes in their order; what comes late, twice or not at all is dropped or left empty.
+        #
+        # While all that is held is kept, a minute is passed over like one in which nobody watched.
         run, wait = self.run, self._trading.wait
         while (rest := run.session.open - self._trading.clock.now()).total_seconds() > 0:
             if self._ending.over:
@@ -353,8 +356,8 @@ class MarketSession:
                 run.tape.append(empty(minute, run.tape.closed))
             run.tape.append(minute)
             late = () if self.guard is None else self.guard.amend()
-            if minute.index < came - 1:
-                await run.pass_over(minute.index)
+            if (old := minute.index < came - 1) or run.keeping():
+                await run.pass_over(minute.index, late=old)
                 self._hearing.keep(minute, late)
                 continue
             if self._vix is not None:

@@ -33,7 +33,7 @@ from tbot_core.standing import lose_plugin
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from tbot_core.actions import Decision
+    from tbot_core.actions import Action, Decision
     from tbot_core.bars import Bars, Day, Quotes
     from tbot_core.window import Window
 
@@ -87,7 +87,8 @@ class SessionRun:
     `day` is what is known before the bell. `flatten()` lets nothing be entered any more and closes what is held. Nobody
     watched when the minutes `late` closed, so their signals are not acted on. A session of a live feed has an
     `outlook`, which also judges its losses; `quoted` are the quotes that its last minute was decided on, None where
-    none were looked at.
+    none were looked at. `keeping` says whether what is held is kept as it is. `abreast`: a minute has been traded since
+    the start; before that, after a restart, the bars are old.
     """
 
     def __init__(
@@ -112,7 +113,8 @@ class SessionRun:
         self.triggers: dict[str, int] = {entrant.name: 0 for entrant in entrants}
         self._trading = trading
         self.late = late
-        self._flattening = False
+        self._flattening = self.abreast = False
+        self.keeping: Callable[[], bool] = lambda: False
         self._cash_is_off = False
         self.decided: set[str] = set()
         self.outlook: Outlook | None = None
@@ -141,7 +143,7 @@ class SessionRun:
     async def step(self, minute: int, *, late: bool = False) -> None:
         """Everything that follows from a minute that has closed; when it came too late, nothing is entered on it."""
         with undisturbed():
-            bars, self.quoted = self.tape.bars, None
+            bars, self.quoted, self.abreast = self.tape.bars, None, True
             for post in self.posts:
                 post.desk.custody.leaving.stopping = self._flattening
             await side_by_side([post.execution.settle for post in self.posts if self._answers(post)])
@@ -212,6 +214,15 @@ class SessionRun:
             payload = {"share": str(found.share), "target": str(found.target)}
             self.execution.recorder.note(records.CASH_SHARE, payload)
 
+    def managed(self, post: Post) -> Sequence[Action]:
+        """What is to be done with what is held at a broker between two minutes, by the one that has closed last.
+
+        Nothing is begun where all is kept, nor on bars that are old.
+        """
+        if self.keeping() or not self.abreast:
+            return ()
+        return post.desk.custody.manage(self.tape.bars, self.tape.closed - 1)
+
     def flatten(self, *, on: bool = True) -> None:
         """Close what is held from the next minute on, and enter nothing; or end that."""
         self._flattening = on
@@ -230,9 +241,12 @@ class SessionRun:
         """Decide the entries that a person has confirmed or rejected, and those that nobody did in time."""
         await self._carry_out(self.confirming.due(self._renewed))
 
-    async def pass_over(self, minute: int) -> None:
-        """Write down the signals of a minute that closed while nobody watched; nothing is done on its bars."""
-        await self._carry_out(self.desk.decide(self._proposals(self.tape.bars, minute, late=True)))
+    async def pass_over(self, minute: int, *, late: bool = True) -> None:
+        """Write down the signals of a minute that closed while nobody watched, or all is kept, which is not `late`.
+
+        Nothing is done on its bars.
+        """
+        await self._carry_out(self.desk.decide(self._proposals(self.tape.bars, minute, late=late)))
 
     def candidates(self, strategy: str) -> int:
         """How many symbols a strategy may enter today."""

@@ -15,7 +15,9 @@ from tbot_core.journal import records
 from tbot_core.journal.projection import fold
 from tbot_core.runner.course import covered
 from tbot_core.runner.market import Signals
+from tbot_core.runner.posts import Post
 from tbot_core.runner.requests import CARRIED_OUT
+from tbot_core.runner.session import SessionRun
 from tbot_core.testing.simulation.household import Household, Spoken, household
 
 if TYPE_CHECKING:
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.journal.journal import Event
-    from tbot_core.runner.session import SessionRun
     from tbot_core.testing.simulation.world import World
 
 SOON: Final = dt.timedelta(seconds=3)
@@ -58,12 +59,13 @@ class Day:
     scene: Household
     held: bool = True
     begun: dt.datetime | None = None
+    run: SessionRun | None = None
     lived: list[dt.datetime] = attrs.field(factory=list)
 
     def watch(self, run: SessionRun, _minute: int) -> None:
         """A minute has passed."""
         if self.begun is None and bool(run.positions) is self.held:
-            self.begun = self.scene.world.clock.now()
+            self.begun, self.run = self.scene.world.clock.now(), run
 
     def ask(self, verb: Verb) -> None:
         """Somebody asks by a command."""
@@ -188,3 +190,26 @@ def test_a_stop_that_keeps_waits_no_longer_than_a_broker_may_take(tmp_path: Path
         assert day.positions
         assert day.covered.isdisjoint(day.positions)
         assert PATIENCE_S < (day.lived[0] - asked).total_seconds() < 3 * PATIENCE_S
+
+
+def _due(day: Day) -> None:
+    # The time of what is held is over with the next minute.
+    assert day.run is not None
+    for held in day.run.desk.custody.held.values():
+        held.plan.leave = 1
+
+
+@pytest.mark.parametrize("verbs", [(Verb.STOP_KEEP,), (Verb.KILL_FLATTEN, Verb.STOP_KEEP)], ids=["time", "kill"])
+def test_a_stop_that_keeps_begins_nothing_while_it_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verbs: tuple[Verb, ...]
+) -> None:
+    """Something else is on its way while a minute closes: no exit begins, by its time or for whoever asks to close."""
+    monkeypatch.setattr(Post, "settled", property(lambda _post: False))
+    with household(tmp_path) as scene:
+        day = Day(scene)
+        asked = day.live((35.0, _due), *((0.0, asks(verb)) for verb in verbs))
+        assert day.lived[0] - asked > dt.timedelta(seconds=PATIENCE_S)
+        assert day.positions
+        assert day.covered.issuperset(day.positions)
+        assert not day.exits
+        assert not [one for one in scene.events(records.INTENDED) if one.applied > asked]
