@@ -69,16 +69,25 @@ class Execution:
         self._asking: set[tuple[str, str]] = set()
 
     async def carry_out(self, minute: Minutes) -> None:
-        """Write the minute down (T1), mark what is sent (T2), send it, and book the first answers.
+        """Write the minute down, send what may leave, and book the first answers."""
+        if not minute.nothing:
+            await self.send(minute, self.write_down(minute))
+
+    def write_down(self, minute: Minutes) -> Sequence[Order]:
+        """Write the minute down (T1) and mark what is sent (T2), before anybody else has a turn; returns the latter.
+
+        Whoever looks next finds each order of it in `orders`, and nothing is asked of one that is not on disk.
+        """
+        exits = [action.order for action in minute.actions if isinstance(action, Place)]
+        self._barrier(*intents.entries(self.recorder, minute))
+        return self._mark([*exits, *minute.entering])
+
+    async def send(self, minute: Minutes, allowed: Sequence[Order]) -> None:
+        """Send what is `allowed` of a minute that is written down, and book the first answers.
 
         Exits leave before entries, those too that a cancel of this minute sets free.
         """
-        if minute.nothing:
-            return
         entries = minute.entering
-        exits = [action.order for action in minute.actions if isinstance(action, Place)]
-        self._barrier(*intents.entries(self.recorder, minute))
-        allowed = self._mark([*exits, *entries])
         await self._act([one for one in minute.actions if not isinstance(one, Place) or one.order in allowed])
         if minute.actions:
             await self.settle()

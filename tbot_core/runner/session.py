@@ -186,6 +186,8 @@ class SessionRun:
 
     async def _carry_out(self, decisions: Sequence[Decision], kept: Mapping[str, Minutes] | None = None) -> None:
         # Carry out what was decided and what is kept, each at its broker, none waiting for another.
+        #
+        # All of it is on disk before anybody else has a turn: who takes back or closes meanwhile finds it there.
         if not decisions and not kept:
             return
         acts = []
@@ -193,7 +195,7 @@ class SessionRun:
             mine = [one for one in decisions if (one.broker or self.posts[0].name) == post.name]
             minute = attrs.evolve((kept or {}).get(post.name, Minutes()), decisions=mine)
             if not minute.nothing:
-                acts.append(partial(post.execution.carry_out, minute))
+                acts.append(partial(post.execution.send, minute, post.execution.write_down(minute)))
         await side_by_side(acts)
 
     def _standing_by(self, trading: Trading, standby: Standby) -> Post:

@@ -14,23 +14,28 @@ import pytest
 from tbot_core.clock import ManualClock
 from tbot_core.contracts import BrokerEvent, VenueRules
 from tbot_core.execution import Minutes, Venue
+from tbot_core.journal import records
 from tbot_core.journal.journal import open_journal
 from tbot_core.model import atoms_of
 from tbot_core.orders import Naming
 from tbot_core.runner.flattening import Flattening
+from tbot_core.runner.keeping import Keeper
 from tbot_core.runner.posts import Standby
 from tbot_core.runner.session import SessionRun, Trading
 from tbot_core.signals import Exits
+from tbot_core.states import Cause, States
 from tbot_core.testing.sessions import day
 from tbot_core.testing.simulation.market import Market
 from tbot_core.testing.trades import fill, proposal, rules, session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
     from pathlib import Path
 
+    from tbot_core.actions import Decision
     from tbot_core.contracts import Broker, FeedSession, Permit
+    from tbot_core.decide import Proposal
     from tbot_core.journal.journal import Journal
     from tbot_core.model import Order
 
@@ -64,6 +69,19 @@ class Told:
     day = day(1)
 
 
+class Run(SessionRun):
+    """A session at two brokers that enters something at each of them; `called` is told when that is decided."""
+
+    called: Callable[[], None] = staticmethod(lambda: None)
+
+    def decide(self, proposals: Sequence[Proposal]) -> list[Decision]:
+        """Enter AAA at the first, and BBB at the second."""
+        signals = zip(self.posts, map(proposal, ("AAA", "BBB")), strict=True)
+        decided = [attrs.evolve(post.desk.decide([one])[0], broker=post.name) for post, one in signals]
+        self.called()
+        return [*super().decide(proposals), *decided]
+
+
 async def _wait(_moment: datetime) -> None:
     # Nobody waits for a minute.
     pass
@@ -91,7 +109,7 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def run(journal: Journal, clock: ManualClock) -> SessionRun:
+def run(journal: Journal, clock: ManualClock) -> Run:
     """A session at alpha and beta."""
     beta = Standby(rules=RULES, venue=_venue("beta"), naming=_naming("beta"), equity_atoms=RICH)
     trading = Trading(
@@ -105,13 +123,13 @@ def run(journal: Journal, clock: ManualClock) -> SessionRun:
         watch=lambda _run, _minute: None,
         standbys=(beta,),
     )
-    return SessionRun(trading, cast("FeedSession", Told()), (), RICH)
+    return Run(trading, cast("FeedSession", Told()), (), RICH)
 
 
 @pytest.mark.parametrize(
     ("after_s", "begins"), [(-1.0, False), (29.0, False), (31.0, True), (23_399.0, True), (23_401.0, False)]
 )
-def test_closing_begins_while_the_exchange_takes_orders(run: SessionRun, after_s: float, begins: bool) -> None:
+def test_closing_begins_while_the_exchange_takes_orders(run: Run, after_s: float, begins: bool) -> None:
     """Before and behind that an exit would be dropped, and the stop that made way for it were gone."""
     now = ManualClock(session().open + timedelta(seconds=after_s))
     run.abreast = True
@@ -119,7 +137,7 @@ def test_closing_begins_while_the_exchange_takes_orders(run: SessionRun, after_s
     assert Flattening(run, run.posts[0], now).look() is begins
 
 
-def test_closing_waits_until_a_restart_has_caught_up(run: SessionRun, clock: ManualClock) -> None:
+def test_closing_waits_until_a_restart_has_caught_up(run: Run, clock: ManualClock) -> None:
     """On the bars of long ago a stop or a target would act that the price has left behind since."""
     closer = Flattening(run, run.posts[0], clock)
     run.flatten()
@@ -128,7 +146,7 @@ def test_closing_waits_until_a_restart_has_caught_up(run: SessionRun, clock: Man
     assert closer.look()
 
 
-def test_between_two_minutes_nothing_is_begun_that_is_kept_or_old(run: SessionRun) -> None:
+def test_between_two_minutes_nothing_is_begun_that_is_kept_or_old(run: Run) -> None:
     """A loss or the end of a halt closes nothing while a stop keeps all, nor before a restart has caught up."""
     post = run.posts[0]
     market = Market.flat(100_000, ("AAA",), 30)
@@ -146,3 +164,30 @@ def test_between_two_minutes_nothing_is_begun_that_is_kept_or_old(run: SessionRu
     assert run.managed(post) == ()
     run.keeping = lambda: False
     assert len(run.managed(post)) == 1
+
+
+def test_no_cancel_is_written_before_its_order(run: Run, journal: Journal, clock: ManualClock) -> None:
+    """A kill in the turn in which a minute goes to two brokers finds its entries on disk: a restart can read that."""
+    keeper = Keeper(run.posts[1], States(), clock, session().open, 20.0)
+
+    async def trade() -> None:
+        bell = asyncio.Event()
+
+        async def withdraw() -> None:
+            await bell.wait()
+            await keeper.withdraw()
+
+        def kill() -> None:
+            keeper.conditions.begin(Cause.KILL_COMMAND)
+            bell.set()
+
+        run.called = kill
+        withdrawing = asyncio.ensure_future(withdraw())
+        await run.step(25)
+        await withdrawing
+
+    asyncio.run(trade())
+    entry = next(iter(run.posts[1].execution.orders))
+    wanted = {records.INTENDED, records.CANCEL_REQUESTED}
+    told = [one.kind for one in journal.events() if one.cid == entry and one.kind in wanted]
+    assert told == [records.INTENDED, records.CANCEL_REQUESTED]
