@@ -163,7 +163,7 @@ class MarketSession:
         self._closing = Closing(self.run, self.keepers, self.steady, self._past, self._ended)
         self._errands, self._closed = Errands(clock, floor.timeout_s), False
         self._looking = Looking(floor, clock, self.keepers, self.requests, self._sights())
-        self._ending = Ending(self.requests, self.run.posts, clock, floor.timeout_s)
+        self._ending = Ending(self.requests, self.keepers, clock, floor.timeout_s)
 
     async def trade(self) -> None:
         """Trade the session to its end, or until a stop has been carried out."""
@@ -210,8 +210,8 @@ class MarketSession:
 
     @property
     def leaves(self) -> bool:
-        """Whether it has ended before its close, and something is held or works still."""
-        return not (self._closed or all(post.at_rest for post in self.run.posts))
+        """Whether it has ended before its close, and something is held, works, or is asked for still."""
+        return not (self._closed or all(post.at_rest and not post.asking for post in self.run.posts))
 
     @property
     def stuck(self) -> set[str]:

@@ -11,7 +11,7 @@ from tbot_core.decide import Rules
 from tbot_core.desk import Desk
 from tbot_core.execution import Execution, Venue
 from tbot_core.model import Leg, OrderState
-from tbot_core.orders import Naming
+from tbot_core.orders import ENDED, Naming, OrderRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -59,19 +59,34 @@ class Post:
     @property
     def at_rest(self) -> bool:
         """Whether nothing is held here and nothing works, but for orders that were given up as lost."""
-        held = not self.desk.custody.idle or bool(self.desk.portfolio.beyond)
-        orders = self.execution.orders.values()
-        return not held and all(one.terminal or one.state is OrderState.LOST for one in orders)
+        held = bool(self.desk.custody.held or self.desk.portfolio.beyond)
+        return not (held or self._alive)
 
     @property
     def settled(self) -> bool:
         """Whether nothing is on its way: no entry and no exit, and each position has the stop that it is to have."""
         custody = self.desk.custody
-        alive = [one for one in self.execution.orders.values() if not one.terminal and one.state is not OrderState.LOST]
+        alive = self._alive
         rest = {one.order.client_order_id for one in alive if one.order.leg in _PROTECTION and one.state in _TAKEN}
         stops = [held.resting.get(Leg.STOP) for held in custody.held.values() if not held.plan.on_close]
         steady = all(held.steady for held in custody.held.values())
         return steady and not custody.unwanted and len(rest) == len(alive) and rest.issuperset(stops)
+
+    @property
+    def asking(self) -> bool:
+        """Whether a broker is being asked what has become of an order that is not given up as lost."""
+        execution = self.execution
+        return any(execution.orders[cid].state is not OrderState.LOST for cid in execution.questions)
+
+    @property
+    def ended(self) -> int:
+        """How many orders that had left are over; what one of them has filled besides may be told late."""
+        return sum(1 for one in self.execution.orders.values() if one.state in ENDED)
+
+    @property
+    def _alive(self) -> list[OrderRecord]:
+        orders = self.execution.orders.values()
+        return [one for one in orders if not one.terminal and one.state is not OrderState.LOST]
 
 
 class Routing(Protocol):

@@ -29,8 +29,10 @@ from tbot_core.portfolio import Portfolio
 from tbot_core.reasons import Reason
 from tbot_core.reconcile import Difference, Verdict, told
 from tbot_core.recorder import Recorder
+from tbot_core.runner.ending import Ending
 from tbot_core.runner.keeping import Keeper
 from tbot_core.runner.posts import Post
+from tbot_core.runner.requests import Requests
 from tbot_core.standing import Standing
 from tbot_core.states import KINDS, LOCAL, Cause, States
 from tbot_core.tending import IN_FLIGHT_S, LEAST_WINDOW_S, Tender
@@ -954,3 +956,68 @@ def test_a_split_of_foreign_shares_without_a_price_divides_the_last_one_that_is_
     for _ in range(2):
         bench.read()
         assert bench.desk.standing.foreign.gross == atoms_of(Decimal(100_000))
+
+
+def _nothing_to_close(*, on: bool = True) -> None:
+    # Nobody asks for it.
+    pass
+
+
+def ending(bench: Bench) -> Ending:
+    """A stop was asked for at the bench, whose entry was taken back, as the broker says."""
+    keeper = Keeper(
+        Post(name="told", desk=bench.desk, execution=bench.execution), States(), bench.clock, session().open, 20.0
+    )
+    bench.tender = keeper.tender
+    requests = Requests(bench.execution.recorder, keeper.conditions, _nothing_to_close)
+    entry = bench.enter()
+    bench.broker.found["AAA entry"] = report(entry)
+    bench.broker.shown = [reading(report(entry), barrier="1")]
+    bench.later(0)
+    bench.later(1)
+    keeper.conditions.begin(Cause.STOP_COMMAND)
+    bench.execution.book([BrokerEvent(kind="cancelled", event_id="c", client_order_id="AAA entry")])
+    assert not bench.execution.questions
+    return Ending(requests, [keeper], bench.clock, 30.0)
+
+
+def test_a_stop_is_not_over_while_what_an_entry_filled_may_be_told_late(bench: Bench) -> None:
+    """The account is read once more: shares of an entry that was taken back are found, held and protected."""
+    stop = ending(bench)
+    entry = bench.execution.orders["AAA entry"].order
+    bench.broker.shown = [reading(barrier="1", AAA="7")]
+    bench.broker.found["AAA entry"] = report(entry, "cancelled", "7")
+    for _ in range(3):
+        assert not stop.look()
+        bench.later(1)
+    assert not stop.look()
+    assert bench.desk.portfolio.holdings == {"AAA": 7_000_000}
+
+
+def test_a_stop_is_over_as_soon_as_the_account_was_read(bench: Bench) -> None:
+    """It is read at once, whenever the next reading were due."""
+    stop = ending(bench)
+    bench.broker.shown = [reading(barrier="1")]
+    assert not stop.look()
+    bench.later(1)
+    assert stop.look()
+
+
+def test_a_stop_waits_for_a_reading_no_longer_than_a_broker_may_take(bench: Bench) -> None:
+    """An account that cannot be read ends no process late; it is not pressed either."""
+    stop = ending(bench)
+    bench.broker.shown, readings = [None], bench.broker.readings
+    for _ in range(30):
+        assert not stop.look()
+        bench.later(1)
+    assert stop.look()
+    assert 10 <= bench.broker.readings - readings <= 16
+
+
+def test_an_entry_that_was_given_up_keeps_no_stop_waiting(bench: Bench) -> None:
+    """It goes on being reserved, but nothing is held and nothing works that anybody could wait for."""
+    bench.enter()
+    for _ in range(12):
+        bench.later(LEAST_WINDOW_S / 10)
+    post = Post(name="told", desk=bench.desk, execution=bench.execution)
+    assert (bench.state.value, post.at_rest) == ("lost", True)
