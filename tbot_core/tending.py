@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.contracts import Finds, Snapshot
+from tbot_core.doubt import Doubt
 from tbot_core.errors import BrokerError
 from tbot_core.instruments import Instruments
 from tbot_core.journal import records
@@ -53,23 +54,9 @@ MARGIN: Final = timedelta(minutes=1)
 BELATED: Final = timedelta(days=5)
 """So long after its date a payment may turn up in a broker's list."""
 
-_BACKOFF_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 _FAILED_READINGS: Final = 3
 
 _log = log.logger(__name__)
-
-
-@attrs.define(kw_only=True)
-class _Doubt:
-    # An order whose outcome is being looked up: how often, when next, and which sources do not know it.
-    due: float
-    asked: int = 0
-    absent: set[str] = attrs.field(factory=set)
-
-    def postpone(self, now: float) -> None:
-        """Ask again later, each time twice as late, up to a minute."""
-        self.due = now + _BACKOFF_S[min(self.asked, len(_BACKOFF_S) - 1)]
-        self.asked += 1
 
 
 class Tender:
@@ -93,7 +80,7 @@ class Tender:
         self._last = booked(of_broker(execution.recorder.journal.events(), execution.recorder.broker)).stated
         self._stated = self._last is not None and self._last.date() == since.date()
         self._since = since - MARGIN
-        self._doubts: dict[str, _Doubt] = {}
+        self._doubts: dict[str, Doubt] = {}
         self._next_reading = 0.0
         self._failed = 0
         self._foreign_orders: set[tuple[str, str, Decimal]] = set()
@@ -159,7 +146,7 @@ class Tender:
         self._stated = True
         first = await self.read()
         for cid in [*self._execution.questions]:
-            self._doubts.setdefault(cid, _Doubt(due=self._clock.monotonic()))
+            self._doubts.setdefault(cid, Doubt(due=self._clock.monotonic()))
             await self._look_up(cid)
         self._stated = any(not one.terminal for one in self._execution.orders.values())
         return first is not None and await self.read() is not None
@@ -210,7 +197,7 @@ class Tender:
         for cid, record in self._execution.orders.items():
             silent = record.state is OrderState.SENDING and self._execution.age(cid) > IN_FLIGHT_S
             if silent or record.state in IN_DOUBT or cid in self._execution.questions:
-                self._doubts.setdefault(cid, _Doubt(due=now))
+                self._doubts.setdefault(cid, Doubt(due=now))
             else:
                 self._doubts.pop(cid, None)
 
@@ -234,7 +221,7 @@ class Tender:
             return
         self._missed(cid, doubt, "query")
 
-    def _missed(self, cid: str, doubt: _Doubt, source: str) -> None:
+    def _missed(self, cid: str, doubt: Doubt, source: str) -> None:
         # A source does not know the order. Two of them are evidence, and after the venue's window it is given up.
         doubt.absent.add(source)
         sources = 2 if self._broker.rules.query_by_cid else 1
@@ -286,7 +273,7 @@ class Tender:
         for cid in findings.absent:
             if self._execution.orders[cid].state not in IN_DOUBT:
                 self._execution.questions[cid] = None  # it may be over: whoever knows is asked
-            self._missed(cid, self._doubts.setdefault(cid, _Doubt(due=now)), "list")
+            self._missed(cid, self._doubts.setdefault(cid, Doubt(due=now)), "list")
         fresh = []
         for report in findings.foreign_orders:
             mark = (report.broker_order_id, report.kind, report.filled)

@@ -144,7 +144,6 @@ class MarketSession:
         self._past, self._carried = overnight.since_the_last(past), overnight.left(past)
         self.steady = steady(trading.clock, broker)
         self._hearing = Hearing(source, day or source.day, floor, self._trading, self.steady, past)
-        gathering = self._hearing.gathering
         self.run = SessionRun(self._trading, self._hearing.source, entrants, equity_atoms)
         self.run.day = self._hearing.universe.day
         self._vix = None if floor.vix is None else WindowVix(floor.vix, self.run, self.steady, self._past)
@@ -157,7 +156,7 @@ class MarketSession:
         self._safety, self._weighed = self._guarded(past), False
         self.requests = Requests(self.run.execution.recorder, self.conditions, self.run.flatten, past, self._further())
         self.clock_guard = ClockGuard(self.steady, broker, self.conditions)
-        self.guard = None if gathering is None else DataGuard(gathering, self.run, self.conditions, self.steady)
+        self.guard = self._watching()
         self.run.outlook, self.run.routing = self.guard, self.failover
         self.run.keeping = lambda: self.requests.keep
         self._closing = Closing(self.run, self.keepers, self.steady, self._past, self._ended)
@@ -192,6 +191,10 @@ class MarketSession:
             if self.guard.compares:
                 side.append(asyncio.ensure_future(every(COMPARE_S, self.guard.compare)))
         await self._errands.until(asyncio.ensure_future(self._minutes()), side)
+
+    def _watching(self) -> DataGuard | None:
+        gathering = self._hearing.gathering
+        return None if gathering is None else DataGuard(gathering, self.run, self.conditions, self.steady)
 
     def _sights(self) -> list[Callable[[], None]]:
         return [one.look for one in (self.failover, self.clock_guard) if one is not None]

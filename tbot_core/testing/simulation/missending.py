@@ -42,17 +42,20 @@ def second_barrier_left_out() -> Swaps:
 
 def sent_before_it_is_written() -> Swaps:
     """What a minute asks for is written down when all of it has been sent."""
-    carry_out = was(Execution, "carry_out")
+    write_down, send = was(Execution, "write_down"), was(Execution, "send")
 
-    async def late(self: Any, minute: Minutes) -> None:
-        kept: list[Any] = []
+    def late(self: Any, minute: Minutes) -> Any:
+        kept = vars(self).setdefault("_kept", [])
         self._barrier = lambda *entries: kept.extend(entries)
-        await carry_out(self, minute)
+        return write_down(self, minute)
+
+    async def sent(self: Any, minute: Minutes, allowed: Any) -> None:
+        await send(self, minute, allowed)
         vars(self).pop("_barrier", None)
-        if kept:
+        if kept := vars(self).pop("_kept", []):
             self.recorder.write(*kept)
 
-    return ((Execution, "carry_out", late),)
+    return (Execution, "write_down", late), (Execution, "send", sent)
 
 
 def appended_before_it_is_durable() -> Swaps:
