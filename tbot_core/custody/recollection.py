@@ -54,8 +54,7 @@ class Recollection:
             held.leaving, held.due, held.exit = order.reason, False, order.client_order_id
         else:
             held.own = True
-            if held.exit is None:  # a stop that was placed after an exit that never left: it was given up
-                held.leaving = None
+            held.leaving = None  # an exit that had been decided before its stop was placed again was given up
             held.resting[order.leg] = order.client_order_id
         self._files.attempts[order.signal, order.leg] += 1
         self._files.know(order, held.plan, held.row)

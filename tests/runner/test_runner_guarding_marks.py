@@ -114,8 +114,9 @@ def test_a_latch_before_the_first_minute_has_closed_is_written_down_at_once(tmp_
     with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
         post = post_on(journal, clock)
         post.desk.portfolio.apply(fill(order(quantity="100"), "100"), identity(), Leg.ENTRY)
-        tape = SimpleNamespace(closed=0, bars=None)
-        run = SimpleNamespace(session=session(), desk=post.desk, posts=[post], positions=["AAA"], tape=tape)
+        run = SimpleNamespace(
+            session=session(), desk=post.desk, posts=[post], positions=["AAA"], managed=lambda _post: ()
+        )
         guarding = DataGuard(
             cast("Gathering", SimpleNamespace(health=at_half_the_price())),
             cast("SessionRun", run),
