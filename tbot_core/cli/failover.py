@@ -210,6 +210,7 @@ def brokers(settings: Settings) -> tuple[str, ...]:
 
 def _place(name: str, key: str, since: Sequence[Event]) -> Place:
     from tbot_core.journal import records
+    from tbot_core.journal.foreigners import Foreigners
     from tbot_core.journal.projection import fold, of_broker
     from tbot_core.model import Leg, dollars_of
 
@@ -218,7 +219,9 @@ def _place(name: str, key: str, since: Sequence[Event]) -> Place:
         if event.payload.get("of") == name:
             circuit = event.payload["state"] if event.kind == records.CIRCUIT else circuit
             confirmed = event.payload["amount"] if event.kind == records.FAILOVER_CONFIRMED else confirmed
-    book = fold(of_broker(since, key))
+    book, foreign = fold(of_broker(since, key)), Foreigners()
+    for event in (one for one in since if one.payload.get("broker", "") == key):
+        foreign.apply(event)
     working = [one for one in book.orders.values() if not one.terminal]
     entering = sum(
         (one.open_quantity * (one.order.limit_price or Decimal(0)) for one in working if one.order.leg is Leg.ENTRY),
@@ -229,7 +232,7 @@ def _place(name: str, key: str, since: Sequence[Event]) -> Place:
         circuit=circuit,
         held=tuple(sorted(book.portfolio.positions)),
         orders=len(working),
-        reserved=dollars_of(book.portfolio.cost_atoms) + entering,
+        reserved=dollars_of(book.portfolio.cost_atoms) + entering + foreign.worth,
         confirmed=confirmed if circuit != "closed" else "",
     )
 

@@ -43,6 +43,12 @@ class Foreigners:
             case records.SESSION_OPENED:  # its account was read before the bell
                 self._held = {key: one for key, one in self._held.items() if one.session == self._sessions}
 
+    @property
+    def worth(self) -> Decimal:
+        """What it comes to in USD, long and short alike; what has no price counts for nothing."""
+        priced = (abs(one.quantity) * Decimal(one.price) for one in self._held.values() if one.price is not None)
+        return sum(priced, Decimal(0))
+
     def document(self) -> list[dict[str, Any]]:
         """Each of them, for machines; shares sold short are negative, `broker` is "" for the primary one."""
         return [

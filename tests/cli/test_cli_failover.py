@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from contextlib import closing
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -71,12 +72,14 @@ def test_a_drill_on_paper_rehearses_every_way_of_breaking_and_is_written_down(
 
 def test_status_says_what_stands_where_and_what_to_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Each broker with its way, orders and worst case, the leases that moved, and exit 1 while one is broken."""
-    home = instance(tmp_path, TWO, *broken())
+    foreign = {"symbol": "ZZZ", "quantity": "-5", "price": "12.50"}
+    home = instance(tmp_path, TWO, *broken(), (records.FOREIGN_HOLDING, foreign, None))
     assert cli.invoke(["failover", "status", "--home", str(home), "--json"]) == 1
     told = json.loads(capsys.readouterr().out)
     alpha, beta = told["places"]
     assert (alpha["name"], alpha["circuit"], alpha["orders"], alpha["confirmed"]) == ("alpha", "open", 1, "6000")
     assert (beta["name"], beta["circuit"], beta["orders"], beta["confirmed"]) == ("beta", "closed", 1, "")
+    assert Decimal(alpha["reserved"]) - Decimal(beta["reserved"]) == Decimal("62.50")  # with what is not tbot's there
     assert told["leases"] == {"SPY": "beta"}
     assert told["why"] == "orders there are not known to have ended"
     assert told["next"] == "tbot failover drill"
