@@ -67,7 +67,11 @@ class Barrier:
     @property
     def complete(self) -> bool:
         """Whether every symbol's bar of the next minute is there."""
-        return self.due < self.minutes and not bool(np.isnan(self._close(self.due)).any())
+        return self.due < self.minutes and self.whole(self.due)
+
+    def whole(self, minute: int) -> bool:
+        """Whether every symbol's bar of a minute is there."""
+        return not bool(np.isnan(self._close(minute)).any())
 
     def take(self, bar: Bar, minute: int, *, filled: bool = False) -> Arrival:
         """Take a bar in that starts in a minute of the session; `filled`: it was asked for after a gap."""

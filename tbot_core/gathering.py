@@ -41,7 +41,10 @@ _log = log.logger(__name__)
 
 @attrs.frozen(kw_only=True)
 class Gap:
-    """A stretch of the session in which the feed said no prices: its minutes, both included, and why."""
+    """A stretch of the session whose bars may have been missed: its minutes, both included, and why.
+
+    The feed said no prices, or there was no connection on which it could have said them.
+    """
 
     first: int
     last: int
@@ -73,7 +76,7 @@ class Gathering:
         self._clock = clock
         self._grace = timedelta(seconds=grace_s)
         self._came = asyncio.Event()
-        self._priced = clock.monotonic()
+        self._priced = self._spoke = clock.monotonic()
         self._pauses = 0
         self._before = before
 
@@ -132,6 +135,7 @@ class Gathering:
             await _either(self._came, min((until - now).total_seconds(), _LOOK_S))
 
     async def _listen(self) -> None:
+        self._spoke = self._clock.monotonic()  # of what was said before, `minutes` asks the history
         while True:
             self.connections += 1
             connection = asyncio.ensure_future(self._hear_all())
@@ -159,12 +163,16 @@ class Gathering:
             raise failure
 
     async def _hear_all(self) -> None:
+        new = True
         async for news in self.source.news(self.symbols):
             self._pauses = 0
+            if new:
+                self._return(self._clock.monotonic())
+                new = False
             self._hear(news)
 
     def _hear(self, news: News) -> None:
-        now = self._clock.monotonic()
+        now = self._spoke = self._clock.monotonic()
         self.health.hear(now)
         match news:
             case Bar():
@@ -194,18 +202,35 @@ class Gathering:
             self._priced = now
         self.on_status(status)
 
+    def _return(self, now: float) -> None:
+        # A connection speaks for the first time. What was due between the last word of the one before and now was
+        # heard by nobody: the minutes that were waited for meanwhile and lack a bar are lost.
+        away = now - self._spoke
+        silent = now - self._priced > _QUIET_S and not self.health.shut
+        reach = now - self._priced + MINUTE_S if silent else away + self._grace.total_seconds()
+        missing = [one for one in self._ended(reach) if not self.barrier.whole(one)]
+        if missing:
+            self._priced = now
+            self._lose(missing[0], missing[-1], f"no connection for {away:.0f} s")
+
     def _price(self, now: float) -> None:
         # A price came; after a silence longer than a minute the minutes in between are a gap.
-        present, silent = self._clock.now(), now - self._priced
-        self._priced = now
-        since = max(present - timedelta(seconds=silent), self.session.open)
-        if (present - since).total_seconds() <= _QUIET_S:
+        silent, self._priced = now - self._priced, now
+        since_the_bell = (self._clock.now() - self.session.open).total_seconds()
+        if min(silent, since_the_bell) <= _QUIET_S:
             return
-        first = max(self.session.minute(since) - 1, 0)
-        last = min(self.session.minute(present), self.session.minutes) - 1
-        if first <= last:
-            self.lost.update(range(first, last + 1))
-            self.on_gap(Gap(first=first, last=last, words=f"no prices for {silent:.0f} s"))
+        if ended := self._ended(silent + MINUTE_S):
+            self._lose(ended[0], ended[-1], f"no prices for {silent:.0f} s")
+
+    def _ended(self, seconds: float) -> range:
+        # The minutes that have ended within the last seconds.
+        present = self._clock.now()
+        first = max(self.session.minute(max(present - timedelta(seconds=seconds), self.session.open)), 0)
+        return range(first, min(self.session.minute(present), self.session.minutes))
+
+    def _lose(self, first: int, last: int, words: str) -> None:
+        self.lost.update(range(first, last + 1))
+        self.on_gap(Gap(first=first, last=last, words=words))
 
     async def _keep_filled(self) -> None:
         tries = 0
@@ -215,7 +240,7 @@ class Gathering:
 
     async def _fill(self) -> bool:
         # Ask for the bars of what was lost; whether nothing is lost any more.
-        delay = timedelta(seconds=self.source.quality.history_delay_s)
+        delay = max(timedelta(seconds=self.source.quality.history_delay_s), self._grace)
         wanted = sorted(one for one in self.lost if self.session.moment(one + 1) + delay <= self._clock.now())
         if not wanted:
             return not self.lost

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _, SESSION = short_day(6)
 LEAD_S = 60.0
+GONE = Unavailable("gone")
 
 
 def bar(symbol: str, minute: int, close: float = 10.0) -> Bar:
@@ -134,6 +135,82 @@ def test_f53_a_gap_is_recorded_and_filled_from_the_feed() -> None:
     assert np.isnan(heard.minutes[1][1].close).all()
     assert {(one.minute, one.row) for one in heard.gathering.barrier.amendments()} == {(1, 0), (1, 1), (2, 0), (2, 1)}
     assert heard.gathering.lost == set()
+
+
+def spoken(
+    *script: tuple[float, News | Unavailable], silent: tuple[float, float]
+) -> list[tuple[float, News | Unavailable]]:
+    """The script with a heartbeat every half second, but for a stretch."""
+    often = (at / 2 for at in range(-118, 740))
+    kept = ((at, Heartbeat()) for at in often if not silent[0] <= at < silent[1])
+    return sorted([*script, *kept], key=lambda line: line[0])
+
+
+def test_f58_the_minute_whose_end_fell_into_a_lost_connection_is_a_gap_and_filled() -> None:
+    """Away for six seconds: prices were never silent for long, and the bars of that minute came to nobody."""
+    bars = [(60.0 * minute + 60.5, bar(symbol, minute)) for minute in (0, 2, 3, 4, 5) for symbol in "AB"]
+    heard = Heard(spoken(*bars, (119.0, GONE), silent=(119.0, 125.0)))
+    heard.source.past = [bar(symbol, minute) for symbol in "AB" for minute in range(4)]
+    heard.listen()
+    assert heard.gaps == [Gap(first=1, last=1, words="no connection for 6 s")]
+    assert heard.source.asked == [(1, 2)]
+    assert {(one.minute, one.row) for one in heard.gathering.barrier.amendments()} == {(1, 0), (1, 1)}
+    assert heard.gathering.lost == set()
+
+
+@pytest.mark.parametrize(("lost", "back", "gaps"), [(118.0, 120.5, [1]), (121.5, 130.0, [1]), (122.5, 179.5, [])])
+def test_f58_a_minute_is_lost_with_a_connection_that_was_away_while_its_bars_were_due(
+    lost: float, back: float, gaps: list[int]
+) -> None:
+    """From its end to the end of the grace; away at any other time, the feed had its say."""
+    bars = [(60.0 * minute + 60.5, bar("A", minute)) for minute in (0, 1, 2, 3, 4, 5)]
+    heard = Heard(spoken(*bars, (lost, GONE), silent=(lost, back)))
+    heard.source.past = []
+    heard.listen()
+    assert [(gap.first, gap.last) for gap in heard.gaps] == [(minute, minute) for minute in gaps]
+
+
+def test_f58_a_minute_of_which_all_bars_had_come_is_not_lost_with_the_connection() -> None:
+    """Nor is one in which a symbol has not traded while the connection was there: that is no hole."""
+    bars = [(60.5, bar("A", 0)), (120.1, bar("A", 1)), (120.2, bar("B", 1)), (180.5, bar("B", 2))]
+    heard = Heard(spoken(*bars, (120.3, GONE), silent=(120.3, 125.0))).listen()
+    assert heard.gaps == []
+    assert heard.source.asked == []
+
+
+def test_f59_a_minute_that_ended_in_a_dead_connection_is_a_gap() -> None:
+    """It was open, and nobody knows since when it heard nothing: what counts is its last word."""
+    bars = [(60.5, bar(symbol, 0)) for symbol in "AB"]
+    heard = Heard(spoken(*bars, (150.0, GONE), silent=(118.0, 151.0))).listen()
+    assert heard.gaps[0] == Gap(first=1, last=1, words="no connection for 34 s")
+
+
+def test_f58_who_is_connected_only_after_a_minutes_end_has_lost_it() -> None:
+    """The first connection was made too late for it."""
+    heard = Heard(spoken((60.5, bar("A", 1)), silent=(-60.0, 61.0)))
+    heard.source.past = []
+    heard.listen()
+    assert (heard.gaps[0].first, heard.gaps[0].last) == (0, 0)
+
+
+def test_f53_one_stretch_is_one_gap_whether_prices_or_the_connection_were_missed() -> None:
+    """Silent for long and then away: it begins with the last price, and the price that ends it opens no second one."""
+    bars = [(60.0 * minute + 60.5, bar(symbol, minute)) for minute in (0, 3, 4, 5) for symbol in "AB"]
+    heard = Heard(spoken(*bars, (170.0, GONE), silent=(170.0, 200.0)))
+    heard.source.past = [bar(symbol, minute) for symbol in "AB" for minute in range(4)]
+    heard.listen()
+    assert [(gap.first, gap.last) for gap in heard.gaps] == [(1, 2)]
+    assert heard.source.asked == [(1, 3)]
+
+
+def test_history_is_not_asked_for_a_minute_whose_bars_are_still_waited_for() -> None:
+    """It may have them half made; within the grace the feed itself has the first word."""
+    bars = [(60.5, bar("A", 0)), (60.5, bar("B", 0)), (121.5, bar("A", 1, 11.0))]
+    heard = Heard(spoken(*bars, (119.5, GONE), silent=(119.5, 120.5)), begins=-59.0)
+    heard.source.past = [bar(symbol, 1, 12.0) for symbol in "AB"]
+    heard.listen()
+    np.testing.assert_array_equal(heard.minutes[1][1].close, [11.0, np.nan])
+    assert [one.values[3] for one in heard.gathering.barrier.amendments()][:1] == [12.0]
 
 
 def test_minutes_that_back_fill_leaves_open_stay_lost() -> None:
