@@ -19,7 +19,7 @@ from tbot_core.custody.custody import Custody
 from tbot_core.model import Order, RiskState, price_of, ticks_of
 from tbot_core.portfolio import Portfolio
 from tbot_core.reasons import Reason
-from tbot_core.risk import Gate, Limits, Refusal, breached, objection, review
+from tbot_core.risk import Gate, Limits, Refusal, breached, count_losses, objection, review
 from tbot_core.sizing import Planned, Sizer, share
 from tbot_core.standing import RiskChange, Standing, Working, count_topped_up, grid_of, join, lot_of
 
@@ -113,9 +113,9 @@ class Desk:
         """Whether the marks are beyond a loss limit that is not latched yet."""
         return breached(self.standing, self._limits[False])
 
-    def review(self) -> list[RiskChange]:
-        """Compare losses at the marks with their limits."""
-        return review(self.standing, self._limits[False])
+    def review(self, *, priced: bool = True) -> list[RiskChange]:
+        """Compare losses at the marks with their limits; unless `priced` only the run of them, which needs no mark."""
+        return (review if priced else count_losses)(self.standing, self._limits[False])
 
     def decide(self, proposals: Sequence[Proposal]) -> list[Decision]:
         """Decide a minute's signals in their order; each allowed one counts for those after it."""

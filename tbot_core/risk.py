@@ -286,12 +286,17 @@ def review(standing: Standing, limits: Limits) -> list[RiskChange]:
             changes.append(
                 _change(f"window loss latch of {strategy}", "WINDOW_LOSS_LIMIT reached", lost, -limits.window_loss)
             )
-    if not standing.losing_run and 0 < limits.max_consecutive_losses <= standing.most_losses_in_row:
-        standing.latch("losing_run")
-        counts = Decimal(standing.most_losses_in_row), Decimal(limits.max_consecutive_losses)
-        cause = "MAX_CONSECUTIVE_LOSSES reached"
-        changes.append(RiskChange(what="losing run latch", cause=cause, value=counts[0], limit=counts[1]))
-    return changes
+    return [*changes, *count_losses(standing, limits)]
+
+
+def count_losses(standing: Standing, limits: Limits) -> list[RiskChange]:
+    """Compare the closed losing trades in a row with their limit, which hangs on no price; the latch is set here."""
+    if standing.losing_run or not 0 < limits.max_consecutive_losses <= standing.most_losses_in_row:
+        return []
+    standing.latch("losing_run")
+    counts = Decimal(standing.most_losses_in_row), Decimal(limits.max_consecutive_losses)
+    cause = "MAX_CONSECUTIVE_LOSSES reached"
+    return [RiskChange(what="losing run latch", cause=cause, value=counts[0], limit=counts[1])]
 
 
 def _change(what: str, cause: str, value: int, limit: int) -> RiskChange:

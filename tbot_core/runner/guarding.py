@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from tbot_core.model import Order
     from tbot_core.runner.posts import Post
     from tbot_core.runner.session import SessionRun
+    from tbot_core.standing import RiskChange
     from tbot_core.window import Window
 
 FRESH_S: Final = 10.0
@@ -226,22 +227,25 @@ class DataGuard:
             payload = {"symbol": one.symbol, "feed": str(one.feed), "theirs": str(one.theirs), "there": one.there}
             post.execution.recorder.note(records.FEEDS_APART, payload)
 
-    def _mark(self) -> list[Any]:
+    def _mark(self) -> list[RiskChange]:
         # Value positions at fresh quotes; a breach of a loss limit counts when it still holds two seconds later.
+        #
+        # A run of losing trades counts at once: they are closed, and no mark says anything of them.
         desk, now = self._run.desk, self._clock.monotonic()
+        changes = desk.review(priced=False)
         for post in self._run.posts:
             for symbol in post.desk.portfolio.positions:
                 if (middle := self._health.mid(symbol, now, widest=WIDEST)) is not None:
                     post.desk.portfolio.mark(symbol, ticks_of(middle))
         if self._health.unmarked(self._run.positions, now) or not desk.breached:
             self._breach = None
-            return []
+            return changes
         if self._breach is None:
             self._breach = now
         if now - self._breach < HOLDS_S:
-            return []
+            return changes
         self._breach = None
-        return desk.review()
+        return [*changes, *desk.review()]
 
     def _objection(self, proposal: Proposal, row: int, window: Window) -> Reason | None:
         signal, now, routing = proposal.signal, self._clock.monotonic(), self._run.routing

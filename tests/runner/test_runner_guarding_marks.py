@@ -21,6 +21,7 @@ from tbot_core.model import Leg, RiskState, atoms_of
 from tbot_core.recorder import Recorder
 from tbot_core.runner.guarding import DataGuard, out_of_hours
 from tbot_core.runner.recalling import Recall
+from tbot_core.standing import RiskChange
 from tbot_core.testing.trades import fill, identity, order, rules, session
 
 if TYPE_CHECKING:
@@ -67,8 +68,12 @@ def test_nothing_is_sent_in_the_first_half_minute(seconds: float, words: str) ->
 def test_a_breach_counts_when_two_marks_two_seconds_apart_agree() -> None:
     """One mark alone latches nothing, nor does one that was mended between."""
     clock = ManualClock(session().open + timedelta(minutes=30))
+    latch = RiskChange(what="daily loss latch", cause="", value=Decimal(-2), limit=Decimal(-1))
     desk = SimpleNamespace(
-        breached=True, review=lambda: ["latched"], portfolio=SimpleNamespace(positions={}), custody=None
+        breached=True,
+        review=lambda *, priced=True: [latch] if priced else [],
+        portfolio=SimpleNamespace(positions={}),
+        custody=None,
     )
     guarding = guard(clock, desk)
     assert guarding._mark() == []
@@ -80,12 +85,12 @@ def test_a_breach_counts_when_two_marks_two_seconds_apart_agree() -> None:
     clock.advance(1.0)
     assert guarding._mark() == []
     clock.advance(2.0)
-    assert guarding._mark() == ["latched"]
+    assert guarding._mark() == [latch]
 
 
-def post_on(journal: Journal, clock: ManualClock) -> SimpleNamespace:
+def post_on(journal: Journal, clock: ManualClock, **limits: Any) -> SimpleNamespace:
     """A desk and its execution on a journal; its broker is not asked for anything."""
-    desk = Desk(rules(), session(), atoms_of(Decimal(100_000)), name)
+    desk = Desk(rules(**limits), session(), atoms_of(Decimal(100_000)), name)
     broker = cast("Broker", SimpleNamespace(rules=VenueRules(simulated=True)))
     venue = Venue(broker=broker, name="quiet", account_id="A1")
     return SimpleNamespace(desk=desk, execution=Execution(Recorder(journal=journal, clock=clock), venue, desk))
@@ -108,21 +113,25 @@ def at_half_the_price() -> SimpleNamespace:
     )
 
 
+def watching(post: SimpleNamespace, clock: ManualClock) -> DataGuard:
+    """A guard of a session at that desk, on data that are well."""
+    held = sorted(post.desk.portfolio.positions)
+    run = SimpleNamespace(session=session(), desk=post.desk, posts=[post], positions=held, managed=lambda _post: ())
+    return DataGuard(
+        cast("Gathering", SimpleNamespace(health=at_half_the_price())),
+        cast("SessionRun", run),
+        cast("Conditions", SimpleNamespace(hold=lambda *_said: None)),
+        cast("SteadyClock", clock),
+    )
+
+
 def test_a_latch_before_the_first_minute_has_closed_is_written_down_at_once(tmp_path: Path) -> None:
     """What is carried over may gap beyond its limit: with no bar closed the latch is on disk, and restarts know it."""
     clock = ManualClock(session().open + timedelta(seconds=5))
     with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
         post = post_on(journal, clock)
         post.desk.portfolio.apply(fill(order(quantity="100"), "100"), identity(), Leg.ENTRY)
-        run = SimpleNamespace(
-            session=session(), desk=post.desk, posts=[post], positions=["AAA"], managed=lambda _post: ()
-        )
-        guarding = DataGuard(
-            cast("Gathering", SimpleNamespace(health=at_half_the_price())),
-            cast("SessionRun", run),
-            cast("Conditions", SimpleNamespace(hold=lambda *_said: None)),
-            cast("SteadyClock", clock),
-        )
+        guarding = watching(post, clock)
         for _ in range(6):
             asyncio.run(guarding.look())
             clock.advance(0.5)
@@ -133,3 +142,35 @@ def test_a_latch_before_the_first_minute_has_closed_is_written_down_at_once(tmp_
         for event in journal.events():
             recall.take(event)
         assert (after.desk.standing.daily_loss, after.desk.standing.own) == (True, RiskState.EXIT_ONLY)
+
+
+def test_a_losing_run_is_latched_at_once(tmp_path: Path) -> None:
+    """Three trades closed at a loss, however small: it is written down and leaves exits only, as at the next start."""
+    clock = ManualClock(session().open + timedelta(minutes=60))
+    with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
+        post = post_on(journal, clock, max_consecutive_losses=3)
+        guarding = watching(post, clock)
+        told = []
+        for _ in range(4):
+            asyncio.run(guarding.look())
+            told.append([event.payload["what"] for event in journal.events(kind=records.RISK)])
+            post.desk.standing.count_closed(-1)
+        assert told == [[], [], [], ["losing run latch"]]
+        assert post.desk.standing.own is RiskState.EXIT_ONLY
+        after = post_on(journal, clock)
+        recall = Recall(after.desk, after.execution, {})
+        for event in journal.events():
+            recall.take(event)
+        assert (after.desk.standing.losing_run, after.desk.standing.own) == (True, RiskState.EXIT_ONLY)
+
+
+def test_a_losing_run_makes_no_mark_count_sooner(tmp_path: Path) -> None:
+    """The daily loss that one mark shows beside it still has to hold on two of them."""
+    clock = ManualClock(session().open + timedelta(minutes=60))
+    with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
+        post = post_on(journal, clock, max_consecutive_losses=1)
+        post.desk.portfolio.apply(fill(order(quantity="100"), "100"), identity(), Leg.ENTRY)
+        post.desk.standing.count_closed(-1)
+        asyncio.run(watching(post, clock).look())
+        assert [event.payload["what"] for event in journal.events(kind=records.RISK)] == ["losing run latch"]
+        assert not post.desk.standing.daily_loss
