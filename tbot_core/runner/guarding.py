@@ -250,7 +250,7 @@ class DataGuard:
     def _objection(self, proposal: Proposal, row: int, window: Window) -> Reason | None:
         signal, now, routing = proposal.signal, self._clock.monotonic(), self._run.routing
         post = self._run.posts[0] if routing is None else routing.place(signal.symbol)
-        reason = self._unfit(signal.symbol, signal.minute, post)
+        reason = self._unfit(signal.symbol, proposal.minute, post)
         if reason is not None:
             return reason
         if self._lost_in(row, window):

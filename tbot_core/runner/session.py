@@ -240,8 +240,12 @@ class SessionRun:
         return self._flattening
 
     async def answer(self) -> None:
-        """Decide the entries that a person has confirmed or rejected, and those that nobody did in time."""
-        await self._carry_out(self.confirming.due(self._renewed))
+        """Decide the entries that a person has confirmed or rejected, and those that nobody did in time.
+
+        After a restart they wait until a minute has been traded: the bars before it have no price of now.
+        """
+        if self.abreast:
+            await self._carry_out(self.confirming.due(self._renewed))
 
     async def pass_over(self, minute: int, *, late: bool = True) -> None:
         """Write down the signals of a minute that closed while nobody watched, or all is kept, which is not `late`.
@@ -270,12 +274,14 @@ class SessionRun:
         return self._seen_by.get(entrant.name, self.day)
 
     def _renewed(self, proposal: Proposal) -> Proposal | None:
-        # A confirmed proposal at the price of now; None while its own minute is not known again after a restart, and
-        # where its strategy is known no more.
+        # A confirmed proposal at the price of now; None where its strategy is known no more.
         entrant = next((one for one in self.entrants if one.name == proposal.signal.strategy), None)
-        if entrant is None or self.tape.closed <= proposal.signal.minute:
+        if entrant is None:
             return None
-        return renew(entrant, self._trading.rules, proposal, Market(bars=self.tape.bars, day=self._facts(entrant)))
+        quotes = None if self.outlook is None else self.outlook.quotes
+        market = Market(bars=self.tape.bars, day=self._facts(entrant), quotes=quotes)
+        renewed = renew(entrant, self._trading.rules, proposal, market)
+        return None if renewed is None else self._seen(renewed, entrant.window)
 
     def _proposals(self, bars: Bars, minute: int, *, late: bool) -> list[Proposal]:
         late = late or minute in self.late
