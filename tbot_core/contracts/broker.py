@@ -30,10 +30,12 @@ class VenueRules:
     `lists_fills`: an order that is over can be asked for, is listed, or its executions are; one of the three a broker
     must know, else nobody ever hears of a fill that its stream has lost. `lookup_window_s`: how long after it was sent
     an order may still turn up. `requests_per_minute`: 0 where the broker names no limit. `quantity_step`:
-    the smallest quantity in shares, for types in `fractional_types`.
+    the smallest quantity in shares, for types in `fractional_types`. `streams`: what happens to its orders comes by
+    itself, so that `poll` asks the venue nothing and may be called at any time; else it is called every SLEEP_TIME.
     """
 
     simulated: bool = False
+    streams: bool = False
     brackets: bool = False
     amend_atomic: bool = False
     dedupes_cid: bool = False

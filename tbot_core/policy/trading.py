@@ -122,7 +122,8 @@ class Trading:
         "SLEEP_TIME",
         duration(least="50ms", most="60s"),
         default="1s",
-        doc="Time between two polls of a source that has no stream.",
+        doc="Time between two polls of a broker that has no stream; fills are known there, and stops placed, so much "
+        "later.",
         changes_trades=False,
     )
     bar_grace: float = setting(

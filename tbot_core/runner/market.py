@@ -90,9 +90,10 @@ class Signals:
 class Floor:
     """What a session at a market needs besides its trading: the folder of requests, and how often who is asked.
 
-    `poll_s`: how often the broker is asked for news; `watch_s`: how often requests are looked for; `ttl_s`: an entry
-    that has not filled is taken back after so many seconds; `grace_s`: BAR_GRACE. `live` is there for a session that
-    has to be armed. `received` is the folder for bars as they were received, None for none, and `feed` the feed's name.
+    `poll_s`: how often a broker without a stream is asked for news; `watch_s`: how often requests are looked for;
+    `ttl_s`: an entry that has not filled is taken back after so many seconds; `grace_s`: BAR_GRACE. `live` is there for
+    a session that has to be armed. `received` is the folder for bars as they were received, None for none, and `feed`
+    the feed's name.
     `timeout_s`: API_TIMEOUT, so long what is being sent at a session's end is waited for.
     `drilled`: whether failover was tried lately, without which no entry goes to another broker. `lost`: the folder in
     which a watchdog notes the plugins that a run stood still in. `vix` say the index as it is, with VIX_SOURCE=live.
@@ -173,14 +174,14 @@ class MarketSession:
         first, watch_s = Errands(self._trading.clock, self._floor.timeout_s), self._floor.watch_s
         heeding = asyncio.ensure_future(first.every(watch_s, self._looking.heed))
         await first.until(asyncio.ensure_future(self._reconcile()), [heeding])
-        every = self._errands.every
+        every, poll_s = self._errands.every, self._floor.poll_s
         acts = [
-            (self._floor.poll_s, self.run.execution.settle),
+            (self.run.posts[0].pause_s(poll_s), self.run.execution.settle),
             (watch_s, self._looking.look),
             (TEND_S, self._tend),
         ]
         for keeper in self.keepers[1:]:
-            acts += [(self._floor.poll_s, keeper.post.execution.settle), (TEND_S, keeper.tend)]
+            acts += [(keeper.post.pause_s(poll_s), keeper.post.execution.settle), (TEND_S, keeper.tend)]
         if self._vix is not None:
             acts.append((ASK_S, self._vix.refresh))
         side = [asyncio.ensure_future(every(seconds, act)) for seconds, act in acts]

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from tbot_core.decide import Proposal
 
 
+NEWS_S: Final = 0.25
+"""What a stream has brought is taken in so often: the stop of a fill leaves within a second of it."""
+
 _PROTECTION: Final = frozenset({Leg.STOP, Leg.TARGET})
 _TAKEN: Final = frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED})
 
@@ -50,6 +53,10 @@ class Post:
     def key(self) -> str:
         """What tells its events from those of others in the journal: "" for the primary."""
         return self.execution.recorder.broker
+
+    def pause_s(self, poll_s: float) -> float:
+        """The pause between two polls here, where SLEEP_TIME is `poll_s`: as long as that only without a stream."""
+        return min(poll_s, NEWS_S) if self.execution.venue.broker.rules.streams else poll_s
 
     @property
     def in_flight(self) -> int:
