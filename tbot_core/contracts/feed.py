@@ -179,6 +179,7 @@ class LiveSession(Protocol):
     def news(self, symbols: Sequence[str]) -> AsyncIterator[News]:
         """Connect, and say of these symbols whatever comes as it comes; at least a heartbeat every five seconds.
 
+        Nothing is said before all of these symbols are heard: of what was due until the first word history is asked.
         What is halted is said first. A halt whose end was missed is over when the symbol trades again.
         Ends, or raises `BrokerError`, when the connection is lost: the core asks for another, never for two at once.
         """
