@@ -70,6 +70,8 @@ class Assessment:
 @attrs.define
 class _Halt:
     # A halt, of a symbol or the whole market: since which minute, and since which second and minute no more.
+    #
+    # One that nobody told is known by its end alone.
     since: int
     ended: float | None = None
     minute: int = 0
@@ -83,6 +85,8 @@ class Health:
         self.symbols = symbols
         self.quality = quality
         self._heard = begun
+        self._gaps: list[tuple[float, float]] = []
+        self._latest: tuple[int, float] | None = None
         self._bars = dict.fromkeys(symbols, begun)
         self._quoted = dict.fromkeys(symbols, begun)
         self._quotes: dict[str, tuple[float, float, float]] = {}
@@ -114,12 +118,17 @@ class Health:
 
     def hear(self, now: float) -> None:
         """The feed said something."""
+        if now - self._heard > SILENT_S:
+            self._gaps.append((self._heard, now))
         self._heard = now
 
     def take_bar(self, bar: Bar, now: float, minute: int) -> list[Status]:
         """A bar came of a symbol, of a minute of the session; which halts are over, because something was traded."""
         if bar.symbol not in self._bars:
             return []
+        began = bar.start.timestamp()
+        self._latest = max(self._latest or (minute, began), (minute, began))
+        self._resume(bar.symbol, began, now)
         self._bars[bar.symbol] = now
         self._closes[bar.symbol] = bar.close, now
         over = [Status(symbol=one, halted=False, words=_TRADED) for one in ("", bar.symbol) if self._past(one, minute)]
@@ -136,6 +145,7 @@ class Health:
         if not (0 < quote.bid <= quote.ask < math.inf):
             self._quotes.pop(quote.symbol, None)
             return False
+        self._resume(quote.symbol, said, now)
         self._quoted[quote.symbol] = now
         self._quotes[quote.symbol] = quote.bid, quote.ask, said
         return True
@@ -269,6 +279,21 @@ class Health:
     def _stale(self, symbol: str, now: float) -> bool:
         # Neither bar nor quote for three minutes while the feed lives, and no halt that would explain it.
         return not self._halted(symbol) and now - self._awaited(symbol) > SYMBOL_S
+
+    def _resume(self, symbol: str, said: float, now: float) -> None:
+        # The first word of a symbol after a silence that was taken for a halt ends that halt.
+        #
+        # `said` is the word's own time, in seconds as of bars. While the feed itself was silent nobody can know what
+        # trades: that does not count.
+        since = self._awaited(symbol)
+        if self.quality.halts or self._latest is None or now - since <= SYMBOL_S or self._halted(symbol):
+            return
+        deaf = sum(until - max(gap, since) for gap, until in self._gaps if until > since)
+        if now - since - deaf <= SYMBOL_S:
+            return
+        minute, began = self._latest
+        minute += max(0, math.floor((said - began) / MINUTE_S))
+        self._halts[symbol] = _Halt(since=minute, ended=now, minute=minute)
 
     def _past(self, symbol: str, minute: int) -> bool:
         # Whether a halt began before this minute did, and is not known to have ended.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
+import attrs
 import numpy as np
 import pytest
 
@@ -169,6 +170,61 @@ def test_f40_where_halts_are_not_told_silence_is_taken_for_one() -> None:
     feed.hear(181.0)
     assert feed.objection("A", 2, 181.0) is Reason.SYMBOL_HALTED
     assert feed.assess(181.0).halted == frozenset()
+
+
+def spoken(first: dt.datetime, minutes: range) -> Health:
+    """A feed that tells no halts; A is silent from minute 4 on, B is not."""
+    feed = health("A", "B", quality=SILENT)
+    for minute in minutes:
+        for second in range(60 * minute, 60 * minute + 61, 5):
+            feed.hear(float(second))
+        for symbol in "AB" if minute < 4 else "B":
+            start = first + dt.timedelta(minutes=minute)
+            feed.take_bar(attrs.evolve(bar(symbol), start=start), 60.0 * (minute + 1), minute)
+    return feed
+
+
+@pytest.mark.parametrize("word", ["bar", "quote"])
+def test_f40_two_full_bars_are_waited_for_after_a_silence_that_is_taken_for_a_halt(word: str) -> None:
+    """Whichever its first word is, in minute 10: bars 11 and 12 are full ones."""
+    feed = spoken(START, range(10))
+    assert feed.objection("A", 9, 600.0) is Reason.SYMBOL_HALTED
+    if word == "bar":
+        feed.take_bar(attrs.evolve(bar("A"), start=START + dt.timedelta(minutes=10)), 660.0, 10)
+    else:
+        feed.take_quote(quote("A", at=630.0), 630.0)
+    assert [feed.objection("A", minute, 60.0 * (minute + 1)) for minute in (10, 11, 12)] == [
+        Reason.SYMBOL_HALTED,
+        Reason.SYMBOL_HALTED,
+        None,
+    ]
+    assert feed.objection("B", 10, 660.0) is None
+    assert feed.assess(660.0).halted == frozenset()
+
+
+def test_f40_a_belated_bar_counts_as_a_word_of_the_minute_in_which_it_is_heard() -> None:
+    """It was kept back by whatever kept the symbol silent."""
+    feed = spoken(START, range(10))
+    feed.take_bar(attrs.evolve(bar("A"), start=START + dt.timedelta(minutes=4)), 610.0, 4)
+    assert feed.objection("A", 10, 660.0) is Reason.SYMBOL_HALTED
+
+
+def test_f40_the_silence_of_the_feed_itself_is_no_halt() -> None:
+    """While nothing at all is heard nobody can tell what trades; nor is a silence short of three minutes one."""
+    feed = spoken(START, range(6))
+    feed.hear(660.0)
+    feed.take_bar(attrs.evolve(bar("A"), start=START + dt.timedelta(minutes=10)), 660.0, 10)
+    assert feed.objection("A", 10, 660.0) is None
+    feed = spoken(START, range(6))
+    feed.take_bar(attrs.evolve(bar("A"), start=START + dt.timedelta(minutes=6)), 420.0, 6)
+    assert feed.objection("A", 6, 420.0) is None
+
+
+def test_f40_where_halts_are_told_a_silence_is_none() -> None:
+    """Its data are stale, and good again with the first word."""
+    feed = health("A", "B")
+    feed.take_bar(bar("A"), 600.0, 9)
+    assert feed.objection("A", 9, 600.0) is None
 
 
 def test_f41_a_market_wide_halt_ends_five_minutes_after_reopening_and_the_third_level_not_at_all() -> None:
