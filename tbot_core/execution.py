@@ -109,7 +109,7 @@ class Execution:
         self._barrier(*(intents.leaving(self.recorder, part, words) for part, words in parts))
         for part, words in parts:
             if words:
-                self._drop(part)
+                self._drop(part, barred=True)
             else:
                 self._advance(part.client_order_id, OrderEvent.SEND)
                 self.put(part.client_order_id, now)
@@ -125,10 +125,10 @@ class Execution:
         since = self._since.get(client_order_id)
         return 0.0 if since is None else self._clock.monotonic() - since
 
-    def _drop(self, part: Order) -> None:
+    def _drop(self, part: Order, *, barred: bool = False) -> None:
         # An order that was written down and will never be sent frees what it reserved.
         self._advance(part.client_order_id, OrderEvent.DROP)
-        self._desk.custody.dropped(part.client_order_id)
+        self._desk.custody.dropped(part.client_order_id, barred=barred)
 
     def _barrier(self, *entries: Entry) -> None:
         # Write what must be on disk before anything of the minute leaves.

@@ -12,18 +12,20 @@ from typing import TYPE_CHECKING
 import attrs
 
 from tbot_core import exits, rebalance
-from tbot_core.actions import Action, Cancel, Place
-from tbot_core.custody import drafts
+from tbot_core.actions import Action, Cancel
 from tbot_core.custody.excess import Excess
+from tbot_core.custody.exiting import Exiting
 from tbot_core.custody.held import Files, Held, Known
 from tbot_core.custody.leaving import Leaving
+from tbot_core.custody.missing import ENDINGS, Missing
 from tbot_core.custody.protection import Protection
 from tbot_core.custody.recollection import Recollection
 from tbot_core.custody.topping import Topping
 from tbot_core.custody.trimming import Trimming
+from tbot_core.custody.unsent import Unsent
 from tbot_core.custody.unwanted import Unwanted
 from tbot_core.model import ExitReason, Leg, Order, RiskState, price_of, quantity_of, ticks_of, units_of
-from tbot_core.standing import count_traded, lot_of
+from tbot_core.standing import count_traded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from tbot_core.bars import Bars
     from tbot_core.calendar import Session
     from tbot_core.contracts import BrokerEvent
+    from tbot_core.custody.drafts import Name
     from tbot_core.decide import Rules
     from tbot_core.model import Fill
     from tbot_core.orders import News
@@ -39,10 +42,6 @@ if TYPE_CHECKING:
     from tbot_core.standing import Standing
 
 _ANSWERS = frozenset({"acknowledged", "rejected"})
-_ENDINGS = frozenset({"expired", "cancelled", "rejected"})
-
-SENT_AGAIN = 3
-"""So many minutes before the close an exit that works is sent again, and in each minute after that."""
 
 
 class Custody:
@@ -51,22 +50,23 @@ class Custody:
     `leaving` is told what is to be closed, and what is halted.
     """
 
-    def __init__(self, rules: Rules, session: Session, standing: Standing, name: drafts.Name) -> None:
+    def __init__(self, rules: Rules, session: Session, standing: Standing, name: Name) -> None:
         self.session = session
         self._rules = rules
         self._standing = standing
         self._portfolio = standing.portfolio
         self._files = Files(name)
         self._held, self._known = self._files.held, self._files.known
-        self.protection = self._protection = Protection(self._files, rules.venue, standing)
         self._unwanted = Unwanted()
-        self.leaving = self._leaving = Leaving(standing, self._protection, self._unwanted, self.flatten_from)
+        self.protection = self._protection = Protection(self._files, rules.venue, standing, self._unwanted)
+        self.leaving = self._leaving = Leaving(standing, self._protection, self.flatten_from)
+        self._exiting = Exiting(self._files, rules.venue, standing, session)
+        self.unsent = Unsent(self._files)
+        self._missing = Missing(self._files, standing, self._unwanted)
         self._trimming = Trimming(self._files, rules, standing, self._protection)
         self.topping = Topping(self._files, rules, standing, session)
         self.excess = Excess(self._files, self._portfolio, standing)
         self.recollection = Recollection(self._files, self._portfolio, self.excess)
-        self._lost: set[str] = set()
-        self._early: set[str] = set()
         self._minute = -1
 
     @property
@@ -102,6 +102,7 @@ class Custody:
         if known is None:
             return
         order = known.order
+        self._missing.hear(event, order)
         if event.fill is not None:
             self._fill(event.fill, known, exits.closing(known.reason, event.words))
             return
@@ -111,7 +112,7 @@ class Custody:
             self._standing.count_answer(self._rules.risk, rejected=event.kind == "rejected")
         if event.kind == "rejected" and order.leg is Leg.STOP:
             self._protection.refused(order)
-        if event.kind in _ENDINGS:
+        if event.kind in ENDINGS:
             self._ended(order)
 
     def reopened(self) -> list[Action]:
@@ -181,21 +182,25 @@ class Custody:
         # What closes a position at the market, and works for more than the units that are left of it.
         return [cid for cid in (held.exit, held.trim) if cid and self._known[cid].open > units]
 
-    def dropped(self, client_order_id: str) -> None:
-        """An order was written down and will never be sent."""
-        self._ended(self._known[client_order_id].order)
+    def dropped(self, client_order_id: str, *, barred: bool = False) -> None:
+        """An order was written down and will never be sent; `barred`: not the way to the broker alone forbids it.
+
+        What is to take its place is given once `unsent` is freed, with the next minute at the latest.
+        """
+        order = self._known[client_order_id].order
+        self.unsent.drop(order, barred=barred)
+        self._ended(order)
 
     def lost(self, client_order_id: str) -> None:
         """An order was not found in all its time: an entry stays reserved, exits are made anew, stops act on closes.
 
-        Should it turn up after all, it is one too many: it is taken back each minute until it has ended.
+        Should it turn up after all, it is one too many: it is taken back each minute until it has ended. Only what
+        protects an entry that may still fill, or whose position nothing else was placed for, goes on doing so.
         """
         order = self._known[client_order_id].order
-        if order.leg is Leg.ENTRY:
-            self._lost.add(client_order_id)
-        else:
+        if order.leg is not Leg.ENTRY:
             self._ended(order)
-            self._unwanted.add([client_order_id])
+        self._missing.give_up(order)
 
     def mark(self, bars: Bars, minute: int) -> None:
         """Value positions at the minute's closes, else at the last known."""
@@ -211,16 +216,17 @@ class Custody:
         the broker says that it has ended; ask for `released` whenever events were booked. A minute may be asked twice.
         """
         self._minute = minute
+        self.unsent.free(barred=True)
         renewed = (held.resting.get(Leg.STOP) for held in self._held.values() if held.renewing)
         actions = [*self._unwanted.minute(), *(Cancel(client_order_id=one) for one in renewed if one)]
         barred = self._leaving.stopping or self._standing.daily_loss or self._standing.present >= RiskState.EXIT_ONLY
         if barred or minute + 1 >= self.flatten_from:
-            actions += [Cancel(client_order_id=one) for one in self._standing.working if one not in self._lost]
+            actions += [Cancel(client_order_id=one) for one in self._standing.working if one not in self._missing]
         for symbol in sorted(self._held):
             held = self._held[symbol]
             if self._leaving.untouched(symbol):
                 continue
-            actions += self._manage_one(held, bars, minute) if held.exit is None else self._send_again(held, minute)
+            actions += self._manage_one(held, bars, minute)
         if not barred and rebalance.checks(self._rules.rebalance, minute):
             for held in self._held.values():
                 if held.steady and not math.isnan(held.seen(bars, "close", minute)):
@@ -242,9 +248,11 @@ class Custody:
         actions = self._unwanted.pressing()
         for symbol in sorted(self._held):
             held = self._held[symbol]
+            if symbol in self.unsent:
+                continue
             waits = self._leaving.untouched(symbol) or self._leaving.waits(held.leaving)
             if held.due and held.exit is None and not (waits or self._in_the_way(held)):
-                actions.append(self._exit(held))
+                actions.append(self._exiting.place(held, self._minute))
             elif held.keep is not None and held.leaving is None:
                 actions += self._trimming.trim(held)
             elif held.own and held.leaving is None and not held.plan.on_close:
@@ -265,7 +273,7 @@ class Custody:
         if order.leg is Leg.ENTRY:
             self._standing.working.pop(order.client_order_id, None)
         elif held is None or held.position.signal != order.signal:
-            self._early.add(order.client_order_id)
+            self._missing.early.add(order.client_order_id)
         elif order.client_order_id == held.exit:
             held.exit = None
         elif order.client_order_id == held.trim:
@@ -314,7 +322,9 @@ class Custody:
         elif held is not None and order.tops_up:
             self._grown(held)
         if held is not None and known.open < 0 and not held.own:
-            self._uncertain(held)
+            # It filled for more than was ordered: its bracket may rest for either, a stop of its own takes over.
+            held.own = True
+            self._protection.clear(held)
         if known.open <= 0:
             self._standing.working.pop(order.client_order_id, None)
 
@@ -326,7 +336,9 @@ class Custody:
         held.own = order.tops_up or not self._rules.venue.brackets
         self._held[order.symbol] = held
         for one in order.protection:
-            if one.client_order_id in self._early:  # its end was told before what it protects
+            if one.client_order_id in self._missing.early:  # its end was told before what it protects
+                if self._known[one.client_order_id].refused:
+                    self._protection.refused(one)
                 self._ended(one)
         return held
 
@@ -338,16 +350,11 @@ class Custody:
             held.leaving = held.leaving or held.plan.stop_reason
             return
         held.keep, held.denied = held.position.units, None
-        held.renewing |= Leg.STOP in held.resting
-        self._unwanted.press(reversed(held.resting.values()))
-
-    def _uncertain(self, held: Held) -> None:
-        # An entry filled for more than was ordered: its bracket may rest for either, its own stop takes over.
-        held.own = True
-        held.renewing |= Leg.STOP in held.resting
-        self._unwanted.press(reversed(held.resting.values()))
+        self._protection.clear(held)
 
     def _manage_one(self, held: Held, bars: Bars, minute: int) -> list[Action]:
+        if held.exit is not None:
+            return [] if self._leaving.waits(held.leaving) else self._exiting.send_again(held, minute)
         reason = self._leaving.reason(held, bars, minute)
         if reason is None:
             high, low = (held.seen(bars, name, minute) for name in ("high", "low"))
@@ -360,30 +367,10 @@ class Custody:
         entries = any(one.signal.symbol == symbol for one in self._standing.working.values())
         return entries or any(self._known[cid].order.symbol == symbol for cid in self._unwanted)
 
-    def _send_again(self, held: Held, minute: int) -> list[Action]:
-        # An exit that still works shortly before the close: it is taken back, and goes anew once that is proven.
-        #
-        # A venue that is simulated here cannot have forgotten it.
-        early = held.since == minute or minute + 1 < self.session.minutes - SENT_AGAIN
-        if held.exit is None or self._rules.venue.simulated or early or self._leaving.waits(held.leaving):
-            return []
-        held.due = True
-        return [Cancel(client_order_id=held.exit, leaves=held.position.signal.symbol)]
-
     def _in_the_way(self, held: Held) -> list[str]:
         # What works for a position besides an exit: the rest of its entry, then its protection, the stop last.
         signal = held.position.signal
         working = self._standing.working.items()
-        entering = [name for name, one in working if one.signal == signal and name not in self._lost]
+        entering = [name for name, one in working if one.signal == signal and name not in self._missing]
         trimming = [] if held.trim is None else [held.trim]
         return [*entering, *trimming, *reversed(held.resting.values())]
-
-    def _exit(self, held: Held) -> Place:
-        # Close what is left of a position at the market.
-        lot = lot_of(self._standing, held.position.signal.symbol)
-        units = held.position.units // lot * lot or held.position.units
-        attempt = self._files.attempt(held, Leg.EXIT)
-        order = drafts.exit_order(self._files.name, held.position, units, held.leaving, attempt)
-        held.due, held.exit, held.since = False, order.client_order_id, self._minute
-        self._files.know(order, held.plan, held.row)
-        return Place(order=order)

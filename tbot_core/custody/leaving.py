@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from tbot_core.bars import Bars
     from tbot_core.custody.held import Held
     from tbot_core.custody.protection import Protection
-    from tbot_core.custody.unwanted import Unwanted
     from tbot_core.standing import Standing
 
 _NOBODY: Final = frozenset[str]()
@@ -23,11 +22,10 @@ class Leaving:
     While `stopping` is set all of them are. What is `halted` keeps its stops.
     """
 
-    def __init__(self, standing: Standing, protection: Protection, unwanted: Unwanted, flatten_from: int) -> None:
+    def __init__(self, standing: Standing, protection: Protection, flatten_from: int) -> None:
         self.stopping, self.halted = False, _NOBODY
         self._standing = standing
         self._protection = protection
-        self._unwanted = unwanted
         self._flatten_from = flatten_from
 
     def reason(self, held: Held, bars: Bars, minute: int) -> ExitReason | None:
@@ -58,7 +56,7 @@ class Leaving:
         still = symbol in self.halted or symbol in self._standing.frozen
         if held.keep is not None and (still or self.waits(ExitReason.REBALANCE)):
             held.keep = None
-            self._cover(held)
+            self._protection.take_over(held)
         if reason is None or held.exit is not None or reason in exits.STOPS or held.plan.bygone:
             return
         if not (still or self.waits(reason)):
@@ -67,20 +65,14 @@ class Leaving:
             held.leaving, held.due = held.plan.stop_reason, True
         else:
             held.leaving, held.due = None, False
-            self._cover(held)
-
-    def _cover(self, held: Held) -> None:
-        # A stop of the position's own for all of it; a target that still rests would be another seller beside it.
-        held.own = True
-        held.renewing |= Leg.STOP in held.resting
-        self._unwanted.press(cid for leg, cid in held.resting.items() if leg is Leg.TARGET)
+            self._protection.take_over(held)
 
     def _wanted(self, held: Held, bars: Bars, minute: int, close: float) -> ExitReason | None:
         if self._standing.daily_loss:
             return ExitReason.DAILY_LOSS
         if (reason := exits.due(held.plan, minute, close, self._flatten_from)) is not None:
             return reason
-        if self._protection.missed(held, close, minute):
+        if self._stopped(held, close, minute):
             return held.plan.stop_reason
         if self.stopping:
             return ExitReason.STOPPED
@@ -89,6 +81,7 @@ class Leaving:
         return ExitReason.TARGET if emulated and held.plan.reached(high, low) else None
 
     def _stopped(self, held: Held, close: float, minute: int) -> bool:
-        # Whether a stop that the bot keeps itself acts on this close.
-        acts = held.plan.on_close and not held.plan.bygone and held.plan.passed(close)
+        # Whether a stop that the bot keeps itself, since none rests, acts on this close.
+        emulated = held.plan.on_close or Leg.STOP not in held.resting
+        acts = emulated and not held.plan.bygone and held.plan.passed(close)
         return acts or self._protection.missed(held, close, minute)

@@ -18,16 +18,18 @@ if TYPE_CHECKING:
 
     from tbot_core.contracts import VenueRules
     from tbot_core.custody.held import Files, Held, Known, Move
+    from tbot_core.custody.unwanted import Unwanted
     from tbot_core.standing import Standing
 
 
 class Protection:
     """Looks after the stops of a session's positions at a venue."""
 
-    def __init__(self, files: Files, venue: VenueRules, standing: Standing) -> None:
+    def __init__(self, files: Files, venue: VenueRules, standing: Standing, unwanted: Unwanted) -> None:
         self._files = files
         self._venue = venue
         self._standing = standing
+        self._unwanted = unwanted
 
     def protect(self, held: Held) -> list[Action]:
         """A stop of its own for a position, sized to what is held; one of another size is renewed.
@@ -115,13 +117,25 @@ class Protection:
         held.off_grid, held.refused_stops = None, 0
 
     def refused(self, order: Order) -> None:
-        """A broker refused a stop of its own for a position: it is tried once more, then the position is closed."""
+        """A broker refused a position's stop, whose ever: one of its own is tried, then the position is closed."""
+        self._files.known[order.client_order_id].refused = True
         held = self._files.held.get(order.symbol)
-        if held is None or not held.own or held.resting.get(Leg.STOP) != order.client_order_id:
+        if held is None or held.resting.get(Leg.STOP) != order.client_order_id:
             return
-        held.renewing = True
+        self.take_over(held)
         held.refused_stops += 1
         if self._standing.unruled.get(order.symbol):
             held.off_grid = order.stop_price
         elif held.refused_stops > 1:
             held.leaving, held.due = held.leaving or ExitReason.UNPROTECTED, True
+
+    def take_over(self, held: Held) -> None:
+        """Let a stop of its own protect all of a position; a target that rests would be another seller beside it."""
+        held.own = True
+        held.renewing |= Leg.STOP in held.resting
+        self._unwanted.press(cid for leg, cid in held.resting.items() if leg is Leg.TARGET)
+
+    def clear(self, held: Held) -> None:
+        """Take all away at once that rests for a position; its own stop is placed when the one there has ended."""
+        held.renewing |= Leg.STOP in held.resting
+        self._unwanted.press(reversed(held.resting.values()))

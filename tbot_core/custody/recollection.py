@@ -54,7 +54,8 @@ class Recollection:
             held.leaving, held.due, held.exit = order.reason, False, order.client_order_id
         else:
             held.own = True
-            held.leaving = None  # an exit that had been decided before its stop was placed again was given up
+            # An exit that had been decided before its stop was placed again was given up.
+            held.leaving, held.due = None, False
             held.resting[order.leg] = order.client_order_id
         self._files.attempts[order.signal, order.leg] += 1
         self._files.know(order, held.plan, held.row)

@@ -13,6 +13,7 @@ from tbot_core.model import Leg, OrderState, RiskState
 from tbot_core.reasons import Reason
 from tbot_core.runner.login import Login
 from tbot_core.runner.maintenance import Maintained
+from tbot_core.runner.resending import Resending
 from tbot_core.seams import log
 from tbot_core.states import Cause
 from tbot_core.tending import Tender
@@ -49,6 +50,7 @@ class Keeper:
         post.desk.standing.troubles = {}
         self.conditions = Conditions(post.execution.recorder, self._impose, states, self._own)
         self.tender = Tender(post.execution, post.desk, clock, self.conditions, since)
+        self._resending = Resending(post, clock)
         self._login = Login(post.execution.venue, self.conditions)
         self.maintained = Maintained(post.execution.venue.broker, self.conditions, clock)
         self.tender.announced = lambda: self.maintained.now is not None
@@ -93,9 +95,10 @@ class Keeper:
         self._know()
 
     async def tend(self) -> None:
-        """One round, called about twice a second: orders in doubt, the account, and entries that have waited enough."""
+        """One round, called about twice a second: what never left, doubts, the account, entries that have waited."""
         if self._absent and not await self._log_in():
             return
+        await self._resending.tend()
         await self.tender.tend()
         await self._login.tend()
         await self.maintained.tend()

@@ -572,7 +572,7 @@ def test_a_stop_that_is_lost_acts_on_closes() -> None:
     found = desk()
     bars = holding(found)
     found.custody.booked(said("acknowledged", "AAA stop"))
-    found.custody.booked(said("rejected", "AAA stop"))
+    found.custody.booked(said("cancelled", "AAA stop"))
     bars.field("close")[30] = 97.9
     assert found.custody.manage(bars, 29) == []
     actions = found.custody.manage(bars, 30)

@@ -344,7 +344,137 @@ def test_f27_a_stop_whose_end_is_told_before_the_entrys_fill_does_not_rest() -> 
     found = desk()
     entry = found.decide([proposal(exits=TIMED)])[0].order
     assert entry is not None
-    say(found, "rejected", "AAA stop")
+    say(found, "cancelled", "AAA stop")
+    filled(found, entry)
+    held = found.custody.held["AAA"]
+    assert (held.plan.on_close, Leg.STOP in held.resting) == (True, False)
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_f37_the_stop_of_a_bracket_that_is_refused_is_tried_once_more_then_the_position_is_closed(early: bool) -> None:
+    """Its own stop takes the place, whenever that is told, and the target is taken back: nobody joins the two."""
+    found = desk()
+    entry = found.decide([proposal(exits=TIMED, target=105.0)])[0].order
+    assert entry is not None
+    if early:
+        say(found, "rejected", "AAA stop")
+        filled(found, entry)
+    else:
+        filled(found, entry)
+        say(found, "acknowledged", "AAA stop")
+        say(found, "rejected", "AAA stop")
+    assert names(found.custody.released()) == ["cancel AAA target", "place AAA stop 2"]
+    say(found, "cancelled", "AAA target")
+    say(found, "rejected", "AAA stop 2")
+    assert placed(found.custody.released()).reason is ExitReason.UNPROTECTED
+
+
+def test_a_stop_that_never_left_is_placed_once_the_way_is_free_at_the_latest_with_the_next_minute() -> None:
+    """Not at once: whoever was just refused a connection is spared."""
+    found = desk(BARE)
+    enter(found)
+    for number in ("", " 2"):
+        assert names(found.custody.released()) == [f"place AAA stop{number}"]
+        found.custody.dropped(f"AAA stop{number}")
+        assert found.custody.released() == []
+        assert found.custody.unsent.waits
+        found.custody.unsent.free(barred=False)
+    assert names(found.custody.released()) == ["place AAA stop 3"]
+    found.custody.dropped("AAA stop 3")
+    assert names(found.custody.manage(Draft().bar(30, 99.0).bars(), 30)) == ["place AAA stop 4"]
+
+
+def test_a_stop_that_was_barred_goes_with_the_next_minute_and_no_sooner() -> None:
+    """What forbids it does not end with the way to the broker."""
+    found = desk(BARE)
+    enter(found)
+    dropped(found, found.custody.released())
+    assert not found.custody.unsent.waits
+    found.custody.unsent.free(barred=False)
+    assert found.custody.released() == []
+    assert names(found.custody.manage(Draft().bar(30, 99.0).bars(), 30)) == ["place AAA stop 2"]
+
+
+def test_while_no_stop_rests_a_close_beyond_it_closes_the_position() -> None:
+    """The bot keeps a stop itself that could not be sent."""
+    found = desk(BARE)
+    enter(found)
+    found.custody.released()
+    found.custody.dropped("AAA stop")
+    assert placed(found.custody.manage(Draft().bar(30, 97.9).bars(), 30)).reason is ExitReason.STOP
+
+
+def test_an_exit_that_never_left_goes_once_the_way_is_free() -> None:
+    """Nothing protects its position any more: it does not wait for the next minute."""
+    found = desk(BARE)
+    enter(found)
+    found.custody.released()
+    found.custody.manage(Draft().bars(), 59)
+    say(found, "cancelled", "AAA stop")
+    assert names(found.custody.released()) == ["place AAA exit"]
+    found.custody.dropped("AAA exit")
+    assert found.custody.released() == []
+    found.custody.unsent.free(barred=False)
+    assert names(found.custody.released()) == ["place AAA exit 2"]
+
+
+def found_again(order_of_words: Sequence[str]) -> Desk:
+    """A desk whose bracket was given up as lost, and of which the broker tells these words after all."""
+    found = desk()
+    entry = found.decide([proposal(exits=TIMED)])[0].order
+    assert entry is not None
+    for cid in ("AAA entry", "AAA stop"):
+        found.custody.lost(cid)
+    assert found.custody.manage(Draft().bars(), 30) == []  # whatever it is by now, it protects nothing else
+    for word in order_of_words:
+        if word == "fill":
+            filled(found, entry)
+        else:
+            say(found, "acknowledged", f"AAA {word}")
+    return found
+
+
+@pytest.mark.parametrize(
+    "words", [("entry", "stop", "fill"), ("stop", "fill"), ("fill", "stop"), ("stop", "entry", "fill")]
+)
+def test_f4_the_stop_of_a_bracket_that_turns_up_protects_its_position(words: Sequence[str]) -> None:
+    """In whichever order it is told: it stays, and is taken back and proven to have ended before an exit leaves."""
+    found = found_again(words)
+    held = found.custody.held["AAA"]
+    assert (held.resting, held.plan.on_close) == ({Leg.STOP: "AAA stop"}, False)
+    assert found.custody.manage(Draft().bars(), 31) == []
+    assert names(found.custody.manage(Draft().bars(), 59)) == ["cancel AAA stop"]
+    say(found, "cancelled", "AAA stop")
+    assert names(found.custody.released()) == ["place AAA exit"]
+
+
+def test_f4_of_a_bracket_that_turns_up_the_rest_of_the_entry_is_in_the_way_of_an_exit() -> None:
+    """It works again: it could fill beside the exit."""
+    found = desk()
+    entry = found.decide([proposal(exits=TIMED)])[0].order
+    assert entry is not None
+    found.custody.lost("AAA entry")
+    say(found, "acknowledged", "AAA entry")
+    filled(found, entry, quantity="3")
+    assert names(found.custody.manage(Draft().bars(), 59)) == ["cancel AAA entry", "cancel AAA stop"]
+
+
+def test_f4_the_stop_of_a_bracket_that_turns_up_without_its_entry_is_taken_back() -> None:
+    """Nothing is held and nothing will be: it would open the opposite position."""
+    found = found_again(())
+    say(found, "cancelled", "AAA entry")
+    say(found, "acknowledged", "AAA stop")
+    assert names(found.custody.released()) == ["cancel AAA stop"]
+
+
+def test_f4_a_stop_that_ended_after_it_was_given_up_as_lost_does_not_rest_again() -> None:
+    """A late word that it was taken, of before its end, brings no protection back."""
+    found = desk()
+    entry = found.decide([proposal(exits=TIMED)])[0].order
+    assert entry is not None
+    found.custody.lost("AAA stop")
+    for word in ("cancelled", "acknowledged"):
+        say(found, word, "AAA stop")
     filled(found, entry)
     held = found.custody.held["AAA"]
     assert (held.plan.on_close, Leg.STOP in held.resting) == (True, False)
@@ -787,7 +917,7 @@ def dropped(found: Desk, actions: Sequence[Action]) -> None:
     """Refuse the orders that are placed at the second barrier."""
     for one in actions:
         if isinstance(one, Place):
-            found.custody.dropped(one.order.client_order_id)
+            found.custody.dropped(one.order.client_order_id, barred=True)
 
 
 def late(minute: int, price: float) -> Bars:
