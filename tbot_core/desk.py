@@ -157,7 +157,7 @@ class Desk:
         if refusal is not None:
             return _denied(proposal, refusal), None
         plan = self._plan(proposal)
-        order = drafts.entry(self._name, proposal.signal, planned, plan, brackets=self._rules.venue.brackets)
+        order = drafts.entry(self._name, proposal.signal, planned, plan, venue=self._rules.venue)
         refusal = objection(self._checks, order)
         if refusal is not None:
             return _denied(proposal, refusal), None

@@ -49,7 +49,7 @@ RULES: Final = VenueRules(
     lists_closed=True,
     exec_ids_unique=True,
     quantity_step=Decimal("0.000001"),
-    fractional_types=frozenset({"market", "limit"}),
+    fractional_types=frozenset({"market", "limit", "stop"}),
 )
 """What every simulated venue can do, so that all clocks size alike."""
 

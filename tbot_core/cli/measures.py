@@ -97,13 +97,21 @@ def cover(one: Mapping[str, str]) -> str:
     """The same in words, with the level of what rests."""
     match one["protection"]:
         case "resting":
-            return f"stop {price(Decimal(one['stop']))}"
+            return f"stop {price(Decimal(one['stop']))}{_uncovered(Decimal(one['quantity']), Decimal(one['covered']))}"
         case "closing":
             return "UNPROTECTED, being closed"
         case "asked":
             return "UNPROTECTED, its stop is not confirmed"
         case _:
             return "UNPROTECTED, no stop at the broker: acted on with each closed bar"
+
+
+def _uncovered(held: Decimal, covered: Decimal) -> str:
+    # What of a position the stop that rests leaves out.
+    if covered >= held:
+        return ""
+    rest = "UNPROTECTED" if held - covered >= 1 else "acted on with each closed bar"
+    return f" for {quantity(covered)}, {quantity(held - covered)} {rest}"
 
 
 def lines(shown: Mapping[str, Any]) -> Iterator[str]:

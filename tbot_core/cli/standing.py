@@ -334,6 +334,7 @@ def _positions(book: Book) -> list[dict[str, str]]:
             "quantity": f"{quantity_of(position.units):f}",
             "entry_price": str(price_of(round(position.entry_atoms / position.entry_units))),
             "stop": str(book.resting(symbol) or ""),
+            "covered": f"{book.covered(symbol):f}",
             "protection": measures.protection(book, symbol),
             "pnl": str(dollars_of(position.pnl_atoms)),
         }

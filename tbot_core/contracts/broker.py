@@ -30,8 +30,9 @@ class VenueRules:
     `lists_fills`: an order that is over can be asked for, is listed, or its executions are; one of the three a broker
     must know, else nobody ever hears of a fill that its stream has lost. `lookup_window_s`: how long after it was sent
     an order may still turn up. `requests_per_minute`: 0 where the broker names no limit. `quantity_step`:
-    the smallest quantity in shares, for types in `fractional_types`. `streams`: what happens to its orders comes by
-    itself, so that `poll` asks the venue nothing and may be called at any time; else it is called every SLEEP_TIME.
+    the smallest quantity in shares, for types in `fractional_types`; where stops are none of them, the bot acts on
+    closes for the fraction of a position. `streams`: what happens to its orders comes by itself, so that `poll` asks
+    the venue nothing and may be called at any time; else it is called every SLEEP_TIME.
     """
 
     simulated: bool = False

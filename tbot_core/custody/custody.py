@@ -13,6 +13,7 @@ import attrs
 
 from tbot_core import exits, rebalance
 from tbot_core.actions import Action, Cancel
+from tbot_core.custody import drafts
 from tbot_core.custody.excess import Excess
 from tbot_core.custody.exiting import Exiting
 from tbot_core.custody.held import Files, Held, Known
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from tbot_core.bars import Bars
     from tbot_core.calendar import Session
     from tbot_core.contracts import BrokerEvent
-    from tbot_core.custody.drafts import Name
     from tbot_core.decide import Rules
     from tbot_core.model import Fill
     from tbot_core.orders import News
@@ -50,7 +50,7 @@ class Custody:
     `leaving` is told what is to be closed, and what is halted.
     """
 
-    def __init__(self, rules: Rules, session: Session, standing: Standing, name: Name) -> None:
+    def __init__(self, rules: Rules, session: Session, standing: Standing, name: drafts.Name) -> None:
         self.session = session
         self._rules = rules
         self._standing = standing
@@ -333,7 +333,7 @@ class Custody:
         known.plan.filled(self.session.minute(fill.time))
         resting = {one.leg: one.client_order_id for one in order.protection}
         held = Held(plan=known.plan, row=known.row, position=position, resting=resting)
-        held.own = order.tops_up or not self._rules.venue.brackets
+        held.own = order.tops_up or not drafts.bracketed(self._rules.venue, units_of(order.quantity))
         self._held[order.symbol] = held
         for one in order.protection:
             if one.client_order_id in self._missing.early:  # its end was told before what it protects

@@ -7,9 +7,20 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
-from tbot_core.model import ExitReason, Leg, Order, OrderType, Side, SignalId, price_of, quantity_of
+from tbot_core.model import (
+    UNITS_PER_SHARE,
+    ExitReason,
+    Leg,
+    Order,
+    OrderType,
+    Side,
+    SignalId,
+    price_of,
+    quantity_of,
+)
 
 if TYPE_CHECKING:
+    from tbot_core.contracts import VenueRules
     from tbot_core.exits import Plan
     from tbot_core.portfolio import Position
     from tbot_core.sizing import Planned
@@ -21,9 +32,15 @@ REASONS = {Leg.STOP: ExitReason.STOP, Leg.TARGET: ExitReason.TARGET}
 """What the fill of a protective order closes its position for, while nothing has moved it."""
 
 
-def entry(name: Name, signal: SignalId, planned: Planned, plan: Plan, *, brackets: bool) -> Order:
-    """The entry; where the broker keeps brackets, with the protection that rests from its fill on."""
-    buy = plan.side is Side.LONG
+def bracketed(venue: VenueRules, units: int) -> bool:
+    """Whether an entry of so many units takes its protection along: where brackets rest, fractions of a share too."""
+    whole = units % UNITS_PER_SHARE == 0
+    return venue.brackets and (whole or venue.fractional_types.issuperset({OrderType.STOP, OrderType.LIMIT}))
+
+
+def entry(name: Name, signal: SignalId, planned: Planned, plan: Plan, *, venue: VenueRules) -> Order:
+    """The entry; where the broker keeps brackets for it, with the protection that rests from its fill on."""
+    buy, brackets = plan.side is Side.LONG, bracketed(venue, planned.units)
     protection = []
     if brackets and not plan.on_close:
         protection.append(_draft(name, signal, Leg.STOP, planned.units, buy=not buy, ticks=plan.stop))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tbot_core.actions import Action, Cancel, Place, Replace
 from tbot_core.custody import drafts
-from tbot_core.model import ExitReason, Leg, Order, price_of
+from tbot_core.model import UNITS_PER_SHARE, ExitReason, Leg, Order, OrderType, price_of
 from tbot_core.standing import grid_of, lot_of
 
 if TYPE_CHECKING:
@@ -31,16 +31,25 @@ class Protection:
         self._standing = standing
         self._unwanted = unwanted
 
+    def share(self, held: Held) -> int:
+        """The units of a position that a stop at the broker is to cover; 0 where the bot acts on closes for all of it.
+
+        Fractions of a share are left to the bot where the broker takes no stop for them.
+        """
+        if held.plan.on_close:
+            return 0
+        units = held.position.units - self._files.trimming(held)
+        lot = lot_of(self._standing, held.position.signal.symbol)
+        units = units // lot * lot or units
+        return units if OrderType.STOP in self._venue.fractional_types else units - units % UNITS_PER_SHARE
+
     def protect(self, held: Held) -> list[Action]:
         """A stop of its own for a position, sized to what is held; one of another size is renewed.
 
         None while it is not known which levels the broker takes.
         """
-        symbol = held.position.signal.symbol
-        resting, units = held.resting.get(Leg.STOP), held.position.units - self._files.trimming(held)
-        lot = lot_of(self._standing, symbol)
-        units = units // lot * lot or units
-        if resting is None and self._standing.unruled.get(symbol):
+        resting, units = held.resting.get(Leg.STOP), self.share(held)
+        if resting is None and (not units or self._standing.unruled.get(held.position.signal.symbol)):
             return []
         if resting is None:
             attempt = self._files.attempt(held, Leg.STOP)

@@ -113,6 +113,11 @@ class Book:
         )
         return next(levels, None)
 
+    def covered(self, symbol: str) -> Decimal:
+        """The shares of a symbol that the stop orders resting for it would still close."""
+        stops = (one for one in self.orders.values() if one.order.symbol == symbol and one.order.leg is Leg.STOP)
+        return sum((one.open_quantity for one in stops if one.state in _RESTS), Decimal(0))
+
     def broker(self, signal: SignalId) -> str:
         """The name of the broker where a signal of the session at hand is worked and held."""
         return self._elsewhere.get(signal) or str(self.session.get("primary", ""))

@@ -75,7 +75,7 @@ class Post:
         custody = self.desk.custody
         alive = self._alive
         rest = {one.order.client_order_id for one in alive if one.order.leg in _PROTECTION and one.state in _TAKEN}
-        stops = [held.resting.get(Leg.STOP) for held in custody.held.values() if not held.plan.on_close]
+        stops = [held.resting.get(Leg.STOP) for held in custody.held.values() if custody.protection.share(held)]
         steady = all(held.steady for held in custody.held.values())
         return steady and not custody.unwanted and len(rest) == len(alive) and rest.issuperset(stops)
 

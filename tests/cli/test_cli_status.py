@@ -143,6 +143,25 @@ def test_a_stop_is_shown_only_where_it_rests(tmp_path: Path, capsys: pytest.Capt
     assert orders == []
 
 
+@pytest.mark.parametrize(
+    ("held", "covered", "said"),
+    [
+        ("6.5", "6.5", "stop 9.00, P&L"),
+        ("6.5", "6", "stop 9.00 for 6, 0.5 acted on with each closed bar, P&L"),
+        ("7", "3", "stop 9.00 for 3, 4 UNPROTECTED, P&L"),
+    ],
+)
+def test_what_a_stop_leaves_out_of_a_position_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], held: str, covered: str, said: str
+) -> None:
+    """A fraction of a share that no stop may rest for is watched by the bot; more than that is UNPROTECTED."""
+    stopped_on_paper(tmp_path)
+    found = status(capsys, tmp_path, code=1)
+    assert all(one["covered"] == one["quantity"] for one in found["positions"])
+    shown = found["positions"][0] | {"quantity": held, "covered": covered, "stop": "9"}
+    assert sum(said in line for line in lines(found | {"positions": [shown]}, MORNING)) == 1
+
+
 def test_an_empty_journal_hides_no_run(traded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The paper journal that `tbot init` makes holds nothing, so the newest run is told of."""
     home = tmp_path / "copy"

@@ -14,6 +14,7 @@ from tbot_core.actions import Cancel, Place, Replace
 from tbot_core.contracts import BrokerEvent, VenueRules
 from tbot_core.custody.held import Carried
 from tbot_core.desk import Desk
+from tbot_core.fills import RULES
 from tbot_core.model import UNITS_PER_SHARE, ExitReason, Leg, RiskState, Side, atoms_of
 from tbot_core.orders import News
 from tbot_core.reasons import Reason
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 BARE = VenueRules()
 BRACKETS = VenueRules(brackets=True, amend_atomic=True)
 UNMOVED = VenueRules(brackets=True)
+FRACTIONS = VenueRules(quantity_step=Decimal("0.000001"), fractional_types=frozenset({"market", "limit"}))
+"""Fractions of a share are traded there, and not stopped."""
 TIMED = Exits(leave=60)
 
 
@@ -40,9 +43,9 @@ def name(signal: SignalId, leg: Leg, attempt: int) -> str:
     return f"{signal.symbol} {leg.value}" + (f" {attempt}" if attempt > 1 else "")
 
 
-def desk(venue: VenueRules = BRACKETS) -> Desk:
+def desk(venue: VenueRules = BRACKETS, *, fractional: bool = False) -> Desk:
     """A desk of a session that opened with 100,000 USD, at a venue that can do so much."""
-    return Desk(rules(venue=venue), session(), atoms_of(Decimal(100_000)), name)
+    return Desk(rules(venue=venue, fractional=fractional), session(), atoms_of(Decimal(100_000)), name)
 
 
 def say(found: Desk, kind: str, cid: str) -> None:
@@ -367,6 +370,54 @@ def test_f37_the_stop_of_a_bracket_that_is_refused_is_tried_once_more_then_the_p
     say(found, "cancelled", "AAA target")
     say(found, "rejected", "AAA stop 2")
     assert placed(found.custody.released()).reason is ExitReason.UNPROTECTED
+
+
+@pytest.mark.parametrize("brackets", [True, False])
+def test_of_a_fractional_position_a_stop_covers_the_whole_shares_where_no_fraction_may_be_stopped(
+    brackets: bool,
+) -> None:
+    """No bracket goes along with it; when the stop has filled, the fraction acts on closes."""
+    found = desk(attrs.evolve(FRACTIONS, brackets=brackets), fractional=True)
+    entry = found.decide([proposal(exits=TIMED, target=105.0)])[0].order
+    assert entry is not None
+    assert (entry.quantity % 1 > 0, entry.protection) == (True, ())
+    filled(found, entry, quantity=str(entry.quantity))
+    stop = placed(found.custody.released())
+    assert stop.quantity == entry.quantity // 1
+    say(found, "acknowledged", "AAA stop")
+    assert found.custody.released() == []
+    filled(found, stop, "98", str(stop.quantity), "2")
+    assert found.custody.released() == []
+    assert found.custody.manage(Draft().bar(30, 99.0).bars(), 30) == []
+    rest = placed(found.custody.manage(Draft().bar(31, 97.9).bars(), 31))
+    assert (rest.quantity, rest.reason) == (entry.quantity % 1, ExitReason.STOP)
+
+
+def test_a_position_under_one_share_acts_on_closes_and_gets_a_stop_when_it_has_grown() -> None:
+    """Where no fraction may be stopped."""
+    found = desk(FRACTIONS, fractional=True)
+    entry = enter(found, quantity="0.4")
+    assert found.custody.released() == []
+    assert found.custody.manage(Draft().bar(30, 99.0).bars(), 30) == []
+    filled(found, entry, quantity="3.2", execution="2")
+    assert placed(found.custody.released()).quantity == 3
+    other = desk(FRACTIONS, fractional=True)
+    enter(other, quantity="0.4")
+    assert names(other.custody.manage(Draft().bar(30, 97.9).bars(), 30)) == ["cancel AAA entry"]
+    say(other, "cancelled", "AAA entry")
+    assert placed(other.custody.released()).reason is ExitReason.STOP
+
+
+def test_where_fractions_may_be_stopped_the_stop_covers_all_of_a_position() -> None:
+    """As at a venue that is simulated, whose brackets rest for a fraction too."""
+    found = desk(attrs.evolve(FRACTIONS, fractional_types=frozenset({"market", "limit", "stop"})), fractional=True)
+    enter(found, quantity="6.5")
+    assert placed(found.custody.released()).quantity == Decimal("6.5")
+    simulated = desk(RULES, fractional=True)
+    entry = simulated.decide([proposal()])[0].order
+    assert entry is not None
+    assert [one.quantity for one in entry.protection] == [entry.quantity]
+    assert entry.quantity % 1
 
 
 def test_a_stop_that_never_left_is_placed_once_the_way_is_free_at_the_latest_with_the_next_minute() -> None:

@@ -251,7 +251,7 @@ def test_rules_are_what_the_broker_does() -> None:
     assert rules.brackets
     assert rules.dedupes_cid
     assert rules.quantity_step == Decimal("0.000001")
-    assert rules.fractional_types == {"market", "limit"}
+    assert rules.fractional_types == {"market", "limit", "stop"}
     assert not rules.query_by_cid
 
 
