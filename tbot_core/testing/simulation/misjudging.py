@@ -11,6 +11,7 @@ from tbot_core import reconcile, tending
 from tbot_core.contracts import BrokerEvent, Snapshot
 from tbot_core.custody import drafts
 from tbot_core.custody.custody import Custody
+from tbot_core.custody.exiting import Exiting
 from tbot_core.custody.leaving import Leaving
 from tbot_core.custody.protection import Protection
 from tbot_core.custody.recollection import Recollection
@@ -150,14 +151,14 @@ def exit_beside_what_rests() -> Swaps:
 
 def exit_each_minute_anew() -> Swaps:
     """An exit that works keeps no other one back."""
-    place = was(Custody, "_exit")
+    place = was(Exiting, "place")
 
-    def forget(self: Any, held: Held) -> Any:
-        placed = place(self, held)
+    def forget(self: Any, held: Held, minute: int) -> Any:
+        placed = place(self, held, minute)
         held.exit = None
         return placed
 
-    return ((Custody, "_exit", forget),)
+    return ((Exiting, "place", forget),)
 
 
 def lost_exit_not_taken_back() -> Swaps:
