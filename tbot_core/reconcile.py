@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 AGAIN: Final = "+"
 """Follows the id of an execution that a broker has used for another one before; which one this is comes after it."""
 
+OPEN: Final = "acknowledged"
+"""What a report says of an order that may still fill."""
+
 _SAME_S: Final = 1.0
 _PRICE: Final = Decimal("0.0001")
 _KNOWN_AS: Final = {
@@ -47,13 +50,15 @@ class Verdict(StrEnum):
 class Books:
     """The journal's side: our orders by client order id, what they add up to by symbol, and foreign holdings known.
 
-    `listed` are those of which a reading must tell while they live: they were sent well before it.
+    `listed` are those of which a reading must tell while they live: they were sent well before it. `ended` are those
+    that were over in the books before the reading was asked for.
     """
 
     orders: Mapping[str, OrderRecord]
     held: Mapping[str, Decimal]
     foreign: Mapping[str, Decimal] = attrs.field(factory=dict)
     listed: frozenset[str] = frozenset()
+    ended: frozenset[str] = frozenset()
 
 
 @attrs.frozen(kw_only=True)
@@ -69,7 +74,8 @@ class Difference:
 class Findings:
     """What a reading tells: `events` that our orders lack, `absent` ones, and what belongs to somebody else.
 
-    `holdings`: all that the account holds, whoever it belongs to, as the reading says.
+    `holdings`: all that the account holds, whoever it belongs to, as the reading says. `beyond`: what orders of ours
+    have open beyond the books, as `beyond` says it; `otherwise`: those that work for something else than was ordered.
     """
 
     events: tuple[BrokerEvent, ...] = ()
@@ -77,11 +83,13 @@ class Findings:
     foreign_orders: tuple[OrderReport, ...] = ()
     differences: tuple[Difference, ...] = ()
     holdings: tuple[Holding, ...] = ()
+    beyond: tuple[OrderReport, ...] = ()
+    otherwise: tuple[OrderReport, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
         """Matched when there is nothing to tell, adopted when only facts are to be booked, else unsettled."""
-        if self.absent:
+        if self.absent or self.beyond:
             return Verdict.UNSETTLED
         if self.events or self.foreign_orders or self.differences:
             return Verdict.ADOPTED
@@ -112,13 +120,30 @@ def compare(books: Books, snapshot: Snapshot) -> Findings:
         events += news
         symbol, growth = record.order.symbol, _growth(record, news)
         grown[symbol] = grown.get(symbol, Decimal(0)) + growth
+    ours = ((cid, report) for cid, report in listed.items() if cid in books.orders)
+    more = (beyond(books.orders[cid], report, ended=cid in books.ended) for cid, report in ours)
     return Findings(
         events=tuple(events),
         absent=tuple(_absent(books, listed)),
         foreign_orders=tuple(report for report in snapshot.orders if report.client_order_id not in books.orders),
         differences=tuple(_differences(books, grown, snapshot)),
         holdings=tuple(snapshot.holdings),
+        beyond=tuple(report for report in more if report is not None),
+        otherwise=tuple(_otherwise(books, listed)),
     )
+
+
+def beyond(record: OrderRecord, report: OrderReport, *, ended: bool) -> OrderReport | None:
+    """What a report says is open of an order that the books do not count, as a report of that much; None for nothing.
+
+    `ended`: the order was over in the books before the broker was asked. One that ended since may have been open then.
+    """
+    rest = report.quantity - report.filled
+    if report.kind != OPEN or (record.terminal and not ended):
+        return None
+    counts = not record.terminal and _of_one_kind(record, report)
+    more = rest - max(record.order.quantity - report.filled if counts else Decimal(0), Decimal(0))
+    return attrs.evolve(report, quantity=report.filled + more) if more > 0 else None
 
 
 def told(record: OrderRecord, report: OrderReport) -> Iterator[BrokerEvent]:
@@ -145,6 +170,25 @@ def told(record: OrderRecord, report: OrderReport) -> Iterator[BrokerEvent]:
         # In the stream the rejection of what was taken is in doubt; as an answer it is proof that the order has ended.
         kind = "cancelled" if report.kind == "rejected" and record.state in _KNOWN_AS["acknowledged"] else report.kind
         yield _event(kind, cid, f"{cid} is {report.kind}", words=report.words)
+
+
+def _of_one_kind(record: OrderRecord, report: OrderReport) -> bool:
+    return (record.order.symbol, record.order.buy) == (report.symbol, report.buy)
+
+
+def _otherwise(books: Books, listed: Mapping[str, OrderReport]) -> Iterator[OrderReport]:
+    # Orders that work at the broker for another quantity, symbol or side than was ordered.
+    #
+    # The legs of a bracket shrink by what one of them, or not all of their entry, fills.
+    legs = {leg.client_order_id for record in books.orders.values() for leg in record.order.protection}
+    for cid, report in listed.items():
+        record = books.orders.get(cid)
+        if record is None or record.terminal or report.kind != OPEN:
+            continue
+        ordered = record.order.quantity
+        as_ordered = report.quantity == ordered or (cid in legs and report.quantity < ordered)
+        if not (as_ordered and _of_one_kind(record, report)):
+            yield report
 
 
 def _missing(record: OrderRecord, fills: Sequence[Fill], filled: Decimal) -> list[Fill]:
@@ -256,6 +300,17 @@ def _facts(snapshot: Snapshot) -> tuple[object, ...]:
     holdings = sorted((holding.symbol, holding.quantity) for holding in snapshot.holdings)
     fills = sorted((fill.client_order_id, fill.execution_id) for fill in snapshot.fills)
     return snapshot.account.cash, holdings, orders, fills
+
+
+def parted(difference: Difference, ours: Decimal, held: Decimal) -> tuple[Decimal, Decimal]:
+    """What others changed in a position, and what is foreign, where no order of ours explains a difference.
+
+    `ours` is all that our fills come to, `held` that part of it which is the position. Somebody who sold what we hold
+    leaves us with less, never with the opposite; whatever goes beyond is foreign.
+    """
+    theirs = difference.theirs - (ours - held)
+    kept = max(Decimal(0), min(held, theirs)) if held > 0 else min(Decimal(0), max(held, theirs))
+    return kept - held, theirs - kept
 
 
 def _event(kind: str, cid: str, event_id: str, *, fill: Fill | None = None, words: str = "") -> BrokerEvent:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from tbot_core.astray import Astray
 from tbot_core.contracts import Finds, Snapshot
 from tbot_core.doubt import Doubt
 from tbot_core.errors import BrokerError
@@ -22,7 +23,7 @@ from tbot_core.journal.projection import of_broker
 from tbot_core.ledger.booking import booked
 from tbot_core.model import Fill, OrderState, price_of, quantity_of
 from tbot_core.orders import ENDED, IN_DOUBT
-from tbot_core.reconcile import Books, Difference, Findings, Verdict, agree, compare, told
+from tbot_core.reconcile import Books, Difference, Findings, Verdict, agree, beyond, compare, parted, told
 from tbot_core.seams import log
 from tbot_core.splits import Splits
 from tbot_core.states import Cause
@@ -83,7 +84,7 @@ class Tender:
         self._doubts: dict[str, Doubt] = {}
         self._next_reading = 0.0
         self._failed = 0
-        self._foreign_orders: set[tuple[str, str, Decimal]] = set()
+        self._astray = Astray(execution, desk)
         self._before: dict[str, int] = {}
         self._asked_after: set[str] = set()
 
@@ -108,7 +109,7 @@ class Tender:
 
     async def read(self) -> Verdict | None:
         """Read the account until two readings agree, and act on what they tell; None when it could not be read."""
-        listed, began = self._sent(), self._clock.now()
+        listed, ended, began = self._sent(), self._ended(), self._clock.now()
         try:
             await self._catch_up()
             snapshot = await self._believed()
@@ -123,12 +124,13 @@ class Tender:
             return None
         self.read_at = began
         self.splits.hear(snapshot.activities)
-        findings = compare(self._books(listed), snapshot)
+        findings = compare(self._books(listed, ended), snapshot)
         clean = self._settle(findings, listed)
         self._count(snapshot)
         self._conditions.reconciled(clean=clean)
         self._desk.admit(snapshot.account)
         self.verdict = findings.verdict
+        await self._astray.take_back()
         return findings.verdict
 
     async def close(self) -> None:
@@ -190,7 +192,7 @@ class Tender:
     @property
     def _interval(self) -> float:
         living = [record for record in self._execution.orders.values() if not record.terminal]
-        return OPEN_ORDERS_S if living else POSITIONS_S
+        return OPEN_ORDERS_S if living or self._astray.symbols else POSITIONS_S
 
     def _notice(self, now: float) -> None:
         # Orders that came into doubt, and those that left it.
@@ -207,6 +209,7 @@ class Tender:
         if not (self._broker.rules.query_by_cid and isinstance(self._broker, Finds)):
             self._next_reading = 0.0
             return
+        ended = self._execution.orders[cid].terminal
         try:
             report = await self._broker.find(cid)
         except BrokerError as fault:
@@ -218,6 +221,8 @@ class Tender:
         if report is not None:
             doubt.absent.clear()
             self._execution.book(tuple(told(record, report)), read=True)
+            if self._astray.hear(cid, beyond(self._execution.orders[cid], report, ended=ended)):
+                self.hurry()
             return
         self._missed(cid, doubt, "query")
 
@@ -257,10 +262,14 @@ class Tender:
         execution = self._execution
         return frozenset(cid for cid in execution.orders if execution.age(cid) > IN_FLIGHT_S)
 
-    def _books(self, listed: frozenset[str]) -> Books:
+    def _ended(self) -> frozenset[str]:
+        # The orders that a reading which begins now must not show as open.
+        return frozenset(cid for cid, record in self._execution.orders.items() if record.terminal)
+
+    def _books(self, listed: frozenset[str], ended: frozenset[str]) -> Books:
         execution = self._execution
         held = {symbol: _quantity(units) for symbol, units in self._desk.portfolio.holdings.items()}
-        return Books(orders=execution.orders, held=held, foreign=self.foreign, listed=listed)
+        return Books(orders=execution.orders, held=held, foreign=self.foreign, listed=listed, ended=ended)
 
     def _settle(self, findings: Findings, listed: frozenset[str]) -> bool:
         # Book what a reading tells; whether the account holds what the books say. Orders in doubt block themselves.
@@ -274,24 +283,18 @@ class Tender:
             if self._execution.orders[cid].state not in IN_DOUBT:
                 self._execution.questions[cid] = None  # it may be over: whoever knows is asked
             self._missed(cid, self._doubts.setdefault(cid, Doubt(due=now)), "list")
-        fresh = []
-        for report in findings.foreign_orders:
-            mark = (report.broker_order_id, report.kind, report.filled)
-            if mark not in self._foreign_orders:
-                self._foreign_orders.add(mark)
-                fresh.append(self._execution.recorder.entry(records.FOREIGN_ORDER, records.report_payload(report)))
-        if fresh:
-            self._execution.recorder.write(*fresh)
+        self._astray.read(findings)
         open_questions = moved | self._in_flight(listed)
         waiting = [one for one in findings.differences if one.symbol in open_questions or self._asks_after(one.symbol)]
         unexplained = [one for one in findings.differences if one not in waiting]
         outside = [one for one in unexplained if not self.splits.explain(one)]
         # A reading's prices are those after a split that it tells of, and what is foreign is told with them.
         disputed = {one.symbol: self._parted(one)[1] - self.foreign.get(one.symbol, Decimal(0)) for one in waiting}
-        self._desk.standing.foreign.read(findings.holdings, findings.foreign_orders, disputed)
+        not_counted = (*findings.foreign_orders, *findings.beyond)
+        self._desk.standing.foreign.read(findings.holdings, not_counted, disputed)
         for difference in outside:
             self._explain(difference)
-        differs = {one.symbol for one in findings.differences} | open_questions
+        differs = {one.symbol for one in findings.differences} | open_questions | self._astray.symbols
         self._prove(differs)
         frozen = self._desk.standing.frozen
         self._execution.freezer.thaw(one for one in [*frozen] if one not in differs and not self._asks_after(one))
@@ -341,15 +344,9 @@ class Tender:
 
     def _parted(self, difference: Difference) -> tuple[Decimal, Decimal]:
         # What others changed in a position, and what is foreign, where no order of ours explains a difference.
-        #
-        # Somebody who sold what we hold leaves us with less, never with the opposite; whatever goes beyond is foreign.
-        symbol, theirs = difference.symbol, difference.theirs
-        ours = _quantity(self._desk.portfolio.holdings.get(symbol, 0))
-        position = self._desk.portfolio.positions.get(symbol)
+        position = self._desk.portfolio.positions.get(difference.symbol)
         held = Decimal(0) if position is None else _quantity(position.side * position.units)
-        beside = ours - held
-        kept = max(Decimal(0), min(held, theirs - beside)) if held > 0 else min(Decimal(0), max(held, theirs - beside))
-        return kept - held, theirs - beside - kept
+        return parted(difference, _quantity(self._desk.portfolio.holdings.get(difference.symbol, 0)), held)
 
     def _adjust(self, position: Position, change: Decimal) -> None:
         symbol = position.signal.symbol

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from tbot_core import instruments
+from tbot_core import astray, instruments
 from tbot_core.alerting.notice import Notice
 from tbot_core.contracts import Urgency
 from tbot_core.journal import elsewhere, records
@@ -26,6 +26,9 @@ def told(kind: str, payload: Mapping[str, Any]) -> Iterator[Notice]:
     if kind == records.INSTRUMENT and not payload["waiting"]:
         what, command = f"{instruments.words(payload)}.", f"tbot why {payload['symbol']}"
         yield Notice(key="", urgency=Urgency.ROUTINE, what=what, command=command)
+    if kind == records.TAKEN_OTHERWISE:
+        what, command = f"{astray.words(payload)}.", f"tbot why {payload['ordered']['symbol']}"
+        yield Notice(key="", urgency=Urgency.CRITICAL, what=what, command=command)
     if kind not in elsewhere.KINDS or kind == records.DRILL:  # who holds a drill sees what comes of it
         return
     what = f"{elsewhere.words(kind, payload)}."

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 
-from tbot_core import instruments
+from tbot_core import astray, instruments
 from tbot_core.cli.dataview import DATA, data_words
 from tbot_core.figures import legible, money, percent, plural, price, quantity
 from tbot_core.journal import elsewhere, records
@@ -198,6 +198,7 @@ _WARY: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     records.FROZEN: partial(_trouble, records.FROZEN),
     records.CORPORATE_ACTION: partial(_trouble, records.CORPORATE_ACTION),
     records.INSTRUMENT: instruments.words,
+    records.TAKEN_OTHERWISE: astray.words,
     records.CONFIRMATION_ASKED: _question,
     **{kind: partial(elsewhere.words, kind) for kind in elsewhere.KINDS},
 }

@@ -79,6 +79,7 @@ UNIVERSE = "universe"
 STANDBY_ABSENT = "standby_absent"
 HALT = "halt"
 FROZEN = "frozen"
+TAKEN_OTHERWISE = "taken_otherwise"
 EXECUTION_REUSED = "execution_reused"
 CORPORATE_ACTION = "corporate_action"
 INSTRUMENT = "instrument"
@@ -226,6 +227,17 @@ def report_payload(report: OrderReport) -> Payload:
         "filled": str(report.filled),
         "paid": str(_paid(report)),
         "said": report.kind,
+    }
+
+
+def otherwise_payload(report: OrderReport, order: Order) -> Payload:
+    """What a broker works an order for, which is not what was ordered."""
+    return {
+        "leg": order.leg.value,
+        "symbol": report.symbol,
+        "buy": report.buy,
+        "quantity": str(report.quantity),
+        "ordered": {"symbol": order.symbol, "buy": order.buy, "quantity": str(order.quantity)},
     }
 
 

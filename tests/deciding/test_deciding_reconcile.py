@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tbot_core.contracts import Holding, OrderReport, Snapshot
 from tbot_core.model import Account, Fill, OrderState
 from tbot_core.orders import BROKER_WORDS, SUPPOSED, OrderEvent, OrderRecord, advance
-from tbot_core.reconcile import Books, Difference, Verdict, agree, compare, told
+from tbot_core.reconcile import Books, Difference, Verdict, agree, beyond, compare, told
 from tbot_core.testing.trades import fill, order
 
 D = Decimal
@@ -253,3 +253,44 @@ def test_f25_f30_of_two_executions_under_one_id_the_second_may_be_told_first(pri
     there = attrs.evolve(record(OrderState.PARTIALLY_FILLED, "60"), executions={"a": second})
     (event,) = told(there, report("fill", first, second, filled="100"))
     assert event.fill == attrs.evolve(first, execution_id="a+2")
+
+
+@pytest.mark.parametrize(
+    ("state", "ended", "said", "filled", "more"),
+    [
+        (OrderState.CANCELLED, True, "acknowledged", "0", "100"),
+        (OrderState.CANCELLED, False, "acknowledged", "0", None),
+        (OrderState.CANCELLED, True, "cancelled", "0", None),
+        (OrderState.FILLED, True, "acknowledged", "100", None),
+        (OrderState.NEW, False, "acknowledged", "0", None),
+    ],
+)
+def test_what_is_open_beyond_the_books_is_what_they_do_not_count(
+    state: OrderState, said: str, filled: str, more: str | None, *, ended: bool
+) -> None:
+    """An order that was over before the broker was asked is, with all that may still fill of it; no other is."""
+    one = record(state, filled)
+    found = beyond(one, report(said, filled=filled), ended=ended)
+    assert (None if found is None else found.quantity - found.filled) == (None if more is None else D(more))
+
+
+@pytest.mark.parametrize(("filled", "more"), [("0", "600"), ("30", "600"), ("150", "550")])
+def test_f19_what_is_worked_for_more_than_was_ordered_is_open_beyond_it(filled: str, more: str) -> None:
+    """The ordered part of what is left counts already."""
+    found = beyond(record(filled=filled), attrs.evolve(report(filled=filled), quantity=D(700)), ended=False)
+    assert found is not None
+    assert found.quantity - found.filled == D(more)
+
+
+def test_f19_a_leg_of_a_bracket_may_shrink_and_not_grow() -> None:
+    """Its other leg was filled in part, or not all of the entry was; any other order was taken for less."""
+    leg = attrs.evolve(order(limit="100"), client_order_id="leg", quantity=D(50))
+    entry = attrs.evolve(record(), order=attrs.evolve(order(limit="100"), protection=(leg,)))
+    orders = {entry.order.client_order_id: entry, "leg": OrderRecord(order=leg, state=OrderState.NEW)}
+    for quantity, otherwise in (("40", False), ("50", False), ("60", True)):
+        said = attrs.evolve(report(), client_order_id="leg", quantity=D(quantity))
+        found = compare(Books(orders=orders, held={}), attrs.evolve(EMPTY, orders=(said,)))
+        assert bool(found.otherwise) is otherwise
+        assert bool(found.beyond) is otherwise
+    less = attrs.evolve(report(), quantity=D(40))
+    assert compare(books(record()), attrs.evolve(EMPTY, orders=(less,))).otherwise == (less,)

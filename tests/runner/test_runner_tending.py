@@ -6,12 +6,12 @@ import asyncio
 from contextlib import closing
 from datetime import timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
 
-from tbot_core import freezing
+from tbot_core import astray, freezing
 from tbot_core.actions import Place
 from tbot_core.clock import ManualClock
 from tbot_core.conditions import Conditions, recall
@@ -63,6 +63,7 @@ class Told:
         self.meanings: dict[str, Meaning] = {}
         self.meanwhile: Callable[[], None] = lambda: None
         self.readings = self.questions = 0
+        self.cancels: list[str] = []
 
     async def connect(self) -> Account:
         """Log in."""
@@ -83,6 +84,7 @@ class Told:
 
     async def cancel(self, client_order_id: str) -> None:
         """Take a request."""
+        self.cancels.append(client_order_id)
 
     async def replace(self, client_order_id: str, order: Order) -> None:
         """Take a request."""
@@ -812,6 +814,121 @@ def test_what_was_frozen_before_a_restart_is_frozen_after_it() -> None:
     freezing.recall(standing, {**said, "symbol": "BBB", "lasting": False})
     freezing.recall(standing, {**said, "symbol": "BBB", "there": False, "lasting": False})
     assert (standing.frozen, standing.lasting) == ({"AAA": "gone"}, {"AAA"})
+
+
+def over(bench: Bench, kind: str = "cancelled") -> OrderReport:
+    """The report of AAA's entry, which is open; in the books it is over, as the broker has streamed."""
+    entry = bench.enter()
+    if kind != "rejected":
+        hears(bench, "acknowledged", "AAA entry")
+    hears(bench, kind, "AAA entry")
+    asyncio.run(bench.clock.sleep(IN_FLIGHT_S + 1))
+    return report(entry)
+
+
+@pytest.mark.parametrize("kind", ["cancelled", "rejected", "expired"])
+@pytest.mark.parametrize("venue", [QUERIES, VenueRules()], ids=["asked", "read"])
+def test_i3_an_order_that_is_open_though_it_was_told_to_be_over_is_counted_and_taken_back(
+    tmp_path: Path, kind: str, venue: VenueRules
+) -> None:
+    """It counts from the first word on; by the second its symbol is frozen, and it is cancelled until it is gone."""
+    with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
+        bench = Bench(journal, venue)
+        bench.broker.found["AAA entry"] = shown = over(bench, kind)
+        bench.broker.shown = [reading(shown)]
+        assert bench.desk.standing.gross() == 0
+        assert bench.read() is Verdict.UNSETTLED
+        worst = bench.desk.standing.gross()
+        assert (worst > 0, frozen(bench), bench.broker.cancels) == (True, [], [])
+        bench.later(1)
+        bench.later(1)
+        assert (frozen(bench), {*bench.broker.cancels}) == ([True], {"AAA entry"})
+        assert refused(bench) == "INSTRUMENT_FROZEN"
+        asked = len(bench.broker.cancels)
+        bench.later(11)
+        assert (len(bench.broker.cancels), bench.tender.verdict) == (asked + 1, Verdict.UNSETTLED)
+        assert bench.desk.standing.gross() == worst
+        del bench.broker.found["AAA entry"]
+        bench.broker.shown = [reading()]
+        bench.later(11)
+        bench.later(31)
+        assert (bench.tender.verdict, frozen(bench)) == (Verdict.MATCHED, [True, False])
+        assert (bench.state.value, bench.desk.standing.gross(), len(bench.broker.cancels)) == (kind, 0, asked + 1)
+
+
+def test_a_reading_of_before_an_orders_end_says_nothing_against_it(bench: Bench) -> None:
+    """The order was open when the broker was asked, and over when the answer came."""
+    entry = bench.enter()
+    hears(bench, "acknowledged", "AAA entry")
+    bench.later(IN_FLIGHT_S + 1)
+    bench.broker.shown = [reading(report(entry))]
+    bench.broker.meanwhile = lambda: hears(bench, "cancelled", "AAA entry")
+    bench.broker.readings = 0
+    assert bench.read() is Verdict.MATCHED
+    assert (bench.state.value, bench.desk.standing.gross(), bench.execution.questions) == ("cancelled", 0, {})
+
+
+def test_a_list_that_is_behind_takes_nothing_back(bench: Bench) -> None:
+    """Once the broker says of the order itself that it is over, and lists it no more, all is as it was."""
+    shown = over(bench)
+    bench.broker.found["AAA entry"] = attrs.evolve(shown, kind="cancelled")
+    bench.broker.shown = [reading(shown)]
+    assert bench.read() is Verdict.UNSETTLED
+    bench.broker.shown = [reading()]
+    bench.later(1)
+    assert bench.read() is Verdict.MATCHED
+    assert (frozen(bench), bench.broker.cancels, bench.desk.standing.gross()) == ([], [], 0)
+
+
+def test_f27_an_order_told_to_be_over_that_fills_after_all_is_held_and_frees_its_symbol(bench: Bench) -> None:
+    """What was counted of the order counts as a position from then on, and once."""
+    shown = over(bench)
+    bench.broker.found["AAA entry"] = shown
+    bench.broker.shown = [reading(shown)]
+    bench.read()
+    bench.later(1)
+    filled = report(bench.record.order, "fill", "7")
+    bench.broker.found["AAA entry"] = filled
+    bench.broker.shown = [reading(filled, AAA="7")]
+    bench.later(11)
+    bench.later(11)
+    assert (bench.desk.portfolio.holdings, frozen(bench)) == ({"AAA": 7_000_000}, [True, False])
+    assert bench.desk.standing.gross() == bench.desk.portfolio.cost_atoms
+
+
+@pytest.mark.parametrize("other", [{"quantity": Decimal(700)}, {"buy": False}, {"symbol": "AAB"}], ids=str)
+def test_f19_an_order_that_the_broker_works_for_more_or_else_is_counted_and_taken_back(
+    bench: Bench, other: dict[str, Any]
+) -> None:
+    """The broker's fact is written down, its symbol frozen, what it may come to counted, and its cancel asked for."""
+    entry = bench.enter()
+    gross = bench.desk.standing.gross()
+    taken = attrs.evolve(report(entry), **other)
+    more = taken.quantity - 7 if "quantity" in other else taken.quantity
+    assert entry.limit_price is not None
+    bench.broker.found["AAA entry"] = taken
+    bench.broker.shown = [reading(taken)]
+    bench.later(IN_FLIGHT_S + 1)
+    bench.later(1)
+    assert (bench.tender.verdict, {*bench.broker.cancels}) == (Verdict.UNSETTLED, {"AAA entry"})
+    assert bench.desk.standing.gross() == gross + atoms_of(more * entry.limit_price)
+    assert bench.count(records.TAKEN_OTHERWISE) == 1
+    assert bench.desk.standing.frozen.keys() == {"AAA", taken.symbol}
+
+
+def test_f19_an_order_that_the_broker_took_for_less_is_told_and_goes_on(bench: Bench) -> None:
+    """Nothing of it is beyond any limit: it counts as ordered, and its exit may leave; it is told once."""
+    entry = bench.enter()
+    gross = bench.desk.standing.gross()
+    bench.broker.found["AAA entry"] = taken = attrs.evolve(report(entry), quantity=Decimal(3))
+    bench.broker.shown = [reading(taken)]
+    for _ in range(3):
+        bench.later(11)
+    (told_once,) = bench.journal.events(kind=records.TAKEN_OTHERWISE)
+    assert (told_once.cid, told_once.payload["quantity"]) == ("AAA entry", "3")
+    assert astray.words(told_once.payload) == "The broker works the entry to buy 7 AAA as one to buy 3 AAA"
+    assert (frozen(bench), bench.broker.cancels, bench.desk.standing.gross()) == ([], [], gross)
+    assert bench.tender.verdict is Verdict.MATCHED
 
 
 def split(quantity: str, number: int = 1) -> Activity:

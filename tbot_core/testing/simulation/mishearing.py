@@ -156,10 +156,10 @@ def foreign_orders_cancelled() -> Swaps:
 
     async def tidy(self: Any) -> Any:
         verdict = await read(self)
-        for name in sorted({mark[0] for mark in self._foreign_orders}):
+        for name in sorted({mark[0] for mark in self._astray.foreign}):
             with suppress(BrokerError):
                 await self._broker.cancel(name)
-        self._foreign_orders.clear()
+        self._astray.foreign.clear()
         return verdict
 
     return ((tending.Tender, "read", tidy),)
