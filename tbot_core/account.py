@@ -57,7 +57,8 @@ class Funds:
     def read(self, account: Account, portfolio: Portfolio) -> None:
         """Take in what a broker says of an account whose trades of the session are in the portfolio.
 
-        Settled cash never grows within a session, so that a reading older than the books cannot give too much.
+        Neither does settled cash grow within a session nor does the number of day trades before it fall, so that a
+        reading older than the books cannot give too much.
         """
         self.margin = account.margin
         power = account.buying_power
@@ -65,10 +66,13 @@ class Funds:
         cash = atoms_of(account.cash) - portfolio.received_atoms
         if account.settled_cash is not None:
             cash = min(cash, atoms_of(account.settled_cash))
-        settled = cash + portfolio.paid_atoms
-        self.settled = settled if self.settled is None else min(settled, self.settled)
+        self.recall(cash + portfolio.paid_atoms)
         told = account.day_trades
-        self.day_trades = None if told is None else max(0, told - len(portfolio.closed))
+        self.day_trades = None if told is None else max(self.day_trades or 0, told - len(portfolio.closed))
+
+    def recall(self, settled: int) -> None:
+        """So much had settled by a reading of this session, which may have been before a restart."""
+        self.settled = settled if self.settled is None else min(settled, self.settled)
 
     def payable(self, portfolio: Portfolio) -> int | None:
         """What entries may still cost in atoms; None where the account has margin and the cash is no bound."""

@@ -16,6 +16,7 @@ import attrs
 
 from tbot_core import intents
 from tbot_core.actions import Action, Cancel, Place, Replace
+from tbot_core.admitting import admit
 from tbot_core.contracts import BrokerEvent
 from tbot_core.errors import BrokerError, JournalError, Rejected, Unavailable
 from tbot_core.freezing import Freezer, renamed
@@ -156,7 +157,7 @@ class Execution:
         """Take in what the broker grants the account now."""
         account = await self._read("account", self.venue.broker.account)
         if account is not None:
-            self._desk.admit(account)
+            admit(self._desk, self.recorder, account)
 
     async def _read(self, what: str, ask: Callable[[], Awaitable[Said]]) -> Said | None:
         # What the broker answers; None when it does not, and then nothing is entered any more.

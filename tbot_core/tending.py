@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from tbot_core.admitting import admit
 from tbot_core.astray import Astray
 from tbot_core.contracts import Finds, Snapshot
 from tbot_core.doubt import Doubt
@@ -128,7 +129,7 @@ class Tender:
         clean = self._settle(findings, listed)
         self._count(snapshot)
         self._conditions.reconciled(clean=clean)
-        self._desk.admit(snapshot.account)
+        admit(self._desk, self._execution.recorder, snapshot.account)
         self.verdict = findings.verdict
         await self._astray.take_back()
         return findings.verdict

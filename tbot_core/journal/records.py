@@ -80,6 +80,7 @@ STANDBY_ABSENT = "standby_absent"
 HALT = "halt"
 FROZEN = "frozen"
 TAKEN_OTHERWISE = "taken_otherwise"
+SETTLED = "settled"
 EXECUTION_REUSED = "execution_reused"
 CORPORATE_ACTION = "corporate_action"
 INSTRUMENT = "instrument"
@@ -262,6 +263,11 @@ def activity_payload(activity: Activity) -> Payload:
 def statement_payload(account: Account, ours: Decimal | None) -> Payload:
     """The cash of an account, and what the ledger has of it; None where the ledger begins with this."""
     return {"cash": str(account.cash), "ours": _optional(ours), "currency": account.currency}
+
+
+def settled_payload(account_id: str, session: date, settled: Decimal) -> Payload:
+    """What of an account's cash had settled when a session began, as far as its readings have shown."""
+    return {"account": account_id, "session": session.isoformat(), "settled": str(settled)}
 
 
 def state_payload(cause: Cause, state: RiskState, *, there: bool, words: str) -> Payload:

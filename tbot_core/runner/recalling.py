@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from tbot_core import freezing, instruments, splits
+from tbot_core import admitting, freezing, instruments, splits
 from tbot_core.contracts import BrokerEvent
 from tbot_core.decide import Proposal
 from tbot_core.foreign import open_shares
@@ -85,10 +85,8 @@ class Recall:
                 self._latched(payload["what"])
             case records.ADJUSTMENT:
                 self._desk.custody.adjusted(records.adjustment_of(payload))
-            case records.FOREIGN_ORDER:
-                rest = Decimal(payload["quantity"]) - Decimal(payload["filled"])
-                shares = open_shares(payload["said"], rest, buy=payload["buy"])
-                self._desk.standing.foreign.work(payload["broker_order_id"], payload["symbol"], shares)
+            case records.FOREIGN_ORDER | records.SETTLED:
+                self._read(event.kind, payload)
             case records.CORPORATE_ACTION | records.FROZEN | records.FOREIGN_HOLDING | records.INSTRUMENT:
                 self._befell(event.kind, payload)
             case records.REPLACE_REQUESTED if cid is not None:
@@ -97,6 +95,15 @@ class Recall:
                 self._desk.custody.recollection.request(cid)
             case _ if cid in self._execution.orders:
                 self._happened(cid, event)
+
+    def _read(self, kind: str, payload: Mapping[str, Any]) -> None:
+        # What a reading of the account had to say.
+        if kind == records.SETTLED:
+            admitting.recall(self._desk, payload, self._execution.venue.account_id)
+            return
+        rest = Decimal(payload["quantity"]) - Decimal(payload["filled"])
+        shares = open_shares(payload["said"], rest, buy=payload["buy"])
+        self._desk.standing.foreign.work(payload["broker_order_id"], payload["symbol"], shares)
 
     def _befell(self, kind: str, payload: Mapping[str, Any]) -> None:
         # What became of a symbol without an order of ours.

@@ -97,6 +97,16 @@ def test_settled_cash_does_not_grow_within_a_session() -> None:
     assert funds.payable(books) == 400 * ATOMS_PER_DOLLAR
 
 
+def test_what_had_settled_before_a_restart_has_settled_after_it() -> None:
+    """A person's own sale of the day is cash that has not settled, whichever reading is the first to show it."""
+    funds, books = Funds(), Portfolio(opening_atoms=EQUITY)
+    funds.recall(5000 * ATOMS_PER_DOLLAR)
+    funds.read(account("9000", margin=False), books)
+    assert funds.payable(books) == 5000 * ATOMS_PER_DOLLAR
+    funds.recall(8000 * ATOMS_PER_DOLLAR)
+    assert funds.payable(books) == 5000 * ATOMS_PER_DOLLAR
+
+
 def test_an_account_with_margin_is_not_held_to_its_settled_cash() -> None:
     """Buying power is its bound; an account of unknown kind that told nothing at all pays nothing."""
     funds, books = Funds(), Portfolio(opening_atoms=EQUITY)
@@ -152,6 +162,17 @@ def test_an_entry_that_would_be_a_day_trade_too_many_is_denied() -> None:
     assert (denied.reason, denied.value, denied.limit) == (Reason.DAY_TRADES, 3, 3)
     made.admit(account("20000", margin=True, day_trades=2))
     assert day_trades(made.standing) == 3
+
+
+def test_a_reading_older_than_the_books_forgets_no_day_trade() -> None:
+    """It does not count the one that was closed since; those of the sessions before do not become fewer by that."""
+    made = desk(account("20000", margin=True, day_trades=2), (RULE,), SMALL, **WIDE)
+    trade(made.portfolio, "A", "10", "11")
+    made.admit(account("20000", margin=True, day_trades=2))
+    assert day_trades(made.standing) == 3
+    assert decided(made, "B") == "DAY_TRADES"
+    made.admit(account("20000", margin=True, day_trades=4))
+    assert day_trades(made.standing) == 4
 
 
 def test_an_unknown_number_of_day_trades_denies_where_a_rule_is_in_force() -> None:

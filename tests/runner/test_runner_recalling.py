@@ -12,6 +12,7 @@ import pytest
 
 from tbot_core import intents
 from tbot_core.actions import Place
+from tbot_core.admitting import admit
 from tbot_core.clock import ManualClock
 from tbot_core.contracts import BrokerEvent, VenueRules
 from tbot_core.desk import Desk
@@ -19,7 +20,7 @@ from tbot_core.errors import OutcomeUnknown
 from tbot_core.execution import Execution, Minutes, Venue
 from tbot_core.journal import records
 from tbot_core.journal.journal import open_journal
-from tbot_core.model import ExitReason, Leg, OrderState, RiskState, Side, atoms_of
+from tbot_core.model import Account, ExitReason, Leg, OrderState, RiskState, Side, atoms_of
 from tbot_core.reasons import Reason
 from tbot_core.recorder import Recorder
 from tbot_core.runner.recalling import Recall
@@ -285,6 +286,18 @@ def test_what_is_foreign_counts_after_a_restart(process: Process) -> None:
     after = process.again()
     assert after.recall.foreign == {"ZZZ": Decimal(-10)}
     assert after.desk.standing.gross() == atoms_of(Decimal(20 * 10))
+
+
+def test_cash_that_had_not_settled_before_a_restart_has_not_after_it(process: Process) -> None:
+    """What a person has sold of his own today buys nothing in a cash account, whenever the bot was started."""
+    told = Account(account_id="A1", equity=Decimal(50_000), cash=Decimal(10_000), margin=False)
+    sold = attrs.evolve(told, cash=Decimal(30_000))
+    for account in (told, sold):
+        admit(process.desk, process.execution.recorder, account)
+    after = process.again()
+    admit(after.desk, after.execution.recorder, sold)
+    assert after.desk.standing.funds.payable(after.desk.portfolio) == atoms_of(Decimal(10_000))
+    assert len(list(process.journal.events(kind=records.SETTLED))) == 1
 
 
 @pytest.mark.parametrize("what", ["daily loss latch", "losing run latch", "window loss latch of open"])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from tbot_core import astray, freezing
+from tbot_core import admitting, astray, freezing
 from tbot_core.actions import Place
 from tbot_core.clock import ManualClock
 from tbot_core.conditions import Conditions, recall
@@ -224,6 +224,24 @@ def test_f49_readings_that_go_on_to_differ_are_not_believed(bench: Bench) -> Non
     bench.broker.shown = [reading(AAA=str(shares)) for shares in range(1, 10)]
     assert bench.read() is None
     assert (bench.tender.believed, bench.tender.foreign, bench.conditions.causes) == (False, {}, ())
+
+
+def test_settled_cash_is_written_down_where_the_account_is_bound_to_it(bench: Bench) -> None:
+    """Once, and again where a reading shows less; an account with margin, or another one, is not held to it."""
+    cash = attrs.evolve(ACCOUNT, margin=False)
+    for margin, dollars in ((True, 100_000), (False, 90_000), (False, 95_000), (False, 80_000)):
+        said = attrs.evolve(cash, margin=margin, cash=Decimal(dollars))
+        bench.broker.shown = [attrs.evolve(reading(), account=said)]
+        bench.read()
+    told = [one.payload for one in bench.journal.events(kind=records.SETTLED)]
+    assert [one["settled"] for one in told] == ["90000.00", "80000.00"]
+    funds, portfolio = bench.desk.standing.funds, bench.desk.portfolio
+    funds.settled = None
+    admitting.recall(bench.desk, told[-1], "another")
+    admitting.recall(bench.desk, {**told[-1], "session": "2020-01-02"}, "A1")
+    assert funds.settled is None
+    admitting.recall(bench.desk, told[-1], "A1")
+    assert funds.payable(portfolio) == atoms_of(Decimal(80_000))
 
 
 def test_f48_three_readings_that_failed_leave_exits_only(bench: Bench) -> None:

@@ -1,0 +1,35 @@
+"""Takes in what a broker says of an account, and keeps in the journal what a restart could not find out again."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from tbot_core.journal import records
+from tbot_core.model import atoms_of, dollars_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tbot_core.desk import Desk
+    from tbot_core.model import Account
+    from tbot_core.recorder import Recorder
+
+
+def admit(desk: Desk, recorder: Recorder, account: Account) -> None:
+    """Let a desk take in an account; what had settled of its cash is written down, where it is bound to that.
+
+    A reading after a restart can't tell it: what a person has sold in between is cash then like any other.
+    """
+    funds = desk.standing.funds
+    before = funds.settled
+    desk.admit(account)
+    if not account.margin and funds.settled is not None and funds.settled != before:
+        session = desk.custody.session.date
+        recorder.note(records.SETTLED, records.settled_payload(account.account_id, session, dollars_of(funds.settled)))
+
+
+def recall(desk: Desk, payload: Mapping[str, Any], account_id: str) -> None:
+    """Take in what was written of settled cash before a restart, where it is of this account and session."""
+    if (payload["account"], payload["session"]) == (account_id, desk.custody.session.date.isoformat()):
+        desk.standing.funds.recall(atoms_of(Decimal(payload["settled"])))
