@@ -210,7 +210,8 @@ class Account:
     """What a broker says of an account; None where it does not say.
 
     `margin` false: a cash account. `settled_cash`: the part of the cash that has settled. `day_trades`: those of the
-    last five sessions, today's counted.
+    last five sessions, today's counted. `restricted`: why the broker lets the account do less than it may, in its own
+    words, such as a margin call or a block; empty where it does not. Nothing is entered while it says so.
     """
 
     account_id: str
@@ -221,6 +222,7 @@ class Account:
     margin: bool | None = None
     settled_cash: Decimal | None = None
     day_trades: int | None = None
+    restricted: str = ""
 
 
 @attrs.frozen(kw_only=True)

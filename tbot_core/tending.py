@@ -128,6 +128,7 @@ class Tender:
         findings = compare(self._books(listed, ended), snapshot)
         clean = self._settle(findings, listed)
         self._count(snapshot)
+        self._conditions.hold(Cause.RESTRICTED, snapshot.account.restricted)
         self._conditions.reconciled(clean=clean)
         admit(self._desk, self._execution.recorder, snapshot.account)
         self.verdict = findings.verdict

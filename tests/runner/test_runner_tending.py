@@ -226,6 +226,22 @@ def test_f49_readings_that_go_on_to_differ_are_not_believed(bench: Bench) -> Non
     assert (bench.tender.believed, bench.tender.foreign, bench.conditions.causes) == (False, {}, ())
 
 
+def test_an_account_that_its_broker_restricts_is_entered_no_more(bench: Bench) -> None:
+    """Exits go on; once the broker does not say so any more, and a clean reading has held a minute, it is entered."""
+    bench.broker.shown = [attrs.evolve(reading(), account=attrs.evolve(ACCOUNT, restricted="margin call of 100 USD"))]
+    bench.read()
+    (told,) = bench.journal.events(kind=records.STATE)
+    assert (told.payload["cause"], told.payload["words"]) == ("RESTRICTED", "margin call of 100 USD")
+    assert refused(bench) == "EXIT_ONLY"
+    bench.later(61)
+    assert refused(bench) == "EXIT_ONLY"
+    bench.broker.shown = [reading()]
+    bench.read()
+    assert bench.conditions.causes == (Cause.RESTRICTED,)
+    bench.later(61)
+    assert refused(bench) == "ALLOWED"
+
+
 def test_settled_cash_is_written_down_where_the_account_is_bound_to_it(bench: Bench) -> None:
     """Once, and again where a reading shows less; an account with margin, or another one, is not held to it."""
     cash = attrs.evolve(ACCOUNT, margin=False)
