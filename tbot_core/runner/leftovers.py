@@ -20,6 +20,7 @@ from tbot_core.states import Cause
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
+    from datetime import datetime
 
     from tbot_core.conditions import Conditions
     from tbot_core.control import Request
@@ -29,14 +30,16 @@ if TYPE_CHECKING:
 
 
 class Leftovers:
-    """What is held elsewhere than at the session's `accounts`: left by sessions before, `carried`, or by this one.
+    """What is held elsewhere than at the session's `accounts`, left by sessions before or by this one.
 
-    `since` are this session's events before a restart.
+    `past` are the journal's events; those since the last session's end are of this one, before a restart.
     """
 
-    def __init__(self, carried: Sequence[Carried], since: Sequence[Event], accounts: Collection[str]) -> None:
+    def __init__(self, past: Sequence[Event], accounts: Collection[str]) -> None:
+        carried, since = overnight.left(past), overnight.since_the_last(past)
         self._before = [one for one in carried if one.account not in accounts]
         self._abandoned = abandoned(since, accounts, carried)
+        self._heard_of = self._last_heard_of(past, since)
 
     def __bool__(self) -> bool:
         """Whether there is anything."""
@@ -62,6 +65,8 @@ class Leftovers:
         """Let go of it all, since a person says that nothing is held there any more; returns why not."""
         if amount_of(request) != 0:
             return f"What is held elsewhere cannot be counted here: {self.words}."
+        if self._heard_of is not None and request.made < self._heard_of:
+            return f"It was asked for before that was left where it is: look there, and say it again. {self.words}."
         places = {(one.broker, one.account): None for one in self._before}
         places |= {(one["at"], one["account"]): None for one in self._abandoned}
         for broker, account in places:
@@ -69,6 +74,18 @@ class Leftovers:
         self._before, self._abandoned = [], []
         self.look(conditions)
         return ""
+
+    def _last_heard_of(self, past: Iterable[Event], since: Iterable[Event]) -> datetime | None:
+        # When the last word on any of it was written down: that it is STUCK, or what became of an order there.
+        signals = {one.signal for one in self._before} | {records.signal_of(one["signal"]) for one in self._abandoned}
+        keys = {one.get("broker", "") for one in self._abandoned}
+        stuck = [
+            event.applied
+            for event in past
+            if event.kind == records.STUCK and records.signal_of(event.payload["signal"]) in signals
+        ]
+        worked = [event.applied for event in since if event.cid and event.payload.get("broker", "") in keys]
+        return max([*stuck, *worked], default=None)
 
     def entries(self, recorder: Recorder) -> list[Entry]:
         """The session is over: what it holds where nobody looked after it."""

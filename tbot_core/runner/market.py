@@ -153,7 +153,7 @@ class MarketSession:
         self.conditions, self.tender = self.keepers[0].conditions, self.keepers[0].tender
         self.failover = failing_over(self.keepers, circuits, clock, self._past, drilled=floor.drilled)
         accounts = {post.execution.venue.account_id for post in self.run.posts}
-        self.leftovers = Leftovers(self._carried, self._past, accounts)
+        self.leftovers = Leftovers(past, accounts)
         self._safety, self._weighed = self._guarded(past), False
         self.requests = Requests(self.run.execution.recorder, self.conditions, self.run.flatten, past, self._further())
         self.clock_guard = ClockGuard(self.steady, broker, self.conditions)

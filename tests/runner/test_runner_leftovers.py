@@ -164,6 +164,23 @@ def test_a_person_lets_go_of_what_is_held_nowhere_any_more(scene: Household) -> 
     assert waiting(scene) == []
 
 
+@pytest.mark.parametrize("ended", [True, False], ids=["by a session before", "by this session"])
+def test_a_word_of_before_a_position_was_left_lets_nothing_go(scene: Household, *, ended: bool) -> None:
+    """It lay in control/ since before the position was bought: whoever said it has not looked since."""
+    after = [stuck(scene), closed(scene)] if ended else bought(scene)
+    today = scene.world.session
+    opened = opening(scene) if ended else opening(scene, date=str(today.date), close=today.close.isoformat())
+    say(scene, (records.SESSION_OPENED, opened, None), *after)
+    made = scene.world.start - 5 * DAY
+    control.ask(scene.folder, Verb.FAILOVER_CONFIRM, actor="ada", now=made, arguments={"amount": "0"})
+    scene.world.run(scene.life().go)
+    (refused,) = scene.events(records.REQUEST_REFUSED)
+    assert "before that was left where it is: look there, and say it again. 7 KO at beta" in refused.payload["words"]
+    assert scene.events(records.RELEASED) == []
+    assert waiting(scene)
+    assert causes(scene) == [True]
+
+
 def test_a_position_is_taken_over_wherever_its_account_is_traded_again(scene: Household) -> None:
     """What beta held is managed when beta is the first broker: the account counts, not the part that it plays."""
     accounts = {"alpha": {"account": "A-9", "equity": "1"}, "w": {"account": "a", "equity": "2"}}
