@@ -137,6 +137,7 @@ class Recall:
             self._desk.custody.recollection.order(order)
             return
         if not self._awaited:  # an entry and its protection are written in one transaction
+            self._execution.orders[self._entry.client_order_id] = OrderRecord(order=self._entry)
             self._desk.recall(self._entry, self._proposals.pop(self._entry.client_order_id))
 
     def _happened(self, cid: str, event: Event) -> None:
