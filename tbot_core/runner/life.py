@@ -11,7 +11,7 @@ import asyncio
 import datetime as dt
 from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
 
@@ -25,7 +25,7 @@ from tbot_core.errors import BrokerError
 from tbot_core.journal import records
 from tbot_core.journal.journal import Event, Journal
 from tbot_core.model import Account, RiskState, atoms_of, dollars_of
-from tbot_core.runner import leftovers, overnight
+from tbot_core.runner import hours, leftovers, overnight
 from tbot_core.runner.holidays import Holidays
 from tbot_core.runner.manning import Manned, manned
 from tbot_core.runner.market import MarketSession
@@ -77,8 +77,10 @@ LASTING: Final = (
 
 _LOOK_S: Final = 1.0
 _READING_S: Final = 30.0
-_LOG_IN_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+_AGAIN_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 _log = log.logger(__name__)
+
+Answer = TypeVar("Answer")
 
 
 async def _alone(_opened: Event | None) -> tuple[Standby, ...]:
@@ -140,8 +142,7 @@ class Life:
         try:
             while True:
                 session = await self._next()
-                await self._trade(session)
-                if self._once:
+                if await self._trade(session) and self._once:
                     return False
         except Stopped:
             return True
@@ -149,6 +150,7 @@ class Life:
     async def _next(self) -> Session:
         # Wait for the next session that is not over, through days without one, and ask the broker what it knows.
         while True:
+            await self._finish()
             session = self.due()
             await self._until(clock.exchange_moment(session.date, PRE_OPEN))
             agreed = await self._agreed(session)
@@ -174,42 +176,40 @@ class Life:
             try:
                 theirs = await self._broker.hours(session.date)
             except BrokerError as fault:
-                if (close := self._known_close(session)) is not None:
-                    return attrs.evolve(session, close=close)
+                if (known := self._known(session)) is not None:
+                    return known
                 self._not_ready(session, [f"the broker does not say when it trades: {fault.message}"])
                 await self._nap()
                 continue
-            close = session.close if theirs is None else min(session.close, theirs.close)
-            if theirs is None or theirs.close < session.close:
-                words = "closed" if theirs is None else f"closes at {clock.both_times(theirs.close)}"
-                payload = {"date": session.date.isoformat(), "words": words}
+            found = hours.shorter(session, theirs)
+            if found != session:
+                payload = {"date": session.date.isoformat(), "words": hours.words(session, found)}
                 self._recorder.note(records.CALENDAR, payload)
-            if theirs is None:
+            if found is None or found.close <= self._clock.now():
                 break
-            return attrs.evolve(session, close=close)
+            return found
         await self._until(session.close)
         return None
 
-    def _known_close(self, session: Session) -> dt.datetime | None:
-        # When a session of several brokers ends that was opened before a restart: nobody need say it again.
+    def _known(self, session: Session) -> Session | None:
+        # The hours of a session of several brokers that was opened before a restart: nobody need say them again.
         opened = self._journal.last(records.SESSION_OPENED)
         if opened is None or opened.payload["date"] != session.date.isoformat() or "accounts" not in opened.payload:
             return None
-        return dt.datetime.fromisoformat(opened.payload["close"])
+        return overnight.hours(opened.payload)
 
-    async def _trade(self, session: Session) -> None:
+    async def _trade(self, session: Session) -> bool:
+        # Trade a session; whether it could be, before its close.
         await self._until(clock.exchange_moment(session.date, READY_AT))
         past = counting(self._journal)
         opened = next((one for one in overnight.since_the_last(past) if one.kind == records.SESSION_OPENED), None)
-        left = overnight.unfinished(overnight.since_the_last(past), session)
-        found = await self._log_in(session, None if left is not None else opened)
-        account, source = found.account, await self._days.bars(session)
-        entrants, trading = self._days.entrants(session), self._days.trading(account)
+        found = await self._log_in(session, opened)
+        source = None if found is None else await self._hear(session)
+        if found is None or source is None:
+            return False
+        account, entrants = found.account, self._days.entrants(source.session)
+        trading = self._days.trading(account)
         trading = attrs.evolve(trading, venue=attrs.evolve(trading.venue, absent=bool(found.absent)))
-        if left is not None:
-            before = attrs.evolve(trading, standbys=await self._days.standbys(opened))
-            await self._end_late(left, before, source.day, further(self._journal, past))
-            opened = None
         trading = attrs.evolve(trading, standbys=await self._days.standbys(opened))
         past = further(self._journal, past)
         equity = account.equity if opened is None else Decimal(opened.payload["equity"])
@@ -230,34 +230,53 @@ class Life:
         if market.requests.stopping:
             market.requests.carried_out(kept=market.leaves)
             raise Stopped
+        return True
 
-    async def _end_late(self, opened: Mapping[str, Any], trading: Trading, day: Day, past: Sequence[Event]) -> None:
-        # End the session that a crash or a stop left open, before another begins.
-        #
+    async def _finish(self) -> None:
+        # End a session that a crash or a stop left open and that is over, at once: what it holds is said, and known.
+        past = counting(self._journal)
+        since = overnight.since_the_last(past)
+        if (left := overnight.unfinished(since, self.due(), self._clock.now())) is None:
+            return
+        found = None
+        while found is None:
+            found = await self._log_in(self.due(), None)
+        trading = attrs.evolve(self._days.trading(found.account), standbys=await self._days.standbys(left))
+        await self._end_late(left.payload, trading, further(self._journal, past))
+
+    async def _end_late(self, opened: Mapping[str, Any], trading: Trading, past: Sequence[Event]) -> None:
         # Where it was another account's, what is written down of it is all that can be said.
         if opened.get("account", trading.venue.account_id) != trading.venue.account_id:
             since = overnight.since_the_last(past)
             self._recorder.write(*leftovers.ending(self._recorder, since, overnight.left(past)))
             return
-        begins, ends = (dt.datetime.fromisoformat(opened[name]) for name in ("open", "close"))
-        session = Session(date=dt.date.fromisoformat(opened["date"]), open=begins, close=ends)
-        symbols = overnight.symbols(overnight.since_the_last(past))
-        bygone = overnight.Bygone(session=session, symbols=symbols, day=day)
-        await MarketSession(trading, self.floor, bygone, (), atoms_of(Decimal(opened["equity"])), past).end_late()
+        bygone = overnight.Bygone.of(opened, overnight.since_the_last(past))
+        floor = attrs.evolve(self.floor, received=None)  # no minute comes: what was recorded of it stays the latest
+        await MarketSession(trading, floor, bygone, (), atoms_of(Decimal(opened["equity"])), past).end_late()
 
-    async def _log_in(self, session: Session, opened: Event | None) -> Manned:
-        # Log in, however long that takes; who cannot is not ready.
-        #
+    async def _log_in(self, session: Session, opened: Event | None) -> Manned | None:
         # A session of several brokers that was opened before a restart goes on without its primary until it is there.
+        words = "the broker cannot be logged in to"
+        return await self._insist(session, words, lambda: manned(self._broker, self._days.primary, opened))
+
+    async def _hear(self, session: Session) -> FeedSession | LiveSession | None:
+        # The session's bars, in the hours that were agreed upon.
+        source = await self._insist(session, "the feed does not answer", lambda: self._days.bars(session))
+        return None if source is None else hours.within(source, session)
+
+    async def _insist(self, session: Session, words: str, ask: Callable[[], Awaitable[Answer]]) -> Answer | None:
+        # Ask until there is an answer: without it the session is not ready. None where its close comes first.
         failures = 0
         while True:
             try:
-                return await manned(self._broker, self._days.primary, opened)
+                return await ask()
             except BrokerError as fault:
-                self._not_ready(session, [f"the broker cannot be logged in to: {fault.message}"])
-                pause = _LOG_IN_S[min(failures, len(_LOG_IN_S) - 1)]
+                self._not_ready(session, [f"{words}: {fault.message}"])
+                pause = _AGAIN_S[min(failures, len(_AGAIN_S) - 1)]
                 failures += 1
                 await self._until(self._clock.now() + dt.timedelta(seconds=pause))
+            if session.close <= self._clock.now():
+                return None
 
     async def _announce(self, session: Session, market: MarketSession) -> None:
         # Say once that all is ready, and until then every ten minutes that it is not, and why.

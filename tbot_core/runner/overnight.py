@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import attrs
+import numpy as np
 
 from tbot_core.bars import Day
 from tbot_core.calendar import Session
@@ -27,11 +28,26 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Bygone:
-    """The feed of a session that is over: it has the symbols of the next one and says nothing any more."""
+    """The feed of a session that is over: it has the symbols of its signals, and says nothing any more."""
 
     session: Session
     symbols: tuple[str, ...]
     day: Day
+
+    @classmethod
+    def of(cls, opened: Mapping[str, Any], since: Sequence[Event]) -> Bygone:
+        """That of a session, from how it was opened and the events since the last end."""
+        found = symbols(since)
+        nothing = np.full(len(found), np.nan)
+        day = Day(
+            previous_close=nothing,
+            average_volume=nothing,
+            market_cap=nothing,
+            atr=nothing,
+            vix=np.full(1, np.nan),
+            restricted=np.zeros(len(found), dtype=bool),
+        )
+        return cls(session=hours(opened), symbols=found, day=day)
 
     async def minutes(self) -> AsyncIterator[Minute]:
         """No minute comes."""
@@ -122,10 +138,22 @@ def equity(journal: Journal, venue: Venue, opens: datetime) -> tuple[Decimal, De
     return Decimal(closed.payload["equity"]), sum(paid, Decimal(0))
 
 
-def unfinished(since: Sequence[Event], session: Session) -> Mapping[str, Any] | None:
-    """How another session than this was opened that nobody ended; `since` are the events since the last end."""
-    opened = next((event.payload for event in since if event.kind == records.SESSION_OPENED), None)
-    return None if opened is None or opened["date"] == session.date.isoformat() else opened
+def hours(opened: Mapping[str, Any]) -> Session:
+    """The hours that a session was opened with."""
+    begins, ends = (datetime.fromisoformat(opened[name]) for name in ("open", "close"))
+    return Session(date=date.fromisoformat(opened["date"]), open=begins, close=ends)
+
+
+def unfinished(since: Sequence[Event], session: Session, now: datetime) -> Event | None:
+    """How another session than this, or one whose close has passed, was opened that nobody has ended.
+
+    `since` are the events since the last end.
+    """
+    opened = next((event for event in since if event.kind == records.SESSION_OPENED), None)
+    if opened is None:
+        return None
+    found = hours(opened.payload)
+    return opened if found.date != session.date or found.close <= now else None
 
 
 def under_way(since: Sequence[Event], now: datetime) -> bool:

@@ -11,7 +11,7 @@ import pytest
 from tbot_core import control
 from tbot_core.assembly import assemble
 from tbot_core.contracts import FeedLabel, FeedRequest
-from tbot_core.errors import DataError, SettingsError
+from tbot_core.errors import DataError, SettingsError, Unavailable
 from tbot_core.journal import records
 from tbot_core.journal.journal import open_journal
 from tbot_core.runner.plan import Outcome, Plan, Watcher
@@ -148,3 +148,39 @@ def test_a_simulation_is_not_traded_live(house: House) -> None:
     market.rules = attrs.evolve(market.rules, simulated=True)
     with pytest.raises(SettingsError, match="is a simulation"):
         house.run(market, mode="live")
+
+
+class Deaf(Market):
+    """It does not say its sessions to the first who ask."""
+
+    silences = 1
+
+    async def sessions(self) -> AsyncIterator[FeedSession]:
+        """The world's session, once it answers."""
+        if self.silences:
+            self.silences -= 1
+            raise Unavailable("the vendor does not answer", "Wait.")
+        yield self._world.feed()
+
+
+def test_a_feed_that_does_not_answer_once_is_asked_again(house: House) -> None:
+    """That the day is not ready is said with the reason, and the session is traded once the feed answers."""
+    house.run(Deaf(house.world))
+    (told,) = house.events(records.NOT_READY)
+    assert told.payload["reasons"] == ["the feed does not answer: the vendor does not answer"]
+    assert len(house.events(records.READY)) == 1
+    assert len(house.events(records.SESSION_CLOSED)) == 1
+
+
+def test_a_day_whose_feed_never_answers_is_not_traded(house: House) -> None:
+    """NOT READY is said every ten minutes to the close; then the next session is waited for."""
+    world, folder = house.world, house.home / "control"
+    market = Deaf(world)
+    market.silences = 10_000
+    after_s = LEAD_S + (world.session.close - world.session.open).total_seconds() + 120.0
+    world.loop.call_at(after_s, lambda: control.ask(folder, control.Verb.STOP, actor="me", now=world.start) and None)
+    assert house.run(market).stopped
+    assert house.events(records.SESSION_OPENED) == []
+    told = [event.applied for event in house.events(records.NOT_READY)]
+    assert len(told) == 6
+    assert told[-1] < world.session.close

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from tbot_core.calendar import Session
-    from tbot_core.contracts import Broker, FeedSession
+    from tbot_core.contracts import Broker, FeedSession, LiveSession
     from tbot_core.model import Account
 
 
@@ -58,7 +58,10 @@ class Spoken:
 
 @attrs.define(eq=False)
 class Household:
-    """An instance in a world without faults, for one life after the other; `room` is that on its disk."""
+    """An instance in a world without faults, for one life after the other; `room` is that on its disk.
+
+    `live`: its feed is a live one, not one of whole minutes.
+    """
 
     world: World
     home: Path
@@ -72,6 +75,7 @@ class Household:
     watch: Callable[[SessionRun, int], None] = lambda _run, _minute: None
     meter: Meter | None = None
     past: list[Event] = attrs.field(factory=list)
+    live: bool = False
 
     @property
     def folder(self) -> Path:
@@ -118,11 +122,11 @@ class Household:
         self.past = list(past)
         return True
 
-    async def bars(self, session: Session) -> FeedSession:
+    async def bars(self, session: Session) -> FeedSession | LiveSession:
         """The world's bars; it has one session. Raises ValueError for another."""
-        if session != self.world.session:
+        if session.date != self.world.session.date:
             raise ValueError(f"{session.date} is not a day of this world")
-        return self.world.feed()
+        return self.world.live_feed() if self.live else self.world.feed()
 
     def events(self, kind: str) -> list[Event]:
         """What the journal holds of a kind."""
