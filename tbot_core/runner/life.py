@@ -25,7 +25,7 @@ from tbot_core.errors import BrokerError
 from tbot_core.journal import records
 from tbot_core.journal.journal import Event, Journal
 from tbot_core.model import Account, RiskState, atoms_of, dollars_of
-from tbot_core.runner import hours, leftovers, overnight
+from tbot_core.runner import hours, leftovers, overnight, owning
 from tbot_core.runner.holidays import Holidays
 from tbot_core.runner.manning import Manned, manned
 from tbot_core.runner.market import MarketSession
@@ -217,6 +217,8 @@ class Life:
         day = await self._days.facts(source)
         market = MarketSession(trading, floor, source, entrants, atoms_of(equity), past, day)
         self.session = market
+        unowned = owning.unowned(arming=floor.live, failover=market.failover, feed=market.guard)
+        owning.take_over(market.conditions, unowned, begun=opened is not None)
         company = (self._announce(session, market), self._heed(), self._measure(market))
         beside = [asyncio.ensure_future(one) for one in company]
         try:
@@ -227,6 +229,8 @@ class Life:
             await asyncio.gather(*beside, return_exceptions=True)
             if self._days.meter is not None:
                 self._days.meter.look(market.run, market.clock_guard.ahead_s, at_once=True)
+        if source.session.close <= self._clock.now():
+            owning.end(market.conditions)
         if market.requests.stopping:
             market.requests.carried_out(kept=market.leaves)
             raise Stopped
@@ -252,7 +256,9 @@ class Life:
             return
         bygone = overnight.Bygone.of(opened, overnight.since_the_last(past))
         floor = attrs.evolve(self.floor, received=None)  # no minute comes: what was recorded of it stays the latest
-        await MarketSession(trading, floor, bygone, (), atoms_of(Decimal(opened["equity"])), past).end_late()
+        market = MarketSession(trading, floor, bygone, (), atoms_of(Decimal(opened["equity"])), past)
+        await market.end_late()
+        owning.end(market.conditions)
 
     async def _log_in(self, session: Session, opened: Event | None) -> Manned | None:
         # A session of several brokers that was opened before a restart goes on without its primary until it is there.

@@ -17,7 +17,7 @@ from tbot_core.model import atoms_of, dollars_of
 from tbot_core.plugins import lost
 from tbot_core.plugins.observers import LIMITS_S, NO_LIMITS
 from tbot_core.recorder import Recorder
-from tbot_core.runner import days, resuming
+from tbot_core.runner import days, owning, resuming
 from tbot_core.runner.asked import Asked
 from tbot_core.runner.course import BY_THE_CLOCK, LIVE, PAPER, Company, Course, dry, opening, paper, simulation
 from tbot_core.runner.feeds import BarsAlone
@@ -219,6 +219,7 @@ class _Run:
         if pending is not None and pending.session.date == session.date:
             return pending.after, resuming.late(self._journal, session)
         resuming.unwatched(self._journal, session, 0, self._plan.wall.now())
+        owning.at_a_simulator(self._recorder)
         return self._journal.head[0], resuming.late(self._journal, session)
 
     @property
