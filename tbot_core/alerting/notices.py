@@ -17,7 +17,7 @@ from tbot_core.alerting.notice import STATUS, Notice
 from tbot_core.clock import both_times
 from tbot_core.conditions import note
 from tbot_core.contracts import Urgency
-from tbot_core.figures import legible, money, plural, price, quantity
+from tbot_core.figures import legible, money, percent, plural, price, quantity
 from tbot_core.journal import records
 from tbot_core.journal.projection import Book
 from tbot_core.model import Leg, OrderState, RiskState, Side, price_of, quantity_of
@@ -153,12 +153,7 @@ class Watch:
                 what = f"The session ends in two minutes and {_named(payload)} is not closed: {payload['words']}."
                 yield _critical(what)
             case records.READY:
-                held = f", holding {', '.join(payload['positions'])}" if payload["positions"] else ""
-                held += f", STUCK from before: {', '.join(payload['stuck'])}" if payload["stuck"] else ""
-                equity, windows = money(Decimal(payload["equity"])), ", ".join(payload["windows"]) or "no strategy"
-                vix = f", VIX {payload['vix'] or 'unknown'}" if "vix" in payload else ""
-                vix = ", VIX read live as entries begin" if payload.get("vix_live") else vix
-                yield _routine(f"READY for the session of {payload['session']}: equity {equity}, {windows}{vix}{held}.")
+                yield _routine(_ready(payload))
             case records.NOT_READY:
                 why = "; ".join(payload["reasons"])
                 yield _critical(f"NOT READY for the session of {payload['session']}: {why}.")
@@ -248,6 +243,21 @@ class Watch:
 
 def _named(said: Mapping[str, Any]) -> str:
     return f"{said['side']} {quantity(Decimal(said['quantity']))} {said['symbol']}"
+
+
+def _ready(payload: Mapping[str, Any]) -> str:
+    # What a session begins with; older journals do not say all of it.
+    equity, feed, armed = money(Decimal(payload["equity"])), payload.get("feed"), payload.get("armed")
+    parts = [payload["mode"]] if "mode" in payload else []
+    parts += [f"armed to {armed}"] if armed else []
+    parts += [f"equity {equity}", *([f"feed {feed}"] if feed else []), *(payload["windows"] or ["no strategy"])]
+    worst = payload.get("worst_day")
+    parts += [f"planned worst day {percent(Decimal(worst))}"] if worst else []
+    parts += [f"VIX {payload['vix'] or 'unknown'}"] if "vix" in payload else []
+    parts += ["VIX read live as entries begin"] if payload.get("vix_live") else []
+    parts += [f"holding {', '.join(payload['positions'])}"] if payload["positions"] else []
+    parts += [f"STUCK from before: {', '.join(payload['stuck'])}"] if payload["stuck"] else []
+    return f"READY for the session of {payload['session']}: {', '.join(parts)}."
 
 
 def _stopped(left: Sequence[str]) -> Notice:

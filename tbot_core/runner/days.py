@@ -21,6 +21,7 @@ from tbot_core.runner.renewal import Renewed
 from tbot_core.runner.safety import live
 from tbot_core.runner.volatility import Places, tellers
 from tbot_core.seams import log
+from tbot_core.settings.plan import plan as planned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -98,6 +99,8 @@ class _Run:
             drilled=self._drilled,
             facts=self._places.facts,
             look=self._watcher.look,
+            mode=settings.mode,
+            worst_day=planned(settings).worst_day,
             meter=Meter(settings.instance.data, course.journal.path, plan.wall),
         )
         life = Life(self._recorder, course.broker, self._floor(), days, once=plan.once)

@@ -11,7 +11,8 @@ import asyncio
 import datetime as dt
 from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
@@ -23,10 +24,13 @@ from tbot_core.contracts import Broker, FeedSession, KeepsHours, LiveSession
 from tbot_core.decide import Entrant
 from tbot_core.errors import BrokerError
 from tbot_core.journal import records
+from tbot_core.journal.arming import armed_of
 from tbot_core.journal.journal import Event, Journal
 from tbot_core.model import Account, RiskState, atoms_of, dollars_of
 from tbot_core.runner import hours, leftovers, overnight, owning
+from tbot_core.runner.announcing import Announcer
 from tbot_core.runner.holidays import Holidays
+from tbot_core.runner.line import Line
 from tbot_core.runner.manning import Manned, manned
 from tbot_core.runner.market import MarketSession
 from tbot_core.runner.metering import EVERY_S as METER_S
@@ -39,19 +43,15 @@ from tbot_core.runner.safety import Live
 from tbot_core.runner.session import SessionRun, Trading
 from tbot_core.runner.volatility import known_vix
 from tbot_core.seams import log
-from tbot_core.states import KINDS, Cause
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
 
     from tbot_core.recorder import Recorder
     from tbot_core.runner.market import Floor
 
 PRE_OPEN: Final = dt.time(8)
 READY_AT: Final = dt.time(9)
-AGAIN: Final = dt.timedelta(minutes=10)
-"""So often it is said that all is not ready, until it is or the bell rings."""
 
 _BETWEEN: Final = (
     records.SESSION_OPENED,
@@ -76,7 +76,6 @@ LASTING: Final = (
 """What counts beyond the end of a session, for those after it."""
 
 _LOOK_S: Final = 1.0
-_READING_S: Final = 30.0
 _AGAIN_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 _log = log.logger(__name__)
 
@@ -101,7 +100,8 @@ class Days:
     live one. `idle` is told once a look what is waited for. `standbys` are the brokers that may take over from
     `primary`: those that can be logged in to, and after a restart those of the session that was opened; `drilled`
     tells from the journal whether that was tried lately. `facts` adds to what the bars' source knows before the bell.
-    `meter` writes down how a session stands, None for nobody, and `look` is told of it as often.
+    `meter` writes down how a session stands, None for nobody, and `look` is told of it as often. READY says the `mode`,
+    and the planned worst day as a share of equity.
     """
 
     calendar: ExchangeCalendar
@@ -117,6 +117,8 @@ class Days:
     facts: Callable[[FeedSession | LiveSession], Awaitable[Day]] = _its_own
     meter: Meter | None = None
     look: Callable[[SessionRun], None] = lambda _run: None
+    mode: str = "paper"
+    worst_day: Decimal | None = None
 
 
 class Life:
@@ -134,7 +136,7 @@ class Life:
         self._days = days
         self._once = once
         self._holidays = Holidays(recorder, days.calendar)
-        self._told: dt.datetime | None = None
+        self._announcer = Announcer(recorder)
         self.session: MarketSession | None = None
 
     async def go(self) -> bool:
@@ -178,7 +180,7 @@ class Life:
             except BrokerError as fault:
                 if (known := self._known(session)) is not None:
                     return known
-                self._not_ready(session, [f"the broker does not say when it trades: {fault.message}"])
+                self._announcer.deny(session, [f"the broker does not say when it trades: {fault.message}"])
                 await self._nap()
                 continue
             found = hours.shorter(session, theirs)
@@ -219,7 +221,9 @@ class Life:
         self.session = market
         unowned = owning.unowned(arming=floor.live, failover=market.failover, feed=market.guard)
         owning.take_over(market.conditions, unowned, begun=opened is not None)
-        company = (self._announce(session, market), self._heed(), self._measure(market))
+        line = source if isinstance(source, Line) else None
+        said = partial(self._said, market, live=floor.live is not None)
+        company = (self._announcer.announce(market, line, said), self._heed(), self._measure(market))
         beside = [asyncio.ensure_future(one) for one in company]
         try:
             await market.trade()
@@ -268,7 +272,10 @@ class Life:
     async def _hear(self, session: Session) -> FeedSession | LiveSession | None:
         # The session's bars, in the hours that were agreed upon.
         source = await self._insist(session, "the feed does not answer", lambda: self._days.bars(session))
-        return None if source is None else hours.within(source, session)
+        if source is None:
+            return None
+        found = hours.within(source, session)
+        return Line(found, self._clock) if isinstance(found, LiveSession) else found
 
     async def _insist(self, session: Session, words: str, ask: Callable[[], Awaitable[Answer]]) -> Answer | None:
         # Ask until there is an answer: without it the session is not ready. None where its close comes first.
@@ -277,30 +284,30 @@ class Life:
             try:
                 return await ask()
             except BrokerError as fault:
-                self._not_ready(session, [f"{words}: {fault.message}"])
+                self._announcer.deny(session, [f"{words}: {fault.message}"])
                 pause = _AGAIN_S[min(failures, len(_AGAIN_S) - 1)]
                 failures += 1
                 await self._until(self._clock.now() + dt.timedelta(seconds=pause))
             if session.close <= self._clock.now():
                 return None
 
-    async def _announce(self, session: Session, market: MarketSession) -> None:
-        # Say once that all is ready, and until then every ten minutes that it is not, and why.
-        reading_until = self._clock.monotonic() + _READING_S
-        while causes := _against(market):
-            reading = self._clock.monotonic() <= reading_until
-            if told := [_told(market, cause) for cause in causes if not (reading and cause is Cause.UNRECONCILED)]:
-                self._not_ready(session, told)
-            await self._nap()
-        payload = {
-            "session": session.date.isoformat(),
+    def _said(self, market: MarketSession, *, live: bool) -> records.Payload:
+        # What READY says.
+        vix = {"vix": known_vix(market.run.day)} if self.floor.vix is None else {"vix_live": True}
+        armed = self._journal.last(records.ARMED) if live else None
+        worst = self._days.worst_day
+        return {
+            "session": market.run.session.date.isoformat(),
+            "mode": self._days.mode,
+            "armed": None if armed is None else armed_of(armed.payload).sessions[-1].isoformat(),
             "equity": str(dollars_of(market.run.desk.portfolio.opening_atoms)),
+            "feed": self.floor.feed,
             "windows": [entrant.name for entrant in market.run.entrants],
-            **({"vix": known_vix(market.run.day)} if self.floor.vix is None else {"vix_live": True}),
+            "worst_day": None if worst is None else str(worst),
+            **vix,
             "positions": market.run.positions,
             "stuck": sorted(market.stuck),
         }
-        self._recorder.note(records.READY, payload)
 
     async def _heed(self) -> None:
         # Notice in a session that the settings have been changed; they count from the next one.
@@ -315,14 +322,6 @@ class Life:
             meter.look(market.run, market.clock_guard.ahead_s)
             self._days.look(market.run)
             await self._clock.sleep(METER_S)
-
-    def _not_ready(self, session: Session, reasons: list[str]) -> None:
-        # Said at once, then no more often than every ten minutes.
-        now = self._clock.now()
-        if self._told is None or now - self._told >= AGAIN:
-            self._told = now
-            payload = {"session": session.date.isoformat(), "reasons": reasons}
-            self._recorder.note(records.NOT_READY, payload)
 
     async def _nap(self) -> None:
         await self._clock.sleep(_LOOK_S)
@@ -369,17 +368,6 @@ def counting(journal: Journal) -> list[Event]:
 def further(journal: Journal, past: list[Event]) -> list[Event]:
     """The same, with what has been written down since."""
     return [*past, *journal.events(past[-1].seq if past else 0)]
-
-
-def _against(market: MarketSession) -> list[Cause]:
-    # Why nothing would be entered; empty where all is ready.
-    return [cause for cause in market.conditions.causes if KINDS[cause].state >= RiskState.EXIT_ONLY]
-
-
-def _told(market: MarketSession, cause: Cause) -> str:
-    # Why nothing would be entered, in words; what is left behind is said to the share.
-    more = market.leftovers.words if cause is Cause.LEFT_BEHIND else ""
-    return f"{cause.value}: {more}" if more else cause.value
 
 
 def _nobody(state: RiskState) -> None:

@@ -153,6 +153,9 @@ def test_a_part_of_an_entry_is_told_when_its_rest_is_cancelled() -> None:
         (records.READY, READY | {"vix_live": True},
          "READY for the session of 2026-11-24: equity 100,000.00, close, VIX read live as entries begin.",
          Urgency.ROUTINE),
+        (records.READY, READY | {"mode": "live", "armed": "2026-11-25", "feed": "alpaca", "worst_day": "0.0125"},
+         ("READY for the session of 2026-11-24: live, armed to 2026-11-25, equity 100,000.00, feed alpaca, close, "
+          "planned worst day 1.25\N{NO-BREAK SPACE}%."), Urgency.ROUTINE),
         ("busted", {"words": "clearly erroneous"},
          "The broker says of an execution that it is busted: clearly erroneous", Urgency.ROUTINE),
     ],

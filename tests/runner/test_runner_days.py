@@ -17,6 +17,7 @@ from tbot_core.journal.journal import open_journal
 from tbot_core.runner.plan import Outcome, Plan, Watcher
 from tbot_core.runner.run import run
 from tbot_core.seams import disk
+from tbot_core.settings.plan import plan
 from tbot_core.testing.simulation.world import LEAD_S, World
 
 if TYPE_CHECKING:
@@ -140,6 +141,9 @@ def test_a_live_day_is_not_ready_until_it_is_armed(house: House) -> None:
     assert told.payload["reasons"] == ["not armed"]
     (armed,), (ready,) = house.events(records.ARMED), house.events(records.READY)
     assert told.seq < armed.seq < ready.seq
+    said = {name: ready.payload[name] for name in ("mode", "armed", "feed", "worst_day")}
+    worst = str(plan(assemble(house.home, "paper", world.clock).settings).worst_day)
+    assert said == {"mode": "live", "armed": armed.payload["sessions"][-1], "feed": "world", "worst_day": worst}
 
 
 def test_a_simulation_is_not_traded_live(house: House) -> None:
