@@ -24,7 +24,7 @@ import attrs
 import numpy as np
 import polars as pl
 
-from tbot_core.errors import DataError
+from tbot_core.errors import AccessError, DataError
 from tbot_core.seams import disk
 
 if TYPE_CHECKING:
@@ -88,6 +88,11 @@ class Month:
     daily_sha256: str
     entries: Mapping[str, Entry]
 
+    @property
+    def files(self) -> frozenset[str]:
+        """The names of all its files."""
+        return frozenset((self.daily, *(entry.file for entry in self.entries.values())))
+
 
 def month_of(day: dt.date) -> str:
     """The month of a day as in "2018-02"."""
@@ -128,8 +133,7 @@ def write_month(folder: Path, month: Month) -> None:
     symbols = {symbol: attrs.asdict(entry) for symbol, entry in month.entries.items()}
     content = {"format": _FORMAT, "daily": month.daily, "daily_sha256": month.daily_sha256, "symbols": symbols}
     disk.write_atomic(place / MANIFEST, f"{json.dumps(content, sort_keys=True, indent=1)}\n".encode())
-    named = {month.daily, *(entry.file for entry in month.entries.values())}
-    for path in unnamed_files(folder, month.name, named):
+    for path in unnamed_files(folder, month.name, month.files):
         disk.remove(path)
 
 
@@ -140,14 +144,17 @@ def unnamed_files(folder: Path, name: str, named: Iterable[str]) -> list[Path]:
 
 
 def read_bars(folder: Path, month: Month, symbol: str) -> pl.DataFrame:
-    """A symbol's bars of the month, by time; raises DataError for a file that is not the one that was stored."""
+    """A symbol's bars of the month, by time; raises DataError for a file that is not the one that was stored.
+
+    Raises DataError, too, where an import has taken the file away since the month's manifest was read.
+    """
     entry = month.entries[symbol]
-    return read_proved(folder / month.name / entry.file, entry.sha256)
+    return _read_named(folder, month, entry.file, entry.sha256)
 
 
 def read_daily(folder: Path, month: Month) -> pl.DataFrame:
     """The month's daily rows, by symbol and date; raises DataError as `read_bars` does."""
-    return read_proved(folder / month.name / month.daily, month.daily_sha256)
+    return _read_named(folder, month, month.daily, month.daily_sha256)
 
 
 def write_frame(folder: Path, name: str, stem: str, frame: pl.DataFrame) -> tuple[str, str]:
@@ -206,6 +213,21 @@ def read_proved(path: Path, sha256: str) -> pl.DataFrame:
     if hashlib.sha256(data).hexdigest() != sha256:
         raise DataError(f"{path} is corrupt: it is not the file that was stored.", AGAIN)
     return pl.read_parquet(io.BytesIO(data), use_statistics=False)
+
+
+def changed(what: str) -> DataError:
+    """The error of a reader that an import has overtaken."""
+    return DataError(f"{what} changed while they were read: an import is at work, or was.", "Start again after it.")
+
+
+def _read_named(folder: Path, month: Month, file: str, sha256: str) -> pl.DataFrame:
+    try:
+        return read_proved(folder / month.name / file, sha256)
+    except (DataError, AccessError) as fault:
+        now = read_month(folder, month.name)
+        if now is None or file not in now.files:
+            raise changed(f"The bars of {month.name}") from fault
+        raise
 
 
 def _month_of_json(name: str, content: Mapping[str, Any]) -> Month:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from tbot_core.barstore import facts, layout
-from tbot_core.errors import DataError
+from tbot_core.errors import AccessError, DataError
 from tbot_core.seams import disk
 
 if TYPE_CHECKING:
@@ -56,11 +56,7 @@ def tables(folder: Path) -> dict[str, tuple[str, str]]:
 
 def read(folder: Path, table: str) -> pl.DataFrame:
     """A table of facts, empty where none was imported; raises DataError for a file that is not the stored one."""
-    known = tables(folder)
-    if table not in known:
-        return pl.DataFrame(schema=SCHEMAS[table])
-    file, sha256 = known[table]
-    return layout.read_proved(folder / file, sha256)
+    return _read(folder, tables(folder), table)
 
 
 def write(folder: Path, table: str, frame: pl.DataFrame) -> None:
@@ -78,13 +74,27 @@ def write(folder: Path, table: str, frame: pl.DataFrame) -> None:
 def sources(folder: Path) -> facts.Sources:
     """What facts take from elsewhere: VIX closes in points, capitalisations in USD."""
     caps: dict[str, list[tuple[dt.date, float]]] = {}
-    known = read(folder, FUNDAMENTALS).drop_nulls("market_cap").sort("as_of")
+    known = tables(folder)
+    fundamentals = _read(folder, known, FUNDAMENTALS).drop_nulls("market_cap").sort("as_of")
     row: tuple[Any, ...]
-    for row in known.select("symbol", "as_of", "market_cap").iter_rows():
+    for row in fundamentals.select("symbol", "as_of", "market_cap").iter_rows():
         symbol, as_of, value = row
         caps.setdefault(symbol, []).append((as_of, value))
-    vix = read(folder, VIX)
+    vix = _read(folder, known, VIX)
     return facts.Sources(vix=dict(zip(vix["date"], vix["close"], strict=True)), market_caps=caps)
+
+
+def _read(folder: Path, known: Mapping[str, tuple[str, str]], table: str) -> pl.DataFrame:
+    # A table as `known` names it; raises DataError where an import has taken it away since.
+    if table not in known:
+        return pl.DataFrame(schema=SCHEMAS[table])
+    file, sha256 = known[table]
+    try:
+        return layout.read_proved(folder / file, sha256)
+    except (DataError, AccessError) as fault:
+        if tables(folder).get(table) != known[table]:
+            raise layout.changed(f"The facts of {table}") from fault
+        raise
 
 
 def _tables_of_json(content: Mapping[str, Any]) -> dict[str, tuple[str, str]]:

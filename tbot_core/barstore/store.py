@@ -15,7 +15,7 @@ import polars as pl
 from tbot_core import calendar as exchange
 from tbot_core.bars import FIELDS, Array, Bars, Day
 from tbot_core.barstore import layout, reference
-from tbot_core.barstore.facts import Daily, counting, day_facts, look_back, mean_or_unknown, rows_of
+from tbot_core.barstore.facts import Daily, Sources, counting, day_facts, look_back, mean_or_unknown, rows_of
 from tbot_core.barstore.grid import Grid
 from tbot_core.calendar import ExchangeCalendar, Session
 from tbot_core.errors import DataError
@@ -47,12 +47,17 @@ class Block:
 class BarStore:
     """The bars under a folder (`<instance>/data/bars`) for the sessions that a calendar trades.
 
-    Every method reads what the disk holds now; a file that is not the one that was imported raises DataError,
-    a folder that cannot be read AccessError. Days are exchange dates, ranges include both ends.
+    What a month holds, and the facts from elsewhere, are looked up once, when they are first needed, and hold for all
+    that this object serves from then on: what `data_hash` names is what `blocks` serves, or DataError says that an
+    import took it away meanwhile. A file that is not the one that was imported raises DataError, a folder that cannot
+    be read AccessError. Days are exchange dates, ranges include both ends.
     """
 
     folder: Path
     calendar: ExchangeCalendar
+    _known: dict[str, tuple[layout.Month, pl.DataFrame] | None] = attrs.field(
+        factory=dict, init=False, eq=False, repr=False
+    )
 
     def symbols(self, first: dt.date, last: dt.date) -> tuple[str, ...]:
         """The symbols with a bar in the range, sorted; none where nothing is stored."""
@@ -77,7 +82,8 @@ class BarStore:
         by_month: dict[str, list[Session]] = {}
         for session in self._served(first, last, wanted):
             by_month.setdefault(layout.month_of(session.date), []).append(session)
-        return self._blocks(by_month, wanted, typical_volume=typical_volume)
+        parts = [(month, by_month[month.name]) for month in self._months(first, last) if month.name in by_month]
+        return self._blocks(parts, wanted, typical_volume=typical_volume)
 
     def facts(self, sessions: Sequence[Session], symbols: Iterable[str], *, typical_volume: bool = False) -> Day:
         """The facts of some sessions in order, from what is stored before each; leading axes (sessions, symbols).
@@ -89,10 +95,9 @@ class BarStore:
         whole = (*before, *self.calendar.every_weekday.sessions(sessions[0].date, sessions[-1].date))
         months = self._months(whole[0].date, whole[-1].date)
         daily = self._daily(months, whole, wanted)
-        known = reference.sources(self.folder)
         place = {session.date: row for row, session in enumerate(whole)}
         rows = [place[session.date] for session in sessions]
-        day = rows_of(day_facts(daily, whole, wanted, known), rows)
+        day = rows_of(day_facts(daily, whole, wanted, self._elsewhere), rows)
         if not typical_volume:
             return day
         typical = self._typical_volume(months, whole, wanted, daily)[rows][..., : sessions[-1].minutes]
@@ -142,8 +147,19 @@ class BarStore:
         return self.calendar.sessions(max(first, exchange.FIRST_DAY), min(last, exchange.LAST_DAY))
 
     def _months(self, first: dt.date, last: dt.date) -> tuple[layout.Month, ...]:
-        read = (layout.read_month(self.folder, name) for name in layout.months_between(first, last))
-        return tuple(month for month in read if month is not None)
+        held = (self._held(name) for name in layout.months_between(first, last))
+        return tuple(one[0] for one in held if one is not None)
+
+    def _held(self, name: str) -> tuple[layout.Month, pl.DataFrame] | None:
+        # A month as it was at the first look, with its daily rows: those are kept, since each import makes them anew.
+        if name not in self._known:
+            month = layout.read_month(self.folder, name)
+            self._known[name] = None if month is None else (month, layout.read_daily(self.folder, month))
+        return self._known[name]
+
+    @functools.cached_property
+    def _elsewhere(self) -> Sources:
+        return reference.sources(self.folder)
 
     def _traded(self, first: dt.date, last: dt.date, symbols: Iterable[str] | None = None) -> pl.DataFrame:
         index = self._index(self._months(first, last), first, last, symbols)
@@ -152,19 +168,16 @@ class BarStore:
     def _index(
         self, months: Sequence[layout.Month], first: dt.date, last: dt.date, symbols: Iterable[str] | None = None
     ) -> pl.DataFrame:
-        parts = [layout.read_daily(self.folder, month) for month in months]
+        parts = [held[1] for month in months if (held := self._held(month.name)) is not None]
         index = pl.concat([pl.DataFrame(schema=layout.DAILY_SCHEMA), *parts]).filter(
             pl.col("date").is_between(first, last)
         )
         return index if symbols is None else index.filter(pl.col("symbol").is_in(list(symbols)))
 
     def _blocks(
-        self, by_month: dict[str, list[Session]], symbols: tuple[str, ...], *, typical_volume: bool
+        self, parts: Sequence[tuple[layout.Month, list[Session]]], symbols: tuple[str, ...], *, typical_volume: bool
     ) -> Iterator[Block]:
-        for name, sessions in by_month.items():
-            month = layout.read_month(self.folder, name)
-            if month is None:
-                raise DataError(f"The bars of {name} went away while they were read.", "Start again.")
+        for month, sessions in parts:
             lengths = dict.fromkeys(session.minutes for session in sessions)
             groups = [tuple(session for session in sessions if session.minutes == length) for length in lengths]
             filled = [_Cells(group, len(symbols), _COLUMNS) for group in groups]
@@ -177,7 +190,7 @@ class BarStore:
                 # Taken out of the list, so that a block is free once the caller has let go of it.
                 fields = filled.pop(0).fields
                 day = self.facts(group, symbols, typical_volume=typical_volume)
-                yield Block(month=name, sessions=group, bars=Bars(fields, symbols), day=day)
+                yield Block(month=month.name, sessions=group, bars=Bars(fields, symbols), day=day)
                 del fields
 
     def _daily(self, months: Sequence[layout.Month], sessions: Sequence[Session], symbols: tuple[str, ...]) -> Daily:

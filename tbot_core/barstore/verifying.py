@@ -96,8 +96,7 @@ class _Check:
         month: layout.Month | None = None
         with self._finding(self.folder / name / layout.MANIFEST):
             month = layout.read_month(self.folder, name)
-        named = set() if month is None else {month.daily, *(entry.file for entry in month.entries.values())}
-        for path in layout.unnamed_files(self.folder, name, named):
+        for path in layout.unnamed_files(self.folder, name, () if month is None else month.files):
             self.stray(path)
         if month is None:
             return

@@ -233,15 +233,6 @@ def test_a_manifest_that_cannot_be_understood_is_named(bench: StoreBench, text: 
         bench.store.symbols(day("2019-12-02"), day("2019-12-03"))
 
 
-def test_a_month_that_goes_away_meanwhile_is_said(december: StoreBench) -> None:
-    """A store that changes while it is read ends in an error, never in fewer sessions."""
-    blocks = december.store.blocks(day("2019-11-27"), day("2019-12-31"), ["AAA"])
-    next(blocks)
-    (december.bars / "2019-12" / "manifest.json").unlink()
-    with pytest.raises(DataError, match="went away"):
-        list(blocks)
-
-
 def test_a_corrupt_table_of_facts_is_named(december: StoreBench) -> None:
     """A VIX that is not the one that was imported decides nothing."""
     december.put_text("date,open,high,low,close\n2019-12-02,14,15,13,14.5\n", name="vix.csv")
