@@ -261,7 +261,8 @@ class Day:
     """What is known before the bell; arrays broadcast over the leading axes, NaN = unknown.
 
     Dollars and shares; `vix` in points, the previous session's close, shape (..., 1); `restricted` is
-    true where yesterday's low restricts short sales today. `typical_volume` (..., symbols, minutes) is the mean
+    true (1) where yesterday's low restricts short sales today, false (0) where it does not, and a source that
+    may not know says it in floats, with NaN. `typical_volume` (..., symbols, minutes) is the mean
     of volume so far over previous sessions, None unless it was asked for.
     """
 
@@ -270,7 +271,7 @@ class Day:
     market_cap: Array
     atr: Array
     vix: Array
-    restricted: Flags
+    restricted: Array | Flags
     typical_volume: Array | None = None
 
     def session(self, index: int) -> Day:

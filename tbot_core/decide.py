@@ -307,11 +307,13 @@ def _finding(check: Check, row: int, shape: tuple[int, ...], *, missing_rejects:
 
 
 def _restricted(signals: Signals, market: Market, *, unknown: bool) -> Flags:
-    # Short-sale restriction at each signal; an unknown previous close counts as `unknown`.
+    # Short-sale restriction at each signal; what is unknown of today or of yesterday counts as `unknown`.
     previous = market.day.previous_close[signals.cells]
     lowest = market.bars.low_so_far[(*signals.cells, signals.minute)]
     today = lowest <= level(previous, SHORT_RESTRICTION)
-    restricted: Flags = today | market.day.restricted[signals.cells] | (np.isnan(previous) & unknown)
+    yesterday = market.day.restricted[signals.cells]
+    unsure = np.isnan(previous) | np.isnan(yesterday)
+    restricted: Flags = today | (yesterday == 1) | (unsure & unknown)
     return restricted
 
 

@@ -122,11 +122,12 @@ def _atr(daily: Daily, closes: Array) -> Array:
     return total / ATR_SESSIONS
 
 
-def _restricted(daily: Daily) -> Flags:
+def _restricted(daily: Daily) -> Array:
     # In whole ticks, because 0.9 x a price is not exact in floats and equality counts.
     low = np.rint(_comparable(daily, daily.low, 1) * TICKS_PER_DOLLAR)
     before = np.rint(_comparable(daily, daily.close, 2) * TICKS_PER_DOLLAR)
-    fell: Flags = low * 10 <= before * 9
+    known = ~np.isnan(low) & ~np.isnan(before)
+    fell: Array = np.where(known, low * 10 <= before * 9, np.nan)
     return fell
 
 

@@ -34,7 +34,7 @@ class Facts(TypedDict, total=False):
     market_cap: float | list[float]
     atr: float | list[float]
     vix: float
-    restricted: bool | list[bool]
+    restricted: float | list[bool] | list[float]
 
 
 class Draft:

@@ -209,7 +209,7 @@ def test_short_type_says_how_to_go_short(short_type: str, reason: Reason) -> Non
     assert judged(rules(), rows, Draft("A", "B"), short_type, previous_close=100.0) == [reason, Reason.ALLOWED]
 
 
-RESTRICTED: list[tuple[str, float, float, bool, bool, Reason]] = [
+RESTRICTED: list[tuple[str, float, float, float, bool, Reason]] = [
     ("no fall", 100.0, 99.0, False, True, Reason.ALLOWED),
     ("just above", 100.0, 90.0001, False, True, Reason.ALLOWED),
     ("exactly", 100.0, 90.0, False, True, Reason.SHORT_RESTRICTED),
@@ -217,6 +217,9 @@ RESTRICTED: list[tuple[str, float, float, bool, bool, Reason]] = [
     ("yesterday", 100.0, 99.0, True, True, Reason.SHORT_RESTRICTED),
     ("unknown, reject", NONE, 99.0, False, True, Reason.SHORT_RESTRICTED),
     ("unknown, pass", NONE, 99.0, False, False, Reason.ALLOWED),
+    ("yesterday unknown, reject", 100.0, 99.0, NONE, True, Reason.SHORT_RESTRICTED),
+    ("yesterday unknown, pass", 100.0, 99.0, NONE, False, Reason.ALLOWED),
+    ("yesterday unknown, a fall today", 100.0, 90.0, NONE, False, Reason.SHORT_RESTRICTED),
 ]
 
 
@@ -226,9 +229,9 @@ RESTRICTED: list[tuple[str, float, float, bool, bool, Reason]] = [
     ids=[row[0] for row in RESTRICTED],
 )
 def test_short_sales_are_restricted_after_a_fall(
-    previous: float, low: float, before: bool, rejects: bool, reason: Reason
+    previous: float, low: float, before: float, rejects: bool, reason: Reason
 ) -> None:
-    """A low at or under 0.9 x previous close, today up to the signal or yesterday; longs do not care."""
+    """A low at or under 0.9 x previous close, today up to the signal or yesterday, or unknown; longs do not care."""
     draft = Draft("A", "B", price=low + 1).bar(20, low + 1, low=low).bar(20, low + 1, "B", low=low)
     rows = signals({"side": -1, "price": low + 1}, {"side": 1, "price": low + 1})
     found = judged(rules(missing_rejects=rejects), rows, draft, previous_close=previous, restricted=before)
