@@ -1,7 +1,8 @@
 """The bars of a running session as they come, and the minutes that are made of them.
 
 A minute takes the bars that came before it was decided, each as it was first received. What comes later is kept as a
-correction of what strategies see from then on; nothing is traded on it.
+correction of what strategies see from then on; nothing is traded on it. An average price that cannot be the bar's own
+(`bars.VWAP_BEYOND`) counts as none.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import numpy as np
 
-from tbot_core.bars import FIELDS, Array, Minute
+from tbot_core.bars import FIELDS, VWAP_BEYOND, Array, Minute
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,6 +109,8 @@ class Barrier:
         values = np.array([*(getattr(bar, name) for name in FIELDS), math.nan if bar.vwap is None else bar.vwap])
         if row is None or not 0 <= minute < self.minutes or not _sane(values):
             return Arrival.OUTSIDE
+        if not bar.low * (1 - VWAP_BEYOND) <= values[-1] <= bar.high * (1 + VWAP_BEYOND):
+            values[-1] = math.nan
         known = self._first[minute, row]
         if np.isnan(known[0]):
             self._first[minute, row] = values

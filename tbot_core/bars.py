@@ -8,7 +8,7 @@ notice the difference. NaN = no bar in that minute. Prices lie on the grid of 1e
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 import numpy as np
@@ -24,6 +24,9 @@ Running: TypeAlias = Literal["high", "low", "vwap", "volume"]
 
 FIELDS = ("open", "high", "low", "close", "volume")
 BAD_PRINT = 0.03
+VWAP_BEYOND: Final = 0.05
+"""The share of the price by which a bar's own vwap may lie above its high or below its low: it counts trades that make
+neither, such as odd lots. One farther off is no average of the bar."""
 
 
 @attrs.frozen(kw_only=True, eq=False)

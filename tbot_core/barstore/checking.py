@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import polars as pl
 
+from tbot_core.bars import VWAP_BEYOND
 from tbot_core.barstore import layout, reference
 from tbot_core.barstore.grid import MINUTE_US
 from tbot_core.model import TICKS_PER_DOLLAR
@@ -26,6 +27,9 @@ _SOUND: Final = pl.all_horizontal(
 _VOLUME: Final = pl.col("volume").cast(pl.Float64)
 _COUNTED: Final = _VOLUME.is_not_null() & _VOLUME.is_finite() & (_VOLUME >= 0)
 
+VWAP_FAR: Final = f"vwap more than {VWAP_BEYOND:.0%} outside the bar's low and high"
+_VWAP: Final = pl.col("vwap")
+
 BAR_FAULTS: Final = (
     ("price that is missing, zero, negative or not a number", ~_SOUND),
     ("high below the bar's open, close or low", _SOUND & (pl.max_horizontal(_OPEN, _CLOSE, _LOW) > _HIGH)),
@@ -37,9 +41,10 @@ BAR_FAULTS: Final = (
         _SOUND & (pl.max_horizontal(layout.PRICES) > HIGHEST_PRICE),
     ),
     (f"volume above {MOST_SHARES} shares, which cannot be held exactly", _COUNTED & (_VOLUME > MOST_SHARES)),
+    (VWAP_FAR, _SOUND & ((_VWAP > _HIGH * (1 + VWAP_BEYOND)) | (_VWAP < _LOW * (1 - VWAP_BEYOND)))),
     ("time that is not on the minute", (pl.col("ts").dt.epoch("us") % MINUTE_US) != 0),
 )
-"""Each fault's words, and the rows that have it; over columns ts, open, high, low, close, volume."""
+"""Each fault's words, and the rows that have it; over columns ts, open, high, low, close, volume, vwap."""
 
 FACT_FAULTS: Final = {
     reference.VIX: (
@@ -58,8 +63,10 @@ FACT_FAULTS: Final = {
 no fault: the published history has days on which the close lies outside high and low, and only the close is used."""
 
 
-def oversized(row: Mapping[str, Any]) -> str:
-    """The column of a row whose number is too large to be held; "" where none is."""
+def faulty(what: str, row: Mapping[str, Any]) -> str:
+    """The column of a row whose number is too large to be held, or too far off; "" where none is."""
+    if what == VWAP_FAR:
+        return "vwap"
     bounds = {**dict.fromkeys(layout.PRICES, HIGHEST_PRICE), "volume": MOST_SHARES}
     return next((name for name, most in bounds.items() if name in row and (row[name] or 0) > most), "")
 

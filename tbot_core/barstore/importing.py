@@ -279,7 +279,7 @@ def _sound(
     # The rows without repetitions; raises DataError with all the faults of a file that has any.
     found = [(what, frame.filter(wrong)) for what, wrong in faults]
     found.append(("row that contradicts an earlier one", checking.contradicting(frame, keys, values)))
-    said = [source.count(what, bad, checking.oversized(bad.row(0, named=True))) for what, bad in found if len(bad)]
+    said = [source.count(what, bad, checking.faulty(what, bad.row(0, named=True))) for what, bad in found if len(bad)]
     if said:
         raise source.refuse(said)
     return frame.unique(keys, keep="first", maintain_order=True)

@@ -119,6 +119,7 @@ def test_a_file_that_is_no_import_is_named(bench: StoreBench, place: str) -> Non
         ("high", 1.0, "high below"),
         ("low", 500.0, "low above"),
         ("volume", -1, "volume that is missing"),
+        ("vwap", 1200.0, "vwap more than 5% outside"),
         ("ts", DAYS[0].open + dt.timedelta(seconds=1), "time that is not on the minute"),
         ("ts", DAYS[0].open - dt.timedelta(minutes=1), "bar outside the calendar's regular hours"),
         ("ts", DAYS[0].open + dt.timedelta(minutes=1), "bar that is not later than the one before"),

@@ -87,6 +87,19 @@ def test_what_can_be_no_bar_of_the_session_is_left_out(changed: dict[str, Any], 
     assert np.isnan(barrier.close().close).all()
 
 
+@pytest.mark.parametrize(
+    ("vwap", "kept"),
+    [(11.55, 11.55), (8.55, 8.55), (11.5501, math.nan), (8.5499, math.nan), (1200.0, math.nan), (1e300, math.nan)],
+)
+def test_an_average_price_that_cannot_be_the_bars_own_counts_as_none(vwap: float, kept: float) -> None:
+    """More than 5 % above its high of 11 or below its low of 9: the bar counts without it."""
+    barrier = Barrier(("A",), 3)
+    assert barrier.take(bar(vwap=vwap), 0) is Arrival.FIRST
+    minute = barrier.close()
+    assert minute.close[0] == 10.0
+    assert np.array_equal(minute.vwap, [kept], equal_nan=True)
+
+
 def test_an_amended_tape_equals_one_that_had_every_bar_in_time() -> None:
     """Every column is bit-equal, and so are those that the next minutes are added to."""
     whole, amended = (Tape(("A", "B"), 4) for _ in range(2))
