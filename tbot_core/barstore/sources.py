@@ -5,6 +5,7 @@ A fault names what is wrong, how often, and where first; a refused file says all
 
 from __future__ import annotations
 
+import csv
 import datetime as dt
 import io
 from enum import StrEnum
@@ -28,6 +29,7 @@ SYMBOL_COLUMNS: Final = ("symbol", "ticker")
 ROW: Final = "row"
 _MOMENTS: Final = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %H:%M")
 _DAYS: Final = ("%Y-%m-%d", "%m/%d/%Y", "%Y%m%d")
+_DAY_DIGITS: Final = 8
 _OFFSET: Final = r"\s*(Z|[+-]\d{2}:?(?:\d{2})?)$"
 
 
@@ -84,7 +86,7 @@ class Source:
         """A fault's words: what is wrong, in how many rows, and the first of them, with the value of one column."""
         first = bad.row(0, named=True)
         moment = first.get("ts")
-        when = "" if moment is None else f", {moment:%Y-%m-%d %H:%M:%S} UTC"
+        when = f", {moment:%Y-%m-%d %H:%M:%S} UTC" if isinstance(moment, dt.datetime) else ""
         symbol = f", {first['symbol']}" if first.get("symbol") else ""
         value = f", {column} {self._written(first[ROW], column)}" if column else ""
         return f"{what} ({len(bad)}, first: {self.where(first[ROW])}{when}{symbol}{value})"
@@ -97,11 +99,16 @@ class Source:
 def read_source(path: Path, data: bytes) -> Source:
     """A file's table, recognised; raises DataError for one that cannot be read or is of no known kind."""
     table, first_row = (_csv(path, data), 2) if path.suffix.lower() == ".csv" else (_parquet(path, data), 1)
-    names = {name: name.strip().lower().replace(" ", "_") for name in table.columns}
-    if len(set(names.values())) < len(names):
-        raise DataError(f"{path.name}: two columns have one name: {', '.join(table.columns)}.")
+    names = {name: _column(name) for name in table.columns}
+    told = _header(data) if first_row > 1 else table.columns
+    if len(set(names.values())) < len(names) or len({_column(name) for name in told}) < len(told):
+        raise DataError(f"{path.name}: two columns have one name: {', '.join(told)}.", "Leave one of them.")
     table = table.rename(names).drop(ROW, strict=False).with_row_index(ROW, offset=first_row)
     return Source(name=path.name, kind=_recognise(path, table), frame=table, first_row=first_row)
+
+
+def _column(name: str) -> str:
+    return name.strip().lower().replace(" ", "_")
 
 
 def bars_of(source: Source, path: Path, options: Options) -> pl.DataFrame:
@@ -181,6 +188,12 @@ def _csv(path: Path, data: bytes) -> pl.DataFrame:
         raise DataError(f"{path.name}: no CSV table can be read from it ({_sentence(fault)}).") from fault
 
 
+def _header(data: bytes) -> list[str]:
+    # The names as they stand there: the library that reads the table gives the second of two equal ones another.
+    first = data.decode("utf-8-sig", errors="replace").splitlines()[:1]
+    return next(csv.reader(first), [])
+
+
 def _parquet(path: Path, data: bytes) -> pl.DataFrame:
     try:
         return pl.read_parquet(io.BytesIO(data))
@@ -234,8 +247,9 @@ def _moments(source: Source, options: Options) -> pl.Expr:
 
 def _parsed(source: Source, column: str, options: Options) -> pl.Expr:
     text = pl.col(column).str.strip_chars().str.replace("T", " ", literal=True)
-    if source.frame.select(text.str.contains(r"^[\d/-]{8,10}$").any()).item():
-        raise source.refuse(["it holds one row a day, and one-minute bars are wanted"])
+    dated = source.frame.filter(text.str.contains(r"^[\d/-]{8,10}$"))
+    if len(dated):
+        raise source.refuse([_no_minutes(source, column, dated)])
     offset = text.str.extract(_OFFSET)
     wall = text.str.replace(_OFFSET, "")
     local = pl.coalesce(wall.str.to_datetime(form, time_unit="us", strict=False) for form in _MOMENTS)
@@ -243,6 +257,17 @@ def _parsed(source: Source, column: str, options: Options) -> pl.Expr:
     if not source.frame.select((local.is_not_null() & offset.is_null()).any()).item():
         return exact
     return pl.when(offset.is_not_null()).then(exact).otherwise(_in_zone(source, local, options))
+
+
+def _no_minutes(source: Source, column: str, dated: pl.DataFrame) -> str:
+    # Why dates, or what looks like them, are no times of minutes, and how they would be.
+    where = source.count("no time of a minute", dated, column)
+    other = next((name for name in TIME_COLUMNS if name != column and name in source.frame.columns), None)
+    if other is not None:
+        return f"{where}: date and time must stand in one column, and here they stand in {column} and {other}"
+    if str(dated[column][0]).strip().isdecimal() and len(str(dated[column][0]).strip()) > _DAY_DIGITS:
+        return f"{where}: write times as 2018-02-20T14:30:00Z, not as seconds"
+    return f"{where}: it holds one row a day, and one-minute bars are wanted; write their times as 2018-02-20T14:30:00Z"
 
 
 def _offset_time(offset: pl.Expr) -> pl.Expr:

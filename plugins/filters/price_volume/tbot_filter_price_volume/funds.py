@@ -14,16 +14,26 @@ _SYMBOL = re.compile(r"[A-Z][A-Z0-9.]{0,15}")
 def parse(text: str, where: str) -> frozenset[str]:
     """The symbols of a table with columns symbol and name; `where` names it in errors.
 
-    Raises SettingsError, with one line a fault, for another header, other columns or a word that is no symbol.
+    Raises SettingsError, with one line a fault, for another header, other columns, a word that is no symbol or a quote
+    that its line does not close.
     """
-    rows = list(csv.reader(text.splitlines()))
+    lines = text.splitlines()
+    rows = [_fields(line) for line in lines]
     faults = [] if rows and rows[0] == HEADER else [f"{where}:1: the header is not {','.join(HEADER)!r}."]
     funds: set[str] = set()
     for number, row in enumerate(rows[1:], start=2):
         if len(row) == len(HEADER) and _SYMBOL.fullmatch(row[0]):
             funds.add(row[0])
         elif row:
-            faults.append(f"{where}:{number}: {','.join(row)!r} is not a symbol in capitals, a comma and a name.")
+            faults.append(f"{where}:{number}: {lines[number - 1]!r} is not a symbol in capitals, a comma and a name.")
     if faults:
         raise SettingsError("\n".join(faults), "Correct the table of funds, or remove it to use the one shipped.")
     return frozenset(funds)
+
+
+def _fields(line: str) -> list[str]:
+    # Line by line: a quote that stays open would take the lines after it for a name.
+    try:
+        return next(csv.reader([line], strict=True), [])
+    except csv.Error:
+        return [line]

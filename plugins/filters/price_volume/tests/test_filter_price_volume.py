@@ -269,6 +269,8 @@ def test_ones_own_table_takes_its_place(tmp_path: Path) -> None:
         ("", [":1: the header"]),
         ("ticker\nSPY\n", [":1: the header", ":2: 'SPY'"]),
         ("symbol,name\nspy,A fund\nSPY,A,B\nIWM,Fine\n", [":2: 'spy,A fund'", ":3: 'SPY,A,B'"]),
+        ('symbol,name\nAMD,"Advanced\nGE,General\nSPY,"x\nQQQ,y\n', [":2: 'AMD,\"Advanced'", ":4: 'SPY,\"x'"]),
+        ('symbol,name\nAMD,"A"b\nGE,"A ""fine"", one"\n', [":2: 'AMD,\"A\"b'"]),
     ],
 )
 def test_every_fault_of_a_table_is_named(text: str, faults: list[str]) -> None:
