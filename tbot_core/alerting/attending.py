@@ -88,7 +88,8 @@ async def attended(work: Coroutine[Any, Any, T], alerts: Dispatcher, beat: Calla
 
     It says whether the watchdog hears it. What runs beside must not end before the work: then the work is ended too.
 
-    What the work raises is told as it passes: a journal or an audit log that cannot be written ends a run like this.
+    What the work raises is told as it passes, and kept as an incident until the next run begins: a journal or an audit
+    log that cannot be written ends a run like this.
     """
     working = asyncio.ensure_future(work)
     beside = [
@@ -100,7 +101,7 @@ async def attended(work: Coroutine[Any, Any, T], alerts: Dispatcher, beat: Calla
             _assert_none(ended)
         return await working
     except Exception as fault:
-        await alerts.cry(f"The run has ended: {fault}", "tbot status")
+        await alerts.ended(f"The run has ended: {fault}")
         raise
     finally:
         for task in (working, *beside):

@@ -11,13 +11,15 @@ import attrs
 
 from tbot_core.alerting import pace
 from tbot_core.alerting.delivery import Patience
+from tbot_core.alerting.notice import STATUS, Notice
 from tbot_core.alerting.notices import Wanted, Watch
-from tbot_core.alerting.store import FILE_NAME, PROCESS, open_store
+from tbot_core.alerting.store import ENDED, FILE_NAME, PROCESS, open_store
 from tbot_core.contracts import Urgency
-from tbot_core.errors import TbotError, Undelivered
+from tbot_core.errors import AccessError, TbotError, Undelivered
 from tbot_core.journal import records
 from tbot_core.journal.journal import Journal, read_journal
 from tbot_core.seams import disk, log
+from tbot_core.seams.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 
     from tbot_core.alerting.delivery import Delivery
     from tbot_core.alerting.messages import Voice
-    from tbot_core.alerting.notice import Notice
     from tbot_core.clock import Clock
     from tbot_core.journal.journal import Event
     from tbot_core.settings import Instance
@@ -68,7 +69,8 @@ class Dispatcher:
         """A run begins: what was said of the process before is over, and of a journal never read before nothing is."""
         journal, place = self._opened(), self._store.place
         with self._store.writing(place if place is not None else journal.head[0] if journal is not None else 0):
-            self._store.clear(PROCESS, self._clock.now())
+            for key in (PROCESS, ENDED):
+                self._store.clear(key, self._clock.now())
 
     async def run(self) -> None:
         """Read and send until cancelled; a message that takes long keeps nothing else waiting."""
@@ -125,10 +127,33 @@ class Dispatcher:
 
     async def cry(self, what: str, command: str) -> None:
         """Send at once what it may be impossible to keep."""
+        await self._cried(what, command)
+
+    async def ended(self, what: str) -> None:
+        """The run has ended for a reason: send it at once, and keep it as an incident of this process.
+
+        What no channel took waits for the next run; what cannot be kept was sent all the same.
+        """
+        words = redact(what).encode(errors="replace").decode()  # SQLite keeps no lone surrogate, as a path may hold
+        gone, now = await self._cried(words, STATUS), self._clock.now()
+        notice = Notice(key=ENDED, urgency=Urgency.CRITICAL, what=words)
         try:
-            await self._delivery.send(self._voice.cry(what, command, self._clock.now()))
+            with self._store.writing():
+                self._store.begin(notice, now, worded=True)
+                if gone is not None:
+                    waiting = self._store.waiting(Urgency.CRITICAL)
+                    self._store.sent([row for row in waiting if (row.key, row.what) == (ENDED, words)], *gone, now)
+        except AccessError as fault:
+            _log.error("alert.lost", what=words, reason=fault.message)
+
+    async def _cried(self, what: str, command: str) -> tuple[str, str] | None:
+        # Send at once; the message's key and the channel that took it, None where none did.
+        alert = self._voice.cry(what, command, self._clock.now())
+        try:
+            return alert.key, await self._delivery.send(alert)
         except Undelivered as fault:
             _log.error("alert.lost", what=what, reason=fault.message)
+            return None
 
     async def _reading(self) -> None:
         self.read()
@@ -158,7 +183,7 @@ class Dispatcher:
         place = self._store.place or 0
         if self._watch is None:
             self._watch = _recalled(journal, place, self._terms.wanted)
-            self._standing = frozenset(self._store.standing() - {PROCESS})
+            self._standing = frozenset(self._store.standing() - {PROCESS, ENDED})
         watch, standing = self._watch, self._standing
         events = list(islice(journal.events(place), AT_ONCE))
         changes: list[Callable[[], None]] = []

@@ -35,6 +35,9 @@ SETTLED: Final = timedelta(seconds=60)
 PROCESS: Final = "process"
 """The incident of a process that stands still or has died; whoever runs clears it."""
 
+ENDED: Final = "process ended"
+"""The incident of a run that ended for a reason that it could tell; the next run clears it when it begins."""
+
 _WAIT_S: Final = 0.1
 _APPLICATION: Final = 0x7462_616C
 _SCHEMA: Final = """
@@ -93,7 +96,7 @@ class Row:
 
 _AGAIN: Final = """
 UPDATE alerts SET cleared = NULL, times = times + (cleared IS NOT NULL)
-WHERE key = ? AND stands AND told IS NULL AND (cleared IS NULL OR cleared > ?)
+WHERE key = ? AND stands AND told IS NULL AND (cleared IS NULL OR cleared > ?) AND (? = 0 OR what = ?)
 """
 _SURPLUS: Final = """
 UPDATE alerts SET sent = ?, via = 'kept' WHERE id IN
@@ -148,9 +151,9 @@ class Store:
             self._insert(one, now, stands=False)
         self._bound(now)
 
-    def begin(self, one: Notice, now: datetime) -> None:
-        """An incident is there; one that was over for less than a minute goes on instead."""
-        if not self._run(_AGAIN, one.key, now - SETTLED):
+    def begin(self, one: Notice, now: datetime, *, worded: bool = False) -> None:
+        """An incident is there; one that was over for under a minute goes on, if `worded` only in the same words."""
+        if not self._run(_AGAIN, one.key, now - SETTLED, int(worded), one.what):
             self._insert(one, now, stands=True)
             self._bound(now)
 

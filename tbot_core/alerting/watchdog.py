@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.alerting.notice import Notice
-from tbot_core.alerting.store import FILE_NAME, PROCESS, open_store
+from tbot_core.alerting.store import ENDED, FILE_NAME, PROCESS, open_store
 from tbot_core.clock import SystemClock
 from tbot_core.contracts import Urgency
-from tbot_core.errors import AccessError
+from tbot_core.errors import AccessError, TbotError
 from tbot_core.plugins import lost
 from tbot_core.plugins.lost import Stuck
 from tbot_core.seams import disk, environ, log, spawn, stacks, whereabouts
@@ -62,6 +62,8 @@ def guarded(instance: Instance, again: Sequence[str] = ()) -> Iterator[Callable[
 
     Stacks of a loop that stands still go to logs/stalled.txt. `again` is the command that starts the same run again.
     What is yielded says whether it was heard; a watchdog that died is replaced, once in so many calls.
+
+    Farewell is said at the end, after a failure with a sentence, and after Ctrl-C: somebody was told of these.
     """
     command = (sys.executable, "-m", __name__, str(instance.home), str(spawn.own_id()), *again)
     disk.make_folder(instance.logs)
@@ -84,7 +86,11 @@ def guarded(instance: Instance, again: Sequence[str] = ()) -> Iterator[Callable[
             deaf += 1
             return False
 
-        yield beat
+        try:
+            yield beat
+        except (TbotError, KeyboardInterrupt):
+            tell(END)
+            raise
         tell(END)
 
 
@@ -106,7 +112,7 @@ def watch(hear: Callable[[float], bytes | None], store: Store, clock: Clock, res
             if stalled:
                 stalled = False
                 store.clear(PROCESS, clock.now())
-    if last != END:
+    if last != END and not _told(store):
         _begin(store, clock, "The run died without a word; nobody manages what is held.", "tbot run")
 
 
@@ -151,6 +157,14 @@ def _ended(store: Store, clock: Clock, rescue: Rescue, place: Place) -> bool:
     what = f"The run stood still in the {stuck.call} of {stuck.plugin}; it {outcome}."
     _written(partial(store.tell, [_notice(f"{PROCESS} ended {stuck.noticed}", what)], clock.now()), what)
     return True
+
+
+def _told(store: Store) -> bool:
+    # Whether the run has said itself why it ended.
+    try:
+        return ENDED in store.standing()
+    except AccessError:
+        return False
 
 
 def _in(place: Place | None) -> str:

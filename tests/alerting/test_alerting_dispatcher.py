@@ -325,6 +325,58 @@ def test_a_run_that_fails_says_so(bot: Bot) -> None:
     assert bot.pager.said == ["The run has ended: The journal could not be written: disk full. Check the disk."]
 
 
+async def failing() -> None:
+    """A run that ends with a sentence."""
+    raise JournalError("The journal could not be written: disk full.", "Check the disk.")
+
+
+def test_why_a_run_ended_is_an_incident_until_the_next_one_begins(bot: Bot) -> None:
+    """Sent once and kept with its channel; the run that follows clears it, and says a minute later that it is over."""
+    for _ in range(2):
+        with pytest.raises(JournalError):
+            in_virtual_time(attended(failing(), bot.dispatcher(), heard))
+    words = "The run has ended: The journal could not be written: disk full. Check the disk."
+    assert kept(bot) == [(words, "pager")]
+    assert bot.pager.said == [words] * 2
+    alerts = bot.dispatcher()
+    bot.pass_time(minutes=2)
+    asyncio.run(pump(alerts))
+    assert bot.pager.said[2:] == [f"Over: {words}"]
+
+
+def test_each_reason_why_a_run_ended_is_kept_in_its_own_words(bot: Bot) -> None:
+    """The second of two within a minute is not taken for the first."""
+
+    async def other() -> None:
+        raise ZeroDivisionError("\udcff")
+
+    for work in (failing, other):
+        with pytest.raises((JournalError, ZeroDivisionError)):
+            in_virtual_time(attended(work(), bot.dispatcher(), heard))
+    assert [what for what, _ in kept(bot)][1:] == ["The run has ended: ?"]
+
+
+def test_why_a_run_ended_waits_for_the_next_one_where_no_channel_takes_it(bot: Bot) -> None:
+    """It is kept unsent, and the dispatcher that lives next sends it."""
+    bot.pager.fault = bot.mail.fault = Undelivered("no route")
+    with pytest.raises(JournalError):
+        in_virtual_time(attended(failing(), bot.dispatcher(), heard))
+    ((words, way),) = kept(bot)
+    assert (way, bot.pager.got) == (None, [])
+    bot.pager.fault = None
+    asyncio.run(pump(bot.dispatcher()))
+    assert bot.pager.said == [words]
+
+
+def test_why_a_run_ended_is_sent_though_it_cannot_be_kept(bot: Bot) -> None:
+    """A file of alerts that somebody else holds does not hide the reason, and the run fails as before."""
+    alerts = bot.dispatcher()
+    with Store(bot.instance.data / FILE_NAME).writing(), pytest.raises(JournalError):
+        in_virtual_time(attended(failing(), alerts, heard))
+    assert len(bot.pager.said) == 1
+    assert kept(bot) == []
+
+
 def test_alerts_that_cannot_be_kept_are_said_once(bot: Bot) -> None:
     """While the file of alerts is broken somebody is told once, and what the run does goes on."""
     alerts = bot.dispatcher()

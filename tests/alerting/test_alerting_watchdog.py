@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tbot_core.alerting import watchdog
-from tbot_core.alerting.store import FILE_NAME, Row, Store, open_store
+from tbot_core.alerting.notice import Notice
+from tbot_core.alerting.store import ENDED, FILE_NAME, Row, Store, open_store
 from tbot_core.clock import ManualClock, SystemClock
-from tbot_core.errors import AccessError
+from tbot_core.contracts import Urgency
+from tbot_core.errors import AccessError, DataError
 from tbot_core.plugins import lost
 from tbot_core.plugins.lost import Stuck
 from tbot_core.seams import environ, log, spawn
@@ -70,6 +72,16 @@ def test_a_process_that_dies_without_a_word_is_an_incident(store: Store) -> None
     assert (row.what, row.command) == ("The run died without a word; nobody manages what is held.", "tbot run")
 
 
+def test_a_run_that_has_said_itself_why_it_ended_is_told_of_once(store: Store) -> None:
+    """An incident with the true reason stands already: that nobody foresaw the end adds no second page."""
+    store.begin(Notice(key=ENDED, urgency=Urgency.CRITICAL, what="The run has ended: why."), NOW)
+    assert [row.what for row in hear(store, b".", b"")] == ["The run has ended: why."]
+    store.clear(ENDED, NOW)
+    assert [row.what for row in hear(store, b".", b"") if row.open] == [
+        "The run died without a word; nobody manages what is held."
+    ]
+
+
 def test_a_run_that_ends_in_order_is_none(store: Store) -> None:
     """The last word is that of an end."""
     assert hear(store, b"...", b".!", b"") == []
@@ -113,6 +125,33 @@ def test_a_run_that_breaks_off_is_written_down_where_its_instance_is(tmp_path: P
     assert [(row.what, row.open) for row in store.rows(10)] == [
         ("The run died without a word; nobody manages what is held.", True)
     ]
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("fault", "paged"),
+    [
+        (DataError("The market does not list ZZZ.", "List others."), 0),
+        (KeyboardInterrupt(), 0),
+        (ZeroDivisionError("nobody foresaw it"), 1),
+        (SystemExit(1), 1),
+    ],
+    ids=["refused", "Ctrl-C", "unforeseen", "exit"],
+)
+def test_a_run_that_ends_with_a_word_takes_leave(tmp_path: Path, fault: BaseException, paged: int) -> None:
+    """In processes of their own: after a sentence and after Ctrl-C nobody is paged for a death without a word."""
+    instance = Instance.at(tmp_path)
+    instance.data.mkdir()
+
+    def run() -> None:
+        with watchdog.guarded(instance) as beat:
+            beat()
+            raise fault
+
+    with pytest.raises(type(fault)):
+        run()
+    store = open_store(instance.data / FILE_NAME)
+    assert len(store.rows(10)) == paged
     store.close()
 
 
