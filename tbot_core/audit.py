@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from tbot_core import documents
 from tbot_core.errors import AccessError
 from tbot_core.seams import disk, private
 from tbot_core.vault import categories
@@ -32,6 +33,7 @@ GENESIS: Final = "0" * 64
 RESERVE_BYTES: Final = 65_536
 """Room for some 150 lines that is kept behind the end, so that a full disk cannot stop an exit."""
 
+_DIGITS: Final = 18
 _LABEL: Final = b"tbot audit v1 "
 _ROTATED: Final = ("rotate", "ok")
 _BACKED_UP: Final = ("backup", "ok")
@@ -123,7 +125,7 @@ class Audit:
 
     def _line(self, access: Access, last: bytes | None, key: Key) -> bytes:
         try:
-            seq = 0 if last is None else int(json.loads(last)["seq"])
+            seq = 0 if last is None else _whole(documents.read(last)["seq"])
         except (ValueError, TypeError, KeyError):
             raise self._fault(Code.AUDIT_BROKEN, section="last") from None
         clock = self.store.clock
@@ -188,7 +190,7 @@ def read_anchors(instance: Home) -> tuple[Anchor, ...]:
 def parse_anchor(text: str) -> Anchor:
     """The anchor of its text. Raises VaultError."""
     count, _, digest = text.partition(":")
-    if not count.isdecimal() or len(digest) != len(GENESIS):
+    if not count.isdecimal() or len(count) > _DIGITS or len(digest) != len(GENESIS):
         raise fault(Code.AUDIT_ANCHOR, categories.AUDIT, "audit.anchors", section=text[:20])
     return Anchor(count=int(count), hash=digest)
 
@@ -197,15 +199,19 @@ def entries(path: Path) -> Iterator[Line]:
     """What the log says, in order; it is not verified. Raises VaultError for a line that is none."""
     for number, line in enumerate(_whole_lines(path), start=1):
         try:
-            said = json.loads(line)
-            yield Line(
-                seq=said["seq"],
-                utc=datetime.fromisoformat(said["utc"]),
-                monotonic=said["monotonic"],
-                **{name: said[name] for name in ("actor", "action", "category", "key_id", "outcome")},
-            )
+            yield _said(documents.read(line))
         except (ValueError, TypeError, KeyError):
             raise _broken(path, number) from None
+
+
+def _said(content: Mapping[str, Any]) -> Line:
+    # What a line says; raises KeyError, TypeError or ValueError for values of another kind.
+    texts = {name: content[name] for name in ("actor", "action", "category", "key_id", "outcome")}
+    moment, seconds = datetime.fromisoformat(content["utc"]), content["monotonic"]
+    known = all(isinstance(text, str) for text in texts.values()) and isinstance(seconds, int | float)
+    if not known or moment.utcoffset() is None:
+        raise ValueError("values of another kind")
+    return Line(seq=_whole(content["seq"]), utc=moment, monotonic=seconds, **texts)
 
 
 def rotations(path: Path) -> dict[str, datetime]:
@@ -244,7 +250,7 @@ def verify(path: Path, key: Key | None, *, anchors: Sequence[Anchor] = ()) -> An
 
 def _fits(line: bytes, number: int, previous: str, key: Key | None) -> bool:
     try:
-        content = json.loads(line)
+        content = documents.read(line)
     except ValueError:
         return False
     if not isinstance(content, dict) or _dump(content) != line:
@@ -260,6 +266,12 @@ def _read(path: Path) -> bytes:
 
 def _whole_lines(path: Path) -> list[bytes]:
     return _read(path).split(b"\n")[:-1]
+
+
+def _whole(number: object) -> int:
+    if not isinstance(number, int):
+        raise TypeError("no whole number")
+    return number
 
 
 def _dump(content: Mapping[str, Any]) -> bytes:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from tbot_core import documents
 from tbot_core.errors import AccessError
 from tbot_core.seams import chance, disk, private
 
@@ -172,8 +173,8 @@ def _read(path: Path) -> Request | Refused:
         return Refused(name=path.name, words=f"{fault.flaw.value}.")
     flaw = content.flaws[0].value if content.flaws else ""
     try:
-        request = _request(path.name, json.loads(bytes(content.data.view)))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        request = _request(path.name, documents.read(bytes(content.data.view)))
+    except (ValueError, KeyError, TypeError, AttributeError):
         return Refused(name=path.name, words=f"{flaw or 'it is no request that a command of tbot wrote'}.")
     if flaw and request.verb not in RESTRICTING:
         return Refused(name=path.name, words=f"{flaw}.")

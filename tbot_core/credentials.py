@@ -11,12 +11,12 @@ handed over::
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any, Final, Protocol, TypeVar
 
 import attrs
 
+from tbot_core import documents
 from tbot_core.declaration import Kind, text
 
 T = TypeVar("T")
@@ -88,7 +88,8 @@ def several(what: str) -> Kind[tuple[str, ...]]:
     """Any number of `what` (a plural), separated by commas or as a JSON list of text."""
 
     def parse(written: str) -> tuple[str, ...]:
-        parts = json.loads(written) if written.startswith("[") else [it.strip() for it in written.split(",") if written]
+        spelled = written.startswith("[")
+        parts = documents.read(written) if spelled else [it.strip() for it in written.split(",") if written]
         if not all(isinstance(it, str) and _PART.fullmatch(it) for it in parts):
             raise ValueError("no list of text")
         return tuple(parts)

@@ -2,7 +2,8 @@
 
 `data/splits.csv`, its owner's alone to write: a first line `date,symbol,before,after`, then a split in each, such as
 `2026-03-02,ACME,1,2` where every share became two. `date` is the first session that trades in the new shares. A line
-that begins with # says nothing. A file that is not sound is no evidence at all.
+that begins with # says nothing, nor does the byte order mark of a spreadsheet. A file that is not sound is no evidence
+at all.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ MOST: Final = 1000
 """A share does not become more shares than this, nor so many one."""
 
 _LARGEST: Final = 65_536
+_DIGITS: Final = 18
+_QUOTED: Final = 30
 _SYMBOL: Final = re.compile(r"[A-Z][A-Z0-9./-]{0,11}")
 
 
@@ -51,7 +54,7 @@ def listed(path: Path) -> tuple[Listed, ...]:
     if content.flaws:
         raise private.PrivateError(path, content.flaws[0])
     try:
-        lines = bytes(content.data.view).decode("utf-8").splitlines()
+        lines = bytes(content.data.view).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as fault:
         raise DataError(f"{path} is no text.", _remedy()) from fault
     found: list[Listed] = []
@@ -77,21 +80,26 @@ def _read(text: str, number: int) -> tuple[Listed | None, list[str]]:
     if len(fields) != HEADER.count(",") + 1:
         return None, [f"{len(fields)} fields"]
     day, symbol, *counts = fields
-    wrong = [] if _SYMBOL.fullmatch(symbol) else [f"{symbol!r} is no symbol"]
-    wrong += [f"{count!r} is no number from 1 to {MOST}" for count in counts if not _counts(count)]
+    wrong = [] if _SYMBOL.fullmatch(symbol) else [f"{_quoted(symbol)} is no symbol"]
+    wrong += [f"{_quoted(count)} is no number from 1 to {MOST}" for count in counts if not _counts(count)]
     if not wrong and counts[0] == counts[1]:
         wrong.append("nothing became of it")
     try:
         since = date.fromisoformat(day)
     except ValueError:
-        return None, [f"{day!r} is no date", *wrong]
+        return None, [f"{_quoted(day)} is no date", *wrong]
     if wrong:
         return None, wrong
     return Listed(day=since, symbol=symbol, before=int(counts[0]), after=int(counts[1]), line=number), []
 
 
 def _counts(text: str) -> bool:
-    return text.isascii() and text.isdigit() and 1 <= int(text) <= MOST
+    # Python takes no number of more than some thousand digits, and says so as a ValueError.
+    return len(text) <= _DIGITS and text.isascii() and text.isdigit() and 1 <= int(text) <= MOST
+
+
+def _quoted(text: str) -> str:
+    return repr(text if len(text) <= _QUOTED else f"{text[:_QUOTED]}…")
 
 
 def _repeated(found: list[Listed]) -> Iterator[str]:

@@ -142,11 +142,49 @@ def test_f107_an_edited_line_is_found(log: Audit, number: int) -> None:
         log.path.write_bytes(b"\n".join(changed))
         with pytest.raises(VaultError, match=rf"TB-SEC-096 audit: line {number} of"):
             log.verify()
-    for broken in (lines[number - 1] + b" ", b"", b"[]", b"x", b"\xff", lines[number - 1].replace(b",", b", ", 1)):
+    for broken in (
+        lines[number - 1] + b" ",
+        b"",
+        b"[]",
+        b"x",
+        b"\xff",
+        b"[" * 200_000,
+        lines[number - 1].replace(b",", b", ", 1),
+    ):
         changed = list(lines)
         changed[number - 1] = broken
         log.path.write_bytes(b"\n".join(changed))
         assert code_of(log.verify) is Code.AUDIT_BROKEN
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"[" * 200_000,
+        b"[]",
+        b'{"seq": 1e999}',
+        b'{"seq": "1"}',
+        b'{"seq": ' + b"9" * 5000 + b"}",
+    ],
+    ids=["deep", "list", "infinite", "text", "long"],
+)
+def test_a_last_line_that_is_none_refuses_the_access_and_the_listing(log: Audit, line: bytes) -> None:
+    """With the code of a broken log, whatever stands there; nothing is written behind it."""
+    log.path.write_bytes(before := log.path.read_bytes() + line + b"\n")
+    assert code_of(lambda: log.record(access(category="login"))) is Code.AUDIT_BROKEN
+    assert code_of(lambda: list(audit.entries(log.path))) is Code.AUDIT_BROKEN
+    assert log.path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "values", [{"category": []}, {"utc": "2026-01-05T00:00:00"}, {"utc": 5}, {"monotonic": "1"}, {"seq": None}]
+)
+def test_a_line_with_values_of_another_kind_is_none(log: Audit, values: dict[str, Any]) -> None:
+    """Whoever reads the log unverified is told the line, too."""
+    lines = log.path.read_bytes().split(b"\n")
+    log.path.write_bytes(b"\n".join([edited(lines[0], **values), *lines[1:]]))
+    with pytest.raises(VaultError, match="TB-SEC-096 audit: line 1 of"):
+        list(audit.entries(log.path))
 
 
 def test_removed_added_and_moved_lines_are_found(log: Audit) -> None:
@@ -171,7 +209,7 @@ def test_a_log_cut_at_its_end_is_found_by_an_anchor(store: Store, log: Audit) ->
         log.verify()
 
 
-@pytest.mark.parametrize("text", ["", "3", "x:" + "0" * 64, "3:00"])
+@pytest.mark.parametrize("text", ["", "3", "x:" + "0" * 64, "3:00", "9" * 5000 + ":" + "0" * 64])
 def test_what_is_no_anchor_is_refused(store: Store, text: str) -> None:
     """A damaged file of anchors proves nothing."""
     audit.anchor_path(store.instance).write_text(f"{text}\n")

@@ -25,11 +25,12 @@ def written(folder: Path, text: bytes, mode: int = 0o600) -> Path:
 
 
 def test_f43_a_sound_file_says_what_became_of_what_and_when(tmp_path: Path) -> None:
-    """Remarks and empty lines say nothing; blanks around a field do not matter; no file is an empty list."""
+    """Remarks, empty lines, a byte order mark and blanks around a field say nothing; no file is an empty list."""
     assert evidence.listed(tmp_path / evidence.NAME) == ()
     text = f"{HEADER}\n# over Christmas\n\n2026-01-05, ACME ,1,2\n2026-02-02,BRK.B,10,1\n"
     first, second = evidence.listed(written(tmp_path, text.encode()))
     assert first == evidence.Listed(day=dt.date(2026, 1, 5), symbol="ACME", before=1, after=2, line=4)
+    assert evidence.listed(written(tmp_path, b"\xef\xbb\xbf" + text.encode())) == (first, second)
     assert (second.symbol, second.before, second.after, second.line) == ("BRK.B", 10, 1, 5)
 
 
@@ -42,6 +43,7 @@ def test_f43_a_sound_file_says_what_became_of_what_and_when(tmp_path: Path) -> N
         (f"{HEADER}\n5.1.2026,acme,1,2", "line 2: '5.1.2026' is no date; line 2: 'acme' is no symbol"),
         (f"{HEADER}\n2026-01-05,ACME,0,2001", "line 2: '0' is no number from 1 to 1000; line 2: '2001' is no number"),
         (f"{HEADER}\n2026-01-05,ACME,1.5,-2", "line 2: '1.5' is no number from 1 to 1000; line 2: '-2' is no number"),
+        (f"{HEADER}\n2026-01-05,ACME,1,{'9' * 5000}", f"line 2: '{'9' * 30}…' is no number from 1 to 1000"),
         (f"{HEADER}\n2026-01-05,ACME,2,2", "line 2: nothing became of it"),
         (
             f"{HEADER}\n2026-01-05,ACME,1,2\n2026-01-05,ACME,1,3",

@@ -24,6 +24,7 @@ import attrs
 import numpy as np
 import polars as pl
 
+from tbot_core import documents
 from tbot_core.errors import AccessError, DataError
 from tbot_core.seams import disk
 
@@ -121,7 +122,7 @@ def read_month(folder: Path, name: str) -> Month | None:
         return None
     text = disk.read_bytes(path)
     try:
-        return _month_of_json(name, json.loads(text))
+        return _month_of_json(name, documents.read(text))
     except (ValueError, KeyError, TypeError, AttributeError) as fault:
         message = f"{path} is damaged or of a newer tbot: {type(fault).__name__} ({fault})."
         raise DataError(message, "Restore it, or remove the month's folder and import its bars again.") from fault

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
+from tbot_core import documents
 from tbot_core.barstore import facts, layout
 from tbot_core.errors import AccessError, DataError
 from tbot_core.seams import disk
@@ -48,7 +49,7 @@ def tables(folder: Path) -> dict[str, tuple[str, str]]:
         return {}
     text = disk.read_bytes(path)
     try:
-        return _tables_of_json(json.loads(text))
+        return _tables_of_json(documents.read(text))
     except (ValueError, KeyError, TypeError, AttributeError) as fault:
         message = f"{path} is damaged or of a newer tbot: {type(fault).__name__} ({fault})."
         raise DataError(message, "Restore it, or remove it and import the VIX and fundamentals again.") from fault

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+_BLAME = "nobody foresaw this; it is a fault of tbot or of a plugin."
+_HINT = "Run the command again with TBOT_DEBUG=1 in the environment to see the traceback."
 _OFF = frozenset({"false", "no", "off", "0"})
 
 
@@ -31,18 +34,22 @@ class Unforeseen:
         self.texts: Mapping[str, str] | None = None
 
     def report(self, kind: type[BaseException], fault: BaseException, trace: TracebackType | None) -> None:
-        """Say what happened; the signature is that of `sys.excepthook`."""
+        """Say what happened, and raise nothing; the signature is that of `sys.excepthook`.
+
+        Settings or a log that cannot be opened, whatever the reason, leave the hint alone.
+        """
         from tbot_core.seams.redaction import redact
 
-        sentence = f"tbot: {kind.__name__}: {fault}: nobody foresaw this; it is a fault of tbot or of a plugin."
-        click.echo(redact(sentence), err=True)
-        texts = self._settings()
-        if environ.variable("TBOT_DEBUG") == "1" or texts.get("BUILD_MODE", "").strip().lower() == "debug":
-            import traceback
+        with suppress(OSError):  # a closed standard error leaves nobody to tell
+            sentence = f"tbot: {kind.__name__}: {_words(fault)}: {_BLAME}"
+            click.echo(redact(sentence), err=True)
+            texts = self._settings()
+            if environ.variable("TBOT_DEBUG") == "1" or texts.get("BUILD_MODE", "").strip().lower() == "debug":
+                import traceback
 
-            click.echo(redact("".join(traceback.format_exception(kind, fault, trace))), err=True)
-        else:
-            click.echo(f"      {self._logged((kind, fault, trace), texts)}", err=True)
+                click.echo(redact("".join(traceback.format_exception(kind, fault, trace))), err=True)
+            else:
+                click.echo(f"      {self._logged((kind, fault, trace), texts)}", err=True)
 
     def settle(self) -> None:
         """Write to the instance's log what was said before it was open, as by a command that ended early."""
@@ -54,7 +61,7 @@ class Unforeseen:
             return
         try:
             self._open(self._settings())
-        except TbotError:  # the command has said what a person must know
+        except Exception:  # noqa: BLE001  -- the command has said what a person must know
             return
         log.close()
 
@@ -67,24 +74,25 @@ class Unforeseen:
 
         try:
             return raw(self.home)
-        except TbotError:
+        except Exception:  # noqa: BLE001  -- what ended the command may lie in a file that is opened here once more
             return {}
 
     def _logged(
         self, failure: tuple[type[BaseException], BaseException, TracebackType | None], texts: Mapping[str, str]
     ) -> str:
         # Write the traceback to the instance's log, and say where; without a log, say how to see it.
-        hint = "Run the command again with TBOT_DEBUG=1 in the environment to see the traceback."
         from tbot_core.seams import log
 
         try:
             folder = self._open(texts)
+            if folder is None:
+                return _HINT
+            log.logger(__name__).error("command.failed", exc_info=failure)
+            log.close()
         except TbotError as fault:
-            return f"{fault.message} {hint}"
-        if folder is None:
-            return hint
-        log.logger(__name__).error("command.failed", exc_info=failure)
-        log.close()
+            return f"{fault.message} {_HINT}"
+        except Exception:  # noqa: BLE001  -- the last hook raises nothing
+            return _HINT
         return f"The traceback is in {folder / log.FILE_NAME}."
 
     def _open(self, texts: Mapping[str, str]) -> Path | None:
@@ -98,3 +106,10 @@ class Unforeseen:
         folder = Instance.at(self.home).logs
         log.configure("info", form, folder, screen=False)
         return folder
+
+
+def _words(fault: BaseException) -> str:
+    try:
+        return str(fault)
+    except Exception:  # noqa: BLE001  -- a class of a plugin may fail at this too
+        return "it has no words"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from tbot_core import documents
 from tbot_core.cli.options import home_option, whole
 from tbot_core.errors import UsageError
 
@@ -83,8 +84,11 @@ def make(instance: Instance, wanted: Mapping[str, Any]) -> None:
     from tbot_core.settings.files import parse
     from tbot_core.settings.sources import deployment_of
     from tbot_core.vault.categories import CATEGORIES
+    from tbot_core.vault.content import assert_utf8
     from tbot_core.vault.providers import Passphrase
 
+    for category, part in wanted.items():
+        assert_utf8(part, category, CATEGORIES[category].logical if category in CATEGORIES else category)
     contents = _contents(wanted)
     deployment = deployment_of(parse(".env", contents["env"]))
     _judge(instance, deployment, contents)
@@ -106,10 +110,11 @@ def make(instance: Instance, wanted: Mapping[str, Any]) -> None:
 def read(text: str) -> dict[str, Any]:
     """The document of --from-json: {category: {...}}. Raises UsageError, which quotes nothing of it."""
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
+        found = documents.read(text)
+    except documents.Unreadable:
         found = None
-    if not isinstance(found, dict) or not all(isinstance(part, dict) for part in found.values()):
+    named = "" not in documents.beyond_utf8(found)
+    if not isinstance(found, dict) or not all(isinstance(part, dict) for part in found.values()) or not named:
         raise UsageError("The document is no JSON object of one object for each category.", "See `tbot init --help`.")
     return found
 

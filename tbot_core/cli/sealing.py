@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from tbot_core import documents
 from tbot_core.errors import UsageError, VaultError
 from tbot_core.seams import disk
 from tbot_core.seams.secret import SHOWN
@@ -95,6 +96,7 @@ def put(home: Path | None, category: str, values: Mapping[str, Any]) -> Path:
     from tbot_core.settings.access import keep
 
     vault = vault_at(home, mending=category == "env")
+    _assert_utf8(vault, category, values)
     data = _merged(category, _held(vault, category), values)
     assess(home, vault, {category: data}, only=values)
     keep(vault, category, data)
@@ -117,6 +119,7 @@ def edited(home: Path | None, category: str, editor: Callable[[str, bytes], byte
 def rekeyed(home: Path | None, category: str, values: Mapping[str, Any]) -> Rotated:
     """A new key and new content for a category."""
     vault = vault_at(home, mending=category == "env")
+    _assert_utf8(vault, category, values)
     data = _merged(category, b"", values)
     assess(home, vault, {category: data})
     here = vault.store.place(category)
@@ -154,12 +157,17 @@ def vault_at(home: Path | None, *, mending: bool = False, ready: bool = True) ->
 def parsed(text: str) -> dict[str, Any]:
     """The values of a JSON document. Raises UsageError, which quotes nothing of it."""
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
+        found = documents.read(text)
+    except documents.Unreadable:
         found = None
     if not isinstance(found, dict) or not found:
         raise UsageError("The document is no JSON object with values.", "See `tbot secrets set --help`.")
     return found
+
+
+def _assert_utf8(vault: Vault, category: str, values: Mapping[str, Any]) -> None:
+    here = vault.store.place(category)
+    content.assert_utf8(values, category, here.shown(here.file))
 
 
 def _held(vault: Vault, category: str) -> bytes:
@@ -182,7 +190,7 @@ def _merged(category: str, held: bytes, values: Mapping[str, Any]) -> bytes:
 
     if CATEGORIES[category].shape == "text":
         return with_values(held.decode(), values)
-    found = {**(json.loads(held) if held else {}), **values}
+    found = {**(documents.read(held) if held else {}), **values}
     return json.dumps(found, sort_keys=True, ensure_ascii=False).encode()
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from tbot_core import documents
 from tbot_core.errors import AccessError
 from tbot_core.seams import disk
 
@@ -76,7 +77,7 @@ def read(folder: Path) -> Gauges | None:
     if not disk.is_present(path):
         return None
     try:
-        said = json.loads(disk.read_bytes(path, limit=MOST_BYTES))
+        said = documents.read(disk.read_bytes(path, limit=MOST_BYTES))
         return _gauges(said) if said["schema"] == SCHEMA else None
     except (AccessError, ValueError, ArithmeticError, KeyError, TypeError, AttributeError):
         return None

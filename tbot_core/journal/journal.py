@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import attrs
 
+from tbot_core import documents
 from tbot_core.errors import JournalError
 from tbot_core.journal import anchor, damage
 from tbot_core.seams import disk
@@ -385,7 +386,7 @@ def _event(row: Sequence[Any]) -> Event:
         kind=row[1],
         cid=row[2],
         source=None if row[3] is None else (row[3], row[4], row[5]),
-        payload=json.loads(row[6]),
+        payload=documents.read(row[6]),
         received=datetime.fromisoformat(row[7]),
         applied=datetime.fromisoformat(row[8]),
         hash=row[10],

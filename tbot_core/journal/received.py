@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import attrs
 import numpy as np
 
+from tbot_core import documents
 from tbot_core.barrier import Amendment, Arrival
 from tbot_core.bars import FIELDS, Array, Day, Minute, Quotes
 from tbot_core.calendar import Session
@@ -204,7 +205,7 @@ def _framed(document: Mapping[str, Any], arrays: Mapping[str, Array]) -> bytes:
 
 def _parts(body: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
     line, _, raw = zlib.decompress(body).partition(b"\n")
-    document, arrays, place = json.loads(line), {}, 0
+    document, arrays, place = documents.read(line), {}, 0
     for name, (form, shape) in document.pop("arrays").items():
         kind, count = np.dtype(form), int(np.prod(shape, dtype=np.int64))
         arrays[name] = np.frombuffer(raw, kind, count, place).reshape(shape)

@@ -6,7 +6,6 @@ Read from metadata and bytes alone; nothing is imported.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from tbot_core import documents
 from tbot_core.errors import PluginError
 from tbot_core.seams import disk
 
@@ -132,7 +132,7 @@ def _origin(dist: Distribution) -> Origin:
         text = dist.read_text("direct_url.json")
         if text is None:
             return Origin(kind="index", installer=installer)
-        note: dict[str, Any] = json.loads(text)
+        note: dict[str, Any] = documents.read(text)
         parts = urlsplit(str(note["url"]))
         url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         editable = note.get("dir_info", {}).get("editable") is True

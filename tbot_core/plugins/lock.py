@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 
+from tbot_core import documents
 from tbot_core.errors import PluginError, TbotError
 from tbot_core.needs import PluginNeeds
 from tbot_core.plugins.installed import Origin, installed
@@ -141,7 +142,7 @@ def read(home: Path) -> Lock | None:
     if not disk.exists(path):
         return None
     try:
-        return _lock(json.loads(disk.read_bytes(path, limit=_LIMIT_BYTES)))
+        return _lock(documents.read(disk.read_bytes(path, limit=_LIMIT_BYTES)))
     except (AttributeError, KeyError, TypeError, ValueError) as fault:
         raise PluginError(f"{path} cannot be read: {type(fault).__name__}: {fault}.", _REMEDY) from fault
 

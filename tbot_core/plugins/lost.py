@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from tbot_core import documents
 from tbot_core.clock import exchange_time
 from tbot_core.errors import AccessError
 from tbot_core.plugins.bounds import FAILURES, WITHIN, Lost
@@ -62,7 +63,7 @@ def note(folder: Path, stuck: Stuck) -> bool:
 def noted(folder: Path, now: datetime) -> list[Stuck]:
     """The calls of the last 16 hours; none where the file is damaged, for a note only spares another stand-still."""
     try:
-        document: Any = json.loads(disk.read_text(folder / FILE_NAME))
+        document: Any = documents.read(disk.read_text(folder / FILE_NAME))
         found = [
             Stuck(**one | {name: datetime.fromisoformat(one[name]) for name in ("moment", "noticed")})
             for one in document

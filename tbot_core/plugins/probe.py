@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from tbot_core import documents
 from tbot_core.errors import AccessError
 from tbot_core.plugins.catalogue import Entry
 from tbot_core.plugins.failure import PluginFailure
@@ -50,7 +51,7 @@ def probe(entry: Entry, *, limit_s: float = LIMIT_S) -> Outcome:
 
 def _read(entry: Entry, answer: Path, finished: spawn.Finished) -> Outcome:
     try:
-        document = json.loads(disk.read_bytes(answer, limit=_ANSWER_BYTES))
+        document = documents.read(disk.read_bytes(answer, limit=_ANSWER_BYTES))
         if "phase" in document:
             return Outcome(entry=entry, failure=PluginFailure(**document))
         return Outcome(entry=entry, description={name: document[name] for name in _PARTS})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from tbot_core import documents
 from tbot_core.errors import AccessError
 from tbot_core.plugins import records
 from tbot_core.plugins.probe import Outcome
@@ -58,7 +59,7 @@ def _outcomes(
     for it in loaded:
         if (it.entry.kind, it.entry.name) not in failed:
             # As JSON would give it back, so that it compares with what was recorded.
-            yield Outcome(entry=it.entry, description=json.loads(json.dumps(attrs.asdict(describe(it.plugin)))))
+            yield Outcome(entry=it.entry, description=documents.read(json.dumps(attrs.asdict(describe(it.plugin)))))
     for listing in listings:
         failure = failed.get((listing.entry.kind, listing.entry.name))
         if failure is not None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from tbot_core import documents
 from tbot_core.errors import AccessError, TbotError
 from tbot_core.needs import PluginNeeds
 from tbot_core.plugins.failure import PluginFailure
@@ -78,7 +79,7 @@ def read(folder: Path) -> Records:
     if not disk.exists(path):
         return Records()
     try:
-        return Records(results=_results(json.loads(disk.read_text(path))))
+        return Records(results=_results(documents.read(disk.read_text(path))))
     except (AttributeError, KeyError, TypeError, ValueError, TbotError) as fault:
         words = fault.message if isinstance(fault, TbotError) else f"{type(fault).__name__}: {fault}"
         return Records(warning=f"{path} cannot be read ({words}); what was recorded of plugins is unknown.")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from tbot_core import documents
 from tbot_core.clock import SystemClock
 from tbot_core.contracts import Context
 from tbot_core.declaration import declarations
@@ -96,7 +97,7 @@ def describe(plugin: Plugin) -> Description:
 def main(arguments: Sequence[str]) -> None:
     """Read the entry from the first file, try it beside that file, and write the answer to the second."""
     request, answer = map(Path, arguments)
-    outcome = attempt(entry_of(json.loads(disk.read_text(request))), request.parent)
+    outcome = attempt(entry_of(documents.read(disk.read_text(request))), request.parent)
     disk.write_atomic(answer, json.dumps(attrs.asdict(outcome)).encode())
 
 

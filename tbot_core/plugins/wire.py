@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import numpy as np
 
+from tbot_core import documents
 from tbot_core.bars import Day, Quotes
 from tbot_core.contracts import Check
 from tbot_core.errors import PluginError
@@ -56,8 +57,8 @@ def receive(hear: Callable[[int], bytes]) -> Any:
     _bounded(length, size)
     head, body = hear(length), hear(size)
     try:
-        return _value(json.loads(head), memoryview(body))
-    except (KeyError, TypeError, ValueError, RecursionError) as fault:
+        return _value(documents.read(head), memoryview(body))
+    except (KeyError, TypeError, ValueError) as fault:
         raise PluginError(f"A worker's message cannot be read: {type(fault).__name__}: {fault}", _REMEDY) from fault
 
 

@@ -20,7 +20,7 @@ class Guarded:
     """A text stream of the process; what is written after its reader has gone goes nowhere, and the work goes on.
 
     A pipe that was closed, as `head` does, and a terminal that has hung up are readers that have gone. Whatever else
-    keeps it from being written raises AccessError, from then on.
+    keeps it from being written raises AccessError, from then on. What its encoding has no bytes for is spelled out.
     """
 
     def __init__(self, stream: TextIO, name: str) -> None:
@@ -32,7 +32,11 @@ class Guarded:
     def write(self, text: str) -> int:
         """Write text; returns its length, written or not."""
         with self._outlived():
-            self._stream.write(text)
+            try:
+                self._stream.write(text)
+            except UnicodeEncodeError:
+                encoding = self._stream.encoding
+                self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
         return len(text)
 
     def flush(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from tbot_core import documents
 from tbot_core.seams.secret import Secret
 from tbot_core.vault.codes import Code, fault
 
@@ -48,12 +49,20 @@ def parse(data: memoryview, category: str, file: str) -> dict[str, Any]:
 
     text = _text(data, category, file)
     try:
-        found = json.loads(text, object_pairs_hook=pairs)
-    except (ValueError, RecursionError):
+        found = documents.read(text, pairs)
+    except documents.Unreadable:
         raise fault(Code.CONTENT_JSON, category, file) from None
     if not isinstance(found, dict):
         raise fault(Code.CONTENT_OBJECT, category, file)
+    assert_utf8(found, category, file)
     return found
+
+
+def assert_utf8(found: Any, category: str, file: str) -> None:
+    """Raises VaultError, naming the first field, where a value of JSON holds text that UTF-8 has no bytes for."""
+    for name in documents.beyond_utf8(found):
+        code = Code.CONTENT_WRONG if name else Code.CONTENT_UTF8
+        raise fault(code, category, file, section=name, allowed="UTF-8 text")
 
 
 def _text(data: memoryview, category: str, file: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import attrs
 
+from tbot_core import documents
 from tbot_core.seams import chance, private
 from tbot_core.seams.memory import Buffer
 from tbot_core.seams.private import System
@@ -162,7 +163,7 @@ class Passphrase:
                 return None
             self._refuse(Code.PASSPHRASE_HEADER)
         try:
-            match json.loads(bytes(content.data.view)):
+            match documents.read(bytes(content.data.view)):
                 case {"version": 1, "salt": str(salt), "check": str(check), **rest} if not rest:
                     parts = base64.urlsafe_b64decode(salt), bytes.fromhex(check)
                 case _:

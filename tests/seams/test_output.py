@@ -50,6 +50,17 @@ def test_what_is_read_arrives() -> None:
     os.close(reader)
 
 
+def test_what_the_encoding_has_no_bytes_for_is_spelled_out() -> None:
+    """Half a pair, as a path or a JSON text may hold it, ends no command; what stands around it is written as it is."""
+    reader, writer = os.pipe()
+    guard = Guarded(opened(writer), "standard output")
+    assert guard.write("é \ud800\n") == 4
+    guard.flush()
+    assert os.read(reader, 99) == "é \\ud800\n".encode()
+    guard.close()
+    os.close(reader)
+
+
 def test_a_full_device_is_a_sentence() -> None:
     """What cannot be written is said with the system's reason, each time; the stream itself can be closed in quiet."""
     stream = opened(os.open("/dev/full", os.O_WRONLY))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from tbot_core import documents
 from tbot_core.contracts import Activity, BrokerEvent, Holding, OrderReport, Snapshot, VenueRules
 from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, Rejected, Unavailable, Withdrawn
 from tbot_core.model import Account, ExitReason, Fill, Leg, Order, OrderState, OrderType, SignalId
@@ -48,7 +49,7 @@ def told(value: object) -> bytes:
 
 def heard(line: bytes) -> Any:
     """The value that a line tells; lists come as tuples. Raises KeyError or ValueError for any other line."""
-    return _value(json.loads(line))
+    return _value(documents.read(line))
 
 
 def _plain(value: object) -> object:

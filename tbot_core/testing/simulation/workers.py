@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import attrs
 import click
 
+from tbot_core import documents
 from tbot_core.clock import SystemClock
 from tbot_core.seams import environ, spawn
 from tbot_core.testing.simulation.rehearsal import rehearse, shrink
@@ -41,7 +42,7 @@ class Task:
     @classmethod
     def read(cls, text: str) -> Task:
         """The task that `text` holds."""
-        found = json.loads(text)
+        found = documents.read(text)
         return cls(**{**found, "faults": None if found["faults"] is None else tuple(found["faults"])})
 
 
@@ -66,7 +67,7 @@ class Told:
     @classmethod
     def read(cls, text: bytes) -> Told:
         """What a line tells."""
-        found = json.loads(text)
+        found = documents.read(text)
         return cls(**{**found, "settled_s": tuple(found["settled_s"]), "violations": tuple(found["violations"])})
 
 
