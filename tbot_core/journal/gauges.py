@@ -11,7 +11,7 @@ import datetime as dt
 import json
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
@@ -20,11 +20,15 @@ from tbot_core.errors import AccessError
 from tbot_core.seams import disk
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 FILE: Final = "gauges.json"
 SCHEMA: Final = 1
 MOST_BYTES: Final = 1_000_000
+_BEYOND: Final = 10**15
+_LETTERS: Final = 100
+T = TypeVar("T")
 
 
 @attrs.frozen(kw_only=True)
@@ -84,19 +88,59 @@ def read(folder: Path) -> Gauges | None:
 
 
 def _gauges(said: Mapping[str, Any]) -> Gauges:
-    brokers = tuple(BrokerGauge(**(one | {"equity": _amount(one["equity"])})) for one in said["brokers"])
-    told = {name: said[name] for name in ("journal", "session", "most_trades", "most_positions", "vix")}
+    at = dt.datetime.fromisoformat(said["at"])
+    if at.utcoffset() is None:
+        raise ValueError("no zone")
     return Gauges(
-        **told,
-        at=dt.datetime.fromisoformat(said["at"]),
-        marks={symbol: Decimal(price) for symbol, price in said["marks"].items()},
-        daily_loss_limit=Decimal(said["daily_loss_limit"]),
-        budget=Decimal(said["budget"]),
-        gross=_amount(said["gross"]),
-        clock_ahead_s=said["clock_ahead_s"],
-        brokers=brokers,
+        journal=_text(said["journal"]),
+        session=_text(said["session"]),
+        at=at,
+        marks={_text(symbol): _dollars(price) for symbol, price in said["marks"].items()},
+        daily_loss_limit=_dollars(said["daily_loss_limit"]),
+        budget=_dollars(said["budget"]),
+        most_trades=_count(said["most_trades"]),
+        most_positions=_count(said["most_positions"]),
+        gross=_known(_dollars, said["gross"]),
+        vix=_known(_figure, said["vix"]),
+        clock_ahead_s=_known(_figure, said["clock_ahead_s"]),
+        brokers=tuple(_broker(one) for one in said["brokers"]),
     )
 
 
-def _amount(text: str | None) -> Decimal | None:
-    return None if text is None else Decimal(text)
+def _broker(said: Mapping[str, Any]) -> BrokerGauge:
+    return BrokerGauge(
+        name=_text(said["name"]),
+        equity=_known(_dollars, said["equity"]),
+        latency_s=_known(_figure, said["latency_s"]),
+        spare=_known(_count, said["spare"]),
+        per_minute=_count(said["per_minute"]),
+    )
+
+
+def _known(read: Callable[[Any], T], said: Any) -> T | None:
+    return None if said is None else read(said)
+
+
+def _text(said: Any) -> str:
+    if not isinstance(said, str) or not said.isprintable():
+        raise TypeError("no text")
+    return said
+
+
+def _dollars(said: Any) -> Decimal:
+    amount = Decimal(_text(said))
+    if not amount.is_finite() or not -_BEYOND < amount < _BEYOND or len(said) > _LETTERS:
+        raise ValueError("no amount in USD")
+    return amount
+
+
+def _count(said: Any) -> int:
+    if type(said) is not int or not -_BEYOND < said < _BEYOND:
+        raise ValueError("no count")
+    return said
+
+
+def _figure(said: Any) -> float:
+    if type(said) not in {int, float} or not -_BEYOND < said < _BEYOND:
+        raise ValueError("no figure")
+    return float(said)

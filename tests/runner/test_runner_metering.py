@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import json
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -113,35 +114,74 @@ def test_gauges_that_cannot_be_written_stop_nothing(
     assert found.at == NOW + dt.timedelta(seconds=100)
 
 
+TAKEN = gauges.Gauges(
+    journal="tbot.sqlite",
+    session="2026-11-24",
+    at=NOW,
+    marks={"AAA": Decimal("10.0001")},
+    daily_loss_limit=Decimal(100),
+    budget=Decimal(1000),
+    most_trades=4,
+    most_positions=5,
+    gross=Decimal("250.5"),
+    vix=17.5,
+    clock_ahead_s=-0.5,
+    brokers=(
+        gauges.BrokerGauge(name="acme", equity=Decimal("99.5"), latency_s=0.25, spare=12, per_minute=200),
+        gauges.BrokerGauge(name="beta"),
+    ),
+)
+
+
 def test_gauges_come_back_as_they_were(tmp_path: Path) -> None:
     """Every figure, with what is unknown; what is no such file, or of another form, is as if it were not there."""
-    taken = gauges.Gauges(
-        journal="tbot.sqlite",
-        session="2026-11-24",
-        at=NOW,
-        marks={"AAA": Decimal("10.0001")},
-        daily_loss_limit=Decimal(100),
-        budget=Decimal(1000),
-        most_trades=4,
-        most_positions=5,
-        gross=Decimal("250.5"),
-        vix=17.5,
-        clock_ahead_s=-0.5,
-        brokers=(
-            gauges.BrokerGauge(name="acme", equity=Decimal("99.5"), latency_s=0.25, spare=12, per_minute=200),
-            gauges.BrokerGauge(name="beta"),
-        ),
-    )
     assert gauges.read(tmp_path) is None
-    gauges.write(tmp_path, taken)
+    gauges.write(tmp_path, TAKEN)
     found = gauges.read(tmp_path)
     assert found is not None
-    assert attrs.asdict(found) == attrs.asdict(taken)
+    assert attrs.asdict(found) == attrs.asdict(TAKEN)
     whole = (tmp_path / gauges.FILE).read_text()
     newer, damaged = whole.replace('"schema": 1', '"schema": 2'), whole.replace("99.5", "x")
     for text in ("", "[]", "{}", damaged, newer, "x" * 1_000_001):
         (tmp_path / gauges.FILE).write_text(text)
         assert gauges.read(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("gross", "NaN"),
+        ("gross", "Infinity"),
+        ("gross", "1e999999999"),
+        ("gross", "1" * 101),
+        ("budget", None),
+        ("budget", 5),
+        ("marks", {"AAA": "-1e20"}),
+        ("marks", []),
+        ("vix", "17.5"),
+        ("vix", float("nan")),
+        ("vix", 10**400),
+        ("clock_ahead_s", True),
+        ("most_trades", 4.5),
+        ("most_trades", None),
+        ("at", "2026-11-24T15:00:00"),
+        ("at", 5),
+        ("journal", ["tbot.sqlite"]),
+        ("session", "\ud800"),
+        ("brokers", 5),
+        ("brokers", [{"name": "acme"}]),
+        ("brokers", [None]),
+    ],
+)
+def test_gauges_with_a_value_of_another_kind_are_as_if_they_were_not_there(
+    tmp_path: Path, place: str, value: object
+) -> None:
+    """Whoever shows them reckons with figures, and none of these is one."""
+    gauges.write(tmp_path, TAKEN)
+    document = json.loads((tmp_path / gauges.FILE).read_text())
+    assert place in document
+    (tmp_path / gauges.FILE).write_text(json.dumps(document | {place: value}))
+    assert gauges.read(tmp_path) is None
 
 
 def test_a_session_at_a_market_is_measured_beside_it(tmp_path: Path) -> None:
