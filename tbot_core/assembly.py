@@ -348,7 +348,7 @@ def _context(settings: Settings, clock: Clock, loaded: Loaded) -> Context:
     return Context(
         clock=clock,
         log=log.logger(f"tbot.{loaded.entry.kind}.{plugin.name}"),
-        data_dir=settings.instance.data / "plugins" / f"{loaded.entry.kind}-{plugin.name}",
+        data_dir=settings.instance.plugin_data(loaded.entry.kind, plugin.name),
         secrets=handed(settings, plugin.name, plugin.needs.secrets),
     )
 

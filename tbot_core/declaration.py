@@ -91,13 +91,15 @@ class NoSettings:
 class Declared:
     """What a plugin reads: `config` is the frozen attrs class of its settings, `secrets` has one for each category.
 
-    `kind` is the singular (broker, strategy, filter, ...).
+    `kind` is the singular (broker, strategy, filter, ...). `tables` names the files of its data folder that it decides
+    by.
     """
 
     kind: str
     name: str
     config: type[Any] = NoSettings
     secrets: Mapping[str, type[Any] | None] = attrs.field(factory=dict)
+    tables: tuple[str, ...] = ()
 
 
 def setting(name: str, kind: Kind[T], *, default: T | str, doc: str, **traits: Unpack[Traits]) -> T:

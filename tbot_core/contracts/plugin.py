@@ -52,7 +52,9 @@ class Plugin:
     `tbot_core.declaration.setting`; `create(config, context)` returns the finished object of its kind and may import
     heavy libraries; `capabilities` are words of the kind (`feed`: a broker that also serves bars); `needs` is what it
     reaches for beyond computing, which whoever approves it is shown. `quality(config)` says of a broker with a live
-    feed what that declares, before anything is connected.
+    feed what that declares, before anything is connected. `tables` names the files of its data folder that decisions
+    depend on, where the operator puts them: their content enters the settings' hash, so that a run and an arming are
+    bound to it.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Plugin:
     capabilities: frozenset[str] = frozenset()
     needs: PluginNeeds = attrs.field(factory=PluginNeeds)
     quality: Callable[[Any], FeedQuality] | None = None
+    tables: tuple[str, ...] = ()
 
 
 @runtime_checkable

@@ -56,6 +56,7 @@ class Loaded:
             name=self.entry.name,
             config=self.plugin.config,
             secrets=self.plugin.needs.secrets,
+            tables=self.plugin.tables,
         )
 
 
@@ -200,11 +201,20 @@ def _sound(entry: Entry, results: list[Any]) -> Plugin:
         raise PluginError(f"Its config is {_named(plugin.config)}.", "Give a class made by attrs.frozen.")
     if not isinstance(plugin.needs, PluginNeeds):
         raise PluginError(f"Its needs are {_named(plugin.needs)}.", "Give a tbot_core.needs.PluginNeeds.")
+    if not _are_file_names(plugin.tables):
+        raise PluginError(f"Its tables are {plugin.tables!r}.", "Give a tuple of file names, without a folder.")
     try:
         inspect.signature(plugin.create).bind(None, None)
     except TypeError as fault:
         raise PluginError("Its create does not take (config, context).", "Give it these two parameters.") from fault
     return plugin
+
+
+def _are_file_names(names: object) -> bool:
+    # Of one folder: none leads out of it.
+    return isinstance(names, tuple) and all(
+        isinstance(name, str) and name not in {"", ".", ".."} and not {"/", "\\", "\0"} & set(name) for name in names
+    )
 
 
 def _is_frozen(config: object) -> bool:

@@ -64,6 +64,10 @@ class Instance:
         """The journals of replays, demos, backtests and dry runs."""
         return self.data / "runs"
 
+    def plugin_data(self, kind: str, name: str) -> Path:
+        """A plugin's own folder; `kind` is the singular."""
+        return self.data / "plugins" / f"{kind}-{name}"
+
     @property
     def bars(self) -> Path:
         """Stored bars."""

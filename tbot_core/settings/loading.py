@@ -104,7 +104,8 @@ def examine(
     findings.sort(key=_position)
     if any(finding.level == "fail" for finding in findings):
         return Examined(settings=None, findings=tuple(findings), values=values)
-    settings = _settings(instance, draft, texts, tuple(finding for finding in findings if finding.level == "warn"))
+    warnings = tuple(finding for finding in findings if finding.level == "warn")
+    settings = _settings(instance, draft, texts, warnings, _tables(instance, draft, declared))
     return Examined(settings=settings, findings=tuple(findings), values=values)
 
 
@@ -255,7 +256,11 @@ def _outside(instance: Instance, values: Mapping[str, Effective]) -> Iterator[Fi
 
 
 def _settings(
-    instance: Instance, draft: rules.Draft, texts: Mapping[str, str], warnings: tuple[Finding, ...]
+    instance: Instance,
+    draft: rules.Draft,
+    texts: Mapping[str, str],
+    warnings: tuple[Finding, ...],
+    tables: Mapping[str, str],
 ) -> Settings:
     return Settings(
         mode=draft.mode,
@@ -266,17 +271,32 @@ def _settings(
         values=draft.values,
         texts=texts,
         warnings=warnings,
-        fingerprint=_fingerprint(draft),
+        fingerprint=_fingerprint(draft, tables),
         **draft.groups,
     )
 
 
-def _fingerprint(draft: rules.Draft) -> str:
+def _tables(instance: Instance, draft: rules.Draft, declared: Sequence[Declared]) -> dict[str, str]:
+    # The SHA-256 of each table that the operator has put into the folder of a plugin that decides.
+    deciding = {"strategy": draft.strategies, "filter": draft.filters}
+    found: dict[str, str] = {}
+    for one in declared:
+        if one.name in deciding.get(one.kind, (one.name,)):
+            places = (instance.plugin_data(one.kind, one.name) / table for table in one.tables)
+            found |= {f"{place.parent.name}/{place.name}": _hash(place) for place in places if disk.exists(place)}
+    return found
+
+
+def _hash(place: Path) -> str:
+    return hashlib.sha256(disk.read_bytes(place)).hexdigest()
+
+
+def _fingerprint(draft: rules.Draft, tables: Mapping[str, str]) -> str:
     # SHA-256 over the canonical JSON of what decisions depend on, every value in its one spelling.
     left_out = _RESOLVED | (_BROKER_KEYS if draft.mode in {"replay", "demo", "backtest"} else frozenset())
     idle = {one.name for name in _idle(draft) for one in framed(name).values()}
     active = {CORE, *(f"strategy {name}" for name in draft.strategies), *(f"filter {name}" for name in draft.filters)}
-    content: dict[str, object] = {"STRATEGIES": draft.strategies, "FILTERS": draft.filters}
+    content: dict[str, object] = {"STRATEGIES": draft.strategies, "FILTERS": draft.filters, **tables}
     for name, effective in draft.values.items():
         one = effective.declaration
         plugin = effective.owner.split(" ")[0] in {"strategy", "filter"}

@@ -55,7 +55,7 @@ def test_two_columns_of_one_name_refuse_the_file(bench: StoreBench, twice: str) 
         (
             "date,time",
             "2018-02-20,09:30",
-            "(1, first: line 2, date 2018-02-20): date and time must stand in one column, and here they stand in date and",
+            "(1, first: line 2, date 2018-02-20): date and time must stand in one column, and here they stand in date",
         ),
         (
             "ts",

@@ -90,6 +90,8 @@ def test_a_sound_plugin_is_loaded_and_built(plant: Callable[..., Entry]) -> None
         (OFFER + "plugin(config=Loose)", "validate", "Its config is the class Loose"),
         (OFFER + "plugin(config=Plain)", "validate", "Its config is the class Plain"),
         (OFFER + "plugin(config=Config())", "validate", "Its config is an object of type Config"),
+        (OFFER + "plugin(tables='funds.csv')", "validate", "Its tables are 'funds.csv'"),
+        (OFFER + "plugin(tables=('../other/funds.csv',))", "validate", "Its tables are ('../other/funds.csv',)"),
         (OFFER + "plugin(needs={'orders'})", "validate", "Its needs are an object of type set"),
         (OFFER + "plugin(create=lambda config: None)", "validate", "(config, context)"),
         (OFFER + "plugin(create=None)", "validate", "(config, context)"),

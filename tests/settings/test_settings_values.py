@@ -144,6 +144,27 @@ def test_the_fingerprint_tells_settings_apart_that_trade_differently(tmp_path: P
     assert load(write(tmp_path, text), mode="replay").fingerprint != first
 
 
+def test_the_fingerprint_knows_the_tables_that_running_plugins_decide_by(tmp_path: Path) -> None:
+    """The content of a file that is there; none at all, and one of a filter that does not run, change nothing."""
+    offer = Declared(kind="filter", name="price_volume", tables=("funds.csv",))
+    home = write(tmp_path, BASE)
+
+    def told(*declared: Declared, text: str = BASE) -> str:
+        return load(write(home, text), mode="replay", declared=declared).fingerprint
+
+    plain, off = told(), told(text=BASE + "FILTERS=none\n")
+    assert told(offer) == plain
+    folder = home / "data" / "plugins" / "filter-price_volume"
+    folder.mkdir(parents=True)
+    hashes = []
+    for content in ("symbol,name\nSPY,A\n", "symbol,name\nAMD,B\n"):
+        (folder / "funds.csv").write_text(content)
+        hashes.append(told(offer))
+    assert len({plain, *hashes}) == 3
+    assert told() == plain
+    assert told(offer, text=BASE + "FILTERS=none\n") == off
+
+
 def test_the_broker_counts_where_it_is_asked(tmp_path: Path) -> None:
     """On paper the broker's name is part of what decisions depend on."""
     first = load(write(tmp_path, BASE), mode="paper").fingerprint

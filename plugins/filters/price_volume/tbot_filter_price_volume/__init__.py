@@ -27,6 +27,7 @@ def tbot_filter() -> Plugin:
         summary="Price, volume, gap, market capitalisation, spread and relative volume",
         config=Config,
         create=_create,
+        tables=(TABLE,),
     )
 
 

@@ -285,7 +285,7 @@ def test_every_fault_of_a_table_is_named(text: str, faults: list[str]) -> None:
 def test_the_offer_is_the_plugin(tmp_path: Path) -> None:
     """The hook returns plugin `price_volume` with its settings."""
     plugin = tbot_filter()
-    assert (plugin.name, plugin.config) == ("price_volume", Config)
+    assert (plugin.name, plugin.config, plugin.tables) == ("price_volume", Config, ("funds.csv",))
     assert _created(tmp_path).config == Config()
 
 
