@@ -20,7 +20,7 @@ from tbot_core.health import MINUTE_S, SILENT_S, Health
 from tbot_core.seams import log
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
     from datetime import datetime
 
     from tbot_core.bars import Day, Minute
@@ -79,6 +79,7 @@ class Gathering:
         self._priced = self._spoke = clock.monotonic()
         self._pauses = 0
         self._before = before
+        self._lost_before = frozenset[int]()
 
     @property
     def session(self) -> Session:
@@ -107,6 +108,7 @@ class Gathering:
                 yield self.barrier.close()
             self.barrier.restore(one.minute, one.late)
             yield self.barrier.close()
+        self.lost |= self._lost_before  # not sooner: what was decided of them is put back first
         while self.barrier.due < self.session.minutes:
             await self._wait()
             yield self.barrier.close()
@@ -125,6 +127,10 @@ class Gathering:
         """A halt that began or ended before a restart."""
         now = self._clock.monotonic() - max((self._clock.now() - at).total_seconds(), 0.0)
         self.health.take_status(status, now, self.session.minute(at))
+
+    def recall_lost(self, minutes: Iterable[int]) -> None:
+        """The minutes that were lost before a restart and have not been filled: they are asked for again."""
+        self._lost_before = frozenset(minutes)
 
     async def _wait(self) -> None:
         # Until the next minute can be decided: it has ended, and all of it is there or no longer waited for.

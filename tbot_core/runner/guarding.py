@@ -18,6 +18,7 @@ from tbot_core.contracts import Status, TellsPrices, TellsTime
 from tbot_core.errors import BrokerError
 from tbot_core.execution import Minutes
 from tbot_core.journal import records
+from tbot_core.journal.datahealth import DataHealth
 from tbot_core.model import Leg, Side, ticks_of
 from tbot_core.patience import Paced
 from tbot_core.reasons import Reason
@@ -199,10 +200,14 @@ class DataGuard:
         return self._health.over
 
     def recall(self, past: Sequence[Event]) -> None:
-        """Take in the halts of before a restart."""
+        """Take in the halts of before a restart, and the gaps that were still open."""
+        health = DataHealth()
         for event in past:
+            health.apply(event.kind, event.payload)
             if event.kind == records.HALT:
                 self._gathering.recall(Status(**event.payload), event.applied)
+        self._gaps = health.lost
+        self._gathering.recall_lost(health.lost)
 
     @property
     def compares(self) -> bool:

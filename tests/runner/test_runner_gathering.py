@@ -91,6 +91,7 @@ class Heard:
         self.statuses: list[Status] = []
         self._begins = begins
         self.before: tuple[Kept, ...] = ()
+        self.lost_before: tuple[int, ...] = ()
         self.gathering: Gathering
 
     def listen(self) -> Heard:
@@ -102,6 +103,7 @@ class Heard:
         await asyncio.sleep(self._begins + LEAD_S)
         self.gathering = Gathering(self.source, whole(self.source), SteadyClock(self.clock), 2.0, self.before)
         self.gathering.on_gap, self.gathering.on_status = self.gaps.append, self.statuses.append
+        self.gathering.recall_lost(self.lost_before)
         listening = asyncio.ensure_future(self.gathering.run())
         async for minute in self.gathering.minutes():
             self.minutes.append((round(self.clock.monotonic() - LEAD_S, 3), minute))
@@ -325,3 +327,16 @@ def test_a_bot_that_comes_again_goes_on_with_the_minutes_that_were_decided() -> 
     np.testing.assert_array_equal(closes, [[10.0, 10.0], [11.0, np.nan], [99.0, 99.0]])
     assert again.source.asked[0] == (2, 3)
     assert again.gathering.filled == frozenset(range(3))
+
+
+def test_a_bot_that_comes_again_asks_for_what_was_lost_before_and_never_filled() -> None:
+    """The minute stays as it was decided, without that bar; it is back-filled now."""
+    first = Heard(beats((60.5, bar("A", 0)), (60.5, bar("B", 0)), (120.5, bar("A", 1)))).listen()
+    again = Heard(beats(), begins=200.0)
+    again.before = tuple(Kept(minute=one, at=SESSION.moment(one.index + 1)) for _, one in first.minutes[:2])
+    again.lost_before = (1,)
+    again.source.past = [bar(symbol, minute) for symbol in "AB" for minute in range(3)]
+    again.listen()
+    assert np.isnan(again.minutes[1][1].close).tolist() == [False, True]
+    assert [(one.minute, one.row) for one in again.gathering.barrier.amendments()] == [(1, 1)]
+    assert again.gathering.lost == set()

@@ -113,12 +113,16 @@ def at_half_the_price() -> SimpleNamespace:
     )
 
 
-def watching(post: SimpleNamespace, clock: ManualClock) -> DataGuard:
-    """A guard of a session at that desk, on data that are well."""
+def watching(post: SimpleNamespace, clock: ManualClock, asked: list[set[int]] | None = None) -> DataGuard:
+    """A guard of a session at that desk, on data that are well; `asked` takes in the minutes that it wants again."""
     held = sorted(post.desk.portfolio.positions)
-    run = SimpleNamespace(session=session(), desk=post.desk, posts=[post], positions=held, managed=lambda _post: ())
+    run = SimpleNamespace(
+        session=session(), desk=post.desk, execution=post.execution, posts=[post], positions=held, managed=lambda _: ()
+    )
+    wanted = [] if asked is None else asked
+    heard = SimpleNamespace(health=at_half_the_price(), recall_lost=lambda minutes: wanted.append({*minutes}))
     return DataGuard(
-        cast("Gathering", SimpleNamespace(health=at_half_the_price())),
+        cast("Gathering", heard),
         cast("SessionRun", run),
         cast("Conditions", SimpleNamespace(hold=lambda *_said: None)),
         cast("SteadyClock", clock),
@@ -174,3 +178,18 @@ def test_a_losing_run_makes_no_mark_count_sooner(tmp_path: Path) -> None:
         asyncio.run(watching(post, clock).look())
         assert [event.payload["what"] for event in journal.events(kind=records.RISK)] == ["losing run latch"]
         assert not post.desk.standing.daily_loss
+
+
+def test_what_of_a_gap_was_open_before_a_restart_is_asked_for_again(tmp_path: Path) -> None:
+    """Minutes that were filled by then are not; and when the rest is there it is written down as filled."""
+    clock, asked = ManualClock(session().open + timedelta(minutes=30)), list[set[int]]()
+    with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
+        post = post_on(journal, clock)
+        guarding = watching(post, clock, asked)
+        recorder = post.execution.recorder
+        recorder.note(records.FEED_GAP, {"first": 3, "last": 5, "words": "no prices for 130 s"})
+        recorder.note(records.FEED_FILLED, {"minutes": [3], "open": 2})
+        guarding.recall(list(journal.events()))
+        assert asked == [{4, 5}]
+        guarding._filled([4, 5, 6])
+        assert dict(list(journal.events(kind=records.FEED_FILLED))[-1].payload) == {"minutes": [4, 5], "open": 0}
