@@ -87,6 +87,7 @@ def _loaded(entry: Entry, description: Mapping[str, Any], kinds: Mapping[str, Ki
         config=config,
         create=partial(create, entry),
         capabilities=frozenset(description["capabilities"]),
+        tables=tuple(description.get("tables", ())),
     )
     return Loaded(entry=entry, plugin=plugin, subject=object())
 

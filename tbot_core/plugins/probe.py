@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 LIMIT_S: Final = 10.0
 _ANSWER_BYTES: Final = 1_000_000
-_PARTS: Final = ("summary", "capabilities", "settings", "needs")
+_PARTS: Final = ("summary", "capabilities", "settings", "tables", "needs")
 
 
 @attrs.frozen(kw_only=True)
 class Outcome:
-    """What a trial showed: the plugin's description (summary, capabilities, settings, needs), or its failure."""
+    """What a trial showed: its failure, or a description (summary, capabilities, settings, tables, needs)."""
 
     entry: Entry
     description: Mapping[str, Any] | None = None

@@ -48,6 +48,7 @@ class Description:
     summary: str
     capabilities: tuple[str, ...]
     settings: tuple[Setting, ...]
+    tables: tuple[str, ...]
     needs: dict[str, object]
 
 
@@ -90,6 +91,7 @@ def describe(plugin: Plugin) -> Description:
         summary=plugin.summary,
         capabilities=tuple(sorted(plugin.capabilities)),
         settings=settings,
+        tables=plugin.tables,
         needs=plugin.needs.document,
     )
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tbot_core.plugins.catalogue import Entry
+    from tbot_core.plugins.loader import Loaded
 
 NOW = dt.datetime(2026, 1, 5, 14, 30, tzinfo=dt.UTC)
 WINDOW = Window(start=0, analysis=15, breakout=60, monitoring=60)
@@ -88,14 +89,20 @@ def _quiet_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
         yield
 
 
-def apart(entry: Entry, folder: Path, **texts: str) -> Any:
-    """The plugin in a worker, as a run builds it, with these settings."""
+def offered(entry: Entry, folder: Path) -> Loaded:
+    """The plugin as a run takes it that isolates it: by what its trial has recorded."""
     known = records.updated(records.Records(), [probe.probe(entry)], NOW)
     folder.mkdir(exist_ok=True)
     records.write(folder, known)
     listing = catalogue.Listing(entry=entry, state="active", enabled=True)
     (loaded,), failures = isolation.offered([(entry.kind, entry.name)], [listing], folder, {})
     assert failures == ()
+    return loaded
+
+
+def apart(entry: Entry, folder: Path, **texts: str) -> Any:
+    """The plugin in a worker, as a run builds it, with these settings."""
+    loaded = offered(entry, folder)
     fields = {one.name: field for field, one in declarations(loaded.plugin.config).items()}
     given: dict[str, Any] = {fields[name]: text for name, text in texts.items()}
     if entry.kind == "strategy":
@@ -167,6 +174,14 @@ def test_a_filter_in_a_worker_compares_the_same_to_the_last_bit(tmp_path: Path) 
         market = Market(bars=bars, day=day, quotes=quotes)
         assert bits(list(one.judge(signals, market, frame))) == bits(other.judge(signals, market, frame))
     assert bits(list(one.screen(day, bars.symbols, frame))) == bits(other.screen(day, bars.symbols, frame))
+
+
+def test_a_run_and_an_arming_name_the_same_tables_of_an_isolated_filter(tmp_path: Path) -> None:
+    """An arming, which isolates nothing, is bound to the operator's table: the hash of such a run is no other."""
+    entry = OWN["filter", "price_volume"]
+    here = Loader().load(entry)
+    assert not isinstance(here, PluginFailure)
+    assert offered(entry, tmp_path).declared.tables == here.declared.tables == ("funds.csv",)
 
 
 class Bench:

@@ -54,6 +54,7 @@ def test_a_sound_plugin_describes_itself(plant: Callable[..., Entry]) -> None:
                 "file": ".env_bot",
             }
         ],
+        "tables": [],
         "needs": {"hosts": [], "orders": False, "secrets": [], "subprocess": False},
     }
 
