@@ -531,6 +531,39 @@ def test_f4_a_stop_that_ended_after_it_was_given_up_as_lost_does_not_rest_again(
     assert (held.plan.on_close, Leg.STOP in held.resting) == (True, False)
 
 
+def test_f4_a_target_that_turns_up_rests_again() -> None:
+    """Beside the stop of its bracket: an exit waits until it has been taken back, too."""
+    found = desk()
+    enter(found, proposal(target=150.0, exits=TIMED))
+    found.custody.lost("AAA target")
+    assert Leg.TARGET not in found.custody.held["AAA"].resting
+    say(found, "acknowledged", "AAA target")
+    assert names(found.custody.manage(Draft().bars(), 59)) == ["cancel AAA target", "cancel AAA stop"]
+
+
+def test_f4_a_stop_that_turns_up_while_its_position_is_closed_is_taken_back() -> None:
+    """The exit is on its way: what rests beside it would sell the same shares."""
+    found = desk()
+    enter(found, proposal(exits=TIMED))
+    found.custody.lost("AAA stop")
+    assert names(found.custody.manage(Draft().bars(), 59)) == ["cancel AAA stop", "place AAA exit"]
+    say(found, "acknowledged", "AAA stop")
+    assert Leg.STOP not in found.custody.held["AAA"].resting
+    assert names(found.custody.manage(Draft().bars(), 60)) == ["cancel AAA stop"]
+
+
+def test_f4_that_a_lost_order_could_not_be_cancelled_does_not_say_that_it_works() -> None:
+    """It may be over as well: it protects nothing until it is said to be there."""
+    found = desk()
+    enter(found, proposal(exits=TIMED))
+    found.custody.lost("AAA stop")
+    say(found, "cancel_refused", "AAA stop")
+    held = found.custody.held["AAA"]
+    assert (held.plan.on_close, Leg.STOP in held.resting) == (True, False)
+    say(found, "acknowledged", "AAA stop")
+    assert (held.plan.on_close, held.resting) == (False, {Leg.STOP: "AAA stop"})
+
+
 def test_f27_an_entry_that_is_told_after_its_stop_has_sold_it_is_not_sold_again() -> None:
     """Seven were bought and sold, and the purchase of four is told last: nothing is held, and nothing is closed."""
     found = desk()

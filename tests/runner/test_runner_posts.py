@@ -42,3 +42,20 @@ def test_a_position_waits_for_a_stop_only_where_one_may_rest(filled: str, settle
     assert bool(desk.custody.released()) is not settled
     nothing_works = cast("Execution", SimpleNamespace(orders={}))
     assert Post(name="", desk=desk, execution=nothing_works).settled is settled
+
+
+def test_a_position_whose_stop_was_given_up_waits_for_none() -> None:
+    """The bot acts on closes for all of it, as long as nobody finds that stop."""
+    desk = Desk(rules(), session(), atoms_of(Decimal(100_000)), name)
+    entry = desk.decide([proposal()])[0].order
+    assert entry is not None
+    execution = fill(entry, "100", str(entry.quantity))
+    told = BrokerEvent(kind="fill", event_id="1", client_order_id=entry.client_order_id, fill=execution)
+    desk.custody.take(told, News(execution, amends=False))
+    nothing_works = cast("Execution", SimpleNamespace(orders={}))
+    post = Post(name="", desk=desk, execution=nothing_works)
+    assert not post.settled
+    for one in entry.protection:
+        desk.custody.take(BrokerEvent(kind="cancelled", event_id="2", client_order_id=one.client_order_id), None)
+    assert desk.custody.protection.share(desk.custody.held["AAA"]) == 0
+    assert post.settled
