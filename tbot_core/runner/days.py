@@ -13,9 +13,9 @@ from tbot_core.journal import drills, received, records
 from tbot_core.recorder import Recorder
 from tbot_core.runner.course import LIVE, Company, at_market, opening
 from tbot_core.runner.feeds import fit
+from tbot_core.runner.floor import Floor, Signals
 from tbot_core.runner.life import Days, Life
 from tbot_core.runner.manning import manned
-from tbot_core.runner.market import Floor, Signals
 from tbot_core.runner.metering import Meter
 from tbot_core.runner.renewal import Renewed
 from tbot_core.runner.safety import live

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tbot_core.calendar import Session
     from tbot_core.contracts import LiveSession
     from tbot_core.journal.received import Received
-    from tbot_core.runner.market import Floor
+    from tbot_core.runner.floor import Floor
     from tbot_core.runner.session import Trading
 
 NOTE: Final = (

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tbot_core.recorder import Recorder
-    from tbot_core.runner.market import Floor
+    from tbot_core.runner.floor import Floor
 
 PRE_OPEN: Final = dt.time(8)
 READY_AT: Final = dt.time(9)

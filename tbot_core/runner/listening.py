@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tbot_core.clock import Clock
     from tbot_core.contracts import FeedSession
     from tbot_core.journal.journal import Event
-    from tbot_core.runner.market import Floor
+    from tbot_core.runner.floor import Floor
     from tbot_core.runner.session import Trading
 
 _log = log.logger(__name__)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tbot_core.clock import Clock
+    from tbot_core.runner.floor import Floor
     from tbot_core.runner.keeping import Keeper
-    from tbot_core.runner.market import Floor
     from tbot_core.runner.requests import Requests
 
 

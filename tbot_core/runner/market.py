@@ -10,7 +10,6 @@ from datetime import timedelta
 from decimal import Decimal
 from functools import partial
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -18,7 +17,6 @@ import attrs
 from tbot_core import control
 from tbot_core.account import jumped
 from tbot_core.conditions import recall
-from tbot_core.contracts import TellsVixNow
 from tbot_core.control import Verb
 from tbot_core.errors import AccessError
 from tbot_core.journal import records
@@ -39,8 +37,7 @@ from tbot_core.runner.looking import Looking
 from tbot_core.runner.posts import side_by_side
 from tbot_core.runner.recalling import Recall, failures
 from tbot_core.runner.requests import Obey, Requests
-from tbot_core.runner.room import Room
-from tbot_core.runner.safety import Live, Safety
+from tbot_core.runner.safety import Safety
 from tbot_core.runner.session import SessionRun, Trading
 from tbot_core.runner.volatility import ASK_S, WindowVix
 from tbot_core.seams import log
@@ -51,12 +48,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tbot_core.bars import Day
-    from tbot_core.conditions import Conditions
     from tbot_core.contracts import FeedSession, LiveSession
     from tbot_core.control import Request
     from tbot_core.decide import Entrant
     from tbot_core.journal.journal import Entry, Event
     from tbot_core.model import Order
+    from tbot_core.runner.floor import Floor
 
 TEND_S: Final = 0.5
 COMPARE_S: Final = 10.0
@@ -64,57 +61,6 @@ _AFTER_S: Final = 120.0
 _BEFORE_THE_BELL: Final = timedelta(seconds=1)
 _STARTS: Final = frozenset({records.RUN_STARTED, records.SESSION_OPENED})
 _log = log.logger(__name__)
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class Signals:
-    """What the process was told by signals; `flattens` says that a stop closes what is held (STOP_POLICY)."""
-
-    stop: asyncio.Event = attrs.field(factory=asyncio.Event)
-    kill: asyncio.Event = attrs.field(factory=asyncio.Event)
-    flattens: bool = False
-
-    def tell(self, conditions: Conditions) -> bool:
-        """Make causes of them; whether a stop is new."""
-        if self.kill.is_set():
-            self.kill.clear()
-            conditions.begin(Cause.KILL_SIGNAL)
-        if not self.stop.is_set():
-            return False
-        self.stop.clear()
-        conditions.begin(Cause.STOP_SIGNAL)
-        return True
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class Floor:
-    """What a session at a market needs besides its trading: the folder of requests, and how often who is asked.
-
-    `poll_s`: how often a broker without a stream is asked for news; `watch_s`: how often requests are looked for;
-    `ttl_s`: an entry that has not filled is taken back after so many seconds; `grace_s`: BAR_GRACE. `live` is there for
-    a session that has to be armed. `received` is the folder for bars as they were received, None for none, and `feed`
-    the feed's name.
-    `timeout_s`: API_TIMEOUT, so long what is being sent at a session's end is waited for.
-    `drilled`: whether failover was tried lately, without which no entry goes to another broker. `lost`: the folder in
-    which a watchdog notes the plugins that a run stood still in. `vix` say the index as it is, with VIX_SOURCE=live.
-    `splits`: the operator's list of them.
-    """
-
-    folder: Path
-    poll_s: float
-    ttl_s: float
-    watch_s: float = control.POLL_S
-    live: Live | None = None
-    signals: Signals = attrs.field(factory=Signals)
-    room: Room = attrs.field(factory=Room)
-    grace_s: float = 2.0
-    received: Path | None = None
-    feed: str = ""
-    timeout_s: float = 30.0
-    drilled: bool = True
-    lost: Path | None = None
-    splits: Path | None = None
-    vix: tuple[TellsVixNow, ...] | None = None
 
 
 class MarketSession:

@@ -21,10 +21,10 @@ from tbot_core.runner import days, owning, resuming
 from tbot_core.runner.asked import Asked
 from tbot_core.runner.course import BY_THE_CLOCK, LIVE, PAPER, Company, Course, dry, opening, paper, simulation
 from tbot_core.runner.feeds import BarsAlone
+from tbot_core.runner.floor import Floor
 from tbot_core.runner.gathered import Gathered, kept
 from tbot_core.runner.holidays import Holidays
 from tbot_core.runner.life import READY_AT
-from tbot_core.runner.market import Floor
 from tbot_core.runner.metering import Meter
 from tbot_core.runner.pacing import AsTheClockGoes, AtOnce, Pace, Scaled, Stopped
 from tbot_core.runner.recalling import failures

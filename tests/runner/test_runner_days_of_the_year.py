@@ -21,8 +21,8 @@ from tbot_core.journal import records
 from tbot_core.journal.journal import Journal, open_journal
 from tbot_core.model import Account
 from tbot_core.orders import Naming
+from tbot_core.runner.floor import Floor
 from tbot_core.runner.life import Days, Life
-from tbot_core.runner.market import Floor
 from tbot_core.runner.overnight import Bygone
 from tbot_core.runner.session import Trading
 from tbot_core.testing.simulation.loop import LoopClock, VirtualLoop, run

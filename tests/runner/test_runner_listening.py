@@ -10,8 +10,8 @@ import pytest
 
 from tbot_core.contracts import FeedQuality
 from tbot_core.journal.received import read, recorded
+from tbot_core.runner.floor import Floor
 from tbot_core.runner.listening import Hearing
-from tbot_core.runner.market import Floor
 from tbot_core.testing.simulation.world import World
 
 if TYPE_CHECKING:

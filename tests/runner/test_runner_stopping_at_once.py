@@ -14,7 +14,7 @@ from tbot_core.control import Verb
 from tbot_core.journal import records
 from tbot_core.journal.projection import fold
 from tbot_core.runner.course import covered
-from tbot_core.runner.market import Signals
+from tbot_core.runner.floor import Signals
 from tbot_core.runner.posts import Post
 from tbot_core.runner.requests import CARRIED_OUT
 from tbot_core.runner.session import SessionRun

@@ -15,7 +15,7 @@ from tbot_core.decide import Entrant
 from tbot_core.journal import records
 from tbot_core.journal.journal import open_journal
 from tbot_core.policy import Frame
-from tbot_core.runner.market import Signals
+from tbot_core.runner.floor import Signals
 from tbot_core.signals import Exits
 from tbot_core.states import Cause
 from tbot_core.testing.simulation.bot import Doom, Drawn, Habits, Life

@@ -22,9 +22,10 @@ from tbot_core.journal.journal import Entry, open_journal
 from tbot_core.model import atoms_of
 from tbot_core.orders import Naming
 from tbot_core.policy import Frame
+from tbot_core.runner.floor import Floor
+from tbot_core.runner.floor import Signals as Told
 from tbot_core.runner.manning import manned
-from tbot_core.runner.market import Floor, MarketSession
-from tbot_core.runner.market import Signals as Told
+from tbot_core.runner.market import MarketSession
 from tbot_core.runner.posts import Standby
 from tbot_core.runner.safety import Live
 from tbot_core.runner.session import Trading

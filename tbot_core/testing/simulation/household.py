@@ -15,8 +15,8 @@ from tbot_core.errors import Unavailable
 from tbot_core.execution import Venue
 from tbot_core.journal.journal import Event, Journal, open_journal
 from tbot_core.orders import Naming
+from tbot_core.runner.floor import Floor, Signals
 from tbot_core.runner.life import Days, Life
-from tbot_core.runner.market import Floor, Signals
 from tbot_core.runner.metering import Meter
 from tbot_core.runner.renewal import Renewal
 from tbot_core.runner.room import Room
