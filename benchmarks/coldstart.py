@@ -21,7 +21,7 @@ import attrs
 
 from tbot_core.journal import records
 from tbot_core.journal.journal import Entry, open_journal
-from tbot_core.runner.life import counting
+from tbot_core.runner.overnight import counting
 from tbot_core.seams import lines
 from tbot_core.testing.simulation.bot import Life
 from tbot_core.testing.simulation.counter import Counter

@@ -62,7 +62,8 @@ class _Witness:
 class Ending:
     """Knows of one session whether a stop has been carried out; whoever looks at that often rings its `bell` then.
 
-    `ended`: for its sake no further minute was waited for.
+    `ended`: for its sake no further minute was waited for. With `relief` somebody else goes on with the session, unless
+    a stop is under way; `relieved` says that it has ended so.
     """
 
     def __init__(self, requests: Requests, keepers: Sequence[Keeper], clock: Clock, timeout_s: float) -> None:
@@ -73,6 +74,7 @@ class Ending:
         self._kept_at: float | None = None
         self._quiet_at: float | None = None
         self.bell, self.ended = asyncio.Event(), False
+        self.relief = self.relieved = False
 
     @property
     def over(self) -> bool:
@@ -81,7 +83,7 @@ class Ending:
         A reading of each account that began when the last order had ended says so, or none came in time.
         """
         if not self._requests.stopping:
-            return False
+            return self.relief
         if self._quiet and (self._late(self._quiet_at) or all(one.sure for one in self._witnesses)):
             return True
         return self._requests.keep and self._late(self._kept_at)
@@ -99,23 +101,23 @@ class Ending:
 
     async def next(self, minutes: AsyncIterator[Minute]) -> Minute | None:
         """The next of the minutes; None behind the last one, and as soon as it is over."""
-        self.ended = self.over
-        if self.ended:
-            return None
-        coming = asyncio.ensure_future(anext(minutes, None))
-        try:
-            while not (coming.done() or self.over):
-                self.bell.clear()
-                called = asyncio.ensure_future(self.bell.wait())
-                try:
-                    await asyncio.wait({coming, called}, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    called.cancel()
-            self.ended = not coming.done()
-            return None if self.ended else coming.result()
-        finally:
-            coming.cancel()
-            await asyncio.gather(coming, return_exceptions=True)
+        if not self.over:
+            coming = asyncio.ensure_future(anext(minutes, None))
+            try:
+                while not (coming.done() or self.over):
+                    self.bell.clear()
+                    called = asyncio.ensure_future(self.bell.wait())
+                    try:
+                        await asyncio.wait({coming, called}, return_when=asyncio.FIRST_COMPLETED)
+                    finally:
+                        called.cancel()
+                if coming.done():
+                    return coming.result()
+            finally:
+                coming.cancel()
+                await asyncio.gather(coming, return_exceptions=True)
+        self.ended, self.relieved = True, not self._requests.stopping
+        return None
 
     @property
     def _quiet(self) -> bool:

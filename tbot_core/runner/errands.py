@@ -66,7 +66,7 @@ class Errands:
         finally:
             me.at_work = False
 
-    async def until(self, main: asyncio.Task[None], side: Sequence[asyncio.Task[None]]) -> None:
+    async def until(self, main: asyncio.Task[Any], side: Sequence[asyncio.Task[None]]) -> None:
         """Wait for the first that ends, end the others, and raise what went wrong in any of them.
 
         After a failure nothing is waited for; it is one as well when another than `main` ends without a word.

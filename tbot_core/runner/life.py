@@ -22,10 +22,10 @@ from tbot_core.calendar import ExchangeCalendar, Session
 from tbot_core.conditions import Conditions, recall
 from tbot_core.contracts import Broker, FeedSession, KeepsHours, LiveSession
 from tbot_core.decide import Entrant
-from tbot_core.errors import BrokerError
+from tbot_core.errors import BrokerError, TbotError
 from tbot_core.journal import records
 from tbot_core.journal.arming import armed_of
-from tbot_core.journal.journal import Event, Journal
+from tbot_core.journal.journal import Event
 from tbot_core.model import Account, RiskState, atoms_of, dollars_of
 from tbot_core.runner import hours, leftovers, overnight, owning
 from tbot_core.runner.announcing import Announcer
@@ -41,6 +41,7 @@ from tbot_core.runner.renewal import EVERY_S, Renewal
 from tbot_core.runner.requests import OF_A_SESSION, Requests
 from tbot_core.runner.safety import Live
 from tbot_core.runner.session import SessionRun, Trading
+from tbot_core.runner.unheard import Unheard
 from tbot_core.runner.volatility import known_vix
 from tbot_core.seams import log
 
@@ -53,29 +54,7 @@ if TYPE_CHECKING:
 PRE_OPEN: Final = dt.time(8)
 READY_AT: Final = dt.time(9)
 
-_BETWEEN: Final = (
-    records.SESSION_OPENED,
-    records.SESSION_CLOSED,
-    records.STATE,
-    records.REQUEST,
-    records.REQUEST_REFUSED,
-)
-"""What counts while no session runs; all else of a long journal is left where it is."""
-
-LASTING: Final = (
-    *_BETWEEN,
-    records.STUCK,
-    records.RELEASED,
-    records.RISK,
-    records.LIVE_TERMS,
-    records.ARMED,
-    records.ARMING_KEPT,
-    records.DISARMED,
-    records.DRILL,
-)
-"""What counts beyond the end of a session, for those after it."""
-
-_LOOK_S: Final = 1.0
+_SILENT: Final = "the feed does not answer"
 _AGAIN_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 _log = log.logger(__name__)
 
@@ -174,57 +153,109 @@ class Life:
         # The session in the hours that both calendars grant it; None where the broker says that there is none.
         if not isinstance(self._broker, KeepsHours):
             return session
-        while self._clock.now() < session.close:
-            try:
-                theirs = await self._broker.hours(session.date)
-            except BrokerError as fault:
-                if (known := self._known(session)) is not None:
-                    return known
-                self._announcer.deny(session, [f"the broker does not say when it trades: {fault.message}"])
-                await self._nap()
-                continue
-            found = hours.shorter(session, theirs)
-            if found != session:
-                payload = {"date": session.date.isoformat(), "words": hours.words(session, found)}
-                self._recorder.note(records.CALENDAR, payload)
-            if found is None or found.close <= self._clock.now():
-                break
-            return found
-        await self._until(session.close)
-        return None
-
-    def _known(self, session: Session) -> Session | None:
-        # The hours of a session of several brokers that was opened before a restart: nobody need say them again.
-        opened = self._journal.last(records.SESSION_OPENED)
-        if opened is None or opened.payload["date"] != session.date.isoformat() or "accounts" not in opened.payload:
+        ask = partial(self._granted, self._broker, session)
+        found = await self._insist(session, "the broker does not say when it trades", ask)
+        if found is None or found.close <= self._clock.now():
+            await self._until(session.close)
             return None
-        return overnight.hours(opened.payload)
+        return found
+
+    async def _granted(self, broker: KeepsHours, session: Session) -> Session | None:
+        # What the broker grants of a session; of one that was opened before a restart nobody need say it again.
+        try:
+            theirs = await broker.hours(session.date)
+        except BrokerError:
+            opened = self._journal.last(records.SESSION_OPENED)
+            if opened is not None and opened.payload["date"] == session.date.isoformat():
+                return overnight.hours(opened.payload)
+            raise
+        found = hours.shorter(session, theirs)
+        if found != session:
+            payload = {"date": session.date.isoformat(), "words": hours.words(session, found)}
+            self._recorder.note(records.CALENDAR, payload)
+        return found
 
     async def _trade(self, session: Session) -> bool:
         # Trade a session; whether it could be, before its close.
         await self._until(clock.exchange_moment(session.date, READY_AT))
-        past = counting(self._journal)
-        opened = next((one for one in overnight.since_the_last(past) if one.kind == records.SESSION_OPENED), None)
+        since = overnight.since_the_last(overnight.counting(self._journal))
+        opened = next((one for one in since if one.kind == records.SESSION_OPENED), None)
         found = await self._log_in(session, opened)
-        source = None if found is None else await self._hear(session)
-        if found is None or source is None:
+        if found is None:
             return False
-        account, entrants = found.account, self._days.entrants(source.session)
+        if opened is None:
+            source = await self._insist(session, _SILENT, lambda: self._days.bars(session))
+        else:
+            source = await self._hear_again(session, found, opened)
+        if source is None:
+            return opened is not None
+        source = self._on_the_line(hours.within(source, session))
+        days, day = self._days, await self._days.facts(source)
+        market = await self._market(found, opened, self.floor, source, days.entrants(source.session), day)
+        await self._attend(market, source)
+        return True
+
+    async def _hear_again(self, session: Session, found: Manned, opened: Event) -> FeedSession | LiveSession | None:
+        # The bars of a session that was opened before a restart; None where none came before its close.
+        #
+        # Until the feed answers, what is held and what works is looked after without it, like while it says nothing.
+        try:
+            return await self._days.bars(session)
+        except BrokerError as fault:
+            self._announcer.deny(session, [f"{_SILENT}: {fault.message}"])
+            unheard = Unheard.of(opened.payload, overnight.since_the_last(overnight.counting(self._journal)), fault)
+        floor = attrs.evolve(self.floor, received=None)  # what was recorded of it is for whoever hears it
+        source = self._on_the_line(unheard)
+        market = await self._market(found, opened, floor, source)
+        asking = asyncio.ensure_future(self._ask_again(session, unheard, market))
+        await self._attend(market, source, asking)
+        return asking.result() if market.relieved else None
+
+    async def _ask_again(self, session: Session, unheard: Unheard, market: MarketSession) -> FeedSession | LiveSession:
+        # Ask for the bars until they are there: then whoever looks after the session without them may go.
+        failures = 0
+        while True:
+            await self._clock.sleep(_AGAIN_S[min(failures, len(_AGAIN_S) - 1)])
+            try:
+                source = await self._days.bars(session)
+            except TbotError as fault:  # whatever it is, what is held is looked after
+                unheard.fault = fault
+                failures += 1
+            else:
+                market.relieve()
+                return source
+
+    async def _market(  # noqa: PLR0913, PLR0917  all that is known of a session
+        self,
+        found: Manned,
+        opened: Event | None,
+        floor: Floor,
+        source: FeedSession | LiveSession,
+        entrants: tuple[Entrant, ...] = (),
+        day: Day | None = None,
+    ) -> MarketSession:
+        # A session as it stands by now.
+        account = found.account
         trading = self._days.trading(account)
         trading = attrs.evolve(trading, venue=attrs.evolve(trading.venue, absent=bool(found.absent)))
         trading = attrs.evolve(trading, standbys=await self._days.standbys(opened))
-        past = further(self._journal, past)
+        past = overnight.counting(self._journal)
         equity = account.equity if opened is None else Decimal(opened.payload["equity"])
-        floor = attrs.evolve(self.floor, live=self._days.live(account), drilled=self._days.drilled(past))
-        day = await self._days.facts(source)
+        floor = attrs.evolve(floor, live=self._days.live(account), drilled=self._days.drilled(past))
         market = MarketSession(trading, floor, source, entrants, atoms_of(equity), past, day)
-        self.session = market
         unowned = owning.unowned(arming=floor.live, failover=market.failover, feed=market.guard)
         owning.take_over(market.conditions, unowned, begun=opened is not None)
+        return market
+
+    async def _attend(
+        self, market: MarketSession, source: FeedSession | LiveSession, *others: asyncio.Future[Any]
+    ) -> None:
+        # Trade a session, with all that goes on beside it; raises Stopped where a stop has ended it.
+        self.session = market
         line = source if isinstance(source, Line) else None
-        said = partial(self._said, market, live=floor.live is not None)
+        said = partial(self._said, market, live=market.live)
         company = (self._announcer.announce(market, line, said), self._heed(), self._measure(market))
-        beside = [asyncio.ensure_future(one) for one in company]
+        beside = [*(asyncio.ensure_future(one) for one in company), *others]
         try:
             await market.trade()
         finally:
@@ -235,47 +266,50 @@ class Life:
                 self._days.meter.look(market.run, market.clock_guard.ahead_s, at_once=True)
         if source.session.close <= self._clock.now():
             owning.end(market.conditions)
-        if market.requests.stopping:
+        if market.requests.stopping and not market.relieved:
             market.requests.carried_out(kept=market.leaves)
             raise Stopped
-        return True
+
+    def _on_the_line(self, source: FeedSession | LiveSession) -> FeedSession | LiveSession:
+        # A live feed with its connection.
+        return Line(source, self._clock) if isinstance(source, LiveSession) else source
 
     async def _finish(self) -> None:
         # End a session that a crash or a stop left open and that is over, at once: what it holds is said, and known.
-        past = counting(self._journal)
-        since = overnight.since_the_last(past)
+        since = overnight.since_the_last(overnight.counting(self._journal))
         if (left := overnight.unfinished(since, self.due(), self._clock.now())) is None:
             return
         found = None
         while found is None:
             found = await self._log_in(self.due(), None)
         trading = attrs.evolve(self._days.trading(found.account), standbys=await self._days.standbys(left))
-        await self._end_late(left.payload, trading, further(self._journal, past))
+        await self._end_late(left.payload, trading, overnight.counting(self._journal))
 
     async def _end_late(self, opened: Mapping[str, Any], trading: Trading, past: Sequence[Event]) -> None:
         # Where it was another account's, what is written down of it is all that can be said.
+        since = overnight.since_the_last(past)
         if opened.get("account", trading.venue.account_id) != trading.venue.account_id:
-            since = overnight.since_the_last(past)
             self._recorder.write(*leftovers.ending(self._recorder, since, overnight.left(past)))
             return
-        bygone = overnight.Bygone.of(opened, overnight.since_the_last(past))
         floor = attrs.evolve(self.floor, received=None)  # no minute comes: what was recorded of it stays the latest
-        market = MarketSession(trading, floor, bygone, (), atoms_of(Decimal(opened["equity"])), past)
-        await market.end_late()
+        equity = atoms_of(Decimal(opened["equity"]))
+        market = MarketSession(trading, floor, overnight.Bygone.of(opened, since), (), equity, past)
+        ready_at = clock.exchange_moment(self.due().date, READY_AT)
+        if not await market.end_late(ready_at, self._unread):
+            market.requests.carried_out()
+            raise Stopped
         owning.end(market.conditions)
+
+    def _unread(self) -> None:
+        # An account that cannot be read keeps the session before from its end, and so the next one from its beginning.
+        session = self.due()
+        self._announcer.deny(session, ["the session before is not over: the account cannot be read"])
+        self._days.idle(clock.exchange_moment(session.date, READY_AT))
 
     async def _log_in(self, session: Session, opened: Event | None) -> Manned | None:
         # A session of several brokers that was opened before a restart goes on without its primary until it is there.
         words = "the broker cannot be logged in to"
         return await self._insist(session, words, lambda: manned(self._broker, self._days.primary, opened))
-
-    async def _hear(self, session: Session) -> FeedSession | LiveSession | None:
-        # The session's bars, in the hours that were agreed upon.
-        source = await self._insist(session, "the feed does not answer", lambda: self._days.bars(session))
-        if source is None:
-            return None
-        found = hours.within(source, session)
-        return Line(found, self._clock) if isinstance(found, LiveSession) else found
 
     async def _insist(self, session: Session, words: str, ask: Callable[[], Awaitable[Answer]]) -> Answer | None:
         # Ask until there is an answer: without it the session is not ready. None where its close comes first.
@@ -323,15 +357,11 @@ class Life:
             self._days.look(market.run)
             await self._clock.sleep(METER_S)
 
-    async def _nap(self) -> None:
-        await self._clock.sleep(_LOOK_S)
-
     async def _until(self, moment: dt.datetime) -> None:
         # Wait between sessions, and obey what is asked meanwhile; raises Stopped for a stop.
         #
         # A session that is under way carries it out itself: only what is to be kept can be left as it is.
-        past = [event for kind in _BETWEEN for event in self._journal.events(kind=kind)]
-        past.sort(key=lambda event: event.seq)
+        past = overnight.between(self._journal)
         since = overnight.since_the_last(past)
         under_way = overnight.under_way(since, self._clock.now())
         conditions = Conditions(self._recorder, _nobody, recall(past))
@@ -355,19 +385,6 @@ class Life:
                 return
             self._days.idle(moment)
             await self._clock.sleep(min(rest_s, self.floor.watch_s))
-
-
-def counting(journal: Journal) -> list[Event]:
-    """What of a journal counts for a session: all since the end of the last one, and before that what lasts."""
-    closed = journal.last(records.SESSION_CLOSED)
-    ended = 0 if closed is None else closed.seq
-    lasting = (event for kind in LASTING for event in journal.events(kind=kind) if event.seq <= ended)
-    return [*sorted(lasting, key=lambda event: event.seq), *journal.events(ended)]
-
-
-def further(journal: Journal, past: list[Event]) -> list[Event]:
-    """The same, with what has been written down since."""
-    return [*past, *journal.events(past[-1].seq if past else 0)]
 
 
 def _nobody(state: RiskState) -> None:

@@ -46,6 +46,7 @@ from tbot_core.tending import LEAST_WINDOW_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
 
     from tbot_core.bars import Day
     from tbot_core.contracts import FeedSession, LiveSession
@@ -168,19 +169,63 @@ class MarketSession:
         """What the session before could not close and is held still."""
         return {one.fill.symbol for one in self._carried}.intersection(self.run.positions)
 
-    async def end_late(self) -> None:
-        """End a session that nobody was there to end: what became of its orders is found out and written down."""
+    @property
+    def live(self) -> bool:
+        """Whether it has to be armed."""
+        return self._floor.live is not None
+
+    def relieve(self) -> None:
+        """Let somebody else go on with the session from the journal; a stop that is under way is carried out first."""
+        self._ending.relief = True
+
+    @property
+    def relieved(self) -> bool:
+        """Whether it has ended so that somebody else goes on with the session."""
+        return self._ending.relieved
+
+    async def end_late(self, until: datetime, unread: Callable[[], None]) -> bool:
+        """End a session that nobody was there to end: what became of its orders is found out and written down.
+
+        Before its account has been read that is not known, however late it is; of other brokers a reading is waited for
+        `until` then. `unread` is called while one is. Whether it has ended: a stop that comes first leaves it as it is.
+        """
         self._recall()
         self._weighed = True
-        await self._reconcile()
-        clock, posts = self._trading.clock, self.run.posts
-        until = clock.monotonic() + self._patience_s
-        while clock.monotonic() < until and any(post.in_flight for post in posts):
-            await side_by_side([post.execution.settle for post in posts])
-            await side_by_side([keeper.tend for keeper in self.keepers])
-            await clock.sleep(TEND_S)
+        first = Errands(self._trading.clock, self._floor.timeout_s)
+        heeding = asyncio.ensure_future(first.every(self._floor.watch_s, self._looking.heed))
+        finding = asyncio.ensure_future(self._find_out(until, unread))
+        await first.until(finding, [heeding])
+        if not finding.result():
+            return False
         await side_by_side([keeper.tender.close for keeper in self.keepers])
         await self.run.end(self._stuck)
+        return True
+
+    async def _find_out(self, until: datetime, unread: Callable[[], None]) -> bool:
+        # Whether all is known that can be; a stop does not wait for it.
+        await self._reconcile()
+        while not self._read(until):
+            if self.requests.stopping:
+                return False
+            unread()
+            await self._pursue()
+        clock = self._trading.clock
+        patient_until = clock.monotonic() + self._patience_s
+        while clock.monotonic() < patient_until and any(post.in_flight for post in self.run.posts):
+            if self.requests.stopping:
+                return False
+            await self._pursue()
+        return True
+
+    def _read(self, until: datetime) -> bool:
+        # Whether the account has been read since the start, and up to that moment those of the other brokers too.
+        keepers = self.keepers if self.steady.now() < until else self.keepers[:1]
+        return all(keeper.tender.believed for keeper in keepers)
+
+    async def _pursue(self) -> None:
+        await side_by_side([post.execution.settle for post in self.run.posts])
+        await side_by_side([keeper.tend for keeper in self.keepers])
+        await self._trading.clock.sleep(TEND_S)
 
     def _stuck(self) -> list[Entry]:
         # What is still held when the session is over, also where nobody could look after it.

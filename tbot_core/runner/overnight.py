@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from datetime import date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import numpy as np
@@ -24,6 +24,27 @@ if TYPE_CHECKING:
     from tbot_core.journal.journal import Event, Journal
     from tbot_core.portfolio import Position
     from tbot_core.venue import Venue
+
+
+_BETWEEN: Final = (
+    records.SESSION_OPENED,
+    records.SESSION_CLOSED,
+    records.STATE,
+    records.REQUEST,
+    records.REQUEST_REFUSED,
+)
+_LASTING: Final = (
+    *_BETWEEN,
+    records.STUCK,
+    records.RELEASED,
+    records.RISK,
+    records.LIVE_TERMS,
+    records.ARMED,
+    records.ARMING_KEPT,
+    records.DISARMED,
+    records.DRILL,
+)
+"""What counts beyond the end of a session, for those after it."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -116,6 +137,19 @@ def _carried(payload: Mapping[str, Any], opened: Mapping[str, Any], accounts: Ma
         account=accounts.get(key, ""),
         broker=key or opened.get("primary", ""),
     )
+
+
+def counting(journal: Journal) -> list[Event]:
+    """What of a journal counts for a session: all since the end of the last one, and before that what lasts."""
+    closed = journal.last(records.SESSION_CLOSED)
+    ended = 0 if closed is None else closed.seq
+    lasting = (event for kind in _LASTING for event in journal.events(kind=kind) if event.seq <= ended)
+    return [*sorted(lasting, key=lambda event: event.seq), *journal.events(ended)]
+
+
+def between(journal: Journal) -> list[Event]:
+    """What counts while no session runs; all else of a long journal is left where it is."""
+    return sorted((event for kind in _BETWEEN for event in journal.events(kind=kind)), key=lambda event: event.seq)
 
 
 def since_the_last(events: Sequence[Event]) -> Sequence[Event]:

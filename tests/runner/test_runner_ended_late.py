@@ -13,15 +13,18 @@ import pytest
 from tbot_core import control
 from tbot_core.alerting.notices import Wanted, Watch
 from tbot_core.bars import Day, Minute
+from tbot_core.errors import Unavailable
 from tbot_core.journal import received, records
 from tbot_core.journal.journal import Entry
 from tbot_core.testing.simulation.household import Household, Spoken, household
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from tbot_core.contracts import BrokerEvent, OrderReport, Snapshot
     from tbot_core.runner.session import SessionRun
+    from tbot_core.testing.simulation.world import World
 
 
 class Dead(Exception):
@@ -141,3 +144,86 @@ def test_the_bars_of_a_session_that_is_ended_late_are_found(scene: Household, tm
     path = received.recorded(folder, old.date)
     assert path is not None
     assert len(received.read(path).kept) == 1
+
+
+class Mute(Spoken):
+    """A broker that can be logged in to, and answers nothing else until that moment."""
+
+    def __init__(self, world: World, until: dt.datetime) -> None:
+        super().__init__(world)
+        self._clock = world.clock
+        self.until = until
+
+    def _listen(self) -> None:
+        if self._clock.now() < self.until:
+            raise Unavailable("maintenance")
+
+    async def snapshot(self, since: dt.datetime) -> Snapshot:
+        """Only when it is over."""
+        self._listen()
+        return await self._client.snapshot(since)
+
+    async def find(self, client_order_id: str) -> OrderReport | None:
+        """Only when it is over."""
+        self._listen()
+        return await self._client.find(client_order_id)
+
+    async def poll(self) -> Sequence[BrokerEvent]:
+        """Only when it is over."""
+        self._listen()
+        return await self._client.poll()
+
+
+async def falls_silent(scene: Household, minutes: float, looks: dt.timedelta) -> asyncio.Future[bool]:
+    """The bot dies with an entry at work, and is started again beside a broker that is mute; it is left after a while.
+
+    What it left at work fills meanwhile.
+    """
+
+    def watch(run: SessionRun, _minute: int) -> None:
+        if run.desk.standing.working:
+            raise Dead
+
+    scene.watch = watch
+    with pytest.raises(Dead):
+        await scene.life(once=False).go()
+    scene.watch = lambda _run, _minute: None
+    clock = scene.world.clock
+    await clock.sleep_until(scene.world.session.close + dt.timedelta(minutes=5))
+    scene.broker = Mute(scene.world, clock.now() + dt.timedelta(minutes=minutes))
+    life = asyncio.ensure_future(scene.life(once=False).go())
+    await clock.sleep(looks.total_seconds())
+    return life
+
+
+def test_a_session_is_not_ended_before_its_account_has_been_read(scene: Household) -> None:
+    """However long that takes: what an order filled unheard is STUCK, and not forgotten with the session's end."""
+
+    async def lives() -> None:
+        life = await falls_silent(scene, 90.0, dt.timedelta(minutes=89))
+        assert scene.events(records.SESSION_CLOSED) == []
+        await scene.world.clock.sleep(600.0)
+        life.cancel()
+        await asyncio.gather(life, return_exceptions=True)
+
+    scene.world.run(lives)
+    (held,) = scene.world.way(scene.world.names[0]).exchange.floor.books.holdings()
+    (closed,), (stuck,) = scene.events(records.SESSION_CLOSED), scene.events(records.STUCK)
+    assert closed.payload["open"] == [held.symbol] == [stuck.payload["symbol"]]
+    told = {event.payload["reasons"][0] for event in scene.events(records.NOT_READY)}
+    assert told == {"the session before is not over: the account cannot be read"}
+
+
+def test_a_stop_does_not_wait_for_an_account_that_cannot_be_read(scene: Household) -> None:
+    """The run ends at once, and leaves the session to the next start."""
+
+    async def lives() -> bool:
+        life = await falls_silent(scene, 90.0, dt.timedelta(minutes=2))
+        control.ask(scene.folder, control.Verb.STOP, actor="me", now=scene.world.clock.now())
+        await scene.world.clock.sleep(2.0)
+        assert life.done()
+        return await life
+
+    assert scene.world.run(lives) is True
+    assert scene.events(records.SESSION_CLOSED) == []
+    assert [event.payload["there"] for event in scene.events(records.STATE)][-1] is False

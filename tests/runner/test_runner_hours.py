@@ -13,6 +13,7 @@ import pytest
 from tbot_core import control
 from tbot_core.calendar import Session
 from tbot_core.contracts import LiveSession
+from tbot_core.errors import Unavailable
 from tbot_core.journal import records
 from tbot_core.runner.hours import shorter, within, words
 from tbot_core.testing.simulation.household import Household, Spoken, household
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.contracts import FeedSession
+    from tbot_core.runner.session import SessionRun
 
 OPEN = dt.datetime(2026, 3, 3, 14, 30, tzinfo=dt.UTC)
 
@@ -167,3 +169,60 @@ def test_what_is_cut_off_is_not_waited_for() -> None:
     assert heard(cut) == list(range(15))
     assert cut.day.typical_volume is not None
     assert cut.day.typical_volume.shape[-1] == 15
+
+
+class Silent(Spoken):
+    """A broker that does not say when it trades."""
+
+    asked = 0
+
+    async def hours(self, day: dt.date) -> Session | None:
+        """No answer."""
+        self.asked += 1
+        raise Unavailable(f"nothing is known of {day}")
+
+
+@pytest.mark.parametrize("by_signal", [False, True])
+def test_a_stop_is_obeyed_while_the_broker_does_not_say_when_it_trades(scene: Household, *, by_signal: bool) -> None:
+    """Within a second, and the broker is asked no more often than one that cannot be logged in to."""
+    scene.broker = silent = Silent(scene.world)
+
+    async def lives() -> float:
+        life = asyncio.ensure_future(scene.life(once=False).go())
+        clock = scene.world.clock
+        await clock.sleep(30)
+        if by_signal:
+            scene.signals.stop.set()
+        else:
+            control.ask(scene.folder, control.Verb.STOP, actor="me", now=clock.now())
+        asked = clock.monotonic()
+        assert await life is True
+        return clock.monotonic() - asked
+
+    assert scene.world.run(lives) <= 1.0
+    assert silent.asked == 5  # after 0, 1, 3, 7 and 15 s
+    (told,) = scene.events(records.NOT_READY)
+    assert told.payload["reasons"][0].startswith("the broker does not say when it trades: nothing is known of")
+
+
+def test_a_session_under_way_goes_on_in_its_hours_while_the_broker_does_not_say_them(scene: Household) -> None:
+    """After a restart what is held is looked after at once, and closed by the end that was agreed upon."""
+
+    def watch(run: SessionRun, _minute: int) -> None:
+        if run.positions:
+            raise InterruptedError
+
+    async def lives() -> bool:
+        ours = scene.world.session
+        scene.broker = Spoken(scene.world, hours={ours.date: attrs.evolve(ours, close=ours.moment(45))})
+        scene.watch = watch
+        with pytest.raises(InterruptedError):
+            await scene.life().go()
+        scene.watch = lambda _run, _minute: None
+        scene.broker = Silent(scene.world)
+        return await scene.life().go()
+
+    assert scene.world.run(lives) is False
+    (closed,) = scene.events(records.SESSION_CLOSED)
+    assert closed.payload["open"] == []
+    assert closed.applied < scene.world.session.moment(46)

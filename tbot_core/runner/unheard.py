@@ -1,0 +1,60 @@
+"""The feed of a session that goes on after a restart before the feed answers: it is there, and says nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tbot_core.contracts import FeedQuality
+from tbot_core.errors import Unavailable
+from tbot_core.runner.overnight import Bygone
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+    from datetime import datetime
+    from typing import Any
+
+    from tbot_core.bars import Day
+    from tbot_core.calendar import Session
+    from tbot_core.contracts import Bar, News
+    from tbot_core.errors import TbotError
+    from tbot_core.journal.journal import Event
+
+_QUALITY: Final = FeedQuality(coverage="consolidated", halts=True)
+"""Nothing is made of its silence but that it is silent: no symbol is taken to be halted for it."""
+
+
+class Unheard:
+    """A live session that has the symbols of its signals; each connection fails with `fault`, why it is not heard."""
+
+    def __init__(self, session: Session, symbols: tuple[str, ...], day: Day, fault: TbotError) -> None:
+        self.session = session
+        self.symbols = symbols
+        self.day = day
+        self.fault = fault
+
+    @classmethod
+    def of(cls, opened: Mapping[str, Any], since: Sequence[Event], fault: TbotError) -> Unheard:
+        """That of a session, from how it was opened and the events since the last end."""
+        bygone = Bygone.of(opened, since)
+        return cls(bygone.session, bygone.symbols, bygone.day, fault)
+
+    @property
+    def quality(self) -> FeedQuality:
+        """It has declared nothing."""
+        return _QUALITY
+
+    async def news(self, symbols: Sequence[str]) -> AsyncIterator[News]:  # noqa: ARG002  whichever
+        """No connection; raises Unavailable."""
+        nothing: tuple[News, ...] = ()
+        for news in nothing:
+            yield news
+        raise Unavailable(self.fault.message)
+
+    async def history(  # whatever is asked for
+        self,
+        symbols: Sequence[str],  # noqa: ARG002
+        first: datetime,  # noqa: ARG002
+        last: datetime,  # noqa: ARG002
+    ) -> Sequence[Bar]:
+        """Nobody has the bars; raises Unavailable."""
+        raise Unavailable(self.fault.message)

@@ -1,0 +1,193 @@
+"""A session that goes on after a restart while its feed is silent: what is held and what works is looked after."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+from tbot_core import control
+from tbot_core.calendar import Session
+from tbot_core.contracts import FeedSession, LiveSession
+from tbot_core.control import Verb
+from tbot_core.errors import DataError, TbotError, Unavailable
+from tbot_core.journal import records
+from tbot_core.journal.projection import fold
+from tbot_core.model import Leg
+from tbot_core.states import Cause
+from tbot_core.testing.simulation.household import Household, household
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tbot_core.runner.session import SessionRun
+
+
+class Dead(Exception):
+    """The process is no more."""
+
+
+@attrs.define(eq=False)
+class Feed:
+    """A feed that may not answer: for as long as it has a `fault`."""
+
+    bars: Callable[[Session], Coroutine[Any, Any, FeedSession | LiveSession]]
+    fault: TbotError | None = None
+
+    async def __call__(self, session: Session) -> FeedSession | LiveSession:
+        """The world's bars."""
+        if self.fault is not None:
+            raise self.fault
+        return await self.bars(session)
+
+
+@pytest.fixture(params=[True, False], ids=["live", "minutes"])
+def scene(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Household]:
+    """A feed of either kind."""
+    with household(tmp_path) as made:
+        made.live = request.param
+        yield made
+
+
+@pytest.fixture
+def feed(scene: Household, monkeypatch: pytest.MonkeyPatch) -> Feed:
+    """The feed of every life in the scene."""
+    found = Feed(scene.bars)
+    monkeypatch.setattr(Household, "bars", lambda _self, session: found(session))
+    return found
+
+
+async def dies(scene: Household, when: Callable[[SessionRun], bool]) -> None:
+    """A life that ends with the first minute of which that is true."""
+
+    def watch(run: SessionRun, _minute: int) -> None:
+        if when(run):
+            raise Dead
+
+    scene.watch = watch
+    with pytest.raises(Dead):
+        await scene.life(once=False).go()
+    scene.watch = lambda _run, _minute: None
+
+
+def holds(run: SessionRun) -> bool:
+    """Whether something is held."""
+    return bool(run.positions)
+
+
+def works(run: SessionRun) -> bool:
+    """Whether an entry waits at the broker."""
+    return bool(run.desk.standing.working)
+
+
+def held(scene: Household) -> list[str]:
+    """The symbols that the broker holds."""
+    books = scene.world.way(scene.world.names[0]).exchange.floor.books
+    return [one.symbol for one in books.holdings()]
+
+
+def test_a_kill_is_obeyed_and_entries_are_taken_back_while_the_feed_is_silent(scene: Household, feed: Feed) -> None:
+    """No entry is left at the broker, and what it has filled is protected: neither waits for bars."""
+
+    async def lives() -> None:
+        await dies(scene, works)
+        feed.fault = Unavailable("no feed")
+        life = asyncio.ensure_future(scene.life(once=False).go())
+        clock = scene.world.clock
+        await clock.sleep(1)
+        control.ask(scene.folder, Verb.KILL, actor="me", now=clock.now())
+        await clock.sleep(30)
+        life.cancel()
+        await asyncio.gather(life, return_exceptions=True)
+
+    scene.world.run(lives)
+    assert len(scene.events(records.REQUEST)) == 1
+    living = [one.order.leg for one in fold(scene.journal.events()).orders.values() if not one.terminal]
+    assert living == [Leg.STOP] * len(held(scene))
+
+
+def test_what_is_held_is_closed_when_that_is_asked_for_and_the_feed_is_silent(scene: Household, feed: Feed) -> None:
+    """The run ends once it is closed, long before the session does."""
+
+    async def lives() -> bool:
+        await dies(scene, holds)
+        feed.fault = Unavailable("no feed")
+        control.ask(scene.folder, Verb.STOP_FLATTEN, actor="me", now=scene.world.clock.now())
+        return await scene.life(once=False).go()
+
+    assert scene.world.run(lives) is True
+    assert not held(scene)
+    assert scene.world.clock.now() < scene.world.session.close - dt.timedelta(minutes=10)
+
+
+def test_a_session_whose_feed_stays_silent_is_closed_at_its_end(scene: Household, feed: Feed) -> None:
+    """Nothing is entered, the feed's silence is a cause, and nothing is held over the night."""
+
+    async def lives() -> bool:
+        await dies(scene, holds)
+        feed.fault = Unavailable("no feed")
+        return await scene.life().go()
+
+    assert scene.world.run(lives) is False
+    assert not held(scene)
+    (closed,) = scene.events(records.SESSION_CLOSED)
+    assert closed.payload["open"] == []
+    told = scene.events(records.NOT_READY)
+    assert told[0].payload["reasons"] == ["the feed does not answer: no feed"]
+    stale = [event for event in scene.events(records.STATE) if event.payload["cause"] == Cause.FEEDS_STALE.name]
+    assert [event.payload["there"] for event in stale][:1] == [True]
+    entries = [event for event in scene.events(records.INTENDED) if event.payload["leg"] == "entry"]
+    assert all(event.seq < told[0].seq for event in entries)
+    assert scene.events(records.STUCK) == []
+
+
+@pytest.mark.parametrize("fault", [Unavailable("no feed"), DataError("no bars of that day", "Wait.")])
+def test_the_session_goes_on_as_it_was_once_the_feed_answers(scene: Household, feed: Feed, fault: TbotError) -> None:
+    """Its minutes are traded again, whatever was said while it was asked for; it is opened and closed once."""
+    traded: list[int] = []
+
+    async def lives() -> bool:
+        await dies(scene, holds)
+        feed.fault = Unavailable("no feed")
+        scene.watch = lambda run, minute: traded.append(minute) if run.entrants else None
+        life = asyncio.ensure_future(scene.life().go())
+        await scene.world.clock.sleep(1)
+        feed.fault = fault
+        await scene.world.clock.sleep(200)
+        assert held(scene)
+        assert not traded
+        feed.fault = None
+        return await life
+
+    assert scene.world.run(lives) is False
+    minutes = scene.world.session.minutes
+    assert traded[-1] == minutes - 1
+    assert traded == [*range(traded[0], minutes)]
+    assert len(scene.events(records.SESSION_OPENED)) == len(scene.events(records.SESSION_CLOSED)) == 1
+    assert not held(scene)
+    stale = [event for event in scene.events(records.STATE) if event.payload["cause"] == Cause.FEEDS_STALE.name]
+    assert not stale[-1].payload["there"]
+
+
+def test_a_stop_under_way_is_carried_out_before_another_goes_on(scene: Household, feed: Feed) -> None:
+    """The feed answers while what is held is being closed: the run ends closed, not handed over half."""
+
+    async def lives() -> bool:
+        await dies(scene, holds)
+        feed.fault = Unavailable("no feed")
+        life = asyncio.ensure_future(scene.life(once=False).go())
+        clock = scene.world.clock
+        await clock.sleep(90)
+        control.ask(scene.folder, Verb.STOP_FLATTEN, actor="me", now=clock.now())
+        await clock.sleep(1)
+        feed.fault = None
+        return await life
+
+    assert scene.world.run(lives) is True
+    assert not held(scene)
+    assert scene.world.clock.now() < scene.world.session.close - dt.timedelta(minutes=10)
