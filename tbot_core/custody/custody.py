@@ -245,6 +245,7 @@ class Custody:
         """
         for held in self._held.values():
             self._leaving.stay(held)
+            self._missing.part(held)
         actions = self._unwanted.pressing()
         for symbol in sorted(self._held):
             held = self._held[symbol]

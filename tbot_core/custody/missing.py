@@ -12,7 +12,7 @@ from tbot_core.model import Leg
 
 if TYPE_CHECKING:
     from tbot_core.contracts import BrokerEvent
-    from tbot_core.custody.held import Files
+    from tbot_core.custody.held import Files, Held
     from tbot_core.custody.unwanted import Unwanted
     from tbot_core.model import Order
     from tbot_core.standing import Standing
@@ -32,6 +32,7 @@ class Missing:
         self._standing = standing
         self._unwanted = unwanted
         self._lost: set[str] = set()
+        self._spared: dict[str, Order] = {}
 
     def __contains__(self, client_order_id: str) -> bool:
         """Whether an order was given up as lost, and nobody has heard of it since."""
@@ -40,18 +41,26 @@ class Missing:
     def give_up(self, order: Order) -> None:
         """An order is lost; should it turn up after all, it is one too many, but for an entry and what protects one."""
         self._lost.add(order.client_order_id)
-        if order.leg is not Leg.ENTRY and not self._may_protect(order):
+        if self._may_protect(order):
+            self._spared[order.client_order_id] = order
+        elif order.leg is not Leg.ENTRY:
             self._unwanted.add([order.client_order_id])
+
+    def part(self, held: Held) -> None:
+        """A position is being closed, or has got a stop of its own: what was lost of its bracket is one too many."""
+        if held.leaving is not None or (held.own and Leg.STOP in held.resting):
+            parted = [cid for cid, one in self._spared.items() if one.signal == held.position.signal]
+            for cid in parted:
+                del self._spared[cid]
+            self._unwanted.press(parted)
 
     def hear(self, event: BrokerEvent, order: Order) -> None:
         """Take in what a broker said of an order: one that was lost works after all, or has ended."""
-        if order.client_order_id not in self._lost:
-            return
-        if event.kind in ENDINGS:
-            self._lost.discard(order.client_order_id)
-        elif event.fill is not None or event.kind in _WORKS:
-            self._lost.discard(order.client_order_id)
-            if order.leg in drafts.REASONS:
+        cid, works = order.client_order_id, event.fill is not None or event.kind in _WORKS
+        if cid in self._lost and (works or event.kind in ENDINGS):
+            self._lost.discard(cid)
+            self._spared.pop(cid, None)
+            if works and order.leg in drafts.REASONS:
                 self._turned_up(order)
 
     def _turned_up(self, order: Order) -> None:
@@ -61,7 +70,12 @@ class Missing:
             if not self._may_protect(order):
                 self._unwanted.press([cid])
             self.early.discard(cid)
-        elif not (held.own or held.leaving is not None or leg in held.resting):
+        elif held.exit is not None or leg in held.resting or (held.own and leg is Leg.TARGET):
+            self._unwanted.press([cid])
+        elif held.leaving is not None:  # an exit that has not left waits until it has ended
+            held.resting[leg] = cid
+            self._unwanted.press([cid])
+        else:
             held.resting[leg] = cid
             self._unwanted.ended(cid)
             if leg is Leg.STOP:

@@ -552,6 +552,60 @@ def test_f4_a_stop_that_turns_up_while_its_position_is_closed_is_taken_back() ->
     assert names(found.custody.manage(Draft().bars(), 60)) == ["cancel AAA stop"]
 
 
+def test_f4_the_stop_of_a_bracket_that_turns_up_beside_an_exit_is_taken_back() -> None:
+    """Nobody had heard of it when the exit left: it is asked to end before that, and at once when it turns up."""
+    found = found_again(("fill",))
+    assert names(found.custody.manage(Draft().bars(), 59)) == ["cancel AAA stop", "place AAA exit"]
+    assert names(found.custody.manage(Draft().bars(), 60)) == ["cancel AAA stop"]
+    say(found, "acknowledged", "AAA stop")
+    assert names(found.custody.released()) == ["cancel AAA stop"]
+    assert names(found.custody.manage(Draft().bars(), 61)) == ["cancel AAA stop"]
+    say(found, "cancelled", "AAA stop")
+    assert found.custody.manage(Draft().bars(), 62) == []
+
+
+def test_f4_the_stop_of_a_bracket_that_turns_up_beside_one_of_the_positions_own_is_taken_back() -> None:
+    """The position has been reduced by somebody else, and the bot's own stop covers what is left."""
+    found = desk()
+    enter(found, proposal(exits=TIMED))
+    found.custody.lost("AAA stop")
+    held = found.custody.held["AAA"]
+    held.own, held.plan.on_close = True, False
+    assert names(found.custody.released()) == ["place AAA stop 2"]
+    say(found, "acknowledged", "AAA stop")
+    assert names(found.custody.released()) == ["cancel AAA stop"]
+    assert names(found.custody.manage(Draft().bars(), 31)) == ["cancel AAA stop"]
+    assert held.resting == {Leg.STOP: "AAA stop 2"}
+
+
+def test_f4_the_stop_of_a_bracket_that_turns_up_where_more_was_filled_is_renewed_for_all_of_it() -> None:
+    """It rests for less than is held, and nothing else rests: until it turned up the bot acted on closes."""
+    found = desk()
+    entry = found.decide([proposal(exits=TIMED)])[0].order
+    assert entry is not None
+    for cid in ("AAA entry", "AAA stop"):
+        found.custody.lost(cid)
+    filled(found, entry, quantity="8")
+    assert found.custody.released() == []
+    say(found, "acknowledged", "AAA stop")
+    assert names(found.custody.released()) == ["cancel AAA stop"]
+    say(found, "cancelled", "AAA stop")
+    assert placed(found.custody.released()).quantity == 8
+
+
+def test_f4_an_exit_that_has_not_left_waits_for_a_stop_that_turns_up() -> None:
+    """What else works for the position holds the exit back: the stop is taken back and proven to have ended as well."""
+    found = desk()
+    enter(found, proposal(target=150.0, exits=TIMED))
+    found.custody.lost("AAA stop")
+    assert names(found.custody.manage(Draft().bars(), 59)) == ["cancel AAA stop", "cancel AAA target"]
+    say(found, "acknowledged", "AAA stop")
+    say(found, "cancelled", "AAA target")
+    assert names(found.custody.released()) == ["cancel AAA stop"]
+    say(found, "cancelled", "AAA stop")
+    assert names(found.custody.released()) == ["place AAA exit"]
+
+
 def test_f4_that_a_lost_order_could_not_be_cancelled_does_not_say_that_it_works() -> None:
     """It may be over as well: it protects nothing until it is said to be there."""
     found = desk()
