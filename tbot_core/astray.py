@@ -64,7 +64,9 @@ class Astray:
         return client_order_id in self._proven
 
     async def take_back(self) -> None:
-        """Ask for the cancel of what two sources have shown, until it is gone."""
+        """Ask for the cancel of what two sources have shown, until it is gone; what it covers is to be covered anew."""
+        for cid in sorted(self._proven):
+            self._desk.custody.protection.mistaken(cid)
         if self._proven:
             cancels = [Cancel(client_order_id=cid) for cid in sorted(self._proven)]
             await self._execution.carry_out(Minutes(actions=cancels))
@@ -91,7 +93,10 @@ class Astray:
 
     def _drop(self, cid: str) -> None:
         self._seen.pop(cid, None)
-        self._proven.discard(cid)
+        if cid in self._proven:
+            self._proven.discard(cid)
+            if self._execution.orders[cid].terminal:
+                self._desk.custody.protection.gone(cid)
 
     def _tell(self, otherwise: Iterable[OrderReport]) -> None:
         recorder, venue = self._execution.recorder, self._execution.venue

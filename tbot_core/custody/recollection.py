@@ -55,7 +55,7 @@ class Recollection:
         else:
             held.own = True
             # An exit that had been decided before its stop was placed again was given up.
-            held.leaving, held.due = None, False
+            held.leaving, held.due, held.plan.on_close = None, False, False
             held.resting[order.leg] = order.client_order_id
         self._files.attempts[order.signal, order.leg] += 1
         self._files.know(order, held.plan, held.row)

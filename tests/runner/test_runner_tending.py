@@ -32,6 +32,7 @@ from tbot_core.recorder import Recorder
 from tbot_core.runner.ending import Ending
 from tbot_core.runner.keeping import Keeper
 from tbot_core.runner.posts import Post
+from tbot_core.runner.recalling import Recall
 from tbot_core.runner.requests import Requests
 from tbot_core.standing import Standing
 from tbot_core.states import KINDS, LOCAL, Cause, States
@@ -980,6 +981,113 @@ def protected(bench: Bench) -> Order:
     bench.broker.shown = [reading(report(stop), AAA="7")]
     bench.later(IN_FLIGHT_S + 1)
     return stop
+
+
+def astray_stop(bench: Bench) -> None:
+    """The broker works AAA's stop of 7 as one of 70, by two of its answers."""
+    taken = attrs.evolve(report(protected(bench)), quantity=Decimal(70))
+    bench.broker.found["AAA stop"] = taken
+    bench.broker.shown = [reading(taken, AAA="7")]
+    bench.later(11)
+    bench.later(1)
+
+
+def stops(bench: Bench) -> list[str]:
+    """The stops of AAA that were written down."""
+    return [cid for cid, one in bench.execution.orders.items() if one.order.leg is Leg.STOP]
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_f19_a_stop_that_the_broker_works_for_more_is_taken_back_and_made_anew(bench: Bench, *, killed: bool) -> None:
+    """Its symbol is frozen, and in a kill nothing is closed either: another stop leaves as soon as it has ended."""
+    astray_stop(bench)
+    if killed:
+        bench.conditions.begin(Cause.KILL_COMMAND)
+    assert (frozen(bench), {*bench.broker.cancels}, stops(bench)) == ([True], {"AAA stop"}, ["AAA stop"])
+    hears(bench, "cancelled", "AAA stop")
+    asyncio.run(bench.execution.settle())
+    placed = bench.execution.orders["AAA stop 2"].order
+    was = bench.execution.orders["AAA stop"].order
+    assert (placed.quantity, placed.stop_price) == (was.quantity, was.stop_price)
+    held = bench.desk.custody.held["AAA"]
+    assert (held.resting, held.plan.on_close) == ({Leg.STOP: "AAA stop 2"}, False)
+
+
+def test_i15_a_restart_goes_on_with_a_stop_that_was_made_anew(bench: Bench) -> None:
+    """What is taken back for being worked for more is followed by another, and that one stays what it is."""
+    astray_stop(bench)
+    assert resumed(bench).custody.held["AAA"].renewing
+    hears(bench, "cancelled", "AAA stop")
+    assert names(resumed(bench)) == ["AAA stop 2"]
+    asyncio.run(bench.execution.settle())
+    again = resumed(bench)
+    held = again.custody.held["AAA"]
+    assert (held.resting, held.plan.on_close, names(again)) == ({Leg.STOP: "AAA stop 2"}, False, [])
+
+
+def resumed(bench: Bench) -> Desk:
+    """The desk of a restart."""
+    desk = Desk(rules(venue=QUERIES), session(), atoms_of(Decimal(100_000)), name)
+    recorder = Recorder(journal=bench.journal, clock=bench.clock)
+    execution = Execution(recorder, Venue(broker=bench.broker, name="told", account_id="A1"), desk)
+    recall = Recall(desk, execution, {"AAA": 0})
+    for event in list(bench.journal.events()):
+        recall.take(event)
+    return desk
+
+
+def names(desk: Desk) -> list[str]:
+    """What a desk would place or cancel now."""
+    actions = desk.custody.released()
+    return [one.order.client_order_id if isinstance(one, Place) else f"- {one}" for one in actions]
+
+
+@pytest.mark.parametrize("said", [True, False], ids=["told", "read"])
+def test_i3_a_stop_that_was_told_to_be_over_and_is_not_is_followed_by_another(bench: Bench, *, said: bool) -> None:
+    """It is the only cover: once its end is told, or the account lists it no more, another rests."""
+    stop = protected(bench)
+    hears(bench, "cancelled", "AAA stop")
+    held = bench.desk.custody.held["AAA"]
+    asyncio.run(bench.execution.settle())
+    assert (held.resting, held.plan.on_close, stops(bench)) == ({}, True, ["AAA stop"])
+    bench.broker.found["AAA stop"] = shown = report(stop)
+    bench.broker.shown = [reading(shown, AAA="7")]
+    bench.later(31)
+    bench.later(1)
+    bench.later(1)
+    asyncio.run(bench.execution.settle())
+    assert (frozen(bench), {*bench.broker.cancels}, stops(bench)) == ([True], {"AAA stop"}, ["AAA stop"])
+    if said:
+        bench.execution.book([BrokerEvent(kind="cancelled", event_id="again", client_order_id="AAA stop")])
+    else:
+        bench.broker.found["AAA stop"] = attrs.evolve(shown, kind="cancelled")
+        bench.broker.shown = [reading(AAA="7")]
+        bench.later(11)
+    asyncio.run(bench.execution.settle())
+    assert (held.resting, held.plan.on_close) == ({Leg.STOP: "AAA stop 2"}, False)
+    again = resumed(bench)
+    held = again.custody.held["AAA"]
+    assert (held.resting, held.plan.on_close, names(again)) == ({Leg.STOP: "AAA stop 2"}, False, [])
+
+
+def test_f19_a_bracket_whose_stop_is_worked_for_more_gets_another_when_its_entry_fills(tmp_path: Path) -> None:
+    """The stop has ended before anything was held."""
+    with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
+        bench = Bench(journal, attrs.evolve(QUERIES, brackets=True))
+        entry = bench.enter()
+        hears(bench, "acknowledged", "AAA entry")
+        hears(bench, "acknowledged", "AAA stop")
+        taken = attrs.evolve(report(bench.execution.orders["AAA stop"].order), quantity=Decimal(70))
+        bench.broker.found = {"AAA stop": taken, "AAA entry": report(entry)}
+        bench.broker.shown = [reading(report(entry), taken)]
+        bench.later(11)
+        bench.later(1)
+        hears(bench, "cancelled", "AAA stop")
+        bench.execution.book(
+            [BrokerEvent(kind="fill", event_id="1", client_order_id="AAA entry", fill=fill(entry, "100"))]
+        )
+        asyncio.run(bench.execution.settle())
+        assert bench.desk.custody.held["AAA"].resting == {Leg.STOP: "AAA stop 2"}
 
 
 def by_operator(bench: Bench, folder: Path, text: str, mode: int = 0o600) -> None:
