@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 
 class Astray:
-    """Keeps what the readings and lookups of one broker say of such orders."""
+    """Keeps what the readings and lookups of one broker say of such orders, where its execution shows it to all."""
 
     def __init__(self, execution: Execution, desk: Desk) -> None:
         self._execution = execution
         self._desk = desk
-        self._seen: dict[str, OrderReport] = {}
+        self._seen = execution.beyond
         self._proven: set[str] = set()
         self.foreign: set[tuple[str, str, Decimal]] = set()
 

@@ -17,7 +17,7 @@ import attrs
 from tbot_core import intents
 from tbot_core.actions import Action, Cancel, Place, Replace
 from tbot_core.admitting import admit
-from tbot_core.contracts import BrokerEvent
+from tbot_core.contracts import BrokerEvent, OrderReport
 from tbot_core.errors import BrokerError, JournalError, Rejected, Unavailable
 from tbot_core.freezing import Freezer, renamed
 from tbot_core.intents import Minutes
@@ -67,6 +67,7 @@ class Execution:
         self.placed: dict[str, datetime] = {}
         self._since: dict[str, float] = {}
         self.questions: dict[str, None] = {}
+        self.beyond: dict[str, OrderReport] = {}
         self._asking: set[tuple[str, str]] = set()
 
     async def carry_out(self, minute: Minutes) -> None:

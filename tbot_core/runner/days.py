@@ -175,7 +175,7 @@ class _Run:
 
     async def _open(self, life: Life) -> list[str]:
         # What is open, by the books and by what the broker says while it does.
-        held = set() if life.session is None else {*life.session.run.positions}
+        held = set() if life.session is None else life.session.run.left
         try:
             said = await self._course.broker.snapshot(self._since)
         except BrokerError as fault:

@@ -60,8 +60,9 @@ class Post:
 
     @property
     def in_flight(self) -> int:
-        """How many orders there are not known to have ended."""
-        return sum(1 for one in self.execution.orders.values() if not one.terminal)
+        """How many orders there are not known to have ended, or are open though the books call them over."""
+        beyond = self.execution.beyond
+        return sum(1 for cid, one in self.execution.orders.items() if cid in beyond or not one.terminal)
 
     @property
     def at_rest(self) -> bool:
@@ -74,7 +75,8 @@ class Post:
         """Whether nothing is on its way: no entry and no exit, and each position has the stop that it is to have."""
         custody = self.desk.custody
         alive = self._alive
-        rest = {one.order.client_order_id for one in alive if one.order.leg in _PROTECTION and one.state in _TAKEN}
+        protecting = (one for one in alive if one.order.leg in _PROTECTION and one.state in _TAKEN)
+        rest = {one.order.client_order_id for one in protecting} - self.execution.beyond.keys()
         stops = [held.resting.get(Leg.STOP) for held in custody.held.values() if custody.protection.share(held)]
         steady = all(held.steady for held in custody.held.values())
         return steady and not custody.unwanted and len(rest) == len(alive) and rest.issuperset(stops)
@@ -91,9 +93,19 @@ class Post:
         return sum(1 for one in self.execution.orders.values() if one.state in ENDED)
 
     @property
+    def left(self) -> set[str]:
+        """The symbols of what is held here, and of what works."""
+        return {*self.desk.portfolio.positions, *(one.order.symbol for one in self._alive)}
+
+    @property
     def _alive(self) -> list[OrderRecord]:
-        orders = self.execution.orders.values()
-        return [one for one in orders if not one.terminal and one.state is not OrderState.LOST]
+        # What works by the books, or by the broker's word beyond them.
+        beyond = self.execution.beyond
+        return [
+            one
+            for cid, one in self.execution.orders.items()
+            if cid in beyond or not (one.terminal or one.state is OrderState.LOST)
+        ]
 
 
 class Routing(Protocol):

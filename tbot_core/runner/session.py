@@ -230,6 +230,11 @@ class SessionRun:
         self._flattening = on
 
     @property
+    def left(self) -> set[str]:
+        """The symbols of what is held or works at any of the brokers."""
+        return set().union(*(post.left for post in self.posts))
+
+    @property
     def positions(self) -> list[str]:
         """The symbols that are held, at whichever broker."""
         return sorted({symbol for post in self.posts for symbol in post.desk.portfolio.positions})

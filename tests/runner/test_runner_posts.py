@@ -40,7 +40,7 @@ def test_a_position_waits_for_a_stop_only_where_one_may_rest(filled: str, settle
     )
     desk.custody.take(BrokerEvent(kind="cancelled", event_id="2", client_order_id=cid), None)
     assert bool(desk.custody.released()) is not settled
-    nothing_works = cast("Execution", SimpleNamespace(orders={}))
+    nothing_works = cast("Execution", SimpleNamespace(orders={}, beyond={}))
     assert Post(name="", desk=desk, execution=nothing_works).settled is settled
 
 
@@ -52,7 +52,7 @@ def test_a_position_whose_stop_was_given_up_waits_for_none() -> None:
     execution = fill(entry, "100", str(entry.quantity))
     told = BrokerEvent(kind="fill", event_id="1", client_order_id=entry.client_order_id, fill=execution)
     desk.custody.take(told, News(execution, amends=False))
-    nothing_works = cast("Execution", SimpleNamespace(orders={}))
+    nothing_works = cast("Execution", SimpleNamespace(orders={}, beyond={}))
     post = Post(name="", desk=desk, execution=nothing_works)
     assert not post.settled
     for one in entry.protection:

@@ -1253,6 +1253,33 @@ def test_a_stop_is_not_over_while_what_an_entry_filled_may_be_told_late(bench: B
     assert bench.desk.portfolio.holdings == {"AAA": 7_000_000}
 
 
+def test_a_stop_is_not_over_while_an_order_is_open_that_was_told_to_be_over(bench: Bench) -> None:
+    """It could fill without a bot: its cancel is asked for until it is gone, and it is named among what is left."""
+    stop = ending(bench)
+    post = Post(name="told", desk=bench.desk, execution=bench.execution)
+    assert (bench.state.value, post.at_rest, post.in_flight) == ("cancelled", True, 0)
+    for _ in range(60):
+        assert not stop.look()
+        bench.later(1)
+    assert len(bench.broker.cancels) > 4
+    assert (post.at_rest, post.settled, post.asking, post.in_flight, post.left) == (False, False, False, 1, {"AAA"})
+    bench.broker.found["AAA entry"] = attrs.evolve(bench.broker.found["AAA entry"], kind="cancelled")
+    bench.broker.shown = [reading(barrier="1")]
+    bench.later(11)
+    bench.later(1)
+    assert (stop.look(), post.in_flight, post.left) == (True, 0, set())
+
+
+def test_a_stop_that_the_broker_works_for_more_is_not_what_a_position_is_left_with(bench: Bench) -> None:
+    """Who keeps positions waits for the stop that takes its place; a stop as it was ordered is waited for no longer."""
+    stop = protected(bench)
+    post = Post(name="told", desk=bench.desk, execution=bench.execution)
+    assert post.settled
+    bench.broker.shown = [reading(attrs.evolve(report(stop), quantity=Decimal(70)), AAA="7")]
+    bench.read()
+    assert (bench.desk.custody.held["AAA"].renewing, post.settled, post.left) == (False, False, {"AAA"})
+
+
 def test_a_stop_is_over_as_soon_as_the_account_was_read(bench: Bench) -> None:
     """It is read at once, whenever the next reading were due."""
     stop = ending(bench)
