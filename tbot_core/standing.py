@@ -58,7 +58,8 @@ class Standing:
     `troubles`: what leaves exits only until whoever can read the account has taken it over; where nobody can (None),
     `state` keeps it to the session's end. `everywhere`: the standings of all brokers of the session, which count as
     one. `frozen`: instruments in which nothing is done but protect what is held, and why; `lasting` are those that stay
-    so to the session's end. `instruments`: the rules of those that a broker was asked about; `unruled` are those whose
+    so to the session's end. `unread`: the account has not been read since the start, and nothing is closed until it has
+    been. `instruments`: the rules of those that a broker was asked about; `unruled` are those whose
     rules are not known, and whether an answer is waited for. `stated_atoms`: what a person has said may be open here,
     while nobody can look. `foreign`: what the account holds and works that is not tbot's.
     """
@@ -86,6 +87,7 @@ class Standing:
     stated_atoms: int = 0
     foreign: Foreign = attrs.field(factory=Foreign)
     frozen: dict[str, str] = attrs.field(factory=dict)
+    unread: bool = False
     lasting: set[str] = attrs.field(factory=set)
     instruments: dict[str, Instrument] = attrs.field(factory=dict)
     unruled: dict[str, bool] = attrs.field(factory=dict)

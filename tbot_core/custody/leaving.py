@@ -42,8 +42,7 @@ class Leaving:
 
     def untouched(self, symbol: str) -> bool:
         """Whether exits wait: the symbol is halted, or what is true of it, or may be traded of it, is not clear."""
-        standing = self._standing
-        return symbol in self.halted or symbol in standing.frozen or bool(standing.unruled.get(symbol))
+        return self._unclear(symbol) or bool(self._standing.unruled.get(symbol))
 
     def stay(self, held: Held) -> None:
         """Give up what has not left and must wait now: the stop that made way for it is to rest again.
@@ -53,7 +52,7 @@ class Leaving:
         """
         reason, symbol = held.leaving, held.position.signal.symbol
         # Where it is not known what may be traded, no stop could be placed either: that is not looked at here.
-        still = symbol in self.halted or symbol in self._standing.frozen
+        still = self._unclear(symbol)
         if held.keep is not None and (still or self.waits(ExitReason.REBALANCE)):
             held.keep = None
             self._protection.take_over(held)
@@ -66,6 +65,10 @@ class Leaving:
         else:
             held.leaving, held.due = None, False
             self._protection.take_over(held)
+
+    def _unclear(self, symbol: str) -> bool:
+        # Whether nothing is closed, and what protects goes on: nobody knows what is held, or it is not traded.
+        return self._standing.unread or symbol in self.halted or symbol in self._standing.frozen
 
     def _wanted(self, held: Held, bars: Bars, minute: int, close: float) -> ExitReason | None:
         if self._standing.daily_loss:

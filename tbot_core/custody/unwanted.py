@@ -46,4 +46,4 @@ class Unwanted:
     def pressing(self) -> list[Action]:
         """The cancels of what waits for no minute, each once."""
         fresh, self._pressing = self._pressing, []
-        return [Cancel(client_order_id=one) for one in fresh if one in self._orders]
+        return [Cancel(client_order_id=one) for one in dict.fromkeys(fresh) if one in self._orders]

@@ -34,7 +34,8 @@ class Flattening:
         run = self._run
         self._post.desk.custody.leaving.stopping = run.flattening
         self._begun &= run.flattening
-        if self._begun or not (run.flattening and run.abreast) or out_of_hours(run.session, self._clock.now()):
+        waits = self._post.desk.standing.unread or out_of_hours(run.session, self._clock.now())
+        if self._begun or waits or not (run.flattening and run.abreast):
             return False
         return run.routing is None or run.routing.answers(self._post)
 

@@ -47,7 +47,7 @@ class Keeper:
         self._absent, self._knock_at = post.execution.venue.absent, 0.0
         self._asked: dict[str, tuple[int, float]] = {}
         self._withdrawn: set[str] = set()
-        post.desk.standing.troubles = {}
+        post.desk.standing.troubles, post.desk.standing.unread = {}, True
         self.conditions = Conditions(post.execution.recorder, self._impose, states, self._own)
         self.tender = Tender(post.execution, post.desk, clock, self.conditions, since)
         self._resending = Resending(post, clock)
@@ -177,6 +177,7 @@ class Keeper:
     def _know(self) -> None:
         if self.tender.believed:
             self.conditions.withdraw(Cause.UNRECONCILED)
+            self.post.desk.standing.unread = False
 
     def _may_ask(self, cid: str) -> bool:
         # Whether a cancel may be asked for again: each time twice as late as before, up to a minute.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tbot_core.clock import ManualClock
-from tbot_core.contracts import BrokerEvent, Snapshot, VenueRules
+from tbot_core.contracts import BrokerEvent, Holding, OrderReport, Snapshot, VenueRules
 from tbot_core.desk import Desk
 from tbot_core.errors import Unavailable
 from tbot_core.execution import Execution, Minutes, Venue
@@ -52,6 +52,8 @@ class Refusing:
         self.refuses: set[Leg] = set()
         self.refused: list[float] = []
         self.taken: list[Order] = []
+        self.cancelled: list[str] = []
+        self.shown: Snapshot | None = None
         self._clock = clock
         self._said: list[BrokerEvent] = []
 
@@ -78,6 +80,7 @@ class Refusing:
 
     async def cancel(self, client_order_id: str) -> None:
         """End an order."""
+        self.cancelled.append(client_order_id)
         self.say("cancelled", next(one for one in self.taken if one.client_order_id == client_order_id))
 
     async def poll(self) -> Sequence[BrokerEvent]:
@@ -89,8 +92,10 @@ class Refusing:
         """Take a request."""
 
     async def snapshot(self, since: datetime) -> Snapshot:
-        """Nobody can read the account."""
-        raise Unavailable(f"no way, {since}")
+        """The account, where anybody can read it."""
+        if self.shown is None:
+            raise Unavailable(f"no way, {since}")
+        return self.shown
 
     async def close(self) -> None:
         """Log out."""
@@ -112,9 +117,9 @@ def name(signal: SignalId, leg: Leg, attempt: int) -> str:
 
 
 class Bench:
-    """One broker of a session, and its keeper."""
+    """One broker of a session, and its keeper; the account was `read` before it could be read no more."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, *, read: bool = True) -> None:
         self.clock = ManualClock(session().open)
         self.broker = Refusing(self.clock)
         self.desk = Desk(rules(venue=self.broker.rules), session(), atoms_of(Decimal(100_000)), name)
@@ -122,6 +127,7 @@ class Bench:
         self.execution = Execution(Recorder(journal=journal, clock=self.clock), venue, self.desk)
         post = Post(name="refusing", desk=self.desk, execution=self.execution)
         self.keeper = Keeper(post, States(), self.clock, session().open, 20.0)
+        self.desk.standing.unread = not read
 
     def enter(self) -> None:
         """AAA is entered and filled."""
@@ -201,22 +207,75 @@ def test_a_stop_that_a_crash_left_written_down_and_not_sent_is_placed_by_the_res
     bench: Bench, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """CP3 and CP15: the entry has filled, and the process dies between the two barriers of its stop."""
-    barrier, mark = 0, bench.execution._mark
+    dies_before(bench, Leg.STOP, monkeypatch)
+    with pytest.raises(Dead):
+        bench.enter()
+    again = restarted(journal)
+    again.rounds(1.0)
+    assert again.broker.legs == [Leg.STOP]
+
+
+def dies_before(bench: Bench, leg: Leg, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process will die between the two barriers of an order of that leg."""
+    mark = bench.execution._mark
 
     def dies(orders: Sequence[Order]) -> list[Order]:
-        nonlocal barrier
-        barrier += 1
-        if any(one.leg is Leg.STOP for one in orders):
+        if any(one.leg is leg for one in orders):
             raise Dead
         return mark(orders)
 
     monkeypatch.setattr(bench.execution, "_mark", dies)
-    with pytest.raises(Dead):
-        bench.enter()
-    again = Bench(journal)
+
+
+def restarted(journal: Journal) -> Bench:
+    """The process once more; nobody could read the account yet."""
+    again = Bench(journal, read=False)
     recall = Recall(again.desk, again.execution, {"AAA": 0})
     for event in list(journal.events()):
         recall.take(event)
     recall.settle()
+    asyncio.run(again.keeper.reconcile())
+    return again
+
+
+@pytest.mark.parametrize("theirs", ["7", "0"])
+def test_an_exit_that_a_crash_left_written_down_waits_until_the_account_was_read(
+    bench: Bench, journal: Journal, monkeypatch: pytest.MonkeyPatch, theirs: str
+) -> None:
+    """CP3: somebody may have closed the position; meanwhile a stop rests for it, and goes with it if it is gone."""
+    bench.enter()
+    dies_before(bench, Leg.EXIT, monkeypatch)
+    with pytest.raises(Dead):
+        bench.leave()
+    again = restarted(journal)
     again.rounds(1.0)
-    assert again.broker.legs == [Leg.STOP]
+    again.leave()
+    again.rounds(3.0)
+    assert (again.broker.legs, again.broker.cancelled) == ([Leg.STOP], [])
+    again.broker.shown = reading(*again.broker.taken, AAA=theirs)
+    again.keeper.tender.hurry()
+    again.rounds(1.0)
+    stop = [again.broker.taken[0].client_order_id]
+    assert (again.broker.legs, again.broker.cancelled) == ([Leg.STOP], [] if theirs == "7" else stop)
+    again.leave()
+    again.rounds(1.0)
+    assert again.broker.legs == ([Leg.STOP, Leg.EXIT] if theirs == "7" else [Leg.STOP])
+    assert again.broker.cancelled == stop
+
+
+def reading(*orders: Order, **held: str) -> Snapshot:
+    """What the account shows: orders that work, and so many shares of each symbol."""
+    reports = tuple(
+        OrderReport(
+            client_order_id=one.client_order_id,
+            broker_order_id="b1",
+            kind="acknowledged",
+            symbol=one.symbol,
+            buy=one.buy,
+            quantity=one.quantity,
+            time=session().open,
+        )
+        for one in orders
+    )
+    holdings = tuple(Holding(symbol=name, quantity=Decimal(shares)) for name, shares in held.items() if shares != "0")
+    return Snapshot(account=ACCOUNT, orders=reports, holdings=holdings, barrier="1")
