@@ -274,7 +274,7 @@ class Custody:
         if order.leg is Leg.ENTRY:
             self._standing.working.pop(order.client_order_id, None)
         elif held is None or held.position.signal != order.signal:
-            self._missing.early.add(order.client_order_id)
+            self._missing.end_early(order.client_order_id)
         elif order.client_order_id == held.exit:
             held.exit = None
         elif order.client_order_id == held.trim:
@@ -337,7 +337,7 @@ class Custody:
         held.own = order.tops_up or not drafts.bracketed(self._rules.venue, units_of(order.quantity))
         self._held[order.symbol] = held
         for one in order.protection:
-            if one.client_order_id in self._missing.early:  # its end was told before what it protects
+            if self._missing.ended_early(one.client_order_id):  # its end was told before what it protects
                 if self._known[one.client_order_id].refused:
                     self._protection.refused(one)
                 self._ended(one)

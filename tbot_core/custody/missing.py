@@ -1,4 +1,4 @@
-"""Orders that nobody found in all their time, and protection that ended before its entry was known to have filled.
+"""Orders that are not there when they are due: lost for good, or of a bracket and over before its entry had filled.
 
 It waits for nothing and sends nothing.
 """
@@ -24,19 +24,27 @@ _WORKS = frozenset({"acknowledged", "replaced"})
 
 
 class Missing:
-    """The orders of a session that were given up as lost, by their ids; `early` are those that ended too early."""
+    """The orders of a session that were given up as lost, or that had ended before what they protect was held."""
 
     def __init__(self, files: Files, standing: Standing, unwanted: Unwanted) -> None:
-        self.early: set[str] = set()
         self._files = files
         self._standing = standing
         self._unwanted = unwanted
+        self._early: set[str] = set()
         self._lost: set[str] = set()
         self._spared: dict[str, Order] = {}
 
     def __contains__(self, client_order_id: str) -> bool:
         """Whether an order was given up as lost, and nobody has heard of it since."""
         return client_order_id in self._lost
+
+    def end_early(self, client_order_id: str) -> None:
+        """An order is over while nothing is held that it belongs to."""
+        self._early.add(client_order_id)
+
+    def ended_early(self, client_order_id: str) -> bool:
+        """Whether that is so of an order."""
+        return client_order_id in self._early
 
     def give_up(self, order: Order) -> None:
         """An order is lost; should it turn up after all, it is one too many, but for an entry and what protects one."""
@@ -69,7 +77,7 @@ class Missing:
         if held is None or held.position.signal != order.signal:
             if not self._may_protect(order):
                 self._unwanted.press([cid])
-            self.early.discard(cid)
+            self._early.discard(cid)
         elif held.exit is not None or leg in held.resting or (held.own and leg is Leg.TARGET):
             self._unwanted.press([cid])
         elif held.leaving is not None:  # an exit that has not left waits until it has ended
@@ -84,4 +92,4 @@ class Missing:
     def _may_protect(self, order: Order) -> bool:
         # Whether it was gone before the entry that it protects was filled, and that may still be.
         entering = any(one.signal == order.signal for one in self._standing.working.values())
-        return entering and order.client_order_id in self.early
+        return entering and order.client_order_id in self._early

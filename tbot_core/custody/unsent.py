@@ -48,4 +48,5 @@ class Unsent:
 
     def free(self, *, barred: bool) -> None:
         """Let what waits go; `barred`: that too which was not kept back by the way alone."""
-        self._barred = {symbol: True for symbol, one in self._barred.items() if one and not barred}
+        kept = [] if barred else [symbol for symbol, forbidden in self._barred.items() if forbidden]
+        self._barred = dict.fromkeys(kept, True)
