@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from tbot_core.contracts import Meaning, ReadsRefusals
+from tbot_core.figures import quantity
 from tbot_core.journal import records
 from tbot_core.model import Leg, ticks_of
 from tbot_core.orders import AMENDS, BROKER_WORDS, OrderRecord
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _REUSED: Final = "reused "
 _REFUSALS: Final = frozenset({"rejected", "cancel_refused"})
+_EXECUTES: Final = frozenset({"fill", "corrected"})
 _log = log.logger(__name__)
 
 
@@ -54,8 +56,10 @@ class Freezer:
 
     def hear(self, event: BrokerEvent, record: OrderRecord) -> None:
         """Freeze what an event makes unclear; `record` is its order after it."""
-        symbol = record.order.symbol
-        if event.kind not in BROKER_WORDS:
+        symbol, fill = record.order.symbol, event.fill
+        if event.kind in _EXECUTES and fill is not None and not record.order.asks_for(fill.symbol, buy=fill.buy):
+            self._misunderstood(record.order, fill)
+        elif event.kind not in BROKER_WORDS:
             self.freeze(symbol, f"the broker says {event.kind} of an order, which is not known")
         elif event.kind == "fill" and record.overfilled:
             self.freeze(symbol, f"{record.overfilled} more were filled than ordered")
@@ -63,6 +67,13 @@ class Freezer:
             self.freeze(symbol, f"the broker does not trade it any more: {event.words}", lasting=True)
         elif event.kind in _REFUSALS and self._meaning(event.words) is Meaning.OFF_GRID:
             self._refused(record.order, event.words)
+
+    def _misunderstood(self, order: Order, fill: Fill) -> None:
+        # A broker that takes a symbol, or a side, for another would do so again: an exit would open something.
+        deed = f"{'buy' if order.buy else 'sell'} {order.symbol}"
+        done = f"{'bought' if fill.buy else 'sold'} {quantity(fill.quantity)} {fill.symbol}"
+        self.freeze(order.symbol, f"the broker has {done} for an order to {deed}", lasting=True)
+        self.freeze(fill.symbol, f"the broker has {done} for an order to {deed}")
 
     def _refused(self, order: Order, words: str) -> None:
         # What may be traded of an instrument is not what was thought: nothing of it is sent until that is known.

@@ -190,6 +190,10 @@ class Order:
         """Whether it adds to a position that lies under its share of equity."""
         return self.reason is ExitReason.REBALANCE and self.leg is Leg.ENTRY
 
+    def asks_for(self, symbol: str, *, buy: bool) -> bool:
+        """Whether it was to buy that symbol, or to sell it, and nothing else."""
+        return (self.symbol, self.buy) == (symbol, buy)
+
 
 @attrs.frozen(kw_only=True)
 class Fill:

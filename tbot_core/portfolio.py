@@ -122,7 +122,7 @@ class Surplus:
 class _Done:
     # A fill as it was applied.
     fill: Fill
-    signal: SignalId
+    signal: SignalId | None
     leg: Leg
     reason: ExitReason | None
 
@@ -213,11 +213,12 @@ class Portfolio:
             units[one.symbol] = units.get(one.symbol, 0) + one.units
         return {symbol: count for symbol, count in units.items() if count}
 
-    def apply(self, fill: Fill, signal: SignalId, leg: Leg, reason: ExitReason | None = None) -> Position | None:
+    def apply(self, fill: Fill, signal: SignalId | None, leg: Leg, reason: ExitReason | None = None) -> Position | None:
         """Book a fill of a signal's order; returns the position, closed when nothing of it is left.
 
         What a fill says beyond what the signal holds is booked as surplus, so that a position never crosses zero: it is
         closed. None: the signal holds nothing that it could close, or the symbol is another signal's: all is surplus.
+        So is a fill without a signal: it is not of what was ordered.
         An entry that is told after what closed it takes its place before that, and may be closed at once.
         """
         done = _Done(fill=fill, signal=signal, leg=leg, reason=reason)
@@ -240,7 +241,7 @@ class Portfolio:
 
         Positions, trades and surplus of its symbol are what they would have been had it been so from the beginning.
         """
-        key, symbol = (fill.client_order_id, fill.execution_id), fill.symbol
+        key = (fill.client_order_id, fill.execution_id)
         found = ((at, one) for at, one in enumerate(self._done) if isinstance(one, _Done) and one.key == key)
         at, done = next(found, (0, None))
         if done is None:
@@ -248,12 +249,15 @@ class Portfolio:
         was = done.fill
         self._done[at] = attrs.evolve(done, fill=fill)
         self.cash_atoms += _paid(was) - _paid(fill)
-        self._place_again(symbol)
+        for symbol in sorted({was.symbol, fill.symbol}):
+            self._place_again(symbol)
         return was
 
     def _overtaken(self, step: _Done | _Split, before: Sequence[_Done | _Split]) -> int | None:
         # The place of the first fill that closed more of a signal than was held, where this is an entry of it.
         if isinstance(step, _Split) or step.leg is not Leg.ENTRY or step.fill.symbol in self.positions:
+            return None
+        if step.signal is None:
             return None
         if self.beyond.get(step.fill.symbol, 0) * (1 if step.fill.buy else -1) >= 0:
             return None
@@ -290,7 +294,7 @@ class Portfolio:
         signed = units if fill.buy else -units
         position = self.positions.get(fill.symbol)
         other = position is not None and position.signal != signal
-        if other or (leg is not Leg.ENTRY and (position is None or position.side * signed > 0)):
+        if signal is None or other or (leg is not Leg.ENTRY and (position is None or position.side * signed > 0)):
             self.surplus.append(Surplus(symbol=fill.symbol, units=signed, price=ticks, fee_atoms=fees, mark=ticks))
             return None
         added = reason is ExitReason.REBALANCE and position is not None  # one that came too late is an entry by itself

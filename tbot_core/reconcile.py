@@ -118,8 +118,8 @@ def compare(books: Books, snapshot: Snapshot) -> Findings:
         report, fills = listed.get(cid), executed[cid]
         news = _executed(record, fills) if report is None else [*told(record, _named(report, fills))]
         events += news
-        symbol, growth = record.order.symbol, _growth(record, news)
-        grown[symbol] = grown.get(symbol, Decimal(0)) + growth
+        for symbol, growth in _growth(record, news):
+            grown[symbol] = grown.get(symbol, Decimal(0)) + growth
     ours = ((cid, report) for cid, report in listed.items() if cid in books.orders)
     more = (beyond(books.orders[cid], report, ended=cid in books.ended) for cid, report in ours)
     return Findings(
@@ -141,7 +141,7 @@ def beyond(record: OrderRecord, report: OrderReport, *, ended: bool) -> OrderRep
     rest = report.quantity - report.filled
     if report.kind != OPEN or (record.terminal and not ended):
         return None
-    counts = not record.terminal and _of_one_kind(record, report)
+    counts = not record.terminal and record.order.asks_for(report.symbol, buy=report.buy)
     more = rest - max(record.order.quantity - report.filled if counts else Decimal(0), Decimal(0))
     return attrs.evolve(report, quantity=report.filled + more) if more > 0 else None
 
@@ -172,10 +172,6 @@ def told(record: OrderRecord, report: OrderReport) -> Iterator[BrokerEvent]:
         yield _event(kind, cid, f"{cid} is {report.kind}", words=report.words)
 
 
-def _of_one_kind(record: OrderRecord, report: OrderReport) -> bool:
-    return (record.order.symbol, record.order.buy) == (report.symbol, report.buy)
-
-
 def _otherwise(books: Books, listed: Mapping[str, OrderReport]) -> Iterator[OrderReport]:
     # Orders that work at the broker for another quantity, symbol or side than was ordered.
     #
@@ -187,7 +183,7 @@ def _otherwise(books: Books, listed: Mapping[str, OrderReport]) -> Iterator[Orde
             continue
         ordered = record.order.quantity
         as_ordered = report.quantity == ordered or (cid in legs and report.quantity < ordered)
-        if not (as_ordered and _of_one_kind(record, report)):
+        if not (as_ordered and record.order.asks_for(report.symbol, buy=report.buy)):
             yield report
 
 
@@ -249,14 +245,14 @@ def _executed(record: OrderRecord, fills: Sequence[Fill]) -> list[BrokerEvent]:
     return [_event("fill", cid, f"execution {fill.execution_id}", fill=fill) for fill in missing]
 
 
-def _growth(record: OrderRecord, events: Sequence[BrokerEvent]) -> Decimal:
-    # What the events add to a holding: less what was supposed before of the executions that they name.
-    fills = [event.fill for event in events if event.fill is not None]
-    quantities = {True: Decimal(0), False: Decimal(0)}
-    for fill in fills:
-        quantities[fill.execution_id.startswith(SUPPOSED)] += fill.quantity
-    grown = quantities[True] + quantities[False] - min(record.supposed, quantities[False])
-    return grown if record.order.buy else -grown
+def _growth(record: OrderRecord, events: Sequence[BrokerEvent]) -> Iterator[tuple[str, Decimal]]:
+    # What the events add to holdings, by symbol: less what was supposed before of the executions that they name.
+    supposed = record.supposed
+    for fill in (event.fill for event in events if event.fill is not None):
+        named = Decimal(0) if fill.execution_id.startswith(SUPPOSED) else min(supposed, fill.quantity)
+        supposed -= named
+        grown = fill.quantity - named
+        yield fill.symbol, grown if fill.buy else -grown
 
 
 def _supposed(record: OrderRecord, report: OrderReport, filled: Decimal, paid: Decimal) -> Fill:

@@ -289,8 +289,11 @@ class Custody:
         order = known.order
         known.open -= units_of(fill.quantity)
         surplus = len(self._portfolio.surplus)
-        position = self._portfolio.apply(fill, order.signal, order.leg, reason)
+        ordered = order.asks_for(fill.symbol, buy=fill.buy)
+        position = self._portfolio.apply(fill, order.signal if ordered else None, order.leg, reason)
         self.excess.tell(order, surplus)
+        if not ordered:  # nor is the rest of it wanted, or what was to protect it
+            self._unwanted.press([order.client_order_id, *(one.client_order_id for one in order.protection)])
         if position is not None:
             if order.leg is Leg.ENTRY:
                 self._entered(fill, known, position)
@@ -300,7 +303,7 @@ class Custody:
                 held = self._held[order.symbol]
                 held.stop_triggered |= order.leg is Leg.STOP
                 self._unwanted.press(self._too_large(held, position.units))
-        if order.leg is not Leg.ENTRY and known.open <= 0:
+        if known.open <= 0:
             self._ended(order)
 
     def _closed(self, position: Position) -> None:
@@ -326,8 +329,6 @@ class Custody:
             # It filled for more than was ordered: its bracket may rest for either, a stop of its own takes over.
             held.own = True
             self._protection.clear(held)
-        if known.open <= 0:
-            self._standing.working.pop(order.client_order_id, None)
 
     def _begun(self, fill: Fill, known: Known, position: Position) -> Held:
         order = known.order

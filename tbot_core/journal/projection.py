@@ -231,7 +231,8 @@ class Book:
             self.trades[self._before :] = [self._trade(position) for position in self.portfolio.closed]
             return
         closed = len(self.portfolio.closed)
-        position = self.portfolio.apply(found.fill, order.signal, order.leg, reason)
+        ordered = order.asks_for(found.fill.symbol, buy=found.fill.buy)
+        position = self.portfolio.apply(found.fill, order.signal if ordered else None, order.leg, reason)
         over = position is not None and not position.units
         if order.leg is Leg.ENTRY and (over or len(self.portfolio.closed) != closed):  # told after what closed it
             self.trades[self._before :] = [self._trade(one) for one in self.portfolio.closed]

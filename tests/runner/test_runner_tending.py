@@ -966,6 +966,75 @@ def test_f19_an_order_that_the_broker_took_for_less_is_told_and_goes_on(bench: B
     assert bench.tender.verdict is Verdict.MATCHED
 
 
+@pytest.mark.parametrize(
+    ("other", "held"),
+    [({"symbol": "AAB"}, {"AAB": "7"}), ({"buy": False}, {"AAA": "-7"})],
+    ids=["another symbol", "the other side"],
+)
+@pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "read"])
+def test_f19_what_was_filled_for_something_else_is_not_the_signals_position(
+    bench: Bench, other: dict[str, Any], held: dict[str, str], *, streamed: bool
+) -> None:
+    """It is too much, told and counted; what was ordered stays frozen, and nothing is sold that the account lacks."""
+    entry = bench.enter()
+    amiss = attrs.evolve(fill(entry, "100", "7"), **other)
+    if streamed:
+        hears(bench, "fill", told=amiss)
+        assert bench.desk.standing.frozen.keys() == {"AAA", amiss.symbol}
+    bench.broker.shown = [reading(attrs.evolve(report(entry, "fill", "7"), fills=(amiss,), **other), **held)]
+    for _ in range(3):
+        bench.later(31)
+    (symbol, shares) = next(iter(held.items()))
+    assert bench.desk.portfolio.beyond == {symbol: int(shares) * UNITS_PER_SHARE}
+    assert bench.desk.portfolio.beyond == fold(bench.journal.events()).portfolio.beyond
+    assert (bench.desk.portfolio.positions, {**bench.desk.custody.held}) == ({}, {})
+    assert {*bench.execution.orders} == {"AAA entry"}
+    assert bench.desk.standing.working == {}
+    assert (bench.tender.verdict, bench.tender.foreign) == (Verdict.MATCHED, {})
+    assert bench.desk.standing.frozen.keys() == {"AAA"}  # what was filled is as the books have it
+    assert bench.desk.standing.present is RiskState.EXIT_ONLY
+    assert bench.desk.decide([proposal()])[0].order is None
+
+
+def test_f19_an_exit_that_the_broker_took_for_another_symbol_is_not_sent_again(bench: Bench) -> None:
+    """What is held is protected again, and no second exit opens more of what nobody wanted."""
+    protected(bench)
+    bench.desk.custody.leaving.stopping = True
+    actions = bench.desk.custody.manage(Draft().bars(), 59)
+    asyncio.run(bench.execution.carry_out(Minutes(actions=actions)))
+    hears(bench, "cancelled", "AAA stop")
+    asyncio.run(bench.execution.settle())
+    leaves = bench.execution.orders["AAA exit"].order
+    hears(bench, "fill", "AAA exit", attrs.evolve(fill(leaves, "100", "7"), symbol="AAB"))
+    for minute in (60, 61):
+        actions = bench.desk.custody.manage(Draft().bars(), minute)
+        asyncio.run(bench.execution.carry_out(Minutes(actions=actions)))
+    assert bench.desk.portfolio.holdings == {"AAA": 7 * UNITS_PER_SHARE, "AAB": -7 * UNITS_PER_SHARE}
+    assert [one.order.leg for one in bench.execution.orders.values() if not one.terminal] == [Leg.STOP]
+    assert "AAA exit 2" not in bench.execution.orders
+    assert bench.desk.standing.frozen.keys() == bench.desk.standing.lasting | {"AAB"} == {"AAA", "AAB"}
+
+
+def test_what_is_left_of_an_order_that_was_filled_for_something_else_is_taken_back(bench: Bench) -> None:
+    """Its rest may fill alike."""
+    entry = bench.enter()
+    hears(bench, "fill", told=attrs.evolve(fill(entry, "100", "3"), symbol="AAB"))
+    asyncio.run(bench.execution.settle())
+    assert bench.broker.cancels == ["AAA entry"]
+    hears(bench, "cancelled")
+    assert (bench.desk.standing.working, bench.desk.custody.unwanted) == ({}, ())
+
+
+def test_a_fill_for_another_symbol_that_is_void_leaves_nothing(bench: Bench) -> None:
+    """Whichever symbol the word that takes it back names."""
+    entry = bench.enter()
+    amiss = attrs.evolve(fill(entry, "100", "7"), symbol="AAB")
+    hears(bench, "fill", told=amiss)
+    hears(bench, "busted", told=attrs.evolve(amiss, symbol="AAA"))
+    assert not any(bench.desk.portfolio.holdings.values())
+    assert bench.desk.portfolio.cash_atoms == bench.desk.portfolio.opening_atoms
+
+
 def split(quantity: str, number: int = 1) -> Activity:
     """So many shares of AAA were added by a split."""
     name, added = f"a{number}", Decimal(quantity)
