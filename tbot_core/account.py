@@ -54,11 +54,12 @@ class Funds:
     settled: int | None = None
     day_trades: int | None = None
 
-    def read(self, account: Account, portfolio: Portfolio) -> None:
+    def read(self, account: Account, portfolio: Portfolio, *, crossed: bool = False) -> None:
         """Take in what a broker says of an account whose trades of the session are in the portfolio.
 
         Neither does settled cash grow within a session nor does the number of day trades before it fall, so that a
-        reading older than the books cannot give too much.
+        reading older than the books cannot give too much. `crossed`: something was booked while the broker was asked,
+        so that cash with and without it would be held against each other: of settled cash nothing is learned.
         """
         self.margin = account.margin
         power = account.buying_power
@@ -66,9 +67,10 @@ class Funds:
         cash = atoms_of(account.cash) - portfolio.received_atoms
         if account.settled_cash is not None:
             cash = min(cash, atoms_of(account.settled_cash))
-        self.recall(cash + portfolio.paid_atoms)
-        told = account.day_trades
-        self.day_trades = None if told is None else max(self.day_trades or 0, told - len(portfolio.closed))
+        if not crossed:
+            self.recall(cash + portfolio.paid_atoms)
+        told, ours = account.day_trades, portfolio.of_its_day(portfolio.closed)
+        self.day_trades = None if told is None else max(self.day_trades or 0, told - ours)
 
     def recall(self, settled: int) -> None:
         """So much had settled by a reading of this session, which may have been before a restart."""

@@ -16,14 +16,15 @@ if TYPE_CHECKING:
     from tbot_core.recorder import Recorder
 
 
-def admit(desk: Desk, recorder: Recorder, account: Account) -> None:
+def admit(desk: Desk, recorder: Recorder, account: Account, *, crossed: bool = False) -> None:
     """Let a desk take in an account; what had settled of its cash is written down, where it is bound to that.
 
-    A reading after a restart can't tell it: what a person has sold in between is cash then like any other.
+    A reading after a restart can't tell it: what a person has sold in between is cash then like any other. `crossed`:
+    something was booked while the broker was asked; the next reading says what has settled.
     """
     funds = desk.standing.funds
     before = funds.settled
-    desk.admit(account)
+    desk.admit(account, crossed=crossed)
     if not account.margin and funds.settled is not None and funds.settled != before:
         session = desk.custody.session.date
         recorder.note(records.SETTLED, records.settled_payload(account.account_id, session, dollars_of(funds.settled)))

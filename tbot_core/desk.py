@@ -47,7 +47,7 @@ class Desk:
         name: drafts.Name,
         checks: Sequence[tuple[str, RiskCheck]] = (),
     ) -> None:
-        self.standing = Standing(portfolio=Portfolio(opening_atoms=opening_atoms))
+        self.standing = Standing(portfolio=Portfolio(opening_atoms=opening_atoms, session=session.date))
         if rules.risk.defense_mode_active:
             self.standing.state = RiskState.DEFENSE
         self._rules = rules
@@ -69,9 +69,12 @@ class Desk:
         atoms = min(self.portfolio.opening_atoms, primary.portfolio.opening_atoms)
         self._limits = {one: Limits.of(self._rules.risk, atoms, defense=one) for one in self._limits}
 
-    def admit(self, account: Account) -> None:
-        """The broker has said what the account is and allows: its rules count from now on."""
-        self.standing.funds.read(account, self.portfolio)
+    def admit(self, account: Account, *, crossed: bool = False) -> None:
+        """The broker has said what the account is and allows: its rules count from now on.
+
+        `crossed`: something was booked while it was asked, as in `Funds.read`.
+        """
+        self.standing.funds.read(account, self.portfolio, crossed=crossed)
         allowed = in_force(
             self._rules.day_trades, self.custody.session.date, self.standing.funds, self.portfolio.opening_atoms
         )

@@ -156,9 +156,10 @@ class Execution:
 
     async def read_account(self) -> None:
         """Take in what the broker grants the account now."""
+        before = self._desk.portfolio.cash_atoms
         account = await self._read("account", self.venue.broker.account)
         if account is not None:
-            admit(self._desk, self.recorder, account)
+            admit(self._desk, self.recorder, account, crossed=before != self._desk.portfolio.cash_atoms)
 
     async def _read(self, what: str, ask: Callable[[], Awaitable[Said]]) -> Said | None:
         # What the broker answers; None when it does not, and then nothing is entered any more.

@@ -5,7 +5,7 @@ cash + positions = equity holds by two independent ways of counting: what was pa
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ from tbot_core.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from decimal import Decimal
 
 
@@ -155,9 +155,11 @@ class Portfolio:
     """One account in one session: `cash_atoms` follows each fill, `positions` are those held, `closed` those done.
 
     `surplus` holds fills beyond what a signal held: the truth is booked, whoever drives the portfolio must act on it.
+    `session` is its date, None where nothing is asked that hangs on it.
     """
 
     opening_atoms: int
+    session: date | None = None
     cash_atoms: int = attrs.field(init=False)
     positions: dict[str, Position] = attrs.field(factory=dict)
     closed: list[Position] = attrs.field(factory=list)
@@ -212,6 +214,10 @@ class Portfolio:
         for one in self.surplus:
             units[one.symbol] = units.get(one.symbol, 0) + one.units
         return {symbol: count for symbol, count in units.items() if count}
+
+    def of_its_day(self, positions: Iterable[Position]) -> int:
+        """How many of these were opened in this session, and not left over from one before it."""
+        return sum(self.session in {None, one.signal.session} for one in positions)
 
     def apply(self, fill: Fill, signal: SignalId | None, leg: Leg, reason: ExitReason | None = None) -> Position | None:
         """Book a fill of a signal's order; returns the position, closed when nothing of it is left.

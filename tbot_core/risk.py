@@ -229,7 +229,8 @@ def workable(standing: Standing, limits: Limits) -> int:
 def day_trades(standing: Standing) -> int | None:
     """The day trades of five sessions once all that is held and worked has been closed today; None: unknown."""
     portfolio, before = standing.portfolio, standing.funds.day_trades
-    ours = len(portfolio.closed) + len(portfolio.positions) + len(standing.entering) + standing.topped_up
+    ours = portfolio.of_its_day((*portfolio.closed, *portfolio.positions.values()))
+    ours += len(standing.entering) + standing.topped_up
     return None if before is None else before + ours
 
 

@@ -111,6 +111,7 @@ class Tender:
     async def read(self) -> Verdict | None:
         """Read the account until two readings agree, and act on what they tell; None when it could not be read."""
         listed, ended, began = self._sent(), self._ended(), self._clock.now()
+        cash = self._desk.portfolio.cash_atoms
         try:
             await self._catch_up()
             snapshot = await self._believed()
@@ -125,12 +126,13 @@ class Tender:
             return None
         self.read_at = began
         self.splits.hear(snapshot.activities)
+        crossed = self._desk.portfolio.cash_atoms != cash
         findings = compare(self._books(listed, ended), snapshot)
         clean = self._settle(findings, listed)
         self._count(snapshot)
         self._conditions.hold(Cause.RESTRICTED, snapshot.account.restricted)
         self._conditions.reconciled(clean=clean)
-        admit(self._desk, self._execution.recorder, snapshot.account)
+        admit(self._desk, self._execution.recorder, snapshot.account, crossed=crossed)
         self.verdict = findings.verdict
         await self._astray.take_back()
         return findings.verdict

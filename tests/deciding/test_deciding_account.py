@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 
 from tbot_core.account import DayTradeRule, Funds, in_force, jumped, simulated
+from tbot_core.custody.held import Carried
 from tbot_core.desk import Desk
 from tbot_core.model import ATOMS_PER_DOLLAR, Account, Leg, Side, dollars_of
 from tbot_core.portfolio import Portfolio, Surplus
 from tbot_core.reasons import Reason
 from tbot_core.risk import day_trades
 from tbot_core.testing.trades import fill, identity, order, proposal, rules, session
+
+if TYPE_CHECKING:
+    from tbot_core.model import SignalId
 
 EQUITY = 100_000 * ATOMS_PER_DOLLAR
 LONG, SHORT = Side.LONG, Side.SHORT
@@ -97,6 +102,18 @@ def test_settled_cash_does_not_grow_within_a_session() -> None:
     assert funds.payable(books) == 400 * ATOMS_PER_DOLLAR
 
 
+def test_a_sale_that_crosses_a_reading_takes_nothing_from_settled_cash() -> None:
+    """Cash without the sale, held against books with it, would be too little for the rest of the session."""
+    funds, books = Funds(), Portfolio(opening_atoms=EQUITY)
+    funds.read(account("5000", margin=False), books)
+    trade(books, "A", "100", "200")
+    funds.read(account("3999", margin=False), books, crossed=True)
+    assert funds.settled == 5000 * ATOMS_PER_DOLLAR
+    first = Funds()
+    first.read(account("3999", margin=False), books, crossed=True)
+    assert (first.margin, first.settled) == (False, None)
+
+
 def test_what_had_settled_before_a_restart_has_settled_after_it() -> None:
     """A person's own sale of the day is cash that has not settled, whichever reading is the first to show it."""
     funds, books = Funds(), Portfolio(opening_atoms=EQUITY)
@@ -173,6 +190,25 @@ def test_a_reading_older_than_the_books_forgets_no_day_trade() -> None:
     assert decided(made, "B") == "DAY_TRADES"
     made.admit(account("20000", margin=True, day_trades=4))
     assert day_trades(made.standing) == 4
+
+
+def left_over(made: Desk, symbol: str) -> SignalId:
+    """A position of the session before, which is held on."""
+    signal = attrs.evolve(identity(symbol), session=session().date - timedelta(days=1))
+    carried = Carried(fill=fill(order(symbol=symbol), "100"), signal=signal, attempts={}, account="A")
+    made.custody.recollection.carry(carried, None)
+    return signal
+
+
+def test_a_position_of_yesterday_makes_no_day_trade() -> None:
+    """The broker counts none when it is closed, so it takes none of those that may still be made."""
+    made = desk(account("20000", margin=True, day_trades=2), (RULE,), SMALL, **WIDE)
+    signal = left_over(made, "A")
+    assert day_trades(made.standing) == 2
+    made.portfolio.apply(fill(order(Leg.EXIT, symbol="A", buy=False), "101"), signal, Leg.EXIT)
+    made.admit(account("20000", margin=True, day_trades=2))
+    assert day_trades(made.standing) == 2
+    assert decided(made, "B") == "ALLOWED"
 
 
 def test_an_unknown_number_of_day_trades_denies_where_a_rule_is_in_force() -> None:

@@ -71,8 +71,13 @@ class Told:
         return ACCOUNT
 
     async def account(self) -> Account:
-        """The money."""
-        return ACCOUNT
+        """The money, as the next of what it shows has it."""
+        self.meanwhile()
+        return ACCOUNT if self.shown[0] is None else self.shown[0].account
+
+    def says(self, account: Account) -> None:
+        """Let all that it shows be of this account."""
+        self.shown = [None if one is None else attrs.evolve(one, account=account) for one in self.shown]
 
     def meaning(self, words: str) -> Meaning | None:
         """What it means by refusing."""
@@ -274,6 +279,29 @@ def test_f48_three_readings_that_failed_leave_exits_only(bench: Bench) -> None:
     bench.later(61)
     assert bench.desk.standing.imposed.word == "normal"
     assert not recall(bench.journal.events()).causes
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["all of it", "the account alone"])
+def test_a_sale_that_crosses_a_reading_costs_a_cash_account_nothing(bench: Bench, *, whole: bool) -> None:
+    """What had settled stays as it was, in the journal too, and the next reading is right again."""
+    protected(bench)
+    cash = attrs.evolve(ACCOUNT, margin=False, cash=Decimal(99_300))
+    stop, funds = bench.execution.orders["AAA stop"].order, bench.desk.standing.funds
+    bench.broker.says(cash)
+    bench.read()
+    assert funds.settled == atoms_of(Decimal(100_000))
+
+    def sell() -> None:
+        bench.broker.meanwhile = lambda: None
+        hears(bench, "fill", "AAA stop", fill(stop, "100", "7"))
+
+    bench.broker.meanwhile = sell
+    asyncio.run(bench.tender.read() if whole else bench.execution.read_account())
+    bench.broker.shown = [reading(report(stop, "fill", "7"))]
+    bench.broker.says(attrs.evolve(cash, cash=Decimal(100_000)))
+    bench.read()
+    assert funds.payable(bench.desk.portfolio) == atoms_of(Decimal(99_300))
+    assert [*bench.journal.events(kind=records.SETTLED)][-1].payload["settled"] == "100000.00"
 
 
 def test_f2_an_order_in_doubt_is_settled_by_its_report(bench: Bench) -> None:
