@@ -159,6 +159,8 @@ class Desk:
         refusal = self._gate.after_sizing(self.standing, limits, signal, proposal.side, planned)
         if refusal is not None:
             return _denied(proposal, refusal), None
+        if drafts.bare(self._rules, planned.units):
+            return Decision(proposal=proposal, reason=Reason.FRACTION_UNPROTECTED), None
         plan = self._plan(proposal)
         order = drafts.entry(self._name, proposal.signal, planned, plan, venue=self._rules.venue)
         refusal = objection(self._checks, order)

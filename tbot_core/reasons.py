@@ -76,6 +76,7 @@ class Reason(IntEnum):
 
     QUANTITY_TOO_SMALL = 60, "The budget buys less than the smallest quantity."
     NO_WEIGHT = 61, "WEIGHTS gives this order of the window no budget."
+    FRACTION_UNPROTECTED = 62, "Its stop could not rest for less than a share, and FRACTIONAL_UNPROTECTED is false."
 
     TRADING_DISABLED = 70, "DISABLE_ALL_TRADES is true."
     HALTED = 71, "The bot is halted."

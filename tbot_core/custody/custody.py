@@ -59,7 +59,7 @@ class Custody:
         self._held, self._known = self._files.held, self._files.known
         self._unwanted = Unwanted()
         self.protection = self._protection = Protection(self._files, rules.venue, standing, self._unwanted)
-        self.leaving = self._leaving = Leaving(standing, self._protection, self.flatten_from)
+        self.leaving = self._leaving = Leaving(rules, standing, self._protection, self.flatten_from)
         self._exiting = Exiting(self._files, rules.venue, standing, session)
         self.unsent = Unsent(self._files)
         self._missing = Missing(self._files, standing, self._unwanted)
@@ -245,6 +245,8 @@ class Custody:
         """
         for held in self._held.values():
             self._leaving.stay(held)
+            if self._leaving.bare(held) and not self._entering(held):
+                self._leaving.forsake(held)
             self._missing.part(held)
         actions = self._unwanted.pressing()
         for symbol in sorted(self._held):
@@ -371,8 +373,10 @@ class Custody:
 
     def _in_the_way(self, held: Held) -> list[str]:
         # What works for a position besides an exit: the rest of its entry, then its protection, the stop last.
-        signal = held.position.signal
-        working = self._standing.working.items()
-        entering = [name for name, one in working if one.signal == signal and name not in self._missing]
         trimming = [] if held.trim is None else [held.trim]
-        return [*entering, *trimming, *reversed(held.resting.values())]
+        return [*self._entering(held), *trimming, *reversed(held.resting.values())]
+
+    def _entering(self, held: Held) -> list[str]:
+        # What may still fill of a position's entry, or adds to it.
+        signal, working = held.position.signal, self._standing.working.items()
+        return [name for name, one in working if one.signal == signal and name not in self._missing]

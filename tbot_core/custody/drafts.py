@@ -21,6 +21,7 @@ from tbot_core.model import (
 
 if TYPE_CHECKING:
     from tbot_core.contracts import VenueRules
+    from tbot_core.decide import Rules
     from tbot_core.exits import Plan
     from tbot_core.portfolio import Position
     from tbot_core.sizing import Planned
@@ -36,6 +37,12 @@ def bracketed(venue: VenueRules, units: int) -> bool:
     """Whether an entry of so many units takes its protection along: where brackets rest, fractions of a share too."""
     whole = units % UNITS_PER_SHARE == 0
     return venue.brackets and (whole or venue.fractional_types.issuperset({OrderType.STOP, OrderType.LIMIT}))
+
+
+def bare(rules: Rules, units: int) -> bool:
+    """Whether a position of so many units could have no stop at the broker, and may not be held like that."""
+    permitted = rules.entries.fractional_unprotected or OrderType.STOP in rules.venue.fractional_types
+    return 0 < units < UNITS_PER_SHARE and not permitted
 
 
 def entry(name: Name, signal: SignalId, planned: Planned, plan: Plan, *, venue: VenueRules) -> Order:

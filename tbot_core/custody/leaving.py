@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tbot_core import exits
-from tbot_core.model import ExitReason, Leg, RiskState
+from tbot_core.custody import drafts
+from tbot_core.model import ExitReason, Leg, OrderType, RiskState
 
 if TYPE_CHECKING:
     from tbot_core.bars import Bars
     from tbot_core.custody.held import Held
     from tbot_core.custody.protection import Protection
+    from tbot_core.decide import Rules
     from tbot_core.standing import Standing
 
 _NOBODY: Final = frozenset[str]()
@@ -22,8 +24,9 @@ class Leaving:
     While `stopping` is set all of them are. What is `halted` keeps its stops.
     """
 
-    def __init__(self, standing: Standing, protection: Protection, flatten_from: int) -> None:
+    def __init__(self, rules: Rules, standing: Standing, protection: Protection, flatten_from: int) -> None:
         self.stopping, self.halted = False, _NOBODY
+        self._rules = rules
         self._standing = standing
         self._protection = protection
         self._flatten_from = flatten_from
@@ -65,6 +68,22 @@ class Leaving:
         else:
             held.leaving, held.due = None, False
             self._protection.take_over(held)
+
+    def bare(self, held: Held) -> bool:
+        """Whether a position has come to less than a share, without a stop, where that may not be held like that.
+
+        One that nobody buys or sells a fraction of is left as it is.
+        """
+        if held.leaving is not None or Leg.STOP in held.resting:
+            return False
+        sold = OrderType.MARKET in self._rules.venue.fractional_types
+        return sold and drafts.bare(self._rules, held.position.units)
+
+    @staticmethod
+    def forsake(held: Held) -> None:
+        """Close it: what its stop has left over as its stop, anything else since nothing protects it."""
+        held.leaving = held.plan.stop_reason if held.stop_triggered else ExitReason.UNPROTECTED
+        held.due = True
 
     def _unclear(self, symbol: str) -> bool:
         # Whether nothing is closed, and what protects goes on: nobody knows what is held, or it is not traded.

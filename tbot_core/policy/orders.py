@@ -68,8 +68,7 @@ class Entries:
         "FRACTIONAL_UNPROTECTED",
         boolean(),
         default="false",
-        doc="Whether a live position under one share, whose stop cannot rest at the broker, is allowed.",
-        acted_on=False,
+        doc="Whether a position under one share is allowed where its stop cannot rest at the broker.",
     )
     trade_confirmation_required: bool = setting(
         "TRADE_CONFIRMATION_REQUIRED",

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tbot_core.actions import Cancel, Decision, Place, Replace
-from tbot_core.contracts import BrokerEvent
+from tbot_core.contracts import BrokerEvent, VenueRules
 from tbot_core.custody.held import Carried
 from tbot_core.desk import Desk
 from tbot_core.errors import PluginError
@@ -285,6 +285,26 @@ def test_too_small_a_budget_is_denied() -> None:
     assert part.quantity == Decimal("0.159680")
     short = attrs.evolve(dear, side=Side.SHORT, stop=5100.0)
     assert desk(rules(fractional=True, venue=RULES)).decide([short])[0].reason is Reason.QUANTITY_TOO_SMALL
+
+
+@pytest.mark.parametrize(
+    ("stopped", "permitted", "price", "reason"),
+    [
+        (False, False, 900.0, Reason.FRACTION_UNPROTECTED),
+        (False, True, 900.0, Reason.ALLOWED),
+        (True, False, 900.0, Reason.ALLOWED),
+        (False, False, 500.0, Reason.ALLOWED),
+    ],
+)
+def test_less_than_a_share_is_entered_only_where_its_stop_rests_or_its_lack_is_permitted(
+    *, stopped: bool, permitted: bool, price: float, reason: Reason
+) -> None:
+    """FRACTIONAL_UNPROTECTED permits it, in every mode alike; a share and more are entered as ever."""
+    types = frozenset({"market", "limit", "stop"} if stopped else {"market", "limit"})
+    venue = VenueRules(quantity_step=Decimal("0.001"), fractional_types=types)
+    found = desk(rules(fractional=True, fractional_unprotected=permitted, venue=venue))
+    assert found.decide([proposal(price=price, stop=price * 0.98)])[0].reason is reason
+    assert bool(found.standing.working) is (reason is Reason.ALLOWED)
 
 
 def test_signals_of_a_minute_are_decided_by_strength_rank_and_symbol() -> None:

@@ -43,9 +43,9 @@ def name(signal: SignalId, leg: Leg, attempt: int) -> str:
     return f"{signal.symbol} {leg.value}" + (f" {attempt}" if attempt > 1 else "")
 
 
-def desk(venue: VenueRules = BRACKETS, *, fractional: bool = False) -> Desk:
+def desk(venue: VenueRules = BRACKETS, **settings: Any) -> Desk:
     """A desk of a session that opened with 100,000 USD, at a venue that can do so much."""
-    return Desk(rules(venue=venue, fractional=fractional), session(), atoms_of(Decimal(100_000)), name)
+    return Desk(rules(venue=venue, **settings), session(), atoms_of(Decimal(100_000)), name)
 
 
 def say(found: Desk, kind: str, cid: str) -> None:
@@ -376,8 +376,8 @@ def test_f37_the_stop_of_a_bracket_that_is_refused_is_tried_once_more_then_the_p
 def test_of_a_fractional_position_a_stop_covers_the_whole_shares_where_no_fraction_may_be_stopped(
     brackets: bool,
 ) -> None:
-    """No bracket goes along with it; when the stop has filled, the fraction acts on closes."""
-    found = desk(attrs.evolve(FRACTIONS, brackets=brackets), fractional=True)
+    """No bracket goes along with it; with FRACTIONAL_UNPROTECTED the fraction acts on closes when that has filled."""
+    found = desk(attrs.evolve(FRACTIONS, brackets=brackets), fractional=True, fractional_unprotected=True)
     entry = found.decide([proposal(exits=TIMED, target=105.0)])[0].order
     assert entry is not None
     assert (entry.quantity % 1 > 0, entry.protection) == (True, ())
@@ -394,18 +394,50 @@ def test_of_a_fractional_position_a_stop_covers_the_whole_shares_where_no_fracti
 
 
 def test_a_position_under_one_share_acts_on_closes_and_gets_a_stop_when_it_has_grown() -> None:
-    """Where no fraction may be stopped."""
-    found = desk(FRACTIONS, fractional=True)
+    """Where no fraction may be stopped, with FRACTIONAL_UNPROTECTED."""
+    found = desk(FRACTIONS, fractional=True, fractional_unprotected=True)
     entry = enter(found, quantity="0.4")
     assert found.custody.released() == []
     assert found.custody.manage(Draft().bar(30, 99.0).bars(), 30) == []
     filled(found, entry, quantity="3.2", execution="2")
     assert placed(found.custody.released()).quantity == 3
-    other = desk(FRACTIONS, fractional=True)
+    other = desk(FRACTIONS, fractional=True, fractional_unprotected=True)
     enter(other, quantity="0.4")
     assert names(other.custody.manage(Draft().bar(30, 97.9).bars(), 30)) == ["cancel AAA entry"]
     say(other, "cancelled", "AAA entry")
     assert placed(other.custody.released()).reason is ExitReason.STOP
+
+
+def test_what_has_come_to_less_than_a_share_is_closed_where_it_may_not_be_held_without_a_stop() -> None:
+    """Not before its entry has ended, which may still make it more; what a stop leaves over is closed with it."""
+    found = desk(FRACTIONS, fractional=True)
+    enter(found, quantity="0.4")
+    assert found.custody.released() == []
+    say(found, "cancelled", "AAA entry")
+    closes = placed(found.custody.released())
+    assert (closes.quantity, closes.reason) == (Decimal("0.4"), ExitReason.UNPROTECTED)
+    assert found.custody.released() == []
+    other = desk(FRACTIONS, fractional=True)
+    entry = other.decide([proposal()])[0].order
+    assert entry is not None
+    filled(other, entry, quantity=str(entry.quantity))
+    stop = placed(other.custody.released())
+    filled(other, stop, "98", "1", "2")
+    assert other.custody.released() == []
+    filled(other, stop, "98", str(stop.quantity - 1), "3")
+    closes = placed(other.custody.released())
+    assert (closes.quantity, closes.reason) == (entry.quantity % 1, ExitReason.STOP)
+
+
+@pytest.mark.parametrize("can", ["the venue stops fractions", "the venue sells none"])
+def test_less_than_a_share_is_held_where_its_stop_rests_and_where_nobody_buys_fractions(can: str) -> None:
+    """As at every simulated venue; and after a split that leaves a fraction which cannot be sold."""
+    types = frozenset({"market", "limit", "stop"}) if "stops" in can else frozenset[str]()
+    found = desk(attrs.evolve(FRACTIONS, fractional_types=types), fractional=True)
+    enter(found, quantity="0.4")
+    say(found, "cancelled", "AAA entry")
+    legs = {one.order.leg for one in found.custody.released() if isinstance(one, Place)}
+    assert legs == ({Leg.STOP} if "stops" in can else set())
 
 
 def test_where_fractions_may_be_stopped_the_stop_covers_all_of_a_position() -> None:

@@ -30,7 +30,12 @@ def name(signal: SignalId, leg: Leg, attempt: int) -> str:
 @pytest.mark.parametrize(("filled", "settled"), [("0.4", True), ("3.4", False)])
 def test_a_position_waits_for_a_stop_only_where_one_may_rest(filled: str, settled: bool) -> None:
     """Under one share the bot acts on closes, where no fraction may be stopped: there is nothing to wait for."""
-    desk = Desk(rules(venue=FRACTIONS, fractional=True), session(), atoms_of(Decimal(100_000)), name)
+    desk = Desk(
+        rules(venue=FRACTIONS, fractional=True, fractional_unprotected=True),
+        session(),
+        atoms_of(Decimal(100_000)),
+        name,
+    )
     entry = desk.decide([proposal()])[0].order
     assert entry is not None
     execution = fill(entry, "100", filled)
