@@ -111,7 +111,9 @@ class Budget:
 
 
 class Paced:
-    """A broker whose requests keep to its limit, and wait where it says so; a poll asks nothing of the venue.
+    """A broker whose requests keep to its limit, and wait where it says so.
+
+    A poll is not counted: with a stream it asks nothing of the venue, and without one its plugin keeps count itself.
 
     Its plugin is interrupted where it blocks the loop: a reading fails then, and what may have left is in doubt.
 

@@ -32,7 +32,8 @@ class VenueRules:
     an order may still turn up. `requests_per_minute`: 0 where the broker names no limit. `quantity_step`:
     the smallest quantity in shares, for types in `fractional_types`; where stops are none of them, the bot acts on
     closes for the fraction of a position. `streams`: what happens to its orders comes by itself, so that `poll` asks
-    the venue nothing and may be called at any time; else it is called every SLEEP_TIME.
+    the venue nothing, and is called every quarter of a second; else at least every SLEEP_TIME. In both cases it is
+    called after all that is sent, and four times a second, for two seconds, while an exit waits for its stop's end.
     """
 
     simulated: bool = False
@@ -177,7 +178,11 @@ class Broker(Protocol):
         """Change a resting order into `order`, which bears the same id where `amend_atomic` holds, else its own."""
 
     async def poll(self) -> Sequence[BrokerEvent]:
-        """Everything that happened since the last call, oldest first; does not wait."""
+        """Everything that happened since the last call, oldest first; does not wait.
+
+        How often it is called, `VenueRules.streams` says. Without a stream a plugin keeps to the venue's limit by
+        itself: it may answer with nothing where it has no request left, and say later what happened meanwhile.
+        """
 
     async def snapshot(self, since: datetime) -> Snapshot:
         """Everything at the account, with the orders that were closed since."""
