@@ -216,8 +216,9 @@ class Gathering:
         reach = now - self._priced + MINUTE_S if silent else away + self._grace.total_seconds()
         missing = [one for one in self._ended(reach) if not self.barrier.whole(one)]
         if missing:
+            quiet = f"no prices for {now - self._priced:.0f} s, " if silent else ""
             self._priced = now
-            self._lose(missing[0], missing[-1], f"no connection for {away:.0f} s")
+            self._lose(missing[0], missing[-1], f"{quiet}no connection for {away:.0f} s")
 
     def _price(self, now: float) -> None:
         # A price came; after a silence longer than a minute the minutes in between are a gap.

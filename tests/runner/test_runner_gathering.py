@@ -184,7 +184,7 @@ def test_f59_a_minute_that_ended_in_a_dead_connection_is_a_gap() -> None:
     """It was open, and nobody knows since when it heard nothing: what counts is its last word."""
     bars = [(60.5, bar(symbol, 0)) for symbol in "AB"]
     heard = Heard(spoken(*bars, (150.0, GONE), silent=(118.0, 151.0))).listen()
-    assert heard.gaps[0] == Gap(first=1, last=1, words="no connection for 34 s")
+    assert heard.gaps[0] == Gap(first=1, last=1, words="no prices for 90 s, no connection for 34 s")
 
 
 def test_f58_who_is_connected_only_after_a_minutes_end_has_lost_it() -> None:
@@ -203,6 +203,13 @@ def test_f53_one_stretch_is_one_gap_whether_prices_or_the_connection_were_missed
     heard.listen()
     assert [(gap.first, gap.last) for gap in heard.gaps] == [(1, 2)]
     assert heard.source.asked == [(1, 3)]
+
+
+def test_f53_a_gap_of_prices_says_how_long_they_were_silent_though_the_connection_was_away_for_a_moment() -> None:
+    """Heartbeats came all the while: the second without a connection is not why minutes are missing."""
+    bars = [(60.0 * minute + 60.5, bar(symbol, minute)) for minute in (0, 2, 3, 4, 5) for symbol in "AB"]
+    heard = Heard(spoken(*bars, (164.0, GONE), silent=(164.0, 165.0))).listen()
+    assert heard.gaps == [Gap(first=1, last=1, words="no prices for 104 s, no connection for 2 s")]
 
 
 def test_history_is_not_asked_for_a_minute_whose_bars_are_still_waited_for() -> None:
