@@ -58,17 +58,18 @@ class Funds:
         """Take in what a broker says of an account whose trades of the session are in the portfolio.
 
         Neither does settled cash grow within a session nor does the number of day trades before it fall, so that a
-        reading older than the books cannot give too much. `crossed`: something was booked while the broker was asked,
-        so that cash with and without it would be held against each other: of settled cash nothing is learned.
+        reading older than the books cannot give too much. `crossed`: it is not of the moment of the books, so that a
+        trade would count twice, or against itself: of what only goes one way nothing is learned then.
         """
         self.margin = account.margin
         power = account.buying_power
         self.granted = None if power is None else atoms_of(power) + portfolio.cost_atoms
+        if crossed:
+            return
         cash = atoms_of(account.cash) - portfolio.received_atoms
         if account.settled_cash is not None:
             cash = min(cash, atoms_of(account.settled_cash))
-        if not crossed:
-            self.recall(cash + portfolio.paid_atoms)
+        self.recall(cash + portfolio.paid_atoms)
         told, ours = account.day_trades, portfolio.of_its_day(portfolio.closed)
         self.day_trades = None if told is None else max(self.day_trades or 0, told - ours)
 

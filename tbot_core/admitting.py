@@ -20,7 +20,7 @@ def admit(desk: Desk, recorder: Recorder, account: Account, *, crossed: bool = F
     """Let a desk take in an account; what had settled of its cash is written down, where it is bound to that.
 
     A reading after a restart can't tell it: what a person has sold in between is cash then like any other. `crossed`:
-    something was booked while the broker was asked; the next reading says what has settled.
+    the account may be of another moment than the books; the next reading says what has settled.
     """
     funds = desk.standing.funds
     before = funds.settled

@@ -72,7 +72,7 @@ class Desk:
     def admit(self, account: Account, *, crossed: bool = False) -> None:
         """The broker has said what the account is and allows: its rules count from now on.
 
-        `crossed`: something was booked while it was asked, as in `Funds.read`.
+        `crossed`: it may have said so before or after what is in the books, as in `Funds.read`.
         """
         self.standing.funds.read(account, self.portfolio, crossed=crossed)
         allowed = in_force(

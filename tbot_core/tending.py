@@ -126,8 +126,8 @@ class Tender:
             return None
         self.read_at = began
         self.splits.hear(snapshot.activities)
-        crossed = self._desk.portfolio.cash_atoms != cash
         findings = compare(self._books(listed, ended), snapshot)
+        crossed = self._desk.portfolio.cash_atoms != cash or self._apart(findings)
         clean = self._settle(findings, listed)
         self._count(snapshot)
         self._conditions.hold(Cause.RESTRICTED, snapshot.account.restricted)
@@ -274,6 +274,11 @@ class Tender:
         execution = self._execution
         held = {symbol: _quantity(units) for symbol, units in self._desk.portfolio.holdings.items()}
         return Books(orders=execution.orders, held=held, foreign=self.foreign, listed=listed, ended=ended)
+
+    def _apart(self, findings: Findings) -> bool:
+        # Whether a reading is of another moment than the books: it holds less of what we traded, or more.
+        ours = {record.order.symbol for record in self._execution.orders.values()}
+        return any(one.symbol in ours for one in findings.differences)
 
     def _settle(self, findings: Findings, listed: frozenset[str]) -> bool:
         # Book what a reading tells; whether the account holds what the books say. Orders in doubt block themselves.

@@ -107,8 +107,8 @@ def test_a_sale_that_crosses_a_reading_takes_nothing_from_settled_cash() -> None
     funds, books = Funds(), Portfolio(opening_atoms=EQUITY)
     funds.read(account("5000", margin=False), books)
     trade(books, "A", "100", "200")
-    funds.read(account("3999", margin=False), books, crossed=True)
-    assert funds.settled == 5000 * ATOMS_PER_DOLLAR
+    funds.read(account("3999", margin=False, day_trades=3), books, crossed=True)
+    assert (funds.settled, funds.day_trades) == (5000 * ATOMS_PER_DOLLAR, None)
     first = Funds()
     first.read(account("3999", margin=False), books, crossed=True)
     assert (first.margin, first.settled) == (False, None)

@@ -304,6 +304,21 @@ def test_a_sale_that_crosses_a_reading_costs_a_cash_account_nothing(bench: Bench
     assert [*bench.journal.events(kind=records.SETTLED)][-1].payload["settled"] == "100000.00"
 
 
+def test_a_purchase_that_the_account_shows_before_the_books_costs_a_cash_account_nothing_else(bench: Bench) -> None:
+    """Cash without its price, held against books without the purchase, would take it twice."""
+    cash = attrs.evolve(ACCOUNT, margin=False, day_trades=1)
+    bench.broker.says(cash)
+    bench.read()
+    entry, funds = bench.enter(), bench.desk.standing.funds
+    bench.broker.shown = [attrs.evolve(reading(AAA="7"), account=attrs.evolve(cash, cash=Decimal(99_300)))]
+    bench.later(31)
+    bench.broker.found["AAA entry"] = report(entry, "fill", "7")
+    for _ in range(3):
+        bench.later(11)
+    assert bench.desk.portfolio.holdings == {"AAA": 7 * UNITS_PER_SHARE}
+    assert (funds.payable(bench.desk.portfolio), funds.day_trades) == (atoms_of(Decimal(99_300)), 1)
+
+
 def test_f2_an_order_in_doubt_is_settled_by_its_report(bench: Bench) -> None:
     """F2: the answer was lost after acceptance; the query finds it, one order in all, and its fill is booked once."""
     entry = bench.enter()
