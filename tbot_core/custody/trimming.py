@@ -37,8 +37,9 @@ class Trimming:
         whole = position.units % UNITS_PER_SHARE == 0
         step = UNITS_PER_SHARE if whole else units_of(self._rules.venue.quantity_step)
         step = max(step, lot_of(self._standing, signal.symbol))
-        if beyond := rebalance.excess(self._rules.rebalance, position, step):
-            held.own, held.keep = True, position.units - beyond
+        keep = position.units - rebalance.excess(self._rules.rebalance, position, step)
+        if keep < position.units and not drafts.bare(self._rules, keep):  # what is bare would be closed as well
+            held.own, held.keep = True, keep
 
     @staticmethod
     def bare(held: Held) -> list[Action]:

@@ -243,6 +243,17 @@ def test_a_fraction_is_trimmed_in_the_venues_step() -> None:
     assert held / 2 <= kept < held / 2 + Decimal("0.01")
 
 
+@pytest.mark.parametrize(("permitted", "trims"), [(False, False), (True, True)])
+def test_a_position_is_trimmed_under_a_share_only_where_it_may_be_held_without_a_stop(
+    *, permitted: bool, trims: bool
+) -> None:
+    """All of it would have to be closed, since no fraction may be stopped."""
+    venue = VenueRules(quantity_step=Decimal("0.01"), fractional_types=frozenset({"limit", "market"}))
+    bench = Bench(venue, filled="1.5", fractional=True, fractional_unprotected=permitted)
+    bench.say("cancelled", "entry 1")
+    assert bool(bench.close(250.0)) is trims
+
+
 @pytest.mark.parametrize(
     ("price", "share", "leaves"), [(100, "0.9", False), (200, "0.818182", True), (None, "1.000000", False)]
 )
