@@ -24,7 +24,7 @@ from tbot_core.model import Leg, OrderState, RiskState, Side, price_of, quantity
 from tbot_core.states import KINDS, Cause, States
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from tbot_core.journal.journal import Event
     from tbot_core.model import Trade
@@ -127,7 +127,7 @@ class Watch:
             case records.SESSION_CLOSED:
                 yield _routine(self._summary(payload))
             case records.STOPPED:
-                yield _stopped(payload["open"])
+                yield _stopped(payload)
             case records.CASH_SHARE:
                 shares = (f"{Decimal(payload[name]) * 100:.1f} %" for name in ("share", "target"))
                 yield _routine("The cash is {} of equity, its target {}.".format(*shares))
@@ -260,9 +260,15 @@ def _ready(payload: Mapping[str, Any]) -> str:
     return f"READY for the session of {payload['session']}: {', '.join(parts)}."
 
 
-def _stopped(left: Sequence[str]) -> Notice:
+def _stopped(payload: Mapping[str, Any]) -> Notice:
+    # What nobody could confirm is no good news; older journals do not say whether the account could be read.
+    left, unread = ", ".join(payload["open"]), payload.get("unconfirmed", "").removesuffix(".")
     if left:
-        return _critical(f"The run was stopped and left open: {', '.join(left)}.")
+        more = f" The account could not be read: {unread}." if unread else ""
+        return _critical(f"The run was stopped and left open: {left}.{more}")
+    if unread:
+        what = f"by the books nothing is open, but the account could not be read: {unread}"
+        return _critical(f"The run was stopped; {what}.")
     return _routine("The run was stopped; nothing is open.")
 
 

@@ -9,6 +9,7 @@ import click
 from tbot_core import chronicle
 from tbot_core.cli.columns import folded, signed, table, trade_table
 from tbot_core.cli.narration import window_words
+from tbot_core.cli.stop import ended
 from tbot_core.cli.wish import MARKET
 from tbot_core.figures import money, plural
 from tbot_core.journal.journal import read_journal
@@ -57,12 +58,12 @@ def halted(outcome: Outcome, wish: Wish, width: int | None = None) -> Iterator[s
         yield from _results(outcome.summary, width)
         yield from _total(outcome.summary, wish)
     if outcome.open:
-        yield from folded(f"Stopped with open positions: {', '.join(outcome.open)}.", width)
+        yield from folded(ended(outcome.open, outcome.unconfirmed), width)
         if outcome.bare:
             yield from folded(f"Without a stop order: {', '.join(outcome.bare)}.", width)
         yield from _stuck(outcome, width)
     else:
-        yield "Stopped; nothing is open." if wish.mode in MARKET else "Stopped."
+        yield from folded(ended((), outcome.unconfirmed) if wish.mode in MARKET else "Stopped.", width)
     yield "The journal is complete up to here; the same command resumes."
 
 

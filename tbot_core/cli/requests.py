@@ -20,7 +20,7 @@ from tbot_core.settings import Instance, is_there
 from tbot_core.states import Cause
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from tbot_core.clock import Clock
@@ -38,7 +38,8 @@ class Answer:
     """What became of a request.
 
     `process` runs the bot, None where none runs; `taken` tells whether it wrote the request down, `refused` why it did
-    not obey it. `ended` and `open` tell whether the run has been stopped since, and what is held. `state` and `causes`
+    not obey it. `ended` and `open` tell whether the run has been stopped since, and what is held, to a stop also what
+    sessions before have left. `unconfirmed` is why the account could not be read as the run ended. `state` and `causes`
     are those that the journal says now. `unread` is why it cannot be read.
     """
 
@@ -48,6 +49,7 @@ class Answer:
     refused: str = ""
     ended: bool = False
     open: tuple[str, ...] = ()
+    unconfirmed: str = ""
     state: str = "normal"
     causes: tuple[str, ...] = ()
     unread: str = ""
@@ -123,7 +125,7 @@ def answer(instance: Instance, verb: Verb, name: str, process: int | None) -> An
     now = condition(instance.control, events, book)
     if found.taken and there:
         found = attrs.evolve(found, taken=False)
-    held = tuple(sorted(book.portfolio.positions)) if book.in_session else ()
+    held = _held(events, book, ends=verb in _ENDS)
     state, causes = now.state, now.causes
     if process is None and now.seen.kill and Cause.KILL_FILE.value not in causes:  # no bot has written it down yet
         state, causes = RiskState.HALTED.word, (Cause.KILL_FILE.value, *causes)
@@ -138,8 +140,20 @@ def _events(instance: Instance) -> list[Event]:
         return list(journal.events())
 
 
+def _held(events: Sequence[Event], book: Book, *, ends: bool) -> tuple[str, ...]:
+    # What is held: a stop leaves to nobody also what could not be closed in the sessions before.
+    from tbot_core.runner.remaining import remaining
+
+    if not ends:
+        return tuple(sorted(book.portfolio.positions)) if book.in_session else ()
+    opened = next((place for place in reversed(range(len(events))) if events[place].kind == records.SESSION_OPENED), 0)
+    return remaining(events, events[opened:]).open
+
+
 def _told(found: Answer, event: Event, name: str) -> Answer:
     if event.kind in _HEARD and event.payload["name"] == name:
         taken = event.kind == records.REQUEST
         return attrs.evolve(found, taken=taken, refused="" if taken else event.payload["words"])
-    return attrs.evolve(found, ended=True) if found.taken and event.kind == records.STOPPED else found
+    if found.taken and event.kind == records.STOPPED:
+        return attrs.evolve(found, ended=True, unconfirmed=event.payload.get("unconfirmed", ""))
+    return found

@@ -72,8 +72,10 @@ def command(*, as_json: bool, **options: object) -> int:
 
 def told(wish: Wish, outcome: Outcome) -> dict[str, object]:
     """What a run came to, for machines; of one that trades at a broker also what it left open there."""
+    if wish.mode not in MARKET:
+        return outcome.summary.document()
     left = {"open": list(outcome.open), "unprotected": list(outcome.bare), "stuck": list(outcome.stuck)}
-    return outcome.summary.document() | (left if wish.mode in MARKET else {})
+    return outcome.summary.document() | left | {"unconfirmed": outcome.unconfirmed}
 
 
 def furnish(home: Path) -> None:
@@ -263,9 +265,9 @@ def request(wish: Wish, assembly: Assembly) -> FeedRequest:
 
 
 def code(wish: Wish, outcome: Outcome) -> int:
-    """The exit code: 1 where the running market left something open, 130 for a simulation that was stopped, else 0."""
+    """The exit code: 1 where the running market may have left something open, 130 for a stopped simulation, else 0."""
     if wish.mode in MARKET:
-        return 1 if outcome.open else 0
+        return 1 if outcome.open or outcome.unconfirmed else 0
     return STOPPED if outcome.stopped else 0
 
 

@@ -9,6 +9,7 @@ import click
 from tbot_core.cli.options import chosen, emit, home_option, json_option
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from tbot_core.cli.requests import Answer
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 @home_option
 @json_option
 def command(*, home: Path | None, as_json: bool, **options: bool) -> int:
-    """Enter nothing, manage what is held to its exits, then end; exit 1 where the bot has ended with something open."""
+    """Enter nothing, manage what is held to its exits, then end; exit 1 where something may be open at its end."""
     import asyncio
 
     from tbot_core.cli.requests import ask, notes
@@ -32,7 +33,7 @@ def command(*, home: Path | None, as_json: bool, **options: bool) -> int:
     answer = asyncio.run(ask(home, Verb(verb), SystemClock()))
     emit(answer.document(), as_json=as_json, lines=[sentence(answer), *notes(answer)])
     over = answer.verb is not Verb.STOP_CANCEL and (answer.ended or answer.process is None)
-    left = over and (answer.open or answer.unread)
+    left = over and (answer.open or answer.unread or answer.unconfirmed)
     return 1 if answer.lost or left else 0
 
 
@@ -51,6 +52,17 @@ def sentence(answer: Answer) -> str:
         rest = f" Positions are open and nobody manages them: {held}." if held else ""
         return f"No bot runs here; the stop counts at the next start, and `tbot stop --cancel` takes it back.{rest}"
     if answer.ended:
-        return f"Stopped with open positions: {held}." if held else "Stopped; nothing is open."
+        return ended(answer.open, answer.unconfirmed)
     doing = "closes" if answer.verb is Verb.STOP_FLATTEN else "manages to their exits"
     return f"The bot enters nothing, {doing} {held or 'what is worked'}, then ends."
+
+
+def ended(held: Sequence[str], unconfirmed: str) -> str:
+    """That a run has been stopped, and what it left open; `unconfirmed` is why the account could not be read then."""
+    unread = unconfirmed.removesuffix(".")
+    if held:
+        more = f" The account could not be read: {unread}." if unread else ""
+        return f"Stopped with open positions: {', '.join(held)}.{more}"
+    if unread:
+        return f"Stopped; by the books nothing is open, but the account could not be read: {unread}."
+    return "Stopped; nothing is open."

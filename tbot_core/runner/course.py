@@ -15,14 +15,15 @@ from tbot_core.execution import Venue
 from tbot_core.journal import received, records
 from tbot_core.journal.journal import Journal, open_journal
 from tbot_core.journal.projection import Book, fold
-from tbot_core.model import Leg, OrderState, atoms_of
-from tbot_core.orders import BROKER_WORDS, Naming, OrderEvent
+from tbot_core.model import atoms_of
+from tbot_core.orders import Naming
 from tbot_core.patience import Patience
 from tbot_core.plugins.observers import LIMITS_S, Observers
 from tbot_core.runner import feeds, resuming
 from tbot_core.runner.gathered import NOTE
 from tbot_core.runner.plan import Outcome
 from tbot_core.runner.posts import Standby
+from tbot_core.runner.remaining import at_the_end
 from tbot_core.runner.session import Trading
 from tbot_core.seams import chance, disk, log
 from tbot_core.settings import instance as places
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from tbot_core.clock import Clock
-    from tbot_core.journal.journal import Entry, Event
+    from tbot_core.journal.journal import Entry
     from tbot_core.model import Account
     from tbot_core.runner.manning import Manned
     from tbot_core.runner.plan import Plan, Watcher
@@ -47,7 +48,6 @@ BY_THE_CLOCK: Final = frozenset({PAPER, DRY_RUN})
 """The modes whose fills are simulated while the market runs."""
 
 APPROVED: Final = "Entries that would wait for `tbot confirm` count as approved at once."
-_RESTS: Final = frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED})
 _log = log.logger(__name__)
 
 
@@ -272,34 +272,25 @@ def opening(plan: Plan, course: Course, equity: Decimal) -> dict[str, Any]:
 
 
 def ended(plan: Plan, course: Course, began: int, *, stopped: bool) -> Outcome:
-    """How a run ended that began behind an event: from its journal, with its report where it came to its end."""
+    """How a run ended that began behind an event: from its journal, with its report where it came to its end.
+
+    What is open may be older than the run: whatever was left before it is held still.
+    """
     events = list(course.journal.events(began))
     book = fold(events)
     summary = summarise(book, course.feed, plan.assembly)
     if not stopped:
         place = plan.assembly.settings.instance.reports
         summary = attrs.evolve(summary, report=str(report.write(place, course.identity, summary, events)))
-    held = set(book.portfolio.positions)
+    left = at_the_end(course.journal)
     return Outcome(
         summary=summary,
         journal=course.journal.path,
         stopped=stopped,
-        open=tuple(sorted(held)),
-        bare=tuple(sorted(held - covered(book, events))),
-        stuck=tuple(sorted(book.stuck)),
+        open=left.open,
+        bare=left.bare,
+        stuck=left.stuck,
     )
-
-
-def covered(book: Book, events: Sequence[Event]) -> set[str]:
-    """The symbols for which a stop rests by the broker's own word, and nobody has asked to take it away."""
-    leaving: set[str | None] = set()
-    for event in events:
-        if event.kind == records.CANCEL_REQUESTED:
-            leaving.add(event.cid)
-        elif BROKER_WORDS.get(event.kind) is OrderEvent.CANCEL_REFUSED:
-            leaving.discard(event.cid)
-    stops = [(cid, one) for cid, one in book.orders.items() if one.order.leg is Leg.STOP]
-    return {one.order.symbol for cid, one in stops if one.state in _RESTS and cid not in leaving}
 
 
 class Company:
@@ -332,9 +323,10 @@ class Company:
         for entry in entries:
             self._observers.event({"kind": entry.kind, "cid": entry.cid, "payload": entry.payload})
 
-    def end(self, began: int, *, stopped: bool) -> Outcome:
-        """Say how the run ended that began behind an event."""
+    def end(self, began: int, *, stopped: bool, unconfirmed: str = "") -> Outcome:
+        """Say how the run ended that began behind an event; `unconfirmed` is why no account could be read then."""
         outcome = ended(self._plan, self._course, began, stopped=stopped)
+        outcome = attrs.evolve(outcome, unconfirmed=unconfirmed)
         self._observers.stopped(attrs.evolve(self._info, summary=outcome.summary.document()))
         return outcome
 

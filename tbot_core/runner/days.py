@@ -17,6 +17,7 @@ from tbot_core.runner.floor import Floor, Signals
 from tbot_core.runner.life import Days, Life
 from tbot_core.runner.manning import manned
 from tbot_core.runner.metering import Meter
+from tbot_core.runner.remaining import at_the_end
 from tbot_core.runner.renewal import Renewed
 from tbot_core.runner.safety import live
 from tbot_core.runner.volatility import Places, tellers
@@ -24,11 +25,12 @@ from tbot_core.seams import log
 from tbot_core.settings.plan import plan as planned
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
 
     from tbot_core.calendar import Session
     from tbot_core.contracts import Broker, FeedSession
-    from tbot_core.journal.journal import Event
+    from tbot_core.journal.journal import Event, Journal
     from tbot_core.model import Account
     from tbot_core.runner.course import Course
     from tbot_core.runner.plan import Outcome, Plan, Watcher
@@ -108,9 +110,12 @@ class _Run:
             stopped = await life.go()
         except Renewed:
             return attrs.evolve(self._company.end(self._began, stopped=True), renewed=True)
-        if stopped:
-            self._recorder.note(records.STOPPED, {"open": await self._open(life)})
-        return self._company.end(self._began, stopped=stopped)
+        if not stopped:
+            return self._company.end(self._began, stopped=False)
+        works = () if life.session is None else life.session.run.left
+        left, unconfirmed = await still_open(course.journal, course.broker, self._since, works)
+        self._recorder.note(records.STOPPED, {"open": left, "unconfirmed": unconfirmed})
+        return self._company.end(self._began, stopped=True, unconfirmed=unconfirmed)
 
     def _floor(self) -> Floor:
         # How often who is asked, and where what is written and looked for lies.
@@ -173,13 +178,20 @@ class _Run:
                 return source
         raise DataError(f"{self._course.feed.label.name} serves no bars of {session.date}.", "Ask its vendor.")
 
-    async def _open(self, life: Life) -> list[str]:
-        # What is open, by the books and by what the broker says while it does.
-        held = set() if life.session is None else life.session.run.left
-        try:
-            said = await self._course.broker.snapshot(self._since)
-        except BrokerError as fault:
-            _log.warning("account.not_read", reason=fault.message)
-        else:
-            held |= {one.symbol for one in said.holdings}
-        return sorted(held)
+
+async def still_open(
+    journal: Journal, broker: Broker, since: datetime, works: Iterable[str] = ()
+) -> tuple[list[str], str]:
+    """What is open by the books and by what the broker says, and why it cannot be asked; "" where it could.
+
+    `works` are the symbols that a session knows of besides, such as those of orders that have not ended.
+    """
+    held, unconfirmed = {*at_the_end(journal).open, *works}, ""
+    try:
+        said = await broker.snapshot(since)
+    except BrokerError as fault:
+        unconfirmed = fault.message
+        _log.warning("account.not_read", reason=unconfirmed)
+    else:
+        held |= {one.symbol for one in said.holdings}
+    return sorted(held), unconfirmed

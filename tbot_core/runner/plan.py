@@ -66,6 +66,7 @@ class Outcome:
     """How a run ended: its summary, its journal, whether it was `stopped`, and what is still open.
 
     `bare`: what is open without a stop order at the venue; `stuck`: what could not be closed by a session's end.
+    `unconfirmed` is why the account could not be read at a stop, so that what is open is known by the books alone.
     `renewed`: it ended between two sessions, for a run with other settings to begin.
     """
 
@@ -75,4 +76,5 @@ class Outcome:
     open: tuple[str, ...] = ()
     bare: tuple[str, ...] = ()
     stuck: tuple[str, ...] = ()
+    unconfirmed: str = ""
     renewed: bool = False

@@ -287,6 +287,11 @@ def answer(verb: Verb, **more: Any) -> Answer:
         (of_stop(answer(Verb.STOP)), "what is worked, then ends"),
         (of_stop(answer(Verb.STOP_KEEP, ended=True, open=("A",))), "Stopped with open positions: A"),
         (of_stop(answer(Verb.STOP_FLATTEN, ended=True)), "nothing is open"),
+        (of_stop(answer(Verb.STOP, ended=True, unconfirmed="no line.")), "but the account could not be read: no line."),
+        (
+            of_stop(answer(Verb.STOP, ended=True, open=("A",), unconfirmed="no line")),
+            "Stopped with open positions: A. The account could not be read: no line.",
+        ),
         (of_stop(answer(Verb.STOP_CANCEL, state="halted")), "taken back; the state is halted"),
         (of_stop(answer(Verb.STOP, taken=False, refused="loose.")), "refused the request: loose."),
         (of_kill(answer(Verb.KILL, open=("A",))), "kept with their stops: A"),

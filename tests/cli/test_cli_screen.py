@@ -86,6 +86,8 @@ def test_a_stopped_run_says_what_is_open_and_how_to_go_on() -> None:
     assert "Without a stop order: BBB." in list(halted(bare, Wish(mode="paper", home=Path())))
     flat = attrs.evolve(outcome, open=())
     assert "Stopped; nothing is open." in list(halted(flat, Wish(mode="paper", home=Path())))
+    blind = list(halted(attrs.evolve(flat, unconfirmed="no line"), Wish(mode="paper", home=Path()), 200))
+    assert "Stopped; by the books nothing is open, but the account could not be read: no line." in blind
     assert list(halted(flat, Wish(mode="demo", home=Path())))[-1].endswith("the same command resumes.")
 
 

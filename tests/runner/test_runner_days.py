@@ -9,8 +9,11 @@ import attrs
 import pytest
 
 from tbot_core import control
+from tbot_core.alerting.notices import Wanted, Watch
 from tbot_core.assembly import assemble
-from tbot_core.contracts import FeedLabel, FeedRequest
+from tbot_core.cli.run import code
+from tbot_core.cli.wish import Wish
+from tbot_core.contracts import FeedLabel, FeedRequest, Urgency
 from tbot_core.errors import DataError, SettingsError, Unavailable
 from tbot_core.journal import records
 from tbot_core.journal.journal import open_journal
@@ -22,9 +25,11 @@ from tbot_core.testing.simulation.world import LEAD_S, World
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from datetime import datetime
 
-    from tbot_core.contracts import Feed, FeedSession
+    from tbot_core.contracts import Feed, FeedSession, Snapshot
     from tbot_core.journal.journal import Event
+    from tbot_core.model import Account
     from tbot_core.settings import Mode
 
 SETTINGS = "BROKER_NAME=PAPER\nCRITICAL_ALERT_CHANNEL=console\nROUTINE_ALERT_CHANNEL=console\n"
@@ -118,6 +123,34 @@ def test_a_stop_is_an_outcome_that_names_what_is_open(house: House) -> None:
     outcome = house.run()
     assert (outcome.stopped, outcome.open) == (True, ())
     assert [event.payload["open"] for event in house.events(records.STOPPED)] == [[]]
+
+
+class Away(Market):
+    """It neither lets us in nor says what it holds."""
+
+    async def connect(self) -> Account:
+        """Nobody is let in."""
+        raise Unavailable("the line is dead.", "Wait.")
+
+    async def snapshot(self, _since: datetime) -> Snapshot:
+        """Nothing can be read."""
+        raise Unavailable("the line is dead.", "Wait.")
+
+
+def test_a_stop_that_nobody_could_confirm_wakes_somebody(house: House) -> None:
+    """By the books nothing is open; that the account could not be read is said, and the run has failed."""
+    folder = house.home / "control"
+    house.world.loop.call_at(
+        LEAD_S / 2, lambda: control.ask(folder, control.Verb.STOP, actor="me", now=house.world.clock.now()) and None
+    )
+    outcome = house.run(Away(house.world))
+    assert (outcome.stopped, outcome.open, outcome.unconfirmed) == (True, (), "the line is dead.")
+    assert code(Wish(mode="paper", home=house.home), outcome) == 1
+    (told,) = house.events(records.STOPPED)
+    assert told.payload == {"open": [], "unconfirmed": "the line is dead."}
+    (notice,) = Watch(Wanted()).take(told)
+    words = "by the books nothing is open, but the account could not be read: the line is dead."
+    assert (notice.urgency, notice.what) == (Urgency.CRITICAL, f"The run was stopped; {words}")
 
 
 def test_a_source_without_the_days_bars_is_named(house: House) -> None:

@@ -13,9 +13,9 @@ from tbot_core import control
 from tbot_core.control import Verb
 from tbot_core.journal import records
 from tbot_core.journal.projection import fold
-from tbot_core.runner.course import covered
 from tbot_core.runner.floor import Signals
 from tbot_core.runner.posts import Post
+from tbot_core.runner.remaining import covered
 from tbot_core.runner.requests import CARRIED_OUT
 from tbot_core.runner.session import SessionRun
 from tbot_core.testing.simulation.household import Household, Spoken, household
