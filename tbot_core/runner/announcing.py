@@ -1,6 +1,7 @@
 """Says whether a session is ready: once that it is, and until then every ten minutes that it is not, and why.
 
-Before the bell READY is taken back where something speaks against it that lasts, and said again when that is over.
+Before the bell READY is taken back where something speaks against it that lasts, and said again when nothing has done
+so for a while: what comes and goes is called ready the more slowly the more often it was taken back.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ AGAIN: Final = timedelta(minutes=10)
 LASTS: Final = timedelta(seconds=30)
 """So long something must speak against a session that was ready; and so long the account may be read at first."""
 
+HOLDS: Final = (timedelta(0), LASTS, AGAIN)
+"""So long nothing may have spoken against a session for READY: the first one, the next one, and each after that."""
+
 LOOK_S: Final = 1.0
 
 
@@ -48,20 +52,34 @@ class Announcer:
     async def announce(self, market: MarketSession, line: Line | None, said: Callable[[], records.Payload]) -> None:
         """Look at a session until it is ready and its bell has rung; `said` is what READY says then."""
         clock, session = self._recorder.clock, market.run.session
-        reading_until, against_since, ready = clock.now() + LASTS, None, False
+        reading_until, ready, taken_back = clock.now() + LASTS, False, 0
+        against, well = _Spell(), _Spell()
         while not (ready and clock.now() >= session.open):
             await clock.sleep(LOOK_S)  # by then the account is being read
             now = clock.now()
             reasons = _reasons(market, line, reading=now <= reading_until)
-            if not ready and not _against(market) and (line is None or line.there):
-                ready, self._told = True, None
+            well.look(now, on=not (reasons or _against(market)) and (line is None or line.there))
+            against.look(now, on=ready and bool(reasons))
+            if not ready and well.lasts(now, HOLDS[min(taken_back, len(HOLDS) - 1)]):
+                ready = True
                 self._recorder.note(records.READY, said())
+            elif against.lasts(now, LASTS):
+                ready, taken_back = False, taken_back + 1
+                self._told = None  # READY was the last word: whoever relies on it hears at once that it is over
             if not ready and reasons:
                 self.deny(session, reasons)
-            against_since = (against_since or now) if ready and reasons else None
-            if against_since is not None and now - against_since >= LASTS:
-                ready = False
-                self.deny(session, reasons)
+
+
+class _Spell:
+    # Since when something has been so without a break.
+    def __init__(self) -> None:
+        self._since: datetime | None = None
+
+    def look(self, now: datetime, *, on: bool) -> None:
+        self._since = (self._since or now) if on else None
+
+    def lasts(self, now: datetime, span: timedelta) -> bool:
+        return self._since is not None and now - self._since >= span
 
 
 def _against(market: MarketSession) -> list[Cause]:

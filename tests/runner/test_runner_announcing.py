@@ -12,6 +12,7 @@ from tbot_core import control
 from tbot_core.contracts import Heartbeat, LiveSession
 from tbot_core.errors import Unavailable
 from tbot_core.journal import records
+from tbot_core.runner.announcing import AGAIN, LASTS
 from tbot_core.runner.line import OPENS_S, Line
 from tbot_core.seams import disk
 from tbot_core.testing.simulation.household import Household, household
@@ -126,6 +127,70 @@ def test_a_connection_that_is_made_again_at_once_takes_nothing_back(
     scene.world.run(scene.life().go)
     assert len(scene.events(records.READY)) == 1
     assert scene.events(records.NOT_READY) == []
+
+
+class Flaps(Heard):
+    """The world's live feed, which is there for some seconds and away for some, again and again."""
+
+    def __init__(self, world: World, there_s: float, away_s: float) -> None:
+        super().__init__(world)
+        self._there_s = there_s
+        self._cycle_s = there_s + away_s
+
+    def _must_be_there(self) -> None:
+        if self._now % self._cycle_s >= self._there_s:
+            raise Unavailable("the vendor refuses the connection", "Wait.")
+
+
+def to_the_bell(scene: Household) -> None:
+    """Live until the bell rings."""
+
+    async def lives() -> None:
+        life = asyncio.ensure_future(scene.life().go())
+        await scene.world.clock.sleep_until(scene.world.session.open)
+        life.cancel()
+        await asyncio.gather(life, return_exceptions=True)
+
+    scene.world.run(lives)
+
+
+def test_a_line_that_never_holds_is_called_ready_no_more(scene: Household, monkeypatch: pytest.MonkeyPatch) -> None:
+    """READY was said of its first word; once taken back, some seconds of a connection do not bring it back."""
+    hear(Flaps(scene.world, 4.0, 33.0), monkeypatch)
+    to_the_bell(scene)
+    (ready,), (told,) = seconds(scene, records.READY), seconds(scene, records.NOT_READY)
+    assert ready < 5.0 < told < 60.0
+
+
+def test_what_comes_and_goes_wakes_nobody_more_than_twice_in_ten_minutes(
+    scene: Household, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second READY waits for half a minute, each one after that for ten; whichever was said last is true."""
+    hear(Flaps(scene.world, 60.0, 60.0), monkeypatch)
+    to_the_bell(scene)
+    said = seconds(scene, records.READY), seconds(scene, records.NOT_READY)
+    (first, second), (lost, lost_again) = said
+    assert first < 60.0 + LASTS.total_seconds() <= lost < 120.0
+    assert 120.0 + LASTS.total_seconds() <= second < 180.0
+    assert 180.0 + LASTS.total_seconds() <= lost_again < 240.0
+
+
+def test_ready_is_said_a_third_time_of_what_has_held_for_ten_minutes(
+    scene: Household, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing that was mended stays NOT READY for good."""
+
+    class Calms(Flaps):
+        def _must_be_there(self) -> None:
+            if self._now < 240.0:
+                super()._must_be_there()
+
+    hear(Calms(scene.world, 60.0, 60.0), monkeypatch)
+    scene.world.run(scene.life().go)
+    *_, third = seconds(scene, records.READY)
+    assert len(scene.events(records.READY)) == 3
+    assert len(scene.events(records.NOT_READY)) == 2
+    assert 240.0 + AGAIN.total_seconds() <= third < 240.0 + AGAIN.total_seconds() + 60.0
 
 
 def test_a_feed_that_is_merely_silent_before_the_bell_is_no_fault(
