@@ -170,6 +170,18 @@ class Assembly:
             raise refusal((made,))
         return bounded(loaded.entry, made, self.bounds)
 
+    def trial(self) -> None:
+        """Make once more what decides by tables of the operator's; raises PluginError where one is not fit.
+
+        A plugin in a worker of its own reads none.
+        """
+        deciding = {"strategy": self.settings.strategies, "filter": self.settings.filters}
+        for one in self.loaded:
+            kind, name = one.entry.kind, one.entry.name
+            here = one.plugin.tables and self.loader.manager.is_registered(one.subject)
+            if here and name in deciding.get(kind, ()):
+                self.build(one, name if kind == "strategy" else None)
+
     def _entrant(self, rank: int, window: Window) -> Entrant:
         name = self.settings.strategies[rank]
         strategy: Strategy = self.build(self._of("strategy", name), name, window)

@@ -201,7 +201,7 @@ def trade(wish: Wish, *, as_json: bool, editions: Editions | None = None) -> Out
     shown = screen.shown(wish, assembly, clock, as_json=as_json)
     renewal = Renewal()
     if editions is not None and wish.mode in MARKET:
-        editions.begin(assembly.settings)
+        editions.begin(assembly.settings, assembly.trial)
         renewal = Renewal(editions.look)
     plan = Plan(
         assembly=assembly,

@@ -151,7 +151,7 @@ def _by_the_clock(assembly: Assembly, request: FeedRequest, place: _Place, now: 
         else:
             feed = feeds.labelled(feed, attrs.evolve(quality, quotes=True), NOTE, *place.notes)  # NOTE tells of quotes
         if found is not None:
-            resuming.same(found, settings.fingerprint, assembly.identity)
+            resuming.same(found, settings, assembly.identity)
             resuming.repeat(journal, found, now)
     except BaseException:
         journal.close()
@@ -262,6 +262,7 @@ def opening(plan: Plan, course: Course, equity: Decimal) -> dict[str, Any]:
         "equity": str(equity),
         "settings_hash": settings.fingerprint,
         "settings": {name: one.text for name, one in settings.values.items()},
+        "tables": dict(settings.tables),
         "data_hash": label.data_hash,
         "source": label.name,
         "simulated": label.simulated,

@@ -18,6 +18,8 @@ from tbot_core.seams import disk, log
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tbot_core.settings import Settings
+
 _log = log.logger(__name__)
 
 # A run that is repeated does not say these again: they tell of the process, not of the market.
@@ -104,10 +106,13 @@ def pending(journal: Journal) -> Pending | None:
     return Pending(session=session, after=opened.seq - 1, run=run.payload, started=run.seq)
 
 
-def same(found: Pending, settings_hash: str, identity: str) -> None:
-    """Raises JournalError when settings or identity are no longer those of the session: its orders would differ."""
+def same(found: Pending, settings: Settings, identity: str) -> None:
+    """Raises JournalError when settings or identity are no longer those of the session: its orders would differ.
+
+    Settings are kept back for it, but the content of a table is not.
+    """
     for what, then, now in (
-        ("other settings than those", found.run["settings_hash"], settings_hash),
+        (_other_settings(found, settings), found.run["settings_hash"], settings.fingerprint),
         ("another identity of the bot than that", found.run["identity"], identity),
     ):
         if then != now:
@@ -115,6 +120,15 @@ def same(found: Pending, settings_hash: str, identity: str) -> None:
                 f"The session of {found.session.date} was interrupted under {what} of now.",
                 "Put it back until the session has closed, or trade in another --home.",
             )
+
+
+def _other_settings(found: Pending, settings: Settings) -> str:
+    # What makes the settings others; older journals do not say which tables they were.
+    then, now = found.run.get("tables", settings.tables), settings.tables
+    changed = [name for name in sorted({*then, *now}) if then.get(name, "") != now.get(name, "")]
+    if changed:
+        return f"other tables ({', '.join(str(settings.instance.table(name)) for name in changed)}) than those"
+    return "other settings than those"
 
 
 def repeat(journal: Journal, found: Pending, now: datetime) -> None:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from tbot_core.settings.effective import Effective
     from tbot_core.settings.findings import Finding, Mode
     from tbot_core.settings.instance import Instance
-    from tbot_core.settings.loading import Examined, examine, load
+    from tbot_core.settings.loading import Examined, examine, load, table_hashes
     from tbot_core.settings.sources import Sources, is_sealed, is_there, read
     from tbot_core.settings.switches import enabled, raw
     from tbot_core.settings.values import Settings
@@ -20,6 +20,7 @@ _HOMES = {
     "Examined": "loading",
     "examine": "loading",
     "load": "loading",
+    "table_hashes": "loading",
     "enabled": "switches",
     "raw": "switches",
     "is_sealed": "sources",
@@ -47,6 +48,7 @@ __all__ = [
     "load",
     "raw",
     "read",
+    "table_hashes",
 ]
 
 

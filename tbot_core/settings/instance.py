@@ -68,6 +68,10 @@ class Instance:
         """A plugin's own folder; `kind` is the singular."""
         return self.data / "plugins" / f"{kind}-{name}"
 
+    def table(self, name: str) -> Path:
+        """A table that a plugin decides by, named by its folder and its file."""
+        return self.data / "plugins" / name
+
     @property
     def bars(self) -> Path:
         """Stored bars."""

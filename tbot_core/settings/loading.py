@@ -28,7 +28,7 @@ from tbot_core.settings.switches import applied, running
 from tbot_core.settings.values import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from tbot_core.declaration import Declared
     from tbot_core.settings.findings import Mode
@@ -271,20 +271,27 @@ def _settings(
         values=draft.values,
         texts=texts,
         warnings=warnings,
-        fingerprint=_fingerprint(draft, tables),
+        fingerprint=_fingerprint(draft, {name: found for name, found in tables.items() if found}),
+        tables=tables,
         **draft.groups,
     )
 
 
 def _tables(instance: Instance, draft: rules.Draft, declared: Sequence[Declared]) -> dict[str, str]:
-    # The SHA-256 of each table that the operator has put into the folder of a plugin that decides.
+    # The tables that the operator may put into the folder of a plugin that decides, each with its hash.
     deciding = {"strategy": draft.strategies, "filter": draft.filters}
-    found: dict[str, str] = {}
-    for one in declared:
-        if one.name in deciding.get(one.kind, (one.name,)):
-            places = (instance.plugin_data(one.kind, one.name) / table for table in one.tables)
-            found |= {f"{place.parent.name}/{place.name}": _hash(place) for place in places if disk.exists(place)}
-    return found
+    named = (one for one in declared if one.name in deciding.get(one.kind, (one.name,)))
+    places = [instance.plugin_data(one.kind, one.name) / table for one in named for table in one.tables]
+    return table_hashes(instance, (f"{place.parent.name}/{place.name}" for place in places))
+
+
+def table_hashes(instance: Instance, tables: Iterable[str]) -> dict[str, str]:
+    """The SHA-256 of each of these tables as it lies there now, "" where there is none.
+
+    Each is named by its path below the folder of the plugins' data. Raises AccessError for one that cannot be read.
+    """
+    places = {name: instance.table(name) for name in tables}
+    return {name: _hash(place) if disk.exists(place) else "" for name, place in places.items()}
 
 
 def _hash(place: Path) -> str:

@@ -27,6 +27,8 @@ class Settings:
 
     `strategies` run, in this order; `frames` has an entry for each of these and for the disabled ones of the sequence.
     `filters` are those that apply, in order. `fingerprint` is the SHA-256 over everything that a decision depends on.
+    `tables` holds that of each table of the operator's that plugins of the run decide by, by its path below the data
+    folder's `plugins`, "" where there is none.
     """
 
     mode: Mode
@@ -49,6 +51,7 @@ class Settings:
     texts: Mapping[str, str]
     warnings: tuple[Finding, ...]
     fingerprint: str
+    tables: Mapping[str, str] = attrs.field(factory=dict)
 
     def window(self, strategy: str) -> Window:
         """The strategy's window as its distance to the bell on a standard-time day."""

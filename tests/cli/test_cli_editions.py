@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import attrs
 import pytest
 
+from tbot_core.assembly import Assembly, assemble
 from tbot_core.cli.editions import Editions
 from tbot_core.cli.run import furnish
 from tbot_core.cli.wish import Wish
+from tbot_core.clock import SystemClock
 from tbot_core.settings import Instance, Sources, load, read
 
 
@@ -86,3 +89,72 @@ def test_a_run_begins_beside_files_that_are_not_fit(files: Files) -> None:
     told = editions.look()
     assert told is not None
     assert told.fault
+
+
+NAME = "filter-price_volume/funds.csv"
+
+
+@pytest.fixture
+def table(files: Files) -> Path:
+    """Where the operator's own table of funds lies; the run was begun with the one that is shipped."""
+    begin(files)
+    place = Instance.at(files.home).table(NAME)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return place
+
+
+def begin(files: Files) -> Assembly:
+    """A run begins with the settings and tables that lie there."""
+    assembly = assemble(files.home, "paper", SystemClock(), sources=files.editions.found)
+    files.editions.begin(assembly.settings, assembly.trial)
+    return assembly
+
+
+def shown(place: Path) -> str:
+    """How a table is told."""
+    return hashlib.sha256(place.read_bytes()).hexdigest()[:12]
+
+
+def test_a_table_of_the_operators_that_is_changed_is_told_once_and_is_the_next_runs(files: Files, table: Path) -> None:
+    """Placed, changed, and taken away: each is a setting that counts from the next session."""
+    assert files.editions.look() is None
+    before = None
+    for content in ("symbol,name\nAMD,A fund\n", "symbol,name\nAMD,A fund\nNVDA,Another\n"):
+        table.write_text(content)
+        found = files.editions.look()
+        assert found is not None
+        assert (found.differences, found.fault) == ({NAME: (before, shown(table))}, "")
+        assert files.editions.look() is None
+        files.editions.renew()
+        run = begin(files)
+        assert run.settings.tables == {NAME: hashlib.sha256(table.read_bytes()).hexdigest()}
+        assert files.editions.look() is None
+        before = shown(table)
+    table.unlink()
+    found = files.editions.look()
+    assert found is not None
+    assert found.differences == {NAME: (before, None)}
+
+
+def test_a_table_that_is_not_fit_is_told_and_never_had(files: Files, table: Path) -> None:
+    """The run goes on with what it has; once the table is mended nothing is left to say."""
+    table.write_text('symbol,name\n"AMD,A fund\n')
+    found = files.editions.look()
+    assert found is not None
+    assert found.differences == {}
+    assert "funds.csv" in found.fault
+    assert files.editions.look() is None
+    table.unlink()
+    mended = files.editions.look()
+    assert mended is not None
+    assert (mended.differences, mended.fault) == ({}, "")
+
+
+def test_a_table_that_was_changed_before_its_run_began_is_told_at_the_first_look(files: Files, table: Path) -> None:
+    """As the settings of a session that is gone on with."""
+    assembly = begin(files)
+    table.write_text("symbol,name\nAMD,A fund\n")
+    files.editions.begin(assembly.settings, assembly.trial)
+    found = files.editions.look()
+    assert found is not None
+    assert found.differences == {NAME: (None, shown(table))}

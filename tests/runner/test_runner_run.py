@@ -323,6 +323,19 @@ def test_other_settings_in_the_middle_of_a_session_are_refused(home: Path) -> No
         Paper(home, paper.clock.now()).trade()
 
 
+def test_another_table_in_the_middle_of_a_session_is_refused_by_its_name(home: Path) -> None:
+    """What decides is not all of the journal: the table that was there must be back before the session goes on."""
+    paper = Paper(home, MORNING)
+    paper.trade(until=BELL + dt.timedelta(minutes=27))
+    table = home / "data" / "plugins" / "filter-price_volume" / "funds.csv"
+    table.parent.mkdir(parents=True, exist_ok=True)
+    table.write_text("symbol,name\nAMD,A fund\n")
+    with pytest.raises(JournalError, match=r"other tables \(.*filter-price_volume/funds\.csv\) than those of now"):
+        Paper(home, paper.clock.now()).trade()
+    table.unlink()
+    assert Paper(home, paper.clock.now()).trade().summary.sessions == 1
+
+
 def flattening(home: Path) -> tuple[Paper, Outcome]:
     """Paper with STOP_POLICY=flatten, stopped while it holds something."""
     settings = home / ".env_bot"
