@@ -146,6 +146,16 @@ def test_closing_waits_until_a_restart_has_caught_up(run: Run, clock: ManualCloc
     assert closer.look()
 
 
+def test_closing_waits_until_the_account_was_read(run: Run, clock: ManualClock) -> None:
+    """What the journal holds may be gone by now; it begins with the first reading, and not with a minute after it."""
+    closer = Flattening(run, run.posts[0], clock)
+    run.abreast, run.posts[0].desk.standing.unread = True, True
+    run.flatten()
+    assert not closer.look()
+    run.posts[0].desk.standing.unread = False
+    assert closer.look()
+
+
 def test_between_two_minutes_nothing_is_begun_that_is_kept_or_old(run: Run) -> None:
     """A loss or the end of a halt closes nothing while a stop keeps all, nor before a restart has caught up."""
     post = run.posts[0]
