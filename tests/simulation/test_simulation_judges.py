@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -11,12 +12,14 @@ import pytest
 from tbot_core.control import Verb
 from tbot_core.journal import records
 from tbot_core.journal.journal import Event
-from tbot_core.model import ExitReason, Leg, Order
+from tbot_core.model import ExitReason, Leg, Order, units_of
 from tbot_core.patience import Urgency
 from tbot_core.testing.simulation.allowing import PERSONAL
 from tbot_core.testing.simulation.chances import Chances
 from tbot_core.testing.simulation.evidence import EVIDENCE
+from tbot_core.testing.simulation.facts import Fact
 from tbot_core.testing.simulation.heeding import HEEDED
+from tbot_core.testing.simulation.invariants import violations
 from tbot_core.testing.simulation.people import Acts, Manner, People, Said
 from tbot_core.testing.simulation.stopping import STOPPED
 from tbot_core.testing.simulation.story import Story
@@ -269,3 +272,23 @@ def test_people_ask_for_stops_and_take_some_back(tmp_path: Path) -> None:
     assert [one for one in spans if not one]  # defense
     assert float("inf") in ends
     assert [until for until in ends if until < float("inf")]
+
+
+@pytest.mark.parametrize(
+    ("shares", "wrong"),
+    [
+        ([("execution", 4), ("execution", 6)], 0),
+        ([("execution", 4), ("execution", 7)], 1),
+        ([("execution", 4), ("busted", -4), ("execution", 10)], 0),
+        ([("execution", 4), ("execution", 7), ("busted", -4)], 1),
+        ([("execution", 10), ("corrected", 1)], 1),
+    ],
+)
+def test_an_entry_that_has_bought_too_much_at_any_moment_is_found(shares: list[tuple[str, int]], wrong: int) -> None:
+    """What was taken back and is filled anew was not bought twice; what is taken back too late was."""
+    seen = story(told((records.INTENDED, records.order_payload(order(quantity="10")))))
+    seen.world.ways[0].exchange.floor.books.facts += [
+        Fact(at=OPEN, kind=kind, ours=True, client_order_id="entry", symbol="AAA", units=units_of(Decimal(count)))
+        for kind, count in shares
+    ]
+    assert len([one for one in violations(seen) if one.startswith("I1:")]) == wrong

@@ -29,6 +29,7 @@ FAILED: Final[Mapping[int, str]] = {
     7553: "a stop that was refused before the fill of its entry was told, and thought to rest",
     7737: "the fill of an entry, told after its stop had sold it, and sold once more",
     9164: "what a stop had sold too much and nobody told, called somebody else's",
+    20099: "a fill that was taken back of an entry at work and made anew, counted twice by its judge",
 }
 """What each of them found."""
 

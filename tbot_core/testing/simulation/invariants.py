@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _LATCHES: Final = frozenset({"daily loss latch", "losing run latch", "exit-only"})
 _ENDED: Final = frozenset({records.DROPPED, "rejected", "cancelled", "expired"})
+_EXECUTED: Final = frozenset({"execution", "busted", "corrected"})
 _OVERFILLS: Final = frozenset({"F28", "F38"})
 _REPLAYED: Final = frozenset({"F29", "F43", "F44"})
 _GROWTH: Final = 60
@@ -62,21 +63,26 @@ def _name(check: Callable[[Story], Iterator[str]]) -> str:
 
 
 def _i1(story: Story) -> Iterator[str]:
-    # No signal's leg is filled beyond its intent, unless the venue itself did so.
+    # No signal's leg is filled beyond its intent at any moment, unless the venue itself did so.
+    #
+    # What was taken back of an entry at work is filled anew: it was not bought twice.
     if story.struck & _OVERFILLS:
         return
     intents = story.intents()
     filled: Counter[tuple[str, Leg]] = Counter()
+    most: Counter[tuple[str, Leg]] = Counter()
     for fact in story.facts:
-        if fact.kind == "execution" and fact.client_order_id in intents:
+        if fact.kind in _EXECUTED and fact.client_order_id in intents:
             signal, leg, _ = intents[fact.client_order_id]
-            filled[signal.text, leg] += abs(fact.units)
+            mark = signal.text, leg
+            filled[mark] += fact.units
+            most[mark] = max(most[mark], abs(filled[mark]))
     wanted: Counter[tuple[str, Leg]] = Counter()
     added = story.top_ups
     for cid, (signal, leg, units) in intents.items():
         mark = signal.text, leg
         wanted[mark] = wanted[mark] + units if cid in added else max(units, wanted[mark])
-    for (text, leg), units in filled.items():
+    for (text, leg), units in most.items():
         if leg is Leg.ENTRY and units > wanted[text, leg]:
             yield f"{leg.value} of {text} bought {units} of {wanted[text, leg]} intended units"
 
