@@ -106,8 +106,19 @@ async def attended(work: Coroutine[Any, Any, T], alerts: Dispatcher, beat: Calla
     finally:
         for task in (working, *beside):
             task.cancel()
-        await asyncio.gather(working, *beside, return_exceptions=True)
+        await asyncio.gather(working, return_exceptions=True)
+        await _over(beside)
         await alerts.finish()
+
+
+async def _over(tasks: Sequence[asyncio.Task[None]]) -> None:
+    # A group of tasks that fails as it is cancelled keeps that to itself: it is cancelled until it has ended.
+    left = {*tasks}
+    while left:
+        ended, left = await asyncio.wait(left, timeout=EVERY_S)
+        await asyncio.gather(*ended, return_exceptions=True)
+        for task in left:
+            task.cancel()
 
 
 async def _kept_up(alerts: Dispatcher) -> None:

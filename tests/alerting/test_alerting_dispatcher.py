@@ -413,6 +413,27 @@ def test_a_fault_of_the_dispatcher_itself_ends_nothing(bot: Bot) -> None:
     loop.finish()
 
 
+def test_alerts_that_fail_as_they_are_cancelled_end_with_the_run(bot: Bot, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group of tasks keeps such a cancel to itself; the run ends all the same."""
+
+    async def run() -> None:
+        try:
+            await asyncio.sleep(3600.0)
+        except asyncio.CancelledError:
+            raise ExceptionGroup("both at once", [ValueError("nonsense")]) from None
+
+    async def work() -> str:
+        await asyncio.sleep(3.0)
+        return "done"
+
+    alerts = bot.dispatcher()
+    monkeypatch.setattr(alerts, "run", run)
+    loop = VirtualLoop()
+    assert loop.run_until_complete(attended(work(), alerts, heard)) == "done"
+    assert loop.time() <= 5.0
+    loop.finish()
+
+
 def test_f78_a_log_without_room_ends_nothing_and_is_told_once(bot: Bot, tmp_path: Path) -> None:
     """F78: lines that are lost are counted, one alert says so, and the run goes on to its end."""
     (tmp_path / "full").mkdir()
