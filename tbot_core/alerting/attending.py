@@ -113,12 +113,11 @@ async def attended(work: Coroutine[Any, Any, T], alerts: Dispatcher, beat: Calla
 
 async def _over(tasks: Sequence[asyncio.Task[None]]) -> None:
     # A group of tasks that fails as it is cancelled keeps that to itself: it is cancelled until it has ended.
-    left = {*tasks}
-    while left:
-        ended, left = await asyncio.wait(left, timeout=EVERY_S)
-        await asyncio.gather(*ended, return_exceptions=True)
+    while left := [task for task in tasks if not task.done()]:
+        await asyncio.wait(left, timeout=EVERY_S)
         for task in left:
             task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _kept_up(alerts: Dispatcher) -> None:
