@@ -115,6 +115,18 @@ KINDS: Final = {
     Cause.DEFENSE_SETTING: Kind(RiskState.DEFENSE, End.WITHDRAWAL),
 }
 
+ASKED: Final = frozenset(
+    {
+        Cause.KILL_FILE,
+        Cause.KILL_COMMAND,
+        Cause.KILL_SIGNAL,
+        Cause.STOP_FILE,
+        Cause.STOP_COMMAND,
+        Cause.STOP_SIGNAL,
+    }
+)
+"""What a person brings about: it holds whatever an account may turn out to be like."""
+
 LOCAL: Final = frozenset(
     {
         Cause.UNKNOWN,

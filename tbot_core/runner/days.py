@@ -14,7 +14,8 @@ from tbot_core.recorder import Recorder
 from tbot_core.runner.course import LIVE, Company, at_market, opening
 from tbot_core.runner.feeds import fit
 from tbot_core.runner.floor import Floor, Signals
-from tbot_core.runner.life import Days, Life
+from tbot_core.runner.life import Life
+from tbot_core.runner.makings import Days
 from tbot_core.runner.manning import manned
 from tbot_core.runner.metering import Meter
 from tbot_core.runner.remaining import at_the_end

@@ -6,14 +6,18 @@ An order whose request is cut off is in doubt, though its answer was on its way.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tbot_core.errors import TbotError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Sequence
 
     from tbot_core.clock import Clock
+
+Act: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+"""Something that is done, once or again and again."""
 
 
 class _Errand:
@@ -31,7 +35,7 @@ class Errands:
         self._over = False
         self._errands: list[_Errand] = []
 
-    async def every(self, seconds: float, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def every(self, seconds: float, act: Act) -> None:
         """Act again and again, so long apart, until all is over."""
         me = self._errand()
         while not self._over:
@@ -39,7 +43,7 @@ class Errands:
             if not self._over:
                 await self._clock.sleep(seconds)
 
-    async def called(self, bell: asyncio.Event, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def called(self, bell: asyncio.Event, act: Act) -> None:
         """Act whenever the bell has rung, until all is over; rung meanwhile, it calls once more.
 
         Nothing is begun while others finish: nobody would wait for it.
@@ -59,7 +63,7 @@ class Errands:
         return self._errands[-1]
 
     @staticmethod
-    async def _act(me: _Errand, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def _act(me: _Errand, act: Act) -> None:
         me.at_work = True
         try:
             await act()

@@ -15,7 +15,7 @@ from tbot_core.runner.login import Login
 from tbot_core.runner.maintenance import Maintained
 from tbot_core.runner.resending import Resending
 from tbot_core.seams import log
-from tbot_core.states import Cause
+from tbot_core.states import ASKED, Cause
 from tbot_core.tending import Tender
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ _UNREACHABLE: Final = 3
 _AGAIN_S: Final = 2.0
 _RARELY_S: Final = 60.0
 _KNOCKS_S: Final = 5.0
+_LONG_S: Final = 0.5
 _log = log.logger(__name__)
 
 
@@ -45,6 +46,7 @@ class Keeper:
         self._ttl_s = ttl_s
         self._silences = 0
         self._absent, self._knock_at = post.execution.venue.absent, 0.0
+        self._read, self._reading_since = False, clock.monotonic()
         self._asked: dict[str, tuple[int, float]] = {}
         self._withdrawn: set[str] = set()
         post.desk.standing.troubles, post.desk.standing.unread = {}, True
@@ -91,11 +93,26 @@ class Keeper:
     async def reconcile(self) -> None:
         """Before anything else the account is read; until that has worked once, nothing is entered."""
         self.conditions.begin(Cause.UNRECONCILED)
+        self._reading_since = self._clock.monotonic()
         await self.tender.read()
+        self._read = True
         self._know()
 
+    async def settle(self) -> None:
+        """Take what the broker has said; beside the first reading of the account only where that takes long."""
+        if self._read or self._takes_long:
+            await self.post.execution.settle()
+
     async def tend(self) -> None:
-        """One round, called about twice a second: what never left, doubts, the account, entries that have waited."""
+        """One round, called about twice a second: what never left, doubts, the account, entries that have waited.
+
+        Beside a first reading of the account that takes long: what never left, and entries for a kill or a stop.
+        """
+        if not self._read:
+            if self._takes_long and not self._absent:
+                await self._resending.tend()
+                await self._withdraw_asked()
+            return
         if self._absent and not await self._log_in():
             return
         await self._resending.tend()
@@ -136,6 +153,12 @@ class Keeper:
         self._withdrawn.update(entries)
         await self._withdraw(entries)
 
+    async def _withdraw_asked(self) -> None:
+        # That the account has not been read yet takes no entry back while it may still be found as it should be.
+        asked = (self._session or self.conditions).everywhere
+        if ASKED.intersection(asked):
+            await self.withdraw()
+
     def see(self, silence: str) -> None:
         """A reading failed, or one was answered; three silences in a row leave exits only."""
         self._silences = self._silences + 1 if silence else 0
@@ -153,6 +176,11 @@ class Keeper:
             self.conditions.begin(cause, words)
             self.conditions.withdraw(cause)
         troubles.clear()
+
+    @property
+    def _takes_long(self) -> bool:
+        # Whether the first reading does.
+        return self._clock.monotonic() - self._reading_since >= _LONG_S
 
     @property
     def _gravest(self) -> Cause:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -17,87 +16,44 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import attrs
 
 from tbot_core import clock
-from tbot_core.bars import Day
-from tbot_core.calendar import ExchangeCalendar, Session
 from tbot_core.conditions import Conditions, recall
 from tbot_core.contracts import Broker, FeedSession, KeepsHours, LiveSession
-from tbot_core.decide import Entrant
 from tbot_core.errors import BrokerError, TbotError
 from tbot_core.journal import records
 from tbot_core.journal.arming import armed_of
-from tbot_core.journal.journal import Event
-from tbot_core.model import Account, RiskState, atoms_of, dollars_of
+from tbot_core.model import RiskState, atoms_of, dollars_of
 from tbot_core.runner import hours, leftovers, overnight, owning
 from tbot_core.runner.announcing import Announcer
+from tbot_core.runner.asking import AGAIN_S, SILENT, Asking
 from tbot_core.runner.holidays import Holidays
 from tbot_core.runner.line import Line
+from tbot_core.runner.makings import Days, Heard, Made
 from tbot_core.runner.manning import Manned, manned
 from tbot_core.runner.market import MarketSession
 from tbot_core.runner.metering import EVERY_S as METER_S
-from tbot_core.runner.metering import Meter
 from tbot_core.runner.pacing import Stopped
-from tbot_core.runner.posts import Standby
-from tbot_core.runner.renewal import EVERY_S, Renewal
+from tbot_core.runner.renewal import EVERY_S
 from tbot_core.runner.requests import OF_A_SESSION, Requests
-from tbot_core.runner.safety import Live
-from tbot_core.runner.session import SessionRun, Trading
 from tbot_core.runner.unheard import Unheard
 from tbot_core.runner.volatility import known_vix
 from tbot_core.seams import log
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from tbot_core.calendar import Session
+    from tbot_core.decide import Entrant
+    from tbot_core.journal.journal import Event
     from tbot_core.recorder import Recorder
     from tbot_core.runner.floor import Floor
+    from tbot_core.runner.session import Trading
 
 PRE_OPEN: Final = dt.time(8)
 READY_AT: Final = dt.time(9)
 
-_SILENT: Final = "the feed does not answer"
-_AGAIN_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 _log = log.logger(__name__)
 
 Answer = TypeVar("Answer")
-
-
-async def _alone(_opened: Event | None) -> tuple[Standby, ...]:
-    # No other broker may take over.
-    return ()
-
-
-async def _its_own(source: FeedSession | LiveSession) -> Day:
-    # Nobody knows more than the source.
-    return source.day
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class Days:
-    """What each session is made of: the owner's calendar, its bars, the strategies that trade it, and all else.
-
-    `trading` is asked for whenever the broker has said whose account it is, and so is `live`: what makes a session a
-    live one. `idle` is told once a look what is waited for. `standbys` are the brokers that may take over from
-    `primary`: those that can be logged in to, and after a restart those of the session that was opened; `drilled`
-    tells from the journal whether that was tried lately. `facts` adds to what the bars' source knows before the bell.
-    `meter` writes down how a session stands, None for nobody, and `look` is told of it as often. READY says the `mode`,
-    and the planned worst day as a share of equity.
-    """
-
-    calendar: ExchangeCalendar
-    bars: Callable[[Session], Awaitable[FeedSession | LiveSession]]
-    entrants: Callable[[Session], tuple[Entrant, ...]]
-    trading: Callable[[Account], Trading]
-    live: Callable[[Account], Live | None] = lambda _account: None
-    idle: Callable[[dt.datetime], None] = lambda _moment: None
-    renewal: Renewal = attrs.field(factory=Renewal)
-    primary: str = ""
-    standbys: Callable[[Event | None], Awaitable[tuple[Standby, ...]]] = _alone
-    drilled: Callable[[Sequence[Event]], bool] = lambda _past: False
-    facts: Callable[[FeedSession | LiveSession], Awaitable[Day]] = _its_own
-    meter: Meter | None = None
-    look: Callable[[SessionRun], None] = lambda _run: None
-    mode: str = "paper"
-    worst_day: Decimal | None = None
 
 
 class Life:
@@ -183,68 +139,60 @@ class Life:
         found = await self._log_in(session, opened)
         if found is None:
             return False
-        if opened is None:
-            source = await self._insist(session, _SILENT, lambda: self._days.bars(session))
-        else:
-            source = await self._hear_again(session, found, opened)
-        if source is None:
+        made = None if opened is None else await self._made(found, opened)
+        ask = partial(self._heard, session)
+        heard = await (self._insist(session, SILENT, ask) if made is None else self._hear_again(session, made))
+        if heard is None:
             return opened is not None
-        source = self._on_the_line(hours.within(source, session))
-        days, day = self._days, await self._days.facts(source)
-        market = await self._market(found, opened, self.floor, source, days.entrants(source.session), day)
-        await self._attend(market, source)
+        made = made or await self._made(found, opened)
+        market = self._market(made, self.floor, heard, self._days.entrants(heard.source.session))
+        await self._attend(market, heard.source)
         return True
 
-    async def _hear_again(self, session: Session, found: Manned, opened: Event) -> FeedSession | LiveSession | None:
-        # The bars of a session that was opened before a restart; None where none came before its close.
+    async def _heard(self, session: Session) -> Heard:
+        # The feed of a session, and what is known before its bell.
+        source = self._on_the_line(hours.within(await self._days.bars(session), session))
+        return Heard(source, await self._days.facts(source))
+
+    async def _hear_again(self, session: Session, made: Made) -> Heard | None:
+        # The feed of a session that was opened before a restart; None where it did not answer before its close.
         #
-        # Until the feed answers, what is held and what works is looked after without it, like while it says nothing.
-        try:
-            return await self._days.bars(session)
-        except BrokerError as fault:
-            self._announcer.deny(session, [f"{_SILENT}: {fault.message}"])
-            unheard = Unheard.of(opened.payload, overnight.since_the_last(overnight.counting(self._journal)), fault)
+        # Until it does, what is held and what works is looked after without it, like while it says nothing.
+        asking = Asking(partial(self._heard, session), self._clock)
+        heard = await asking.at_once()
+        if isinstance(heard, Heard):
+            return heard
+        since = overnight.since_the_last(overnight.counting(self._journal))
+        unheard = Unheard.of(made.opened, since, heard)
         floor = attrs.evolve(self.floor, received=None)  # what was recorded of it is for whoever hears it
         source = self._on_the_line(unheard)
-        market = await self._market(found, opened, floor, source)
-        asking = asyncio.ensure_future(self._ask_again(session, unheard, market))
-        await self._attend(market, source, asking)
-        return asking.result() if market.relieved else None
+        market = self._market(made, floor, Heard(source, None))
+        made.restarted = False
 
-    async def _ask_again(self, session: Session, unheard: Unheard, market: MarketSession) -> FeedSession | LiveSession:
-        # Ask for the bars until they are there: then whoever looks after the session without them may go.
-        failures = 0
-        while True:
-            await self._clock.sleep(_AGAIN_S[min(failures, len(_AGAIN_S) - 1)])
-            try:
-                source = await self._days.bars(session)
-            except TbotError as fault:  # whatever it is, what is held is looked after
-                unheard.fault = fault
-                failures += 1
-            else:
-                market.relieve()
-                return source
+        def failed(fault: TbotError) -> None:
+            self._announcer.deny(session, [f"{SILENT}: {fault.message}"])
+            unheard.fault = fault
 
-    async def _market(  # noqa: PLR0913, PLR0917  all that is known of a session
-        self,
-        found: Manned,
-        opened: Event | None,
-        floor: Floor,
-        source: FeedSession | LiveSession,
-        entrants: tuple[Entrant, ...] = (),
-        day: Day | None = None,
-    ) -> MarketSession:
-        # A session as it stands by now.
-        account = found.account
-        trading = self._days.trading(account)
+        answer = asyncio.ensure_future(asking.persist(failed))
+        answer.add_done_callback(lambda _answer: market.relieve())
+        await self._attend(market, source, answer)
+        return answer.result() if market.relieved else None
+
+    async def _made(self, found: Manned, opened: Event | None) -> Made:
+        # What of a session is the same on whichever feed it goes on.
+        trading = self._days.trading(found.account)
         trading = attrs.evolve(trading, venue=attrs.evolve(trading.venue, absent=bool(found.absent)))
         trading = attrs.evolve(trading, standbys=await self._days.standbys(opened))
+        return Made(found.account, trading, {} if opened is None else opened.payload)
+
+    def _market(self, made: Made, floor: Floor, heard: Heard, entrants: tuple[Entrant, ...] = ()) -> MarketSession:
+        # A session as it stands by now.
         past = overnight.counting(self._journal)
-        equity = account.equity if opened is None else Decimal(opened.payload["equity"])
-        floor = attrs.evolve(floor, live=self._days.live(account), drilled=self._days.drilled(past))
-        market = MarketSession(trading, floor, source, entrants, atoms_of(equity), past, day)
+        floor = attrs.evolve(floor, live=self._days.live(made.account), drilled=self._days.drilled(past))
+        market = MarketSession(made.trading, floor, heard.source, entrants, made.equity_atoms, past, heard.day)
+        market.restarted = made.restarted
         unowned = owning.unowned(arming=floor.live, failover=market.failover, feed=market.guard)
-        owning.take_over(market.conditions, unowned, begun=opened is not None)
+        owning.take_over(market.conditions, unowned, begun=bool(made.opened))
         return market
 
     async def _attend(
@@ -319,7 +267,7 @@ class Life:
                 return await ask()
             except BrokerError as fault:
                 self._announcer.deny(session, [f"{words}: {fault.message}"])
-                pause = _AGAIN_S[min(failures, len(_AGAIN_S) - 1)]
+                pause = AGAIN_S[min(failures, len(AGAIN_S) - 1)]
                 failures += 1
                 await self._until(self._clock.now() + dt.timedelta(seconds=pause))
             if session.close <= self._clock.now():

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from decimal import Decimal
 from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Final
@@ -15,18 +14,17 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core import control
-from tbot_core.account import jumped
 from tbot_core.conditions import recall
 from tbot_core.control import Verb
 from tbot_core.errors import AccessError
 from tbot_core.journal import records
-from tbot_core.model import Leg, dollars_of
+from tbot_core.model import Leg
 from tbot_core.plugins import lost
 from tbot_core.runner import overnight
 from tbot_core.runner.closing import Closing
 from tbot_core.runner.confirming import VERBS
 from tbot_core.runner.ending import Ending
-from tbot_core.runner.errands import Errands
+from tbot_core.runner.errands import Act, Errands
 from tbot_core.runner.failover import failing_over, listened_to, watched
 from tbot_core.runner.flattening import Flattening
 from tbot_core.runner.guarding import ClockGuard, DataGuard, out_of_hours, steady
@@ -68,8 +66,11 @@ class MarketSession:
     """A session being traded at a broker's own market.
 
     `past` are the journal's events; those since the last session's end are of this one, before a restart. `day` is what
-    is known before the bell, where that is more than the source knows.
+    is known before the bell, where that is more than the source knows. `restarted` where it was begun before: by a
+    process that is no more, not by this one.
     """
+
+    restarted = True
 
     def __init__(  # noqa: PLR0913, PLR0917  everything that one session is made of
         self,
@@ -101,14 +102,14 @@ class MarketSession:
         self.failover = failing_over(self.keepers, circuits, clock, self._past, drilled=floor.drilled)
         accounts = {post.execution.venue.account_id for post in self.run.posts}
         self.leftovers = Leftovers(past, accounts)
-        self._safety, self._weighed = self._guarded(past), False
+        self._safety, self._weighed, self._closed = self._guarded(past), False, False
         self.requests = Requests(self.run.execution.recorder, self.conditions, self.run.flatten, past, self._further())
         self.clock_guard = ClockGuard(self.steady, broker, self.conditions)
         self.guard = self._watching()
         self.run.outlook, self.run.routing = self.guard, self.failover
         self.run.keeping = lambda: self.requests.keep
         self._closing = Closing(self.run, self.keepers, self.steady, self._past, self._ended)
-        self._errands, self._closed = Errands(clock, floor.timeout_s), False
+        self._errands, self._been_read = Errands(clock, floor.timeout_s), asyncio.Event()
         self._looking = Looking(floor, clock, self.keepers, self.requests, self._sights())
         self._ending = Ending(self.requests, self.keepers, clock, floor.timeout_s)
 
@@ -117,28 +118,38 @@ class MarketSession:
         self._recall()
         self.leftovers.look(self.conditions)
         if self._safety is not None:
-            self._safety.open(restarted=any(event.kind in _STARTS for event in self._past))
-        first, watch_s = Errands(self._trading.clock, self._floor.timeout_s), self._floor.watch_s
-        heeding = asyncio.ensure_future(first.every(watch_s, self._looking.heed))
-        await first.until(asyncio.ensure_future(self._reconcile()), [heeding])
+            starts = any(event.kind in _STARTS for event in self._past)
+            self._safety.open(restarted=self.restarted and starts)
         every, poll_s = self._errands.every, self._floor.poll_s
-        acts = [
-            (self.run.posts[0].pause_s(poll_s), self.run.execution.settle),
-            (watch_s, self._looking.look),
-            (TEND_S, self._tend),
-        ]
-        for keeper in self.keepers[1:]:
-            acts += [(keeper.post.pause_s(poll_s), keeper.post.execution.settle), (TEND_S, keeper.tend)]
-        if self._vix is not None:
-            acts.append((ASK_S, self._vix.refresh))
+        acts: list[tuple[float, Act]] = [(self._floor.watch_s, self._look), (TEND_S, self._tend)]
+        acts += [(keeper.post.pause_s(poll_s), keeper.settle) for keeper in self.keepers]
+        acts += [(TEND_S, keeper.tend) for keeper in self.keepers[1:]]
+        main = asyncio.ensure_future(self._course())
         side = [asyncio.ensure_future(every(seconds, act)) for seconds, act in acts]
-        side += self._called()
+        side += [asyncio.ensure_future(self._once_read(act)) for act in self._later()]
+        await self._errands.until(main, side)
+
+    async def _course(self) -> None:
+        # The account, then the minutes. Of what is not decided nothing waits for a reading that takes long.
+        await self._reconcile()
+        self._been_read.set()
+        await self._minutes()
+
+    async def _once_read(self, act: Act) -> None:
+        await self._been_read.wait()
+        await act()
+
+    def _later(self) -> list[Act]:
+        # What begins when the account has been read, or could not be.
+        every = self._errands.every
+        found = self._called()
+        if self._vix is not None:
+            found.append(partial(every, ASK_S, self._vix.refresh))
         if self.guard is not None:
-            side.append(asyncio.ensure_future(self.guard.run()))
-            side.append(asyncio.ensure_future(every(TEND_S, self.guard.look)))
+            found += [self.guard.run, partial(every, TEND_S, self.guard.look)]
             if self.guard.compares:
-                side.append(asyncio.ensure_future(every(COMPARE_S, self.guard.compare)))
-        await self._errands.until(asyncio.ensure_future(self._minutes()), side)
+                found.append(partial(every, COMPARE_S, self.guard.compare))
+        return found
 
     def _watching(self) -> DataGuard | None:
         gathering = self._hearing.gathering
@@ -147,7 +158,7 @@ class MarketSession:
     def _sights(self) -> list[Callable[[], None]]:
         return [one.look for one in (self.failover, self.clock_guard) if one is not None]
 
-    def _called(self) -> list[asyncio.Task[None]]:
+    def _called(self) -> list[Act]:
         # What is done at a broker as soon as a look finds it due, each by itself: none waits for another's answer.
         self._ending.bell = self._looking.bell(self._ending.look)
         closers = [Flattening(self.run, post, self.steady) for post in self.run.posts]
@@ -156,8 +167,7 @@ class MarketSession:
             *((one.look, one.begin) for one in closers),
             (self.run.confirming.asks, self.run.answer),
         ]
-        called = self._errands.called
-        return [asyncio.ensure_future(called(self._looking.bell(due), act)) for due, act in calls]
+        return [partial(self._errands.called, self._looking.bell(due), act) for due, act in calls]
 
     @property
     def leaves(self) -> bool:
@@ -291,20 +301,10 @@ class MarketSession:
         await side_by_side([keeper.reconcile for keeper in self.keepers])
         self._know()
 
-    def _weigh(self) -> None:
-        # Hold the opening equity against the last close: what no payment explains sizes nothing.
-        #
-        # The close of another account, such as that of paper trading, says nothing of this one. What was paid since is
-        # booked by the first reading that is believed; until then nothing is entered.
-        self._weighed = True
-        standing, opening = self.run.desk.standing, dollars_of(self.run.desk.portfolio.opening_atoms)
-        before = overnight.equity(self._trading.journal, self._trading.venue, self.run.session.open)
-        if before is not None and not standing.equity_jump and jumped(opening, *before):
-            standing.find_jump(opening, sum(before, Decimal(0)))
-
     def _know(self) -> None:
         if self.tender.believed and not self._weighed:
-            self._weigh()
+            self._weighed = True
+            overnight.weigh(self.run, self._trading.journal, self._trading.venue)
         if self._safety is not None:
             self._safety.look(self.tender.verdict)
 
@@ -381,7 +381,12 @@ class MarketSession:
         filled = self.guard is not None and self.guard.filled(index)
         return filled or behind.total_seconds() > self._floor.ttl_s
 
+    async def _look(self) -> None:
+        # Until the account has been read only what is asked is obeyed.
+        await (self._looking.look() if self._been_read.is_set() else self._looking.heed())
+
     async def _tend(self) -> None:
         await self.keepers[0].tend()
-        self._know()
-        await self._closing.look()
+        if self._been_read.is_set():
+            self._know()
+            await self._closing.look()

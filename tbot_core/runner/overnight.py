@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import numpy as np
 
+from tbot_core.account import jumped
 from tbot_core.bars import Day
 from tbot_core.calendar import Session
 from tbot_core.custody.held import Carried
 from tbot_core.journal import records
-from tbot_core.model import Fill, Leg, Side, SignalId, price_of, quantity_of
+from tbot_core.model import Fill, Leg, Side, SignalId, dollars_of, price_of, quantity_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from tbot_core.bars import Minute
     from tbot_core.journal.journal import Event, Journal
     from tbot_core.portfolio import Position
+    from tbot_core.runner.session import SessionRun
     from tbot_core.venue import Venue
 
 
@@ -170,6 +172,18 @@ def equity(journal: Journal, venue: Venue, opens: datetime) -> tuple[Decimal, De
         if datetime.fromisoformat(event.payload["time"]) <= opens
     )
     return Decimal(closed.payload["equity"]), sum(paid, Decimal(0))
+
+
+def weigh(run: SessionRun, journal: Journal, venue: Venue) -> None:
+    """Hold the opening equity against the last close: what no payment explains sizes nothing.
+
+    The close of another account, such as that of paper trading, says nothing of this one. What was paid since is booked
+    by the first reading that is believed; until then nothing is entered.
+    """
+    standing, opening = run.desk.standing, dollars_of(run.desk.portfolio.opening_atoms)
+    before = equity(journal, venue, run.session.open)
+    if before is not None and not standing.equity_jump and jumped(opening, *before):
+        standing.find_jump(opening, sum(before, Decimal(0)))
 
 
 def hours(opened: Mapping[str, Any]) -> Session:

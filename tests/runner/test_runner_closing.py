@@ -24,7 +24,8 @@ from tbot_core.orders import Naming
 from tbot_core.runner import overnight
 from tbot_core.runner.errands import Errands
 from tbot_core.runner.floor import Floor
-from tbot_core.runner.life import Days, Life
+from tbot_core.runner.life import Life
+from tbot_core.runner.makings import Days
 from tbot_core.runner.session import SessionRun, Trading
 from tbot_core.testing.simulation.bot import habits
 from tbot_core.testing.simulation.market import STEP_S

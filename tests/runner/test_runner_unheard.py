@@ -14,10 +14,12 @@ from tbot_core import control
 from tbot_core.calendar import Session
 from tbot_core.contracts import FeedSession, LiveSession
 from tbot_core.control import Verb
-from tbot_core.errors import DataError, TbotError, Unavailable
+from tbot_core.errors import DataError, Unavailable
 from tbot_core.journal import records
+from tbot_core.journal.arming import Terms
 from tbot_core.journal.projection import fold
 from tbot_core.model import Leg
+from tbot_core.runner.safety import Live
 from tbot_core.states import Cause
 from tbot_core.testing.simulation.household import Household, household
 
@@ -34,13 +36,16 @@ class Dead(Exception):
 
 @attrs.define(eq=False)
 class Feed:
-    """A feed that may not answer: for as long as it has a `fault`."""
+    """A feed that may not answer: for as long as it has a `fault`, which it says after `hangs_s` seconds."""
 
     bars: Callable[[Session], Coroutine[Any, Any, FeedSession | LiveSession]]
-    fault: TbotError | None = None
+    fault: Exception | None = None
+    hangs_s: float = 0.0
 
     async def __call__(self, session: Session) -> FeedSession | LiveSession:
         """The world's bars."""
+        if self.hangs_s:
+            await asyncio.sleep(self.hangs_s)
         if self.fault is not None:
             raise self.fault
         return await self.bars(session)
@@ -91,12 +96,15 @@ def held(scene: Household) -> list[str]:
     return [one.symbol for one in books.holdings()]
 
 
-def test_a_kill_is_obeyed_and_entries_are_taken_back_while_the_feed_is_silent(scene: Household, feed: Feed) -> None:
-    """No entry is left at the broker, and what it has filled is protected: neither waits for bars."""
+@pytest.mark.parametrize("hangs_s", [0.0, 120.0])
+def test_a_kill_is_obeyed_and_entries_are_taken_back_while_the_feed_is_silent(
+    scene: Household, feed: Feed, hangs_s: float
+) -> None:
+    """No entry is left at the broker, and what it has filled is protected: neither waits for bars, nor for a no."""
 
     async def lives() -> None:
         await dies(scene, works)
-        feed.fault = Unavailable("no feed")
+        feed.fault, feed.hangs_s = Unavailable("no feed"), hangs_s
         life = asyncio.ensure_future(scene.life(once=False).go())
         clock = scene.world.clock
         await clock.sleep(1)
@@ -146,8 +154,10 @@ def test_a_session_whose_feed_stays_silent_is_closed_at_its_end(scene: Household
     assert scene.events(records.STUCK) == []
 
 
-@pytest.mark.parametrize("fault", [Unavailable("no feed"), DataError("no bars of that day", "Wait.")])
-def test_the_session_goes_on_as_it_was_once_the_feed_answers(scene: Household, feed: Feed, fault: TbotError) -> None:
+@pytest.mark.parametrize(
+    "fault", [Unavailable("no feed"), DataError("no bars of that day", "Wait."), ValueError("no JSON")]
+)
+def test_the_session_goes_on_as_it_was_once_the_feed_answers(scene: Household, feed: Feed, fault: Exception) -> None:
     """Its minutes are traded again, whatever was said while it was asked for; it is opened and closed once."""
     traded: list[int] = []
 
@@ -191,3 +201,30 @@ def test_a_stop_under_way_is_carried_out_before_another_goes_on(scene: Household
     assert scene.world.run(lives) is True
     assert not held(scene)
     assert scene.world.clock.now() < scene.world.session.close - dt.timedelta(minutes=10)
+
+
+def test_an_arming_outlives_three_restarts_beside_a_feed_that_answers_late(scene: Household, feed: Feed) -> None:
+    """Only a process that comes again is a restart, not the feed that it hears in the end."""
+    clock = scene.world.clock
+    terms = Terms(mode="live", account="a", settings="s", plugins="p")
+
+    async def lives(seconds: float) -> None:
+        life = scene.life(once=False)
+        life._days = attrs.evolve(life._days, live=lambda _account: Live(terms=terms, calendar=scene.calendar))
+        alive = asyncio.ensure_future(life.go())
+        await clock.sleep(seconds / 2)
+        feed.fault = None
+        await clock.sleep(seconds / 2)
+        alive.cancel()
+        await asyncio.gather(alive, return_exceptions=True)
+
+    async def restarts() -> None:
+        control.ask(scene.folder, Verb.ARM, actor="me", now=clock.now(), arguments={"sessions": "1", "settings": "s"})
+        await lives((scene.world.session.open - clock.now()).total_seconds() + 300)
+        for _ in range(3):
+            feed.fault = Unavailable("no feed")
+            await lives(60)
+
+    scene.world.run(restarts)
+    assert [event.payload["restarts"] for event in scene.events(records.ARMING_KEPT)] == [1, 2, 3]
+    assert scene.events(records.DISARMED) == []

@@ -16,7 +16,8 @@ from tbot_core.execution import Venue
 from tbot_core.journal.journal import Event, Journal, open_journal
 from tbot_core.orders import Naming
 from tbot_core.runner.floor import Floor, Signals
-from tbot_core.runner.life import Days, Life
+from tbot_core.runner.life import Life
+from tbot_core.runner.makings import Days
 from tbot_core.runner.metering import Meter
 from tbot_core.runner.renewal import Renewal
 from tbot_core.runner.room import Room
