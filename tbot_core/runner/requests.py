@@ -125,11 +125,17 @@ class Requests:
         return request.name in self._refused and request.verb not in control.RESTRICTING
 
     def obey(self, request: Request) -> None:
-        """Write a request down with what comes of it, as one: a crash in between would leave it asked and not done."""
+        """Write a request down with what comes of it, as one: a crash in between would leave it asked and not done.
+
+        Asked once more, as by a session that is repeated, a refusal is not said again.
+        """
+        again = request.name in self._obeyed
         self._obeyed.add(request.name)
         with self._recorder.together():
             self._note(records.REQUEST, _payload(request))
-            self._obey(request)
+            refusal = self._obey(request)
+            if refusal and not again:
+                self._refuse(request.name, refusal)
 
     def resume(self, past: Iterable[Said], *, flattens: bool) -> None:
         """Go on with what a session was asked for before a restart, and had not done yet: `past` are its events.
@@ -178,8 +184,9 @@ class Requests:
         else:
             self.conditions.withdraw(cause)
 
-    def _obey(self, request: Request) -> None:
-        words = f"asked by {request.actor}"
+    def _obey(self, request: Request) -> str:
+        # Do what is asked; returns why not, or "".
+        words, refusal = f"asked by {request.actor}", ""
         begin, withdraw = self.conditions.begin, self.conditions.withdraw
         match request.verb:
             case Verb.KILL | Verb.KILL_FLATTEN:
@@ -197,12 +204,12 @@ class Requests:
             case Verb.DEFENSE_OFF:
                 withdraw(Cause.DEFENSE_COMMAND, words)
             case verb if verb in self._further:
-                if refusal := self._further[verb](request):
-                    self._refuse(request.name, refusal)
+                refusal = self._further[verb](request)
             case verb:
-                self._refuse(request.name, _UNFIT.get(verb, f"{verb.value} cannot be asked of this session."))
+                refusal = _UNFIT.get(verb, f"{verb.value} cannot be asked of this session.")
         self._wishes.ask(request.verb)
         self._close()
+        return refusal
 
     def _close(self) -> None:
         # Closing what is held goes on as long as anybody asks for it, and nobody asks to keep that.

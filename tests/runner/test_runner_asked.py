@@ -261,6 +261,16 @@ def test_what_is_no_request_is_written_down_once_and_not_obeyed(home: Path) -> N
     assert Counter(event.kind for event in again.events)[records.REQUEST_REFUSED] == 2
 
 
+@pytest.mark.parametrize("verb", [Verb.DISARM, Verb.ARM, Verb.FAILOVER_CONFIRM])
+def test_a_refused_request_keeps_no_session_from_being_repeated(home: Path, verb: Verb) -> None:
+    """What paper trading does not do is refused once, with a sentence, and is over."""
+    paper = Paper(home)
+    paper.trade({HELD: paper.ask(verb), HELD + 2: paper.ask(Verb.STOP_KEEP)})
+    again = Paper(home, paper.clock.now())
+    assert not again.trade().stopped
+    assert Counter(event.kind for event in again.events)[records.REQUEST_REFUSED] == 1
+
+
 def test_a_folder_that_cannot_be_used_leaves_exits_only(home: Path) -> None:
     """Who cannot see a kill enters nothing; once the folder can be read again trading goes on."""
     paper = Paper(home)
@@ -314,6 +324,7 @@ FULL, EMPTIED = 12, 14
 PLOT = {
     26: Verb.KILL,
     28: Verb.KILL_CLEAR,
+    40: Verb.DISARM,  # which paper trading refuses
     60: Verb.DEFENSE_ON,
     70: Verb.DEFENSE_OFF,
     76: Verb.STOP_FLATTEN,
