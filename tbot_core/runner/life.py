@@ -314,7 +314,7 @@ class Life:
         under_way = overnight.under_way(since, self._clock.now())
         conditions = Conditions(self._recorder, _nobody, recall(past))
         requests = Requests(self._recorder, conditions, _nothing_held, past, later=OF_A_SESSION)
-        requests.resume(since, flattens=self.floor.signals.flattens)
+        requests.resume(past, flattens=self.floor.signals.flattens)
         while True:
             requests.look(self.floor.folder)
             if self.floor.signals.tell(conditions):

@@ -100,10 +100,10 @@ class MarketSession:
         self.keepers = tuple(Keeper(post, recall(past, post.key), clock, opens, floor.ttl_s) for post in self.run.posts)
         self.conditions, self.tender = self.keepers[0].conditions, self.keepers[0].tender
         self.failover = failing_over(self.keepers, circuits, clock, self._past, drilled=floor.drilled)
-        accounts = {post.execution.venue.account_id for post in self.run.posts}
-        self.leftovers = Leftovers(past, accounts)
+        self.leftovers = Leftovers(past, {post.execution.venue.account_id for post in self.run.posts})
         self._safety, self._weighed, self._closed = self._guarded(past), False, False
         self.requests = Requests(self.run.execution.recorder, self.conditions, self.run.flatten, past, self._further())
+        self.requests.resume(past, flattens=floor.signals.flattens)
         self.clock_guard = ClockGuard(self.steady, broker, self.conditions)
         self.guard = self._watching()
         self.run.outlook, self.run.routing = self.guard, self.failover
@@ -290,7 +290,6 @@ class MarketSession:
         self.run.decided |= self.run.confirming.recall(self._past, rows)
         if self.guard is not None:
             self.guard.recall(self._past)
-        self.requests.resume(self._past, flattens=self._floor.signals.flattens)
         self._trading.bounds.restore(failures(self._past))
         if self._floor.lost is not None:
             noted = lost.of_day(self._floor.lost, self._trading.clock.now(), self.run.session.date)

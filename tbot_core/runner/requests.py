@@ -138,7 +138,7 @@ class Requests:
                 self._refuse(request.name, refusal)
 
     def resume(self, past: Iterable[Said], *, flattens: bool) -> None:
-        """Go on with what a session was asked for before a restart, and had not done yet: `past` are its events.
+        """Go on with what was asked for and is not over: `past` are the events that count, of earlier sessions too.
 
         `flattens`: a stop by a signal closes what is held.
         """
