@@ -34,7 +34,7 @@ from tbot_core.runner.listening import Hearing, empty
 from tbot_core.runner.looking import Looking
 from tbot_core.runner.posts import side_by_side
 from tbot_core.runner.recalling import Recall, failures
-from tbot_core.runner.requests import Obey, Requests
+from tbot_core.runner.requests import TO_COME, Obey, Requests
 from tbot_core.runner.safety import Safety
 from tbot_core.runner.session import SessionRun, Trading
 from tbot_core.runner.volatility import ASK_S, WindowVix
@@ -200,7 +200,7 @@ class MarketSession:
         `until` then. `unread` is called while one is. Whether it has ended: a stop that comes first leaves it as it is.
         """
         self._recall()
-        self._weighed = True
+        self._weighed, self.requests.later = True, TO_COME
         first = Errands(self._trading.clock, self._floor.timeout_s)
         heeding = asyncio.ensure_future(first.every(self._floor.watch_s, self._looking.heed))
         finding = asyncio.ensure_future(self._find_out(until, unread))

@@ -34,6 +34,9 @@ Obey: TypeAlias = "Callable[[Request], str]"
 OF_A_SESSION: Final = frozenset({Verb.ARM, Verb.DISARM, Verb.CONFIRM, Verb.REJECT, Verb.FAILOVER_CONFIRM})
 """What only a session can obey."""
 
+TO_COME: Final = frozenset({Verb.ARM, Verb.DISARM})
+"""What is said of sessions to come: one that is over leaves it to the next."""
+
 _NOTHING_TO_CONFIRM: Final = "Nothing is to be confirmed: in this session no broker takes over from another."
 _NOT_ARMED: Final = "Live trading alone is armed and disarmed."
 _UNFIT: Final = {Verb.FAILOVER_CONFIRM: _NOTHING_TO_CONFIRM, Verb.ARM: _NOT_ARMED, Verb.DISARM: _NOT_ARMED}
@@ -63,7 +66,7 @@ class Requests:
     """Obeys requests; `flatten` closes what is held. What the files kill and stop say holds while they are there.
 
     `past`: events before a restart; a request that they name is not obeyed a second time. `further`: what else can be
-    asked of the session, and who obeys it. Between two sessions its verbs are `later`: they wait in the folder.
+    asked of the session, and who obeys it. Verbs that are `later` wait in the folder for whoever comes next.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917  who writes, who obeys, and what was obeyed before
@@ -79,7 +82,7 @@ class Requests:
         self.conditions = conditions
         self._flatten = flatten
         self._further = further or {}
-        self._later = later
+        self.later = later
         named = [(event.kind, event.payload["name"]) for event in past if event.kind in _NAMED]
         self._obeyed = {name for kind, name in named if kind == records.REQUEST}
         self._refused = {name for kind, name in named if kind == records.REQUEST_REFUSED}
@@ -114,7 +117,7 @@ class Requests:
         for refused in seen.refused:
             if refused.name not in self._refused:
                 self._refuse(refused.name, refused.words)
-        requests = [request for request in seen.requests if request.verb not in self._later]
+        requests = [request for request in seen.requests if request.verb not in self.later]
         for request in requests:
             if request.name not in self._obeyed and not self._settled(request):
                 self.obey(request)

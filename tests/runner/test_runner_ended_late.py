@@ -227,3 +227,19 @@ def test_a_stop_does_not_wait_for_an_account_that_cannot_be_read(scene: Househol
     assert scene.world.run(lives) is True
     assert scene.events(records.SESSION_CLOSED) == []
     assert [event.payload["there"] for event in scene.events(records.STATE)][-1] is False
+
+
+def test_disarming_waits_for_the_next_session_while_the_one_before_cannot_be_ended(scene: Household) -> None:
+    """However long the account is not read, the request lies where it is until somebody can obey it."""
+
+    async def lives() -> None:
+        life = await falls_silent(scene, 90.0, dt.timedelta(minutes=2))
+        control.ask(scene.folder, control.Verb.DISARM, actor="me", now=scene.world.clock.now())
+        await scene.world.clock.sleep(6000.0)
+        life.cancel()
+        await asyncio.gather(life, return_exceptions=True)
+
+    scene.world.run(lives)
+    assert len(scene.events(records.SESSION_CLOSED)) == 1
+    assert scene.events(records.REQUEST) == scene.events(records.REQUEST_REFUSED) == []
+    assert [one.verb for one in control.look(scene.folder).requests] == [control.Verb.DISARM]

@@ -164,6 +164,17 @@ def test_a_person_lets_go_of_what_is_held_nowhere_any_more(scene: Household) -> 
     assert waiting(scene) == []
 
 
+def test_a_person_lets_go_of_what_a_session_held_that_nobody_ended(scene: Household) -> None:
+    """Said before that session is ended, it is heard by it: nothing is STUCK, and the next one is ready."""
+    say(scene, (records.SESSION_OPENED, opening(scene), None), *bought(scene))
+    now = scene.world.start
+    control.ask(scene.folder, Verb.FAILOVER_CONFIRM, actor="ada", now=now, arguments={"amount": "0"})
+    scene.world.run(scene.life().go)
+    assert [len(scene.events(kind)) for kind in (records.RELEASED, records.STUCK, records.REQUEST_REFUSED)] == [1, 0, 0]
+    assert causes(scene) == []
+    assert waiting(scene) == []
+
+
 @pytest.mark.parametrize("ended", [True, False], ids=["by a session before", "by this session"])
 def test_a_word_of_before_a_position_was_left_lets_nothing_go(scene: Household, *, ended: bool) -> None:
     """It lay in control/ since before the position was bought: whoever said it has not looked since."""

@@ -14,10 +14,12 @@ from tbot_core.clock import ManualClock
 from tbot_core.conditions import Conditions, recall
 from tbot_core.control import Request, Verb
 from tbot_core.journal import records
+from tbot_core.journal.arming import Armed, Terms, armed_payload
 from tbot_core.journal.journal import Entry
 from tbot_core.model import Fill, SignalId
 from tbot_core.recorder import Recorder
 from tbot_core.runner.requests import Requests
+from tbot_core.runner.safety import Live
 from tbot_core.states import Cause
 from tbot_core.testing.simulation.household import Household, household
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.calendar import Session
+
+TERMS = Terms(mode="live", account="a", settings="s", plugins="p")
 
 
 def _nothing_held(*, on: bool = True) -> None:
@@ -175,3 +179,22 @@ def test_nothing_else_that_was_asked_of_a_session_comes_back_in_the_next(
     requests = life.session.requests
     assert (life.session.run.flattening, requests.keep, requests.stopping) == (False, False, False)
     assert len(two.scene.events(records.SESSION_CLOSED)) == 3
+
+
+@pytest.mark.parametrize("verb", [Verb.ARM, Verb.DISARM])
+def test_arming_that_is_asked_for_before_a_late_end_counts_for_the_session_to_come(two: Two, verb: Verb) -> None:
+    """The session that is over leaves it to the next, which enters as it says; nothing is refused."""
+    two.begin()
+    scene = two.scene
+    scene.arming = Live(terms=TERMS, calendar=scene.calendar)
+    day = scene.world.session.date
+    if verb is Verb.DISARM:
+        armed = armed_payload(Armed(terms=TERMS, sessions=(two.earlier.date, day), actor="ann"))
+        scene.journal.append([Entry(kind=records.ARMED, payload=armed, time=two.earlier.open)])
+    two.drop(verb)
+    scene.world.run(scene.life().go)
+    assert scene.events(records.REQUEST_REFUSED) == []
+    (asked,) = scene.events(records.REQUEST)
+    assert asked.seq > scene.events(records.SESSION_CLOSED)[1].seq
+    entered = [one for one in scene.events(records.INTENDED) if one.payload["leg"] == "entry"]
+    assert bool(entered) is (verb is Verb.ARM)

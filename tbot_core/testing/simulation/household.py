@@ -21,6 +21,7 @@ from tbot_core.runner.makings import Days
 from tbot_core.runner.metering import Meter
 from tbot_core.runner.renewal import Renewal
 from tbot_core.runner.room import Room
+from tbot_core.runner.safety import Live
 from tbot_core.runner.session import SessionRun, Trading
 from tbot_core.testing.simulation.bot import habits
 from tbot_core.testing.simulation.world import World
@@ -61,7 +62,7 @@ class Spoken:
 class Household:
     """An instance in a world without faults, for one life after the other; `room` is that on its disk.
 
-    `live`: its feed is a live one, not one of whole minutes.
+    `live`: its feed is a live one, not one of whole minutes. `arming`: what makes its sessions ones to be armed.
     """
 
     world: World
@@ -77,6 +78,7 @@ class Household:
     meter: Meter | None = None
     past: list[Event] = attrs.field(factory=list)
     live: bool = False
+    arming: Live | None = None
 
     @property
     def folder(self) -> Path:
@@ -111,6 +113,7 @@ class Household:
             bars=self.bars,
             entrants=lambda _session: bot.entrants,
             trading=lambda _account: trading,
+            live=lambda _account: self.arming,
             idle=self.waited.append,
             renewal=self.renewal,
             meter=self.meter,
