@@ -100,24 +100,32 @@ class Ending:
         return self.over
 
     async def next(self, minutes: AsyncIterator[Minute]) -> Minute | None:
-        """The next of the minutes; None behind the last one, and as soon as it is over."""
-        if not self.over:
-            coming = asyncio.ensure_future(anext(minutes, None))
-            try:
-                while not (coming.done() or self.over):
-                    self.bell.clear()
-                    called = asyncio.ensure_future(self.bell.wait())
-                    try:
-                        await asyncio.wait({coming, called}, return_when=asyncio.FIRST_COMPLETED)
-                    finally:
-                        called.cancel()
-                if coming.done():
-                    return coming.result()
-            finally:
-                coming.cancel()
-                await asyncio.gather(coming, return_exceptions=True)
+        """The next of the minutes; None behind the last one, and as soon as it is over.
+
+        Why it is over is decided in that moment: what is asked after it is for whoever goes on.
+        """
+        if self.over:
+            self._end()
+            return None
+        coming = asyncio.ensure_future(anext(minutes, None))
+        try:
+            while not (coming.done() or self.over):
+                self.bell.clear()
+                called = asyncio.ensure_future(self.bell.wait())
+                try:
+                    await asyncio.wait({coming, called}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    called.cancel()
+            if coming.done():
+                return coming.result()
+            self._end()
+            return None
+        finally:
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
+
+    def _end(self) -> None:
         self.ended, self.relieved = True, not self._requests.stopping
-        return None
 
     @property
     def _quiet(self) -> bool:
