@@ -20,7 +20,7 @@ from tbot_core.settings import Instance, is_there
 from tbot_core.states import Cause
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from tbot_core.clock import Clock
@@ -39,8 +39,8 @@ class Answer:
 
     `process` runs the bot, None where none runs; `taken` tells whether it wrote the request down, `refused` why it did
     not obey it. `ended` and `open` tell whether the run has been stopped since, and what is held, to a stop also what
-    sessions before have left. `unconfirmed` is why the account could not be read as the run ended. `state` and `causes`
-    are those that the journal says now. `unread` is why it cannot be read.
+    works, what sessions before have left, and what the run found open as it ended. `unconfirmed` is why the account
+    could not be read then. `state` and `causes` are those that the journal says now. `unread` is why it cannot be read.
     """
 
     verb: Verb
@@ -125,7 +125,7 @@ def answer(instance: Instance, verb: Verb, name: str, process: int | None) -> An
     now = condition(instance.control, events, book)
     if found.taken and there:
         found = attrs.evolve(found, taken=False)
-    held = _held(events, book, ends=verb in _ENDS)
+    held = _open(events, found.open) if verb in _ENDS else _held(book)
     state, causes = now.state, now.causes
     if process is None and now.seen.kill and Cause.KILL_FILE.value not in causes:  # no bot has written it down yet
         state, causes = RiskState.HALTED.word, (Cause.KILL_FILE.value, *causes)
@@ -140,14 +140,17 @@ def _events(instance: Instance) -> list[Event]:
         return list(journal.events())
 
 
-def _held(events: Sequence[Event], book: Book, *, ends: bool) -> tuple[str, ...]:
-    # What is held: a stop leaves to nobody also what could not be closed in the sessions before.
+def _held(book: Book) -> tuple[str, ...]:
+    # What the session under way holds.
+    return tuple(sorted(book.portfolio.positions)) if book.in_session else ()
+
+
+def _open(events: Sequence[Event], said: Iterable[str]) -> tuple[str, ...]:
+    # What a stop leaves to nobody: also what could not be closed in the sessions before.
     from tbot_core.runner.remaining import remaining
 
-    if not ends:
-        return tuple(sorted(book.portfolio.positions)) if book.in_session else ()
     opened = next((place for place in reversed(range(len(events))) if events[place].kind == records.SESSION_OPENED), 0)
-    return remaining(events, events[opened:]).open
+    return remaining(events, events[opened:], said).open
 
 
 def _told(found: Answer, event: Event, name: str) -> Answer:
@@ -155,5 +158,6 @@ def _told(found: Answer, event: Event, name: str) -> Answer:
         taken = event.kind == records.REQUEST
         return attrs.evolve(found, taken=taken, refused="" if taken else event.payload["words"])
     if found.taken and event.kind == records.STOPPED:
-        return attrs.evolve(found, ended=True, unconfirmed=event.payload.get("unconfirmed", ""))
+        left, unconfirmed = tuple(event.payload["open"]), event.payload.get("unconfirmed", "")
+        return attrs.evolve(found, ended=True, open=left, unconfirmed=unconfirmed)
     return found

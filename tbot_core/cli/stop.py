@@ -49,7 +49,7 @@ def sentence(answer: Answer) -> str:
             return "No bot runs here; the stop is taken back at the next start."
         return f"The stop is taken back; the state is {answer.state}."
     if answer.process is None:
-        rest = f" Positions are open and nobody manages them: {held}." if held else ""
+        rest = f" These are open and nobody manages them: {held}." if held else ""
         return f"No bot runs here; the stop counts at the next start, and `tbot stop --cancel` takes it back.{rest}"
     if answer.ended:
         return ended(answer.open, answer.unconfirmed)
@@ -62,7 +62,7 @@ def ended(held: Sequence[str], unconfirmed: str) -> str:
     unread = unconfirmed.removesuffix(".")
     if held:
         more = f" The account could not be read: {unread}." if unread else ""
-        return f"Stopped with open positions: {', '.join(held)}.{more}"
+        return f"Stopped and left open: {', '.join(held)}.{more}"
     if unread:
         return f"Stopped; by the books nothing is open, but the account could not be read: {unread}."
     return "Stopped; nothing is open."

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from tbot_core.journal import records
 
 if TYPE_CHECKING:
-    from tbot_core.journal.journal import Event
+    from tbot_core.journal.journal import Event, Journal
+
+_TOLD: Final = (records.FOREIGN_HOLDING, records.CORPORATE_ACTION, records.SESSION_OPENED, records.SESSION_CLOSED)
 
 
 @attrs.frozen(kw_only=True)
@@ -57,9 +59,27 @@ class Foreigners:
             if one.quantity
         ]
 
+    def at(self, broker: str = "") -> dict[str, Decimal]:
+        """Signed shares by symbol at one of the brokers; "" is the primary one."""
+        return {symbol: one.quantity for (place, symbol), one in self._held.items() if place == broker}
+
     def _split(self, broker: str, symbol: str, after: int, before: int) -> None:
         # Every so many shares of a symbol became so many others; the price that was known was of one before.
         held = self._held.get((broker, symbol))
         if held is not None:
             price = None if held.price is None else str(Decimal(held.price) * before / after)
             self._held[broker, symbol] = attrs.evolve(held, quantity=held.quantity * after / before, price=price)
+
+
+def known(journal: Journal, account_id: str) -> dict[str, Decimal]:
+    """Signed shares by symbol that an account holds and that are not tbot's, as a journal knows by now.
+
+    Nothing is known of an account that is not the one of the last session's primary broker.
+    """
+    opened = journal.last(records.SESSION_OPENED)
+    if opened is None or opened.payload.get("account") != account_id:
+        return {}
+    found = Foreigners()
+    for event in sorted((one for kind in _TOLD for one in journal.events(kind=kind)), key=lambda one: one.seq):
+        found.apply(event)
+    return found.at()

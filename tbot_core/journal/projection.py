@@ -22,7 +22,7 @@ from tbot_core.portfolio import Portfolio
 from tbot_core.reasons import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from tbot_core.model import Order
     from tbot_core.portfolio import Position
@@ -248,6 +248,24 @@ def fold(events: Iterable[Said]) -> Book:
     book = Book()
     for event in events:
         book.apply(event.kind, event.cid, event.payload, event.applied)
+    return book
+
+
+def of_session(events: Sequence[Said], broker: str = "") -> Book:
+    """What the first session that these events open has come to at one of its brokers; "" is the primary.
+
+    What was carried into it elsewhere is left out. A book of nothing where no session is opened.
+    """
+    book = Book()
+    at = next((place for place, event in enumerate(events) if event.kind == records.SESSION_OPENED), None)
+    if at is None:
+        return book
+    opened = events[at]
+    carried = [one for one in opened.payload.get("carried", ()) if one.get("broker", "") == broker]
+    book.apply(opened.kind, None, {**opened.payload, "carried": carried}, opened.applied)
+    for event in of_broker(events[at + 1 :], broker):
+        if event.kind != records.RUN_STARTED:  # which begins with nothing
+            book.apply(event.kind, event.cid, event.payload, event.applied)
     return book
 
 

@@ -30,7 +30,7 @@ from tbot_core.settings import instance as places
 from tbot_core.summary import Summary
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import date, datetime
     from decimal import Decimal
 
@@ -272,10 +272,11 @@ def opening(plan: Plan, course: Course, equity: Decimal) -> dict[str, Any]:
     }
 
 
-def ended(plan: Plan, course: Course, began: int, *, stopped: bool) -> Outcome:
+def ended(plan: Plan, course: Course, began: int, *, stopped: bool, said: Iterable[str] = ()) -> Outcome:
     """How a run ended that began behind an event: from its journal, with its report where it came to its end.
 
-    What is open may be older than the run: whatever was left before it is held still.
+    What is open may be older than the run: whatever was left before it is held still. Something of the symbols that
+    are `said` is open besides.
     """
     events = list(course.journal.events(began))
     book = fold(events)
@@ -283,7 +284,7 @@ def ended(plan: Plan, course: Course, began: int, *, stopped: bool) -> Outcome:
     if not stopped:
         place = plan.assembly.settings.instance.reports
         summary = attrs.evolve(summary, report=str(report.write(place, course.identity, summary, events)))
-    left = at_the_end(course.journal)
+    left = at_the_end(course.journal, said)
     return Outcome(
         summary=summary,
         journal=course.journal.path,
@@ -324,9 +325,12 @@ class Company:
         for entry in entries:
             self._observers.event({"kind": entry.kind, "cid": entry.cid, "payload": entry.payload})
 
-    def end(self, began: int, *, stopped: bool, unconfirmed: str = "") -> Outcome:
-        """Say how the run ended that began behind an event; `unconfirmed` is why no account could be read then."""
-        outcome = ended(self._plan, self._course, began, stopped=stopped)
+    def end(self, began: int, *, stopped: bool, said: Iterable[str] = (), unconfirmed: str = "") -> Outcome:
+        """Say how the run ended that began behind an event, and of which symbols something is `said` to be open.
+
+        `unconfirmed` is why no account could be read then.
+        """
+        outcome = ended(self._plan, self._course, began, stopped=stopped, said=said)
         outcome = attrs.evolve(outcome, unconfirmed=unconfirmed)
         self._observers.stopped(attrs.evolve(self._info, summary=outcome.summary.document()))
         return outcome

@@ -9,7 +9,7 @@ import attrs
 from tbot_core import evidence
 from tbot_core.contracts import LiveSession
 from tbot_core.errors import BrokerError, DataError
-from tbot_core.journal import drills, received, records
+from tbot_core.journal import drills, foreigners, received, records
 from tbot_core.recorder import Recorder
 from tbot_core.runner.course import LIVE, Company, at_market, opening
 from tbot_core.runner.feeds import fit
@@ -116,7 +116,7 @@ class _Run:
         works = () if life.session is None else life.session.run.left
         left, unconfirmed = await still_open(course.journal, course.broker, self._since, works)
         self._recorder.note(records.STOPPED, {"open": left, "unconfirmed": unconfirmed})
-        return self._company.end(self._began, stopped=True, unconfirmed=unconfirmed)
+        return self._company.end(self._began, stopped=True, said=left, unconfirmed=unconfirmed)
 
     def _floor(self) -> Floor:
         # How often who is asked, and where what is written and looked for lies.
@@ -185,7 +185,8 @@ async def still_open(
 ) -> tuple[list[str], str]:
     """What is open by the books and by what the broker says, and why it cannot be asked; "" where it could.
 
-    `works` are the symbols that a session knows of besides, such as those of orders that have not ended.
+    What the account holds that is known not to be tbot's is nothing that a stop leaves open. `works` are the symbols
+    that a session knows of besides, such as those of orders that are open though they were told to be over.
     """
     held, unconfirmed = {*at_the_end(journal).open, *works}, ""
     try:
@@ -194,5 +195,6 @@ async def still_open(
         unconfirmed = fault.message
         _log.warning("account.not_read", reason=unconfirmed)
     else:
-        held |= {one.symbol for one in said.holdings}
+        foreign = foreigners.known(journal, said.account.account_id)
+        held |= {one.symbol for one in said.holdings if one.quantity != foreign.get(one.symbol, 0)}
     return sorted(held), unconfirmed

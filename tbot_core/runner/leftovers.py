@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections import Counter
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tbot_core.figures import quantity
 from tbot_core.journal import records
-from tbot_core.journal.projection import Book, of_broker
+from tbot_core.journal.projection import of_session
 from tbot_core.model import dollars_of
 from tbot_core.runner import overnight
 from tbot_core.runner.requests import amount_of
 from tbot_core.states import Cause
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from datetime import datetime
 
     from tbot_core.conditions import Conditions
@@ -106,7 +106,7 @@ def abandoned(since: Sequence[Event], here: Collection[str], carried: Iterable[C
     for key, account in records.accounts_of(opened.payload).items():
         if account in here or account in released or key == opened.payload.get("primary"):
             continue
-        book = _book(since, opened, key)
+        book = of_session(since, key)
         for signal, position in ((one.signal, one) for one in book.portfolio.positions.values()):
             attempts = made.get(signal, Counter()) + Counter(
                 one.order.leg for one in book.orders.values() if one.order.signal == signal
@@ -126,7 +126,7 @@ def ending(recorder: Recorder, since: Sequence[Event], carried: Iterable[Carried
     """The end of an open session of which nobody trades the account any more, from what is written down of it."""
     opened = next(event for event in since if event.kind == records.SESSION_OPENED)
     stuck = abandoned(since, (), carried)
-    book = _book(since, opened, "")
+    book = of_session(since)
     closed = {
         "date": opened.payload["date"],
         "equity": str(book.equity),
@@ -138,16 +138,3 @@ def ending(recorder: Recorder, since: Sequence[Event], carried: Iterable[Carried
     }
     told = [recorder.entry(records.STUCK, one) for one in stuck]
     return [*told, recorder.entry(records.SESSION_CLOSED, closed)]
-
-
-def _book(since: Iterable[Event], opened: Event, key: str) -> Book:
-    # What an open session has come to at one of its brokers.
-    book, payload = Book(), opened.payload
-    mine: Mapping[str, Any] = dict(payload) | {
-        "carried": [one for one in payload.get("carried", ()) if one.get("broker", "") == key]
-    }
-    book.apply(opened.kind, None, mine, opened.applied)
-    for event in of_broker(since, key):
-        if event.kind != records.SESSION_OPENED:
-            book.apply(event.kind, event.cid, event.payload, event.applied)
-    return book

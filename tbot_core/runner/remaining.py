@@ -7,52 +7,70 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.journal import records
-from tbot_core.journal.projection import fold
+from tbot_core.journal.projection import of_session
 from tbot_core.model import Leg, OrderState
 from tbot_core.orders import BROKER_WORDS, OrderEvent
 from tbot_core.runner import overnight
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from tbot_core.journal.journal import Event, Journal
     from tbot_core.journal.projection import Book
 
 _RESTS: Final = frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED})
+_NOT_THERE: Final = frozenset({OrderState.INTENDED, OrderState.LOST})
 
 
 @attrs.frozen(kw_only=True)
 class Remaining:
-    """The symbols of which something is `open`; of these, sorted as well, those without a stop, and those STUCK."""
+    """The symbols of which something is `open`; of these, sorted as well, those without a stop, and those STUCK.
+
+    What is held is open, also beyond every position, and so is an order that has left and is not known to have ended.
+    """
 
     open: tuple[str, ...] = ()
     bare: tuple[str, ...] = ()
     stuck: tuple[str, ...] = ()
 
 
-def at_the_end(journal: Journal) -> Remaining:
-    """What a journal says by now."""
+def at_the_end(journal: Journal, said: Iterable[str] = ()) -> Remaining:
+    """What a journal says by now, and of which symbols something was `said` to be open besides."""
     opened = journal.last(records.SESSION_OPENED)
-    return remaining(overnight.counting(journal), [*journal.events(0 if opened is None else opened.seq - 1)])
+    last = [*journal.events(0 if opened is None else opened.seq - 1)]
+    return remaining(overnight.counting(journal), last, said)
 
 
-def remaining(past: Sequence[Event], last: Sequence[Event]) -> Remaining:
-    """What the session under way holds at its brokers, and what those before it left at whichever account.
+def remaining(past: Sequence[Event], last: Sequence[Event], said: Iterable[str] = ()) -> Remaining:
+    """What the last session has left at its brokers, and what those before it left at whichever account.
 
-    `past` is what counts of the journal for a session, `last` all since the last one was opened.
+    `past` is what counts of the journal for a session, `last` all since the last one was opened. What a person has
+    said to be gone from an account is left out, `said` is added.
     """
-    left = overnight.left(past)
-    book = fold(event for event in last if event.kind != records.RUN_STARTED)  # which begins with nothing
-    here = {"", *records.accounts_of(book.session).values()}
+    opened = next((event.payload for event in last if event.kind == records.SESSION_OPENED), {})
+    accounts = {"": ""} | records.accounts_of(opened)
     gone = {event.payload["account"] for event in last if event.kind == records.RELEASED}
-    held = set() if here & gone else {*book.portfolio.positions}
-    before = {one.signal.symbol for one in left if not (book.in_session and one.account in here)}
-    carried = {one["symbol"] for one in book.session.get("carried", ())} if book.in_session else set()
+    books = [of_session(last, broker) for broker, account in accounts.items() if account not in gone]
+    in_session = bool(opened) and all(event.kind != records.SESSION_CLOSED for event in last)
+    here = {"", *accounts.values()} if in_session else set()
+    before = {one.signal.symbol for one in overnight.left(past) if one.account not in here}
+    symbols = before.union(said, *map(_open, books))
     return Remaining(
-        open=tuple(sorted(held | before)),
-        bare=tuple(sorted((held | before) - covered(book, last))),
-        stuck=tuple(sorted(before | (held & (carried | book.stuck.keys())))),
+        open=tuple(sorted(symbols)),
+        bare=tuple(sorted(symbols.difference(*(covered(book, last) for book in books)))),
+        stuck=tuple(sorted(before.union(*map(_stuck, books)))),
     )
+
+
+def _open(book: Book) -> set[str]:
+    # What is held at a broker, and what may be bought or sold there still; an order that is lost is not there.
+    works = (one for one in book.orders.values() if not (one.terminal or one.state in _NOT_THERE))
+    return {*book.portfolio.positions, *book.portfolio.beyond, *(one.order.symbol for one in works)}
+
+
+def _stuck(book: Book) -> set[str]:
+    carried = {one["symbol"] for one in book.session.get("carried", ())} if book.in_session else set()
+    return book.portfolio.positions.keys() & (carried | book.stuck.keys())
 
 
 def covered(book: Book, events: Sequence[Event]) -> set[str]:

@@ -81,7 +81,7 @@ def test_a_banner_says_whose_prices_these_are() -> None:
 def test_a_stopped_run_says_what_is_open_and_how_to_go_on() -> None:
     """Open positions are named; the same command resumes."""
     outcome = Outcome(summary=SUMMARY, journal=Path("x"), stopped=True, open=("AAA", "BBB"))
-    assert "Stopped with open positions: AAA, BBB." in list(halted(outcome, Wish(mode="paper", home=Path())))
+    assert "Stopped and left open: AAA, BBB." in list(halted(outcome, Wish(mode="paper", home=Path())))
     bare = attrs.evolve(outcome, bare=("BBB",))
     assert "Without a stop order: BBB." in list(halted(bare, Wish(mode="paper", home=Path())))
     flat = attrs.evolve(outcome, open=())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,7 +14,7 @@ from tbot_core.alerting.notices import Wanted, Watch
 from tbot_core.assembly import assemble
 from tbot_core.cli.run import code
 from tbot_core.cli.wish import Wish
-from tbot_core.contracts import FeedLabel, FeedRequest, Urgency
+from tbot_core.contracts import FeedLabel, FeedRequest, Holding, Urgency
 from tbot_core.errors import DataError, SettingsError, Unavailable
 from tbot_core.journal import records
 from tbot_core.journal.journal import open_journal
@@ -151,6 +152,26 @@ def test_a_stop_that_nobody_could_confirm_wakes_somebody(house: House) -> None:
     (notice,) = Watch(Wanted()).take(told)
     words = "by the books nothing is open, but the account could not be read: the line is dead."
     assert (notice.urgency, notice.what) == (Urgency.CRITICAL, f"The run was stopped; {words}")
+
+
+class Holds(Market):
+    """It holds seven KO of which the books know nothing."""
+
+    async def snapshot(self, since: datetime) -> Snapshot:
+        """What an order has bought that nobody heard of."""
+        found = await self._client.snapshot(since)
+        return attrs.evolve(found, holdings=(Holding(symbol="KO", quantity=Decimal(7)),))
+
+
+def test_what_the_broker_holds_as_a_run_ends_is_open_to_its_words_and_its_exit_code(house: House) -> None:
+    """The books know nothing of it, so that it is protected by nothing either."""
+    folder = house.home / "control"
+    house.world.loop.call_at(
+        LEAD_S / 2, lambda: control.ask(folder, control.Verb.STOP, actor="me", now=house.world.clock.now()) and None
+    )
+    outcome = house.run(Holds(house.world))
+    assert (outcome.stopped, outcome.open, outcome.bare, outcome.stuck) == (True, ("KO",), ("KO",), ())
+    assert code(Wish(mode="paper", home=house.home), outcome) == 1
 
 
 def test_a_source_without_the_days_bars_is_named(house: House) -> None:

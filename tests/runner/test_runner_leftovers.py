@@ -143,6 +143,15 @@ def test_a_session_of_another_account_is_ended_from_what_is_written_down_of_it(s
     assert waiting(scene) == [("KO", "alpha", "A-9", 0)]
 
 
+def test_what_a_session_of_another_account_has_carried_in_is_left_there(scene: Household) -> None:
+    """Also where a run began before that session did: it begins with nothing, and the session with what was left."""
+    carried = [records.carried_payload(signal(scene), entered(scene))]
+    other = opening(scene, primary="alpha", account="A-9", accounts={}, carried=carried)
+    say(scene, (records.RUN_STARTED, {"equity": "100000"}, None), (records.SESSION_OPENED, other, None))
+    (told,) = abandoned(list(scene.journal.events()), {"a"}, ())
+    assert (told["symbol"], told["quantity"], told["at"], told["account"]) == ("KO", "7", "alpha", "A-9")
+
+
 def test_a_person_lets_go_of_what_is_held_nowhere_any_more(scene: Household) -> None:
     """Only nothing can be said of it; then the session is ready, and the position is on no list."""
     say(scene, (records.SESSION_OPENED, opening(scene), None), stuck(scene), closed(scene))

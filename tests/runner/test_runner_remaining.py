@@ -11,22 +11,25 @@ import pytest
 
 from tbot_core import control
 from tbot_core.cli.requests import answer
+from tbot_core.cli.stop import sentence
+from tbot_core.contracts import BrokerEvent, Holding, Snapshot
 from tbot_core.control import Verb
 from tbot_core.errors import Unavailable
 from tbot_core.journal import records
 from tbot_core.journal.journal import Entry, open_journal
-from tbot_core.model import Fill, SignalId
+from tbot_core.model import Account, Fill, Leg, SignalId
 from tbot_core.runner.days import still_open
 from tbot_core.runner.remaining import Remaining, at_the_end
 from tbot_core.seams import disk
 from tbot_core.settings import Instance
 from tbot_core.testing.simulation.household import Household, Spoken, household
+from tbot_core.testing.trades import fill, order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tbot_core.contracts import Broker, Snapshot
+    from tbot_core.contracts import Broker
     from tbot_core.runner.session import SessionRun
 
 DAY = dt.timedelta(days=1)
@@ -178,6 +181,88 @@ def test_what_was_carried_into_a_session_is_open_as_long_as_that_holds_it(books:
     assert at_the_end(books.journal) == Remaining()
 
 
+Said = tuple[str, records.Payload, str | None]
+
+
+def entering(*words: str, symbol: str = "KO", at: str = "", bought: str = "") -> list[Said]:
+    """An entry of seven shares, and what became of it at a broker; "" is the primary one.
+
+    `bought`: another symbol that it is filled for.
+    """
+    of = order(Leg.ENTRY, f"{symbol}-entry", symbol=symbol, quantity="7", limit="60")
+    cid, broker = of.client_order_id, {"broker": at} if at else {}
+    told: list[Said] = [(records.INTENDED, records.order_payload(of) | broker, cid)]
+    for word in words:
+        done = attrs.evolve(fill(of, "60", "7"), symbol=bought or symbol) if word == "fill" else None
+        event = BrokerEvent(kind=word, event_id=word, client_order_id=cid, fill=done)
+        told.append((word, records.broker_payload(event) | broker, cid))
+    return told
+
+
+def hear(books: Household, *said: Said) -> None:
+    """Let the journal say this of orders of the day before."""
+    at = books.world.session.close - DAY
+    books.journal.append([Entry(kind=kind, payload=payload, time=at, cid=cid) for kind, payload, cid in said])
+
+
+@pytest.mark.parametrize(
+    ("said", "left"),
+    [
+        (entering(records.SENDING), ("KO",)),
+        (entering(records.SENDING, "acknowledged"), ("KO",)),
+        (entering(records.SENDING, records.NO_ANSWER), ("KO",)),
+        (entering(records.SENDING, "fill", bought="PEP"), ("PEP",)),
+        (entering(), ()),
+        (entering(records.DROPPED), ()),
+        (entering(records.SENDING, "acknowledged", "cancelled"), ()),
+        (entering(records.SENDING, records.NO_ANSWER, records.LOST), ()),
+    ],
+    ids=["on its way", "works", "in doubt", "beyond every position", "never left", "dropped", "ended", "lost"],
+)
+def test_what_works_or_is_held_beyond_every_position_is_open(
+    books: Household, tmp_path: Path, said: list[Said], left: tuple[str, ...]
+) -> None:
+    """It may fill when no bot is there: the run's outcome and `tbot stop` name it until its end is known."""
+    instance = Instance.at(tmp_path)
+    disk.make_folder(instance.data)
+    written = attrs.evolve(books, journal=open_journal(instance.journal))
+    say(written, (records.SESSION_OPENED, yesterday(books, "a")))
+    hear(written, *said)
+    assert at_the_end(written.journal) == Remaining(open=left, bare=left)
+    written.journal.close()
+    assert answer(instance, Verb.STOP_KEEP, "stop-x.json", None).open == left
+
+
+def test_what_is_said_to_be_gone_from_one_account_is_still_held_at_the_others(books: Household) -> None:
+    """A person looked at the account of beta alone; what the first broker holds is open."""
+    opened = yesterday(books, "a") | {"accounts": {"beta": {"account": "s"}}}
+    say(books, (records.SESSION_OPENED, opened))
+    hear(books, *entering(records.SENDING, "fill"), *entering(records.SENDING, "fill", symbol="PEP", at="beta"))
+    assert at_the_end(books.journal) == Remaining(open=("KO", "PEP"), bare=("KO", "PEP"))
+    say(books, (records.RELEASED, {"of": "beta", "account": "s", "actor": "ada"}))
+    assert at_the_end(books.journal) == Remaining(open=("KO",), bare=("KO",))
+
+
+class Holds(Spoken):
+    """A broker that says of the session's account that it holds ten KO and three PEP."""
+
+    async def snapshot(self, _since: dt.datetime) -> Snapshot:
+        """What a person bought there by hand, or an order that nobody heard of."""
+        account = Account(account_id="a", equity=Decimal(1), cash=Decimal(1))
+        held = tuple(Holding(symbol=symbol, quantity=Decimal(shares)) for symbol, shares in (("KO", 10), ("PEP", 3)))
+        return Snapshot(account=account, holdings=held)
+
+
+@pytest.mark.parametrize(("account", "left"), [("a", ["KO"]), ("b", ["KO", "PEP"])])
+def test_what_is_known_not_to_be_tbots_is_left_open_by_no_stop(books: Household, account: str, left: list[str]) -> None:
+    """Of another quantity than is known of, nobody knows whose it is; nor of what another account was read to hold."""
+    say(books, (records.SESSION_OPENED, yesterday(books, account)))
+    say(books, *((records.FOREIGN_HOLDING, records.foreign_payload(one, Decimal(3), None)) for one in ("KO", "PEP")))
+    say(books, closed(books, account))
+    broker = cast("Broker", Holds(books.world))
+    assert books.world.run(lambda: still_open(books.journal, broker, books.world.clock.now())) == (left, "")
+
+
 def test_a_journal_without_a_session_leaves_nothing_open(books: Household) -> None:
     """Nothing was ever traded."""
     assert at_the_end(books.journal) == Remaining()
@@ -204,3 +289,19 @@ def test_tbot_stop_says_that_nobody_could_look(books: Household, tmp_path: Path)
     written.journal.close()
     found = answer(instance, Verb.STOP, "stop-x.json", 7)
     assert (found.taken, found.ended, found.unconfirmed) == (True, True, "no line")
+
+
+def test_tbot_stop_names_what_the_run_found_open_though_the_journal_has_no_order_of_it(
+    books: Household, tmp_path: Path
+) -> None:
+    """The broker showed it as the run ended: the books alone would say that nothing is open."""
+    instance = Instance.at(tmp_path)
+    disk.make_folder(instance.data)
+    written = attrs.evolve(books, journal=open_journal(instance.journal))
+    asked = {"verb": "stop", "name": "stop-x.json", "actor": "ada", "words": ""}
+    say(written, (records.SESSION_OPENED, yesterday(books, "a")))
+    hear(written, *entering(records.SENDING, "acknowledged"))
+    say(written, (records.REQUEST, asked), (records.STOPPED, {"open": ["PEP"], "unconfirmed": ""}))
+    written.journal.close()
+    found = answer(instance, Verb.STOP, "stop-x.json", 7)
+    assert (found.open, sentence(found)) == (("KO", "PEP"), "Stopped and left open: KO, PEP.")
