@@ -148,18 +148,29 @@ class Protection:
         """A broker works an order for more than the books know of it, and it is taken back.
 
         What it covers gets a stop of its own as soon as it has ended; a stop that was told to be over covers as well,
-        where no other rests. To be called as often as its end is asked for.
+        where no other rests. A second stop of a position is followed by none: it acts on closes. To be called as often
+        as its end is asked for.
         """
         known = self._files.known[client_order_id]
         order, held = known.order, self._files.held.get(known.order.symbol)
         if held is None:
             known.refused |= order.leg is Leg.STOP
         elif client_order_id in held.resting.values():
-            self.take_over(held)
+            self._replace(held, known)
         elif order.leg is Leg.STOP and order.signal == held.position.signal and self._bare(held):
             held.resting[Leg.STOP] = client_order_id
             held.plan.on_close = not held.plan.rests
-            self.take_over(held)
+            self._replace(held, known)
+
+    def _replace(self, held: Held, known: Known) -> None:
+        # A broker that does not take stops for what they are counts like one that refuses them.
+        #
+        # An exit at once could be mistaken as well: the position is not sold before its level is reached.
+        self.take_over(held)
+        if known.order.leg is Leg.STOP and not known.refused:
+            known.refused = True
+            held.refused_stops += 1
+        held.plan.on_close |= held.refused_stops > 1
 
     def gone(self, client_order_id: str) -> None:
         """What was taken back of an order that the books call over works no more, and nobody says so of the order."""

@@ -53,6 +53,7 @@ class Recall:
         self._proposals: dict[str, Proposal] = {}
         self._entry: Order
         self._awaited: set[str] = set()
+        self._mistaken: set[str] = set()
         self.foreign = desk.standing.foreign.held
         self.decided: set[str] = set()
 
@@ -89,10 +90,10 @@ class Recall:
                 self._read(event.kind, payload)
             case records.CORPORATE_ACTION | records.FROZEN | records.FOREIGN_HOLDING | records.INSTRUMENT:
                 self._befell(event.kind, payload)
-            case records.REPLACE_REQUESTED if cid is not None:
-                self._desk.custody.recollection.request(cid, Decimal(payload["stop_price"]))
-            case records.CANCEL_REQUESTED if cid is not None:
-                self._desk.custody.recollection.request(cid)
+            case records.REPLACE_REQUESTED | records.CANCEL_REQUESTED if cid is not None:
+                self._requested(cid, payload.get("stop_price"))
+            case records.TAKEN_OTHERWISE if cid is not None:
+                self._taken(cid, payload)
             case _ if cid in self._execution.orders:
                 self._happened(cid, event)
 
@@ -104,6 +105,20 @@ class Recall:
         rest = Decimal(payload["quantity"]) - Decimal(payload["filled"])
         shares = open_shares(payload["said"], rest, buy=payload["buy"])
         self._desk.standing.foreign.work(payload["broker_order_id"], payload["symbol"], shares)
+
+    def _requested(self, cid: str, stop_price: str | None) -> None:
+        # A broker was asked to move an order, or to end it: one that it works for more is taken back.
+        if stop_price is None and cid in self._mistaken:
+            self._desk.custody.protection.mistaken(cid)
+        else:
+            self._desk.custody.recollection.request(cid, None if stop_price is None else Decimal(stop_price))
+
+    def _taken(self, cid: str, payload: Mapping[str, Any]) -> None:
+        # A broker works an order for something else than was ordered, or for less, which stays.
+        ordered = payload["ordered"]
+        same = all(payload[name] == ordered[name] for name in ("symbol", "buy"))
+        if not same or Decimal(payload["quantity"]) > Decimal(ordered["quantity"]):
+            self._mistaken.add(cid)
 
     def _befell(self, kind: str, payload: Mapping[str, Any]) -> None:
         # What became of a symbol without an order of ours.

@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from tbot_core import admitting, astray, freezing
-from tbot_core.actions import Place
+from tbot_core.actions import Cancel, Place
 from tbot_core.clock import ManualClock
 from tbot_core.conditions import Conditions, recall
 from tbot_core.contracts import Activity, BrokerEvent, Holding, Meaning, OrderReport, Snapshot, VenueRules
@@ -23,7 +23,7 @@ from tbot_core.journal import records
 from tbot_core.journal.journal import open_journal
 from tbot_core.journal.projection import fold
 from tbot_core.ledger.booking import booked
-from tbot_core.model import UNITS_PER_SHARE, Account, Leg, OrderState, RiskState, atoms_of
+from tbot_core.model import UNITS_PER_SHARE, Account, ExitReason, Leg, OrderState, RiskState, atoms_of
 from tbot_core.orders import SUPPOSED, OrderRecord
 from tbot_core.portfolio import Portfolio
 from tbot_core.reasons import Reason
@@ -1135,6 +1135,48 @@ def test_i15_a_restart_goes_on_with_a_stop_that_was_made_anew(bench: Bench) -> N
     again = resumed(bench)
     held = again.custody.held["AAA"]
     assert (held.resting, held.plan.on_close, names(again)) == ({Leg.STOP: "AAA stop 2"}, False, [])
+
+
+def test_f19_a_position_whose_second_stop_is_worked_for_more_as_well_gets_no_third_one(bench: Bench) -> None:
+    """Not after a restart either: none rests, its symbol is free again, and a close beyond its level closes it."""
+    astray_stop(bench)
+    for one in ("AAA stop", "AAA stop 2"):
+        taken = attrs.evolve(report(bench.execution.orders[one].order), quantity=Decimal(70))
+        bench.broker.shown = [reading(taken, AAA="7")]
+        bench.broker.found[one] = taken
+        hears(bench, "acknowledged", one)
+        bench.later(11)
+        bench.later(1)
+        assert bench.broker.cancels[-1] == one
+        hears(bench, "cancelled", one)
+        asyncio.run(bench.execution.settle())
+        bench.broker.found[one] = attrs.evolve(taken, kind="cancelled")
+    bench.broker.shown = [reading(AAA="7")]
+    for _ in range(3):
+        bench.later(31)
+    asyncio.run(bench.execution.settle())
+    assert (stops(bench), bench.desk.standing.frozen) == (["AAA stop", "AAA stop 2"], {})
+    for desk in (bench.desk, resumed(bench)):
+        held = desk.custody.held["AAA"]
+        assert (held.resting, held.plan.on_close, names(desk)) == ({}, True, [])
+        (closes,) = desk.custody.manage(Draft().bar(30, 97.0).bars(), 30)
+        assert isinstance(closes, Place)
+        assert (closes.order.quantity, closes.order.reason) == (Decimal(7), ExitReason.STOP)
+
+
+def test_i15_a_restart_counts_the_stops_that_were_worked_for_more(bench: Bench) -> None:
+    """What was taken for less and cancelled for another reason is none of them."""
+    astray_stop(bench)
+    hears(bench, "cancelled", "AAA stop")
+    asyncio.run(bench.execution.settle())
+    assert resumed(bench).custody.held["AAA"].refused_stops == bench.desk.custody.held["AAA"].refused_stops == 1
+    hears(bench, "acknowledged", "AAA stop 2")
+    less = attrs.evolve(report(bench.execution.orders["AAA stop 2"].order), quantity=Decimal(5))
+    bench.broker.found["AAA stop 2"], bench.broker.shown = less, [reading(less, AAA="7")]
+    bench.later(31)
+    asyncio.run(bench.execution.carry_out(Minutes(actions=[Cancel(client_order_id="AAA stop 2")])))
+    held = resumed(bench).custody.held["AAA"]
+    assert (held.refused_stops, held.renewing, held.plan.on_close) == (1, True, False)
 
 
 def resumed(bench: Bench) -> Desk:
