@@ -9,6 +9,8 @@ from tbot_core.custody import drafts
 from tbot_core.model import ExitReason, Leg, OrderType, RiskState
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tbot_core.bars import Bars
     from tbot_core.custody.held import Held
     from tbot_core.custody.protection import Protection
@@ -21,11 +23,13 @@ _NOBODY: Final = frozenset[str]()
 class Leaving:
     """Judges a session's positions; `flatten_from` is the minute from which every one is closed.
 
-    While `stopping` is set all of them are. What is `halted` keeps its stops.
+    While `stopping` is set all of them are. What is `halted` keeps its stops. `keeping` says whether the process is to
+    end with what is held as it is.
     """
 
     def __init__(self, rules: Rules, standing: Standing, protection: Protection, flatten_from: int) -> None:
         self.stopping, self.halted = False, _NOBODY
+        self.keeping: Callable[[], bool] = lambda: False
         self._rules = rules
         self._standing = standing
         self._protection = protection
@@ -59,9 +63,13 @@ class Leaving:
         if held.keep is not None and (still or self.waits(ExitReason.REBALANCE)):
             held.keep = None
             self._protection.take_over(held)
-        if reason is None or held.exit is not None or reason in exits.STOPS or held.plan.bygone:
+        if reason is None or held.exit is not None or held.plan.bygone:
             return
-        if not (still or self.waits(reason)):
+        if self._forsaken(held):
+            if self._kept(symbol):
+                held.leaving, held.due = None, False
+            return
+        if reason in exits.STOPS or not (still or self.waits(reason)):
             return
         if held.stop_triggered:
             held.leaving, held.due = held.plan.stop_reason, True
@@ -72,9 +80,12 @@ class Leaving:
     def bare(self, held: Held) -> bool:
         """Whether a position has come to less than a share, without a stop, where that may not be held like that.
 
-        One that nobody buys or sells a fraction of is left as it is.
+        One that nobody buys or sells a fraction of is left as it is. Where nothing is closed, only what its stop has
+        begun goes on.
         """
         if held.leaving is not None or Leg.STOP in held.resting:
+            return False
+        if not held.stop_triggered and self._kept(held.position.signal.symbol):
             return False
         sold = OrderType.MARKET in self._rules.venue.fractional_types
         return sold and drafts.bare(self._rules, held.position.units)
@@ -84,6 +95,14 @@ class Leaving:
         """Close it: what its stop has left over as its stop, anything else since nothing protects it."""
         held.leaving = held.plan.stop_reason if held.stop_triggered else ExitReason.UNPROTECTED
         held.due = True
+
+    def _forsaken(self, held: Held) -> bool:
+        # Whether it is closed for being less than a share without a stop: no refused stop comes to that.
+        return held.leaving is ExitReason.UNPROTECTED and drafts.bare(self._rules, held.position.units)
+
+    def _kept(self, symbol: str) -> bool:
+        # Whether what nothing but its being bare would close stays: in a kill, and where all is to be kept.
+        return self.keeping() or self.waits(None) or self._unclear(symbol)
 
     def _unclear(self, symbol: str) -> bool:
         # Whether nothing is closed, and what protects goes on: nobody knows what is held, or it is not traded.

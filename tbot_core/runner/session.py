@@ -115,6 +115,8 @@ class SessionRun:
         self.late = late
         self._flattening = self.abreast = False
         self.keeping: Callable[[], bool] = lambda: False
+        for post in self.posts:
+            post.desk.custody.leaving.keeping = self._keeps
         self._cash_is_off = False
         self.decided: set[str] = set()
         self.outlook: Outlook | None = None
@@ -221,9 +223,12 @@ class SessionRun:
 
         Nothing is begun where all is kept, nor on bars that are old.
         """
-        if self.keeping() or not self.abreast:
+        if self._keeps() or not self.abreast:
             return ()
         return post.desk.custody.manage(self.tape.bars, self.tape.closed - 1)
+
+    def _keeps(self) -> bool:
+        return self.keeping()
 
     def flatten(self, *, on: bool = True) -> None:
         """Close what is held from the next minute on, and enter nothing; or end that."""

@@ -429,6 +429,55 @@ def test_what_has_come_to_less_than_a_share_is_closed_where_it_may_not_be_held_w
     assert (closes.quantity, closes.reason) == (entry.quantity % 1, ExitReason.STOP)
 
 
+@pytest.mark.parametrize("before", [True, False], ids=["before its entry has ended", "after its exit was decided"])
+@pytest.mark.parametrize("how", ["killed", "kept"])
+def test_what_has_come_to_less_than_a_share_stays_in_a_kill_and_where_all_is_kept(how: str, *, before: bool) -> None:
+    """Without a stop it acts on closes; when that is over it is closed as ever."""
+    found = desk(FRACTIONS, fractional=True)
+    enter(found, quantity="0.4")
+
+    def let(*, stay: bool) -> None:
+        if how == "killed":
+            found.standing.imposed = RiskState.HALTED if stay else RiskState.NORMAL
+        else:
+            found.custody.leaving.keeping = lambda: stay
+
+    if before:
+        let(stay=True)
+        assert names(found.custody.manage(Draft().bars(), 31)) == ["cancel AAA entry"] * (how == "killed")
+        say(found, "cancelled", "AAA entry")
+    else:
+        say(found, "cancelled", "AAA entry")
+        found.custody.dropped(placed(found.custody.released()).client_order_id)
+        let(stay=True)
+        found.custody.unsent.free(barred=True)
+    assert found.custody.released() == []
+    assert found.custody.manage(Draft().bar(32, 99.0).bars(), 32) == []
+    let(stay=False)
+    assert placed(found.custody.released()).reason is ExitReason.UNPROTECTED
+
+
+def test_what_has_come_to_less_than_a_share_goes_on_like_a_stop_in_a_kill() -> None:
+    """A close beyond its level closes it, and so does what its stop has begun; `--flatten` closes all."""
+    found = desk(FRACTIONS, fractional=True)
+    enter(found, quantity="0.4")
+    found.standing.imposed = RiskState.HALTED
+    say(found, "cancelled", "AAA entry")
+    assert placed(found.custody.manage(Draft().bar(32, 97.9).bars(), 32)).reason is ExitReason.STOP
+    other = desk(FRACTIONS, fractional=True)
+    enter(other, quantity="1.4")
+    stop = placed(other.custody.released())
+    say(other, "cancelled", "AAA entry")
+    other.standing.imposed = RiskState.HALTED
+    filled(other, stop, "98", "1", "2")
+    assert placed(other.custody.released()).reason is ExitReason.STOP
+    closed = desk(FRACTIONS, fractional=True)
+    enter(closed, quantity="0.4")
+    closed.standing.imposed, closed.custody.leaving.stopping = RiskState.HALTED, True
+    say(closed, "cancelled", "AAA entry")
+    assert placed(closed.custody.released()).quantity == Decimal("0.4")
+
+
 @pytest.mark.parametrize("can", ["the venue stops fractions", "the venue sells none"])
 def test_less_than_a_share_is_held_where_its_stop_rests_and_where_nobody_buys_fractions(can: str) -> None:
     """As at every simulated venue; and after a split that leaves a fraction which cannot be sold."""

@@ -172,6 +172,7 @@ def test_between_two_minutes_nothing_is_begun_that_is_kept_or_old(run: Run) -> N
     assert run.managed(post) == ()
     run.abreast, run.keeping = True, lambda: True
     assert run.managed(post) == ()
+    assert post.desk.custody.leaving.keeping()
     run.keeping = lambda: False
     assert len(run.managed(post)) == 1
 
