@@ -9,10 +9,11 @@ from tbot_core.journal import records
 from tbot_core.model import atoms_of, dollars_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from tbot_core.desk import Desk
     from tbot_core.model import Account
+    from tbot_core.orders import OrderRecord
     from tbot_core.recorder import Recorder
 
 
@@ -28,6 +29,14 @@ def admit(desk: Desk, recorder: Recorder, account: Account, *, crossed: bool = F
     if not account.margin and funds.settled is not None and funds.settled != before:
         session = desk.custody.session.date
         recorder.note(records.SETTLED, records.settled_payload(account.account_id, session, dollars_of(funds.settled)))
+
+
+def behind(desk: Desk, orders: Iterable[OrderRecord]) -> bool:
+    """Whether something may have traded that the books do not know: an order is open, or nobody has read the account.
+
+    Money that comes without holdings, which could be held against the books, says nothing then of what had settled.
+    """
+    return desk.standing.unread or not all(one.terminal for one in orders)
 
 
 def recall(desk: Desk, payload: Mapping[str, Any], account_id: str) -> None:

@@ -16,7 +16,7 @@ import attrs
 
 from tbot_core import intents
 from tbot_core.actions import Action, Cancel, Place, Replace
-from tbot_core.admitting import admit
+from tbot_core.admitting import admit, behind
 from tbot_core.contracts import BrokerEvent, OrderReport
 from tbot_core.errors import BrokerError, JournalError, Rejected, Unavailable
 from tbot_core.freezing import Freezer, renamed
@@ -156,10 +156,11 @@ class Execution:
 
     async def read_account(self) -> None:
         """Take in what the broker grants the account now."""
-        before = self._desk.portfolio.cash_atoms
+        before, unheard = self._desk.portfolio.cash_atoms, behind(self._desk, self.orders.values())
         account = await self._read("account", self.venue.broker.account)
         if account is not None:
-            admit(self._desk, self.recorder, account, crossed=before != self._desk.portfolio.cash_atoms)
+            crossed = unheard or before != self._desk.portfolio.cash_atoms
+            admit(self._desk, self.recorder, account, crossed=crossed)
 
     async def _read(self, what: str, ask: Callable[[], Awaitable[Said]]) -> Said | None:
         # What the broker answers; None when it does not, and then nothing is entered any more.

@@ -319,6 +319,28 @@ def test_a_purchase_that_the_account_shows_before_the_books_costs_a_cash_account
     assert (funds.payable(bench.desk.portfolio), funds.day_trades) == (atoms_of(Decimal(99_300)), 1)
 
 
+@pytest.mark.parametrize("unread", [True, False], ids=["nobody has read it since", "its entry is open"])
+def test_a_purchase_that_a_restart_does_not_know_yet_costs_a_cash_account_nothing_else(
+    bench: Bench, *, unread: bool
+) -> None:
+    """The money with which a session goes on comes without holdings that could be held against the books."""
+    cash = attrs.evolve(ACCOUNT, margin=False)
+    bench.broker.says(cash)
+    bench.read()
+    entry, funds = bench.enter(), bench.desk.standing.funds
+    if unread:
+        hears(bench, "cancelled")
+        bench.desk.standing.unread = True
+    bench.broker.shown = [attrs.evolve(reading(AAA="7"), account=attrs.evolve(cash, cash=Decimal(99_300)))]
+    asyncio.run(bench.execution.read_account())
+    bench.broker.found["AAA entry"] = report(entry, "fill", "7")
+    hears(bench, "fill", told=fill(entry, "100", "7"))
+    for _ in range(3):
+        bench.later(31)
+    assert bench.desk.portfolio.holdings == {"AAA": 7 * UNITS_PER_SHARE}
+    assert funds.payable(bench.desk.portfolio) == atoms_of(Decimal(99_300))
+
+
 def test_f2_an_order_in_doubt_is_settled_by_its_report(bench: Bench) -> None:
     """F2: the answer was lost after acceptance; the query finds it, one order in all, and its fill is booked once."""
     entry = bench.enter()
