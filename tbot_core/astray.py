@@ -66,7 +66,7 @@ class Astray:
     async def take_back(self) -> None:
         """Ask for the cancel of what two sources have shown, until it is gone; what it covers is to be covered anew."""
         for cid in sorted(self._proven):
-            self._desk.custody.protection.mistaken(cid)
+            self._desk.custody.mistaken.take_back(cid)
         if self._proven:
             cancels = [Cancel(client_order_id=cid) for cid in sorted(self._proven)]
             await self._execution.carry_out(Minutes(actions=cancels))
@@ -96,7 +96,7 @@ class Astray:
         if cid in self._proven:
             self._proven.discard(cid)
             if self._execution.orders[cid].terminal:
-                self._desk.custody.protection.gone(cid)
+                self._desk.custody.mistaken.gone(cid)
 
     def _tell(self, otherwise: Iterable[OrderReport]) -> None:
         recorder, venue = self._execution.recorder, self._execution.venue

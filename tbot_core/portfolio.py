@@ -242,10 +242,11 @@ class Portfolio:
         self._done.append(_Split(symbol, ratio))
         self._divide(symbol, ratio)
 
-    def amend(self, fill: Fill) -> Fill | None:
+    def amend(self, fill: Fill, signal: SignalId | None) -> Fill | None:
         """An execution had these terms (quantity 0: it is void); returns what it was, None for one never applied.
 
-        Positions, trades and surplus of its symbol are what they would have been had it been so from the beginning.
+        Positions, trades and surplus of its symbols are what they would have been had it been so from the beginning.
+        Like one that is applied it belongs to a signal, or was not of what was ordered.
         """
         key = (fill.client_order_id, fill.execution_id)
         found = ((at, one) for at, one in enumerate(self._done) if isinstance(one, _Done) and one.key == key)
@@ -253,7 +254,7 @@ class Portfolio:
         if done is None:
             return None
         was = done.fill
-        self._done[at] = attrs.evolve(done, fill=fill)
+        self._done[at] = attrs.evolve(done, fill=fill, signal=signal)
         self.cash_atoms += _paid(was) - _paid(fill)
         for symbol in sorted({was.symbol, fill.symbol}):
             self._place_again(symbol)

@@ -19,6 +19,7 @@ from tbot_core.custody.exiting import Exiting
 from tbot_core.custody.held import Files, Held, Known
 from tbot_core.custody.leaving import Leaving
 from tbot_core.custody.missing import ENDINGS, Missing
+from tbot_core.custody.mistaken import Mistaken
 from tbot_core.custody.protection import Protection
 from tbot_core.custody.recollection import Recollection
 from tbot_core.custody.topping import Topping
@@ -59,6 +60,7 @@ class Custody:
         self._held, self._known = self._files.held, self._files.known
         self._unwanted = Unwanted()
         self.protection = self._protection = Protection(self._files, rules.venue, standing, self._unwanted)
+        self.mistaken = self._mistaken = Mistaken(self._files, self._protection, self._unwanted)
         self.leaving = self._leaving = Leaving(rules, standing, self._protection, self.flatten_from)
         self._exiting = Exiting(self._files, rules.venue, standing, session)
         self.unsent = Unsent(self._files)
@@ -151,23 +153,31 @@ class Custody:
 
         What it had opened is less or gone, and what works for more is taken back. Latches stay.
         """
-        known, held = self._known[fill.client_order_id], self._held.get(fill.symbol)
-        before = self.excess.beyond(fill.symbol)
-        was = self._portfolio.amend(fill)
+        known, before = self._known[fill.client_order_id], self._portfolio.beyond
+        order = known.order
+        ordered = order.asks_for(fill.symbol, buy=fill.buy)
+        was = self._portfolio.amend(fill, order.signal if ordered else None)
         if was is None:
             return
         if known.open > 0:
             known.open += units_of(was.quantity) - units_of(fill.quantity)
-        beyond = self.excess.beyond(fill.symbol)
-        if abs(beyond) > abs(before):
-            self._standing.find_surplus(fill.symbol, quantity_of(abs(beyond)))
-        position = self._portfolio.positions.get(fill.symbol)
+        if known.open > 0 and fill.quantity and not ordered:
+            self._mistaken.amiss(known)
+        for symbol in sorted({was.symbol, fill.symbol}):
+            beyond = self.excess.beyond(symbol)
+            if abs(beyond) > abs(before.get(symbol, 0)):
+                self._standing.find_surplus(symbol, quantity_of(abs(beyond)))
+            self._placed_again(symbol, known)
+
+    def _placed_again(self, symbol: str, known: Known) -> None:
+        # What is held of a symbol after an order's execution had other terms.
+        position, held = self._portfolio.positions.get(symbol), self._held.get(symbol)
         if position is None or (held is not None and held.position.signal != position.signal):
-            never = self._held.pop(fill.symbol, None)
+            never = self._held.pop(symbol, None)
             if never is not None:  # what works for it must not open anything
                 self._unwanted.press((*self._in_the_way(never), *filter(None, (never.exit,))))
         elif held is None:
-            self._held[fill.symbol] = Held(plan=known.plan, row=known.row, position=position, resting={}, own=True)
+            self._held[symbol] = Held(plan=known.plan, row=known.row, position=position, resting={}, own=True)
         else:
             self._resized(held, position)
 
@@ -294,8 +304,8 @@ class Custody:
         ordered = order.asks_for(fill.symbol, buy=fill.buy)
         position = self._portfolio.apply(fill, order.signal if ordered else None, order.leg, reason)
         self.excess.tell(order, surplus)
-        if not ordered:  # nor is the rest of it wanted, or what was to protect it
-            self._unwanted.press([order.client_order_id, *(one.client_order_id for one in order.protection)])
+        if not ordered:
+            self._mistaken.amiss(known)
         if position is not None:
             if order.leg is Leg.ENTRY:
                 self._entered(fill, known, position)
@@ -337,7 +347,8 @@ class Custody:
         known.plan.filled(self.session.minute(fill.time))
         resting = {one.leg: one.client_order_id for one in order.protection}
         held = Held(plan=known.plan, row=known.row, position=position, resting=resting)
-        held.own = order.tops_up or not drafts.bracketed(self._rules.venue, units_of(order.quantity))
+        bracketed = drafts.bracketed(self._rules.venue, units_of(order.quantity)) and not known.amiss
+        held.own, held.renewing = order.tops_up or not bracketed, known.amiss and Leg.STOP in resting
         self._held[order.symbol] = held
         for one in order.protection:
             if self._missing.ended_early(one.client_order_id):  # its end was told before what it protects

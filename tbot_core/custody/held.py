@@ -109,7 +109,8 @@ class Known:
 
     `reason` is what its fill closes the position for by now, `open` the units that may still fill. `reference`: the
     price in ticks that a top-up was decided at; an entry's own is its plan's. `move`: what is known of a stop's level.
-    `refused`: it is a stop that a broker did not take, or not for what it is.
+    `refused`: it is a stop that a broker did not take, or not for what it is. `amiss`: some of it was filled for
+    something else than was ordered.
     """
 
     order: Order
@@ -120,6 +121,7 @@ class Known:
     move: Move
     reference: int | None = None
     refused: bool = False
+    amiss: bool = False
 
 
 @attrs.define

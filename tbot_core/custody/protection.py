@@ -144,46 +144,6 @@ class Protection:
         held.renewing |= Leg.STOP in held.resting
         self._unwanted.press(cid for leg, cid in held.resting.items() if leg is Leg.TARGET)
 
-    def mistaken(self, client_order_id: str) -> None:
-        """A broker works an order for more than the books know of it, and it is taken back.
-
-        What it covers gets a stop of its own as soon as it has ended; a stop that was told to be over covers as well,
-        where no other rests. A second stop of a position is followed by none: it acts on closes. To be called as often
-        as its end is asked for.
-        """
-        known = self._files.known[client_order_id]
-        order, held = known.order, self._files.held.get(known.order.symbol)
-        if held is None:
-            known.refused |= order.leg is Leg.STOP
-        elif client_order_id in held.resting.values():
-            self._replace(held, known)
-        elif order.leg is Leg.STOP and order.signal == held.position.signal and self._bare(held):
-            held.resting[Leg.STOP] = client_order_id
-            held.plan.on_close = not held.plan.rests
-            self._replace(held, known)
-
-    def _replace(self, held: Held, known: Known) -> None:
-        # A broker that does not take stops for what they are counts like one that refuses them.
-        #
-        # An exit at once could be mistaken as well: the position is not sold before its level is reached.
-        self.take_over(held)
-        if known.order.leg is Leg.STOP and not known.refused:
-            known.refused = True
-            held.refused_stops += 1
-        held.plan.on_close |= held.refused_stops > 1
-
-    def gone(self, client_order_id: str) -> None:
-        """What was taken back of an order that the books call over works no more, and nobody says so of the order."""
-        held = self._files.held.get(self._files.known[client_order_id].order.symbol)
-        if held is not None and held.resting.get(Leg.STOP) == client_order_id:
-            del held.resting[Leg.STOP]
-            held.renewing = False
-
-    @staticmethod
-    def _bare(held: Held) -> bool:
-        # Whether no stop rests for a position that goes on being held.
-        return held.leaving is None and Leg.STOP not in held.resting
-
     def clear(self, held: Held) -> None:
         """Take all away at once that rests for a position; its own stop is placed when the one there has ended."""
         held.renewing |= Leg.STOP in held.resting

@@ -226,13 +226,13 @@ class Book:
             self._book(found, record.order, closing(self._reasons[cid], payload["words"]))
 
     def _book(self, found: News, order: Order, reason: ExitReason | None) -> None:
+        signal = order.signal if order.asks_for(found.fill.symbol, buy=found.fill.buy) else None
         if found.amends:
-            self.portfolio.amend(found.fill)
+            self.portfolio.amend(found.fill, signal)
             self.trades[self._before :] = [self._trade(position) for position in self.portfolio.closed]
             return
         closed = len(self.portfolio.closed)
-        ordered = order.asks_for(found.fill.symbol, buy=found.fill.buy)
-        position = self.portfolio.apply(found.fill, order.signal if ordered else None, order.leg, reason)
+        position = self.portfolio.apply(found.fill, signal, order.leg, reason)
         over = position is not None and not position.units
         if order.leg is Leg.ENTRY and (over or len(self.portfolio.closed) != closed):  # told after what closed it
             self.trades[self._before :] = [self._trade(one) for one in self.portfolio.closed]

@@ -109,7 +109,7 @@ class Recall:
     def _requested(self, cid: str, stop_price: str | None) -> None:
         # A broker was asked to move an order, or to end it: one that it works for more is taken back.
         if stop_price is None and cid in self._mistaken:
-            self._desk.custody.protection.mistaken(cid)
+            self._desk.custody.mistaken.take_back(cid)
         else:
             self._desk.custody.recollection.request(cid, None if stop_price is None else Decimal(stop_price))
 

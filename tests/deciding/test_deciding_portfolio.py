@@ -82,7 +82,7 @@ def test_f29_what_was_taken_back_closes_nothing_that_is_held_again() -> None:
     """Too much was sold and bought back; when the sale is void, the purchase is held beside the position."""
     held = book((Leg.ENTRY, True, "10", "10", "0"), (Leg.STOP, False, "14", "9", "0"), (Leg.EXIT, True, "4", "9", "0"))
     assert held.holdings == {"AAA": 0}
-    held.amend(fill(order(Leg.STOP), "9", "0", execution="1"))
+    held.amend(fill(order(Leg.STOP), "9", "0", execution="1"), identity())
     assert (held.positions["AAA"].units, held.beyond) == (10_000_000, {"AAA": 4_000_000})
     assert held.equity_atoms == held.opening_atoms + held.pnl_atoms
 
@@ -195,7 +195,7 @@ def test_f29_an_execution_that_is_void_leaves_what_would_be_without_it(
     """Cash, positions, trades and surplus of any fills, whichever of them is taken back."""
     at = data.draw(st.integers(0, len(fills) - 1))
     found, leg = applied(fills), fills[at][0]
-    was = found.amend(fill(order(leg), "1", "0", str(at)))
+    was = found.amend(fill(order(leg), "1", "0", str(at)), identity())
     assert was is not None
     assert was.quantity == fills[at][1]
     others = applied([*fills[:at], *fills[at + 1 :]])
@@ -210,11 +210,11 @@ def test_f29_a_correction_changes_profit_and_leaves_the_mark() -> None:
     """Bought dearer than was said first: cash and profit are less, the position is valued as before."""
     held = book((Leg.ENTRY, True, "100", "10", "0.01"))
     held.mark("AAA", 110_000)
-    held.amend(fill(order(), "10.50", "100", fees="0.02"))
+    held.amend(fill(order(), "10.50", "100", fees="0.02"), identity())
     assert dollars_of(held.cash_atoms) == Decimal("98949.98")
     assert dollars_of(held.pnl_atoms) == Decimal("49.98")
     assert held.positions["AAA"].mark == 110_000
-    assert held.amend(fill(order(), "10", execution="never")) is None
+    assert held.amend(fill(order(), "10", execution="never"), identity()) is None
 
 
 def test_f43_a_split_costs_nothing_and_an_execution_before_it_can_still_be_taken_back() -> None:
@@ -229,7 +229,7 @@ def test_f43_a_split_costs_nothing_and_an_execution_before_it_can_still_be_taken
     position = held.positions["AAA"]
     assert (position.units, position.entry_units, position.mark) == (300_000_000, 300_000_000, 55_000)
     assert (held.cash_atoms, held.equity_atoms, held.cost_atoms) == (cash, equity, dollars(1550))
-    held.amend(attrs.evolve(parts[1], quantity=Decimal(0)))
+    held.amend(attrs.evolve(parts[1], quantity=Decimal(0)), identity())
     assert held.positions["AAA"].units == 200_000_000
     assert held.cost_atoms == dollars(1000)
 

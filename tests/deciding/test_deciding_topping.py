@@ -116,7 +116,7 @@ def test_what_was_added_moves_no_target() -> None:
     books.apply(fill(added, "110", execution="3"), identity(), Leg.ENTRY, ExitReason.REBALANCE)
     position = books.positions["AAA"]
     assert (position.target_atoms, position.entry_atoms) == (atoms_of(Decimal(1000)), atoms_of(Decimal(1550)))
-    books.amend(fill(added, "110", "0", "3"))
+    books.amend(fill(added, "110", "0", "3"), identity())
     assert books.positions["AAA"].entry_atoms == atoms_of(Decimal(1000))
     alone = Portfolio(opening_atoms=0)
     alone.apply(fill(added, "110"), identity(), Leg.ENTRY, ExitReason.REBALANCE)  # too late: what it is for was closed

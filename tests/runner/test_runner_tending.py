@@ -1201,9 +1201,9 @@ def test_i15_a_restart_counts_the_stops_that_were_worked_for_more(bench: Bench) 
     assert (held.refused_stops, held.renewing, held.plan.on_close) == (1, True, False)
 
 
-def resumed(bench: Bench) -> Desk:
+def resumed(bench: Bench, *, brackets: bool = False) -> Desk:
     """The desk of a restart."""
-    desk = Desk(rules(venue=QUERIES), session(), atoms_of(Decimal(100_000)), name)
+    desk = Desk(rules(venue=attrs.evolve(QUERIES, brackets=brackets)), session(), atoms_of(Decimal(100_000)), name)
     recorder = Recorder(journal=bench.journal, clock=bench.clock)
     execution = Execution(recorder, Venue(broker=bench.broker, name="told", account_id="A1"), desk)
     recall = Recall(desk, execution, {"AAA": 0})
@@ -1264,6 +1264,82 @@ def test_f19_a_bracket_whose_stop_is_worked_for_more_gets_another_when_its_entry
         )
         asyncio.run(bench.execution.settle())
         assert bench.desk.custody.held["AAA"].resting == {Leg.STOP: "AAA stop 2"}
+
+
+@pytest.mark.parametrize("told", ["right first", "wrong first", "wrong first, and its stop has ended before the other"])
+def test_f19_what_a_bracket_has_bought_rightly_keeps_a_stop(tmp_path: Path, told: str) -> None:
+    """Its own is taken back with the rest of the entry, and another leaves for what is held as soon as it has ended."""
+    with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
+        bench = Bench(journal, attrs.evolve(QUERIES, brackets=True))
+        entry = bench.enter()
+        for cid in ("AAA entry", "AAA stop"):
+            hears(bench, "acknowledged", cid)
+        fills = [fill(entry, "100", "4", "1"), attrs.evolve(fill(entry, "100", "3", "2"), symbol="AAB")]
+        for number, one in enumerate(fills if told == "right first" else reversed(fills)):
+            hears(bench, "fill", told=one)
+            asyncio.run(bench.execution.settle())
+            if number == 0 and "ended" in told:
+                hears(bench, "cancelled", "AAA stop")
+        assert "AAA stop" in bench.broker.cancels
+        if not bench.execution.orders["AAA stop"].terminal:
+            cancel = Cancel(client_order_id="AAA stop")
+            assert names(resumed(bench, brackets=True)) == [f"- {cancel}"]
+            hears(bench, "cancelled", "AAA stop")
+            assert names(resumed(bench, brackets=True)) == ["AAA stop 2"]
+        asyncio.run(bench.execution.settle())
+        held = bench.desk.custody.held["AAA"]
+        assert (held.resting, held.plan.on_close) == ({Leg.STOP: "AAA stop 2"}, False)
+        assert bench.execution.orders["AAA stop 2"].order.quantity == Decimal(4)
+
+
+@pytest.mark.parametrize("shares", ["7", "3"])
+def test_f19_a_stop_that_was_filled_for_another_symbol_is_made_anew(bench: Bench, shares: str) -> None:
+    """Once: a second one that is filled for something else is followed by none."""
+    protected(bench)
+    held = bench.desk.custody.held["AAA"]
+    for cid, after in (("AAA stop", {Leg.STOP: "AAA stop 2"}), ("AAA stop 2", {})):
+        stop = bench.execution.orders[cid].order
+        hears(bench, "fill", cid, attrs.evolve(fill(stop, "98", shares, f"of {cid}"), symbol="AAB"))
+        if not bench.execution.orders[cid].terminal:
+            asyncio.run(bench.execution.settle())
+            assert bench.broker.cancels[-1] == cid
+            hears(bench, "cancelled", cid)
+        asyncio.run(bench.execution.settle())
+        assert (held.position.units, held.resting) == (7 * UNITS_PER_SHARE, after)
+    assert held.plan.on_close
+
+
+@pytest.mark.parametrize("other", [{"symbol": "AAB"}, {"buy": False}], ids=["symbol", "side"])
+def test_f29_an_execution_that_is_corrected_to_something_else_is_not_the_signals_position(
+    bench: Bench, other: dict[str, Any]
+) -> None:
+    """Its stop is taken back; corrected once more it is, and has another."""
+    protected(bench)
+    right = fill(bench.execution.orders["AAA entry"].order, "100", "7")
+    wrong = attrs.evolve(right, **other)
+    hears(bench, "corrected", told=wrong)
+    asyncio.run(bench.execution.settle())
+    units = (7 if wrong.buy else -7) * UNITS_PER_SHARE
+    assert (bench.desk.portfolio.positions, {**bench.desk.custody.held}) == ({}, {})
+    assert bench.desk.portfolio.beyond == fold(bench.journal.events()).portfolio.beyond == {wrong.symbol: units}
+    assert (bench.broker.cancels, bench.desk.standing.lasting) == (["AAA stop"], {"AAA"})
+    hears(bench, "cancelled", "AAA stop")
+    hears(bench, "corrected", told=right)
+    asyncio.run(bench.execution.settle())
+    assert (bench.desk.portfolio.holdings["AAA"], bench.desk.portfolio.beyond) == (7 * UNITS_PER_SHARE, {})
+    assert fold(bench.journal.events()).portfolio.positions.keys() == {"AAA"}
+    assert bench.desk.custody.held["AAA"].resting == {Leg.STOP: "AAA stop 2"}
+
+
+def test_f29_what_is_left_of_an_order_that_is_corrected_to_something_else_is_taken_back(bench: Bench) -> None:
+    """Its rest may fill alike."""
+    entry = bench.enter()
+    right = fill(entry, "100", "3")
+    hears(bench, "fill", told=right)
+    asyncio.run(bench.execution.settle())
+    hears(bench, "corrected", told=attrs.evolve(right, symbol="AAB"))
+    asyncio.run(bench.execution.settle())
+    assert {*bench.broker.cancels} == {"AAA entry", "AAA stop"}
 
 
 def by_operator(bench: Bench, folder: Path, text: str, mode: int = 0o600) -> None:
