@@ -82,6 +82,7 @@ class Astray:
             self._proven.add(cid)
             for symbol in sorted({report.symbol, order.symbol}):
                 self._execution.freezer.freeze(symbol, self._words(cid, report))
+            self._desk.custody.mistaken.take_back(cid)
         self._seen[cid] = report
 
     def _words(self, cid: str, report: OrderReport) -> str:

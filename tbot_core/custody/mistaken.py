@@ -27,8 +27,8 @@ class Mistaken:
         """A broker works an order for more than the books know of it, and it is taken back.
 
         What it covers gets a stop of its own as soon as it has ended; a stop that was told to be over covers as well,
-        where no other rests. A second stop of a position is followed by none: it acts on closes. To be called as often
-        as its end is asked for.
+        where no other rests, also while its position is being closed: nothing is to leave beside it. A second stop of
+        a position is followed by none: it acts on closes. To be called as often as its end is asked for.
         """
         known = self._files.known[client_order_id]
         order, held = known.order, self._files.held.get(known.order.symbol)
@@ -36,7 +36,7 @@ class Mistaken:
             known.refused |= order.leg is Leg.STOP
         elif client_order_id in held.resting.values():
             self._replace(held, known)
-        elif order.leg is Leg.STOP and order.signal == held.position.signal and self._bare(held):
+        elif order.leg is Leg.STOP and order.signal == held.position.signal and Leg.STOP not in held.resting:
             held.resting[Leg.STOP] = client_order_id
             held.plan.on_close = not held.plan.rests
             self._replace(held, known)
@@ -61,6 +61,7 @@ class Mistaken:
     def gone(self, client_order_id: str) -> None:
         """What was taken back of an order that the books call over works no more, and nobody says so of the order."""
         held = self._files.held.get(self._files.known[client_order_id].order.symbol)
+        self._unwanted.ended(client_order_id)
         if held is not None and held.resting.get(Leg.STOP) == client_order_id:
             del held.resting[Leg.STOP]
             held.renewing = False
@@ -74,8 +75,3 @@ class Mistaken:
             known.refused = True
             held.refused_stops += 1
         held.plan.on_close |= held.refused_stops > 1
-
-    @staticmethod
-    def _bare(held: Held) -> bool:
-        # Whether no stop rests for a position that goes on being held.
-        return held.leaving is None and Leg.STOP not in held.resting

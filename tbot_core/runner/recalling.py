@@ -108,7 +108,9 @@ class Recall:
 
     def _requested(self, cid: str, stop_price: str | None) -> None:
         # A broker was asked to move an order, or to end it: one that it works for more is taken back.
-        if stop_price is None and cid in self._mistaken:
+        #
+        # Whether one that has ended is open after all, the restart's own readings say.
+        if stop_price is None and cid in self._mistaken and not self._execution.orders[cid].terminal:
             self._desk.custody.mistaken.take_back(cid)
         else:
             self._desk.custody.recollection.request(cid, None if stop_price is None else Decimal(stop_price))

@@ -1173,6 +1173,7 @@ def test_f19_a_position_whose_second_stop_is_worked_for_more_as_well_gets_no_thi
         hears(bench, "cancelled", one)
         asyncio.run(bench.execution.settle())
         bench.broker.found[one] = attrs.evolve(taken, kind="cancelled")
+        asyncio.run(bench.execution.carry_out(Minutes(actions=[Cancel(client_order_id=one)])))  # it crosses its end
     bench.broker.shown = [reading(AAA="7")]
     for _ in range(3):
         bench.later(31)
@@ -1290,6 +1291,34 @@ def test_f19_what_a_bracket_has_bought_rightly_keeps_a_stop(tmp_path: Path, told
         held = bench.desk.custody.held["AAA"]
         assert (held.resting, held.plan.on_close) == ({Leg.STOP: "AAA stop 2"}, False)
         assert bench.execution.orders["AAA stop 2"].order.quantity == Decimal(4)
+
+
+@pytest.mark.parametrize("read", [True, False], ids=["two readings", "a reading and a query"])
+def test_i12_no_second_stop_leaves_beside_one_that_is_open_while_an_exit_works(bench: Bench, *, read: bool) -> None:
+    """The exit ends unfilled, and its symbol is frozen by then: another stop waits until that one is gone."""
+    stop = protected(bench)
+    bench.desk.custody.leaving.stopping = True
+    asyncio.run(bench.execution.carry_out(Minutes(actions=bench.desk.custody.manage(Draft().bars(), 59))))
+    hears(bench, "cancelled", "AAA stop")
+    asyncio.run(bench.execution.settle())
+    hears(bench, "acknowledged", "AAA exit")
+    bench.desk.custody.leaving.stopping = False
+    leaves = report(bench.execution.orders["AAA exit"].order)
+    bench.broker.shown = [reading(report(stop), leaves, AAA="7")]
+    bench.broker.found = {"AAA exit": leaves} | ({} if read else {"AAA stop": report(stop)})
+    bench.read()
+    bench.later(1)
+    if read:
+        bench.read()
+    assert frozen(bench) == [True]
+    hears(bench, "cancelled", "AAA exit")
+    asyncio.run(bench.execution.settle())
+    assert stops(bench) == ["AAA stop"]
+    bench.broker.found["AAA stop"] = attrs.evolve(report(stop), kind="cancelled")
+    bench.broker.shown = [reading(AAA="7")]
+    bench.later(31)
+    asyncio.run(bench.execution.settle())
+    assert (stops(bench), bench.desk.custody.unwanted) == (["AAA stop", "AAA stop 2"], ())
 
 
 @pytest.mark.parametrize("shares", ["7", "3"])
