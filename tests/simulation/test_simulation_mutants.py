@@ -50,7 +50,7 @@ RUN = {
     "session-left-before-orders-are-settled": 0,
     "working-entries-not-counted": 0,
     "named-execution-counts-in-full": 0,
-    "attempts-not-recalled": 2,
+    "attempts-not-recalled": 19,
     "lease-moved-back-on-return": 12,
     "leases-not-recalled": 3,
     "brokers-counted-apart": 3,
