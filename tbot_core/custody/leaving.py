@@ -65,9 +65,8 @@ class Leaving:
             self._protection.take_over(held)
         if reason is None or held.exit is not None or held.plan.bygone:
             return
-        if self._forsaken(held):
-            if self._kept(symbol):
-                held.leaving, held.due = None, False
+        if self._forsaken(held) and self._kept(symbol):
+            held.leaving, held.due = None, False
             return
         if reason in exits.STOPS or not (still or self.waits(reason)):
             return
