@@ -179,12 +179,17 @@ def _alike(one: Fill, other: Fill) -> bool:
 
 
 def _named(fill: Fill, bearers: Mapping[str, Fill]) -> str:
-    # The one of the bearers that has these terms, or that was done then where the price is another; "" for none.
-    for same in (alike, at_once):
+    # The one of the bearers that has these terms, or was done then where the price is another, of as many shares where
+    # more were done then; "" for none.
+    for same in (alike, at_once, _as_many):
         found = [name for name, one in bearers.items() if same(fill, one)]
         if len(found) == 1:
             return found[0]
     return ""
+
+
+def _as_many(one: Fill, other: Fill) -> bool:
+    return one.quantity == other.quantity and at_once(one, other)
 
 
 def _terms(fill: Fill) -> str:

@@ -818,6 +818,22 @@ def test_f29_f30_a_correction_has_the_time_of_the_execution_that_it_means(bench:
     assert sorted(one.price for one in bench.record.executions.values()) == [100, 101]
 
 
+@pytest.mark.parametrize("meant", [0, 1])
+def test_f29_f30_a_correction_of_one_of_two_executions_in_one_moment_has_as_many_shares(
+    bench: Bench, meant: int
+) -> None:
+    """What an order filled and what it filled beyond were done at once, at one price, under one id."""
+    entry = bench.enter()
+    pair = fill(entry, "100", "7"), fill(entry, "100", "3")
+    for one in pair:
+        hears(bench, "fill", told=one)
+    said = attrs.evolve(report(entry, "fill", "10"), fills=pair)
+    bench.execution.book(tuple(told(bench.record, said)), read=True)
+    hears(bench, "corrected", told=attrs.evolve(pair[meant], price=Decimal(101)))
+    prices = {one.quantity: one.price for one in bench.record.executions.values()}
+    assert prices == {pair[meant].quantity: 101, pair[1 - meant].quantity: 100}
+
+
 def test_f29_f30_where_the_terms_do_not_say_which_is_void_the_account_says_how_much(bench: Bench) -> None:
     """Nothing is taken back by guess: the instrument is frozen, and a reading's difference is booked as one."""
     entry = bench.enter()

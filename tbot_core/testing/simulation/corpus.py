@@ -36,5 +36,6 @@ FAILED: Final[Mapping[int, str]] = {
 FAILED_UNDER: Final[Mapping[int, tuple[str, ...]]] = {
     120: ("F29", "F32"),  # a stop that filled for more than a bust had left, and what was left sold minute by minute
     131: ("F28", "F29"),  # what took back too much: a fill of it that was void, and a share beyond it
+    950: ("F10", "F28", "F29", "F30"),  # a correction of one of two executions under one id, booked on neither
 }
 """Those that found something with these faults alone."""
