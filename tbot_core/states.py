@@ -115,7 +115,7 @@ KINDS: Final = {
     Cause.DEFENSE_SETTING: Kind(RiskState.DEFENSE, End.WITHDRAWAL),
 }
 
-ASKED: Final = frozenset(
+KILLS_AND_STOPS: Final = frozenset(
     {
         Cause.KILL_FILE,
         Cause.KILL_COMMAND,

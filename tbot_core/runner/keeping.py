@@ -15,7 +15,7 @@ from tbot_core.runner.login import Login
 from tbot_core.runner.maintenance import Maintained
 from tbot_core.runner.resending import Resending
 from tbot_core.seams import log
-from tbot_core.states import ASKED, Cause
+from tbot_core.states import KILLS_AND_STOPS, Cause
 from tbot_core.tending import Tender
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ class Keeper:
     async def _withdraw_asked(self) -> None:
         # That the account has not been read yet takes no entry back while it may still be found as it should be.
         asked = (self._session or self.conditions).everywhere
-        if ASKED.intersection(asked):
+        if KILLS_AND_STOPS.intersection(asked):
             await self.withdraw()
 
     def see(self, silence: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from tbot_core.conditions import Conditions, recall
 from tbot_core.journal import records
-from tbot_core.states import Cause
+from tbot_core.states import KILLS_AND_STOPS, Cause
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,25 +20,17 @@ if TYPE_CHECKING:
 _OF_THE_FEED: Final = frozenset({Cause.FEEDS_STALE, Cause.UNIVERSE_STALE})
 _OF_ARMING: Final = frozenset({Cause.NOT_ARMED})
 _OF_FAILOVER: Final = frozenset({Cause.BROKERS_DOWN, Cause.PRIMARY_DOWN})
-_AT_A_SIMULATOR: Final = frozenset(
-    {
-        Cause.KILL_FILE,
-        Cause.KILL_COMMAND,
-        Cause.KILL_SIGNAL,
-        Cause.STOP_FILE,
-        Cause.STOP_COMMAND,
-        Cause.STOP_SIGNAL,
-        Cause.CONTROL_LOST,
-        Cause.DISK_LOW,
-        Cause.JOURNAL,
-        Cause.STALLED,
-        Cause.PLUGIN_LOST,
-        Cause.HALF_LOSS,
-        Cause.DEVIATIONS,
-        Cause.DEFENSE_COMMAND,
-        Cause.DEFENSE_SETTING,
-    }
-)
+_AT_A_SIMULATOR: Final = KILLS_AND_STOPS | {
+    Cause.CONTROL_LOST,
+    Cause.DISK_LOW,
+    Cause.JOURNAL,
+    Cause.STALLED,
+    Cause.PLUGIN_LOST,
+    Cause.HALF_LOSS,
+    Cause.DEVIATIONS,
+    Cause.DEFENSE_COMMAND,
+    Cause.DEFENSE_SETTING,
+}
 _WORDS: Final = "nobody in this session judges it"
 _ENDED: Final = "the session is over"
 

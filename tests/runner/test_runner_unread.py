@@ -17,7 +17,7 @@ from tbot_core.model import Leg
 from tbot_core.testing.simulation.household import Household, Spoken, household
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -101,52 +101,52 @@ async def lives(scene: Household, seconds: float, verb: Verb | None = None) -> N
     await asyncio.gather(life, return_exceptions=True)
 
 
+@pytest.fixture
+def restarted(scene: Household, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Callable[[str], list[float]]]:
+    """A life that dies at an order, and another beside a slow broker; returns when events of a kind came after it."""
+
+    def go(
+        leg: Leg, *, sent: bool, hangs_s: float, seconds: float = 20.0, verb: Verb | None = None
+    ) -> Callable[[str], list[float]]:
+        begun: list[datetime] = []
+
+        async def both() -> None:
+            await dies(scene, monkeypatch, leg, sent=sent)
+            slow(scene).hangs_s = hangs_s
+            begun.append(scene.world.clock.now())
+            await lives(scene, seconds, verb)
+
+        scene.world.run(both)
+        return lambda kind: [
+            (one.applied - begun[0]).total_seconds() for one in scene.events(kind) if one.applied >= begun[0]
+        ]
+
+    return go
+
+
 @pytest.mark.parametrize("hangs_s", [0.01, 30.0, 3000.0])
 def test_a_stop_that_never_left_is_placed_within_a_second_however_long_the_reading_takes(
-    scene: Household, monkeypatch: pytest.MonkeyPatch, hangs_s: float
+    restarted: Callable[..., Callable[[str], list[float]]], hangs_s: float
 ) -> None:
     """A position is not left bare by a broker that is slow to list it."""
-    begun: list[datetime] = []
-
-    async def restarts() -> None:
-        await dies(scene, monkeypatch, Leg.STOP, sent=False)
-        slow(scene).hangs_s = hangs_s
-        begun.append(scene.world.clock.now())
-        await lives(scene, 20.0)
-
-    scene.world.run(restarts)
-    stops = [one for one in scene.events(records.SENDING) if one.applied >= begun[0]]
-    assert (stops[0].applied - begun[0]).total_seconds() <= 1.0
+    after_s = restarted(Leg.STOP, sent=False, hangs_s=hangs_s)
+    assert after_s(records.SENDING)[0] <= 1.0
 
 
 @pytest.mark.parametrize("verb", [Verb.KILL, Verb.STOP_KEEP])
 @pytest.mark.parametrize("hangs_s", [30.0, 3000.0])
 def test_entries_are_taken_back_for_a_kill_or_a_stop_however_long_the_reading_takes(
-    scene: Household, monkeypatch: pytest.MonkeyPatch, hangs_s: float, verb: Verb
+    restarted: Callable[..., Callable[[str], list[float]]], hangs_s: float, verb: Verb
 ) -> None:
     """Nobody waits for a list of orders to cancel one that is known."""
-    begun: list[datetime] = []
-
-    async def restarts() -> None:
-        await dies(scene, monkeypatch, Leg.ENTRY, sent=True)
-        slow(scene).hangs_s = hangs_s
-        begun.append(scene.world.clock.now())
-        await lives(scene, 20.0, verb)
-
-    scene.world.run(restarts)
-    cancels = [one for one in scene.events(records.CANCEL_REQUESTED) if one.applied >= begun[0]]
-    assert (cancels[0].applied - begun[0]).total_seconds() <= 2.5
+    after_s = restarted(Leg.ENTRY, sent=True, hangs_s=hangs_s, verb=verb)
+    assert after_s(records.CANCEL_REQUESTED)[0] <= 2.5
 
 
-def test_a_slow_reading_by_itself_takes_no_entry_back(scene: Household, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_reading_by_itself_takes_no_entry_back(
+    scene: Household, restarted: Callable[..., Callable[[str], list[float]]]
+) -> None:
     """What may still be found as it should be goes on working."""
-    begun: list[datetime] = []
-
-    async def restarts() -> None:
-        await dies(scene, monkeypatch, Leg.ENTRY, sent=True)
-        slow(scene).hangs_s, slow(scene).fails = 5.0, False
-        begun.append(scene.world.clock.now())
-        await lives(scene, 4.0)
-
-    scene.world.run(restarts)
-    assert [one for one in scene.events(records.CANCEL_REQUESTED) if one.applied >= begun[0]] == []
+    slow(scene).fails = False
+    after_s = restarted(Leg.ENTRY, sent=True, hangs_s=5.0, seconds=4.0)
+    assert after_s(records.CANCEL_REQUESTED) == []
