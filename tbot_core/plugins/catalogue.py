@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
 
+from tbot_core.plugins.metadata import fields
+
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping
 
@@ -133,10 +135,9 @@ def _holds(comparison: str, version: str, other: str) -> bool:
 def _entries(groups: Mapping[str, str], path: list[str] | None) -> Iterator[Entry | Listing]:
     kinds = {group: kind for kind, group in groups.items()}
     for dist in _distributions(kinds, path):
-        # Once: each look at the metadata parses all of it, a README too.
-        known = dist.metadata
-        name, version = known["Name"], known["Version"]
-        needed = known.get_all("Requires-Dist") or dist.requires or ()
+        known = fields(dist)
+        name, version = known["name"][0], known["version"][0]
+        needed = known["requires-dist"] or dist.requires or ()
         requires = tuple(line for line in needed if _NAMES_CORE.match(line))
         entry = Entry(kind="distribution", name=name, dist=name, version=version, target="", requires=requires)
         try:
@@ -170,12 +171,10 @@ def _offers(dist: Distribution, groups: Iterable[str]) -> bool:
 
 def _named(dist: Distribution) -> str:
     # The name of a distribution; empty where its metadata are damaged: what an uninstall left is not ours to report.
-    #
-    # It costs the parser of METADATA, 30 ms when it is the first.
     try:
-        known = dist.metadata
-        return known["Name"] if known["Version"] else ""
-    except (FileNotFoundError, KeyError, ValueError):
+        known = fields(dist)
+        return known["name"][0] if any(known["version"]) else ""
+    except (IndexError, ValueError):
         return ""
 
 
@@ -218,6 +217,6 @@ def _offer(entry: Entry) -> str:
 
 
 def _core_version() -> str:
-    from importlib_metadata import version
+    from importlib_metadata import Distribution
 
-    return version(CORE)
+    return fields(Distribution.from_name(CORE))["version"][0]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.plugins.installed import distribution, origin
+from tbot_core.plugins.metadata import fields
 from tbot_core.seams import disk
 
 if TYPE_CHECKING:
@@ -20,15 +21,14 @@ if TYPE_CHECKING:
 COOL_DOWN: Final = timedelta(days=3)
 """How long others shall have had to find fault with a release before it is trusted."""
 
-_CLAIMS: Final = ("Maintainer", "Maintainer-email", "Author", "Author-email")
+_CLAIMS: Final = ("maintainer", "maintainer-email", "author", "author-email")
 
 
 def publisher(entry: Entry) -> str:
     """Who publishes the entry's distribution by its own word, which nothing proves; empty where it says nothing."""
     dist = distribution(entry)
-    known = {} if dist is None else dist.metadata
-    claims = (known.get(name) or "" for name in _CLAIMS)
-    return next((claim.strip() for claim in claims if claim.strip()), "")
+    known = {} if dist is None else fields(dist)
+    return next((claim for name in _CLAIMS for claim in known.get(name, ()) if claim), "")
 
 
 def since(entry: Entry) -> datetime | None:
