@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from tbot_core.calendar import Session
 from tbot_core.contracts import FeedLabel
 from tbot_core.errors import DataError
 
@@ -25,11 +26,13 @@ _ADJUSTED: Final = "Prices are adjusted ({}): price filters compare what was not
 class Selection:
     """Symbols with bars in a range, sorted; those wanted that have none, and the pairs (adjustment, volume) there.
 
-    `data_hash` is that of the range's bars and facts as served.
+    `missing` are the range's sessions in which none of the symbols has a bar: they are not traded. `data_hash` is that
+    of the range's bars and facts as served.
     """
 
     symbols: tuple[str, ...]
     absent: tuple[str, ...]
+    missing: tuple[Session, ...]
     kinds: tuple[tuple[str, str], ...]
     data_hash: str
 
@@ -49,6 +52,10 @@ class Selection:
             notes.append(_PARTIAL)
         if self.absent:
             notes.append(f"No bars are stored of {', '.join(self.absent)}.")
+        if self.missing:
+            first, last, count = self.missing[0].date, self.missing[-1].date, len(self.missing)
+            where = f"of {first}" if count == 1 else f"of {count:,} sessions from {first} to {last}"
+            notes.append(f"No bars are stored {where}: nothing is traded there.")
         return FeedLabel(
             name="stored bars", simulated=False, quotes=False, notes=tuple(notes), data_hash=self.data_hash
         )
@@ -74,6 +81,7 @@ def select(
     return Selection(
         symbols=present,
         absent=absent,
+        missing=store.missing(first, last, present),
         kinds=store.kinds(first, last, present),
         data_hash=store.data_hash(first, last, present, typical_volume=typical_volume),
     )

@@ -70,6 +70,11 @@ class BarStore:
         days = set(index["date"])
         return tuple(session for session in self._calendar_sessions(first, last) if session.date in days)
 
+    def missing(self, first: dt.date, last: dt.date, symbols: Iterable[str]) -> tuple[Session, ...]:
+        """The sessions of the range in which none of these symbols has a bar, in order."""
+        there = set(self.sessions(first, last, symbols))
+        return tuple(session for session in self._calendar_sessions(first, last) if session not in there)
+
     def blocks(
         self, first: dt.date, last: dt.date, symbols: Iterable[str], *, typical_volume: bool = False
     ) -> Iterator[Block]:

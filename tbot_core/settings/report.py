@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbot_core.declaration import plain
+from tbot_core.figures import plural
 from tbot_core.settings.catalogue import CORE
 from tbot_core.settings.findings import Finding, shown
 from tbot_core.settings.loading import examine
@@ -70,7 +71,8 @@ def _limits(settings: Settings) -> Iterator[Finding]:
     count = len({effective.origin.file for effective in settings.values.values() if effective.given})
     strategies = ", ".join(settings.strategies) or "no strategy"
     given = sum(effective.given for effective in settings.values.values())
-    sentence = f"{given} settings of {count} files hold, the rest has its default; {strategies} would run."
+    where = f"{plural(given, 'setting')} of {plural(count, 'file')}"
+    sentence = f"{where} given, the rest has its default; {strategies} would run."
     yield Finding(level="ok", message=sentence)
     sentence = (
         f"Planned worst day: {share(planned.worst_day)} of equity, before slippage and fees; "

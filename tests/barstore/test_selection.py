@@ -44,6 +44,16 @@ def test_what_is_adjusted_partial_or_absent_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("last", "words"),
+    [("2018-07-03", "of 2018-07-03"), ("2018-07-06", "of 3 sessions from 2018-07-03 to 2018-07-06")],
+)
+def test_the_sessions_of_a_range_that_are_not_stored_are_said(tmp_path: Path, last: str, words: str) -> None:
+    """Whoever asked for a week hears that a part of it was not traded; what the exchange did not trade is no gap."""
+    chosen = select(bench(tmp_path).store, DAY, dt.date.fromisoformat(last), ())
+    assert f"No bars are stored {words}: nothing is traded there." in chosen.label.notes
+
+
+@pytest.mark.parametrize(
     ("wanted", "words"),
     [((), "any symbol"), (("Z",), "Z"), (tuple("UVWXYZ"), "U, V, W, X, Y, ...")],
 )

@@ -149,7 +149,7 @@ def test_a_check_prints_the_planned_worst_day(tmp_path: Path) -> None:
     (tmp_path / ".env_bot").write_text("STRATEGY_SEQUENCE=open,mid\nSTRAT_MID_ENABLED=false\n")
     found = report(tmp_path, mode="replay", declared=(), installed=ALL)
     assert [str(finding) for finding in found[:2]] == [
-        "2 settings of 1 files hold, the rest has its default; open would run.",
+        "2 settings of 1 file given, the rest has its default; open would run.",
         "Planned worst day: 0.04 % of equity, before slippage and fees; largest gross exposure: 2 % of equity.",
     ]
     assert found[2].keys == ("DAILY_LOSS_LIMIT",)
