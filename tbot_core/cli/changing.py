@@ -101,8 +101,10 @@ def edited(
 
 def compared(home: Path | None, declared: Sequence[Declared], other: Path | None = None) -> Comparison:
     """What differs from another trading configuration, else from the settings of the last run, else the defaults."""
+    from tbot_core.cli.former import of_last_run
+
     sources = read(Instance.at(home))
-    since, parsed = _of_file(other) if other is not None else _of_last_run(Instance.at(home))
+    since, parsed = _of_file(other) if other is not None else of_last_run(Instance.at(home))
     former = attrs.evolve(sources, bot=attrs.evolve(sources.bot, plain=True, parsed=parsed, fault=None))
     before, after = _loaded(home, declared, former), _loaded(home, declared, sources)
     return Comparison(since=since, changes=changes(before, after), worst_day=_worst_day(before, after))
@@ -113,23 +115,6 @@ def _of_file(path: Path) -> tuple[str, Parsed]:
     from tbot_core.settings.files import LIMIT_BYTES, parse
 
     return str(path), parse(str(path), disk.read_bytes(path, limit=LIMIT_BYTES))
-
-
-def _of_last_run(instance: Instance) -> tuple[str, Parsed]:
-    # What paper trading last ran with, else the newest other run; nothing, which is the defaults, where none ran.
-    from tbot_core.cli.runs import PAPER, reading, run_files
-    from tbot_core.journal.records import RUN_STARTED
-    from tbot_core.settings.files import Entry, Parsed
-
-    for file in sorted(run_files(instance), key=lambda it: (it.name != PAPER, it.dry)):
-        with reading(file) as journal:
-            started = journal.last(RUN_STARTED)
-        if started is not None:
-            since = f"the {started.payload['mode']} run of {started.applied:%Y-%m-%d %H:%M} UTC"
-            texts = started.payload["settings"].items()
-            entries = (Entry(key=name, value=text, file=since, line=0) for name, text in texts)
-            return since, Parsed(entries=tuple(entries))
-    return "the defaults (nothing ran yet)", Parsed()
 
 
 def changes(before: Settings, after: Settings) -> tuple[Change, ...]:

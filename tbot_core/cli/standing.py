@@ -12,6 +12,7 @@ import attrs
 from tbot_core.cli import dataview, measures
 from tbot_core.cli.alerts import unseen
 from tbot_core.cli.condition import Condition, condition, sentences
+from tbot_core.cli.former import settings_or_former
 from tbot_core.cli.runs import PAPER, RunFile, reading, run_files
 from tbot_core.control import Seen
 from tbot_core.figures import quantity
@@ -25,7 +26,7 @@ from tbot_core.policy.closures import calendar_of
 from tbot_core.risk import Limits
 from tbot_core.runner import overnight
 from tbot_core.seams import disk
-from tbot_core.settings import Instance, Settings, load
+from tbot_core.settings import Instance, Settings
 from tbot_core.windows import anchor_named, named_window, place
 
 if TYPE_CHECKING:
@@ -84,10 +85,13 @@ class Standing:
 
 
 def standing(home: Path | None, now: dt.datetime) -> Standing:
-    """Read everything and change nothing; raises SettingsError where the folder holds neither settings nor a run."""
+    """Read everything and change nothing; raises SettingsError where the folder holds neither settings nor a run.
+
+    Settings that do not hold want attention: a run goes on without them, and what is shown goes by those it has.
+    """
     instance = Instance.at(home)
     files = [file for file in run_files(instance) if not file.dry]
-    settings = load(home, mode="demo" if files else "replay")
+    settings, fault = settings_or_former(home, mode="demo" if files else "replay")
     holder = disk.holder(instance.lock)
     subject, events = _subject(files)
     book, sent = (None, dict[str, int]()) if subject is None else _told(events)
@@ -97,6 +101,7 @@ def standing(home: Path | None, now: dt.datetime) -> Standing:
     if book is not None:
         limits = Limits.of(settings.risk, book.portfolio.opening_atoms, defense=stand.state != "normal")
     free = disk.free_bytes(instance.home)
+    attention = _attention(fault, files, holder, book, free)
     return Standing(
         home=instance.home,
         holder=holder,
@@ -112,11 +117,7 @@ def standing(home: Path | None, now: dt.datetime) -> Standing:
         strategies=settings.strategies,
         upcoming=upcoming(settings, now) if subject is None or subject.name == PAPER else None,
         free_bytes=free,
-        attention=(
-            *_attention(files, holder, book, free),
-            *_left_behind(events, book),
-            *_asked(stand, running=holder is not None),
-        ),
+        attention=(*attention, *_left_behind(events, book), *_asked(stand, running=holder is not None)),
         **_armed(settings, events, now),
         confirmations=len(waiting(events).open(now)),
         feed=dataview.document(instance.data, events, now),
@@ -251,9 +252,9 @@ def _asked(stand: Condition, *, running: bool) -> list[str]:
     return found
 
 
-def _attention(files: list[RunFile], holder: int | None, book: Book | None, free: int) -> list[str]:
+def _attention(fault: str, files: list[RunFile], holder: int | None, book: Book | None, free: int) -> list[str]:
     # What a person should look at, one sentence each.
-    found = []
+    found = [f"The settings do not hold: {fault}"] if fault else []
     if holder is None:
         # Of simulations the newest alone: an older one was left behind for good.
         simulated = [file for file in files if file.name != PAPER]

@@ -247,6 +247,29 @@ def test_settings_without_a_run_are_ready(tmp_path: Path, capsys: pytest.Capture
     assert "nothing has run here yet" in capsys.readouterr().out
 
 
+def test_settings_that_do_not_hold_hide_nothing_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run goes on without them: what it holds is shown by those it went by, and what is wrong with the new ones."""
+    stopped_on_paper(tmp_path)
+    before = status(capsys, tmp_path, code=1)
+    written = (tmp_path / ".env_bot").read_text()
+    (tmp_path / ".env_bot").write_text(f"{written}MAX_TRADES=-1\n")
+    after = status(capsys, tmp_path, code=1)
+    (more,) = set(after["attention"]) - set(before["attention"])
+    assert more.startswith("The settings do not hold: ")
+    assert "MAX_TRADES" in more
+    assert "What is shown goes by those of the paper run of 2026-11-24 13:00 UTC." in more
+    same = ("positions", "most_trades", "daily_loss_limit", "budget", "state")
+    assert [after[name] for name in same] == [before[name] for name in same]
+    assert cli.invoke(["defense", "status", "--home", str(tmp_path)]) == 0
+
+
+def test_settings_that_do_not_hold_and_no_run_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing else can be told."""
+    (tmp_path / ".env_bot").write_text("MAX_TRADES=-1\n")
+    assert cli.invoke(["status", "--home", str(tmp_path)]) == 3
+    assert "MAX_TRADES" in capsys.readouterr().err
+
+
 def test_a_folder_without_an_instance_exits_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """No settings and no run: a sentence that names the demo."""
     assert cli.invoke(["status", "--home", str(tmp_path)]) == 3
