@@ -99,13 +99,19 @@ class Ending:
                 one.ask()
         return self.over
 
+    def reached(self) -> bool:
+        """Whether it is over; from then on no further minute is waited for."""
+        over = self.over
+        if over:
+            self._end()
+        return over
+
     async def next(self, minutes: AsyncIterator[Minute]) -> Minute | None:
         """The next of the minutes; None behind the last one, and as soon as it is over.
 
         Why it is over is decided in that moment: what is asked after it is for whoever goes on.
         """
-        if self.over:
-            self._end()
+        if self.reached():
             return None
         coming = asyncio.ensure_future(anext(minutes, None))
         try:

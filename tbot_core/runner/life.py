@@ -139,11 +139,13 @@ class Life:
         found = await self._log_in(session, opened)
         if found is None:
             return False
-        made = None if opened is None else await self._made(found, opened)
+        # What was begun before a restart, or is STUCK since an earlier session, does not wait for the feed.
+        waits = opened is None and not overnight.left(overnight.counting(self._journal))
+        made = None if waits else await self._made(found, opened)
         ask = partial(self._heard, session)
-        heard = await (self._insist(session, SILENT, ask) if made is None else self._hear_again(session, made))
+        heard = await (self._insist(session, SILENT, ask) if made is None else self._hear_later(session, made))
         if heard is None:
-            return opened is not None
+            return made is not None
         made = made or await self._made(found, opened)
         market = self._market(made, self.floor, heard, self._days.entrants(heard.source.session))
         await self._attend(market, heard.source)
@@ -154,8 +156,8 @@ class Life:
         source = self._on_the_line(hours.within(await self._days.bars(session), session))
         return Heard(source, await self._days.facts(source))
 
-    async def _hear_again(self, session: Session, made: Made) -> Heard | None:
-        # The feed of a session that was opened before a restart; None where it did not answer before its close.
+    async def _hear_later(self, session: Session, made: Made) -> Heard | None:
+        # The feed of a session that does not wait for it; None where it did not answer before its close.
         #
         # Until it does, what is held and what works is looked after without it, like while it says nothing.
         asking = Asking(partial(self._heard, session), self._clock)
@@ -163,7 +165,7 @@ class Life:
         if isinstance(heard, Heard):
             return heard
         since = overnight.since_the_last(overnight.counting(self._journal))
-        unheard = Unheard.of(made.opened, since, heard)
+        unheard = Unheard.of(overnight.hours(made.opened) if made.opened else session, since, heard)
         floor = attrs.evolve(self.floor, received=None)  # what was recorded of it is for whoever hears it
         source = self._on_the_line(unheard)
         market = self._market(made, floor, Heard(source, None))
@@ -192,7 +194,8 @@ class Life:
         market = MarketSession(made.trading, floor, heard.source, entrants, made.equity_atoms, past, heard.day)
         market.restarted = made.restarted
         unowned = owning.unowned(arming=floor.live, failover=market.failover, feed=market.guard)
-        owning.take_over(market.conditions, unowned, begun=bool(made.opened))
+        begun = any(one.kind == records.SESSION_OPENED for one in overnight.since_the_last(past))
+        owning.take_over(market.conditions, unowned, begun=begun)
         return market
 
     async def _attend(
@@ -241,7 +244,7 @@ class Life:
             return
         floor = attrs.evolve(self.floor, received=None)  # no minute comes: what was recorded of it stays the latest
         equity = atoms_of(Decimal(opened["equity"]))
-        market = MarketSession(trading, floor, overnight.Bygone.of(opened, since), (), equity, past)
+        market = MarketSession(trading, floor, overnight.Bygone.of(overnight.hours(opened), since), (), equity, past)
         ready_at = clock.exchange_moment(self.due().date, READY_AT)
         if not await market.end_late(ready_at, self._unread):
             market.requests.carried_out()

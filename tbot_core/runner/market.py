@@ -59,6 +59,7 @@ COMPARE_S: Final = 10.0
 _AFTER_S: Final = 120.0
 _BEFORE_THE_BELL: Final = timedelta(seconds=1)
 _STARTS: Final = frozenset({records.RUN_STARTED, records.SESSION_OPENED})
+_AT_THE_BELL: Final = frozenset({records.SESSION_OPENED, records.SCREENED, records.UNIVERSE})
 _log = log.logger(__name__)
 
 
@@ -333,12 +334,12 @@ class MarketSession:
         # While all that is held is kept, a minute is passed over like one in which nobody watched.
         run, wait = self.run, self._trading.wait
         while (rest := run.session.open - self._trading.clock.now()).total_seconds() > 0:
-            if self._ending.over:
+            if self._ending.reached():
                 return
             await wait(self._trading.clock.now() + min(rest, _BEFORE_THE_BELL))
-        again = any(event.kind == records.SESSION_OPENED for event in self._past)
-        await run.begin(again=again)
-        if self._hearing.truncated is not None and not again:
+        said = _AT_THE_BELL.intersection(event.kind for event in self._past)
+        await run.begin(said)
+        if self._hearing.truncated is not None and records.UNIVERSE not in said:
             run.execution.recorder.note(records.UNIVERSE, self._hearing.truncated)
         came = run.session.minute(self.steady.now())
         minutes = aiter(run.source.minutes())

@@ -58,8 +58,8 @@ class Bygone:
     day: Day
 
     @classmethod
-    def of(cls, opened: Mapping[str, Any], since: Sequence[Event]) -> Bygone:
-        """That of a session, from how it was opened and the events since the last end."""
+    def of(cls, session: Session, since: Sequence[Event]) -> Bygone:
+        """That of a session, from the events since the last end."""
         found = symbols(since)
         nothing = np.full(len(found), np.nan)
         day = Day(
@@ -70,7 +70,7 @@ class Bygone:
             vix=np.full(1, np.nan),
             restricted=np.zeros(len(found), dtype=bool),
         )
-        return cls(session=hours(opened), symbols=found, day=day)
+        return cls(session=session, symbols=found, day=day)
 
     async def minutes(self) -> AsyncIterator[Minute]:
         """No minute comes."""

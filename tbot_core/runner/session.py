@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -315,8 +315,8 @@ class SessionRun:
     def _seen(self, proposal: Proposal, window: Window) -> Proposal:
         return proposal if self.outlook is None else self.outlook.judge(proposal, window)
 
-    async def begin(self, *, again: bool = False) -> None:
-        """Screen the symbols and write down that the session has opened, unless that was said before a restart."""
+    async def begin(self, said: Container[str] = ()) -> None:
+        """Screen the symbols and write down that the session has opened, but for the kinds that were `said` before."""
         trading, session, portfolio = self._trading, self.session, self.desk.portfolio
         venue = trading.venue.broker
         if isinstance(venue, SimulatedVenue):
@@ -334,7 +334,7 @@ class SessionRun:
             }
             entries.append(self.execution.recorder.entry(records.SCREENED, payload))
         self._opened = None
-        self.execution.recorder.write(*(one for one in entries if not again or one.kind == records.PLUGIN_FAILED))
+        self.execution.recorder.write(*(one for one in entries if one.kind not in said))
 
     def _lost(self, lost: Lost) -> None:
         # A call into a plugin failed; what fails before the bell is written down behind it.

@@ -1,4 +1,4 @@
-"""The feed of a session that goes on after a restart before the feed answers: it is there, and says nothing."""
+"""The feed of a session that does not wait until its feed answers: it is there, and says nothing."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from tbot_core.errors import Unavailable
 from tbot_core.runner.overnight import Bygone
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Sequence
     from datetime import datetime
-    from typing import Any
 
     from tbot_core.bars import Day
     from tbot_core.calendar import Session
@@ -33,9 +32,9 @@ class Unheard:
         self.fault = fault
 
     @classmethod
-    def of(cls, opened: Mapping[str, Any], since: Sequence[Event], fault: TbotError) -> Unheard:
-        """That of a session, from how it was opened and the events since the last end."""
-        bygone = Bygone.of(opened, since)
+    def of(cls, session: Session, since: Sequence[Event], fault: TbotError) -> Unheard:
+        """That of a session, from the events since the last end."""
+        bygone = Bygone.of(session, since)
         return cls(bygone.session, bygone.symbols, bygone.day, fault)
 
     @property

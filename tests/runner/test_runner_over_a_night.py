@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from tbot_core import control
 from tbot_core.clock import ManualClock
 from tbot_core.conditions import Conditions, recall
 from tbot_core.control import Request, Verb
+from tbot_core.errors import Unavailable
 from tbot_core.journal import records
 from tbot_core.journal.arming import Armed, Terms, armed_payload
 from tbot_core.journal.journal import Entry
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.calendar import Session
+    from tbot_core.contracts import FeedSession, LiveSession
 
 TERMS = Terms(mode="live", account="a", settings="s", plugins="p")
 
@@ -198,3 +201,37 @@ def test_arming_that_is_asked_for_before_a_late_end_counts_for_the_session_to_co
     assert asked.seq > scene.events(records.SESSION_CLOSED)[1].seq
     entered = [one for one in scene.events(records.INTENDED) if one.payload["leg"] == "entry"]
     assert bool(entered) is (verb is Verb.ARM)
+
+
+@pytest.mark.parametrize("answers_s", [None, 20.0, 600.0], ids=["never", "before the bell", "in the session"])
+@pytest.mark.parametrize(("hangs", "live"), [(True, False), (False, True)])
+def test_what_is_stuck_is_closed_after_the_bell_whatever_the_feed_answers(
+    two: Two, monkeypatch: pytest.MonkeyPatch, answers_s: float | None, *, hangs: bool, live: bool
+) -> None:
+    """The session begins without its feed, goes on with it once it answers, and is opened, screened and closed once."""
+    two.begin()
+    two.end()
+    scene, bars = two.scene, Household.bars
+    scene.live = live
+    begun = scene.world.clock.monotonic()
+
+    async def late(household: Household, session: Session) -> FeedSession | LiveSession:
+        rest_s = math.inf if answers_s is None else begun + answers_s - scene.world.clock.monotonic()
+        if rest_s > 0 and hangs:
+            await scene.world.clock.sleep(min(rest_s, 86_400.0))
+        elif rest_s > 0:
+            raise Unavailable("no feed")
+        return await bars(household, session)
+
+    monkeypatch.setattr(Household, "bars", late)
+    life = scene.life()
+    scene.world.run(life.go)
+    assert two.held == 0
+    assert [moment // 60 for moment in two.exits()] == [0]
+    today = str(scene.world.session.date)
+    assert [one.payload["date"] for one in scene.events(records.SESSION_OPENED)].count(today) == 1
+    (*_, closed) = scene.events(records.SESSION_CLOSED)
+    assert (closed.payload["date"], closed.payload["open"]) == (today, [])
+    screened = [one.payload["strategy"] for one in scene.events(records.SCREENED)]
+    assert len(screened) == len(set(screened))
+    assert bool(screened) is (answers_s is not None)
