@@ -59,9 +59,10 @@ class Standing:
     `state` keeps it to the session's end. `everywhere`: the standings of all brokers of the session, which count as
     one. `frozen`: instruments in which nothing is done but protect what is held, and why; `lasting` are those that stay
     so to the session's end. `unread`: the account has not been read since the start, and nothing is closed until it has
-    been. `instruments`: the rules of those that a broker was asked about; `unruled` are those whose
-    rules are not known, and whether an answer is waited for. `stated_atoms`: what a person has said may be open here,
-    while nobody can look. `foreign`: what the account holds and works that is not tbot's.
+    been; `disputed` are the symbols that its first reading left open, of which the same holds until a reading agrees.
+    `instruments`: the rules of those that a broker was asked about; `unruled` are those whose rules are not known, and
+    whether an answer is waited for. `stated_atoms`: what a person has said may be open here, while nobody can look.
+    `foreign`: what the account holds and works that is not tbot's.
     """
 
     portfolio: Portfolio
@@ -88,6 +89,7 @@ class Standing:
     foreign: Foreign = attrs.field(factory=Foreign)
     frozen: dict[str, str] = attrs.field(factory=dict)
     unread: bool = False
+    disputed: frozenset[str] = frozenset()
     lasting: set[str] = attrs.field(factory=set)
     instruments: dict[str, Instrument] = attrs.field(factory=dict)
     unruled: dict[str, bool] = attrs.field(factory=dict)

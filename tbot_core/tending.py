@@ -134,6 +134,8 @@ class Tender:
         self._conditions.reconciled(clean=clean)
         admit(self._desk, self._execution.recorder, snapshot.account, crossed=crossed)
         self.verdict = findings.verdict
+        if self._desk.standing.disputed:
+            self._next_reading = self._clock.monotonic() + IN_FLIGHT_S
         await self._astray.take_back()
         return findings.verdict
 
@@ -296,6 +298,8 @@ class Tender:
         open_questions = moved | self._in_flight(listed)
         waiting = [one for one in findings.differences if one.symbol in open_questions or self._asks_after(one.symbol)]
         unexplained = [one for one in findings.differences if one not in waiting]
+        unsure, standing = frozenset(one.symbol for one in waiting), self._desk.standing
+        standing.disputed = standing.disputed & unsure if self.believed else unsure
         outside = [one for one in unexplained if not self.splits.explain(one)]
         # A reading's prices are those after a split that it tells of, and what is foreign is told with them.
         disputed = {one.symbol: self._parted(one)[1] - self.foreign.get(one.symbol, Decimal(0)) for one in waiting}

@@ -172,12 +172,16 @@ class Custody:
     def _placed_again(self, symbol: str, known: Known) -> None:
         # What is held of a symbol after an order's execution had other terms.
         position, held = self._portfolio.positions.get(symbol), self._held.get(symbol)
-        if position is None or (held is not None and held.position.signal != position.signal):
-            never = self._held.pop(symbol, None)
-            if never is not None:  # what works for it must not open anything
-                self._unwanted.press((*self._in_the_way(never), *filter(None, (never.exit,))))
-        elif held is None:
-            self._held[symbol] = Held(plan=known.plan, row=known.row, position=position, resting={}, own=True)
+        if held is not None and (position is None or held.position.signal != position.signal):
+            # What works for it must not open anything.
+            self._unwanted.press((*self._in_the_way(held), *filter(None, (held.exit,))))
+            del self._held[symbol]
+            held = None
+        if position is None:
+            return
+        if held is None:
+            ours = self._files.latest(position.signal) or known
+            self._held[symbol] = Held(plan=ours.plan, row=ours.row, position=position, resting={}, own=True)
         else:
             self._resized(held, position)
 

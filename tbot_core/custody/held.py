@@ -140,6 +140,10 @@ class Files:
         known = Known(order=order, plan=plan, row=row, reason=order.reason, open=units, move=move)
         self.known[order.client_order_id] = known
 
+    def latest(self, signal: SignalId) -> Known | None:
+        """The newest order of a signal."""
+        return next((one for one in reversed(self.known.values()) if one.order.signal == signal), None)
+
     def attempt(self, held: Held, leg: Leg) -> int:
         """The number of the next order of a signal's leg: no two ever bear one name."""
         self.attempts[held.position.signal, leg] += 1

@@ -105,7 +105,8 @@ class Leaving:
 
     def _unclear(self, symbol: str) -> bool:
         # Whether nothing is closed, and what protects goes on: nobody knows what is held, or it is not traded.
-        return self._standing.unread or symbol in self.halted or symbol in self._standing.frozen
+        standing = self._standing
+        return standing.unread or symbol in self.halted or symbol in standing.frozen or symbol in standing.disputed
 
     def _wanted(self, held: Held, bars: Bars, minute: int, close: float) -> ExitReason | None:
         if self._standing.daily_loss:

@@ -169,7 +169,6 @@ class Life:
         floor = attrs.evolve(self.floor, received=None)  # what was recorded of it is for whoever hears it
         source = self._on_the_line(unheard)
         market = self._market(made, floor, Heard(source, None))
-        made.restarted = False
 
         def failed(fault: TbotError) -> None:
             self._announcer.deny(session, [f"{SILENT}: {fault.message}"])
@@ -178,6 +177,7 @@ class Life:
         answer = asyncio.ensure_future(asking.persist(failed))
         answer.add_done_callback(lambda _answer: market.relieve())
         await self._attend(market, source, answer)
+        made.restarted = market.unmatched
         return answer.result() if market.relieved else None
 
     async def _made(self, found: Manned, opened: Event | None) -> Made:

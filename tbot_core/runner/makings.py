@@ -73,8 +73,8 @@ class Heard:
 class Made:
     """What a session is traded with, whichever feed it is heard on.
 
-    `opened` is what was written down before a restart, {} where none was. `restarted`: whether nobody of this process
-    has gone on with it yet.
+    `opened` is what was written down before a restart, {} where none was. `restarted`: whether a restart has
+    still to be found matched.
     """
 
     account: Account

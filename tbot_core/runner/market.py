@@ -185,6 +185,11 @@ class MarketSession:
         """Whether it has to be armed."""
         return self._floor.live is not None
 
+    @property
+    def unmatched(self) -> bool:
+        """Whether a restart has still to be found matched, for an arming to hold on."""
+        return self._safety is not None and self._safety.unmatched
+
     def relieve(self) -> None:
         """Let somebody else go on with the session from the journal; a stop that is under way is carried out first."""
         self._ending.relief = True

@@ -68,6 +68,11 @@ class Safety:
         """What can be asked of it, and who obeys."""
         return {Verb.ARM: self.arm, Verb.DISARM: self.disarm}
 
+    @property
+    def unmatched(self) -> bool:
+        """Whether what was armed waits still, after a restart, for the account to be found matched."""
+        return self._unmatched
+
     def open(self, *, restarted: bool) -> None:
         """Before the session is traded: what was armed holds on, after a restart once the account is found matched."""
         self._latched = self._latch

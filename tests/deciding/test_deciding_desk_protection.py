@@ -962,6 +962,30 @@ def test_f29_a_position_that_never_was_takes_its_orders_with_it() -> None:
     assert found.custody.released() == []
 
 
+def test_f29_a_position_that_a_bust_gives_back_to_an_earlier_signal_is_held_by_its_plan() -> None:
+    """A later signal holds the symbol by then: what works for that goes, the earlier one gets its stop, and is left."""
+
+    def own(signal: SignalId, leg: Leg, attempt: int) -> str:
+        return f"{signal.strategy} {leg.value} {attempt}"
+
+    given = rules(venue=BARE, one_trade_per_symbol_per_day=False)
+    found = Desk(given, session(), atoms_of(Decimal(100_000)), own)
+    first = proposal(exits=TIMED)
+    enter(found, first)
+    busted = placed(found.custody.released())
+    filled(found, busted, "98", execution="2")
+    second = attrs.evolve(first, signal=attrs.evolve(first.signal, strategy="close"), stop=97.0)
+    entry = found.decide([second])[0].order
+    assert entry is not None
+    filled(found, entry, execution="3")
+    assert placed(found.custody.released()).signal == second.signal
+    amend(found, busted, execution="2")
+    assert names(found.custody.released()) == ["cancel close stop 1", "place open stop 2"]
+    assert (found.custody.held["AAA"].position.signal, found.custody.held["AAA"].plan.stop) == (first.signal, 980_000)
+    found.custody.adjusted(attrs.evolve(fill(busted, "98", "7", "4"), client_order_id=""))
+    assert "AAA" not in found.custody.held
+
+
 def test_f29_a_part_of_an_entry_that_was_busted_may_fill_again() -> None:
     """While the entry works its open quantity grows back, and it takes its place until the rest has filled."""
     found = desk()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from collections.abc import Callable, Coroutine
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -12,7 +13,7 @@ import pytest
 
 from tbot_core import control
 from tbot_core.calendar import Session
-from tbot_core.contracts import FeedSession, LiveSession
+from tbot_core.contracts import FeedSession, Holding, LiveSession
 from tbot_core.control import Verb
 from tbot_core.errors import DataError, Unavailable
 from tbot_core.journal import records
@@ -21,13 +22,15 @@ from tbot_core.journal.projection import fold
 from tbot_core.model import Leg
 from tbot_core.runner.safety import Live
 from tbot_core.states import Cause
-from tbot_core.testing.simulation.household import Household, household
+from tbot_core.testing.simulation.household import Household, Spoken, household
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tbot_core.contracts import Snapshot
     from tbot_core.runner.session import SessionRun
+    from tbot_core.testing.simulation.world import World
 
 
 class Dead(Exception):
@@ -228,3 +231,48 @@ def test_an_arming_outlives_three_restarts_beside_a_feed_that_answers_late(scene
     scene.world.run(restarts)
     assert [event.payload["restarts"] for event in scene.events(records.ARMING_KEPT)] == [1, 2, 3]
     assert scene.events(records.DISARMED) == []
+
+
+class Changed(Spoken):
+    """A broker whose readings fail for a while, and that holds more afterwards than anybody has written down."""
+
+    def __init__(self, world: World, fails_until: float) -> None:
+        super().__init__(world)
+        self._clock, self._fails_until = world.clock, fails_until
+
+    async def snapshot(self, since: dt.datetime) -> Snapshot:
+        """A reading."""
+        if self._clock.monotonic() < self._fails_until:
+            raise Unavailable("time-out")
+        found: Snapshot = await self._client.snapshot(since)
+        more = Holding(symbol="ZZZ", quantity=Decimal(50), average_price=Decimal(10))
+        return attrs.evolve(found, holdings=(*found.holdings, more))
+
+
+@pytest.mark.parametrize("hangs_s", [0.0, 3.0])
+def test_an_arming_that_was_never_found_matched_does_not_survive_a_hand_over(
+    scene: Household, feed: Feed, hangs_s: float
+) -> None:
+    """The feed answers before the account can be read, and the account holds something else: nothing is entered."""
+    clock = scene.world.clock
+    terms = Terms(mode="live", account="a", settings="s", plugins="p")
+    scene.arming = Live(terms=terms, calendar=scene.calendar)
+
+    async def lives(seconds: float) -> None:
+        alive = asyncio.ensure_future(scene.life(once=False).go())
+        await clock.sleep(seconds)
+        alive.cancel()
+        await asyncio.gather(alive, return_exceptions=True)
+
+    async def restarts() -> int:
+        control.ask(scene.folder, Verb.ARM, actor="me", now=clock.now(), arguments={"sessions": "1", "settings": "s"})
+        await lives((scene.world.session.open - clock.now()).total_seconds() + 120)
+        scene.broker, feed.hangs_s = Changed(scene.world, clock.monotonic() + 20), hangs_s
+        last, _ = scene.journal.head
+        await lives(3600)
+        return last
+
+    last = scene.world.run(restarts)
+    assert len(scene.events(records.DISARMED)) == 1
+    entered = {one.cid for one in scene.events(records.INTENDED) if one.payload["leg"] == "entry"}
+    assert [one.cid for one in scene.events(records.SENDING) if one.seq > last and one.cid in entered] == []
