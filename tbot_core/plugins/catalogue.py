@@ -173,9 +173,9 @@ def _named(dist: Distribution) -> str:
     # The name of a distribution; empty where its metadata are damaged: what an uninstall left is not ours to report.
     try:
         known = fields(dist)
-        return known["name"][0] if any(known["version"]) else ""
-    except (IndexError, ValueError):
+    except ValueError:
         return ""
+    return next(iter(known["name"]), "") if any(known["version"]) else ""
 
 
 def _judged(found: Iterable[Entry | Listing], names: re.Pattern[str]) -> tuple[Listing, ...]:

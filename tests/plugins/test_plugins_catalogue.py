@@ -97,6 +97,19 @@ def test_other_peoples_damage_is_passed_over(site: Path, plant: Callable[..., En
     assert list(found(site)) == [("their-fine", "fine")]
 
 
+@pytest.mark.parametrize("metadata", [b"\xff\xfe", b"Version: 1\n", b"Name: odd\n", b"Name: odd\nVersion:\n", b""])
+def test_metadata_that_do_not_say_what_they_are_of_are_passed_over(
+    site: Path, plant: Callable[..., Entry], metadata: bytes
+) -> None:
+    """No text, no name, or no version: what an uninstall left hides no plugin and is not ours to report."""
+    plant("fine")
+    info = site / "odd-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_bytes(metadata)
+    (info / "entry_points.txt").write_text("[tbot.strategies]\nx = y\n")
+    assert list(found(site)) == [("their-fine", "fine")]
+
+
 def test_the_first_on_the_path_counts(site: Path, tmp_path: Path, plant: Callable[..., Entry]) -> None:
     """Of a distribution found twice only the one that would be imported is listed."""
     plant("fine", version="3")

@@ -44,6 +44,11 @@ def test_a_line_that_is_no_field_ends_the_fields(tmp_path: Path) -> None:
     assert dict(fields(dist_of(tmp_path, "Name: their-vane\nno field\nVersion: 2\n"))) == {"name": ["their-vane"]}
 
 
+def test_the_last_field_needs_no_line_behind_it(tmp_path: Path) -> None:
+    """Metadata may end with it."""
+    assert dict(fields(dist_of(tmp_path, "Name: their-vane\nVersion: 2"))) == {"name": ["their-vane"], "version": ["2"]}
+
+
 def test_metadata_that_are_gone_have_no_fields(tmp_path: Path) -> None:
     """As an uninstall that broke off leaves them."""
     assert dict(fields(dist_of(tmp_path, "", name="RECORD"))) == {}
