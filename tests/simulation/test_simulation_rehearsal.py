@@ -25,6 +25,13 @@ def test_a_seed_is_the_same_story_every_time() -> None:
     assert rehearse(3, ()).on == ()
 
 
+def test_both_legs_of_a_bracket_fill_and_nothing_is_violated() -> None:
+    """F38: a bot whose stop and target rest together has closed twice what it held, and makes good for it."""
+    verdict = rehearse(70, ("F38",), live=False)
+    assert verdict.faults["F38"] == 1
+    assert verdict.violations == ()
+
+
 def test_a_seed_without_a_violation_is_shrunk_to_itself() -> None:
     """Nothing is taken away that was not to blame."""
     whole = rehearse(1, ("F2",))

@@ -6,6 +6,7 @@ Only its strategy is made for the purpose: it signals where the seed says so, an
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
@@ -53,6 +54,7 @@ _CONNECT_S: Final = 1.0
 _MANY: Final = 30
 _LEAST_MINUTES: Final = 12
 _FAILS_OVER: Final = 0.7
+_AIMS: Final = 0.4
 
 
 class Crash(BaseException):
@@ -180,12 +182,16 @@ class MortalBroker:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Drawn:
-    """A strategy that signals where it was told to: `calls` are (minute, row, side), each minute and row once."""
+    """A strategy that signals where it was told to: `calls` are (minute, row, side), each minute and row once.
+
+    Its stop and its target lie `distance` and `gain` from the price, as fractions of it; a `gain` of NaN is no target.
+    """
 
     window: Window
     calls: tuple[tuple[int, int, int], ...]
     exits: Exits
     distance: float
+    gain: float = math.nan
 
     def scan(self, bars: Bars, day: Day, since: int = 0) -> Signals:  # noqa: ARG002  it looks at prices alone
         """The calls of minutes that have closed and have a price."""
@@ -205,7 +211,7 @@ class Drawn:
             price=price,
             strength=np.full(len(minute), 0.01),
             stop=np.round(price * (1 - side.astype(np.float64) * self.distance), 2),
-            target=np.full(len(minute), np.nan),
+            target=np.round(price * (1 + side.astype(np.float64) * self.gain), 2),
             rule=np.zeros(len(minute), dtype=np.int64),
             rules=("drawn",),
             exits=self.exits,
@@ -261,7 +267,7 @@ def habits(world: World, further: Mapping[str, Any] | None = None) -> Habits:
 
 
 def _entrant(world: World, stream: Stream, rank: int) -> Entrant:
-    minutes = world.session.minutes
+    minutes, aims = world.session.minutes, world.chances.stream("targets")
     start = stream.whole(0, max(1, minutes // 3))
     breakout = max(1, minutes - start - _LEAST_MINUTES)
     window = Window(start=start, analysis=0, breakout=breakout, monitoring=stream.whole(1, 10))
@@ -283,6 +289,7 @@ def _entrant(world: World, stream: Stream, rank: int) -> Entrant:
         calls=tuple((minute, row, side) for (minute, row), side in sorted(calls.items())),
         exits=shape,
         distance=stream.between(0.003, 0.03),
+        gain=aims.between(0.001, 0.01) if aims.happens(_AIMS) else math.nan,
     )
     return Entrant(name=f"drawn{rank}", rank=rank, strategy=strategy, frame=Frame())
 

@@ -9,15 +9,11 @@ import attrs
 
 from tbot_core import reconcile, tending
 from tbot_core.contracts import BrokerEvent, Snapshot
-from tbot_core.custody import drafts
 from tbot_core.custody.custody import Custody
-from tbot_core.custody.exiting import Exiting
-from tbot_core.custody.leaving import Leaving
-from tbot_core.custody.protection import Protection
 from tbot_core.custody.recollection import Recollection
 from tbot_core.errors import BrokerError
 from tbot_core.execution import Execution
-from tbot_core.model import Account, Leg, Order, OrderState, quantity_of
+from tbot_core.model import Account, Order, OrderState, quantity_of
 from tbot_core.risk import Gate
 from tbot_core.runner import market
 from tbot_core.runner.recalling import Recall
@@ -27,11 +23,7 @@ from tbot_core.states import States
 from tbot_core.testing.simulation.planting import Swaps, was
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tbot_core.custody.held import Held
     from tbot_core.journal.journal import Event
-    from tbot_core.portfolio import Position
     from tbot_core.reconcile import Difference
 
 
@@ -104,72 +96,6 @@ def loss_latch_not_obeyed() -> Swaps:
         return gate(self, loose, limits, signal)
 
     return ((Gate, "before_sizing", blind),)
-
-
-def exit_for_all_that_was_entered() -> Swaps:
-    """An exit is for what was entered, not for what is left."""
-    return ((drafts, "exit_order", _whole(drafts.exit_order)),)
-
-
-def stop_for_all_that_was_entered() -> Swaps:
-    """A stop of its own is for what was entered, not for what is left."""
-    return ((drafts, "stop", _whole(drafts.stop)),)
-
-
-def stop_kept_whatever_is_held() -> Swaps:
-    """A stop that rests is left as it is when more or less is held."""
-    protect = was(Protection, "protect")
-
-    def once(self: Any, held: Held) -> list[Any]:
-        return [] if Leg.STOP in held.resting else list(protect(self, held))
-
-    return ((Protection, "protect", once),)
-
-
-def ended_stop_forgotten() -> Swaps:
-    """A stop that has ended unasked is thought to rest on."""
-    ended = was(Custody, "_ended")
-    return ((Custody, "_ended", lambda self, order: None if order.leg is Leg.STOP else ended(self, order)),)
-
-
-def orphan_protection_left() -> Swaps:
-    """What rests for a position that is closed stays at the broker."""
-    closed = was(Custody, "_closed")
-
-    def leave(self: Any, position: Position) -> None:
-        closed(self, position)
-        for one in [*self._unwanted]:
-            self._unwanted.ended(one)
-
-    return ((Custody, "_closed", leave),)
-
-
-def exit_beside_what_rests() -> Swaps:
-    """An exit waits for nothing to end."""
-    return ((Custody, "_in_the_way", lambda _self, _held: []),)
-
-
-def exit_each_minute_anew() -> Swaps:
-    """An exit that works keeps no other one back."""
-    place = was(Exiting, "place")
-
-    def forget(self: Any, held: Held, minute: int) -> Any:
-        placed = place(self, held, minute)
-        held.exit = None
-        return placed
-
-    return ((Exiting, "place", forget),)
-
-
-def lost_exit_not_taken_back() -> Swaps:
-    """An exit or a stop that was lost is made anew, and left where it is when it turns up."""
-    lost = was(Custody, "lost")
-
-    def leave(self: Any, cid: str) -> None:
-        lost(self, cid)
-        self._unwanted.ended(cid)
-
-    return ((Custody, "lost", leave),)
 
 
 def named_execution_counts_in_full() -> Swaps:
@@ -377,15 +303,3 @@ def _sent_on_restart(state: OrderState) -> Swaps:
             await execution._submit(order)  # noqa: SLF001
 
     return (Recall, "settle", note), (market.MarketSession, "_reconcile", send)
-
-
-def _whole(make: Callable[..., Order]) -> Callable[..., Order]:
-    def whole(name: drafts.Name, position: Position, *rest: Any) -> Order:
-        return attrs.evolve(make(name, position, *rest), quantity=quantity_of(position.entry_units))
-
-    return whole
-
-
-def waiting_exit_keeps_the_stop_away() -> Swaps:
-    """An exit that a kill, a freeze or a halt holds back is not given up: nothing rests until it may leave."""
-    return ((Leaving, "stay", lambda _self, _held: None),)

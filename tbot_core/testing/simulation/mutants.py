@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.errors import UsageError
-from tbot_core.testing.simulation import mishearing, misjudging, misrouting, missending
+from tbot_core.testing.simulation import misguarding, mishearing, misjudging, misrouting, missending
 from tbot_core.testing.simulation.caught import CAUGHT
 from tbot_core.testing.simulation.planting import Swaps
 from tbot_core.testing.simulation.rehearsal import rehearse
@@ -46,7 +46,9 @@ def _makes_swaps(made: object, module: ModuleType) -> bool:
 
 
 MUTANTS: Final[Mapping[str, Mutant]] = {
-    name: one for module in (missending, misjudging, misrouting, mishearing) for name, one in _mutants(module).items()
+    name: one
+    for module in (missending, misjudging, misguarding, misrouting, mishearing)
+    for name, one in _mutants(module).items()
 }
 
 
