@@ -32,6 +32,13 @@ def test_both_legs_of_a_bracket_fill_and_nothing_is_violated() -> None:
     assert verdict.violations == ()
 
 
+def test_a_process_that_dies_once_its_session_is_closed_does_not_trade_it_again() -> None:
+    """The last append took effect, and the process that is started then has nothing left to do."""
+    verdict = rehearse(4750, ())
+    assert verdict.deaths == 2
+    assert verdict.violations == ()
+
+
 def test_a_seed_without_a_violation_is_shrunk_to_itself() -> None:
     """Nothing is taken away that was not to blame."""
     whole = rehearse(1, ("F2",))

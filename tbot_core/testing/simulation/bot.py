@@ -315,8 +315,13 @@ class Life:
         self.session: MarketSession | None = None
 
     async def live(self) -> None:
-        """Connect, read what was before, and trade; raises Crash when the process dies."""
+        """Connect, read what was before, and trade; raises Crash when the process dies.
+
+        A session that is closed in the journal is not traded again, as `tbot run` waits for the next one then.
+        """
         journal = cast("Journal", self.journal)
+        if journal.last(records.SESSION_CLOSED) is not None:
+            return
         past, opened = list(journal.events()), journal.last(records.SESSION_OPENED)
         (name, broker), *others = self._brokers.items()
         found = None
