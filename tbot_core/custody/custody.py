@@ -126,8 +126,8 @@ class Custody:
     def adjusted(self, fill: Fill) -> None:
         """Somebody else closed shares of ours, wholly or in part: the account says so, and it is booked like a fill.
 
-        What works for more than is left is taken back: the stop is renewed at its size, the target emulated. An exit
-        waits for no minute, nor does anything where nothing is left: it would sell what is not there.
+        What works for more than is left would sell what is not there, and waits for no minute: the stop is renewed at
+        its size, the target emulated.
         """
         held = self._held[fill.symbol]
         self._portfolio.apply(fill, held.position.signal, Leg.EXIT, ExitReason.OUTSIDE)
@@ -135,9 +135,7 @@ class Custody:
             self._unwanted.press(self._in_the_way(held))
             self._closed(held.position)
             return
-        held.own = True
-        self._unwanted.add(cid for leg, cid in held.resting.items() if leg is Leg.TARGET)
-        self._unwanted.press(self._too_large(held, held.position.units))
+        self._of_another_size(held)
 
     def split(self, symbol: str, ratio: Fraction) -> None:
         """Every share of a symbol became so many: levels follow, and what rests for it is taken back and made anew."""
@@ -188,9 +186,13 @@ class Custody:
     def _resized(self, held: Held, position: Position) -> None:
         before, held.position = held.position.units, position
         if before != position.units:
-            held.own = True
-            targets = [cid for leg, cid in held.resting.items() if leg is Leg.TARGET]
-            self._unwanted.press([*targets, *self._too_large(held, position.units)])
+            self._of_another_size(held)
+
+    def _of_another_size(self, held: Held) -> None:
+        # A bracket does not fit any more what is held: a stop of its own takes over, and the bot acts on the target.
+        held.own = True
+        targets = [cid for leg, cid in held.resting.items() if leg is Leg.TARGET]
+        self._unwanted.press([*targets, *self._too_large(held, held.position.units)])
 
     def _too_large(self, held: Held, units: int) -> list[str]:
         # What closes a position at the market, and works for more than the units that are left of it.

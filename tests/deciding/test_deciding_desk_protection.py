@@ -735,13 +735,14 @@ def test_what_somebody_else_closed_is_no_longer_ours() -> None:
 
 @pytest.mark.parametrize("venue", [BARE, UNMOVED, BRACKETS])
 def test_protection_shrinks_with_what_somebody_else_left(venue: VenueRules) -> None:
-    """No stop and no target sells more than is held: the stop is renewed at its size, the target emulated from now."""
+    """No stop and no target sells more than is held, from this moment on: one is renewed at its size, one emulated."""
     found = desk(venue)
     enter(found, proposal(target=103.0))
     found.custody.released()
     found.custody.adjusted(fill(order(Leg.EXIT), "100", "4", "outside"))
     bars = Draft().bar(31, 103.0).bars()
     asked = ["cancel AAA target", "cancel AAA stop"] if venue.brackets else ["cancel AAA stop"]
+    assert names(found.custody.released()) == asked
     assert names(found.custody.manage(bars, 30)) == asked
     for cid in [one.removeprefix("cancel ") for one in asked]:
         say(found, "cancelled", cid)
