@@ -52,7 +52,7 @@ CAUGHT: Final[Mapping[str, Caught]] = {
     "doubt-cleared-without-a-reconcile": Caught(5, "I8"),
     "states-not-recalled": Caught(1, "I8"),
     "sending-orders-dropped-on-restart": Caught(19, "I9"),
-    "sending-orders-sent-again-on-restart": Caught(419, "I6"),
+    "sending-orders-sent-again-on-restart": Caught(802, "I1"),
     "fills-not-recalled": Caught(436, "I4"),
     "exit-for-all-that-was-entered": Caught(1, "I12"),
     "stop-for-all-that-was-entered": Caught(15, "I12"),
