@@ -41,10 +41,10 @@ class Condition:
     exposed: str = ""
 
 
-def condition(folder: Path, events: Sequence[Event], book: Book) -> Condition:
-    """What `events` and their `book` come to, and what lies in the folder."""
+def condition(folder: Path, events: Sequence[Event], book: Book, *, running: bool) -> Condition:
+    """What `events` and their `book` come to, and what lies in the folder; `running` tells whether a bot is there."""
     states = recall(events)
-    session = _of_session(book) if book.in_session else []
+    session = _of_run(book) if book.in_session or running else []
     found = [*((KINDS[cause].state, cause.value) for cause in states.causes), *session]
     found.sort(key=lambda one: -one[0])
     present = max((states.state, *(state for state, _ in session)))
@@ -57,10 +57,11 @@ def condition(folder: Path, events: Sequence[Event], book: Book) -> Condition:
     )
 
 
-def _of_session(book: Book) -> list[tuple[RiskState, str]]:
-    # The causes that lie in the session's own settings and losses, each with the state that it asks for.
+def _of_run(book: Book) -> list[tuple[RiskState, str]]:
+    # The causes in a run's settings, and in the losses of its session under way, each with the state that it asks for.
     forced = [(RiskState.DEFENSE, Cause.DEFENSE_SETTING.value)] if _forced(book) else []
-    return forced + [(_WORDS[it["what"]], it["cause"]) for it in book.risk if it["what"] in _WORDS]
+    losses = book.risk if book.in_session else []
+    return forced + [(_WORDS[it["what"]], it["cause"]) for it in losses if it["what"] in _WORDS]
 
 
 def sentences(seen: Seen, *, running: bool) -> list[str]:

@@ -59,7 +59,8 @@ def sentence(answer: Answer) -> str:
     if answer.lost:
         return answer.lost
     if answer.process is None:
-        return f"No bot runs here; defense {'begins' if begun else 'ends'} at the next start."
+        what = "defense begins" if begun else "`tbot defense on` is taken back"
+        return f"No bot runs here; {what} at the next start."
     if begun or answer.state == "normal":
         return f"The state is {answer.state}{_because(answer.causes)}."
     return f"`tbot defense on` is taken back, but the state stays {answer.state}{_because(answer.causes)}."

@@ -122,7 +122,7 @@ def answer(instance: Instance, verb: Verb, name: str, process: int | None) -> An
     for event in events:
         book.apply(event.kind, event.cid, event.payload, event.applied)
         found = _told(found, event, name)
-    now = condition(instance.control, events, book)
+    now = condition(instance.control, events, book, running=process is not None)
     if found.taken and there:
         found = attrs.evolve(found, taken=False)
     held = _open(events, found.open) if verb in _ENDS else _held(book)

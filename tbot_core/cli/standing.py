@@ -96,7 +96,7 @@ def standing(home: Path | None, now: dt.datetime) -> Standing:
     subject, events = _subject(files)
     book, sent = (None, dict[str, int]()) if subject is None else _told(events)
     gauges = None if subject is None else measures.valued(instance.data, subject.path.name, book)
-    stand = condition(instance.control, events, book or Book())
+    stand = condition(instance.control, events, book or Book(), running=holder is not None)
     limits = None
     if book is not None:
         limits = Limits.of(settings.risk, book.portfolio.opening_atoms, defense=stand.state != "normal")

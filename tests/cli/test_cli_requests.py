@@ -304,6 +304,10 @@ def answer(verb: Verb, **more: Any) -> Answer:
         (of_defense(answer(Verb.DEFENSE_ON, state="defense", causes=("tbot defense on",))), "defense: tbot defense on"),
         (of_defense(answer(Verb.DEFENSE_OFF, state="defense", causes=("DEFENSE_MODE_ACTIVE",))), "DEFENSE_MODE_ACTIVE"),
         (of_defense(answer(Verb.DEFENSE_OFF)), "The state is normal."),
+        (
+            of_defense(Answer(verb=Verb.DEFENSE_OFF, process=None)),
+            "No bot runs here; `tbot defense on` is taken back at the next start.",
+        ),
         (of_defense(answer(Verb.DEFENSE_OFF, taken=False)), "has not taken the request"),
     ],
 )
@@ -420,25 +424,40 @@ LOST = risk("daily loss latch", "DAILY_LOSS_LIMIT reached")
 def test_causes_of_the_session_are_told_with_those_of_the_operator(home: Path) -> None:
     """Half of the daily loss is defense, the whole of it leaves exits only, a kill is graver than both."""
     book = Book(in_session=True, session={"state": "normal"}, risk=[HALF])
-    half = condition(home / "control", [], book)
+    half = condition(home / "control", [], book, running=False)
     assert (half.state, half.causes, half.latched) == ("defense", (HALF["cause"],), False)
     book.risk.append(LOST)
-    latched = condition(home / "control", [], book)
+    latched = condition(home / "control", [], book, running=False)
     assert (latched.state, latched.causes, latched.latched) == ("exit-only", (LOST["cause"], HALF["cause"]), True)
     killed = {"cause": "KILL_COMMAND", "there": True, "state": "halted", "words": ""}
     event = Event(
         seq=1, kind=records.STATE, cid=None, source=None, payload=killed, received=MORNING, applied=MORNING, hash=""
     )
-    whole = condition(home / "control", [event], book)
+    whole = condition(home / "control", [event], book, running=False)
     assert (whole.state, whole.causes) == ("halted", ("tbot kill", LOST["cause"], HALF["cause"]))
-    assert not condition(home / "control", [], attrs.evolve(book, in_session=False)).latched
+    assert not condition(home / "control", [], attrs.evolve(book, in_session=False), running=False).latched
 
 
 def test_a_setting_keeps_defense_after_a_kill_at_the_bell(home: Path) -> None:
     """The state in which the session was opened does not outlast its cause."""
     run = {"settings": {"DEFENSE_MODE_ACTIVE": "true"}}
-    found = condition(home / "control", [], Book(in_session=True, session={"state": "halted"}, run=run))
+    found = condition(home / "control", [], Book(in_session=True, session={"state": "halted"}, run=run), running=False)
     assert (found.state, found.causes) == ("defense", ("DEFENSE_MODE_ACTIVE",))
+
+
+def test_a_setting_keeps_defense_while_a_bot_waits_for_the_bell(home: Path) -> None:
+    """Who takes defense back before the session learns what stands; a loss of the session before has ended with it."""
+    run = {"settings": {"DEFENSE_MODE_ACTIVE": "true"}}
+    book = Book(in_session=False, run=run, risk=[LOST])
+    found = condition(home / "control", [], book, running=True)
+    assert (found.state, found.causes, found.latched) == ("defense", ("DEFENSE_MODE_ACTIVE",), False)
+
+
+def test_a_run_that_is_over_keeps_no_defense(home: Path) -> None:
+    """The next start goes by the settings as they are then."""
+    run = {"settings": {"DEFENSE_MODE_ACTIVE": "true"}}
+    found = condition(home / "control", [], Book(in_session=False, run=run), running=False)
+    assert (found.state, found.causes) == ("normal", ())
 
 
 @pytest.mark.parametrize(
