@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import io
+import re
+from typing import Final
 
 import attrs
 from dotenv.parser import Binding, parse_stream
 
 from tbot_core.settings.findings import Finding, shown
+
+_KEY: Final = re.compile(r"(?=.*[a-z])[\w-]{43}=", re.ASCII)
+"""A key as key files hold it, which reads like a name without a value. No name of a setting has small letters."""
 
 LIMIT_BYTES = 256 * 1024
 
@@ -63,11 +68,13 @@ def parse(file: str, data: bytes) -> Parsed:
 
 def _read(file: str, binding: Binding) -> Entry | Finding | None:
     original = binding.original.string
-    lines = original.lstrip().splitlines()
     line = binding.original.line + _breaks(original[: len(original) - len(original.lstrip())])
     where = f"{file}:{line}"
-    if binding.error:
-        return Finding(level="fail", message=f"{shown(lines[0])}: the line is not KEY=value.", where=where)
+    if _KEY.fullmatch(original.strip()):
+        message = "The line is a key, which is not shown, and no setting: name a file of settings."
+        return Finding(level="fail", message=message, where=where)
+    if binding.error:  # what it holds may be a secret behind a name, so it is not shown
+        return Finding(level="fail", message="The line is not KEY=value.", where=where)
     if binding.key is None:
         return None
     if binding.value is None:

@@ -57,7 +57,7 @@ def test_the_last_of_a_repeated_key_counts_and_is_reported() -> None:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"A=1\n=x y\n", "f:2: =x y: the line is not KEY=value."),
+        (b"A=1\n=x y\n", "f:2: The line is not KEY=value."),
         (b"\n\nA\n", "f:3: A has no value: write A=, or remove the line."),
         (b'A="1\nB=2\nC=3"\n', "f:1: A has a value that spans lines: a closing quote is missing."),
         (b"A=1\nB=\xff\n", "f:2: Byte 0xff is not UTF-8 text: save the file as UTF-8."),
@@ -72,9 +72,34 @@ def test_what_cannot_be_read_fails_with_its_line(content: bytes, sentence: str) 
 
 def test_a_long_or_unprintable_line_is_cut_and_escaped() -> None:
     """A message never carries control characters to a terminal, nor a page of text."""
-    finding = parse("f", b"=\x1b[31m" + b"x" * 500).findings[0]
+    finding = parse("f", b"\x1b[31m" + b"x" * 500).findings[0]
     assert "\x1b" not in str(finding)
-    assert len(str(finding)) < 140
+    assert "has no value" in str(finding)
+    assert len(str(finding)) < 250
+
+
+@pytest.mark.parametrize(
+    ("line", "secret"),
+    [
+        (b"u3ep2BjC9Ir7UWZ4y0qvO_dwoBPY77ADYPB0zPbWb-U=", "u3ep2"),
+        (b"  u3ep2BjC9Ir7UWZ4y0qvO_dwoBPY77ADYPB0zPbWbYU=\r\n", "u3ep2"),
+        (b"API_SECRET hunter2", "hunter2"),
+        (b"export API_SECRET: hunter2", "hunter2"),
+    ],
+)
+def test_a_line_that_may_hold_a_secret_is_named_by_its_number_alone(line: bytes, secret: str) -> None:
+    """A key file that is read as settings, or a value behind a blank, never shows on a screen."""
+    finding = parse("f", b"A=1\n" + line).findings[0]
+    assert finding.level == "fail"
+    assert str(finding).startswith("f:2: The line is ")
+    assert secret not in str(finding)
+
+
+def test_a_long_name_in_capitals_is_no_key() -> None:
+    """A setting may be as long as a key and have no value."""
+    parsed = parse("f", b"STRAT_" + b"X" * 37 + b"=\n")
+    assert not parsed.findings
+    assert values(parsed) == {"STRAT_" + "X" * 37: ""}
 
 
 @given(st.binary(max_size=400) | st.text(alphabet="AB=\"'#\\\n\r \t\ufeff$", max_size=60).map(str.encode))
