@@ -42,7 +42,7 @@ from tbot_core.plugins.checks import risk_checks
 from tbot_core.plugins.failure import PluginFailure, refusal
 from tbot_core.plugins.loader import EVERY_EXTENSION, Loaded, Loader, build
 from tbot_core.plugins.recording import record_failure, record_run
-from tbot_core.policy.closures import calendar_of
+from tbot_core.policy.calendar import calendar_of
 from tbot_core.seams import disk, log
 from tbot_core.settings import Instance, Settings
 from tbot_core.settings.access import vault

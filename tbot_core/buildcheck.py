@@ -21,7 +21,7 @@ from tbot_core.settings.access import vault
 from tbot_core.settings.findings import Level
 from tbot_core.settings.holdings import Network, schemas
 from tbot_core.settings.identified import identity
-from tbot_core.settings.instance import Instance
+from tbot_core.settings.instance import IGNORE_FILES, IGNORED, Instance
 from tbot_core.settings.sources import Sources, deployment_of
 from tbot_core.settings.switches import enabled
 from tbot_core.tls import findings
@@ -32,22 +32,7 @@ if TYPE_CHECKING:
 
     from tbot_core.vault.vault import Standing, Vault
 
-IGNORED: Final = (
-    "storage/keys/",
-    "storage/secrets/",
-    ".env",
-    ".env.enc",
-    ".env_bot",
-    ".env_bot.enc",
-    "*_credentials.json",
-    "data/",
-    "logs/",
-    "backups/",
-    "control/",
-)
-"""What neither git nor scp may carry away, a line each."""
 
-IGNORE_FILES: Final = (".gitignore", ".scpignore")
 LOW_BYTES: Final = 500_000_000
 BACKUP_DAYS: Final = 30
 _SQLITE: Final = (3, 37, 0)

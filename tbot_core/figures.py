@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import TYPE_CHECKING, Final
 
@@ -54,3 +55,8 @@ def plural(count: int, one: str, many: str = "") -> str:
 def legible(name: str) -> str:
     """A name that somebody else chose, escaped where it would move the terminal's cursor or colour it."""
     return name if name.isprintable() else ascii(name)[1:-1]
+
+
+def labelled(label: str, text: str) -> str:
+    """A line of a standing: what it is about, then what is so; without a label it goes on with the line before."""
+    return f"{label:10} {text}"

@@ -26,7 +26,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "kill": ("tbot_core.cli.kill:command", "Enter nothing from now on, or take that back."),
     "confirm": ("tbot_core.cli.confirm:command", "List the entries that wait for a person, confirm or reject one."),
     "arm": ("tbot_core.cli.arm:command", "Let live trading enter, for a session or several."),
-    "disarm": ("tbot_core.cli.disarm:command", "Let live trading enter nothing more."),
+    "disarm": ("tbot_core.cli.arm:disarm", "Let live trading enter nothing more."),
     "defense": ("tbot_core.cli.defense:command", "Trade less, or take that back, or say whether it is so."),
     "failover": ("tbot_core.cli.failover:command", "Try failover between brokers, show it, or confirm what is open."),
     "why": ("tbot_core.cli.why:command", "Explain what was decided on a symbol, and why."),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tbot_core.alerting.unseen import EVERY, told
 from tbot_core.cli.options import Whole, emit, home_option, json_option, resolve_home
 from tbot_core.errors import UsageError
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from tbot_core.alerting.store import Row
 
 UNSENT = 4
-EVERY = 20_000
 
 
 @click.group("alerts")
@@ -88,35 +88,6 @@ def acknowledge(home: Path | None, ids: tuple[int, ...], *, every: bool, as_json
         raise UsageError(f"There is no alert {ids[0]}.", "`tbot alerts log` shows their numbers.")
     emit({"acknowledged": seen}, as_json=as_json, lines=[f"Acknowledged: {', '.join(map(str, seen)) or 'nothing'}."])
     return 0
-
-
-def told(home: Path | None, last: int) -> Sequence[Row]:
-    """The newest alerts of an instance, oldest first; none where nothing has run."""
-    from tbot_core.alerting.store import FILE_NAME, Store
-    from tbot_core.seams import disk
-    from tbot_core.settings import Instance
-
-    path = Instance.at(home).data / FILE_NAME
-    if not disk.exists(path):
-        return []
-    store = Store(path, reading=True)
-    try:
-        return store.rows(last)
-    finally:
-        store.close()
-
-
-def unseen(home: Path) -> list[str]:
-    """What a person should look at: critical incidents that stand and nobody has seen."""
-    from tbot_core.contracts import Urgency
-    from tbot_core.errors import AccessError
-
-    try:
-        rows = told(home, EVERY)
-    except AccessError as fault:
-        return [fault.message]
-    grave = [row for row in rows if row.open and row.urgency is Urgency.CRITICAL and not row.acked]
-    return [f"Alert {row.id}: {row.what} `{row.command}`; seen: `tbot alerts ack {row.id}`." for row in grave]
 
 
 def document(row: Row) -> dict[str, Any]:

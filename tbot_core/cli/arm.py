@@ -9,6 +9,7 @@ import attrs
 import click
 
 from tbot_core.cli.options import Whole, emit, home_option, json_option
+from tbot_core.settings.access import mode_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -68,9 +69,25 @@ def command(*, count: int, home: Path | None, as_json: bool) -> int:
     return code(answer)
 
 
+@click.command("disarm")
+@home_option
+@json_option
+def disarm(*, home: Path | None, as_json: bool) -> int:
+    """Let live trading enter nothing more; positions are managed to their exits. Settings and secrets stay closed."""
+    import asyncio
+
+    from tbot_core.cli.requests import ask
+    from tbot_core.clock import SystemClock
+    from tbot_core.control import Verb
+
+    answer = asyncio.run(ask(home, Verb.DISARM, SystemClock()))
+    emit(answer.document(), as_json=as_json, lines=[sentence(answer)])
+    return code(answer)
+
+
 def live_settings(home: Path | None) -> Settings:
     """The settings of an instance that trades live; raises SettingsError for any other."""
-    from tbot_core.cli.config import known
+    from tbot_core.cli.changing import known
     from tbot_core.errors import SettingsError
     from tbot_core.settings import Instance, is_there, load
 
@@ -87,24 +104,12 @@ def live_settings(home: Path | None) -> Settings:
     return load(home, mode="live", declared=known(home).declared)
 
 
-def mode_of(settings: Settings, broker: str = "") -> str:
-    """What the section of a broker in the secrets says, without a name that of BROKER_NAME: "live", else "paper"."""
-    from tbot_core.settings.access import vault
-
-    opened = vault(settings.instance, settings.deployment, ready=False)
-    if not opened.store.has_file("broker"):
-        return "paper"
-    section = opened.read_section("broker", broker or settings.trading.broker_name)
-    said = next((value for name, value in section.items() if name.lower() == "mode"), None)
-    return "live" if said is not None and said.reveal().strip().lower() == "live" else "paper"
-
-
 def described(settings: Settings, now: datetime, count: int) -> Subject:
     """What an arming of so many sessions is about."""
     from tbot_core.cli.runs import PAPER, RunFile, reading
     from tbot_core.journal import anchor
     from tbot_core.journal.arming import recall, sessions
-    from tbot_core.policy.closures import calendar_of
+    from tbot_core.policy.calendar import calendar_of
     from tbot_core.settings.plan import plan
     from tbot_core.settings.report import share
 

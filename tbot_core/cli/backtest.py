@@ -65,7 +65,8 @@ def tested(
     """
     from tbot_core.assembly import assemble
     from tbot_core.backtest.engine import Range, backtest
-    from tbot_core.cli.screen import banner, warn
+    from tbot_core.cli.banner import banner
+    from tbot_core.cli.screen import warn
     from tbot_core.clock import SystemClock
 
     def started(label: FeedLabel) -> None:

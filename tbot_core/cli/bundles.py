@@ -92,7 +92,7 @@ def backup_command(*, folder: Path | None, phrase: TextIO | None, home: Path | N
 def restore_command(*, file: Path, verify: bool, phrase: TextIO | None, home: Path | None, as_json: bool) -> int:
     """Put a backup into an empty instance, and check it. Nothing that stands there is overwritten."""
     from tbot_core.cli.bundling import drilled, restored
-    from tbot_core.cli.check import checked
+    from tbot_core.cli.checking import checked
 
     with _asked(phrase, of=file) as passphrase:
         if verify:

@@ -109,7 +109,7 @@ def retired(home: Path | None) -> tuple[str, ...]:
 
 def restored(home: Path | None, file: Path, passphrase: Secret) -> tuple[str, ...]:
     """Put a backup into an instance that has nothing of its own yet, and return the categories that it holds."""
-    from tbot_core.cli.init import FOLDERS, ignore
+    from tbot_core.settings.instance import FOLDERS, ignore
 
     instance = Instance.at(home)
     with _opened(file, passphrase) as found:
@@ -127,9 +127,9 @@ def drilled(home: Path | None, file: Path, passphrase: Secret) -> tuple[tuple[st
     outside of the instance lead into it for as long as this lasts, so that nothing that stands is touched. The instance
     at `home` is only told, in its audit log, where it has one and its key.
     """
-    from tbot_core.cli.check import checked
-    from tbot_core.cli.init import ignore
+    from tbot_core.cli.checking import checked
     from tbot_core.seams.editor import in_memory
+    from tbot_core.settings.instance import ignore
 
     _tell(home)
     with (
@@ -224,7 +224,7 @@ def _put_back(instance: Instance, found: Backup, deployment: Deployment) -> tupl
 
 def _put_inside(instance: Instance, found: Backup) -> tuple[str, ...]:
     # As `_put_back`, with every path that leads outside, and that of the key of `.env`, turned inwards.
-    from tbot_core.cli.init import with_values
+    from tbot_core.cli.changing import with_values
     from tbot_core.settings.access import vault
 
     text = _settings(instance, found)

@@ -106,7 +106,7 @@ def plan_of(home: Path | None) -> Plan:
 
     Raises SettingsError for settings that cannot be used.
     """
-    from tbot_core.policy.closures import calendar_of
+    from tbot_core.policy.calendar import calendar_of
     from tbot_core.settings import load
 
     # Windows lie the same in every mode, and the demo asks for nothing that they do not need.

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.errors import UsageError
+from tbot_core.contracts import Plugin
+from tbot_core.declaration import Declared
+from tbot_core.errors import AccessError, UsageError, VaultError
 from tbot_core.settings import Instance, Settings, load, read
+from tbot_core.settings.findings import Finding, Level, Mode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from tbot_core.declaration import Declared
     from tbot_core.settings import Sources
+    from tbot_core.settings.effective import Effective
     from tbot_core.settings.files import Parsed
+    from tbot_core.settings.values import Settings
+
 
 _MONEY: Final = {
     "DAILY_LOSS_LIMIT": "a day",
@@ -172,3 +179,120 @@ def _equity(settings: Settings) -> Decimal:
             if book.run:
                 return book.equity
     return Decimal(settings.simulation.paper_cash)
+
+
+def check(home: Path | None, mode: Mode, plugins: Known | None = None) -> tuple[Finding, ...]:
+    """Every finding about the instance's settings for a run in this mode, failing ones first."""
+    from tbot_core.settings.report import report
+
+    plugins = plugins or known(home)
+    found = report(home, mode=mode, declared=plugins.declared, installed=plugins.installed)
+    level: Level = "fail" if mode in {"dry-run", "paper", "live"} else "warn"
+    return (*(Finding(level=level, message=failure) for failure in plugins.failures), *found)
+
+
+def declared(home: Path | None) -> tuple[Declared, ...]:
+    """What the enabled plugins declare."""
+    return known(home).declared
+
+
+def show(home: Path | None, mode: Mode) -> Settings:
+    """The settings as they hold; SettingsError when they are not valid."""
+    from tbot_core.settings.loading import load
+
+    return load(home, mode=mode, declared=known(home).declared)
+
+
+def explain(home: Path | None, key: str) -> dict[str, Any]:
+    """Everything about one variable, by its name or alias in any case; UsageError when there is none.
+
+    Works without an instance, with the default then.
+    """
+    from tbot_core.settings.loading import examine
+    from tbot_core.settings.report import NOT_ACTED_ON
+
+    examined = examine(home, mode="demo", declared=known(home).declared)
+    effective = _find(examined.values, key)
+    one = effective.declaration
+    return {
+        "name": one.name,
+        "meaning": one.doc,
+        "kind": one.kind.name,
+        "allowed": one.kind.allowed,
+        "default": one.default_text,
+        "owner": effective.owner,
+        "file": one.file,
+        "since": one.since,
+        "aliases": list(one.aliases),
+        "changes_trades": one.changes_trades,
+        "acted_on": one.acted_on,
+        "note": "" if one.acted_on else f"{NOT_ACTED_ON.capitalize()}.",
+        "value": effective.text,
+        "origin": str(effective.origin),
+        "findings": [str(finding) for finding in examined.findings if one.name in finding.keys],
+    }
+
+
+@attrs.frozen(kw_only=True)
+class Known:
+    """The plugins that are installed, what the enabled ones declare, and a sentence for each that does not load.
+
+    `brokers` are the offers of the brokers among them, by name.
+    """
+
+    installed: frozenset[tuple[str, str]]
+    declared: tuple[Declared, ...]
+    failures: tuple[str, ...]
+    brokers: Mapping[str, Plugin] = attrs.field(factory=dict)
+
+
+def known(home: Path | None) -> Known:
+    """What is installed, what the enabled plugins declare, and a sentence for each of these that does not load.
+
+    Those that would not come back are held back, as in a run.
+    """
+    from tbot_core.clock import SystemClock
+    from tbot_core.plugins import catalogue, guard
+    from tbot_core.plugins.loader import Loader
+    from tbot_core.settings.instance import Instance
+    from tbot_core.settings.switches import enabled, raw
+
+    listings = catalogue.plugins()
+    installed = frozenset((it.entry.kind, it.entry.name) for it in listings)
+    try:
+        wanted = enabled(raw(home)) & installed
+    except (AccessError, VaultError):
+        wanted = frozenset()  # the file that cannot be read is a finding of its own
+    fit, held = guard.held_back(wanted, listings, Instance.at(home).data, SystemClock().now())
+    loaded, failed = Loader().offers(fit, listings)
+    return Known(
+        installed=installed,
+        declared=tuple(it.declared for it in loaded),
+        failures=tuple(failure.sentence for failure in (*held, *failed)),
+        brokers={it.entry.name: it.plugin for it in loaded if it.entry.kind == "broker"},
+    )
+
+
+def _find(values: Mapping[str, Effective], key: str) -> Effective:
+    wanted = key.upper()
+    spellings = {alias: effective for effective in values.values() for alias in effective.declaration.aliases}
+    found = values.get(wanted) or spellings.get(wanted)
+    if found is not None:
+        return found
+    from difflib import get_close_matches
+
+    near = get_close_matches(wanted[:80], [*values, *spellings], n=3)
+    remedy = f"The nearest names: {', '.join(near)}." if near else "`tbot config show` lists every setting."
+    raise UsageError(f"{key} is no setting that is known.", remedy)
+
+
+def with_values(text: str, changes: Mapping[str, object]) -> bytes:
+    """The lines of a settings file with other values; new variables come last."""
+    rest = {key: str(value) for key, value in changes.items()}
+    if any("\n" in part or "\r" in part for pair in rest.items() for part in pair):
+        raise UsageError("A setting holds a line break.", "Give each setting one line.")
+    lines = []
+    for line in text.splitlines():
+        key = line.partition("=")[0]
+        lines.append(f"{key}={rest.pop(key)}" if key in rest else line)
+    return "\n".join([*lines, *(f"{key}={value}" for key, value in rest.items()), ""]).encode()

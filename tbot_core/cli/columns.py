@@ -22,11 +22,6 @@ _READABLE: Final = 24
 """Columns that a sentence needs; where there are fewer it runs on."""
 
 
-def labelled(label: str, text: str) -> str:
-    """A line of a standing: what it is about, then what is so; without a label it goes on with the line before."""
-    return f"{label:10} {text}"
-
-
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], kinds: str, width: int | None = None) -> Iterator[str]:
     """Rows under their heads, at most `width` wide; `kinds` has a letter a column: left, number, or the last one wide.
 

@@ -9,6 +9,7 @@ import attrs
 import click
 
 from tbot_core.cli.options import emit, home_option, json_option
+from tbot_core.cli.runs import found
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -97,17 +98,6 @@ def _told(payload: Mapping[str, Any]) -> dict[str, Any]:
     # A payload for machines: prices are strings, as everywhere.
     prices = {name: payload[name] for name in _PRICES if payload.get(name) is not None}
     return {**payload, **{name: str(value) for name, value in prices.items()}}
-
-
-def found(home: Path | None) -> Instance:
-    """The instance; raises SettingsError where there is none."""
-    from tbot_core.errors import SettingsError
-    from tbot_core.settings import Instance, is_there
-
-    instance = Instance.at(home)
-    if not is_there(instance):
-        raise SettingsError(f"{instance.home} holds no instance.", "Name its folder with --home.")
-    return instance
 
 
 def waiting(instance: Instance) -> Waiting:

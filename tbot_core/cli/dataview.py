@@ -7,9 +7,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from tbot_core.barrier import Arrival
-from tbot_core.cli.columns import labelled
 from tbot_core.errors import TbotError
-from tbot_core.figures import plural, price
+from tbot_core.figures import labelled, plural, price
 from tbot_core.health import ENDS_THE_DAY
 from tbot_core.journal import received, records
 from tbot_core.journal.datahealth import DataHealth

@@ -9,19 +9,19 @@ import click
 from tbot_core import chronicle
 from tbot_core.cli.columns import folded, signed, table, trade_table
 from tbot_core.cli.narration import window_words
-from tbot_core.cli.stop import ended
 from tbot_core.cli.wish import MARKET
 from tbot_core.figures import money, plural
 from tbot_core.journal.journal import read_journal
 from tbot_core.reasons import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from decimal import Decimal
 
     from tbot_core.cli.wish import Wish
     from tbot_core.runner.plan import Outcome
     from tbot_core.summary import Summary
+
 
 _MOST_TRADES = 60
 _MOST_WINDOWS = 12
@@ -136,3 +136,14 @@ def _total(summary: Summary, wish: Wish | None = None) -> Iterator[str]:
     sessions = plural(summary.sessions, "session")
     equity = f"equity {money(summary.equity_start)} to {money(summary.equity_end)}"
     yield click.style(f"{title}{sessions}, {plural(len(summary.trades), 'trade')}, {equity}", bold=True)
+
+
+def ended(held: Sequence[str], unconfirmed: str) -> str:
+    """That a run has been stopped, and what it left open; `unconfirmed` is why the account could not be read then."""
+    unread = unconfirmed.removesuffix(".")
+    if held:
+        more = f" The account could not be read: {unread}." if unread else ""
+        return f"Stopped and left open: {', '.join(held)}.{more}"
+    if unread:
+        return f"Stopped; by the books nothing is open, but the account could not be read: {unread}."
+    return "Stopped; nothing is open."

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import attrs
 import click
 
+from tbot_core.cli.failover_status import brokers, shown
 from tbot_core.cli.options import emit, home_option, json_option
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from datetime import datetime
+    from collections.abc import Sequence
     from pathlib import Path
 
     from tbot_core.assembly import Assembly
     from tbot_core.cli.requests import Answer
     from tbot_core.clock import Clock
     from tbot_core.journal.drills import Drill, Step
-    from tbot_core.journal.journal import Event
-    from tbot_core.settings import Settings
 
 _REFUSED: Final = 5
 _SMALLEST: Final = -10
@@ -39,7 +36,7 @@ def drill(*, home: Path | None, as_json: bool) -> int:
 
     A drill that was passed counts for 30 days; without one no entry goes to another broker. Nothing is sent.
     """
-    from tbot_core.cli.run import alone
+    from tbot_core.cli.instance_lock import alone
     from tbot_core.clock import SystemClock
 
     clock = SystemClock()
@@ -80,8 +77,8 @@ def confirm(*, amount: str, home: Path | None, as_json: bool) -> int:
     """
     import asyncio
 
-    from tbot_core.cli.confirm import found
     from tbot_core.cli.requests import ask
+    from tbot_core.cli.runs import found
     from tbot_core.clock import SystemClock
     from tbot_core.control import Verb
     from tbot_core.errors import RiskError
@@ -111,153 +108,8 @@ def dollars(text: str) -> str:
     return f"{amount:f}"
 
 
-@attrs.frozen(kw_only=True)
-class Place:
-    """One broker: how the way to it is, what is held and worked there, and what a person has said of it."""
-
-    name: str
-    circuit: str
-    held: tuple[str, ...]
-    orders: int
-    reserved: Decimal
-    confirmed: str = ""
-
-    @property
-    def line(self) -> str:
-        """The broker for a person."""
-        from tbot_core.figures import money, plural
-
-        held = ", ".join(self.held) or "nothing"
-        said = f", confirmed {money(Decimal(self.confirmed))}" if self.confirmed else ""
-        worst = f"worst case {money(self.reserved)}{said}"
-        return f"{self.name:<10} {self.circuit:<10} holds {held}, {plural(self.orders, 'open order')}, {worst}"
-
-
-@attrs.frozen(kw_only=True)
-class Shown:
-    """How failover stands: `phase` and `why` of the session, each broker, and the leases that have moved."""
-
-    places: tuple[Place, ...]
-    leases: dict[str, str]
-    phase: str
-    why: str
-    drill: str
-    objection: str
-
-    @property
-    def broken(self) -> bool:
-        """Whether some broker is not proven to answer."""
-        return any(place.circuit != "closed" for place in self.places)
-
-    @property
-    def command(self) -> str:
-        """The one command to run next."""
-        from tbot_core.journal.leases import Phase
-
-        if self.objection:
-            return "tbot failover drill"
-        return "tbot failover confirm --amount USD" if self.phase == Phase.REDUCE_ONLY.value else "tbot status"
-
-    def document(self) -> dict[str, Any]:
-        """The standing for machines; money as strings."""
-        return attrs.asdict(self) | {"broken": self.broken, "next": self.command}
-
-    def lines(self) -> Iterator[str]:
-        """The standing for a person."""
-        if len(self.places) == 1:
-            yield "No other broker takes over: FAILOVER_ENABLED and FAILOVER_BROKERS name them."
-        yield from (place.line for place in self.places)
-        yield from (f"{symbol} is entered at {owner}" for symbol, owner in self.leases.items())
-        if self.broken:
-            yield f"The primary is broken: {self.phase}{f' ({self.why})' if self.why else ''}."
-        yield f"Drill: {self.objection or self.drill or 'none was held'}."
-        yield f"Next: {self.command}"
-
-
-def shown(home: Path | None, now: datetime) -> Shown:
-    """How failover stands, by the settings and the journal."""
-    from tbot_core.cli.confirm import found
-    from tbot_core.journal import drills, records
-    from tbot_core.journal.leases import Against, Leases, Phase
-    from tbot_core.settings import load
-
-    found(home)
-    settings = load(home, mode="replay")
-    names = brokers(settings)
-    events = events_of(settings)
-    last = drills.latest(events, names)
-    since = _session(events)
-    leases, told = Leases(primary=names[0]), {"phase": Phase.OVER.value, "why": ""}
-    for event in since:
-        leases.take(event)
-        told = dict(event.payload) if event.kind == records.FAILOVER else told
-    return Shown(
-        places=tuple(_place(name, "" if name == names[0] else name, since) for name in names),
-        leases={symbol: lease.broker for symbol, lease in leases.moved.items()},
-        phase=told["phase"],
-        why=Against[told["why"]].value if told["why"] else "",
-        drill="" if last is None else f"passed on {last.time:%Y-%m-%d}",
-        objection=drills.objection(last, now) if names[1:] else "",
-    )
-
-
-def brokers(settings: Settings) -> tuple[str, ...]:
-    """The brokers of an instance, the primary first."""
-    from tbot_core.runner.days import failover_brokers
-
-    return settings.trading.broker_name, *failover_brokers(settings)
-
-
-def _place(name: str, key: str, since: Sequence[Event]) -> Place:
-    from tbot_core.journal import records
-    from tbot_core.journal.foreigners import Foreigners
-    from tbot_core.journal.projection import fold, of_broker
-    from tbot_core.model import Leg, dollars_of
-
-    circuit, confirmed = "closed", ""
-    for event in since:
-        if event.payload.get("of") == name:
-            circuit = event.payload["state"] if event.kind == records.CIRCUIT else circuit
-            confirmed = event.payload["amount"] if event.kind == records.FAILOVER_CONFIRMED else confirmed
-    book, foreign = fold(of_broker(since, key)), Foreigners()
-    for event in (one for one in since if one.payload.get("broker", "") == key):
-        foreign.apply(event)
-    working = [one for one in book.orders.values() if not one.terminal]
-    entering = sum(
-        (one.open_quantity * (one.order.limit_price or Decimal(0)) for one in working if one.order.leg is Leg.ENTRY),
-        Decimal(0),
-    )
-    return Place(
-        name=name,
-        circuit=circuit,
-        held=tuple(sorted(book.portfolio.positions)),
-        orders=len(working),
-        reserved=dollars_of(book.portfolio.cost_atoms) + entering + foreign.worth,
-        confirmed=confirmed if circuit != "closed" else "",
-    )
-
-
-def events_of(settings: Settings) -> list[Event]:
-    """The events of an instance's journal."""
-    from tbot_core.cli.runs import PAPER, RunFile, reading
-    from tbot_core.journal import anchor
-
-    if not anchor.there(settings.instance.journal):
-        return []
-    with reading(RunFile(name=PAPER, path=settings.instance.journal, changed=0.0)) as journal:
-        return list(journal.events())
-
-
-def _session(events: Sequence[Event]) -> list[Event]:
-    # The events of the session at hand, or of the last one.
-    from tbot_core.journal import records
-
-    opened = [place for place, event in enumerate(events) if event.kind == records.SESSION_OPENED]
-    return list(events[opened[-1] :] if opened else events)
-
-
 def _home(home: Path | None) -> Path:
-    from tbot_core.cli.confirm import found
+    from tbot_core.cli.runs import found
 
     return found(home).home
 
@@ -267,13 +119,13 @@ def _drilled(home: Path | None, clock: Clock) -> Drill:
     import asyncio
 
     from tbot_core.assembly import assemble
-    from tbot_core.cli.arm import mode_of
     from tbot_core.journal import records
     from tbot_core.journal.drills import Drill
     from tbot_core.journal.journal import open_journal
     from tbot_core.recorder import Recorder
     from tbot_core.seams import disk
     from tbot_core.settings import load
+    from tbot_core.settings.access import mode_of
     from tbot_core.testing.simulation.drill import rehearsed
 
     simple = load(home, mode="replay")

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from tbot_core import documents
+from tbot_core.cli.changing import with_values
 from tbot_core.cli.options import home_option, whole
 from tbot_core.errors import UsageError
+from tbot_core.settings.instance import FOLDERS, ignore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from tbot_core.settings import Instance
 
 PAPER: Final = Path(__file__).parents[1] / "paper.env_bot"
-FOLDERS: Final = ("storage/keys", "storage/secrets", "control", "data", "logs", "backups", "reports")
 _VENDORS: Final = {
     "ALPACA_": ("broker", "alpaca"),
     "APCA_": ("broker", "alpaca"),
@@ -158,18 +159,6 @@ def asked() -> dict[str, Any]:
     return wanted
 
 
-def ignore(instance: Instance) -> None:
-    """Keep keys, secrets and settings out of git and scp; lines that stand there stay."""
-    from tbot_core.buildcheck import IGNORE_FILES, IGNORED
-    from tbot_core.seams import disk
-
-    for name in IGNORE_FILES:
-        path = instance.path(name)
-        lines = disk.read_text(path).splitlines() if disk.exists(path) else []
-        lines += [line for line in IGNORED if line not in lines]
-        disk.write_atomic(path, "\n".join([*lines, ""]).encode())
-
-
 def _contents(wanted: Mapping[str, Any]) -> dict[str, bytes]:
     # The plaintext of each category.
     from tbot_core.declaration import declarations
@@ -207,20 +196,8 @@ def _judge(instance: Instance, deployment: Deployment, contents: Mapping[str, by
         raise together(faults)
 
 
-def with_values(text: str, changes: Mapping[str, object]) -> bytes:
-    """The lines of a settings file with other values; new variables come last."""
-    rest = {key: str(value) for key, value in changes.items()}
-    if any("\n" in part or "\r" in part for pair in rest.items() for part in pair):
-        raise UsageError("A setting holds a line break.", "Give each setting one line.")
-    lines = []
-    for line in text.splitlines():
-        key = line.partition("=")[0]
-        lines.append(f"{key}={rest.pop(key)}" if key in rest else line)
-    return "\n".join([*lines, *(f"{key}={value}" for key, value in rest.items()), ""]).encode()
-
-
 def _checked(home: Path | None) -> int:
-    from tbot_core.cli.check import checked
+    from tbot_core.cli.checking import checked
 
     rows = checked(home)
     for row in rows:

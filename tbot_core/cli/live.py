@@ -10,9 +10,9 @@ from rich.console import Console, Group
 from rich.live import Live as Canvas
 
 from tbot_core.assembly import SIMULATIONS
+from tbot_core.cli.banner import banner
 from tbot_core.cli.columns import folded
 from tbot_core.cli.narration import Line, Narrator
-from tbot_core.cli.screen import banner
 from tbot_core.cli.view import Board, Holding, picture
 from tbot_core.model import RiskState, dollars_of, price_of, quantity_of
 from tbot_core.runner.plan import Watcher

@@ -6,8 +6,7 @@ import datetime as dt
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from tbot_core.cli.columns import labelled
-from tbot_core.figures import money, plural, price, quantity
+from tbot_core.figures import labelled, money, plural, price, quantity
 from tbot_core.journal import gauges, records, restarts
 from tbot_core.journal.foreigners import Foreigners
 from tbot_core.journal.restarts import FOUND, Restart

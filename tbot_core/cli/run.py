@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -11,12 +10,12 @@ import attrs
 import click
 
 from tbot_core.cli.editions import Editions
+from tbot_core.cli.instance_lock import alone, dried
 from tbot_core.cli.options import Whole, emit, home_option, json_option, shared_key_option, use_home, use_settings
 from tbot_core.cli.wish import MARKET, SIMULATION, Wish, wished
 
 if TYPE_CHECKING:
     import datetime as dt
-    from contextlib import AbstractContextManager
 
     from tbot_core.assembly import Assembly
     from tbot_core.contracts import FeedRequest
@@ -92,31 +91,6 @@ def furnish(home: Path) -> None:
     disk.write_atomic(instance.path(".env_bot"), disk.read_bytes(_DEMO_SETTINGS))
 
 
-def alone(home: Path, purpose: str = "") -> AbstractContextManager[None]:
-    """Be the one process that trades in the instance, before any secret is opened; where none is, nothing is made.
-
-    `purpose`: SIMULATION for a process that takes no requests.
-    """
-    from tbot_core.seams import disk
-    from tbot_core.settings import Instance, is_there
-
-    instance = Instance.at(home)
-    return disk.hold(instance.lock, purpose) if is_there(instance) else nullcontext()
-
-
-def dried(home: Path) -> AbstractContextManager[None]:
-    """Be the one dry run in the instance, beside whoever trades there; who that is, is said on standard error."""
-    from tbot_core.seams import disk
-    from tbot_core.settings import Instance, is_there
-
-    instance = Instance.at(home)
-    process = disk.holder(instance.lock)
-    if process is not None and disk.purpose(instance.lock) != SIMULATION:
-        words = "a dry run beside it asks the same source for its bars, and what that grants is shared"
-        click.echo(f"tbot: Process {process} trades here: {words}.", err=True)
-    return disk.hold(instance.dry_run_lock) if is_there(instance) else nullcontext()
-
-
 def settled(wish: Wish, found: Sources) -> Wish:
     """The wish in the mode of its account: `mode=live` in the broker's section of the secrets makes it a live one.
 
@@ -124,8 +98,8 @@ def settled(wish: Wish, found: Sources) -> Wish:
     """
     if wish.mode != "paper" or _simulated(found):
         return wish
-    from tbot_core.cli.arm import mode_of
     from tbot_core.settings import load
+    from tbot_core.settings.access import mode_of
 
     return attrs.evolve(wish, mode="live") if mode_of(load(wish.home, mode="replay", sources=found)) == "live" else wish
 
@@ -146,7 +120,7 @@ def sources(wish: Wish) -> tuple[Wish, Sources]:
     if strict:
         found = read(instance, live=True)  # which refuses loose modes
     if wish.mode != "demo" and found.bot.stands:  # of a folder without an instance loading says what is wrong
-        from tbot_core.cli.check import assert_start
+        from tbot_core.cli.checking import assert_start
 
         assert_start(instance, found, "live" if strict else wish.mode, allow_shared_key=wish.allow_shared_key)
     return wish, found
@@ -158,10 +132,10 @@ def opens_live(wish: Wish, found: Sources) -> bool:
     Raises PluginError where a plugin is enabled that live trading would not import.
     """
     from tbot_core.assembly import source_named
-    from tbot_core.cli.arm import mode_of
     from tbot_core.errors import VaultError
     from tbot_core.plugins import catalogue, lock
     from tbot_core.settings import Instance, enabled, load
+    from tbot_core.settings.access import mode_of
     from tbot_core.vault.codes import Code
 
     texts = found.known_texts()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from tbot_core.settings import Instance
 
+
 PAPER: Final = "paper"
 
 
@@ -83,3 +84,14 @@ def _changed(path: Path) -> float:
     # What is not yet in the file itself is in the log beside it.
     log = path.with_name(f"{path.name}-wal")
     return max(disk.modified(one) for one in (path, log) if disk.exists(one))
+
+
+def found(home: Path | None) -> Instance:
+    """The instance; raises SettingsError where there is none."""
+    from tbot_core.errors import SettingsError
+    from tbot_core.settings import Instance, is_there
+
+    instance = Instance.at(home)
+    if not is_there(instance):
+        raise SettingsError(f"{instance.home} holds no instance.", "Name its folder with --home.")
+    return instance

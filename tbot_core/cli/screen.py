@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import click
 
-from tbot_core.cli.narration import LOUD, Line, Narrator
+from tbot_core.cli.banner import banner, plain
+from tbot_core.cli.narration import LOUD, Narrator
 from tbot_core.cli.wish import DRY_RUN
 from tbot_core.clock import both_times, exchange_time
 from tbot_core.errors import AccessError
-from tbot_core.figures import plural
 from tbot_core.runner.plan import Watcher
 from tbot_core.seams import log, terminal
 from tbot_core.seams.interrupts import stops
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tbot_core.assembly import Assembly
     from tbot_core.cli.wish import Wish
     from tbot_core.clock import Clock
-    from tbot_core.contracts import Feed, FeedLabel
+    from tbot_core.contracts import Feed
     from tbot_core.journal.journal import Entry
     from tbot_core.journal.projection import Book
     from tbot_core.runner.plan import Outcome
@@ -173,29 +173,6 @@ class Lines:
             self._waited = moment
             when = f"{exchange_time(moment):%Y-%m-%d}, {both_times(moment)}"
             self._tell(f"{self._mark}Waiting for the session of {when}.")
-
-
-def banner(mode: str, label: FeedLabel, closed: int = 0, interrupted: str = "") -> list[str]:
-    """Whose prices these are, and what one must know of them.
-
-    Of a run that goes on its `closed` sessions are told, and where it was `interrupted`: which run, in which session.
-    """
-    loud = "SIMULATED PRICES: " if label.simulated else "Market prices: "
-    lines = [f"tbot {mode}. {loud}{label.name}."]
-    lines += [f"  {note}" for note in label.notes]
-    if interrupted:
-        after = f"after {plural(closed, 'closed session')}" if closed else "its first session"
-        lines.append(f"Resuming {interrupted}, {after}.")
-    elif closed:
-        lines.append(f"Resumed after {plural(closed, 'closed session')}.")
-    return lines
-
-
-def plain(line: Line) -> str:
-    """A line with exchange time and UTC."""
-    if line.time is None:
-        return line.text
-    return f"{exchange_time(line.time):%H:%M} ({line.time:%H:%M} UTC)  {line.text}"
 
 
 async def stoppable(work: Coroutine[Any, Any, T], stop: asyncio.Event, kill: asyncio.Event) -> T:

@@ -186,7 +186,7 @@ def _held(vault: Vault, category: str) -> bytes:
 
 
 def _merged(category: str, held: bytes, values: Mapping[str, Any]) -> bytes:
-    from tbot_core.cli.init import with_values
+    from tbot_core.cli.changing import with_values
 
     if CATEGORIES[category].shape == "text":
         return with_values(held.decode(), values)
@@ -219,7 +219,7 @@ def is_held(home: Path | None, category: str) -> bool:
 
 def known(home: Path | None) -> Schemas:
     """The classes that judge secrets, those of the enabled plugins among them."""
-    from tbot_core.cli.config import declared
+    from tbot_core.cli.changing import declared
     from tbot_core.settings.holdings import schemas
 
     return schemas(declared(home))
@@ -231,7 +231,7 @@ def hold_together(home: Path | None, contents: Mapping[str, bytes]) -> None:
     Where `.env` cannot be opened the others cannot be found: then `tbot check` judges afterwards. Raises VaultError for
     settings that name another key of themselves than a start would look for.
     """
-    from tbot_core.cli.config import declared
+    from tbot_core.cli.changing import declared
     from tbot_core.settings import load
     from tbot_core.settings.access import vault
     from tbot_core.settings.files import parse

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import attrs
 
+from tbot_core.alerting.unseen import unseen
 from tbot_core.cli import dataview, measures
-from tbot_core.cli.alerts import unseen
 from tbot_core.cli.condition import Condition, condition, sentences
 from tbot_core.cli.former import settings_or_former
 from tbot_core.cli.runs import PAPER, RunFile, reading, run_files
@@ -22,7 +22,7 @@ from tbot_core.journal.confirming import recall as waiting
 from tbot_core.journal.gauges import Gauges
 from tbot_core.journal.projection import Book
 from tbot_core.model import dollars_of, price_of, quantity_of
-from tbot_core.policy.closures import calendar_of
+from tbot_core.policy.calendar import calendar_of
 from tbot_core.risk import Limits
 from tbot_core.runner import overnight
 from tbot_core.seams import disk

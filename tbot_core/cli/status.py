@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from tbot_core.cli.columns import labelled
 from tbot_core.cli.options import emit, home_option, json_option
-from tbot_core.figures import money, percent, plural, price, quantity
+from tbot_core.figures import labelled, money, percent, plural, price, quantity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tbot_core.cli.epilogue import ended
 from tbot_core.cli.options import chosen, emit, home_option, json_option
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from tbot_core.cli.requests import Answer
@@ -55,14 +55,3 @@ def sentence(answer: Answer) -> str:
         return ended(answer.open, answer.unconfirmed)
     doing = "closes" if answer.verb is Verb.STOP_FLATTEN else "manages to their exits"
     return f"The bot enters nothing, {doing} {held or 'what is worked'}, then ends."
-
-
-def ended(held: Sequence[str], unconfirmed: str) -> str:
-    """That a run has been stopped, and what it left open; `unconfirmed` is why the account could not be read then."""
-    unread = unconfirmed.removesuffix(".")
-    if held:
-        more = f" The account could not be read: {unread}." if unread else ""
-        return f"Stopped and left open: {', '.join(held)}.{more}"
-    if unread:
-        return f"Stopped; by the books nothing is open, but the account could not be read: {unread}."
-    return "Stopped; nothing is open."

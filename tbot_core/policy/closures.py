@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
-from tbot_core.calendar import Closed, ClosesEarly, ExchangeCalendar, Override
+from tbot_core.calendar import Closed, ClosesEarly, Override
 from tbot_core.declaration import Kind
 from tbot_core.errors import SettingsError
-
-if TYPE_CHECKING:
-    from tbot_core.policy.trading import Trading
 
 Overrides: TypeAlias = "tuple[tuple[dt.date, Override], ...]"
 _CLOSED: Final = "closed"
@@ -29,11 +26,6 @@ def calendar_overrides() -> Kind[Overrides]:
 
     allowed = "days separated by semicolons, each a date YYYY-MM-DD and either closed with a reason, or HH:MM New York"
     return Kind(name="calendar_overrides", allowed=allowed, parse=parse, show=_shown, empty=True)
-
-
-def calendar_of(trading: Trading) -> ExchangeCalendar:
-    """The exchange's calendar, cut down by TRADING_DAYS and CALENDAR_OVERRIDES."""
-    return ExchangeCalendar(weekdays=frozenset(trading.trading_days), overrides=dict(trading.calendar_overrides))
 
 
 def _override(part: str) -> tuple[dt.date, Override]:

@@ -12,46 +12,47 @@ from tbot_core.reasons import BY_CODE
 from tbot_core.runner import overnight
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from tbot_core.decide import Judged
-    from tbot_core.execution import Venue
-    from tbot_core.journal.journal import Entry
-    from tbot_core.runner.session import SessionRun
+    from tbot_core.contracts import FeedSession
+    from tbot_core.decide import Entrant, Judged
+    from tbot_core.runner.posts import Post
 
 
-def opening(run: SessionRun, venue: Venue) -> dict[str, Any]:
-    """What is said at the opening bell; `venue` is the primary's."""
-    standing = run.desk.standing
-    granted = standing.funds.granted
+def opening(source: FeedSession, entrants: Sequence[Entrant], posts: Sequence[Post]) -> dict[str, Any]:
+    """The payload of SESSION_OPENED; the first of `posts` is the primary broker."""
+    session, primary = source.session, posts[0]
+    venue, exposure = primary.execution.venue, primary.desk.standing
+    granted = exposure.funds.granted
     return {
-        "date": run.session.date.isoformat(),
+        "date": session.date.isoformat(),
         "primary": venue.name,
         "account": venue.account_id,
-        "open": run.session.open.isoformat(),
-        "close": run.session.close.isoformat(),
-        "minutes": run.session.minutes,
-        "symbols": len(run.source.symbols),
-        "equity": str(dollars_of(run.desk.portfolio.opening_atoms)),
+        "open": session.open.isoformat(),
+        "close": session.close.isoformat(),
+        "minutes": session.minutes,
+        "symbols": len(source.symbols),
+        "equity": str(dollars_of(primary.desk.portfolio.opening_atoms)),
         "buying_power": None if granted is None else str(dollars_of(granted)),
-        "state": standing.present.word,
-        "windows": {one.name: attrs.asdict(one.window) for one in run.entrants},
-        **_carried(run),
-        **({"accounts": _accounts(run)} if run.posts[1:] else {}),
+        "state": exposure.present.word,
+        "windows": {one.name: attrs.asdict(one.window) for one in entrants},
+        **_carried(posts),
+        **({"accounts": _accounts(posts)} if posts[1:] else {}),
     }
 
 
-def closing(run: SessionRun, venue: Venue, stuck: Sequence[Entry]) -> dict[str, Any]:
-    """What is said at the closing bell; `stuck` tells of what could not be closed."""
-    portfolio = run.desk.portfolio
+def closing(source: FeedSession, posts: Sequence[Post], unclosed: Iterable[str]) -> dict[str, Any]:
+    """The payload of SESSION_CLOSED; `unclosed` are the symbols that are still held."""
+    primary = posts[0]
+    portfolio = primary.desk.portfolio
     return {
-        "date": run.session.date.isoformat(),
+        "date": source.session.date.isoformat(),
         "equity": str(dollars_of(portfolio.equity_atoms)),
         "cash": str(dollars_of(portfolio.cash_atoms)),
-        "pnl": str(dollars_of(run.desk.standing.pnl_atoms)),
-        "trades": sum(len(post.desk.portfolio.closed) for post in run.posts),
-        "open": sorted({*run.positions, *(one.payload["symbol"] for one in stuck)}),
-        "account": venue.account_id,
+        "pnl": str(dollars_of(primary.desk.standing.pnl_atoms)),
+        "trades": sum(len(post.desk.portfolio.closed) for post in posts),
+        "open": sorted(set(unclosed)),
+        "account": primary.execution.venue.account_id,
     }
 
 
@@ -65,20 +66,20 @@ def reasons(judged: Judged) -> dict[str, int]:
     return counts
 
 
-def _accounts(run: SessionRun) -> dict[str, dict[str, str]]:
+def _accounts(posts: Sequence[Post]) -> dict[str, dict[str, str]]:
     # Whose accounts the session trades, and what each held at its beginning.
     return {
         post.name: {
             "account": post.execution.venue.account_id,
             "equity": str(dollars_of(post.desk.portfolio.opening_atoms)),
         }
-        for post in run.posts
+        for post in posts
     }
 
 
-def _carried(run: SessionRun) -> records.Payload:
+def _carried(posts: Sequence[Post]) -> records.Payload:
     # What is held when the bell rings: it could not be closed in the session before.
-    held = [(post.key, one) for post in run.posts for one in post.desk.portfolio.positions.values()]
+    held = [(post.key, one) for post in posts for one in post.desk.portfolio.positions.values()]
     if not held:
         return {}
     carried = [(key, records.carried_payload(one.signal, overnight.entry(one))) for key, one in held]

@@ -20,7 +20,6 @@ from tbot_core.orders import Naming
 from tbot_core.patience import Patience
 from tbot_core.plugins.observers import LIMITS_S, Observers
 from tbot_core.runner import feeds, resuming
-from tbot_core.runner.gathered import NOTE
 from tbot_core.runner.plan import Outcome
 from tbot_core.runner.posts import Standby
 from tbot_core.runner.remaining import at_the_end
@@ -381,3 +380,9 @@ class Company:
             checks=assembly.checks,
             bounds=assembly.bounds,
         )
+
+
+NOTE: Final = (
+    "Fills are made on whole minutes of a live feed; neither its quotes nor its halts are looked at: NO_QUOTE, "
+    "SPREAD_WIDE and quote age do not apply."
+)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from tbot_core.errors import DataError
 from tbot_core.journal import received
@@ -26,11 +26,6 @@ if TYPE_CHECKING:
     from tbot_core.journal.received import Received
     from tbot_core.runner.floor import Floor
     from tbot_core.runner.session import Trading
-
-NOTE: Final = (
-    "Fills are made on whole minutes of a live feed; neither its quotes nor its halts are looked at: NO_QUOTE, "
-    "SPREAD_WIDE and quote age do not apply."
-)
 
 
 class Gathered:

@@ -25,6 +25,7 @@ from tbot_core.model import RiskState, atoms_of, dollars_of
 from tbot_core.runner import hours, leftovers, overnight, owning
 from tbot_core.runner.announcing import Announcer
 from tbot_core.runner.asking import AGAIN_S, SILENT, Asking
+from tbot_core.runner.ended_feed import Bygone
 from tbot_core.runner.holidays import Holidays
 from tbot_core.runner.line import Line
 from tbot_core.runner.makings import Days, Heard, Made
@@ -244,7 +245,7 @@ class Life:
             return
         floor = attrs.evolve(self.floor, received=None)  # no minute comes: what was recorded of it stays the latest
         equity = atoms_of(Decimal(opened["equity"]))
-        market = MarketSession(trading, floor, overnight.Bygone.of(overnight.hours(opened), since), (), equity, past)
+        market = MarketSession(trading, floor, Bygone.of(overnight.hours(opened), since), (), equity, past)
         ready_at = clock.exchange_moment(self.due().date, READY_AT)
         if not await market.end_late(ready_at, self._unread):
             market.requests.carried_out()

@@ -32,6 +32,7 @@ from tbot_core.runner.keeping import Keeper
 from tbot_core.runner.leftovers import Leftovers
 from tbot_core.runner.listening import Hearing, empty
 from tbot_core.runner.looking import Looking
+from tbot_core.runner.opening_equity import weigh
 from tbot_core.runner.posts import side_by_side
 from tbot_core.runner.recalling import Recall, failures
 from tbot_core.runner.requests import TO_COME, Obey, Requests
@@ -309,7 +310,7 @@ class MarketSession:
     def _know(self) -> None:
         if self.tender.believed and not self._weighed:
             self._weighed = True
-            overnight.weigh(self.run, self._trading.journal, self._trading.venue)
+            weigh(self.run, self._trading.journal, self._trading.venue)
         if self._safety is not None:
             self._safety.look(self.tender.verdict)
 

@@ -7,25 +7,17 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-import attrs
-import numpy as np
-
-from tbot_core.account import jumped
-from tbot_core.bars import Day
 from tbot_core.calendar import Session
 from tbot_core.custody.held import Carried
 from tbot_core.journal import records
-from tbot_core.model import Fill, Leg, Side, SignalId, dollars_of, price_of, quantity_of
+from tbot_core.model import Fill, Leg, Side, SignalId, price_of, quantity_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
-    from tbot_core.bars import Minute
     from tbot_core.journal.journal import Event, Journal
     from tbot_core.portfolio import Position
-    from tbot_core.runner.session import SessionRun
-    from tbot_core.venue import Venue
 
 
 _BETWEEN: Final = (
@@ -47,36 +39,6 @@ _LASTING: Final = (
     records.DRILL,
 )
 """What counts beyond the end of a session, for those after it."""
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class Bygone:
-    """The feed of a session that is over: it has the symbols of its signals, and says nothing any more."""
-
-    session: Session
-    symbols: tuple[str, ...]
-    day: Day
-
-    @classmethod
-    def of(cls, session: Session, since: Sequence[Event]) -> Bygone:
-        """That of a session, from the events since the last end."""
-        found = symbols(since)
-        nothing = np.full(len(found), np.nan)
-        day = Day(
-            previous_close=nothing,
-            average_volume=nothing,
-            market_cap=nothing,
-            atr=nothing,
-            vix=np.full(1, np.nan),
-            restricted=np.zeros(len(found), dtype=bool),
-        )
-        return cls(session=session, symbols=found, day=day)
-
-    async def minutes(self) -> AsyncIterator[Minute]:
-        """No minute comes."""
-        nothing: tuple[Minute, ...] = ()
-        for minute in nothing:
-            yield minute
 
 
 def entry(position: Position) -> Fill:
@@ -158,32 +120,6 @@ def since_the_last(events: Sequence[Event]) -> Sequence[Event]:
     """The events behind the last session's end: those of the session that is under way, or to come."""
     ends = [place for place, event in enumerate(events) if event.kind == records.SESSION_CLOSED]
     return events[ends[-1] + 1 :] if ends else events
-
-
-def equity(journal: Journal, venue: Venue, opens: datetime) -> tuple[Decimal, Decimal] | None:
-    """What an account was worth at the last close, and what was paid into it since; None where that was another one."""
-    closed = journal.last(records.SESSION_CLOSED)
-    if closed is None or closed.payload.get("account") != venue.account_id:
-        return None
-    paid = (
-        Decimal(event.payload["cash"])
-        for event in journal.events(closed.seq, kind=records.ACTIVITY)
-        if event.source is not None and event.source[:2] == (venue.name, venue.account_id)
-        if datetime.fromisoformat(event.payload["time"]) <= opens
-    )
-    return Decimal(closed.payload["equity"]), sum(paid, Decimal(0))
-
-
-def weigh(run: SessionRun, journal: Journal, venue: Venue) -> None:
-    """Hold the opening equity against the last close: what no payment explains sizes nothing.
-
-    The close of another account, such as that of paper trading, says nothing of this one. What was paid since is booked
-    by the first reading that is believed; until then nothing is entered.
-    """
-    standing, opening = run.desk.standing, dollars_of(run.desk.portfolio.opening_atoms)
-    before = equity(journal, venue, run.session.open)
-    if before is not None and not standing.equity_jump and jumped(opening, *before):
-        standing.find_jump(opening, sum(before, Decimal(0)))
 
 
 def hours(opened: Mapping[str, Any]) -> Session:

@@ -322,7 +322,8 @@ class SessionRun:
         if isinstance(venue, SimulatedVenue):
             venue.open_session(session, self.source.symbols, dollars_of(portfolio.cash_atoms))
         await side_by_side([post.execution.read_account for post in self.posts])
-        entries = [self.execution.recorder.entry(records.SESSION_OPENED, bells.opening(self, trading.venue))]
+        opening = bells.opening(self.source, self.entrants, self.posts)
+        entries = [self.execution.recorder.entry(records.SESSION_OPENED, opening)]
         self._opened = entries
         for entrant in self.entrants:
             judged = self._screen(entrant)
@@ -370,7 +371,8 @@ class SessionRun:
         await side_by_side([post.execution.settle for post in self.posts])
         await self._carry_out(self.confirming.close())
         told = stuck()
-        payload = bells.closing(self, trading.venue, told)
+        unclosed = (*self.positions, *(one.payload["symbol"] for one in told))
+        payload = bells.closing(self.source, self.posts, unclosed)
         self.execution.recorder.write(*told, self.execution.recorder.entry(records.SESSION_CLOSED, payload))
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from tbot_core.contracts import FeedQuality
 from tbot_core.errors import Unavailable
-from tbot_core.runner.overnight import Bygone
+from tbot_core.runner.ended_feed import Bygone
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

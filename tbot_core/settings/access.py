@@ -13,8 +13,10 @@ from tbot_core.seams.secret import Secret
 if TYPE_CHECKING:
     from tbot_core.contracts import KeyProvider
     from tbot_core.policy import Deployment
+    from tbot_core.settings import Settings
     from tbot_core.settings.instance import Instance
     from tbot_core.vault.vault import Vault
+
 
 _PROGRAM: Final = "tbot"
 
@@ -93,3 +95,13 @@ def _offered(home: Path, *, live: bool) -> KeyProvider | None:
     from tbot_core.plugins.providing import key_provider
 
     return key_provider(home, SystemClock(), live=live)
+
+
+def mode_of(settings: Settings, broker: str = "") -> str:
+    """What the section of a broker in the secrets says, without a name that of BROKER_NAME: "live", else "paper"."""
+    opened = vault(settings.instance, settings.deployment, ready=False)
+    if not opened.store.has_file("broker"):
+        return "paper"
+    section = opened.read_section("broker", broker or settings.trading.broker_name)
+    said = next((value for name, value in section.items() if name.lower() == "mode"), None)
+    return "live" if said is not None and said.reveal().strip().lower() == "live" else "paper"

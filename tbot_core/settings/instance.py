@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import attrs
 
-from tbot_core.seams import environ
+from tbot_core.seams import disk, environ
+
+FOLDERS: Final = ("storage/keys", "storage/secrets", "control", "data", "logs", "backups", "reports")
+IGNORE_FILES: Final = (".gitignore", ".scpignore")
+IGNORED: Final = (
+    "storage/keys/",
+    "storage/secrets/",
+    ".env",
+    ".env.enc",
+    ".env_bot",
+    ".env_bot.enc",
+    "*_credentials.json",
+    "data/",
+    "logs/",
+    "backups/",
+    "control/",
+)
+"""What neither git nor scp may carry away, a line each."""
 
 ENV_FILE = ".env"
 ENCRYPTED_SUFFIX = ".enc"
@@ -101,3 +119,12 @@ class Instance:
     def dry_run_lock(self) -> Path:
         """The lock of the one dry run, which may go on beside whoever trades here."""
         return self.data / "dry-run.lock"
+
+
+def ignore(instance: Instance) -> None:
+    """Keep keys, secrets and settings out of git and scp; lines that stand there stay."""
+    for name in IGNORE_FILES:
+        path = instance.path(name)
+        lines = disk.read_text(path).splitlines() if disk.exists(path) else []
+        lines += [line for line in IGNORED if line not in lines]
+        disk.write_atomic(path, "\n".join([*lines, ""]).encode())

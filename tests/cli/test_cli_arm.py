@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from tbot_core import cli, control
-from tbot_core.cli.arm import code, described, live_settings, mode_of, sentence
+from tbot_core.cli.arm import code, described, live_settings, sentence
 from tbot_core.cli.requests import Answer
 from tbot_core.cli.run import furnish, settled
 from tbot_core.cli.standing import document, standing
@@ -24,6 +24,7 @@ from tbot_core.journal import records
 from tbot_core.journal.arming import Armed, Terms, armed_payload
 from tbot_core.journal.journal import Entry, open_journal
 from tbot_core.settings import Instance, load, read
+from tbot_core.settings.access import mode_of
 from tbot_core.states import Cause
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from tbot_core import cli
 from tbot_core.assembly import assemble, source_named
 from tbot_core.cli import screen
-from tbot_core.cli.run import dried, furnish, opens_live, request
+from tbot_core.cli.instance_lock import dried
+from tbot_core.cli.run import furnish, opens_live, request
 from tbot_core.cli.wish import Wish
 from tbot_core.clock import SystemClock
 from tbot_core.errors import PluginError

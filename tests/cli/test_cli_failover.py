@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tbot_core import cli
-from tbot_core.cli.check import checked
-from tbot_core.cli.failover import Place, Shown, shown
+from tbot_core.cli.checking import checked
+from tbot_core.cli.failover_status import Place, Shown, shown
 from tbot_core.clock import SystemClock
 from tbot_core.journal import records
 from tbot_core.journal.drills import Drill, Step

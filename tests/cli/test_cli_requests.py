@@ -20,10 +20,11 @@ from tbot_core.cli import requests
 from tbot_core.cli.condition import condition
 from tbot_core.cli.defense import sentence as of_defense
 from tbot_core.cli.defense import stands
+from tbot_core.cli.instance_lock import alone
 from tbot_core.cli.kill import sentence as of_kill
 from tbot_core.cli.narration import Narrator
 from tbot_core.cli.requests import Answer
-from tbot_core.cli.run import alone, furnish
+from tbot_core.cli.run import furnish
 from tbot_core.cli.stop import sentence as of_stop
 from tbot_core.cli.wish import SIMULATION
 from tbot_core.clock import ManualClock, SystemClock

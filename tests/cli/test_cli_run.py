@@ -15,7 +15,7 @@ import attrs
 import pytest
 
 from tbot_core import cli
-from tbot_core.cli import screen
+from tbot_core.cli.banner import plain
 from tbot_core.cli.narration import Line
 from tbot_core.cli.run import again, code, furnish
 from tbot_core.cli.wish import Wish, wished
@@ -127,9 +127,9 @@ def test_lines_and_tables_give_a_fill_the_same_time(tmp_path: Path, capsys: pyte
     lines = run(capsys, *args)[0].splitlines()
     for trade in document(capsys, *args)["trades"]:
         entered, left = (dt.datetime.fromisoformat(trade[name]) for name in ("entry_time", "exit_time"))
-        entry = f"{screen.plain(Line(time=entered, text=trade['strategy'], weight='entry'))} {trade['side'].upper()}"
+        entry = f"{plain(Line(time=entered, text=trade['strategy'], weight='entry'))} {trade['side'].upper()}"
         assert any(line.startswith(f"{entry} {trade['symbol']} ") for line in lines)
-        way_out = screen.plain(Line(time=left, text=f"{trade['strategy']} out of {trade['symbol']} ", weight="exit"))
+        way_out = plain(Line(time=left, text=f"{trade['strategy']} out of {trade['symbol']} ", weight="exit"))
         assert any(line.startswith(way_out) for line in lines)
 
 

@@ -21,6 +21,7 @@ from rich.console import Console
 from tbot_core import cli
 from tbot_core.assembly import assemble
 from tbot_core.cli import screen
+from tbot_core.cli.banner import banner, plain
 from tbot_core.cli.epilogue import closing, halted
 from tbot_core.cli.live import Live
 from tbot_core.cli.narration import Narrator
@@ -72,10 +73,10 @@ def _gate() -> Iterator[None]:
 def test_a_banner_says_whose_prices_these_are() -> None:
     """Simulated prices are said aloud, notes follow, and a run that goes on says from where."""
     label = FeedLabel(name="stored bars", simulated=False, quotes=False, notes=("a note",))
-    assert screen.banner("replay", label) == ["tbot replay. Market prices: stored bars.", "  a note"]
-    assert screen.banner("replay", label, closed=2)[-1] == "Resumed after 2 closed sessions."
+    assert banner("replay", label) == ["tbot replay. Market prices: stored bars.", "  a note"]
+    assert banner("replay", label, closed=2)[-1] == "Resumed after 2 closed sessions."
     words = "Resuming run b1 at 2026-03-03, after 1 closed session."
-    assert screen.banner("replay", label, 1, "run b1 at 2026-03-03")[-1] == words
+    assert banner("replay", label, 1, "run b1 at 2026-03-03")[-1] == words
 
 
 def test_a_stopped_run_says_what_is_open_and_how_to_go_on() -> None:
@@ -105,7 +106,7 @@ def test_changes_of_risk_are_told() -> None:
     payload = {"what": "daily loss latch", "cause": "DAILY_LOSS_LIMIT reached", "value": "-5001", "limit": "-5000"}
     (line,) = Narrator().follow([Entry(kind="risk", payload=payload, time=MORNING)])
     assert line.weight == "risk"
-    assert screen.plain(line).endswith("Risk: daily loss latch, DAILY_LOSS_LIMIT reached (-5001 against -5000)")
+    assert plain(line).endswith("Risk: daily loss latch, DAILY_LOSS_LIMIT reached (-5001 against -5000)")
 
 
 @pytest.mark.parametrize(
@@ -411,4 +412,4 @@ def test_the_live_view_says_that_a_run_goes_on(tmp_path: Path, mode: Any, moment
     assert [(line.time, line.text) for line in live.board.told] == [
         (moment, "Resuming run b1 at 2026-03-02, its first session.")
     ]
-    assert screen.plain(live.board.told[0]).startswith("Resuming") is (moment is None)
+    assert plain(live.board.told[0]).startswith("Resuming") is (moment is None)

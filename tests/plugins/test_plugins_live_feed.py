@@ -13,7 +13,7 @@ import pytest
 
 from tbot_core import cli
 from tbot_core.assembly import assemble
-from tbot_core.cli.check import checked
+from tbot_core.cli.checking import checked
 from tbot_core.clock import exchange_time
 from tbot_core.contracts import FeedRequest
 from tbot_core.errors import DataError, SettingsError

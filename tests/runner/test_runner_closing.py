@@ -22,6 +22,7 @@ from tbot_core.journal.projection import fold
 from tbot_core.model import Fill, Leg, SignalId
 from tbot_core.orders import Naming
 from tbot_core.runner import overnight
+from tbot_core.runner.ended_feed import Bygone
 from tbot_core.runner.errands import Errands
 from tbot_core.runner.floor import Floor
 from tbot_core.runner.life import Life
@@ -346,7 +347,7 @@ def test_f63_the_brokers_maintenance_leaves_exits_only_for_its_time_and_is_told_
 
 def test_a_session_that_is_over_says_no_minute(scene: Scene) -> None:
     """Its feed has its symbols and nothing else."""
-    bygone = overnight.Bygone(session=scene.world.session, symbols=("AAA",), day=scene.world.feed().day)
+    bygone = Bygone(session=scene.world.session, symbols=("AAA",), day=scene.world.feed().day)
 
     async def listen() -> list[object]:
         return [minute async for minute in bygone.minutes()]

@@ -21,10 +21,10 @@ from tbot_core.journal import records
 from tbot_core.journal.journal import Journal, open_journal
 from tbot_core.model import Account
 from tbot_core.orders import Naming
+from tbot_core.runner.ended_feed import Bygone
 from tbot_core.runner.floor import Floor
 from tbot_core.runner.life import Life
 from tbot_core.runner.makings import Days
-from tbot_core.runner.overnight import Bygone
 from tbot_core.runner.session import Trading
 from tbot_core.testing.simulation.loop import LoopClock, VirtualLoop, run
 from tbot_core.testing.trades import rules

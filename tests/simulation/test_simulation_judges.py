@@ -22,8 +22,8 @@ from tbot_core.testing.simulation.heeding import HEEDED
 from tbot_core.testing.simulation.invariants import violations
 from tbot_core.testing.simulation.people import Acts, Manner, People, Said
 from tbot_core.testing.simulation.stopping import STOPPED
-from tbot_core.testing.simulation.story import Story
-from tbot_core.testing.simulation.turns import Turn, i18_starved
+from tbot_core.testing.simulation.story import Story, Turn
+from tbot_core.testing.simulation.turns import i18_starved
 from tbot_core.testing.simulation.way import Request
 from tbot_core.testing.simulation.world import World
 from tbot_core.testing.trades import fill, order, rules

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
@@ -13,9 +13,9 @@ from tbot_core.journal.journal import Event
 from tbot_core.journal.projection import of_broker
 from tbot_core.model import Leg, SignalId, units_of
 from tbot_core.orders import BROKER_WORDS, OrderRecord
+from tbot_core.patience import Urgency
 from tbot_core.testing.simulation.bot import Life, Lived
 from tbot_core.testing.simulation.people import Acts
-from tbot_core.testing.simulation.turns import Turn
 from tbot_core.testing.simulation.world import World
 
 if TYPE_CHECKING:
@@ -141,3 +141,17 @@ def _left(keeper: Keeper) -> Left:
     return Left(
         held=post.desk.portfolio.holdings, foreign=dict(keeper.tender.foreign), orders=dict(post.execution.orders)
     )
+
+
+@attrs.frozen(kw_only=True)
+class Turn:
+    """A request that was let go: since when it had waited, until when, and how many a minute its venue allows.
+
+    `paced` is the same for those that wait for each other.
+    """
+
+    paced: Any
+    urgency: Urgency
+    began: float
+    ended: float
+    per_minute: int

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
-
 from tbot_core.patience import Paced, Urgency
 from tbot_core.testing.simulation.planting import Swaps, was
+from tbot_core.testing.simulation.story import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,20 +16,6 @@ if TYPE_CHECKING:
 
 _SHARE: Final = 0.7
 _SLACK_S: Final = 0.1
-
-
-@attrs.frozen(kw_only=True)
-class Turn:
-    """A request that was let go: since when it had waited, until when, and how many a minute its venue allows.
-
-    `paced` is the same for those that wait for each other.
-    """
-
-    paced: Any
-    urgency: Urgency
-    began: float
-    ended: float
-    per_minute: int
 
 
 def noted(loop: VirtualLoop, turns: list[Turn]) -> Swaps:
