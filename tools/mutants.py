@@ -2,16 +2,18 @@
 
 Those that were noticed only because the bot died of an error, ALIVE, are looked for further.
 
-`python tools/mutants.py [SEEDS]` tries so many seeds at most (default 1,000), each for all that are left.
+`python tools/mutants.py` tries at most `--seeds` seeds (default 1,000), each for all that are left.
+With `--mutant NAME` it prints the first seed that catches that mutant, and exits with 1 where none does.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
 from tbot_core.testing.simulation.caught import CAUGHT, Caught
-from tbot_core.testing.simulation.mutants import MUTANTS
+from tbot_core.testing.simulation.mutants import MUTANTS, first_seed, mutant
 from tbot_core.testing.simulation.rehearsal import rehearse
 
 ALIVE = "ALIVE"
@@ -61,7 +63,21 @@ def search(seeds: int) -> list[str]:
     return [name for name in MUTANTS if name not in found]
 
 
+def main() -> int:
+    """Run what the command line asks for, and return the exit code."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--mutant", help="print the first seed that catches this mutant")
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=1_000)
+    given = parser.parse_args()
+    if given.mutant:
+        caught = first_seed(mutant(given.mutant), range(given.first_seed, given.first_seed + given.seeds))
+        print(f"{given.mutant}: {'not caught' if caught is None else f'caught at seed {caught.seed} by {caught.by}'}")
+        return int(caught is None)
+    unnoticed = search(given.seeds)
+    print("\n".join(f"{name}: not caught" for name in unnoticed) or "All mutants are caught.")
+    return int(bool(unnoticed))
+
+
 if __name__ == "__main__":
-    unnoticed = search(int(sys.argv[1]) if sys.argv[1:] else 1_000)
-    print("\n".join(f"{name}: not noticed" for name in unnoticed) or "All mutants are noticed.")
-    sys.exit(bool(unnoticed))
+    sys.exit(main())

@@ -39,7 +39,7 @@ MUTANTS = """# Mutants of the order machine
 
 Rules of the bot that are broken on purpose, one at a time, to try the simulation itself: the first seed found that
 notices, and by which invariant; ALIVE: only by an error that the bot died of; a dash: none is recorded.
-`tbot rehearse --mutant NAME` looks for one.
+`python tools/mutants.py --mutant NAME` searches for one.
 """
 PAGES = {
     "settings.md": reference.render(),

@@ -28,7 +28,6 @@ class Given(TypedDict):
     fault: str
     minutes: float | None
     workers: int
-    mutant: str
     home: Path | None
     as_json: bool
 
@@ -39,7 +38,6 @@ class Given(TypedDict):
 @click.option("--fault", default="", metavar="F2,...", help="These faults alone, or none; default: as the seed draws.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Begin no world after so many minutes.")
 @click.option("--workers", type=Whole(1, 64), default=1, show_default=True, help="So many processes.")
-@click.option("--mutant", default="", metavar="NAME", help="Break this rule, and stop where that is noticed.")
 @home_option
 @json_option
 def command(**given: Unpack[Given]) -> None:
@@ -48,9 +46,6 @@ def command(**given: Unpack[Given]) -> None:
     Nothing is read or written but scratch folders, no instance either: --home changes nothing. The same seed gives the
     same world. A violation is printed with the command that shows it again, and ends the command with exit code 1.
     """
-    if given["mutant"]:
-        _hunt(given)
-        return
     tally = _rehearsed(given)
     emit(tally.document(), as_json=given["as_json"], lines=tally.lines())
     if tally.violations:
@@ -122,20 +117,6 @@ class Tally:
             f"{plural(len(self.settled_s), 'unknown outcome')} resolved{resolved}",
             plural(len(self.violations), "violation"),
         ]
-
-
-def _hunt(given: Given) -> None:
-    # The first seed that notices a mutant; exit code 1 when none does.
-    from tbot_core.testing.simulation.mutants import mutant
-
-    one = mutant(given["mutant"])
-    seeds = range(given["first_seed"], given["first_seed"] + given["seeds"])
-    seed, by = next(((seed, by) for seed in seeds if (by := one.caught(seed))), (None, ""))
-    words = "not noticed" if seed is None else f"noticed at seed {seed}: {by}"
-    document = {"mutant": one.name, "words": one.words, "seed": seed, "by": by}
-    emit(document, as_json=given["as_json"], lines=[f"{one.name}: {words}"])
-    if seed is None:
-        sys.exit(1)
 
 
 def _rehearsed(given: Given) -> Tally:

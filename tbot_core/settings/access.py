@@ -13,8 +13,8 @@ from tbot_core.seams.secret import Secret
 if TYPE_CHECKING:
     from tbot_core.contracts import KeyProvider
     from tbot_core.policy import Deployment
-    from tbot_core.settings import Settings
     from tbot_core.settings.instance import Instance
+    from tbot_core.settings.values import Settings
     from tbot_core.vault.vault import Vault
 
 

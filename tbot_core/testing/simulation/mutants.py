@@ -9,12 +9,12 @@ import attrs
 
 from tbot_core.errors import UsageError
 from tbot_core.testing.simulation import misguarding, mishearing, misjudging, misrouting, missending
-from tbot_core.testing.simulation.caught import CAUGHT
+from tbot_core.testing.simulation.caught import CAUGHT, Caught
 from tbot_core.testing.simulation.planting import Swaps
 from tbot_core.testing.simulation.rehearsal import rehearse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from types import ModuleType
 
 
@@ -55,8 +55,13 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
 def mutant(name: str) -> Mutant:
     """The mutant of that name; raises UsageError for one that is not known."""
     if name not in MUTANTS:
-        raise UsageError(f"--mutant {name}: no such mutant.", f"Known are {', '.join(MUTANTS)}.")
+        raise UsageError(f"--mutant {name}: unknown mutant.", f"Known mutants: {', '.join(MUTANTS)}.")
     return MUTANTS[name]
+
+
+def first_seed(one: Mutant, seeds: Iterable[int]) -> Caught | None:
+    """The first of the seeds at which a mutant is caught, and by which invariant; None where none catches it."""
+    return next((Caught(seed, by) for seed in seeds if (by := one.caught(seed))), None)
 
 
 def table() -> str:
