@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -13,11 +13,23 @@ from tbot_core.model import Account, Fill
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import date
 
     from tbot_core.bars import Minute
     from tbot_core.calendar import Session
     from tbot_core.model import Order
+
+
+@attrs.frozen(kw_only=True)
+class DayTradeRule:
+    """A limit on day trades: `most` of them in five sessions, up to and including the day `until`.
+
+    It applies to accounts of the kind `account` (margin or cash) that are worth less than `equity_below` dollars.
+    """
+
+    until: date
+    account: str
+    equity_below: Decimal
+    most: int
 
 
 @attrs.frozen(kw_only=True)
@@ -33,7 +45,7 @@ class VenueRules:
     bot acts on closes for the fraction of a position. `streams`: what happens to its orders comes by itself, so that
     `poll` asks the venue nothing, and is called every quarter of a second; else at least every SLEEP_TIME. In both
     cases it is called after all that is sent, and four times a second, for two seconds, while an exit waits for its
-    stop's end.
+    stop's end. `day_trade_rules`: the limits on day trades that it still applies; each that is in force counts.
     """
 
     simulated: bool = False
@@ -49,6 +61,7 @@ class VenueRules:
     quantity_step: Decimal = Decimal(1)
     fractional_types: frozenset[str] = frozenset()
     cid_length: int = 48
+    day_trade_rules: tuple[DayTradeRule, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
