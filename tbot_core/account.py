@@ -6,7 +6,6 @@ rules of a cash account.
 
 from __future__ import annotations
 
-from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
@@ -16,7 +15,9 @@ from tbot_core.model import Account, atoms_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import date
 
+    from tbot_core.contracts import DayTradeRule
     from tbot_core.portfolio import Portfolio
 
 LEVERAGE: Final = 2
@@ -24,20 +25,6 @@ LEVERAGE: Final = 2
 
 JUMP: Final = Decimal("0.20")
 """A session's opening equity may lie this share of the last close's from it, cash that moved put aside."""
-
-
-@attrs.frozen(kw_only=True)
-class DayTradeRule:
-    """A row of the table of day-trade rules: `most` day trades in five sessions, up to and including the day `until`.
-
-    It holds at `broker`, in accounts of the kind `account` (margin or cash) worth less than `equity_below` dollars.
-    """
-
-    broker: str
-    until: date
-    account: str
-    equity_below: Decimal
-    most: int
 
 
 @attrs.define(kw_only=True)

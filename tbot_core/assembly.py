@@ -5,8 +5,7 @@ from __future__ import annotations
 import csv
 import functools
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from datetime import date
+from collections.abc import Mapping
 from decimal import Decimal
 from operator import itemgetter
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from tbot_core import settings as configuration
-from tbot_core.account import DayTradeRule
 from tbot_core.calendar import ExchangeCalendar, Session
 from tbot_core.clock import Clock
 from tbot_core.contracts import (
@@ -68,7 +66,6 @@ STORED: Final = frozenset({"replay", "backtest"})
 
 _NAMELESS: Final = "The bot has no identity, so its orders bear no name: `tbot secrets set bot_identity` gives it one."
 _FUNDS: Final = Path(__file__).with_name("index_funds.csv")
-_DAY_TRADES: Final = Path(__file__).with_name("day_trades.csv")
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -105,13 +102,12 @@ class Assembly:
         """Write down what this run showed of its plugins, for `tbot plugins list`."""
         record_run(self.settings.instance.data, self.loaded, self.failures, self.listings, self.clock.now())
 
-    def rules(self, venue: VenueRules, broker: str = "") -> Rules:
-        """The rules of decisions at a venue, without a name that of BROKER_NAME."""
+    def rules(self, venue: VenueRules) -> Rules:
+        """The rules of decisions at a venue."""
         settings, entries = self.settings, self.settings.entries
         if settings.mode in {*SIMULATIONS, DRY_RUN}:  # nobody is asked: what would wait counts as approved at once
             entries = attrs.evolve(entries, trade_confirmation_required=False)
         fixed = settings.simulation.fixed_quantity if settings.mode in SIMULATIONS else 0
-        at = SIMULATOR if settings.mode in SIMULATIONS else broker or settings.trading.broker_name
         return Rules(
             risk=settings.risk,
             entries=entries,
@@ -124,7 +120,6 @@ class Assembly:
             fixed_units=fixed * UNITS_PER_SHARE,
             indices=index_funds(),
             rebalance=settings.rebalance,
-            day_trades=tuple(rule for rule in day_trade_rules() if rule.broker == at),
         )
 
     def entrants(self, session: Session) -> tuple[Entrant, ...]:
@@ -308,18 +303,6 @@ def index_funds() -> Mapping[str, Mapping[str, Decimal]]:
     for row in csv.DictReader(disk.read_text(_FUNDS).splitlines()):
         table[row["index"]][row["symbol"]] = Decimal(row["leverage"])
     return table
-
-
-def day_trade_rules() -> Iterator[DayTradeRule]:
-    """The shipped table of brokers' day-trade rules."""
-    for row in csv.DictReader(disk.read_text(_DAY_TRADES).splitlines()):
-        yield DayTradeRule(
-            broker=row["broker"],
-            until=date.fromisoformat(row["until"]),
-            account=row["account"],
-            equity_below=Decimal(row["equity_below"]),
-            most=int(row["most"]),
-        )
 
 
 def _unapproved(

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from tbot_core.account import DayTradeRule
 from tbot_core.bars import Index, Quoted
 from tbot_core.contracts import Check, Filter, Screens, Strategy, VenueRules
 from tbot_core.errors import PluginError
@@ -61,7 +60,6 @@ class Rules:
     universe_max: int = 500
     fixed_units: int = 0
     indices: Mapping[str, Mapping[str, Decimal]] = attrs.field(factory=dict)
-    day_trades: tuple[DayTradeRule, ...] = ()
     rebalance: Rebalance = attrs.field(factory=Rebalance)
 
 

@@ -75,9 +75,8 @@ class Desk:
         `crossed`: it may have said so before or after what is in the books, as in `Funds.read`.
         """
         self.standing.funds.read(account, self.portfolio, crossed=crossed)
-        allowed = in_force(
-            self._rules.day_trades, self.custody.session.date, self.standing.funds, self.portfolio.opening_atoms
-        )
+        rules, on = self._rules.venue.day_trade_rules, self.custody.session.date
+        allowed = in_force(rules, on, self.standing.funds, self.portfolio.opening_atoms)
         self._limits = {defense: attrs.evolve(limits, day_trades=allowed) for defense, limits in self._limits.items()}
 
     @property

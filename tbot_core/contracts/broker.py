@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -13,7 +13,6 @@ from tbot_core.model import Account, Fill
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import date
 
     from tbot_core.bars import Minute
     from tbot_core.calendar import Session
@@ -21,40 +20,48 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen(kw_only=True)
+class DayTradeRule:
+    """A limit on day trades: `most` of them in five sessions, up to and including the day `until`.
+
+    It applies to accounts of the kind `account` (margin or cash) that are worth less than `equity_below` dollars.
+    """
+
+    until: date
+    account: str
+    equity_below: Decimal
+    most: int
+
+
+@attrs.frozen(kw_only=True)
 class VenueRules:
     """What a broker can do; the core never guesses it.
 
     `simulated`: the core shows it every closed minute before deciding on it. `brackets`: an entry's stop and target
-    rest there from its fill on. `amend_atomic`: a resting order is changed in place and keeps its id. `dedupes_cid`: a
-    second order under a client order id is never made, for `dedupe_window_s` seconds. `query_by_cid`, `lists_closed`,
-    `lists_fills`: an order that is over can be asked for, is listed, or its executions are; one of the three a broker
-    must know, else nobody ever hears of a fill that its stream has lost. `lookup_window_s`: how long after it was sent
-    an order may still turn up. `requests_per_minute`: 0 where the broker names no limit. `quantity_step`:
-    the smallest quantity in shares, for types in `fractional_types`; where stops are none of them, the bot acts on
-    closes for the fraction of a position. `streams`: what happens to its orders comes by itself, so that `poll` asks
-    the venue nothing, and is called every quarter of a second; else at least every SLEEP_TIME. In both cases it is
-    called after all that is sent, and four times a second, for two seconds, while an exit waits for its stop's end.
+    rest there from its fill on. `amend_atomic`: a resting order is changed in place and keeps its id. `query_by_cid`,
+    `lists_closed`, `lists_fills`: an order that is over can be asked for, is listed, or its executions are; one of the
+    three a broker must know, else nobody ever hears of a fill that its stream has lost. `lookup_window_s`: how long
+    after it was sent an order may still turn up. `requests_per_minute`: 0 where the broker names no limit.
+    `quantity_step`: the smallest quantity in shares, for types in `fractional_types`; where stops are none of them, the
+    bot acts on closes for the fraction of a position. `streams`: what happens to its orders comes by itself, so that
+    `poll` asks the venue nothing, and is called every quarter of a second; else at least every SLEEP_TIME. In both
+    cases it is called after all that is sent, and four times a second, for two seconds, while an exit waits for its
+    stop's end. `day_trade_rules`: the limits on day trades that it still applies; each that is in force counts.
     """
 
     simulated: bool = False
     streams: bool = False
     brackets: bool = False
     amend_atomic: bool = False
-    dedupes_cid: bool = False
     query_by_cid: bool = False
-    cancel_by_cid: bool = False
     lists_closed: bool = False
     lists_fills: bool = False
     exec_ids_unique: bool = False
-    reduce_only: bool = False
-    cancel_all: bool = False
-    dead_man_switch: bool = False
-    dedupe_window_s: float = 0.0
     lookup_window_s: float = 600.0
     requests_per_minute: int = 0
     quantity_step: Decimal = Decimal(1)
     fractional_types: frozenset[str] = frozenset()
     cid_length: int = 48
+    day_trade_rules: tuple[DayTradeRule, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

@@ -339,7 +339,7 @@ class Company:
         venue = self._venue(broker, name, found.account)
         tag = self._plan.assembly.settings.failover.failover_log_tag
         return Standby(
-            rules=self._plan.assembly.rules(broker.rules, name),
+            rules=self._plan.assembly.rules(broker.rules),
             venue=attrs.evolve(venue, absent=bool(found.absent)),
             naming=self._naming(broker, found.account),
             equity_atoms=atoms_of(found.account.equity),

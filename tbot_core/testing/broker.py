@@ -169,14 +169,6 @@ class BrokerContract(ReadingContract):
         if venue.broker.rules.exec_ids_unique:
             demand(_distinct([fill.execution_id for fill in _fills(events)]), "an execution's id is its own")
 
-    def test_b06_the_same_id_is_the_same_order(self, venue: Venue) -> None:
-        """Where the broker knows client order ids, a second submit buys nothing."""
-        if not venue.broker.rules.dedupes_cid:
-            pytest.skip("the broker's rules do not claim it")
-        events = _traded(venue, _order(venue, "kit-1"))
-        events += _traded(venue, _order(venue, "kit-1"))
-        demand(sum((fill.quantity for fill in _fills(events)), Decimal(0)) == _QUANTITY, "one id is one order")
-
     def test_b07_a_resting_order_is_cancelled(self, venue: Venue) -> None:
         """Its cancel is told as an event, and it is not filled any more."""
         _submit(venue, _order(venue, "kit-1", type=OrderType.LIMIT, limit_price=PRICE - _FAR))

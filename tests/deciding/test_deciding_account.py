@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from tbot_core.account import DayTradeRule, Funds, in_force, jumped, simulated
+from tbot_core.account import Funds, in_force, jumped, simulated
+from tbot_core.contracts import DayTradeRule, VenueRules
 from tbot_core.custody.held import Carried
 from tbot_core.desk import Desk
 from tbot_core.model import ATOMS_PER_DOLLAR, Account, Leg, Side, dollars_of
@@ -33,7 +34,8 @@ def account(cash: str = "100000", **told: Any) -> Account:
 
 def desk(said: Account, table: tuple[DayTradeRule, ...] = (), opening: int = EQUITY, **settings: Any) -> Desk:
     """A desk whose broker has spoken."""
-    made = Desk(rules(day_trades=table, **settings), session(), opening, lambda s, leg, n: f"{s.text}/{leg}/{n}")
+    venue = VenueRules(brackets=True, amend_atomic=True, day_trade_rules=table)
+    made = Desk(rules(venue=venue, **settings), session(), opening, lambda s, leg, n: f"{s.text}/{leg}/{n}")
     made.admit(said)
     return made
 
@@ -140,7 +142,7 @@ def test_a_simulated_account_has_margin() -> None:
     assert simulated("P", Decimal(100)).buying_power == 200
 
 
-RULE = DayTradeRule(broker="b", until=date(2026, 1, 5), account="margin", equity_below=Decimal(25_000), most=3)
+RULE = DayTradeRule(until=date(2026, 1, 5), account="margin", equity_below=Decimal(25_000), most=3)
 SMALL = 20_000 * ATOMS_PER_DOLLAR
 
 
@@ -163,8 +165,8 @@ def test_a_day_trade_rule_holds_for_its_days_kind_and_equity(
 
 
 def test_the_strictest_rule_in_force_counts() -> None:
-    """Two rows of one broker both hold."""
-    stricter = DayTradeRule(broker="b", until=RULE.until, account="margin", equity_below=Decimal(30_000), most=1)
+    """Two rules of one broker both apply."""
+    stricter = DayTradeRule(until=RULE.until, account="margin", equity_below=Decimal(30_000), most=1)
     assert in_force((RULE, stricter), RULE.until, Funds(), SMALL) == 1
 
 

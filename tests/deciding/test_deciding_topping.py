@@ -9,9 +9,9 @@ import attrs
 import pytest
 
 from tbot_core import exits, rebalance
-from tbot_core.account import DayTradeRule, simulated
+from tbot_core.account import simulated
 from tbot_core.actions import Decision, Place
-from tbot_core.contracts import BrokerEvent, VenueRules
+from tbot_core.contracts import BrokerEvent, DayTradeRule, VenueRules
 from tbot_core.desk import Desk
 from tbot_core.model import UNITS_PER_SHARE, ExitReason, Leg, OrderType, RiskState, Side, atoms_of, ticks_of
 from tbot_core.policy import Rebalance
@@ -227,8 +227,8 @@ def test_nothing_is_added_in_defense_or_worse(state: RiskState, reason: Reason) 
 
 def test_a_top_up_is_a_day_trade_of_its_own() -> None:
     """What was sold and bought again is one more; an account that allows no more of them adds nothing."""
-    rule = DayTradeRule(broker="b", until=session().date, account="margin", equity_below=Decimal(10**9), most=2)
-    bench = Bench(day_trades=(rule,))
+    rule = DayTradeRule(until=session().date, account="margin", equity_below=Decimal(10**9), most=2)
+    bench = Bench(VenueRules(day_trade_rules=(rule,)))
     assert bench.desk.limits.day_trades == 2
     bench.trimmed()
     assert bench.reason(110.0) is Reason.ALLOWED

@@ -12,7 +12,7 @@ from tbot_core.testing.simulation.counter import Counter
 from tbot_core.testing.simulation.stage import Stage
 from tbot_core.testing.simulation.venues import Character
 
-RULES = VenueRules(lists_closed=True, query_by_cid=True, cancel_by_cid=True, exec_ids_unique=True, amend_atomic=True)
+RULES = VenueRules(lists_closed=True, query_by_cid=True, exec_ids_unique=True, amend_atomic=True)
 
 stage = Stage(Character(rules=RULES, cash=Decimal(50_000)))
 with lines.listening(Path(sys.argv[1]), 30.0) as listener:

@@ -19,22 +19,21 @@ Said = TypeVar("Said")
 ABLE = VenueRules(
     brackets=True,
     amend_atomic=True,
-    dedupes_cid=True,
-    dedupe_window_s=86_400.0,
     query_by_cid=True,
-    cancel_by_cid=True,
     lists_closed=True,
     exec_ids_unique=True,
     quantity_step=Decimal("0.000001"),
     fractional_types=frozenset({"market"}),
 )
 CHARACTERS = {
-    "able": Character(rules=ABLE, fee_ticks=35),
-    "modest": Character(rules=VenueRules(lists_fills=True), numbers_moments=False, refuses_at_once=False),
-    "cash": Character(rules=VenueRules(brackets=True, query_by_cid=True, lists_closed=True), margin=False),
-    "moody": Character(
-        rules=VenueRules(amend_atomic=True, cancel_by_cid=True, lists_fills=True), refuses_crossed_stops=True
+    "able": Character(rules=ABLE, fee_ticks=35, dedupe_window_s=86_400.0),
+    "modest": Character(
+        rules=VenueRules(lists_fills=True), numbers_moments=False, refuses_at_once=False, cancels_by_cid=False
     ),
+    "cash": Character(
+        rules=VenueRules(brackets=True, query_by_cid=True, lists_closed=True), margin=False, cancels_by_cid=False
+    ),
+    "moody": Character(rules=VenueRules(amend_atomic=True, lists_fills=True), refuses_crossed_stops=True),
 }
 
 

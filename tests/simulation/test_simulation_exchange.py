@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     Make = Callable[..., Stage]
 
-BRACKETS = Character(rules=VenueRules(brackets=True, lists_closed=True, exec_ids_unique=True, cancel_by_cid=True))
-PLAIN = Character(rules=VenueRules(lists_closed=True, cancel_by_cid=True), fee_ticks=35)
+BRACKETS = Character(rules=VenueRules(brackets=True, lists_closed=True, exec_ids_unique=True))
+PLAIN = Character(rules=VenueRules(lists_closed=True), fee_ticks=35)
 PRICE = Decimal(20)
 
 
@@ -217,7 +217,7 @@ def test_protection_of_an_entry_that_never_filled_goes_with_it(stages: Make) -> 
 @pytest.mark.parametrize(("after_s", "orders"), [(60, 1), (121, 2)])
 def test_an_id_is_one_order_inside_the_window_only(stages: Make, after_s: float, orders: int) -> None:
     """A venue that dedupes for two minutes makes a second order of an id that comes later."""
-    stage = stages(Character(rules=VenueRules(dedupes_cid=True, dedupe_window_s=120.0)))
+    stage = stages(Character(dedupe_window_s=120.0))
     stage.submit(order())
     stage.pass_time(after_s)
     stage.submit(order())
@@ -276,7 +276,7 @@ def test_nothing_is_taken_outside_the_session_and_what_rests_expires(stages: Mak
 
 def test_an_atomic_replacement_keeps_its_id(stages: Make) -> None:
     """The order is changed in place; what does not fit changes nothing."""
-    stage = stages(Character(rules=VenueRules(amend_atomic=True, cancel_by_cid=True)))
+    stage = stages(Character(rules=VenueRules(amend_atomic=True)))
     stage.submit(order(type=OrderType.LIMIT, limit_price=Decimal(15)))
     for price in (Decimal("15.999"), Decimal(16)):
         stage.wait(stage.broker.replace("o1", order(type=OrderType.LIMIT, limit_price=price)))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Make = Callable[..., Stage]
 
-RULES = VenueRules(lists_closed=True, query_by_cid=True, cancel_by_cid=True, exec_ids_unique=True)
+RULES = VenueRules(lists_closed=True, query_by_cid=True, exec_ids_unique=True)
 USUAL = Character(rules=RULES)
 FAR = Decimal(15)
 
@@ -147,8 +147,7 @@ def test_f11_is_in_doubt_where_the_venue_documents_nothing(stages: Make) -> None
 
 def test_f14_a_duplicate_is_in_doubt_and_never_rejected(stages: Make) -> None:
     """The id exists: a look-up says what became of it, while a rejection would say that there is no order."""
-    rules = attrs.evolve(RULES, dedupes_cid=True, dedupe_window_s=600.0)
-    stage = stages(attrs.evolve(USUAL, rules=rules), F14=1.0)
+    stage = stages(attrs.evolve(USUAL, dedupe_window_s=600.0), F14=1.0)
     stage.submit(order(rests=True))
     with pytest.raises(OutcomeUnknown, match="must be unique"):
         stage.submit(order(rests=True))
@@ -429,7 +428,7 @@ def test_another_client_hears_nothing_of_what_was_before_it(stages: Make) -> Non
 
 def test_a_venue_that_cancels_by_its_own_ids_must_have_told_them(stages: Make) -> None:
     """A client that knows no id of the venue's for an order reads first."""
-    stage = stages(attrs.evolve(USUAL, rules=attrs.evolve(RULES, cancel_by_cid=False)))
+    stage = stages(attrs.evolve(USUAL, cancels_by_cid=False))
     stage.submit(order(rests=True))
     again = SimulatedBroker(stage.way, stage.clock)
     stage.wait(again.connect())

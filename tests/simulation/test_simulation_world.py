@@ -89,9 +89,10 @@ def test_worlds_differ() -> None:
     assert {len(world.names) for world in worlds} == {1, 2, 3}
     assert {len(world.market.symbols) for world in worlds} == {2, 3, 4, 5}
     assert 1 <= sum(world.session.minutes == 390 for world in worlds) <= 12
-    rules = [world.client(world.names[0]).rules for world in worlds]
-    for flag in ("brackets", "amend_atomic", "dedupes_cid", "query_by_cid", "cancel_by_cid", "lists_closed"):
-        assert {getattr(one, flag) for one in rules} == {True, False}
+    venues = [world.way(world.names[0]).exchange.floor.character for world in worlds]
+    for flag in ("brackets", "amend_atomic", "query_by_cid", "lists_closed"):
+        assert {getattr(one.rules, flag) for one in venues} == {True, False}
+    assert {one.cancels_by_cid for one in venues} == {one.dedupe_window_s > 0 for one in venues} == {True, False}
 
 
 def test_a_day_is_cut_by_the_calendar() -> None:

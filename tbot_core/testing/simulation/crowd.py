@@ -35,9 +35,7 @@ if TYPE_CHECKING:
     from tbot_core.journal.journal import Journal
     from tbot_core.testing.simulation.bot import Kept, Surroundings
 
-_RULES: Final = VenueRules(
-    query_by_cid=True, cancel_by_cid=True, lists_closed=True, exec_ids_unique=True, brackets=True, amend_atomic=True
-)
+_RULES: Final = VenueRules(query_by_cid=True, lists_closed=True, exec_ids_unique=True, brackets=True, amend_atomic=True)
 _PATIENCE_S: Final = 60.0
 _CASH: Final = Decimal(100_000_000)
 CALLED_AT: Final = LEAD_S + 4 * 60.0

@@ -168,8 +168,8 @@ class Exchange:
         self.floor.rest(fresh)
 
     def _in_use(self, client_order_id: str) -> bool:
-        rules, working = self.floor.character.rules, self.floor.find(client_order_id)
-        return rules.dedupes_cid and working is not None and self.floor.now - working.taken <= rules.dedupe_window_s
+        window, working = self.floor.character.dedupe_window_s, self.floor.find(client_order_id)
+        return window > 0 and working is not None and self.floor.now - working.taken <= window
 
     def _objection(self, order: Order, *, replaces: bool = False) -> str:
         floor = self.floor

@@ -61,7 +61,6 @@ class Outage:
             brackets=True,
             amend_atomic=True,
             query_by_cid=True,
-            cancel_by_cid=True,
             lists_closed=True,
             exec_ids_unique=True,
             lookup_window_s=60.0,

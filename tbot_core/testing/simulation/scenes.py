@@ -60,7 +60,6 @@ class Scene:
             brackets=self.brackets,
             amend_atomic=self.brackets,
             query_by_cid=True,
-            cancel_by_cid=True,
             lists_closed=True,
             exec_ids_unique=True,
             lookup_window_s=60.0,

@@ -23,7 +23,8 @@ class Character:
     `fee_ticks`: price of a share's execution in ticks. `margin` false: no short sales, no more than the cash.
     `numbers_moments`: its readings bear a barrier. `refuses_at_once`: a rejection is its answer, else the order is
     taken and its rejection told later. `documents_429`: too many requests are turned away before anything else.
-    `index_lag_s`: how long an order that was taken cannot be found yet.
+    `index_lag_s`: how long an order that was taken cannot be found yet. `dedupe_window_s`: for how long a second order
+    under a client order id is refused; 0: it is taken. `cancels_by_cid` false: a cancel needs the venue's own order id.
     """
 
     rules: VenueRules = attrs.field(factory=VenueRules)
@@ -36,6 +37,8 @@ class Character:
     refuses_crossed_stops: bool = False
     documents_429: bool = True
     index_lag_s: float = 0.0
+    dedupe_window_s: float = 0.0
+    cancels_by_cid: bool = True
 
 
 def drawn(chances: Chances, name: str) -> Character:
@@ -44,13 +47,12 @@ def drawn(chances: Chances, name: str) -> Character:
     fractional = stream.happens(0.3)
     dedupes = stream.happens(0.5)
     window = stream.one((120.0, 900.0, 86_400.0))
+    brackets, amends = stream.happens(0.5), stream.happens(0.5)
+    finds, cancels = stream.happens(0.7), stream.happens(0.7)
     rules = VenueRules(
-        brackets=stream.happens(0.5),
-        amend_atomic=stream.happens(0.5),
-        dedupes_cid=dedupes,
-        dedupe_window_s=window if dedupes else 0.0,
-        query_by_cid=stream.happens(0.7),
-        cancel_by_cid=stream.happens(0.7),
+        brackets=brackets,
+        amend_atomic=amends,
+        query_by_cid=finds,
         lists_closed=stream.happens(0.8),
         exec_ids_unique=stream.happens(0.8),
         requests_per_minute=stream.one((0, 0, 60, 200)),
@@ -69,6 +71,8 @@ def drawn(chances: Chances, name: str) -> Character:
         refuses_crossed_stops=stream.happens(0.5),
         documents_429=stream.happens(0.5),
         index_lag_s=stream.one((0.0, 0.0, 1.0, 3.0)),
+        dedupe_window_s=window if dedupes else 0.0,
+        cancels_by_cid=cancels,
     )
     tells = rules.lists_closed or rules.query_by_cid
     return attrs.evolve(character, rules=attrs.evolve(rules, lists_fills=stream.happens(0.3) or not tells))

@@ -246,7 +246,7 @@ class SimulatedBroker:
             self._way.faults.count(fault)
 
     def _must_be_known(self, client_order_id: str) -> None:
-        if not self.rules.cancel_by_cid and client_order_id not in self._known:
+        if not self._exchange.floor.character.cancels_by_cid and client_order_id not in self._known:
             words = f"The broker's own id of {client_order_id} is not known, and it takes no other."
             raise Unavailable(words, "Read the account's orders first.")
 

@@ -249,7 +249,6 @@ def test_rules_are_what_the_broker_does() -> None:
     rules = _broker().rules
     assert rules.simulated
     assert rules.brackets
-    assert rules.dedupes_cid
     assert rules.quantity_step == Decimal("0.000001")
     assert rules.fractional_types == {"market", "limit", "stop"}
     assert not rules.query_by_cid

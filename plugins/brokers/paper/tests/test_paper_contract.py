@@ -94,15 +94,6 @@ class _ReusesIds(_Broken):
         return [attrs.evolve(event, event_id="1") for event in await super().poll()]
 
 
-class _BuysTwice(_Broken):
-    # Makes a new order of each submit.
-    async def submit(self, order: Order, permit: Permit) -> None:
-        self._events.append(BrokerEvent(kind="acknowledged", event_id="x", client_order_id=order.client_order_id))
-        await super().submit(
-            attrs.evolve(order, client_order_id=f"{order.client_order_id}-{self._tape.closed}"), permit
-        )
-
-
 class _Keeps(_Broken):
     # Says nothing of a cancel, and does nothing.
     async def cancel(self, client_order_id: str) -> None:
@@ -161,7 +152,6 @@ class _Silent(_Broken):
         (_Silent, "test_b04_a_market_order_is_filled"),
         (_Repeats, "test_b05_an_event_is_told_once"),
         (_ReusesIds, "test_b05_an_event_is_told_once"),
-        (_BuysTwice, "test_b06_the_same_id_is_the_same_order"),
         (_Keeps, "test_b07_a_resting_order_is_cancelled"),
         (_Keeps, "test_b08_a_stranger_cannot_be_cancelled"),
         (_Forgets, "test_b09_protection_rests_from_the_fill_on"),
@@ -193,7 +183,6 @@ class _Unmovable(_Broken):
 @pytest.mark.parametrize(
     ("modest", "case"),
     [
-        (_Claimless, "test_b06_the_same_id_is_the_same_order"),
         (_Claimless, "test_b09_protection_rests_from_the_fill_on"),
         (_Unmovable, "test_b10_a_stop_moves_at_once"),
         (_Claimless, "test_b11_fractions_are_filled"),
