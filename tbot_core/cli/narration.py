@@ -1,4 +1,4 @@
-"""What happens in a run, in plain words, event by event."""
+"""The events of a run as lines of text."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 Weight = Literal["session", "entry", "exit", "risk", "denial", "window"]
 LOUD: Final = frozenset({"session", "entry", "exit", "risk"})
-"""What a reader of plain lines is told; the live view shows the rest, too."""
+"""The weights that plain lines show; the live view shows the rest, too."""
 
 
 @attrs.frozen(kw_only=True)
 class Line:
-    """One thing that happened: when (UTC), in words, and of which weight; `gain` is the profit of an exit.
+    """One event: its time (UTC), its text and its weight; `gain` is the profit of an exit.
 
-    A fill has its own time, as in every table: the start of the bar that filled it. All else has the moment at which it
-    was decided or told; None where the words belong to no moment of the run's own time.
+    A fill has its own time, as in every table: the start of the bar that filled it. Other events have the time of the
+    decision or report; None if the text belongs to no moment of the run.
     """
 
     time: datetime | None
@@ -43,13 +43,13 @@ class Line:
 
 
 class Narrator:
-    """Follows what a run writes down; `book` is what it adds up to."""
+    """Follows the events that a run writes; `book` is their projection."""
 
     def __init__(self) -> None:
         self.book = Book()
 
     def follow(self, entries: Iterable[Entry]) -> list[Line]:
-        """The lines that these events are worth."""
+        """The lines for these events."""
         lines: list[Line] = []
         for entry in entries:
             done = len(self.book.trades)
@@ -72,7 +72,7 @@ class Narrator:
             case kind if kind in DATA:
                 weight, text = "risk", data_words(kind, payload)
             case records.DECISION | records.TOP_UP if payload["reason"] != "ALLOWED":
-                weight, text = "denial", _denied(payload, "top-up: " if entry.kind == records.TOP_UP else "")
+                weight, text = "denial", _denied(payload, "TOP-UP " if entry.kind == records.TOP_UP else "")
             case records.WINDOW_CLOSED | records.VIX:
                 weight, text = "window", (_vix if entry.kind == records.VIX else _window)(payload)
             case "fill" if entry.cid is not None:
@@ -84,33 +84,33 @@ class Narrator:
             trade = closed[-1]
             return Line(time=trade.exit_time, text=_exit(trade), weight="exit", gain=trade.pnl)
         fill, order = entry.payload, self.book.orders[entry.cid or ""].order
-        what = f"{order.signal.strategy} {'LONG' if order.buy else 'SHORT'}"
+        what = "BUY" if order.buy else "SELL SHORT"
         if order.leg is not Leg.ENTRY:
-            what = f"{order.signal.strategy} reduces"
+            what = "REDUCE"
         elif order.tops_up:
-            what = f"{order.signal.strategy} tops up"
+            what = f"TOP-UP {what}"
         shares, at = (Decimal(fill[name]) for name in ("quantity", "price"))
-        text = f"{what} {order.symbol} {quantity(shares)} at {price(at)}"
+        text = f"[{order.signal.strategy.upper()}] {what} {quantity(shares)} {order.symbol} @ {price(at)}"
         return Line(time=datetime.fromisoformat(fill["time"]), text=text, weight="entry")
 
 
 def window_words(strategy: str, candidates: int, triggers: int, near_misses: Sequence[Mapping[str, Any]]) -> str:
-    """A window's end: candidates, triggers, and who came closest."""
+    """The end of a window: candidates, triggers, and the nearest misses."""
     near = [f"{one['symbol']} {percent(one['distance'])}" for one in near_misses]
     closest = f"; near: {', '.join(near)}" if near else ""
-    return f"{strategy} window: {plural(candidates, 'candidate')}, {plural(triggers, 'trigger')}{closest}"
+    return f"[{strategy.upper()}] window: {plural(candidates, 'candidate')}, {plural(triggers, 'trigger')}{closest}"
 
 
 def _window(payload: Mapping[str, Any]) -> str:
     words = window_words(*(payload[name] for name in ("strategy", "candidates", "triggers", "near_misses")))
     left_out = ", ".join(payload.get("bad_prints", ()))
-    return f"{words}; BAD_PRINT, first bar left out: {left_out}" if left_out else words
+    return f"{words}; BAD_PRINT, first bar ignored: {left_out}" if left_out else words
 
 
 def _exit(trade: Trade) -> str:
     why = trade.exit_reason.value.lower().replace("_", " ")
-    what = f"{trade.strategy} out of {trade.symbol} {quantity(trade.quantity)} at {price(trade.exit_price)}"
-    return f"{what}, {why}: {money(trade.pnl, signed=True)}"
+    what = f"[{trade.strategy.upper()}] EXIT {trade.symbol}"
+    return f"{what} {why} {money(trade.pnl, signed=True)} ({quantity(trade.quantity)} @ {price(trade.exit_price)})"
 
 
 def _day(kind: str, payload: Mapping[str, Any]) -> str:
@@ -123,15 +123,15 @@ def _day(kind: str, payload: Mapping[str, Any]) -> str:
 
 
 def settings_words(payload: Mapping[str, Any]) -> str:
-    """What was changed in the settings of a running bot, and when that counts."""
+    """Which settings of a running bot were changed, and when they take effect."""
     if payload["fault"]:
-        return f"The settings have changed and are not fit, so the run goes on with those it has: {payload['fault']}"
+        return f"The changed settings are invalid, so the run keeps its previous ones: {payload['fault']}"
     changes = ", ".join(
         f"{name} {old or 'unset'} -> {new or 'unset'}" for name, (old, new) in payload["changes"].items()
     )
     if not changes:
-        return "The settings files have changed, and say the same."
-    return f"The settings have changed, from the next session on: {changes}"
+        return "The settings files have changed, but no value differs."
+    return f"The settings have changed, effective from the next session: {changes}"
 
 
 def _opened(payload: Mapping[str, Any]) -> str:
@@ -141,7 +141,7 @@ def _opened(payload: Mapping[str, Any]) -> str:
 
 def _vix(payload: Mapping[str, Any]) -> str:
     value = "unknown" if payload["value"] is None else f"{payload['value']:.2f}"
-    return f"{payload['strategy']} window: VIX {value}, {plural(payload['candidates'], 'candidate')}"
+    return f"[{payload['strategy'].upper()}] window: VIX {value}, {plural(payload['candidates'], 'candidate')}"
 
 
 def _risk(payload: Mapping[str, Any]) -> str:
@@ -152,9 +152,11 @@ def _asked(kind: str, payload: Mapping[str, Any]) -> str:
     # What somebody asked for, or what it does to the state.
     if kind == records.REQUEST:
         flaw = payload.get("flaw", "")
-        return f"{payload['actor']} asks: {payload['verb']}{f' (of its file: {flaw})' if flaw else ''}"
+        return (
+            f"{payload['verb']} requested by {payload['actor']}{(f' (invalid file content: {flaw})' if flaw else '')}"
+        )
     if kind == records.REQUEST_REFUSED:
-        return f"control/{legible(payload['name'])} is not obeyed: {payload['words']}"
+        return f"control/{legible(payload['name'])} was refused: {payload['words']}"
     word = "" if payload["there"] else "no longer "
     at = f" at {payload['broker']}" if "broker" in payload else ""
     return f"State {payload['state']}{at}: {word}{Cause[payload['cause']].value}"
@@ -162,17 +164,17 @@ def _asked(kind: str, payload: Mapping[str, Any]) -> str:
 
 def _question(payload: Mapping[str, Any]) -> str:
     signal, at = payload["signal"], price(Decimal(str(payload["price"])))
-    what = f"{signal['strategy']} {payload['side']} {signal['symbol']} {quantity(Decimal(payload['quantity']))}"
-    return f"To be confirmed, `tbot confirm {payload['id']}`: {what} at about {at}"
+    what = f"{_action(payload)} {quantity(Decimal(payload['quantity']))} {signal['symbol']}"
+    return f"Needs a confirmation, `tbot confirm {payload['id']}`: {what} @ about {at}"
 
 
 def _trouble(kind: str, payload: Mapping[str, Any]) -> str:
     # A plugin that failed, a symbol that is frozen, or a position that could not be closed, or cannot be yet.
     if kind == records.PLUGIN_FAILED:
-        off = "; it is off to the session's end" if payload["off"] else ""
+        off = "; it is disabled for the rest of the session" if payload["off"] else ""
         return f"Plugin {payload['plugin']} failed: {payload['error']}{off}"
     if kind == records.CORPORATE_ACTION:
-        return f"Every {payload['before']} {payload['symbol']} became {payload['after']}: {payload['words']}"
+        return f"{payload['before']} {payload['symbol']} became {payload['after']}: {payload['words']}"
     if kind == records.FROZEN:
         return f"{payload['symbol']} is {'frozen' if payload['there'] else 'free again'}: {payload['words']}"
     what = f"{payload['side']} {payload['symbol']} {quantity(Decimal(payload['quantity']))}"
@@ -188,7 +190,11 @@ def _closed(payload: Mapping[str, Any]) -> str:
 def _denied(payload: Mapping[str, Any], what: str = "") -> str:
     signal = payload["signal"]
     figures = "" if payload["value"] is None else f" ({payload['value']} of {payload['limit']})"
-    return f"{what}{signal['strategy']} {payload['side']} {signal['symbol']} denied: {payload['reason']}{figures}"
+    return f"{_action(payload, what)} {signal['symbol']} denied: {payload['reason']}{figures}"
+
+
+def _action(payload: Mapping[str, Any], what: str = "") -> str:
+    return f"[{payload['signal']['strategy'].upper()}] {what}{'BUY' if payload['side'] == 'long' else 'SELL SHORT'}"
 
 
 _WARY: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {

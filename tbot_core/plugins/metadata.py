@@ -1,7 +1,7 @@
 """The fields of a distribution's METADATA, as far as the list of plugins needs them.
 
-The email package, which importlib-metadata parses them with, costs a short command more than all else that it does with
-plugins (docs/decisions/0032): what is read here are plain fields, one or more lines each, up to the first empty line.
+The email package, which importlib-metadata parses them with, costs a short command more than everything else that it
+does with plugins. Here plain fields are read, one or more lines each, up to the first empty line.
 """
 
 from __future__ import annotations
