@@ -37,7 +37,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m tbot_core.testing.seamcheck tbot_core plugins
+	$(BIN)/python -m tbot_core.testing.purity_check tbot_core plugins
 	$(BIN)/python tools/licences.py
 	$(BIN)/codespell
 
@@ -54,8 +54,8 @@ SEEDS ?= 10000
 MINUTES ?= 10
 
 simulate: $(READY)
-	$(BIN)/python -m pytest -q -n 2 tests/simulation/test_simulation_mutants.py -k bot_as_it_is
-	$(BIN)/python -m pytest -q -n 2 tests/simulation/test_simulation_mutants.py -k "not bot_as_it_is"
+	$(BIN)/python -m pytest -q -n 2 tests/rehearsal/test_rehearsal_mutants.py -k bot_as_it_is
+	$(BIN)/python -m pytest -q -n 2 tests/rehearsal/test_rehearsal_mutants.py -k "not bot_as_it_is"
 	$(MAKE) seeds
 
 seeds: $(READY)

@@ -10,8 +10,8 @@ import hypothesis
 import pytest
 from pytest_socket import socket_allow_hosts
 
-from tbot_core.testing.balance import unbalanced
 from tbot_core.testing.canaries import canary, leaks, shows
+from tbot_core.testing.ledger_check import unbalanced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator

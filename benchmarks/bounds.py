@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tbot_core.bars import FIELDS, Day, Minute, Tape
-from tbot_core.clock import ManualClock, SystemClock
 from tbot_core.contracts import Context
-from tbot_core.plugins import catalogue, isolation, probe, records
-from tbot_core.plugins.bounded import bounded
-from tbot_core.plugins.bounds import Bounds, Sitting
+from tbot_core.model.bars import FIELDS, Day, Minute, Tape
+from tbot_core.model.clock import ManualClock, SystemClock
+from tbot_core.model.window import Window
+from tbot_core.plugins import discovery, isolation, probe, trial_records
+from tbot_core.plugins.call_guard import Bounds, Sitting
 from tbot_core.plugins.failure import PluginFailure
+from tbot_core.plugins.guarded import bounded
 from tbot_core.plugins.loader import Loader, build
-from tbot_core.seams import log
-from tbot_core.seams.limits import within
-from tbot_core.window import Window
+from tbot_core.system import log
+from tbot_core.system.timeouts import within
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,10 +38,10 @@ WINDOW = Window(start=0, analysis=15, breakout=300, monitoring=60)
 
 def made(folder: Path, *, apart: bool) -> Strategy:
     """The strategy `open`, here or in a worker."""
-    (listing,) = [one for one in catalogue.plugins() if (one.entry.kind, one.entry.name) == ("strategy", "open")]
+    (listing,) = [one for one in discovery.plugins() if (one.entry.kind, one.entry.name) == ("strategy", "open")]
     if apart:
-        known = records.updated(records.Records(), [probe.probe(listing.entry)], SystemClock().now())
-        records.write(folder, known)
+        known = trial_records.updated(trial_records.Records(), [probe.probe(listing.entry)], SystemClock().now())
+        trial_records.write(folder, known)
         (loaded,), _ = isolation.offered([("strategy", "open")], [listing], folder, {})
     else:
         found = Loader().load(listing.entry)
@@ -79,7 +79,7 @@ def main() -> None:
     show: Callable[[str], int] = sys.stdout.write
     bounds = Bounds(strict=False)
     bounds.open_session(Sitting(clock=ManualClock(dt.datetime(2026, 1, 5, tzinfo=dt.UTC)), tell=lambda _lost: None))
-    (listing,) = [one for one in catalogue.plugins() if (one.entry.kind, one.entry.name) == ("strategy", "open")]
+    (listing,) = [one for one in discovery.plugins() if (one.entry.kind, one.entry.name) == ("strategy", "open")]
     with tempfile.TemporaryDirectory() as folder:
         plain, apart = made(Path(folder), apart=False), made(Path(folder), apart=True)
         subjects = {

@@ -20,18 +20,18 @@ from typing import IO, TYPE_CHECKING, Final, cast
 import attrs
 
 from tbot_core.journal import records
-from tbot_core.journal.journal import Entry, open_journal
-from tbot_core.runner.overnight import counting
-from tbot_core.seams import lines
-from tbot_core.testing.simulation.bot import Life
-from tbot_core.testing.simulation.counter import Counter
-from tbot_core.testing.simulation.crowd import Beyond, Crowd, Here, WorldClock
+from tbot_core.journal.projections.carryover import counting
+from tbot_core.journal.store import Entry, open_journal
+from tbot_core.rehearsal.bot import Life
+from tbot_core.rehearsal.burst import Beyond, Crowd, Here, WorldClock
+from tbot_core.rehearsal.venue_server import Counter
+from tbot_core.system import local_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tbot_core.journal.journal import Journal
     from tbot_core.journal.records import Payload
+    from tbot_core.journal.store import Journal
 
 ENTRIES: Final = 500
 ORDERS: Final = 2 * ENTRIES
@@ -71,7 +71,7 @@ def serve(home: Path, path: Path, *, rest: bool) -> None:
     crowd.loop.run_until_complete(asyncio.sleep(RESTS_S))
     crowd.way.exchange.advance(crowd.loop.time())
     resting = sum(one.kind in {"acknowledged", "held"} for one in taken)
-    with lines.listening(path, PATIENCE_S) as listener:
+    with local_socket.listening(path, PATIENCE_S) as listener:
         sys.stdout.write(f"{crowd.loop.time()} {resting}\n")
         sys.stdout.flush()
         with closing(listener.accept()) as line:

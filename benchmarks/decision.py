@@ -18,20 +18,20 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from tbot_core.assembly import assemble
-from tbot_core.bars import FIELDS, Day, Minute, Tape
-from tbot_core.calendar import ExchangeCalendar, Session
-from tbot_core.clock import ManualClock, SystemClock
-from tbot_core.execution import Venue
-from tbot_core.journal.journal import open_journal
-from tbot_core.orders import Naming
-from tbot_core.runner.session import SessionRun, Trading
+from tbot_core.engine.bootstrap import assemble
+from tbot_core.engine.session.session import SessionRun, Trading
+from tbot_core.execution.engine import Venue
+from tbot_core.journal.store import open_journal
+from tbot_core.model.bars import FIELDS, Day, Minute, Tape
+from tbot_core.model.calendar import ExchangeCalendar, Session
+from tbot_core.model.clock import ManualClock, SystemClock
+from tbot_core.trading.orders import Naming
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from tbot_core.contracts import Permit
-    from tbot_core.model import Order
+    from tbot_core.model.types import Order
 
 SESSIONS = 30
 SETTINGS = {

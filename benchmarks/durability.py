@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.clock import SystemClock
 from tbot_core.journal import records
-from tbot_core.journal.journal import Entry, Journal, open_journal
-from tbot_core.model import Leg, OrderType
+from tbot_core.journal.store import Entry, Journal, open_journal
+from tbot_core.model.clock import SystemClock
+from tbot_core.model.types import Leg, OrderType
 from tbot_core.testing.trades import order
 
 if TYPE_CHECKING:

@@ -22,24 +22,24 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core import control
+from tbot_core.engine import control
 from tbot_core.errors import Withdrawn
+from tbot_core.execution.send_permit import SendPermit
 from tbot_core.journal import records
-from tbot_core.journal.journal import open_journal
-from tbot_core.model import Leg
-from tbot_core.permits import SendPermit
-from tbot_core.seams import lines
-from tbot_core.states import Cause
-from tbot_core.testing.simulation.bot import Life
-from tbot_core.testing.simulation.counter import Counter
-from tbot_core.testing.simulation.crowd import CALLED_AT, Beyond, Crowd, WorldClock
-from tbot_core.testing.simulation.telling import heard
+from tbot_core.journal.store import open_journal
+from tbot_core.model.types import Leg
+from tbot_core.rehearsal.bot import Life
+from tbot_core.rehearsal.burst import CALLED_AT, Beyond, Crowd, WorldClock
+from tbot_core.rehearsal.serialization import heard
+from tbot_core.rehearsal.venue_server import Counter
+from tbot_core.system import local_socket
 from tbot_core.testing.trades import order
+from tbot_core.trading.risk.states import Cause
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tbot_core.model import Order
+    from tbot_core.model.types import Order
 
 ORDERS: Final = 100
 LATENCY_S: Final = 0.05
@@ -106,7 +106,7 @@ def kill(touch_at: int) -> Figures:
         crowd, watch = Crowd(ORDERS, LATENCY_S), Watch(touch_at)
         control.prepare(home / "control")
         offset = CALLED_AT - LEAD_S - time.monotonic()
-        with lines.listening(path, PATIENCE_S) as listener:
+        with local_socket.listening(path, PATIENCE_S) as listener:
             command = [sys.executable, __file__, "live", str(home), str(path), str(offset)]
             with (
                 subprocess.Popen(command, stderr=subprocess.DEVNULL) as bot,  # noqa: S603  -- this file itself

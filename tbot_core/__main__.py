@@ -6,7 +6,7 @@ import gc
 import sys
 from typing import Final
 
-from tbot_core.seams.interrupts import INTERRUPTED, interruptible
+from tbot_core.system.signals import INTERRUPTED, interruptible
 
 _YOUNG: Final = 10_000
 """How many new objects are looked through for garbage at a time. To start makes that many and more, and drops few."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tbot_core import orders, reasons
-from tbot_core.settings import holdings
-from tbot_core.testing.simulation import faults, mutants
-from tbot_core.vault import codes
+from rehearsal_mutants import catalogue
+
+from tbot_core.instance import secret_schemas
+from tbot_core.model import reasons
+from tbot_core.rehearsal import faults
+from tbot_core.trading import orders
+from tbot_core.vault import error_codes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +28,7 @@ def test_the_page_of_orders_is_in_step(root: Path) -> None:
 
 def test_the_page_of_security_codes_is_in_step(root: Path) -> None:
     """docs/reference/security-codes.md holds the table of the codes; `python tools/reference.py` renews it."""
-    assert codes.table() in (root / "docs" / "reference" / "security-codes.md").read_text(encoding="utf-8")
+    assert error_codes.table() in (root / "docs" / "reference" / "security-codes.md").read_text(encoding="utf-8")
 
 
 def test_the_page_of_faults_is_in_step(root: Path) -> None:
@@ -35,13 +38,13 @@ def test_the_page_of_faults_is_in_step(root: Path) -> None:
 
 def test_the_page_of_mutants_is_in_step(root: Path) -> None:
     """docs/reference/mutants.md holds the table of the mutants; `python tools/reference.py` renews it."""
-    assert mutants.table() in (root / "docs" / "reference" / "mutants.md").read_text(encoding="utf-8")
+    assert catalogue.table() in (root / "docs" / "reference" / "mutants.md").read_text(encoding="utf-8")
 
 
 def test_the_page_of_credentials_is_in_step(root: Path) -> None:
     """docs/reference/credentials.md holds the table of the fields; `python tools/reference.py` renews it."""
     page = (root / "docs" / "reference" / "credentials.md").read_text(encoding="utf-8")
-    assert holdings.table() in page
+    assert secret_schemas.table() in page
     assert "| login | each user | role | one of viewer, trader, admin | viewer |" in page
 
 

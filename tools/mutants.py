@@ -12,9 +12,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from tbot_core.testing.simulation.caught import CAUGHT, Caught
-from tbot_core.testing.simulation.mutants import MUTANTS, first_seed, mutant
-from tbot_core.testing.simulation.rehearsal import rehearse
+from rehearsal_mutants.catalogue import MUTANTS, first_seed, mutant
+from rehearsal_mutants.caught import CAUGHT, Caught
+
+from tbot_core.rehearsal.rehearsal import rehearse
 
 ALIVE = "ALIVE"
 HEAD = '''"""Where each mutant was noticed; written by `python tools/mutants.py`."""
@@ -44,7 +45,7 @@ TAIL = '''}
 def write(found: dict[str, Caught]) -> None:
     """The module that holds what was found."""
     rows = [f'    "{name}": Caught({found[name].seed}, "{found[name].by}"),\n' for name in MUTANTS if name in found]
-    path = Path(__file__).parents[1] / "tbot_core" / "testing" / "simulation" / "caught.py"
+    path = Path(__file__).parents[1] / "tools" / "rehearsal_mutants" / "caught.py"
     path.write_text("".join((HEAD, *rows, TAIL)), encoding="utf-8")
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tbot_core import orders, reasons
-from tbot_core.settings import holdings, reference
-from tbot_core.testing.simulation import faults, mutants
-from tbot_core.vault import codes
+from rehearsal_mutants import catalogue
+
+from tbot_core.instance import reference, secret_schemas
+from tbot_core.model import reasons
+from tbot_core.rehearsal import faults
+from tbot_core.trading import orders
+from tbot_core.vault import error_codes
 
 REASONS = """# Reason codes
 
@@ -31,7 +34,7 @@ and a section of a plugin that nothing is known of may hold any fields. How to g
 """
 FAULTS = """# Faults of the simulation
 
-What a simulated world (`tbot_core.testing.simulation`) can do to a bot, by the ids of the fault matrix. Each seed
+What a simulated world (`tbot_core.rehearsal`) can do to a bot, by the ids of the fault matrix. Each seed
 leaves most of them off. A fault that comes with time has one chance a minute to begin, any other at each occasion.
 F14 has none with the bot as it is: it befalls only who sends an id twice.
 """
@@ -44,10 +47,10 @@ notices, and by which invariant; ALIVE: only by an error that the bot died of; a
 PAGES = {
     "settings.md": reference.render(),
     "reasons.md": f"{REASONS}\n{reasons.table()}\n",
-    "security-codes.md": f"{CODES}\n{codes.table()}\n",
-    "credentials.md": f"{CREDENTIALS}\n{holdings.table()}\n",
+    "security-codes.md": f"{CODES}\n{error_codes.table()}\n",
+    "credentials.md": f"{CREDENTIALS}\n{secret_schemas.table()}\n",
     "faults.md": f"{FAULTS}\n{faults.table()}\n",
-    "mutants.md": f"{MUTANTS}\n{mutants.table()}\n",
+    "mutants.md": f"{MUTANTS}\n{catalogue.table()}\n",
     "orders.md": f"{ORDERS}\n{orders.transition_table()}\n",
 }
 

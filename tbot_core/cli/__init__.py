@@ -8,37 +8,49 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from tbot_core.errors import AccessError, TbotError
-from tbot_core.seams import terminal
-from tbot_core.seams.interrupts import INTERRUPTED
-from tbot_core.seams.output import guarded
+from tbot_core.system import terminal
+from tbot_core.system.signals import INTERRUPTED
+from tbot_core.system.stdio import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tbot_core.plugins.catalogue import Listing
+    from tbot_core.plugins.discovery import Listing
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
-    "run": ("tbot_core.cli.run:command", "Trade: simulated sessions, stored days, or the running market."),
-    "init": ("tbot_core.cli.init:command", "Make an instance: folders, keys, encrypted settings."),
-    "check": ("tbot_core.cli.check:command", "Check keys, files, settings, plugins, logs and the machine."),
-    "status": ("tbot_core.cli.status:command", "Show what is running, held and ordered."),
-    "stop": ("tbot_core.cli.stop:command", "End trading in order, or take that back."),
-    "kill": ("tbot_core.cli.kill:command", "Enter nothing from now on, or take that back."),
-    "confirm": ("tbot_core.cli.confirm:command", "List the entries that wait for a person, confirm or reject one."),
-    "arm": ("tbot_core.cli.arm:command", "Let live trading enter, for a session or several."),
-    "disarm": ("tbot_core.cli.arm:disarm", "Let live trading enter nothing more."),
-    "defense": ("tbot_core.cli.defense:command", "Trade less, or take that back, or say whether it is so."),
-    "failover": ("tbot_core.cli.failover:command", "Try failover between brokers, show it, or confirm what is open."),
-    "why": ("tbot_core.cli.why:command", "Explain what was decided on a symbol, and why."),
-    "calendar": ("tbot_core.cli.calendar:command", "Show a day's session and its windows."),
-    "backtest": ("tbot_core.cli.backtest:command", "Trade a range of stored sessions at once."),
-    "rehearse": ("tbot_core.cli.rehearse:command", "Try the order machine in simulated worlds that fail."),
-    "data": ("tbot_core.cli.data:command", "Import, list and verify stored bars."),
-    "config": ("tbot_core.cli.config:command", "Check, show, explain, compare, edit and encrypt the settings."),
-    "plugins": ("tbot_core.cli.plugins:command", "List plugins and what they offer."),
-    "secrets": ("tbot_core.cli.secrets:command", "Show, verify, set and edit secrets, and rotate their keys."),
-    "alerts": ("tbot_core.cli.alerts:command", "Try the alert channels, read what was told, say that it was seen."),
-    "audit": ("tbot_core.cli.audit:command", "Verify the chains of the journal and of the log of secrets."),
+    "run": ("tbot_core.cli.commands.run:command", "Trade: simulated sessions, stored days, or the running market."),
+    "init": ("tbot_core.cli.commands.init:command", "Make an instance: folders, keys, encrypted settings."),
+    "check": ("tbot_core.cli.commands.check:command", "Check keys, files, settings, plugins, logs and the machine."),
+    "status": ("tbot_core.cli.commands.status:command", "Show what is running, held and ordered."),
+    "stop": ("tbot_core.cli.commands.stop:command", "End trading in order, or take that back."),
+    "kill": ("tbot_core.cli.commands.kill:command", "Enter nothing from now on, or take that back."),
+    "confirm": (
+        "tbot_core.cli.commands.confirm:command",
+        "List the entries that wait for a person, confirm or reject one.",
+    ),
+    "arm": ("tbot_core.cli.commands.arm:command", "Let live trading enter, for a session or several."),
+    "disarm": ("tbot_core.cli.commands.arm:disarm", "Let live trading enter nothing more."),
+    "defense": ("tbot_core.cli.commands.defense:command", "Trade less, or take that back, or say whether it is so."),
+    "failover": (
+        "tbot_core.cli.commands.failover:command",
+        "Try failover between brokers, show it, or confirm what is open.",
+    ),
+    "why": ("tbot_core.cli.commands.why:command", "Explain what was decided on a symbol, and why."),
+    "calendar": ("tbot_core.cli.commands.calendar:command", "Show a day's session and its windows."),
+    "backtest": ("tbot_core.cli.commands.backtest:command", "Trade a range of stored sessions at once."),
+    "rehearse": ("tbot_core.cli.commands.rehearse:command", "Try the order machine in simulated worlds that fail."),
+    "data": ("tbot_core.cli.commands.data:command", "Import, list and verify stored bars."),
+    "config": (
+        "tbot_core.cli.commands.config:command",
+        "Check, show, explain, compare, edit and encrypt the settings.",
+    ),
+    "plugins": ("tbot_core.cli.commands.plugins:command", "List plugins and what they offer."),
+    "secrets": ("tbot_core.cli.commands.secrets:command", "Show, verify, set and edit secrets, and rotate their keys."),
+    "alerts": (
+        "tbot_core.cli.commands.alerts:command",
+        "Try the alert channels, read what was told, say that it was seen.",
+    ),
+    "audit": ("tbot_core.cli.commands.audit:command", "Verify the chains of the journal and of the log of secrets."),
 }
 """Each command of the core: "module:object", and its line in `tbot --help`."""
 
@@ -92,7 +104,7 @@ class LazyGroup(click.Group):
 
     def _offered(self, *, aloud: bool = False) -> dict[str, Listing]:
         # The plugins' commands by name; `aloud` also says which are refused.
-        from tbot_core.plugins.catalogue import commands
+        from tbot_core.plugins.discovery import commands
 
         usable, refused = {}, []
         for listing in commands(reserved=COMMANDS):
@@ -149,10 +161,10 @@ def main() -> int:
 
 
 def _begin() -> int:
-    from tbot_core.cli.failures import Unforeseen
+    from tbot_core.cli.crash_report import Unforeseen
 
     if HARDENED.intersection(sys.argv[1:2]):
-        from tbot_core.seams.harden import harden
+        from tbot_core.system.hardening import harden
 
         for sentence in harden():
             _say(sentence)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from tbot_core.errors import UsageError
-from tbot_core.seams import environ
+from tbot_core.system import environ
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -36,7 +36,7 @@ def _told(ctx: click.Context, _parameter: click.Parameter, value: Path | None) -
 
 
 def _point(ctx: click.Context, home: Path) -> None:
-    from tbot_core.cli.failures import Unforeseen
+    from tbot_core.cli.crash_report import Unforeseen
 
     unforeseen = ctx.find_object(Unforeseen)
     if unforeseen is not None:
@@ -96,7 +96,7 @@ def use_home(home: Path) -> None:
 
 def use_settings(texts: Mapping[str, str]) -> None:
     """Say what the settings are, so that failures are logged as they say and no file is opened once more for it."""
-    from tbot_core.cli.failures import Unforeseen
+    from tbot_core.cli.crash_report import Unforeseen
 
     unforeseen = click.get_current_context().find_object(Unforeseen)
     if unforeseen is not None:

@@ -23,7 +23,7 @@ from tbot_core.contracts.broker import (
     TellsTime,
     VenueRules,
 )
-from tbot_core.contracts.deciding import Check, Explains, Filter, Needs, RiskCheck, Screens, Strategy
+from tbot_core.contracts.credentials import SecretValue
 from tbot_core.contracts.feed import (
     DELAYED,
     Bar,
@@ -43,7 +43,7 @@ from tbot_core.contracts.feed import (
     TellsVixNow,
 )
 from tbot_core.contracts.plugin import Context, KeyProvider, Log, Plugin, RunInfo
-from tbot_core.credentials import SecretValue
+from tbot_core.contracts.strategy import Check, Explains, Filter, Needs, RiskCheck, Screens, Strategy
 
 __all__ = [
     "DELAYED",

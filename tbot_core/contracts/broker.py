@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import attrs
 
-from tbot_core.model import Account, Fill
+from tbot_core.model.types import Account, Fill
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tbot_core.bars import Minute
-    from tbot_core.calendar import Session
-    from tbot_core.model import Order
+    from tbot_core.model.bars import Minute
+    from tbot_core.model.calendar import Session
+    from tbot_core.model.types import Order
 
 
 @attrs.frozen(kw_only=True)

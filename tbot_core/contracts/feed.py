@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias, runtime_c
 
 import attrs
 
-from tbot_core.calendar import ExchangeCalendar
+from tbot_core.model.calendar import ExchangeCalendar
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
-    from tbot_core.bars import Day, Minute
-    from tbot_core.calendar import Session
+    from tbot_core.model.bars import Day, Minute
+    from tbot_core.model.calendar import Session
 
 
 @attrs.frozen(kw_only=True)

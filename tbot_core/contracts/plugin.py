@@ -8,9 +8,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import attrs
 
-from tbot_core.clock import Clock
 from tbot_core.contracts.feed import FeedLabel, FeedQuality
-from tbot_core.needs import PluginNeeds
+from tbot_core.contracts.permissions import PluginNeeds
+from tbot_core.model.clock import Clock
 
 
 class Log(Protocol):
@@ -49,7 +49,8 @@ class Plugin:
     """A plugin's one offer.
 
     `name` equals the entry point's; `config` is a frozen attrs class whose fields are made by
-    `tbot_core.declaration.setting`; `create(config, context)` returns the finished object of its kind and may import
+    `tbot_core.contracts.setting.setting`; `create(config, context)` returns the finished object of its kind and may
+    import
     heavy libraries; `capabilities` are words of the kind (`feed`: a broker that also serves bars); `needs` is what it
     reaches for beyond computing, which whoever approves it is shown. `quality(config)` says of a broker with a live
     feed what that declares, before anything is connected. `tables` names the files of its data folder that decisions

@@ -1,1 +1,1 @@
-"""What is written down, and what it adds up to: the one table of events, its records, and what is read from them."""
+"""The event log and what its events add up to."""

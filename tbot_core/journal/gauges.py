@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
-from tbot_core import documents
 from tbot_core.errors import AccessError
-from tbot_core.seams import disk
+from tbot_core.model import json_document
+from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,16 +72,16 @@ class Gauges:
 def write(folder: Path, gauges: Gauges) -> None:
     """Replace what was there; the disk is not waited for. Raises AccessError where it cannot be written."""
     document = {"schema": SCHEMA} | attrs.asdict(gauges)
-    disk.replace(folder / FILE, json.dumps(document, default=str).encode())
+    filesystem.replace(folder / FILE, json.dumps(document, default=str).encode())
 
 
 def read(folder: Path) -> Gauges | None:
     """The latest look; None where there is none, or none that can be read."""
     path = folder / FILE
-    if not disk.is_present(path):
+    if not filesystem.is_present(path):
         return None
     try:
-        said = documents.read(disk.read_bytes(path, limit=MOST_BYTES))
+        said = json_document.read(filesystem.read_bytes(path, limit=MOST_BYTES))
         return _gauges(said) if said["schema"] == SCHEMA else None
     except (AccessError, ValueError, ArithmeticError, KeyError, TypeError, AttributeError):
         return None

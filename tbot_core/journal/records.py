@@ -1,6 +1,7 @@
 """What the journal's events say: the payload of each kind, written from values and read back into them.
 
-Amounts are text. A payload holds facts alone; what they add up to is a projection (`tbot_core.journal.projection`).
+Amounts are text. A payload holds facts alone; what they add up to is a projection
+(`tbot_core.journal.projections.book`).
 """
 
 from __future__ import annotations
@@ -12,19 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from tbot_core.model import ExitReason, Fill, Leg, Order, OrderType, SignalId
+from tbot_core.model.types import ExitReason, Fill, Leg, Order, OrderType, SignalId
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from fractions import Fraction
 
-    from tbot_core.actions import Decision, Replace
     from tbot_core.contracts import Activity, BrokerEvent, OrderReport
-    from tbot_core.decide import Finding
-    from tbot_core.model import Account, RiskState
-    from tbot_core.standing import RiskChange
-    from tbot_core.states import Cause
-    from tbot_core.universe import Universe
+    from tbot_core.model.types import Account, RiskState
+    from tbot_core.trading.commands import Decision, Replace
+    from tbot_core.trading.proposals import Finding
+    from tbot_core.trading.risk.exposure import RiskChange
+    from tbot_core.trading.risk.states import Cause
+    from tbot_core.trading.universe import Universe
 
 RUN_STARTED = "run_started"
 RUN_FINISHED = "run_finished"

@@ -1,1 +1,1 @@
-"""Plugins: found by their metadata, tried in child processes, loaded when the configuration enables them."""
+"""Plugins: found by metadata, probed in child processes, loaded when the settings enable them."""

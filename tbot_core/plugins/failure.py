@@ -10,7 +10,7 @@ import attrs
 from tbot_core.errors import PluginError, TbotError
 
 if TYPE_CHECKING:
-    from tbot_core.plugins.catalogue import Entry
+    from tbot_core.plugins.discovery import Entry
 
 Phase = Literal[
     "find", "import", "register", "offer", "validate", "config", "create", "risk_checks", "observe", "probe", "run"

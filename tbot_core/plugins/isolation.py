@@ -13,27 +13,27 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from tbot_core.contracts import Plugin
-from tbot_core.declaration import Kind, declarations, setting, text
+from tbot_core.contracts.setting import Kind, declarations, setting, text
 from tbot_core.errors import AccessError, PluginError, SettingsError
-from tbot_core.plugins import records, wire
+from tbot_core.model.window import Window
+from tbot_core.plugins import isolation_protocol, trial_records
 from tbot_core.plugins.failure import PluginFailure
-from tbot_core.plugins.isolated import VARIABLE, named
+from tbot_core.plugins.isolated_names import VARIABLE, named
+from tbot_core.plugins.isolation_worker import PARTS
 from tbot_core.plugins.loader import Loaded
-from tbot_core.plugins.worker import PARTS
-from tbot_core.seams import environ
-from tbot_core.seams.converse import Partner
-from tbot_core.seams.limits import within
-from tbot_core.window import Window
+from tbot_core.system import environ
+from tbot_core.system.timeouts import within
+from tbot_core.system.worker_pipe import Partner
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from tbot_core.bars import Bars, Day, Market
     from tbot_core.contracts import Check, Context
-    from tbot_core.plugins.catalogue import Entry, Listing
-    from tbot_core.policy import Frame
-    from tbot_core.signals import Signals, Trigger
+    from tbot_core.contracts.settings import Frame
+    from tbot_core.model.bars import Bars, Day, Market
+    from tbot_core.model.signals import Signals, Trigger
+    from tbot_core.plugins.discovery import Entry, Listing
 
 START_S: Final = 10.0
 _ANYTHING: Final = text(pattern=r"[^\x00]{0,1000}", allowed="what the plugin allows")
@@ -59,7 +59,7 @@ def offered(
 
     `kinds` are those of the variables that the core knows; the text of any other is judged in the worker alone.
     """
-    known, loaded, failures = records.read(folder), [], []
+    known, loaded, failures = trial_records.read(folder), [], []
     entries = {(one.entry.kind, one.entry.name): one.entry for one in listings}
     for pair in sorted(pairs):
         record = known.of(entries[pair])
@@ -146,7 +146,7 @@ class Worker:
 
     def _start(self) -> Partner:
         path = os.pathsep.join(part for part in sys.path if part)  # seam: the separator is a constant
-        command = [sys.executable, "-P", "-c", "from tbot_core.plugins.worker import main; main()"]
+        command = [sys.executable, "-P", "-c", "from tbot_core.plugins.isolation_worker import main; main()"]
         try:
             partner = self._partner = Partner(command, environment=environ.minimal() | {"PYTHONPATH": path})
         except AccessError as fault:
@@ -217,8 +217,8 @@ def _document(entry: Entry) -> dict[str, Any]:
 
 def _exchange(partner: Partner, message: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
-        wire.send(partner.say, dict(message))
-        answer = wire.receive(partner.hear)
+        isolation_protocol.send(partner.say, dict(message))
+        answer = isolation_protocol.receive(partner.hear)
     except AccessError as fault:
         raise PluginError(f"In its worker: {fault.message}") from fault
     if not isinstance(answer, dict) or len(answer) != 1 or not answer.keys() <= {"answer", "fault"}:

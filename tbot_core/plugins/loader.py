@@ -11,20 +11,19 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import pluggy
 
-from tbot_core import hookspecs
-from tbot_core.contracts import AlertChannel, Broker, Filter, Plugin, Strategy
-from tbot_core.declaration import Declared
+from tbot_core.contracts import AlertChannel, Broker, Filter, Plugin, Strategy, hooks
+from tbot_core.contracts.permissions import PluginNeeds
+from tbot_core.contracts.setting import Declared
 from tbot_core.errors import PluginError
-from tbot_core.needs import PluginNeeds
-from tbot_core.plugins.catalogue import Entry
+from tbot_core.plugins.discovery import Entry
 from tbot_core.plugins.failure import PluginFailure
-from tbot_core.seams import log
+from tbot_core.system import log
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from tbot_core.contracts import Context
-    from tbot_core.plugins.catalogue import Listing
+    from tbot_core.plugins.discovery import Listing
     from tbot_core.plugins.failure import Phase
 
 _PROTOCOLS: Final[dict[str, type[Any]]] = {
@@ -68,8 +67,8 @@ class Loader:
     """
 
     def __init__(self) -> None:
-        self.manager = pluggy.PluginManager(hookspecs.PROJECT)
-        self.manager.add_hookspecs(hookspecs)
+        self.manager = pluggy.PluginManager(hooks.PROJECT)
+        self.manager.add_hookspecs(hooks)
 
     def offers(
         self, wanted: Iterable[tuple[str, str]], listings: Iterable[Listing]
@@ -104,7 +103,7 @@ class Loader:
                 self.manager.register(subject, f"{entry.kind}/{entry.name}")
             self.manager.check_pending()
             phase = "offer"
-            results = self.ask(subject, hookspecs.OFFERS[entry.kind])
+            results = self.ask(subject, hooks.OFFERS[entry.kind])
             phase = "validate"
             return Loaded(entry=entry, plugin=_sound(entry, results), subject=subject)
         except (Exception, SystemExit) as fault:  # noqa: BLE001  -- the border of plugin load
@@ -189,7 +188,7 @@ def _resolve(entry: Entry) -> object:
 
 def _sound(entry: Entry, results: list[Any]) -> Plugin:
     # The one offer among the results; PluginError when there is none or it is not what `Plugin` promises.
-    hook = hookspecs.OFFERS[entry.kind]
+    hook = hooks.OFFERS[entry.kind]
     if len(results) != 1:
         raise PluginError(f"{entry.target} offers nothing.", f"Let it return a Plugin from {hook}, marked by hookimpl.")
     plugin = results[0]
@@ -200,7 +199,9 @@ def _sound(entry: Entry, results: list[Any]) -> Plugin:
     if not _is_frozen(plugin.config):
         raise PluginError(f"Its config is {_named(plugin.config)}.", "Give a class made by attrs.frozen.")
     if not isinstance(plugin.needs, PluginNeeds):
-        raise PluginError(f"Its needs are {_named(plugin.needs)}.", "Give a tbot_core.needs.PluginNeeds.")
+        raise PluginError(
+            f"Its needs are {_named(plugin.needs)}.", "Give a tbot_core.contracts.permissions.PluginNeeds."
+        )
     if not _are_file_names(plugin.tables):
         raise PluginError(f"Its tables are {plugin.tables!r}.", "Give a tuple of file names, without a folder.")
     try:

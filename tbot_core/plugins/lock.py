@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 
-from tbot_core import documents
+from tbot_core.contracts.permissions import PluginNeeds
 from tbot_core.errors import PluginError, TbotError
-from tbot_core.needs import PluginNeeds
-from tbot_core.plugins.installed import Origin, installed
-from tbot_core.seams import disk
+from tbot_core.model import json_document
+from tbot_core.plugins.distributions import Origin, installed
+from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from tbot_core.plugins.catalogue import Listing
+    from tbot_core.plugins.discovery import Listing
 
 FILE_NAME: Final = "plugins.lock"
 _LIMIT_BYTES: Final = 20_000_000
@@ -139,10 +139,10 @@ def make(
 def read(home: Path) -> Lock | None:
     """The lock of an instance; None when there is none. Raises PluginError when it cannot be read."""
     path = home / FILE_NAME
-    if not disk.exists(path):
+    if not filesystem.exists(path):
         return None
     try:
-        return _lock(documents.read(disk.read_bytes(path, limit=_LIMIT_BYTES)))
+        return _lock(json_document.read(filesystem.read_bytes(path, limit=_LIMIT_BYTES)))
     except (AttributeError, KeyError, TypeError, ValueError) as fault:
         raise PluginError(f"{path} cannot be read: {type(fault).__name__}: {fault}.", _REMEDY) from fault
 
@@ -150,14 +150,14 @@ def read(home: Path) -> Lock | None:
 def fingerprint(home: Path) -> str:
     """The SHA-256 of the lock of an instance; "" when there is none."""
     path = home / FILE_NAME
-    return sha256(disk.read_bytes(path, limit=_LIMIT_BYTES)).hexdigest() if disk.exists(path) else ""
+    return sha256(filesystem.read_bytes(path, limit=_LIMIT_BYTES)).hexdigest() if filesystem.exists(path) else ""
 
 
 def write(home: Path, lock: Lock) -> None:
     """Replace the lock of an instance, keys sorted; raises AccessError when the folder cannot be written."""
     plugins = [attrs.asdict(it) | {"needs": it.needs.document} for it in lock.plugins]
     text = json.dumps({"format": _FORMAT, "plugins": plugins}, sort_keys=True, indent=1, ensure_ascii=False)
-    disk.write_atomic(home / FILE_NAME, f"{text}\n".encode())
+    filesystem.write_atomic(home / FILE_NAME, f"{text}\n".encode())
 
 
 def verify(lock: Lock, listings: Iterable[Listing]) -> tuple[Difference, ...]:

@@ -8,17 +8,17 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.plugins.failure import PluginFailure
-from tbot_core.seams import log
-from tbot_core.seams.limits import within
+from tbot_core.system import log
+from tbot_core.system.timeouts import within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from pluggy import HookCaller
 
-    from tbot_core.clock import Clock
     from tbot_core.contracts import RunInfo
-    from tbot_core.plugins.catalogue import Entry
+    from tbot_core.model.clock import Clock
+    from tbot_core.plugins.discovery import Entry
     from tbot_core.plugins.loader import Loaded, Loader
 
 FAILURES: Final = 3

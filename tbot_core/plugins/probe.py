@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core import documents
 from tbot_core.errors import AccessError
-from tbot_core.plugins.catalogue import Entry
+from tbot_core.model import json_document
+from tbot_core.plugins.discovery import Entry
 from tbot_core.plugins.failure import PluginFailure
-from tbot_core.seams import disk, environ, spawn
+from tbot_core.system import environ, filesystem, processes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,22 +36,22 @@ class Outcome:
 
 def probe(entry: Entry, *, limit_s: float = LIMIT_S) -> Outcome:
     """Try one plugin: import, register, offer, validate, create with its defaults; blocks for `limit_s` at most."""
-    with disk.scratch() as folder:
+    with filesystem.scratch() as folder:
         request, answer = folder / "request.json", folder / "answer.json"
-        disk.write_atomic(request, json.dumps(attrs.asdict(entry)).encode())
+        filesystem.write_atomic(request, json.dumps(attrs.asdict(entry)).encode())
         # -P: the working directory is no place to import plugins from, and the parent's path says where they are.
         command = [sys.executable, "-P", "-m", "tbot_core.plugins.trial", str(request), str(answer)]
         path = os.pathsep.join(part for part in sys.path if part)  # seam: the separator is a constant
-        finished = spawn.run(command, timeout_s=limit_s, environment=environ.minimal() | {"PYTHONPATH": path})
+        finished = processes.run(command, timeout_s=limit_s, environment=environ.minimal() | {"PYTHONPATH": path})
         if finished.timed_out:
             error = f"it had not finished after {limit_s:g} s and was ended."
             return Outcome(entry=entry, failure=PluginFailure.said(entry, "probe", error))
         return _read(entry, answer, finished)
 
 
-def _read(entry: Entry, answer: Path, finished: spawn.Finished) -> Outcome:
+def _read(entry: Entry, answer: Path, finished: processes.Finished) -> Outcome:
     try:
-        document = documents.read(disk.read_bytes(answer, limit=_ANSWER_BYTES))
+        document = json_document.read(filesystem.read_bytes(answer, limit=_ANSWER_BYTES))
         if "phase" in document:
             return Outcome(entry=entry, failure=PluginFailure(**document))
         return Outcome(entry=entry, description={name: document[name] for name in _PARTS})

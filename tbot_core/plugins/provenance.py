@@ -9,14 +9,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tbot_core.plugins.installed import distribution, origin
+from tbot_core.plugins.distributions import distribution, origin
 from tbot_core.plugins.metadata import fields
-from tbot_core.seams import disk
+from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from tbot_core.plugins.catalogue import Entry, Listing
+    from tbot_core.plugins.discovery import Entry, Listing
 
 COOL_DOWN: Final = timedelta(days=3)
 """How long others shall have had to find fault with a release before it is trusted."""
@@ -36,7 +36,7 @@ def since(entry: Entry) -> datetime | None:
     dist = distribution(entry)
     for file in (dist and dist.files) or ():
         if file.name == "RECORD":
-            return datetime.fromtimestamp(disk.modified(Path(str(file.locate()))), UTC)
+            return datetime.fromtimestamp(filesystem.modified(Path(str(file.locate()))), UTC)
     return None
 
 

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core import documents
 from tbot_core.errors import AccessError
-from tbot_core.plugins import records
+from tbot_core.model import json_document
+from tbot_core.plugins import trial_records
 from tbot_core.plugins.probe import Outcome
 from tbot_core.plugins.trial import describe
-from tbot_core.seams import log
+from tbot_core.system import log
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import datetime
     from pathlib import Path
 
-    from tbot_core.plugins.catalogue import Entry, Listing
+    from tbot_core.plugins.discovery import Entry, Listing
     from tbot_core.plugins.failure import PluginFailure
     from tbot_core.plugins.loader import Loaded
 
@@ -37,17 +37,17 @@ def record_run(
 
     What metadata alone says (phase find) is not recorded. Raises AccessError when the folder cannot be written.
     """
-    known = records.read(folder)
+    known = trial_records.read(folder)
     outcomes = [it for it in _outcomes(loaded, failures, listings) if known.differs(it)]
     if outcomes:
-        records.write(folder, records.updated(known, outcomes, now))
+        trial_records.write(folder, trial_records.updated(known, outcomes, now))
 
 
 def record_failure(folder: Path, entry: Entry, failure: PluginFailure, now: datetime) -> None:
     """Record in a data folder that a call failed in a run; a folder that cannot be written is a warning."""
-    known = records.read(folder)
+    known = trial_records.read(folder)
     try:
-        records.write(folder, records.failed(known, failure, entry, now))
+        trial_records.write(folder, trial_records.failed(known, failure, entry, now))
     except AccessError as fault:
         _log.warning("plugin.failure_not_recorded", error=fault.message)
 
@@ -59,7 +59,7 @@ def _outcomes(
     for it in loaded:
         if (it.entry.kind, it.entry.name) not in failed:
             # As JSON would give it back, so that it compares with what was recorded.
-            yield Outcome(entry=it.entry, description=documents.read(json.dumps(attrs.asdict(describe(it.plugin)))))
+            yield Outcome(entry=it.entry, description=json_document.read(json.dumps(attrs.asdict(describe(it.plugin)))))
     for listing in listings:
         failure = failed.get((listing.entry.kind, listing.entry.name))
         if failure is not None:

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from tbot_core import documents
-from tbot_core.clock import SystemClock
 from tbot_core.contracts import Context
-from tbot_core.declaration import declarations
+from tbot_core.contracts.setting import declarations
 from tbot_core.errors import PluginError
-from tbot_core.plugins.catalogue import Entry
+from tbot_core.model import json_document
+from tbot_core.model.clock import SystemClock
+from tbot_core.model.window import Window
+from tbot_core.plugins.discovery import Entry
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.loader import Loader, build
-from tbot_core.seams import disk, log
-from tbot_core.window import Window
+from tbot_core.system import filesystem, log
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,8 +99,8 @@ def describe(plugin: Plugin) -> Description:
 def main(arguments: Sequence[str]) -> None:
     """Read the entry from the first file, try it beside that file, and write the answer to the second."""
     request, answer = map(Path, arguments)
-    outcome = attempt(entry_of(documents.read(disk.read_text(request))), request.parent)
-    disk.write_atomic(answer, json.dumps(attrs.asdict(outcome)).encode())
+    outcome = attempt(entry_of(json_document.read(filesystem.read_text(request))), request.parent)
+    filesystem.write_atomic(answer, json.dumps(attrs.asdict(outcome)).encode())
 
 
 def entry_of(document: dict[str, Any]) -> Entry:

@@ -1,1 +1,1 @@
-"""For the authors of plugins: what their tests need."""
+"""Contract tests and fixtures for plugin authors."""

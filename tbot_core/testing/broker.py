@@ -21,14 +21,14 @@ import pytest
 
 from tbot_core.contracts import Broker, BrokerEvent, Finds
 from tbot_core.errors import BrokerError, Withdrawn
-from tbot_core.model import Leg, Order, OrderType, SignalId
-from tbot_core.permits import SendPermit, always
+from tbot_core.execution.send_permit import SendPermit, always
+from tbot_core.model.types import Leg, Order, OrderType, SignalId
 from tbot_core.testing.causality import demand
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from tbot_core.model import Account, Fill
+    from tbot_core.model.types import Account, Fill
 
 KINDS: Final = frozenset(
     {"acknowledged", "rejected", "fill", "cancelled", "expired", "replaced", "cancel_refused", "not_found"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.errors import AccessError
-from tbot_core.seams import disk
-from tbot_core.seams.redaction import encodings
+from tbot_core.system import filesystem
+from tbot_core.system.redaction import encodings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,14 +30,14 @@ def shows(data: bytes | str) -> bool:
 
 def leaks(folder: Path) -> tuple[Path, ...]:
     """The files below the folder in which a canary shows; links are not followed. Raises AccessError."""
-    return tuple(path for path in disk.files(folder) if shows(_held(path)))
+    return tuple(path for path in filesystem.files(folder) if shows(_held(path)))
 
 
 def _held(path: Path) -> bytes:
     # What a file holds; nothing if it went away meanwhile, as what a process is still replacing does.
     try:
-        return disk.read_bytes(path)
+        return filesystem.read_bytes(path)
     except AccessError:
-        if disk.is_present(path):
+        if filesystem.is_present(path):
             raise
         return b""

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import attrs
 import numpy as np
 
-from tbot_core.bars import Bars, Minute, Tape
+from tbot_core.model.bars import Bars, Minute, Tape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from tbot_core.bars import Array, Day, Index
     from tbot_core.contracts import Strategy
-    from tbot_core.signals import Signals
+    from tbot_core.model.bars import Array, Day, Index
+    from tbot_core.model.signals import Signals
 
     Case: TypeAlias = Callable[[Strategy, Bars, Day], Iterator[str]]
 

@@ -17,18 +17,18 @@ import attrs
 import numpy as np
 import pytest
 
-from tbot_core.bars import Bars, Day, Market, Quotes
 from tbot_core.contracts import Filter
-from tbot_core.policy import Frame
-from tbot_core.signals import Exits, Signals
+from tbot_core.contracts.settings import Frame
+from tbot_core.model.bars import Bars, Day, Market, Quotes
+from tbot_core.model.signals import Exits, Signals
 from tbot_core.testing import sessions
 from tbot_core.testing.causality import NAMES, demand
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tbot_core.bars import Array, Flags, Index
     from tbot_core.contracts import Check
+    from tbot_core.model.bars import Array, Flags, Index
 
 
 class FilterContract:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, TypedDict, Unpack, cast
 
 import numpy as np
 
-from tbot_core.bars import Bars, Day
+from tbot_core.model.bars import Bars, Day
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tbot_core.bars import Array
+    from tbot_core.model.bars import Array
 
 NAMES = ("open", "high", "low", "close", "volume", "vwap")
 

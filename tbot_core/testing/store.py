@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import polars as pl
 
-from tbot_core.barstore import layout
-from tbot_core.barstore.importing import Imported, Refused, import_files
-from tbot_core.barstore.sources import Options
-from tbot_core.barstore.store import BarStore
-from tbot_core.calendar import ExchangeCalendar
-from tbot_core.seams import disk
+from tbot_core.marketdata.store import parquet
+from tbot_core.marketdata.store.importer import Imported, Refused, import_files
+from tbot_core.marketdata.store.source_files import Options
+from tbot_core.marketdata.store.store import BarStore
+from tbot_core.model.calendar import ExchangeCalendar
+from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tbot_core.calendar import Session
+    from tbot_core.model.calendar import Session
 
 
 def exchange_sessions(first: str, last: str) -> tuple[Session, ...]:
@@ -80,13 +80,13 @@ class StoreBench:
         files = []
         for number, frame in enumerate(frames):
             files.append(self.folder / f"source-{number}.parquet")
-            disk.write_atomic(files[-1], layout.parquet_bytes(frame))
+            filesystem.write_atomic(files[-1], parquet.parquet_bytes(frame))
         return self.take(*files, **options)
 
     def put_text(self, text: str, *, name: str = "AAPL.csv", **options: Any) -> Imported | Refused:
         """Import a CSV file of this text and name."""
         file = self.folder / name
-        disk.write_atomic(file, text.encode())
+        filesystem.write_atomic(file, text.encode())
         (outcome,) = self.take(file, **options)
         return outcome
 

@@ -19,13 +19,13 @@ import numpy as np
 import pytest
 
 from tbot_core.contracts import Explains, Screens, Strategy
-from tbot_core.signals import first
+from tbot_core.model.signals import first
+from tbot_core.model.window import Window
 from tbot_core.testing import causality, sessions
 from tbot_core.testing.causality import check_causality, demand
-from tbot_core.window import Window
 
 if TYPE_CHECKING:
-    from tbot_core.bars import Bars, Day
+    from tbot_core.model.bars import Bars, Day
     from tbot_core.testing.causality import Case
 
 __all__ = ["StrategyContract", "check_causality"]

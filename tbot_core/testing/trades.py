@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import attrs
 
-from tbot_core.actions import Action, Cancel, Place
-from tbot_core.calendar import ExchangeCalendar, Session
 from tbot_core.contracts import VenueRules
-from tbot_core.decide import Proposal, Rules
-from tbot_core.model import ExitReason, Fill, Leg, Order, OrderType, Side, SignalId
-from tbot_core.policy import Entries, Exits, Rebalance, Risk
-from tbot_core.reasons import Reason
-from tbot_core.signals import Exits as Shape
+from tbot_core.contracts.settings import Entries, Exits, Rebalance, Risk
+from tbot_core.model.calendar import ExchangeCalendar, Session
+from tbot_core.model.reasons import Reason
+from tbot_core.model.signals import Exits as Shape
+from tbot_core.model.types import ExitReason, Fill, Leg, Order, OrderType, Side, SignalId
+from tbot_core.trading.commands import Action, Cancel, Place
+from tbot_core.trading.proposals import Proposal, Rules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -1,1 +1,1 @@
-"""Everything secret on the disk: keys, encrypted files, and the one way to what they hold (`tbot_core.vault.vault`)."""
+"""Secrets on disk: keys, encrypted files, and the one way to their content (`tbot_core.vault.vault`)."""

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Final, Self
 
 import attrs
 
-from tbot_core.seams import disk, private
-from tbot_core.seams.memory import Buffer
-from tbot_core.vault import files, formats, keys, providers
+from tbot_core.system import filesystem, secure_files
+from tbot_core.system.secure_memory import Buffer
+from tbot_core.vault import files, formats, key_providers, keys
 from tbot_core.vault.bundle import Bundle
 from tbot_core.vault.categories import AUDIT, CATEGORIES, EVERY
-from tbot_core.vault.codes import Code, fault
+from tbot_core.vault.error_codes import Code, fault
+from tbot_core.vault.key_providers import Passphrase
 from tbot_core.vault.keys import Key, Ring
-from tbot_core.vault.providers import Passphrase
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +70,7 @@ def make(vault: Vault, path: Path, seal: Seal) -> None:
         for category in _KEPT:
             parts |= _gathered(vault, category, stack)
         if isinstance(vault.store.keys, Passphrase):
-            parts[_HEADER] = disk.read_bytes(vault.store.keys.path)
+            parts[_HEADER] = filesystem.read_bytes(vault.store.keys.path)
         if path.is_relative_to(vault.instance.home):
             _sweep(path)
         seal.write(path, parts, prove=prove, system=vault.system)
@@ -120,10 +120,10 @@ def restore(vault: Vault, backup: Backup) -> tuple[str, ...]:
         _prove(backup, store.place)
         _refuse_strange(vault, backup)
         for here in map(store.place, _KEPT):
-            disk.make_folder(here.key.parent)
-            disk.make_folder(here.file.parent)
+            filesystem.make_folder(here.key.parent)
+            filesystem.make_folder(here.file.parent)
         if isinstance(store.keys, Passphrase) and backup.header is not None:
-            private.write(store.keys.path, backup.header, check=_taken, system=vault.system)
+            secure_files.write(store.keys.path, backup.header, check=_taken, system=vault.system)
         _put_keys(vault, backup, AUDIT)
         with vault.noted("restore", EVERY):
             for category in CATEGORIES:
@@ -149,8 +149,8 @@ def _gathered(vault: Vault, category: str, stack: ExitStack) -> dict[str, bytes 
     if category != AUDIT and store.has_file(category):
         content = files.read_file(here, strict=store.strict, system=vault.system)
         found[f"file/{category}"] = stack.enter_context(content.data).view
-    elif (plain := plaintext(here)) is not None and disk.is_present(plain):
-        found[f"plain/{category}"] = disk.read_bytes(plain, limit=files.FILE_LIMIT_BYTES)
+    elif (plain := plaintext(here)) is not None and filesystem.is_present(plain):
+        found[f"plain/{category}"] = filesystem.read_bytes(plain, limit=files.FILE_LIMIT_BYTES)
     if found:
         vault.note("export", category, "ok", "" if ring.cur is None else ring.cur.name)
     return found
@@ -158,9 +158,9 @@ def _gathered(vault: Vault, category: str, stack: ExitStack) -> dict[str, bytes 
 
 def _sweep(path: Path) -> None:
     # Takes away what killed backups left beside it: nobody else writes backups into this instance meanwhile.
-    for left in disk.entries(path.parent):
+    for left in filesystem.entries(path.parent):
         if left.name.startswith(".") and left.name.endswith(f"{path.suffix}.new"):
-            disk.remove(left)
+            filesystem.remove(left)
 
 
 def _prove(backup: Backup, place: Callable[[str], Place]) -> None:
@@ -172,7 +172,7 @@ def _refuse_strange(vault: Vault, backup: Backup) -> None:
     # What stands where something would be put, and is not what is put there, is named.
     keys_from, found = vault.store.keys, list[str]()
     if isinstance(keys_from, Passphrase) and _differs(keys_from.path, backup.header):
-        found.append(providers.HEADER_PATH)
+        found.append(key_providers.HEADER_PATH)
     for category in _KEPT:
         here, ring = vault.store.place(category), backup.rings[category]
         if "put" in keys_from.capabilities:
@@ -189,7 +189,9 @@ def _refuse_strange(vault: Vault, backup: Backup) -> None:
 
 def _differs(path: Path, text: memoryview | None) -> bool:
     # Whether something stands there that is not this text.
-    return disk.is_present(path) and (text is None or disk.size(path) != len(text) or disk.read_bytes(path) != text)
+    return filesystem.is_present(path) and (
+        text is None or filesystem.size(path) != len(text) or filesystem.read_bytes(path) != text
+    )
 
 
 def _put_keys(vault: Vault, backup: Backup, category: str) -> None:

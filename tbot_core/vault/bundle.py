@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Final, Literal, NoReturn, Self
 
 import attrs
 
-from tbot_core.seams import chance, disk, private
-from tbot_core.seams.memory import Buffer
-from tbot_core.seams.secret import Secret
-from tbot_core.vault import keys, providers
+from tbot_core.system import filesystem, random, secure_files
+from tbot_core.system.secret import Secret
+from tbot_core.system.secure_memory import Buffer
+from tbot_core.vault import key_providers, keys
 from tbot_core.vault.categories import EVERY
-from tbot_core.vault.codes import Code, fault
+from tbot_core.vault.error_codes import Code, fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from tbot_core.seams.private import System
+    from tbot_core.system.secure_files import System
 
 Kind = Literal["export", "backup"]
 """What categories hold, to be put in elsewhere; or their files and keys as they lie."""
@@ -89,8 +89,8 @@ class Seal:
 
     kind: Kind
     passphrase: Secret
-    stretch: Callable[[Secret, bytes], Buffer] = providers.stretch
-    entropy: Callable[[int], bytes] = chance.entropy
+    stretch: Callable[[Secret, bytes], Buffer] = key_providers.stretch
+    entropy: Callable[[int], bytes] = random.entropy
 
     def close(self, parts: Mapping[str, bytes | memoryview], file: str) -> bytes:
         """The text of a new bundle, without a newline. Raises VaultError for a short passphrase, and too much."""
@@ -98,7 +98,7 @@ class Seal:
 
         if len(self.passphrase.reveal()) < PASSPHRASE_CHARACTERS:
             _refuse(Code.BUNDLE_PASSPHRASE_SHORT, file)
-        salt, nonce = self.entropy(providers.SALT_BYTES), self.entropy(12)
+        salt, nonce = self.entropy(key_providers.SALT_BYTES), self.entropy(12)
         with self.stretch(self.passphrase, salt) as master, self._own_key(master) as own, pack(parts) as plain:
             head = MAGIC + bytes([VERSION, ALGORITHM, KINDS[self.kind]])
             header = head + keys.key_id(master.view) + salt + nonce
@@ -135,7 +135,7 @@ class Seal:
         parts: Mapping[str, bytes | memoryview],
         *,
         prove: Callable[[Bundle], None] | None = None,
-        system: System = private.SYSTEM,
+        system: System = secure_files.SYSTEM,
     ) -> None:
         """Write a bundle, mode 0600, durably, once it has been opened again; `prove` may refuse it.
 
@@ -147,13 +147,13 @@ class Seal:
                 if prove is not None:
                     prove(bundle)
 
-        private.write(path, self.close(parts, path.name) + b"\n", check=check, system=system)
+        secure_files.write(path, self.close(parts, path.name) + b"\n", check=check, system=system)
 
     def read(self, path: Path) -> Bundle:
         """What the bundle in a file holds, to be wiped by the caller. Raises VaultError and AccessError."""
-        if disk.size(path) > LIMIT_BYTES + 1:
+        if filesystem.size(path) > LIMIT_BYTES + 1:
             _refuse(Code.BUNDLE_LONG, path.name)
-        return self.open(disk.read_bytes(path), path.name)
+        return self.open(filesystem.read_bytes(path), path.name)
 
     def _own_key(self, master: Buffer) -> Buffer:
         from cryptography.hazmat.primitives import hashes

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import attrs
 
-from tbot_core.seams import environ
+from tbot_core.system import environ
 
 if TYPE_CHECKING:
-    from tbot_core.policy import Deployment
+    from tbot_core.contracts.settings import Deployment
 
 Shape = Literal["text", "sections", "object"]
 """Settings; an object of one object for each plugin or user; one object of fields."""

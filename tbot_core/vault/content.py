@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from tbot_core import documents
-from tbot_core.seams.secret import Secret
-from tbot_core.vault.codes import Code, fault
+from tbot_core.model import json_document
+from tbot_core.system.secret import Secret
+from tbot_core.vault.error_codes import Code, fault
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,8 +49,8 @@ def parse(data: memoryview, category: str, file: str) -> dict[str, Any]:
 
     text = _text(data, category, file)
     try:
-        found = documents.read(text, pairs)
-    except documents.Unreadable:
+        found = json_document.read(text, pairs)
+    except json_document.Unreadable:
         raise fault(Code.CONTENT_JSON, category, file) from None
     if not isinstance(found, dict):
         raise fault(Code.CONTENT_OBJECT, category, file)
@@ -60,7 +60,7 @@ def parse(data: memoryview, category: str, file: str) -> dict[str, Any]:
 
 def assert_utf8(found: Any, category: str, file: str) -> None:
     """Raises VaultError, naming the first field, where a value of JSON holds text that UTF-8 has no bytes for."""
-    for name in documents.beyond_utf8(found):
+    for name in json_document.beyond_utf8(found):
         code = Code.CONTENT_WRONG if name else Code.CONTENT_UTF8
         raise fault(code, category, file, section=name, allowed="UTF-8 text")
 

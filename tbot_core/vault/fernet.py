@@ -7,8 +7,8 @@ import binascii
 import re
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from tbot_core.seams.memory import Buffer
-from tbot_core.vault.codes import Code, fault
+from tbot_core.system.secure_memory import Buffer
+from tbot_core.vault.error_codes import Code, fault
 from tbot_core.vault.token import LIMIT_BYTES
 
 if TYPE_CHECKING:

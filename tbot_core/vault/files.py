@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from tbot_core.seams import log, private
-from tbot_core.seams.private import Flaw
-from tbot_core.vault.codes import Code, fault
+from tbot_core.system import log, secure_files
+from tbot_core.system.secure_files import Flaw
+from tbot_core.vault.error_codes import Code, fault
 from tbot_core.vault.token import LIMIT_BYTES
 
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.errors import VaultError
-    from tbot_core.seams.memory import Buffer
-    from tbot_core.seams.private import Content, System
+    from tbot_core.system.secure_files import Content, System
+    from tbot_core.system.secure_memory import Buffer
     from tbot_core.vault.categories import Place
 
 KEY_LIMIT_BYTES: Final = 64
@@ -62,31 +62,31 @@ _log = log.logger(__name__)
 def read_key(place: Place, path: Path, *, strict: bool, system: System) -> Content:
     """The text of a key file of the category, and the loose flaws put up with. Raises VaultError."""
     with _coded(place, path, _KEY_CODES):
-        return private.read(path, limit=KEY_LIMIT_BYTES, strict=strict, folder_private=True, system=system)
+        return secure_files.read(path, limit=KEY_LIMIT_BYTES, strict=strict, folder_private=True, system=system)
 
 
 def read_file(place: Place, *, strict: bool, system: System) -> Content:
     """The text of the category's file, and the loose flaws put up with. Raises VaultError."""
     with _coded(place, place.file, _FILE_CODES):
-        return private.read(place.file, limit=FILE_LIMIT_BYTES, strict=strict, system=system)
+        return secure_files.read(place.file, limit=FILE_LIMIT_BYTES, strict=strict, system=system)
 
 
 def write_key(place: Place, path: Path, text: Buffer, *, system: System) -> None:
     """Replace a key file, durably. Raises VaultError."""
     with _coded(place, path, _KEY_CODES):
-        private.write(path, text.view, check=_taken, system=system)
+        secure_files.write(path, text.view, check=_taken, system=system)
 
 
 def remove_key(place: Place, path: Path, *, system: System) -> None:
     """Take a key file away, durably; nothing happens when it is not there. Raises VaultError."""
     with _coded(place, path, _KEY_CODES):
-        private.remove(path, system=system)
+        secure_files.remove(path, system=system)
 
 
 def write_file(place: Place, text: bytes, *, prove: Callable[[memoryview], None], system: System) -> None:
     """Replace the category's file, durably, once `prove` has opened what was written beside it. Raises VaultError."""
     with _coded(place, place.file, _FILE_CODES):
-        private.write(place.file, text, check=prove, system=system)
+        secure_files.write(place.file, text, check=prove, system=system)
 
 
 def flaws_of(place: Place, *, key: tuple[Flaw, ...], file: tuple[Flaw, ...]) -> tuple[VaultError, ...]:
@@ -110,7 +110,7 @@ def _taken(_: memoryview) -> None:
 def _coded(place: Place, path: Path, codes: dict[Flaw, Code]) -> Iterator[None]:
     try:
         yield
-    except private.PrivateError as error:
+    except secure_files.PrivateError as error:
         raise _flaw(place, path, codes, error.flaw) from None
 
 

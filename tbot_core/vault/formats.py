@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.vault import fernet, token
-from tbot_core.vault.codes import Code, fault
+from tbot_core.vault.error_codes import Code, fault
 
 if TYPE_CHECKING:
-    from tbot_core.seams.memory import Buffer
+    from tbot_core.system.secure_memory import Buffer
     from tbot_core.vault.categories import Place
     from tbot_core.vault.keys import Key, Ring
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final, Literal, NoReturn, Self
 
 import attrs
 
-from tbot_core.seams import chance
-from tbot_core.seams.memory import Buffer
-from tbot_core.vault.codes import Code, fault
+from tbot_core.system import random
+from tbot_core.system.secure_memory import Buffer
+from tbot_core.vault.error_codes import Code, fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -94,7 +94,7 @@ def key_id(root: bytes | bytearray | memoryview) -> bytes:
     return mac.finalize()[:ID_BYTES]
 
 
-def generate(entropy: Callable[[int], bytes] = chance.entropy) -> Key:
+def generate(entropy: Callable[[int], bytes] = random.entropy) -> Key:
     """A new key."""
     return Key(Buffer.of([entropy(KEY_BYTES)]))
 

@@ -14,7 +14,7 @@ import attrs
 from tbot_core.errors import VaultError
 from tbot_core.vault import keys
 from tbot_core.vault.categories import CATEGORIES
-from tbot_core.vault.codes import Code, fault
+from tbot_core.vault.error_codes import Code, fault
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import attrs
 
-from tbot_core.credentials import entries
+from tbot_core.contracts.credentials import entries
 from tbot_core.errors import VaultError
 from tbot_core.vault import content
 from tbot_core.vault.categories import CATEGORIES
-from tbot_core.vault.codes import Code, fault, together
+from tbot_core.vault.error_codes import Code, fault, together
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from tbot_core.credentials import Entry
-    from tbot_core.seams.secret import Secret
+    from tbot_core.contracts.credentials import Entry
+    from tbot_core.system.secret import Secret
 
 T = TypeVar("T")
 _LONG: Final = 80

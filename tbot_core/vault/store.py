@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING, Self
 
 import attrs
 
-from tbot_core.clock import Clock
 from tbot_core.contracts import KeyProvider
+from tbot_core.contracts.settings import Deployment
 from tbot_core.errors import AccessError, VaultError
-from tbot_core.policy import Deployment
-from tbot_core.seams import chance, disk, memory, private
-from tbot_core.seams.memory import Buffer
-from tbot_core.seams.private import System
+from tbot_core.model.clock import Clock
+from tbot_core.system import filesystem, random, secure_files, secure_memory
+from tbot_core.system.secure_files import System
+from tbot_core.system.secure_memory import Buffer
 from tbot_core.vault import fernet, files, formats, keys, token
 from tbot_core.vault.categories import AUDIT, Home, audit_place, place
-from tbot_core.vault.codes import Code, fault
-from tbot_core.vault.keyfiles import KeyFiles
+from tbot_core.vault.error_codes import Code, fault
+from tbot_core.vault.key_files import KeyFiles
 from tbot_core.vault.keys import Key, Ring
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tbot_core.seams.private import Flaw
+    from tbot_core.system.secure_files import Flaw
     from tbot_core.vault.categories import Place
     from tbot_core.vault.keys import Slot
 
@@ -76,8 +76,8 @@ class Store:
     strict: bool
     provider: KeyProvider | None = None
     """Where keys come from; None for key files."""
-    system: System = private.SYSTEM
-    entropy: Callable[[int], bytes] = chance.entropy
+    system: System = secure_files.SYSTEM
+    entropy: Callable[[int], bytes] = random.entropy
     _files: KeyFiles = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -94,7 +94,7 @@ class Store:
 
     def has_file(self, category: str) -> bool:
         """Whether something stands where the category's file belongs, whatever it is."""
-        return disk.is_present(self.place(category).file)
+        return filesystem.is_present(self.place(category).file)
 
     def key(self, category: str, slot: Slot = "cur") -> Key | None:
         """One key of a category, to be wiped by the caller; None where there is none. Raises VaultError."""
@@ -107,7 +107,7 @@ class Store:
             return None
         buffer = Buffer.of([root])
         if isinstance(root, bytearray):
-            memory.wipe(root)
+            secure_memory.wipe(root)
         if len(buffer) != keys.KEY_BYTES:
             buffer.wipe()
             raise fault(Code.PROVIDER_KEY, category, here.shown(here.key))
@@ -185,10 +185,10 @@ class Store:
     def holding(self, category: str) -> Iterator[None]:
         """Be the only one who writes keys and files of this instance. Raises VaultError when somebody else does."""
         lock = self.instance.home / "data" / "vault.lock"
-        disk.make_folder(lock.parent)
+        filesystem.make_folder(lock.parent)
         with ExitStack() as stack:
             try:
-                stack.enter_context(disk.hold(lock))
+                stack.enter_context(filesystem.hold(lock))
             except AccessError as error:
                 if not isinstance(error.__cause__, TimeoutError):
                     raise

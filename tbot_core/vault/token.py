@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import attrs
 
-from tbot_core.seams import chance
-from tbot_core.seams.memory import Buffer
-from tbot_core.vault.codes import Code, fault
+from tbot_core.system import random
+from tbot_core.system.secure_memory import Buffer
+from tbot_core.vault.error_codes import Code, fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +55,7 @@ def seal(
     place: Place,
     plaintext: bytes | bytearray | memoryview,
     *,
-    entropy: Callable[[int], bytes] = chance.entropy,
+    entropy: Callable[[int], bytes] = random.entropy,
 ) -> bytes:
     """The text of a new token, without a newline. Raises VaultError when there is nothing to seal, or too much."""
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM

@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import attrs
 
-from tbot_core.clock import Clock
 from tbot_core.contracts import KeyProvider
+from tbot_core.contracts.settings import Deployment
 from tbot_core.errors import TbotError, VaultError
-from tbot_core.policy import Deployment
-from tbot_core.seams import chance, private
-from tbot_core.seams.private import System
+from tbot_core.model.clock import Clock
+from tbot_core.system import random, secure_files
+from tbot_core.system.secure_files import System
 from tbot_core.vault import categories, content, files, formats, keys, schemas
 from tbot_core.vault.categories import Home
-from tbot_core.vault.codes import Code, fault
+from tbot_core.vault.error_codes import Code, fault
 from tbot_core.vault.store import Opened, Store
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping
 
-    from tbot_core.seams.private import Flaw
-    from tbot_core.seams.secret import Secret
+    from tbot_core.system.secret import Secret
+    from tbot_core.system.secure_files import Flaw
     from tbot_core.vault.schemas import Schemas
 
 T = TypeVar("T")
@@ -89,8 +89,8 @@ class Vault:
     audit: Recorder
     live: bool
     provider: KeyProvider | None = None
-    system: System = private.SYSTEM
-    entropy: Callable[[int], bytes] = chance.entropy
+    system: System = secure_files.SYSTEM
+    entropy: Callable[[int], bytes] = random.entropy
     store: Store = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tbot_core import cli
-from tbot_core.alerting.attending import beside, delivery
-from tbot_core.alerting.notice import Notice
-from tbot_core.alerting.store import FILE_NAME, open_store
-from tbot_core.assembly import assemble
-from tbot_core.cli.run import furnish
-from tbot_core.clock import ManualClock
+from tbot_core.alerts.alert import Notice
+from tbot_core.alerts.service import beside, delivery
+from tbot_core.alerts.store import FILE_NAME, open_store
+from tbot_core.cli.commands.run import furnish
 from tbot_core.contracts import Alert, Urgency
+from tbot_core.engine.bootstrap import assemble
 from tbot_core.errors import SettingsError
+from tbot_core.model.clock import ManualClock
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,21 +11,22 @@ import attrs
 import pytest
 from click.testing import CliRunner
 
-from tbot_core import cli, control
-from tbot_core.cli.arm import code, described, live_settings, sentence
-from tbot_core.cli.requests import Answer
-from tbot_core.cli.run import furnish, settled
-from tbot_core.cli.standing import document, standing
-from tbot_core.cli.status import lines
-from tbot_core.cli.wish import Wish
-from tbot_core.control import Verb
+from tbot_core import cli
+from tbot_core.cli.commands.arm import code, described, live_settings, sentence
+from tbot_core.cli.commands.run import furnish, settled
+from tbot_core.cli.commands.status import lines
+from tbot_core.cli.control_client import Answer
+from tbot_core.cli.run_options import Wish
+from tbot_core.engine import control
+from tbot_core.engine.control import Verb
 from tbot_core.errors import SettingsError
+from tbot_core.instance import Instance, load, read
+from tbot_core.instance.secrets import mode_of
 from tbot_core.journal import records
-from tbot_core.journal.arming import Armed, Terms, armed_payload
-from tbot_core.journal.journal import Entry, open_journal
-from tbot_core.settings import Instance, load, read
-from tbot_core.settings.access import mode_of
-from tbot_core.states import Cause
+from tbot_core.journal.projections.arming import Armed, Terms, armed_payload
+from tbot_core.journal.store import Entry, open_journal
+from tbot_core.status.instance import document, standing
+from tbot_core.trading.risk.states import Cause
 
 if TYPE_CHECKING:
     from pathlib import Path

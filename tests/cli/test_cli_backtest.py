@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tbot_core import cli
-from tbot_core.cli.dates import day, day_range, names
 from tbot_core.errors import UsageError
+from tbot_core.model.dates import day, day_range, names
 from tbot_core.testing.store import StoreBench, exchange_sessions, rising_bars
 
 if TYPE_CHECKING:

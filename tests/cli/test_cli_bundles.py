@@ -13,12 +13,12 @@ import pytest
 from click.testing import CliRunner
 
 from tbot_core import cli
-from tbot_core.audit import open_vault
-from tbot_core.clock import ManualClock
-from tbot_core.policy import Deployment
-from tbot_core.seams import editor
-from tbot_core.seams.secret import Secret
-from tbot_core.settings import Instance, access
+from tbot_core.contracts.settings import Deployment
+from tbot_core.instance import Instance, secrets
+from tbot_core.model.clock import ManualClock
+from tbot_core.system import editor
+from tbot_core.system.secret import Secret
+from tbot_core.vault.audit_log import open_vault
 from tbot_core.vault.bundle import Seal
 from tbot_core.vault.categories import EVERY
 from tbot_core.vault.store import Store
@@ -71,7 +71,7 @@ def given(home: Path, category: str, values: object) -> None:
 
 def vault(home: Path) -> Vault:
     """The instance's vault."""
-    return access.vault(Instance(home), Deployment())
+    return secrets.vault(Instance(home), Deployment())
 
 
 def text_of(home: Path, category: str) -> bytes:

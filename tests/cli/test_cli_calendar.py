@@ -10,10 +10,10 @@ import attrs
 import pytest
 
 from tbot_core import cli
-from tbot_core.calendar import ExchangeCalendar
-from tbot_core.cli import calendar
-from tbot_core.cli.calendar import SAMPLE, Plan, agenda, lines, plan_of
-from tbot_core.clock import SystemClock, exchange_time
+from tbot_core.cli.commands import calendar
+from tbot_core.cli.commands.calendar import SAMPLE, Plan, agenda, lines, plan_of
+from tbot_core.model.calendar import ExchangeCalendar
+from tbot_core.model.clock import SystemClock, exchange_time
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,12 +13,12 @@ import pytest
 
 from tbot_core import cli
 from tbot_core.errors import AccessError
-from tbot_core.journal.journal import Entry, open_journal
+from tbot_core.instance import load, secrets
+from tbot_core.instance.folder import Instance
+from tbot_core.instance.sources import deployment_of, read
 from tbot_core.journal.records import RUN_STARTED
-from tbot_core.seams import editor
-from tbot_core.settings import access, load
-from tbot_core.settings.instance import Instance
-from tbot_core.settings.sources import deployment_of, read
+from tbot_core.journal.store import Entry, open_journal
+from tbot_core.system import editor
 
 BOT = "STRATEGY_SEQUENCE=open\nBROKER_NAME=PAPER\nDAILY_LOSS_LIMIT=0.05\nSEED=7\n"
 MOMENT = dt.datetime(2026, 1, 5, 14, 30, tzinfo=dt.UTC)
@@ -171,5 +171,5 @@ def test_the_encrypted_form_may_lie_elsewhere(home: Path) -> None:
     (home / ".env_bot").rename(home / "bot")
     assert cli.invoke(["config", "encrypt", "--home", str(home)]) == 0
     assert (home / "bot.enc").is_file()
-    opened = access.vault(Instance(home), deployment_of(read(Instance(home)).env.parsed))
+    opened = secrets.vault(Instance(home), deployment_of(read(Instance(home)).env.parsed))
     assert opened.store.place("env_bot").key == home / "keys" / "bot.key"

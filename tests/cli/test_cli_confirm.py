@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from tbot_core import cli, control
-from tbot_core.actions import Decision
-from tbot_core.cli.confirm import Outcome
-from tbot_core.cli.requests import Answer
-from tbot_core.cli.run import furnish
-from tbot_core.clock import SystemClock
-from tbot_core.control import Verb
+from tbot_core import cli
+from tbot_core.cli.commands.confirm import Outcome
+from tbot_core.cli.commands.run import furnish
+from tbot_core.cli.control_client import Answer
+from tbot_core.engine import control
+from tbot_core.engine.control import Verb
 from tbot_core.journal import records
-from tbot_core.journal.confirming import asked_payload
-from tbot_core.journal.journal import Entry, open_journal
-from tbot_core.reasons import Reason
+from tbot_core.journal.projections.confirmations import asked_payload
+from tbot_core.journal.store import Entry, open_journal
+from tbot_core.model.clock import SystemClock
+from tbot_core.model.reasons import Reason
 from tbot_core.testing.trades import order, proposal
+from tbot_core.trading.commands import Decision
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tbot_core import cli
-from tbot_core.barstore import layout
+from tbot_core.marketdata.store import parquet
 from tbot_core.testing.store import StoreBench, exchange_sessions, rising_bars
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def test_verify_fails_on_faults_alone(home: Path, capsys: pytest.CaptureFixture[
         "1 file, 600 bars: 0 faults, 1 warning.",
     ]
     (path,) = bench.bars.glob("*/AAA-*.parquet")
-    path.write_bytes(layout.parquet_bytes(rising_bars("AAA", exchange_sessions("2019-12-02", "2019-12-02"))))
+    path.write_bytes(parquet.parquet_bytes(rising_bars("AAA", exchange_sessions("2019-12-02", "2019-12-02"))))
     assert tbot("data", "verify", "--json", "--home", home) == 1
     document = json.loads(capsys.readouterr().out)
     assert sorted(document) == ["bars", "faults", "files", "notes", "warnings"]

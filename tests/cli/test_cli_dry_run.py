@@ -10,15 +10,15 @@ import pytest
 from click.testing import CliRunner
 
 from tbot_core import cli
-from tbot_core.assembly import assemble, source_named
-from tbot_core.cli import screen
+from tbot_core.cli import run_display
+from tbot_core.cli.commands.run import furnish, opens_live, request
 from tbot_core.cli.instance_lock import dried
-from tbot_core.cli.run import furnish, opens_live, request
-from tbot_core.cli.wish import Wish
-from tbot_core.clock import SystemClock
+from tbot_core.cli.run_options import Wish
+from tbot_core.engine.bootstrap import assemble, source_named
 from tbot_core.errors import PluginError
-from tbot_core.seams import disk, log
-from tbot_core.settings import Instance, read
+from tbot_core.instance import Instance, read
+from tbot_core.model.clock import SystemClock
+from tbot_core.system import filesystem, log
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,10 +40,10 @@ def test_a_dry_run_goes_on_beside_whoever_trades(tmp_path: Path, capsys: pytest.
     """It leaves the instance's lock to the bot, and says whose source it shares; nothing is said of a simulation."""
     furnish(tmp_path)
     lock = Instance.at(tmp_path).lock
-    with disk.hold(lock), dried(tmp_path):
-        assert disk.holder(Instance.at(tmp_path).dry_run_lock) is not None
+    with filesystem.hold(lock), dried(tmp_path):
+        assert filesystem.holder(Instance.at(tmp_path).dry_run_lock) is not None
     assert "trades here: a dry run beside it asks the same source for its bars" in capsys.readouterr().err
-    with disk.hold(lock, "simulation"), dried(tmp_path):
+    with filesystem.hold(lock, "simulation"), dried(tmp_path):
         pass
     with dried(tmp_path):
         pass
@@ -53,7 +53,7 @@ def test_a_dry_run_goes_on_beside_whoever_trades(tmp_path: Path, capsys: pytest.
 def test_a_second_dry_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Both would write into one file: exit 1, and the first one is named."""
     furnish(tmp_path)
-    with disk.hold(Instance.at(tmp_path).dry_run_lock):
+    with filesystem.hold(Instance.at(tmp_path).dry_run_lock):
         assert cli.invoke(["run", "--dry-run", "--once", "--home", str(tmp_path)]) == 1
     assert "is in use by another tbot, process" in capsys.readouterr().err
 
@@ -109,7 +109,7 @@ def test_a_dry_run_logs_into_a_folder_of_its_own(tmp_path: Path) -> None:
     wish = Wish(mode="dry-run", home=tmp_path)
     assembly = assemble(tmp_path, "dry-run", SystemClock())
     try:
-        screen.shown(wish, assembly, SystemClock(), as_json=True)
+        run_display.shown(wish, assembly, SystemClock(), as_json=True)
         log.logger(__name__).warning("a line")
     finally:
         log.close()

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tbot_core import cli
-from tbot_core.cli.checking import checked
-from tbot_core.cli.failover_status import Place, Shown, shown
-from tbot_core.clock import SystemClock
+from tbot_core.cli.actions.check import checked
 from tbot_core.journal import records
-from tbot_core.journal.drills import Drill, Step
-from tbot_core.journal.journal import Entry, open_journal
-from tbot_core.model import Leg
-from tbot_core.seams import disk
+from tbot_core.journal.projections.failover_drills import Drill, Step
+from tbot_core.journal.store import Entry, open_journal
+from tbot_core.model.clock import SystemClock
+from tbot_core.model.types import Leg
+from tbot_core.status.failover import Place, Shown, shown
+from tbot_core.system import filesystem
 from tbot_core.testing.trades import fill, order
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ OPENED = {"date": "2026-03-03", "equity": "100000.00", "symbols": 1, "state": "n
 
 def instance(home: Path, settings: str, *said: tuple[str, dict[str, Any], str | None]) -> Path:
     """An instance with these settings, whose journal says this."""
-    disk.write_atomic(home / ".env_bot", settings.encode())
-    disk.make_folder(home / "data")
+    filesystem.write_atomic(home / ".env_bot", settings.encode())
+    filesystem.make_folder(home / "data")
     now = SystemClock().now()
     with closing(open_journal(home / "data" / "tbot.sqlite")) as journal:
         journal.append([Entry(kind=kind, payload=payload, time=now, cid=cid) for kind, payload, cid in said])
@@ -133,7 +133,7 @@ def test_the_standing_names_what_was_left_at_a_broker_that_the_last_session_did_
     alone = (records.SESSION_OPENED, OPENED | hours | {"primary": "alpha", "account": "A"}, None)
     for number, days in enumerate((said, [*said, alone, said[-1]])):
         folder = tmp_path / str(number)
-        disk.make_folder(folder)
+        filesystem.make_folder(folder)
         home = instance(folder, TWO, *days)
         assert cli.invoke(["status", "--home", str(home), "--json"]) == number
         told = json.loads(capsys.readouterr().out)["attention"]
@@ -164,7 +164,7 @@ def test_nothing_is_confirmed_while_no_bot_runs(tmp_path: Path, capsys: pytest.C
     home = instance(tmp_path, TWO)
     assert cli.invoke(["failover", "confirm", "--amount", "5", "--home", str(home)]) == 5
     assert "No bot runs here" in capsys.readouterr().err
-    assert not disk.is_present(home / "control")
+    assert not filesystem.is_present(home / "control")
 
 
 @pytest.mark.parametrize(

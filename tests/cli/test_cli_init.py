@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 from tbot_core import cli
-from tbot_core.policy import Deployment
-from tbot_core.seams import environ
-from tbot_core.settings import Instance, access, load
+from tbot_core.contracts.settings import Deployment
+from tbot_core.instance import Instance, load, secrets
+from tbot_core.system import environ
 from tbot_core.testing.canaries import canary, leaks, shows
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def test_values_come_from_a_document(tmp_path: Path) -> None:
     assert not shows(result.output)
     found = load(tmp_path, mode="replay")
     assert (found.simulation.seed, found.texts["MIN_REL_VOLUME"]) == (9, "0.5")
-    vault = access.vault(Instance(tmp_path), Deployment())
+    vault = secrets.vault(Instance(tmp_path), Deployment())
     assert vault.read_section("broker", "alpaca")["api_key"].reveal() == CANARY
     assert leaks(tmp_path) == ()
 
@@ -129,7 +129,7 @@ def test_vendors_variables_are_taken_over_once(
     monkeypatch.setenv("IB_INSECURE", "yes")
     assert cli.invoke(made) == 0
     assert "IB_INSECURE is not taken over" in capsys.readouterr().out
-    vault = access.vault(Instance(home), Deployment())
+    vault = secrets.vault(Instance(home), Deployment())
     assert vault.read_section("broker", "alpaca")["api_key"].reveal() == CANARY
     assert vault.read_section("screener_api", "finnhub")["api_key"].reveal() == "f-key-123456"
 
@@ -140,7 +140,7 @@ def test_the_wizard_asks_unseen(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli.group, ["init", "--home", str(tmp_path)], input=answers)
     assert "ENTITY_JURISDICTION_BROKER_BOTID" in result.output
     assert not shows(result.output)
-    vault = access.vault(Instance(tmp_path), Deployment())
+    vault = secrets.vault(Instance(tmp_path), Deployment())
     assert vault.read_section("broker", "alpaca")["api_key"].reveal() == CANARY
 
 

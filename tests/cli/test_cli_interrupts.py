@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tbot_core import cli
-from tbot_core.journal.journal import read_journal
+from tbot_core.journal.store import read_journal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

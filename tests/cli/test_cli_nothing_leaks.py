@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tbot_core import cli
-from tbot_core.policy import Deployment
-from tbot_core.seams import environ
-from tbot_core.settings import Instance, access
+from tbot_core.contracts.settings import Deployment
+from tbot_core.instance import Instance, secrets
+from tbot_core.system import environ
 from tbot_core.testing.canaries import canary, leaks, shows
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ VANE = """
 import attrs
 
 from tbot_core.contracts import Plugin
-from tbot_core.credentials import hidden
-from tbot_core.hookspecs import hookimpl
-from tbot_core.needs import PluginNeeds
+from tbot_core.contracts.credentials import hidden
+from tbot_core.contracts.hooks import hookimpl
+from tbot_core.contracts.permissions import PluginNeeds
 
 
 @attrs.frozen(kw_only=True)
@@ -81,15 +81,15 @@ def install(site: Path) -> None:
 
 def plant(home: Path) -> None:
     """A secret in each category: in the settings as a comment, in the others as a field that the plugin opens."""
-    vault = access.vault(Instance(home), Deployment())
+    vault = secrets.vault(Instance(home), Deployment())
     for category, more in (("env", ""), ("env_bot", "FILTERS=vane\n")):
         with vault.read(category) as opened:
             text = bytes(opened.view).decode()
-        access.keep(vault, category, f"{text}\n{more}# {canary(category)}\n".encode())
+        secrets.keep(vault, category, f"{text}\n{more}# {canary(category)}\n".encode())
     for category in (*SECTIONS, *OBJECTS):
         fields = {"token": canary(category)}
-        access.keep(vault, category, json.dumps({"vane": fields} if category in SECTIONS else fields).encode())
-    access.keep(vault, "login", json.dumps({"me": {"hash": canary("login")}}).encode())
+        secrets.keep(vault, category, json.dumps({"vane": fields} if category in SECTIONS else fields).encode())
+    secrets.keep(vault, "login", json.dumps({"me": {"hash": canary("login")}}).encode())
 
 
 @pytest.fixture

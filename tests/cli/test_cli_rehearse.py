@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner, Result
+from rehearsal_mutants.catalogue import MUTANTS
+from rehearsal_mutants.caught import CAUGHT
 
 from tbot_core import cli
-from tbot_core.cli.rehearse import Tally, command
-from tbot_core.clock import ManualClock
-from tbot_core.testing.simulation.caught import CAUGHT
-from tbot_core.testing.simulation.mutants import MUTANTS
-from tbot_core.testing.simulation.planting import planted
-from tbot_core.testing.simulation.rehearsal import rehearse
-from tbot_core.testing.simulation.workers import Task, Told, lived, main
+from tbot_core.cli.commands.rehearse import Tally, command
+from tbot_core.model.clock import ManualClock
+from tbot_core.rehearsal.parallel import Task, Told, lived, main
+from tbot_core.rehearsal.patching import planted
+from tbot_core.rehearsal.rehearsal import rehearse
 
 if TYPE_CHECKING:
     from pathlib import Path

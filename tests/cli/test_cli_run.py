@@ -15,13 +15,13 @@ import attrs
 import pytest
 
 from tbot_core import cli
-from tbot_core.cli.banner import plain
-from tbot_core.cli.narration import Line
-from tbot_core.cli.run import again, code, furnish
-from tbot_core.cli.wish import Wish, wished
-from tbot_core.runner.plan import Outcome
-from tbot_core.seams import disk
-from tbot_core.summary import Summary
+from tbot_core.cli.commands.run import again, code, furnish
+from tbot_core.cli.run_options import Wish, wished
+from tbot_core.cli.text.banner import plain
+from tbot_core.engine.run_plan import Outcome
+from tbot_core.reports.summary import Summary
+from tbot_core.status.event_text import Line
+from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -214,7 +214,7 @@ def test_a_folder_that_cannot_be_written_exits_1(tmp_path: Path, capsys: pytest.
 
 def test_a_second_run_in_the_same_instance_exits_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """While another holds the instance, the run names the holder."""
-    with disk.hold(tmp_path / "data" / "tbot.lock"):
+    with filesystem.hold(tmp_path / "data" / "tbot.lock"):
         _, err = run(capsys, "--demo", "--home", str(tmp_path), code=1)
     assert "is in use by another tbot, process" in err
 

@@ -12,8 +12,8 @@ from cryptography.fernet import Fernet
 
 from tbot_core import cli
 from tbot_core.errors import SettingsError
-from tbot_core.settings import load
-from tbot_core.vault.codes import Code
+from tbot_core.instance import load
+from tbot_core.vault.error_codes import Code
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,14 +12,14 @@ import attrs
 import pytest
 
 from tbot_core import cli
-from tbot_core.assembly import handed
-from tbot_core.audit import entries
-from tbot_core.credentials import SecretValue, entry, hidden
-from tbot_core.declaration import integer, text
+from tbot_core.contracts.credentials import SecretValue, entry, hidden
+from tbot_core.contracts.setting import integer, text
+from tbot_core.engine.bootstrap import handed
 from tbot_core.errors import PluginError, VaultError
-from tbot_core.seams import disk
-from tbot_core.settings import Instance, load
+from tbot_core.instance import Instance, load
+from tbot_core.system import filesystem
 from tbot_core.testing.canaries import canary, shows
+from tbot_core.vault.audit_log import entries
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -137,7 +137,7 @@ def test_a_second_process_opens_no_secret(home: Path, capsys: pytest.CaptureFixt
     """The lock comes before the settings: while another process holds it, nothing is opened and nothing is logged."""
     log = home / "data" / "audit.log"
     before = log.read_bytes()
-    with disk.hold(Instance.at(home).lock):
+    with filesystem.hold(Instance.at(home).lock):
         assert cli.invoke(["run", "--once", "--home", str(home)]) == 1
     assert "in use by another tbot" in capsys.readouterr().err
     assert log.read_bytes() == before

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from tbot_core import cli
-from tbot_core.policy import Deployment
-from tbot_core.settings import Instance, access, load
+from tbot_core.contracts.settings import Deployment
+from tbot_core.instance import Instance, load, secrets
 from tbot_core.testing.canaries import canary, shows
 from tbot_core.vault import formats
 from tbot_core.vault.keys import generate
@@ -35,7 +35,7 @@ def home(tmp_path: Path) -> Path:
 
 def vault(home: Path) -> Vault:
     """The instance's vault."""
-    return access.vault(Instance(home), Deployment())
+    return secrets.vault(Instance(home), Deployment())
 
 
 def run(home: Path, *args: str, code: int = 0, typed: str = "") -> str:
@@ -261,7 +261,7 @@ def test_an_edit_mends_settings_that_are_no_text(home: Path, tmp_path: Path, mon
 def test_upgrade_rewrites_older_formats(home: Path) -> None:
     """A Fernet file is named by --dry-run, which writes nothing, and is tbot's afterwards."""
     file = home / "storage/secrets/broker_credentials.json.enc"
-    older = access.vault(Instance(home), Deployment(secrets_write_format="fernet"))
+    older = secrets.vault(Instance(home), Deployment(secrets_write_format="fernet"))
     with older.read("broker") as opened:
         older.write("broker", opened.view)
     before = file.read_bytes()

@@ -14,24 +14,24 @@ import attrs
 import pytest
 
 from tbot_core import cli
-from tbot_core.assembly import assemble
-from tbot_core.cli import measures
-from tbot_core.cli.run import furnish
-from tbot_core.cli.standing import document, standing
-from tbot_core.cli.status import lines
-from tbot_core.clock import ManualClock, both_times, exchange_time
+from tbot_core.cli.commands.run import furnish
+from tbot_core.cli.commands.status import lines
 from tbot_core.contracts import FeedRequest
+from tbot_core.engine.bootstrap import assemble
+from tbot_core.engine.run import run
+from tbot_core.engine.run_plan import Plan, Watcher
 from tbot_core.journal import gauges, records
-from tbot_core.journal.journal import Entry, open_journal
-from tbot_core.model import dollars_of
-from tbot_core.runner.plan import Plan, Watcher
-from tbot_core.runner.run import run
-from tbot_core.seams import disk
+from tbot_core.journal.store import Entry, open_journal
+from tbot_core.model.clock import ManualClock, both_times, exchange_time
+from tbot_core.model.types import dollars_of
+from tbot_core.status import live_figures
+from tbot_core.status.instance import document, standing
+from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tbot_core.runner.session import SessionRun
+    from tbot_core.engine.session.session import SessionRun
 
 MORNING = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
 
@@ -71,7 +71,7 @@ def test_status_values_what_is_held_as_the_bot_does(tmp_path: Path, capsys: pyte
     assert Decimal(found["daily_loss_limit"]) == limit
     assert Decimal(found["daily_loss_used"]) == round(max(-pnl, Decimal(0)) / limit, 4)
     assert sum(Decimal(one["pnl"]) for one in found["positions"]) == pnl
-    disk.remove(tmp_path / "data" / gauges.FILE)
+    filesystem.remove(tmp_path / "data" / gauges.FILE)
     fills = status(capsys, tmp_path, code=1)
     assert fills["marks_at"] is None
     assert Decimal(fills["day_pnl"]) != pnl
@@ -194,7 +194,7 @@ def test_a_simulation_goes_by_a_time_of_its_own(
     assert f"ran        until {ended:%Y-%m-%d} {both_times(ended)}; it is not running" in text
     assert not any(line.startswith(("now", "next")) for line in text)
     shutil.copytree(traded, tmp_path / "copy")
-    with disk.hold(tmp_path / "copy" / "data" / "tbot.lock"):
+    with filesystem.hold(tmp_path / "copy" / "data" / "tbot.lock"):
         running = list(lines(status(capsys, tmp_path / "copy"), MORNING))
     (line,) = [line for line in running if line.startswith("now")]
     assert line.endswith("16:00 New York) in the run's own time")
@@ -319,5 +319,5 @@ def test_a_restart_is_told_with_what_it_found_and_missed(found: dict[str, int], 
     at = "2026-11-24T15:31:00+00:00"
     restart = {"at": at, "since": at, "found": found, "missed_minutes": 12, "missed_signals": 1, "settled": settled}
     shown: dict[str, Any] = {"foreign": [], "candidates": {}, "accounts": [], "marks_at": None, "restart": restart}
-    (line,) = measures.lines(shown)
+    (line,) = live_figures.lines(shown)
     assert words in line

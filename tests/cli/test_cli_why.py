@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tbot_core import cli
-from tbot_core.cli.run import furnish
+from tbot_core.cli.commands.run import furnish
 from tbot_core.journal import records
-from tbot_core.journal.journal import read_journal
-from tbot_core.reasons import Reason
+from tbot_core.journal.store import read_journal
+from tbot_core.model.reasons import Reason
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tbot_core.journal.journal import Event
+    from tbot_core.journal.store import Event
 
 
 def asked(capsys: pytest.CaptureFixture[str], home: Path, *args: str, code: int = 0) -> str:

@@ -15,23 +15,23 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import apsw
 
-from tbot_core import control
+from tbot_core.engine import control
 from tbot_core.journal import records
-from tbot_core.journal.journal import Entry, Event, open_journal
-from tbot_core.model import ExitReason, Leg
-from tbot_core.seams import lines
-from tbot_core.testing.simulation.bot import Life
-from tbot_core.testing.simulation.outages import Outage
-from tbot_core.testing.simulation.remote import RemoteBroker
-from tbot_core.testing.simulation.scenes import Scene
-from tbot_core.testing.simulation.telling import heard, told
+from tbot_core.journal.store import Entry, Event, open_journal
+from tbot_core.model.types import ExitReason, Leg
+from tbot_core.rehearsal.bot import Life
+from tbot_core.rehearsal.outages import Outage
+from tbot_core.rehearsal.remote_broker import RemoteBroker
+from tbot_core.rehearsal.scenarios import Scene
+from tbot_core.rehearsal.serialization import heard, told
+from tbot_core.system import local_socket
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from tbot_core.contracts import Broker
-    from tbot_core.journal.journal import Connect
-    from tbot_core.testing.simulation.bot import Surroundings
+    from tbot_core.journal.store import Connect
+    from tbot_core.rehearsal.bot import Surroundings
 
 PATIENCE_S: Final = 60.0
 PAGES: Final = 12
@@ -42,7 +42,7 @@ _ROUNDS: Final = frozenset({ExitReason.STOPPED.value, ExitReason.SESSION_END.val
 class Herald:
     """Says where the process is, and waits there."""
 
-    def __init__(self, line: lines.Line, watched: Collection[str]) -> None:
+    def __init__(self, line: local_socket.Line, watched: Collection[str]) -> None:
         self._line = line
         self._watched = watched
 
@@ -173,7 +173,7 @@ class AnnouncingJournal:
 class AnnouncingLine:
     """A connection to a venue that says what is on its way, and what has come."""
 
-    def __init__(self, line: lines.Line, herald: Herald, home: Path) -> None:
+    def __init__(self, line: local_socket.Line, herald: Herald, home: Path) -> None:
         self._line = line
         self._herald = herald
         self._home = home
@@ -214,8 +214,8 @@ class Crossing:
     """How a process comes by its journal and its accounts, in the order of `names`: each announces."""
 
     def __init__(self, path: Path, home: Path, watched: Collection[str], names: Sequence[str]) -> None:
-        self._venues = {name: lines.connect(path, PATIENCE_S) for name in names}
-        self.herald = Herald(lines.connect(path, PATIENCE_S), watched)
+        self._venues = {name: local_socket.connect(path, PATIENCE_S) for name in names}
+        self.herald = Herald(local_socket.connect(path, PATIENCE_S), watched)
         self._home = home
         self._journal: AnnouncingJournal
 

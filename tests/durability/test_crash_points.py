@@ -17,22 +17,22 @@ from typing import IO, TYPE_CHECKING, Any, Final, cast
 import attrs
 import pytest
 
-from tbot_core import control
-from tbot_core.conditions import recall
-from tbot_core.control import Verb
+from tbot_core.engine import control
+from tbot_core.engine.control import Verb
+from tbot_core.execution.trading_state import recall
 from tbot_core.journal import records
-from tbot_core.journal.journal import APPLICATION_ID, SCHEMA_VERSION, open_journal
-from tbot_core.model import Leg
-from tbot_core.seams import lines
-from tbot_core.states import Cause
-from tbot_core.testing.simulation.bot import Lived
-from tbot_core.testing.simulation.counter import Counter
-from tbot_core.testing.simulation.invariants import violations
-from tbot_core.testing.simulation.outages import Outage
-from tbot_core.testing.simulation.scenes import Scene
-from tbot_core.testing.simulation.story import Left, Story
-from tbot_core.testing.simulation.telling import heard, told
-from tbot_core.testing.simulation.world import LEAD_S
+from tbot_core.journal.store import APPLICATION_ID, SCHEMA_VERSION, open_journal
+from tbot_core.model.types import Leg
+from tbot_core.rehearsal.bot import Lived
+from tbot_core.rehearsal.history import Left, Story
+from tbot_core.rehearsal.invariants.all import violations
+from tbot_core.rehearsal.outages import Outage
+from tbot_core.rehearsal.scenarios import Scene
+from tbot_core.rehearsal.serialization import heard, told
+from tbot_core.rehearsal.venue_server import Counter
+from tbot_core.rehearsal.world import LEAD_S
+from tbot_core.system import local_socket
+from tbot_core.trading.risk.states import Cause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -46,11 +46,11 @@ class Nursery:
     """The process that lets bots live, and where they connect."""
 
     process: subprocess.Popen[bytes]
-    listener: lines.Listener
+    listener: local_socket.Listener
 
     def begin(
         self, home: Path, at: float, watched: Collection[str], scene: Scene | Outage, venues: int
-    ) -> list[lines.Line]:
+    ) -> list[local_socket.Line]:
         """Begin a life; its ways to its venues, and to whoever decides over it."""
         made = type(scene).__name__, attrs.asdict(scene)
         cast("IO[bytes]", self.process.stdin).write(told((str(home), at, tuple(watched), made)))
@@ -67,7 +67,7 @@ def nursery() -> Iterator[Nursery]:
     """One for all tests: what takes time is the start of Python."""
     with tempfile.TemporaryDirectory(prefix="tbot") as folder:
         path = Path(folder) / "venue"
-        with lines.listening(path, PATIENCE_S) as listener:
+        with local_socket.listening(path, PATIENCE_S) as listener:
             command = [sys.executable, "-W", "error", str(DRIVER), str(path)]
             with subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -133,7 +133,7 @@ class Play:
 
     def _gathered(self, selector: selectors.BaseSelector) -> bool:
         # Wait for what the bot says; whether it is still there.
-        ready = [cast("lines.Line", key.fileobj) for key, _ in selector.select(PATIENCE_S)]
+        ready = [cast("local_socket.Line", key.fileobj) for key, _ in selector.select(PATIENCE_S)]
         assert ready, self.passed[-3:]
         there = [line.gather() for line in ready]
         return all(there)

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 import pytest
 
+from tbot_core.engine.disk_guard import Room
 from tbot_core.errors import JournalError
 from tbot_core.journal import records
-from tbot_core.journal.ballast import NO_ROOM_BYTES, Ballast
-from tbot_core.journal.journal import open_journal
-from tbot_core.runner.room import Room
-from tbot_core.states import Cause
-from tbot_core.testing.simulation.household import Household, household
-from tbot_core.testing.simulation.world import World
+from tbot_core.journal.disk_reserve import NO_ROOM_BYTES, Ballast
+from tbot_core.journal.store import open_journal
+from tbot_core.rehearsal.lifecycle import Household, household
+from tbot_core.rehearsal.world import World
+from tbot_core.trading.risk.states import Cause
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tbot_core.runner.session import SessionRun
+    from tbot_core.engine.session.session import SessionRun
 
 SEED = 7
 AT = 11

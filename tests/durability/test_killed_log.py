@@ -16,7 +16,7 @@ CHILD = """
 import json, os, shutil, signal, sys
 from pathlib import Path
 
-from tbot_core.seams import log
+from tbot_core.system import log
 
 folder, most = Path(sys.argv[1]), int(sys.argv[2])
 OLDER = 3

@@ -17,18 +17,18 @@ from contextlib import closing
 from pathlib import Path
 
 from tbot_core.journal import records
-from tbot_core.assembly import assemble
-from tbot_core.cli.editions import Editions
-from tbot_core.cli.run import furnish
-from tbot_core.cli.wish import Wish
-from tbot_core.clock import ManualClock
+from tbot_core.engine.bootstrap import assemble
+from tbot_core.cli.settings_watch import Editions
+from tbot_core.cli.commands.run import furnish
+from tbot_core.cli.run_options import Wish
+from tbot_core.model.clock import ManualClock
 from tbot_core.contracts import FeedRequest
-from tbot_core.journal.journal import read_journal
-from tbot_core.journal.projection import fold
-from tbot_core.runner.plan import Plan, Watcher
-from tbot_core.runner.renewal import Renewal, held
-from tbot_core.runner.run import run
-from tbot_core.settings import Instance, read
+from tbot_core.journal.store import read_journal
+from tbot_core.journal.projections.book import fold
+from tbot_core.engine.run_plan import Plan, Watcher
+from tbot_core.engine.settings_reload import Renewal, held
+from tbot_core.engine.run import run
+from tbot_core.instance import Instance, read
 
 folder, kills = Path(sys.argv[1]), int(sys.argv[2])
 MORNING = datetime.datetime(2026, 11, 24, 13, 0, tzinfo=datetime.UTC)

@@ -19,13 +19,13 @@ import asyncio, socket, sys
 from decimal import Decimal
 from pathlib import Path
 
-from tbot_core.clock import ManualClock
+from tbot_core.model.clock import ManualClock
 from tbot_core.contracts import VenueRules
-from tbot_core.desk import Desk
-from tbot_core.execution import Execution, Minutes, Venue
-from tbot_core.journal.journal import open_journal
-from tbot_core.model import atoms_of
-from tbot_core.recorder import Recorder
+from tbot_core.trading.decision_engine import Desk
+from tbot_core.execution.engine import Execution, Minutes, Venue
+from tbot_core.journal.store import open_journal
+from tbot_core.model.types import atoms_of
+from tbot_core.journal.recorder import Recorder
 from tbot_core.testing.trades import proposal, rules, session
 
 class Wire:

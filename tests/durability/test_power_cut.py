@@ -15,20 +15,20 @@ import apsw
 import attrs
 import pytest
 
-from tbot_core.assembly import assemble
-from tbot_core.cli.run import furnish
-from tbot_core.clock import SystemClock
+from tbot_core.cli.commands.run import furnish
 from tbot_core.contracts import FeedRequest
+from tbot_core.engine.bootstrap import assemble
+from tbot_core.engine.run import run
+from tbot_core.engine.run_plan import Plan, Watcher
 from tbot_core.errors import JournalError
-from tbot_core.journal import anchor
-from tbot_core.journal.journal import Entry, open_journal
-from tbot_core.runner.plan import Plan, Watcher
-from tbot_core.runner.run import run
+from tbot_core.journal import tail_mark
+from tbot_core.journal.store import Entry, open_journal
+from tbot_core.model.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from tbot_core.journal.journal import Connect
+    from tbot_core.journal.store import Connect
 
 SECTOR: Final = 512
 PAGES: Final = 40
@@ -236,7 +236,7 @@ def losses(played: Played, folder: Path, *, thorough: bool) -> Iterator[str]:
                 left.unlink()
             for name, data in platter.after(cut).items():
                 (folder / name).write_bytes(data)
-            anchor.note(folder / "run.sqlite", owed[0])
+            tail_mark.note(folder / "run.sqlite", owed[0])
             try:
                 with closing(open_journal(folder / "run.sqlite")) as journal:
                     head = journal.verify()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tbot_core.plugins.catalogue import COMMANDS, GROUPS, Entry
+from tbot_core.plugins.discovery import COMMANDS, GROUPS, Entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,9 +20,9 @@ from decimal import Decimal
 import attrs
 
 from tbot_core.contracts import Plugin
-from tbot_core.declaration import fraction, setting
-from tbot_core.hookspecs import hookimpl
-from tbot_core.window import Window
+from tbot_core.contracts.setting import fraction, setting
+from tbot_core.contracts.hooks import hookimpl
+from tbot_core.model.window import Window
 
 
 @attrs.frozen(kw_only=True)

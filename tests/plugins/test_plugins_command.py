@@ -7,8 +7,9 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from tbot_core.cli import invoke, plugins
-from tbot_core.cli.plugins import listed
+from tbot_core.cli import invoke
+from tbot_core.cli.commands import plugins
+from tbot_core.cli.commands.plugins import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from tbot_core.plugins.catalogue import Entry
+    from tbot_core.plugins.discovery import Entry
 
 
 def documents(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, Any]]:
@@ -31,7 +32,7 @@ def test_every_fault_is_named_by_a_probe_and_by_the_list_afterwards(
     """Import errors, wrong signatures, duplicates and foreign ranges end in a state with its reason, and exit 0."""
     plant("sound")
     plant("broken", "import no_such_library")
-    plant("unfit", "from tbot_core.hookspecs import hookimpl\n@hookimpl\ndef tbot_strategy(taste): pass")
+    plant("unfit", "from tbot_core.contracts.hooks import hookimpl\n@hookimpl\ndef tbot_strategy(taste): pass")
     plant("old", requires=("tbot-core<1",))
     plant("twin", dist="their-first", target="their_twin_a")
     plant("twin", dist="their-second", target="their_twin_b")

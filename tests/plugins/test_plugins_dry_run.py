@@ -12,36 +12,38 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from tbot_core import cli, control
-from tbot_core.alerting.attending import beside
-from tbot_core.assembly import assemble
-from tbot_core.cli import runs
-from tbot_core.cli.run import request
-from tbot_core.cli.screen import Lines
-from tbot_core.cli.wish import Wish
+from tbot_core import cli
+from tbot_core.alerts.service import beside
+from tbot_core.cli.commands.run import request
+from tbot_core.cli.run_display import Lines
+from tbot_core.cli.run_options import Wish
 from tbot_core.contracts import FeedRequest
-from tbot_core.control import Verb
-from tbot_core.journal import received, records
-from tbot_core.journal.journal import read_journal
-from tbot_core.runner.feeds import BarsAlone
-from tbot_core.runner.plan import Outcome, Plan, Watcher
-from tbot_core.runner.run import run
-from tbot_core.seams import disk
-from tbot_core.settings import Instance
-from tbot_core.testing.simulation.world import World
+from tbot_core.engine import control
+from tbot_core.engine.bootstrap import assemble
+from tbot_core.engine.control import Verb
+from tbot_core.engine.feed_quality import BarsAlone
+from tbot_core.engine.run import run
+from tbot_core.engine.run_plan import Outcome, Plan, Watcher
+from tbot_core.instance import Instance
+from tbot_core.journal import records
+from tbot_core.journal.store import read_journal
+from tbot_core.marketdata import received_bars
+from tbot_core.rehearsal.world import World
+from tbot_core.status import runs
+from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tbot_core.journal.journal import Event
-    from tbot_core.plugins.catalogue import Entry
-    from tbot_core.settings import Mode
+    from tbot_core.instance import Mode
+    from tbot_core.journal.store import Event
+    from tbot_core.plugins.discovery import Entry
 
 ACME = '''
 import attrs
 
 from tbot_core.contracts import FeedLabel, FeedQuality, Plugin, VenueRules
-from tbot_core.hookspecs import hookimpl
+from tbot_core.contracts.hooks import hookimpl
 
 WORLD = None
 CALLED = []
@@ -152,7 +154,9 @@ class House:
     def settle(self, **settings: str) -> None:
         """Write the settings."""
         texts = SETTINGS | settings
-        disk.write_atomic(self.home / ".env_bot", "".join(f"{key}={text}\n" for key, text in texts.items()).encode())
+        filesystem.write_atomic(
+            self.home / ".env_bot", "".join(f"{key}={text}\n" for key, text in texts.items()).encode()
+        )
 
     @property
     def called(self) -> list[str]:
@@ -212,9 +216,9 @@ def test_the_instances_own_day_is_not_touched(house: House) -> None:
     assert outcome.journal == house.home / "data" / "runs" / f"{name}.sqlite"
     assert name.startswith("dry-")
     assert {path.name for path in (house.home / "data").iterdir()} == {"install.id", "plugins.json", "runs"}
-    kept = received.recorded(outcome.journal.with_name(f"{name}-received"), house.world.session.date)
+    kept = received_bars.recorded(outcome.journal.with_name(f"{name}-received"), house.world.session.date)
     assert kept is not None
-    assert len(received.read(kept).kept) == house.world.session.minutes
+    assert len(received_bars.read(kept).kept) == house.world.session.minutes
 
 
 def test_status_tells_nothing_of_a_dry_run(house: House, capsys: pytest.CaptureFixture[str]) -> None:
@@ -230,7 +234,7 @@ def test_status_tells_nothing_of_a_dry_run(house: House, capsys: pytest.CaptureF
     (file,) = runs.run_files(Instance.at(house.home))
     assert (file.dry, file.path) == (True, outcome.journal)
     real = house.home / "data" / "tbot.sqlite"
-    disk.write_atomic(real, disk.read_bytes(outcome.journal))
+    filesystem.write_atomic(real, filesystem.read_bytes(outcome.journal))
     assert runs.run_file(Instance.at(house.home)).name == runs.PAPER
     assert runs.run_file(Instance.at(house.home), "dry-").path == outcome.journal
 
@@ -312,6 +316,6 @@ def test_the_vix_of_the_day_before_is_asked_of_the_source(house: House) -> None:
     vars(house.module)["BLIND"].append(True)
     outcome = house.run()
     assert len(vars(house.module)["ASKED"]) == 1
-    kept = received.recorded(received.beside(outcome.journal), house.world.session.date)
+    kept = received_bars.recorded(received_bars.beside(outcome.journal), house.world.session.date)
     assert kept is not None
-    assert set(received.read(kept).day.vix.ravel().tolist()) == {21.5}
+    assert set(received_bars.read(kept).day.vix.ravel().tolist()) == {21.5}

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from tbot_core import hookspecs
-from tbot_core.plugins.catalogue import GROUPS
+from tbot_core.contracts import hooks
+from tbot_core.plugins.discovery import GROUPS
 from tbot_core.plugins.loader import Loader
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "hooks.md"
-HOOKS = {name: value for name, value in vars(hookspecs).items() if name.startswith("tbot_")}
+HOOKS = {name: value for name, value in vars(hooks).items() if name.startswith("tbot_")}
 
 
 @pytest.mark.parametrize("name", sorted(HOOKS))
@@ -40,8 +40,8 @@ def test_each_specification_says_what_a_plugin_must_know(name: str) -> None:
 
 def test_each_kind_has_a_group_and_an_offer_hook() -> None:
     """Kinds, groups of entry points and offer hooks belong together one to one."""
-    assert hookspecs.OFFERS.keys() == GROUPS.keys()
-    assert all(HOOKS[hook].__name__ == f"tbot_{kind}" for kind, hook in hookspecs.OFFERS.items())
+    assert hooks.OFFERS.keys() == GROUPS.keys()
+    assert all(HOOKS[hook].__name__ == f"tbot_{kind}" for kind, hook in hooks.OFFERS.items())
 
 
 def test_the_manager_knows_exactly_these_hooks() -> None:

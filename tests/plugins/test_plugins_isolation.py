@@ -13,44 +13,44 @@ import attrs
 import numpy as np
 import pytest
 
-from tbot_core.bars import FIELDS, Bars, Market, Minute, Quotes, Tape
-from tbot_core.clock import ManualClock
 from tbot_core.contracts import Check, Context
-from tbot_core.declaration import declarations
+from tbot_core.contracts.setting import declarations
+from tbot_core.contracts.settings import Frame
 from tbot_core.errors import PluginError, SettingsError
-from tbot_core.plugins import catalogue, isolated, isolation, probe, records, wire
-from tbot_core.plugins.bounded import bounded
-from tbot_core.plugins.bounds import FAILURES, LIMITS_S, Bounds, Lost, Sitting
+from tbot_core.model.bars import FIELDS, Bars, Market, Minute, Quotes, Tape
+from tbot_core.model.clock import ManualClock
+from tbot_core.model.reasons import Reason
+from tbot_core.model.signals import Condition, Exits, Trigger
+from tbot_core.model.window import Window
+from tbot_core.plugins import discovery, isolated_names, isolation, isolation_protocol, probe, trial_records
+from tbot_core.plugins.call_guard import FAILURES, LIMITS_S, Bounds, Lost, Sitting
 from tbot_core.plugins.failure import PluginFailure
+from tbot_core.plugins.guarded import bounded
 from tbot_core.plugins.isolation import IsolatedFilter, IsolatedStrategy
 from tbot_core.plugins.loader import Loader, build
-from tbot_core.policy import Frame
-from tbot_core.reasons import Reason
-from tbot_core.seams import log
-from tbot_core.signals import Condition, Exits, Trigger
+from tbot_core.system import log
 from tbot_core.testing import sessions
 from tbot_core.testing.filter import pick
-from tbot_core.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tbot_core.plugins.catalogue import Entry
+    from tbot_core.plugins.discovery import Entry
     from tbot_core.plugins.loader import Loaded
 
 NOW = dt.datetime(2026, 1, 5, 14, 30, tzinfo=dt.UTC)
 WINDOW = Window(start=0, analysis=15, breakout=60, monitoring=60)
 BLOCK, FACTS = sessions.market(sessions=2, symbols=40)
 CONTEXT = Context(clock=ManualClock(NOW), log=log.logger("theirs"), data_dir=Path("nowhere"))
-OWN = {(one.entry.kind, one.entry.name): one.entry for one in catalogue.plugins()}
+OWN = {(one.entry.kind, one.entry.name): one.entry for one in discovery.plugins()}
 
 DEEDS = """
 import ctypes, os, sys, time
 import attrs
 from tbot_core.contracts import Plugin
-from tbot_core.declaration import setting, text
-from tbot_core.hookspecs import hookimpl
-from tbot_core.window import Window
+from tbot_core.contracts.setting import setting, text
+from tbot_core.contracts.hooks import hookimpl
+from tbot_core.model.window import Window
 
 
 @attrs.frozen(kw_only=True)
@@ -91,10 +91,10 @@ def _quiet_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 def offered(entry: Entry, folder: Path) -> Loaded:
     """The plugin as a run takes it that isolates it: by what its trial has recorded."""
-    known = records.updated(records.Records(), [probe.probe(entry)], NOW)
+    known = trial_records.updated(trial_records.Records(), [probe.probe(entry)], NOW)
     folder.mkdir(exist_ok=True)
-    records.write(folder, known)
-    listing = catalogue.Listing(entry=entry, state="active", enabled=True)
+    trial_records.write(folder, known)
+    listing = discovery.Listing(entry=entry, state="active", enabled=True)
     (loaded,), failures = isolation.offered([(entry.kind, entry.name)], [listing], folder, {})
     assert failures == ()
     return loaded
@@ -260,19 +260,19 @@ def test_what_a_worker_refuses_is_a_failure_of_its_creation(plant: Callable[...,
 def test_a_name_that_isolates_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slip of the pen must not run in the bot's process what was to run outside."""
     wanted = [("strategy", "open"), ("filter", "size"), ("broker", "paper")]
-    monkeypatch.setenv(isolated.VARIABLE, " open, size,")
+    monkeypatch.setenv(isolated_names.VARIABLE, " open, size,")
     assert isolation.chosen(wanted) == {("strategy", "open"), ("filter", "size")}
-    monkeypatch.setenv(isolated.VARIABLE, "nobody,paper")
+    monkeypatch.setenv(isolated_names.VARIABLE, "nobody,paper")
     with pytest.raises(SettingsError, match="names nobody, paper, which is no strategy or filter of this run"):
         isolation.chosen(wanted)
-    monkeypatch.delenv(isolated.VARIABLE)
+    monkeypatch.delenv(isolated_names.VARIABLE)
     assert isolation.chosen(wanted) == frozenset()
 
 
 def test_a_plugin_of_which_nothing_is_known_is_not_isolated(tmp_path: Path) -> None:
     """Its settings are known from its trial alone."""
     entry = OWN["strategy", "open"]
-    listing = catalogue.Listing(entry=entry, state="active", enabled=True)
+    listing = discovery.Listing(entry=entry, state="active", enabled=True)
     loaded, (failure,) = isolation.offered([("strategy", "open")], [listing], tmp_path, {})
     assert loaded == ()
     assert "nothing is recorded of it" in failure.error
@@ -281,7 +281,7 @@ def test_a_plugin_of_which_nothing_is_known_is_not_isolated(tmp_path: Path) -> N
 def passed(message: Any) -> Any:
     """A message after its way over the boundary."""
     said: list[bytes] = []
-    wire.send(said.append, message)
+    isolation_protocol.send(said.append, message)
     data = b"".join(said)
 
     def hear(size: int) -> bytes:
@@ -289,7 +289,7 @@ def passed(message: Any) -> Any:
         part, data = data[:size], data[size:]
         return part
 
-    return wire.receive(hear)
+    return isolation_protocol.receive(hear)
 
 
 def test_values_of_the_contract_pass_the_boundary_unchanged() -> None:
@@ -321,7 +321,7 @@ def test_f93_anything_else_does_not_pass(value: object) -> None:
 )  # fmt: skip
 def test_f93_a_forged_message_is_refused(head: bytes) -> None:
     """Whatever stands in it, the outcome is a sentence."""
-    data = wire._SIZES.pack(len(head), 0) + head
+    data = isolation_protocol._SIZES.pack(len(head), 0) + head
 
     def hear(size: int) -> bytes:
         nonlocal data
@@ -329,15 +329,15 @@ def test_f93_a_forged_message_is_refused(head: bytes) -> None:
         return part
 
     with pytest.raises(PluginError, match="cannot be read"):
-        wire.receive(hear)
+        isolation_protocol.receive(hear)
 
 
 def test_f94_a_message_without_measure_is_refused_before_it_is_read() -> None:
     """Sizes are judged first, and silence is an end."""
-    huge = wire._SIZES.pack(10, 2**40)
+    huge = isolation_protocol._SIZES.pack(10, 2**40)
     with pytest.raises(PluginError, match="is too large"):
-        wire.receive(lambda size: huge[:size])
-    assert wire.receive(lambda _size: b"") is None
+        isolation_protocol.receive(lambda size: huge[:size])
+    assert isolation_protocol.receive(lambda _size: b"") is None
 
 
 def test_cp29_what_a_worker_must_answer_is_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -12,34 +12,35 @@ import attrs
 import pytest
 
 from tbot_core import cli
-from tbot_core.assembly import assemble
-from tbot_core.cli.checking import checked
-from tbot_core.clock import exchange_time
+from tbot_core.cli.actions.check import checked
 from tbot_core.contracts import FeedRequest
+from tbot_core.engine.bootstrap import assemble
+from tbot_core.engine.run import run
+from tbot_core.engine.run_plan import Outcome, Plan, Watcher
 from tbot_core.errors import DataError, SettingsError
-from tbot_core.journal import received, records
-from tbot_core.journal.journal import open_journal
-from tbot_core.runner.plan import Outcome, Plan, Watcher
-from tbot_core.runner.run import run
-from tbot_core.seams import disk
-from tbot_core.testing.simulation.world import World
+from tbot_core.journal import records
+from tbot_core.journal.store import open_journal
+from tbot_core.marketdata import received_bars
+from tbot_core.model.clock import exchange_time
+from tbot_core.rehearsal.world import World
+from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tbot_core.journal.journal import Event
-    from tbot_core.plugins.catalogue import Entry
-    from tbot_core.settings import Mode
+    from tbot_core.instance import Mode
+    from tbot_core.journal.store import Event
+    from tbot_core.plugins.discovery import Entry
 
 ACME = '''
 import attrs
 
 from tbot_core.contracts import FeedLabel, FeedQuality, Plugin
-from tbot_core.declaration import choice, integer, setting
-from tbot_core.hookspecs import hookimpl
-from tbot_core.model import TICKS_PER_DOLLAR
-from tbot_core.testing.simulation.market import STEP_S
-from tbot_core.testing.simulation.wire import SimulatedBroker
+from tbot_core.contracts.setting import choice, integer, setting
+from tbot_core.contracts.hooks import hookimpl
+from tbot_core.model.types import TICKS_PER_DOLLAR
+from tbot_core.rehearsal.prices import STEP_S
+from tbot_core.rehearsal.broker_client import SimulatedBroker
 
 WORLD = None
 TRUTH = None
@@ -143,18 +144,20 @@ class House:
     def settle(self, **settings: str) -> None:
         """Write the settings."""
         texts = SETTINGS | settings
-        disk.write_atomic(self.home / ".env_bot", "".join(f"{key}={text}\n" for key, text in texts.items()).encode())
+        filesystem.write_atomic(
+            self.home / ".env_bot", "".join(f"{key}={text}\n" for key, text in texts.items()).encode()
+        )
 
     def events(self, kind: str) -> list[Event]:
         """What the journal holds of a kind."""
         with closing(open_journal(self.home / "data" / "tbot.sqlite")) as journal:
             return list(journal.events(kind=kind))
 
-    def recorded(self) -> received.Received:
+    def recorded(self) -> received_bars.Received:
         """The session's bars as they were received."""
-        path = received.recorded(self.home / "data" / received.FOLDER, self.world.session.date)
+        path = received_bars.recorded(self.home / "data" / received_bars.FOLDER, self.world.session.date)
         assert path is not None
-        return received.read(path)
+        return received_bars.read(path)
 
 
 @pytest.fixture
@@ -290,7 +293,7 @@ def test_paper_ends_a_session_of_yesterday_on_what_was_kept_of_it(house: House) 
     """Its bars are not to be had from the feed any more; without the file it says which is missing."""
     house.stops_at = 900.0
     house.run("paper", **PAPER)
-    kept = house.home / "data" / received.FOLDER
+    kept = house.home / "data" / received_bars.FOLDER
     (file,) = kept.iterdir()
     aside = house.home / "aside"
     file.rename(aside)
@@ -341,7 +344,7 @@ def test_a_decision_shows_the_quote_that_it_was_made_by(house: House, capsys: py
         capsys.readouterr()
         assert cli.invoke(["why", symbol, "--home", str(house.home)]) == 0
         assert capsys.readouterr().out.count(words) >= count
-    for path in (house.home / "data" / received.FOLDER).iterdir():
+    for path in (house.home / "data" / received_bars.FOLDER).iterdir():
         path.unlink()
     assert cli.invoke(["why", symbol, "--home", str(house.home)]) == 0
     assert "    by the quote bid " in capsys.readouterr().out

@@ -11,19 +11,19 @@ import attrs
 import click
 import pytest
 
-from tbot_core.clock import SystemClock
 from tbot_core.contracts import Context
 from tbot_core.errors import PluginError
-from tbot_core.plugins import catalogue
+from tbot_core.model.clock import SystemClock
+from tbot_core.model.window import Window
+from tbot_core.plugins import discovery
 from tbot_core.plugins.failure import PluginFailure, refusal
 from tbot_core.plugins.loader import EVERY_EXTENSION, Loaded, Loader, build, load_object
-from tbot_core.seams import log
-from tbot_core.window import Window
+from tbot_core.system import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tbot_core.plugins.catalogue import Entry
+    from tbot_core.plugins.discovery import Entry
 
 CONTEXT = Context(clock=SystemClock(), log=log.logger("test"), data_dir=Path("nowhere"))
 WINDOW = Window(start=0, analysis=5, breakout=5, monitoring=5)
@@ -31,7 +31,7 @@ WINDOW = Window(start=0, analysis=5, breakout=5, monitoring=5)
 HEAD = """
 import attrs
 from tbot_core.contracts import Plugin
-from tbot_core.hookspecs import hookimpl
+from tbot_core.contracts.hooks import hookimpl
 @attrs.frozen
 class Config: pass
 @attrs.define
@@ -144,7 +144,7 @@ def test_the_others_load_when_one_is_broken(plant: Callable[..., Entry], caplog:
     plant("twin", dist="first", target="their_twin_a")
     plant("twin", dist="second", target="their_twin_b")
     wanted = [("strategy", name) for name in ("twin", "good", "odd", "old", "goood")]
-    loaded, failures = Loader().offers(wanted, catalogue.plugins())
+    loaded, failures = Loader().offers(wanted, discovery.plugins())
     assert [it.entry.name for it in loaded] == ["good"]
     assert [(it.name, it.phase) for it in failures] == [
         ("goood", "find"),
@@ -169,7 +169,7 @@ def test_an_absent_plugin_without_a_neighbour_is_named() -> None:
 def test_metadata_faults_keep_a_plugin_from_being_tried_recorded_ones_do_not(plant: Callable[..., Entry]) -> None:
     """A recorded failure may be mended meanwhile, so it is tried again; broken metadata cannot be."""
     entry = plant("good")
-    recorded = catalogue.Listing(entry=entry, state="broken", reason="it failed", seen="2026-01-02T03:04:05Z")
+    recorded = discovery.Listing(entry=entry, state="broken", reason="it failed", seen="2026-01-02T03:04:05Z")
     loaded, failures = Loader().offers([("strategy", "good")], [recorded])
     assert [it.entry.name for it in loaded] == ["good"]
     assert failures == ()
@@ -183,7 +183,7 @@ def test_every_extension_is_wanted_by_one_word(plant: Callable[..., Entry]) -> N
     for name in ("one", "two"):
         plant(name, extension + f"plugin(name='{name}')", kind="extension")
     plant("good")
-    loaded, failures = Loader().offers([EVERY_EXTENSION], catalogue.plugins())
+    loaded, failures = Loader().offers([EVERY_EXTENSION], discovery.plugins())
     assert [it.entry.name for it in loaded] == ["one", "two"]
     assert failures == ()
     assert build(loaded[0], loaded[0].plugin.config(), CONTEXT) is None
@@ -273,13 +273,13 @@ def test_a_refusal_for_a_plugin_that_is_not_installed_says_to_install_it() -> No
 
 def test_loading_a_plugin_imports_nothing_heavy(plant: Callable[..., Entry]) -> None:
     """The loader itself needs no data frames and no event loop: what a command needs, it imports itself."""
-    from tbot_core.seams import environ, spawn
+    from tbot_core.system import environ, processes
 
     entry = plant("light")
     code = (
-        "import sys; from tbot_core.plugins.loader import Loader; from tbot_core.plugins.catalogue import Entry;"
+        "import sys; from tbot_core.plugins.loader import Loader; from tbot_core.plugins.discovery import Entry;"
         f"Loader().load({entry!r}); print([m for m in ('polars', 'asyncio', 'rich') if m in sys.modules])"
     )
     environment = environ.minimal() | {"PYTHONPATH": sys.path[0]}
-    finished = spawn.run([sys.executable, "-c", code], timeout_s=30, environment=environment)
+    finished = processes.run([sys.executable, "-c", code], timeout_s=30, environment=environment)
     assert finished.output == "[]\n", finished.errors

@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
+from tbot_core.contracts.permissions import PluginNeeds
 from tbot_core.errors import AccessError, PluginError
-from tbot_core.needs import PluginNeeds
 from tbot_core.plugins import lock
-from tbot_core.plugins.catalogue import mark, plugins
-from tbot_core.plugins.installed import Origin, installed, origin, package_files
+from tbot_core.plugins.discovery import mark, plugins
+from tbot_core.plugins.distributions import Origin, installed, origin, package_files
 from tbot_core.plugins.lock import Approval, Difference, Lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tbot_core.plugins.catalogue import Entry, Listing
+    from tbot_core.plugins.discovery import Entry, Listing
 
 APPROVAL = Approval(approver="Ada", date=datetime(2026, 3, 2, 9, 30, tzinfo=UTC))
 LATER = Approval(approver="Grace", date=datetime(2026, 4, 1, 8, 0, tzinfo=UTC))

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from tbot_core.clock import ManualClock
 from tbot_core.contracts import Plugin, RunInfo
+from tbot_core.contracts.hooks import hookimpl
 from tbot_core.errors import PluginError
-from tbot_core.hookspecs import hookimpl
-from tbot_core.plugins.bounds import Bounds
-from tbot_core.plugins.catalogue import Entry
-from tbot_core.plugins.checks import risk_checks
+from tbot_core.model.clock import ManualClock
+from tbot_core.plugins.call_guard import Bounds
+from tbot_core.plugins.discovery import Entry
 from tbot_core.plugins.loader import Loaded, Loader
 from tbot_core.plugins.observers import FAILURES, WITHIN_S, Observers
+from tbot_core.plugins.risk_checks import risk_checks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -12,26 +12,26 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tbot_core.assembly import assemble
 from tbot_core.cli import invoke
-from tbot_core.clock import SystemClock
+from tbot_core.engine.bootstrap import assemble
 from tbot_core.errors import PluginError, TbotError
-from tbot_core.plugins import lock, records
+from tbot_core.model.clock import SystemClock
+from tbot_core.plugins import lock, trial_records
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.recording import record_failure
-from tbot_core.seams import environ, spawn
+from tbot_core.system import environ, processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tbot_core.plugins.catalogue import Entry
+    from tbot_core.plugins.discovery import Entry
 
 NEEDY = """
 import attrs
 from tbot_core.contracts import Plugin
-from tbot_core.hookspecs import hookimpl
-from tbot_core.needs import PluginNeeds
+from tbot_core.contracts.hooks import hookimpl
+from tbot_core.contracts.permissions import PluginNeeds
 @attrs.frozen
 class Config: pass
 class Strategy:
@@ -184,14 +184,16 @@ def test_a_record_of_these_files_saves_the_trial(
     """Needs that are recorded of exactly these files are taken as they are; a record that tells none is not enough."""
     entry = plant("sound")
     description = {"needs": {"hosts": ["h"], "orders": False, "secrets": [], "subprocess": False}}
-    known = records.Record(files=records.fingerprint(entry), seen="2026-03-02T09:30:00Z", description=description)
+    known = trial_records.Record(
+        files=trial_records.fingerprint(entry), seen="2026-03-02T09:30:00Z", description=description
+    )
     key = "strategy/sound/their-sound"
-    records.write(home / "data", records.Records(results={key: known}))
+    trial_records.write(home / "data", trial_records.Records(results={key: known}))
     assert run(home, "lock", "--yes") == 0
     assert "needs hosts h" in capsys.readouterr().out
     (home / lock.FILE_NAME).unlink()
-    silent = records.Record(files=known.files, seen=known.seen, description={"summary": "An older record"})
-    records.write(home / "data", records.Records(results={key: silent}))
+    silent = trial_records.Record(files=known.files, seen=known.seen, description={"summary": "An older record"})
+    trial_records.write(home / "data", trial_records.Records(results={key: silent}))
     assert run(home, "lock", "--yes") == 0
     assert "sound: their-sound 2.5, origin unknown, 3 files\n    needs nothing" in capsys.readouterr().out
 
@@ -244,7 +246,7 @@ def test_the_list_shows_strangers_in_red_on_a_terminal(
     entry = plant("sound")
     assert run(home, "list") == 0
     (line,) = [it for it in capsys.readouterr().out.splitlines() if " sound " in it]
-    assert line.split()[5:] == ["UNLISTED", records.fingerprint(entry)[:12], "unknown"]
+    assert line.split()[5:] == ["UNLISTED", trial_records.fingerprint(entry)[:12], "unknown"]
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
     assert run(home, "list") == 0
@@ -343,14 +345,14 @@ def test_bytecode_that_nobody_compiled_from_the_source_does_not_run_live(
     source.write_bytes(honest)
     os.utime(source, ns=(moment.st_atime_ns, moment.st_mtime_ns))
     code = (
-        "import sys; from tbot_core.assembly import assemble; from tbot_core.clock import SystemClock\n"
+        "import sys; from tbot_core.engine.bootstrap import assemble; from tbot_core.model.clock import SystemClock\n"
         "try: assemble(sys.argv[1], sys.argv[2], SystemClock())\n"
         "except Exception as fault: print(fault)\n"
         "print(hasattr(sys.modules.get('their_sound'), 'Config'))"
     )
     variables = environ.minimal() | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     for mode, runs in (("live", "True"), ("paper", "False")):
-        ended = spawn.run([sys.executable, "-c", code, str(home), mode], timeout_s=60, environment=variables)
+        ended = processes.run([sys.executable, "-c", code, str(home), mode], timeout_s=60, environment=variables)
         assert ended.output.splitlines()[-1] == runs, ended.output + ended.errors
 
 

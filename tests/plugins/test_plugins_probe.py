@@ -15,13 +15,13 @@ import attrs
 import pytest
 
 from tbot_core.errors import AccessError
-from tbot_core.plugins import catalogue, records, trial
-from tbot_core.plugins.catalogue import Entry, Listing
+from tbot_core.plugins import discovery, trial, trial_records
+from tbot_core.plugins.discovery import Entry, Listing
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.loader import Loader
 from tbot_core.plugins.probe import Outcome, probe
 from tbot_core.plugins.recording import record_run
-from tbot_core.plugins.records import Records
+from tbot_core.plugins.trial_records import Records
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,7 +133,7 @@ def test_a_config_that_defaults_cannot_make_is_a_failure(
 ) -> None:
     """Every field needs a default or a setting, except a strategy's window; the object is created and checked."""
     body = (
-        "import attrs\nfrom tbot_core.contracts import Plugin\nfrom tbot_core.hookspecs import hookimpl\n"
+        "import attrs\nfrom tbot_core.contracts import Plugin\nfrom tbot_core.contracts.hooks import hookimpl\n"
         f"@attrs.frozen(kw_only=True)\n{config}\n@hookimpl\ndef tbot_strategy():\n"
         "    return Plugin(name='odd', summary='', config=Config, create=lambda config, context: config)\n"
     )
@@ -161,12 +161,12 @@ def outcome_of(entry: Entry, error: str = "") -> Outcome:
 def test_a_recorded_failure_shows_in_the_next_list(plant: Callable[..., Entry], tmp_path: Path) -> None:
     """What was written is read back: the plugin is broken with the reason and the moment it was seen."""
     bad, good = plant("bad"), plant("good")
-    known = records.updated(Records(), [outcome_of(bad, "ImportError: x"), outcome_of(good)], NOW)
-    records.write(tmp_path / "data", known)
-    read = records.read(tmp_path / "data")
+    known = trial_records.updated(Records(), [outcome_of(bad, "ImportError: x"), outcome_of(good)], NOW)
+    trial_records.write(tmp_path / "data", known)
+    read = trial_records.read(tmp_path / "data")
     assert read == known
     listings = (Listing(entry=bad, state="active", enabled=True), Listing(entry=good))
-    assert records.judge(listings, read) == (
+    assert trial_records.judge(listings, read) == (
         Listing(
             entry=bad,
             state="broken",
@@ -181,7 +181,7 @@ def test_a_recorded_failure_shows_in_the_next_list(plant: Callable[..., Entry], 
 def test_a_record_counts_only_for_the_files_that_were_tried(plant: Callable[..., Entry], site: Path) -> None:
     """A changed, added or removed file, or other metadata, makes the record count no more; a cache file does not."""
     entry = plant("bad")
-    known = records.updated(Records(), [outcome_of(entry, "ImportError: x")], NOW)
+    known = trial_records.updated(Records(), [outcome_of(entry, "ImportError: x")], NOW)
     package = site / "their_bad"
     (package / "__pycache__").mkdir()
     (package / "__pycache__" / "cached.pyc").write_bytes(b"x")
@@ -200,9 +200,9 @@ def test_a_record_counts_only_for_the_files_that_were_tried(plant: Callable[...,
 def test_a_duplicate_keeps_its_own_state(plant: Callable[..., Entry]) -> None:
     """What metadata refuses is not made broken by a record."""
     entry = plant("bad")
-    known = records.updated(Records(), [outcome_of(entry, "ImportError: x")], NOW)
+    known = trial_records.updated(Records(), [outcome_of(entry, "ImportError: x")], NOW)
     listing = Listing(entry=entry, state="duplicate", reason="twice")
-    assert records.judge([listing], known) == (listing,)
+    assert trial_records.judge([listing], known) == (listing,)
 
 
 def test_fingerprints_cover_what_an_entry_point_may_name(
@@ -212,20 +212,20 @@ def test_fingerprints_cover_what_an_entry_point_may_name(
     monkeypatch.setitem(sys.modules, "their_made", types.ModuleType("their_made"))
     (site / "their_file.py").write_text("a = 1")
     targets = ("their_file", "their_nothing", "sys", "their_odd.part:plugin", "their_made")
-    prints = [records.fingerprint(attrs.evolve(OTHER, target=target)) for target in targets]
+    prints = [trial_records.fingerprint(attrs.evolve(OTHER, target=target)) for target in targets]
     assert len(set(prints)) == len(targets)
     (site / "their_file.py").write_text("a = 2")
-    assert records.fingerprint(attrs.evolve(OTHER, target="their_file")) != prints[0]
+    assert trial_records.fingerprint(attrs.evolve(OTHER, target="their_file")) != prints[0]
     plant("odd")
-    assert records.fingerprint(attrs.evolve(OTHER, target="their_odd.part:plugin")) != prints[3]
+    assert trial_records.fingerprint(attrs.evolve(OTHER, target="their_odd.part:plugin")) != prints[3]
 
 
 def test_a_file_that_cannot_be_read_matches_no_record(plant: Callable[..., Entry], site: Path) -> None:
     """An unreadable package has no fingerprint, so nothing recorded speaks for it."""
     entry = plant("bad")
-    known = records.updated(Records(), [outcome_of(entry, "ImportError: x")], NOW)
+    known = trial_records.updated(Records(), [outcome_of(entry, "ImportError: x")], NOW)
     (site / "their_bad" / "dangling.py").symlink_to(site / "nowhere")
-    assert records.fingerprint(entry) == ""
+    assert trial_records.fingerprint(entry) == ""
     assert known.of(entry) is None
 
 
@@ -247,23 +247,23 @@ def test_a_damaged_file_is_a_warning_and_set_aside(tmp_path: Path, content: byte
     """A file that cannot be read counts as no records; the next write keeps it beside and begins anew."""
     path = tmp_path / "plugins.json"
     path.write_bytes(content)
-    read = records.read(tmp_path)
+    read = trial_records.read(tmp_path)
     assert dict(read.results) == {}
     assert read.warning.startswith(f"{path} cannot be read (")
     assert path.read_bytes() == content
-    records.write(tmp_path, records.updated(read, [outcome_of(OTHER)], NOW))
+    trial_records.write(tmp_path, trial_records.updated(read, [outcome_of(OTHER)], NOW))
     assert (tmp_path / "plugins.json.damaged").read_bytes() == content
-    again = records.read(tmp_path)
+    again = trial_records.read(tmp_path)
     assert again.warning == ""
     assert again.of(OTHER) is not None
 
 
 def test_records_need_no_instance(tmp_path: Path) -> None:
     """Without a file there are no records and no warning; a folder that cannot be written is an AccessError."""
-    assert records.read(tmp_path / "data") == Records()
+    assert trial_records.read(tmp_path / "data") == Records()
     (tmp_path / "data").write_text("")
     with pytest.raises(AccessError):
-        records.write(tmp_path / "data", Records())
+        trial_records.write(tmp_path / "data", Records())
 
 
 def test_a_run_records_what_it_saw_and_writes_only_news(plant: Callable[..., Entry], tmp_path: Path) -> None:
@@ -272,14 +272,16 @@ def test_a_run_records_what_it_saw_and_writes_only_news(plant: Callable[..., Ent
     plant("unmade")
     plant("bad", "import no_such_library")
     plant("old", requires=("tbot-core<1",))
-    listings = catalogue.plugins()
+    listings = discovery.plugins()
     wanted = [("strategy", name) for name in ("good", "unmade", "bad", "old", "absent")]
     loaded, failures = Loader().offers(wanted, listings)
     (unmade,) = (it.entry for it in loaded if it.entry.name == "unmade")
     failures += (PluginFailure.said(unmade, "create", "no room"),)
     record_run(tmp_path, loaded, failures, listings, NOW)
-    known = records.read(tmp_path)
-    states = {it.entry.name: it.state for it in records.judge(listings, known) if it.entry.dist.startswith("their-")}
+    known = trial_records.read(tmp_path)
+    states = {
+        it.entry.name: it.state for it in trial_records.judge(listings, known) if it.entry.dist.startswith("their-")
+    }
     assert states == {"good": "available", "unmade": "broken", "bad": "broken", "old": "incompatible"}
     assert sorted(known.results) == [
         "strategy/bad/their-bad",
@@ -287,9 +289,9 @@ def test_a_run_records_what_it_saw_and_writes_only_news(plant: Callable[..., Ent
         "strategy/unmade/their-unmade",
     ]
     record_run(tmp_path, loaded, failures, listings, NOW + dt.timedelta(days=1))
-    assert records.read(tmp_path) == known
+    assert trial_records.read(tmp_path) == known
     record_run(tmp_path, loaded, failures[:-1], listings, NOW + dt.timedelta(days=1))
-    again = records.read(tmp_path)
+    again = trial_records.read(tmp_path)
     assert again.results["strategy/unmade/their-unmade"].error == ""
     assert again.results["strategy/unmade/their-unmade"].seen == "2026-01-06T14:30:00Z"
     assert again.results["strategy/bad/their-bad"].seen == "2026-01-05T14:30:00Z"
@@ -298,8 +300,8 @@ def test_a_run_records_what_it_saw_and_writes_only_news(plant: Callable[..., Ent
 def test_a_trial_and_a_run_describe_a_plugin_alike(plant: Callable[..., Entry], tmp_path: Path) -> None:
     """What a trial recorded is no news to a run."""
     entry = plant("good")
-    records.write(tmp_path, records.updated(Records(), [probe(entry)], NOW))
-    known = records.read(tmp_path)
-    loaded, failures = Loader().offers([("strategy", "good")], catalogue.plugins())
-    record_run(tmp_path, loaded, failures, catalogue.plugins(), NOW + dt.timedelta(days=1))
-    assert records.read(tmp_path) == known
+    trial_records.write(tmp_path, trial_records.updated(Records(), [probe(entry)], NOW))
+    known = trial_records.read(tmp_path)
+    loaded, failures = Loader().offers([("strategy", "good")], discovery.plugins())
+    record_run(tmp_path, loaded, failures, discovery.plugins(), NOW + dt.timedelta(days=1))
+    assert trial_records.read(tmp_path) == known

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from tbot_core.cli import invoke
-from tbot_core.plugins import catalogue
+from tbot_core.plugins import discovery
 from tbot_core.plugins.provenance import fresh, publisher, since
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from tbot_core.plugins.catalogue import Entry, Listing
+    from tbot_core.plugins.discovery import Entry, Listing
 
 NOW = datetime(2026, 11, 24, 14, 30, tzinfo=UTC)
 
@@ -35,7 +35,7 @@ def noted(site: Path, age: timedelta, *, name: str = "sound", more: str = "") ->
 
 def listings(name: str) -> list[Listing]:
     """The listing of one planted plugin."""
-    return [it for it in catalogue.plugins() if it.entry.name == name]
+    return [it for it in discovery.plugins() if it.entry.name == name]
 
 
 def test_the_publisher_is_the_distributions_own_word(plant: Callable[..., Entry], site: Path) -> None:

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from tbot_core.seams import disk, environ, spawn
+from tbot_core.system import environ, filesystem, processes
 from tbot_core.testing.store import StoreBench, exchange_sessions, rising_bars
 
 SOURCES = [Path(__file__).with_name(name) for name in ("streak", "lockbox")]
 BUILD = "import os, sys, uv_build; os.chdir(sys.argv[1]); print(uv_build.build_wheel(sys.argv[2]))"
 
 
-def ended(*command: str | Path, **variables: str) -> spawn.Finished:
+def ended(*command: str | Path, **variables: str) -> processes.Finished:
     """A command that has come to its end."""
-    return spawn.run(
+    return processes.run(
         [str(part) for part in command],
         timeout_s=110,
         environment=environ.minimal() | {"PIP_NO_INDEX": "1"} | variables,
@@ -86,7 +86,7 @@ ENABLE_SLIPPAGE_MODEL=false
 def test_a_strangers_strategy_trades_a_session(installed: Path, tmp_path: Path) -> None:
     """By its own settings it enters at the first sign and leaves when its window ends, in a replay as in a backtest."""
     (tmp_path / ".env_bot").write_text(SETTINGS)
-    disk.make_folder(tmp_path / "data")
+    filesystem.make_folder(tmp_path / "data")
     (session,) = exchange_sessions("2026-01-06", "2026-01-06")
     StoreBench(folder=tmp_path / "data").put(rising_bars("ACME", [session]))
     replayed = done(installed, "run", "--replay", "2026-01-06..2026-01-06", "--json", "--home", tmp_path)

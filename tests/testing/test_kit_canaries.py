@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from tbot_core.errors import AccessError
-from tbot_core.seams import disk
+from tbot_core.system import filesystem
 from tbot_core.testing.canaries import canary, leaks, shows
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def test_a_file_that_goes_away_while_one_looks_is_no_fault(tmp_path: Path, monke
     """A process that still replaces its files is looked through; one that cannot be read is told of."""
     held = tmp_path / "held"
     held.write_text(canary("x"))
-    monkeypatch.setattr(disk, "files", lambda folder: [folder / "gone", folder / "held"])
+    monkeypatch.setattr(filesystem, "files", lambda folder: [folder / "gone", folder / "held"])
     assert leaks(tmp_path) == (held,)
     held.unlink()
     held.mkdir()

@@ -10,16 +10,16 @@ import attrs
 import numpy as np
 import pytest
 
-from tbot_core.bars import Bars, Day, Market
 from tbot_core.contracts import Check
-from tbot_core.policy import Frame
-from tbot_core.reasons import Reason
+from tbot_core.contracts.settings import Frame
+from tbot_core.model.bars import Bars, Day, Market
+from tbot_core.model.reasons import Reason
 from tbot_core.testing import sessions
 from tbot_core.testing.filter import FilterContract, pick
 
 if TYPE_CHECKING:
-    from tbot_core.bars import Array
-    from tbot_core.signals import Signals
+    from tbot_core.model.bars import Array
+    from tbot_core.model.signals import Signals
 
 Screen: TypeAlias = Callable[[Day, tuple[str, ...]], Sequence[Check]]
 Judge: TypeAlias = "Callable[[Signals, Market], Sequence[Check]]"

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 
 from tbot_core.contracts import Check
-from tbot_core.reasons import Reason
-from tbot_core.signals import Exits, Signals, Trigger, first
+from tbot_core.model.reasons import Reason
+from tbot_core.model.signals import Exits, Signals, Trigger, first
+from tbot_core.model.window import Window
 from tbot_core.testing import causality, sessions
 from tbot_core.testing.strategy import StrategyContract, check_causality
-from tbot_core.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tbot_core.bars import Array, Bars, Day
     from tbot_core.contracts import Strategy
+    from tbot_core.model.bars import Array, Bars, Day
 
 WINDOW = Window(start=0, analysis=20, breakout=40, monitoring=30)
 MARKET = sessions.market()

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from tbot_core.clock import ManualClock
-from tbot_core.policy import Deployment
-from tbot_core.seams.private import System
-from tbot_core.settings.instance import Instance
+from tbot_core.contracts.settings import Deployment
+from tbot_core.instance.folder import Instance
+from tbot_core.model.clock import ManualClock
+from tbot_core.system.secure_files import System
 from tbot_core.vault.store import Store
 from tbot_core.vault.vault import Access, Vault
 

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography.fernet import Fernet
 
+from tbot_core.contracts.settings import Deployment
 from tbot_core.errors import AccessError, VaultError
-from tbot_core.policy import Deployment
-from tbot_core.seams import disk
-from tbot_core.seams.memory import Buffer
+from tbot_core.system import filesystem
+from tbot_core.system.secure_memory import Buffer
 from tbot_core.testing.canaries import canary
 from tbot_core.vault import categories, content, keys, token
 from tbot_core.vault.categories import CATEGORIES
-from tbot_core.vault.codes import BY_TEXT, Code, fault, table
+from tbot_core.vault.error_codes import BY_TEXT, Code, fault, table
 from tbot_core.vault.keys import Key, Ring
 
 if TYPE_CHECKING:
@@ -335,7 +335,7 @@ def foreign(user: int, kind: str) -> Any:
 
 
 def _system() -> Any:
-    from tbot_core.seams.private import SYSTEM
+    from tbot_core.system.secure_files import SYSTEM
 
     return SYSTEM
 
@@ -634,6 +634,6 @@ def test_a_ring_knows_its_keys() -> None:
 
 def test_a_link_that_leads_nowhere_is_there(bench: Any) -> None:
     """What bears the name counts, not what it leads to."""
-    assert not disk.is_present(bench.path("link"))
+    assert not filesystem.is_present(bench.path("link"))
     bench.path("link").symlink_to(bench.path("nowhere"))
-    assert disk.is_present(bench.path("link"))
+    assert filesystem.is_present(bench.path("link"))

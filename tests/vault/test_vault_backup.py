@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tbot_core.errors import AccessError, VaultError
-from tbot_core.seams.memory import Buffer
-from tbot_core.seams.secret import Secret
-from tbot_core.settings.instance import Instance
+from tbot_core.instance.folder import Instance
+from tbot_core.system.secret import Secret
+from tbot_core.system.secure_memory import Buffer
 from tbot_core.vault import backup, keys, rotation
 from tbot_core.vault.bundle import Seal, pack
 from tbot_core.vault.categories import AUDIT
-from tbot_core.vault.codes import BY_TEXT, Code
-from tbot_core.vault.providers import HEADER_PATH, Passphrase
+from tbot_core.vault.error_codes import BY_TEXT, Code
+from tbot_core.vault.key_providers import HEADER_PATH, Passphrase
 
 if TYPE_CHECKING:
     from pathlib import Path

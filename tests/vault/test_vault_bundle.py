@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tbot_core.errors import VaultError
-from tbot_core.seams.memory import Buffer
-from tbot_core.seams.secret import Secret
+from tbot_core.system.secret import Secret
+from tbot_core.system.secure_memory import Buffer
 from tbot_core.vault import bundle, keys
 from tbot_core.vault.bundle import Seal
-from tbot_core.vault.codes import BY_TEXT, Code, fault
+from tbot_core.vault.error_codes import BY_TEXT, Code, fault
 
 if TYPE_CHECKING:
     from pathlib import Path

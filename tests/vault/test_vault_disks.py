@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tbot_core.vault.codes import Code
+from tbot_core.vault.error_codes import Code
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,8 +22,8 @@ import json, os, subprocess, sys
 from pathlib import Path
 
 from tbot_core.errors import TbotError
-from tbot_core.policy import Deployment
-from tbot_core.settings import Instance, access
+from tbot_core.contracts.settings import Deployment
+from tbot_core.instance import Instance, access
 
 home, old, new = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]) * "n"
 secrets = home / "storage" / "secrets"

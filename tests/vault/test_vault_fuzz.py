@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tbot_core.errors import VaultError
-from tbot_core.seams.memory import Buffer
+from tbot_core.system.secure_memory import Buffer
 from tbot_core.vault import fernet, formats, keys, token
 from tbot_core.vault.categories import Place
-from tbot_core.vault.codes import BY_TEXT, Code
+from tbot_core.vault.error_codes import BY_TEXT, Code
 from tbot_core.vault.keys import Key, Ring
 
 if TYPE_CHECKING:

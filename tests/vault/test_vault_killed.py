@@ -14,11 +14,11 @@ CHILD = """
 import json, os, signal, sys
 from pathlib import Path
 
-from tbot_core.audit import Audit, open_vault
-from tbot_core.clock import SystemClock
-from tbot_core.policy import Deployment
-from tbot_core.seams.private import System
-from tbot_core.settings import Instance
+from tbot_core.vault.audit_log import Audit, open_vault
+from tbot_core.model.clock import SystemClock
+from tbot_core.contracts.settings import Deployment
+from tbot_core.system.secure_files import System
+from tbot_core.instance import Instance
 from tbot_core.vault import rotation
 from tbot_core.vault.categories import AUDIT
 from tbot_core.vault.store import Store

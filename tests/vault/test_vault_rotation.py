@@ -14,7 +14,7 @@ import pytest
 from tbot_core.errors import VaultError
 from tbot_core.testing.canaries import canary
 from tbot_core.vault import keys, rotation
-from tbot_core.vault.codes import BY_TEXT, Code, fault
+from tbot_core.vault.error_codes import BY_TEXT, Code, fault
 from tbot_core.vault.keys import Key
 
 TWO = ("login", "smtp")

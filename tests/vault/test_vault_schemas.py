@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbot_core.credentials import SecretValue, entries, entry, hidden
-from tbot_core.declaration import Declared, boolean, integer, text
+from tbot_core.contracts.credentials import SecretValue, entries, entry, hidden
+from tbot_core.contracts.setting import Declared, boolean, integer, text
 from tbot_core.errors import VaultError
-from tbot_core.seams.secret import Secret
-from tbot_core.settings.holdings import HOLDERS, schemas
+from tbot_core.instance.secret_schemas import HOLDERS, schemas
+from tbot_core.system.secret import Secret
 from tbot_core.vault import content
 from tbot_core.vault.categories import CATEGORIES
-from tbot_core.vault.codes import Code
+from tbot_core.vault.error_codes import Code
 from tbot_core.vault.schemas import Spot, fill, judge, key
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tbot_core.errors import VaultError
-from tbot_core.seams.memory import Buffer
+from tbot_core.system.secure_memory import Buffer
 from tbot_core.vault import fernet, formats, token
 from tbot_core.vault.categories import Place
-from tbot_core.vault.codes import Code
+from tbot_core.vault.error_codes import Code
 from tbot_core.vault.keys import Key, Ring
 
 HOME = Path("/instance")

@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from tbot_core.errors import VaultError
-from tbot_core.seams.memory import Buffer
+from tbot_core.system.secure_memory import Buffer
 from tbot_core.vault import formats, keys, token
 from tbot_core.vault.categories import Place
-from tbot_core.vault.codes import BY_TEXT, Code
+from tbot_core.vault.error_codes import BY_TEXT, Code
 from tbot_core.vault.keys import Key, Ring
 
 if TYPE_CHECKING:

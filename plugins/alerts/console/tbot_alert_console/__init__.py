@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from tbot_core.contracts import Log, Plugin, Urgency
-from tbot_core.hookspecs import hookimpl
+from tbot_core.contracts.hooks import hookimpl
 
 if TYPE_CHECKING:
     from tbot_core.contracts import Alert, Context

@@ -10,8 +10,8 @@ import attrs
 import pytest
 from tbot_alert_console import Config, Console, tbot_alert
 
-from tbot_core.clock import ManualClock
 from tbot_core.contracts import Alert, Context, Urgency
+from tbot_core.model.clock import ManualClock
 from tbot_core.testing.alert import AlertContract, Service
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from tbot_broker_paper.config import Config
 from tbot_core.contracts import Plugin
-from tbot_core.hookspecs import hookimpl
-from tbot_core.needs import PluginNeeds
+from tbot_core.contracts.hooks import hookimpl
+from tbot_core.contracts.permissions import PluginNeeds
 
 if TYPE_CHECKING:
     from tbot_broker_paper.broker import PaperBroker

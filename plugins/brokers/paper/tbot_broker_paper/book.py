@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbot_core.contracts import Holding
-from tbot_core.model import atoms_of, dollars_of, price_of, quantity_of, ticks_of, units_of
+from tbot_core.model.types import atoms_of, dollars_of, price_of, quantity_of, ticks_of, units_of
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from tbot_core.bars import Minute
-    from tbot_core.model import Fill
+    from tbot_core.model.bars import Minute
+    from tbot_core.model.types import Fill
 
 
 class Book:

@@ -10,24 +10,24 @@ import attrs
 from tbot_broker_paper.book import Book
 from tbot_broker_paper.reports import Reports
 from tbot_broker_paper.simulator import SimulatedFeed, today_or_next
-from tbot_core.account import simulated
-from tbot_core.bars import Tape
-from tbot_core.calendar import ExchangeCalendar
-from tbot_core.clock import exchange_time
 from tbot_core.contracts import Snapshot
 from tbot_core.errors import Rejected, Unavailable
-from tbot_core.fills import RULES, Costs, Venue
+from tbot_core.model.bars import Tape
+from tbot_core.model.calendar import ExchangeCalendar
+from tbot_core.model.clock import exchange_time
+from tbot_core.trading.matching import RULES, Costs, Venue
+from tbot_core.trading.risk.account import simulated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from decimal import Decimal
 
     from tbot_broker_paper.config import Config
-    from tbot_core.bars import Minute
-    from tbot_core.calendar import Session
-    from tbot_core.clock import Clock
     from tbot_core.contracts import BrokerEvent, Feed, FeedRequest, Permit, VenueRules
-    from tbot_core.model import Account, Order
+    from tbot_core.model.bars import Minute
+    from tbot_core.model.calendar import Session
+    from tbot_core.model.clock import Clock
+    from tbot_core.model.types import Account, Order
 
 ACCOUNT_ID: Final = "PAPER"
 DEMO_FIRST_DAY: Final = dt.date(2026, 3, 2)

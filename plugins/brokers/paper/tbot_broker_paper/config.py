@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import attrs
 
-from tbot_core.declaration import choice, setting
-from tbot_core.policy import Simulation
+from tbot_core.contracts.setting import choice, setting
+from tbot_core.contracts.settings import Simulation
 
 
 @attrs.frozen(kw_only=True)

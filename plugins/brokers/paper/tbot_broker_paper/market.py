@@ -9,13 +9,13 @@ import attrs
 import numpy as np
 
 from tbot_broker_paper import path, plan
-from tbot_core.bars import Array, Day, Flags
+from tbot_core.model.bars import Array, Day, Flags
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Mapping
 
-    from tbot_core.calendar import ExchangeCalendar, Session
+    from tbot_core.model.calendar import ExchangeCalendar, Session
 
 HISTORY: Final = 20
 _ATR_SESSIONS: Final = 14

@@ -7,7 +7,7 @@ from typing import Final
 import attrs
 import numpy as np
 
-from tbot_core.bars import Array, Index
+from tbot_core.model.bars import Array, Index
 
 _LAST_START: Final = 12
 _ROUGHNESS: Final = 0.3

@@ -8,7 +8,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from tbot_broker_paper.plan import Listing, Plan
-    from tbot_core.bars import Array
+    from tbot_core.model.bars import Array
 
 _STEPS: Final = 6
 _OWN_SIGMA: Final = 0.00105

@@ -13,7 +13,7 @@ import numpy as np
 
 from tbot_broker_paper.companies import COMPANIES, SECTORS
 from tbot_broker_paper.news import News, draw_news
-from tbot_core.bars import Array, Index
+from tbot_core.model.bars import Array, Index
 
 if TYPE_CHECKING:
     import datetime as dt

@@ -6,16 +6,16 @@ import itertools
 from typing import TYPE_CHECKING, Final
 
 from tbot_broker_paper.sessions import RowSession
-from tbot_core.bars import FIELDS
-from tbot_core.barstore.selection import select
-from tbot_core.barstore.store import BarStore
+from tbot_core.marketdata.store.selection import select
+from tbot_core.marketdata.store.store import BarStore
+from tbot_core.model.bars import FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from tbot_core.barstore.store import Block
-    from tbot_core.calendar import ExchangeCalendar
     from tbot_core.contracts import FeedLabel, FeedRequest, FeedSession
+    from tbot_core.marketdata.store.store import Block
+    from tbot_core.model.calendar import ExchangeCalendar
 
 _COLUMNS: Final = (*FIELDS, "vwap")
 

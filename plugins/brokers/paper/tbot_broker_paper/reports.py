@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tbot_core.contracts import BrokerEvent
-    from tbot_core.model import Order
+    from tbot_core.model.types import Order
 
 _ENDINGS: Final = frozenset({"rejected", "cancelled", "expired"})
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core.bars import Array, Day, Minute
-from tbot_core.calendar import Session
+from tbot_core.model.bars import Array, Day, Minute
+from tbot_core.model.calendar import Session
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

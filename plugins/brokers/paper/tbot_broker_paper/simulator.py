@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import AsyncIterator
 
-    from tbot_core.bars import Day
-    from tbot_core.calendar import ExchangeCalendar, Session
     from tbot_core.contracts import FeedRequest, FeedSession
+    from tbot_core.model.bars import Day
+    from tbot_core.model.calendar import ExchangeCalendar, Session
 
 GENERATION: Final = 1
 """Grows whenever the same seed gives other prices."""

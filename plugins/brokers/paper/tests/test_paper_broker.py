@@ -16,16 +16,16 @@ from tbot_broker_paper import Config, tbot_broker
 from tbot_broker_paper.broker import DEMO_FIRST_DAY, PaperBroker
 from tbot_broker_paper.companies import SYMBOLS
 
-from tbot_core.bars import Minute, Tape
-from tbot_core.calendar import Closed, ExchangeCalendar, Session
-from tbot_core.clock import ManualClock
 from tbot_core.contracts import Broker, BrokerEvent, Context, FeedRequest, FeedSession, FeedSource, SimulatedVenue
-from tbot_core.declaration import declarations
+from tbot_core.contracts.setting import declarations
+from tbot_core.contracts.settings import Exits, Simulation
 from tbot_core.errors import DataError, Unavailable
-from tbot_core.model import Leg, Order, OrderType, SignalId
-from tbot_core.permits import SendPermit, always
-from tbot_core.policy import Exits, Simulation
-from tbot_core.seams import log
+from tbot_core.execution.send_permit import SendPermit, always
+from tbot_core.model.bars import Minute, Tape
+from tbot_core.model.calendar import Closed, ExchangeCalendar, Session
+from tbot_core.model.clock import ManualClock
+from tbot_core.model.types import Leg, Order, OrderType, SignalId
+from tbot_core.system import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -13,18 +13,18 @@ import pytest
 from tbot_broker_paper import Config
 from tbot_broker_paper.broker import PaperBroker
 
-from tbot_core.bars import Minute
-from tbot_core.calendar import ExchangeCalendar
-from tbot_core.clock import ManualClock
 from tbot_core.contracts import BrokerEvent, Permit, VenueRules
 from tbot_core.errors import Unavailable
-from tbot_core.fills import RULES
+from tbot_core.model.bars import Minute
+from tbot_core.model.calendar import ExchangeCalendar
+from tbot_core.model.clock import ManualClock
 from tbot_core.testing.broker import PRICE, BrokerContract
+from tbot_core.trading.matching import RULES
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
-    from tbot_core.model import Account, Order
+    from tbot_core.model.types import Account, Order
 
 NOW = dt.datetime(2026, 1, 5, 14, 0, tzinfo=dt.UTC)
 CONFIG = Config(enable_slippage_model=False)

@@ -12,18 +12,18 @@ import pytest
 from tbot_broker_paper import Config
 from tbot_broker_paper.broker import PaperBroker
 
-from tbot_core.clock import ManualClock
 from tbot_core.contracts import FeedRequest, FeedSession
 from tbot_core.errors import DataError
-from tbot_core.model import Leg, Order, OrderType, SignalId
-from tbot_core.permits import SendPermit, always
+from tbot_core.execution.send_permit import SendPermit, always
+from tbot_core.model.clock import ManualClock
+from tbot_core.model.types import Leg, Order, OrderType, SignalId
 from tbot_core.testing.store import StoreBench, exchange_sessions, rising_bars
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tbot_core.bars import Minute
     from tbot_core.contracts import Feed
+    from tbot_core.model.bars import Minute
 
 NOW = dt.datetime(2026, 1, 7, 17, 0, tzinfo=dt.UTC)
 FIRST, LAST = dt.date(2025, 11, 26), dt.date(2025, 12, 2)

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tbot_core.contracts import Plugin
-from tbot_core.hookspecs import hookimpl
-from tbot_core.seams import disk
+from tbot_core.contracts.hooks import hookimpl
+from tbot_core.system import filesystem
 from tbot_filter_price_volume.filter import Config, PriceVolume
 from tbot_filter_price_volume.funds import parse
 
@@ -33,5 +33,5 @@ def tbot_filter() -> Plugin:
 
 def _create(config: Config, context: Context) -> PriceVolume:
     own = context.data_dir / TABLE
-    table = own if disk.exists(own) else Path(__file__).with_name(TABLE)
-    return PriceVolume(config=config, funds=parse(disk.read_text(table), str(table)))
+    table = own if filesystem.exists(own) else Path(__file__).with_name(TABLE)
+    return PriceVolume(config=config, funds=parse(filesystem.read_text(table), str(table)))

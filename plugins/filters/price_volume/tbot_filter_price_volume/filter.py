@@ -9,16 +9,16 @@ import attrs
 import numpy as np
 
 from tbot_core.contracts import Check
-from tbot_core.declaration import choice, fraction, integer, number, optional, setting
+from tbot_core.contracts.setting import choice, fraction, integer, number, optional, setting
 from tbot_core.errors import SettingsError
-from tbot_core.reasons import Reason
+from tbot_core.model.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tbot_core.bars import Array, Day, Index, Market, Quotes
-    from tbot_core.policy import Frame
-    from tbot_core.signals import Signals
+    from tbot_core.contracts.settings import Frame
+    from tbot_core.model.bars import Array, Day, Index, Market, Quotes
+    from tbot_core.model.signals import Signals
 
 FRESH_S = 10.0
 

@@ -11,12 +11,12 @@ import pytest
 from tbot_filter_price_volume import Config, PriceVolume, tbot_filter
 from tbot_filter_price_volume.funds import parse
 
-from tbot_core.bars import Market, Quotes
 from tbot_core.contracts import Context
+from tbot_core.contracts.settings import Frame
 from tbot_core.errors import SettingsError
-from tbot_core.policy import Frame
-from tbot_core.reasons import Reason
-from tbot_core.signals import Exits, Signals
+from tbot_core.model.bars import Market, Quotes
+from tbot_core.model.reasons import Reason
+from tbot_core.model.signals import Exits, Signals
 from tbot_core.testing.filter import FilterContract
 from tbot_core.testing.sessions import Draft
 

@@ -8,15 +8,15 @@ import attrs
 import numpy as np
 
 from tbot_core.contracts import Check
-from tbot_core.declaration import fraction, minutes, number, setting
-from tbot_core.reasons import Reason
-from tbot_core.signals import Condition, Exits, Signals, Trigger, first, level
-from tbot_core.window import Window
+from tbot_core.contracts.setting import fraction, minutes, number, setting
+from tbot_core.model.reasons import Reason
+from tbot_core.model.signals import Condition, Exits, Signals, Trigger, first, level
+from tbot_core.model.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tbot_core.bars import Array, Bars, Day
+    from tbot_core.model.bars import Array, Bars, Day
 
 
 @attrs.frozen(kw_only=True)

@@ -7,11 +7,11 @@ import pytest
 from tbot_strategy_close import Close, tbot_strategy
 
 from tbot_core.contracts import Screens
-from tbot_core.reasons import Reason
-from tbot_core.signals import Exits, Signals
+from tbot_core.model.reasons import Reason
+from tbot_core.model.signals import Exits, Signals
+from tbot_core.model.window import Window
 from tbot_core.testing.sessions import Draft, market
 from tbot_core.testing.strategy import StrategyContract
-from tbot_core.window import Window
 
 CLOSE = Close(window=Window(start=300, analysis=5, breakout=5, monitoring=25))
 

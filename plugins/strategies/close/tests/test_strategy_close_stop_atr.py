@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from tbot_strategy_close import Close
 
+from tbot_core.model.window import Window
 from tbot_core.testing.sessions import Draft
-from tbot_core.window import Window
 
 
 def test_stop_atr_stands_in_place_of_stop_loss_pct() -> None:

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core.declaration import fraction, number, setting
-from tbot_core.signals import Exits, Signals, Trigger, first, level
-from tbot_core.window import Window
+from tbot_core.contracts.setting import fraction, number, setting
+from tbot_core.model.signals import Exits, Signals, Trigger, first, level
+from tbot_core.model.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tbot_core.bars import Array, Bars, Day
+    from tbot_core.model.bars import Array, Bars, Day
 
 
 @attrs.frozen(kw_only=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from tbot_strategy_mid import Mid, tbot_strategy
 
-from tbot_core.signals import Exits, Signals
+from tbot_core.model.signals import Exits, Signals
+from tbot_core.model.window import Window
 from tbot_core.testing.sessions import Draft
 from tbot_core.testing.strategy import StrategyContract
-from tbot_core.window import Window
 
 MID = Mid(window=Window(start=60, analysis=15, breakout=10, monitoring=30))
 

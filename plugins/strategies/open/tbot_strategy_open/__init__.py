@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbot_core.contracts import Plugin
-from tbot_core.hookspecs import hookimpl
+from tbot_core.contracts.hooks import hookimpl
 from tbot_strategy_open.strategy import Open
 
 if TYPE_CHECKING:

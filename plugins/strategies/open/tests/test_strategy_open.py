@@ -7,10 +7,10 @@ import pytest
 from tbot_strategy_open import Open, tbot_strategy
 
 from tbot_core.contracts import Explains
-from tbot_core.signals import Exits, Signals
+from tbot_core.model.signals import Exits, Signals
+from tbot_core.model.window import Window
 from tbot_core.testing.sessions import Draft
 from tbot_core.testing.strategy import StrategyContract
-from tbot_core.window import Window
 
 OPEN = Open(window=Window(start=0, analysis=20, breakout=10, monitoring=30))
 LATER = Open(window=Window(start=5, analysis=15, breakout=10, monitoring=30))

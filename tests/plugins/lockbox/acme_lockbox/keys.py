@@ -7,7 +7,7 @@ from pathlib import Path
 import attrs
 
 from tbot_core.contracts import Context, Plugin
-from tbot_core.hookspecs import hookimpl
+from tbot_core.contracts.hooks import hookimpl
 
 
 @attrs.frozen(kw_only=True)

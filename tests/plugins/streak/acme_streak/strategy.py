@@ -5,10 +5,10 @@ from __future__ import annotations
 import attrs
 
 from tbot_core.contracts import Context, Plugin, Strategy
-from tbot_core.declaration import integer, setting
-from tbot_core.hookspecs import hookimpl
-from tbot_core.onbar import Answer, Bar, OnBar
-from tbot_core.window import Window
+from tbot_core.contracts.hooks import hookimpl
+from tbot_core.contracts.on_bar import Answer, Bar, OnBar
+from tbot_core.contracts.setting import integer, setting
+from tbot_core.model.window import Window
 
 
 @attrs.frozen(kw_only=True)

@@ -1,0 +1,85 @@
+"""Hands messages to channels: the urgency's own first, then the other, each call bounded in time."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from tbot_core.errors import Undelivered
+from tbot_core.system import log
+from tbot_core.system.timeouts import steps_within
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tbot_core.contracts import Alert, AlertChannel, Urgency
+
+SEND_S: Final = 10.0
+"""A channel has this long for one message."""
+
+STEP_S: Final = 2.0
+"""It may not keep the loop from trading for longer than this at a time."""
+
+_BACKOFF_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
+_log = log.logger(__name__)
+
+
+class Delivery:
+    """The channels by name; `own` is the name of each urgency's."""
+
+    def __init__(self, channels: Mapping[str, AlertChannel], own: Mapping[Urgency, str]) -> None:
+        self._channels = channels
+        self.own = own
+
+    async def send(self, alert: Alert) -> str:
+        """Hand a message over; the name of the channel that took it. Raises `Undelivered` when none did."""
+        first = self.own[alert.urgency]
+        rest: dict[str, float] = {}
+        for name in dict.fromkeys((first, *self.own.values())):
+            fault = await self._try(name, alert)
+            if fault is None:
+                return name
+            rest[name] = fault.retry_after_s or 0.0
+        raise Undelivered(
+            f"No channel took the alert {alert.key}: {', '.join(rest)}.",
+            "`tbot alerts test` shows why.",
+            retry_after_s=min(rest.values()),
+        )
+
+    async def test(self, alert: Alert) -> str:
+        """Hand a message to its urgency's own channel alone; why that failed, or nothing."""
+        fault = await self._try(self.own[alert.urgency], alert)
+        return "" if fault is None else str(fault)
+
+    async def _try(self, name: str, alert: Alert) -> Undelivered | None:
+        try:
+            async with asyncio.timeout(SEND_S):
+                await steps_within(STEP_S, self._channels[name].send(alert))
+        except Exception as fault:  # noqa: BLE001  -- the border of an alert channel
+            _log.exception("alert.undelivered", channel=name, incident=alert.key)
+            if isinstance(fault, Undelivered):
+                return fault
+            late = type(fault) is TimeoutError
+            return Undelivered(f"It took longer than {SEND_S:g} s." if late else f"{type(fault).__name__}: {fault}")
+        return None
+
+
+class Patience:
+    """When to try again after a failure: each time twice as late, up to a minute."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._due = 0.0
+
+    def ready(self, now: float) -> bool:
+        """Whether that time has come; `now` is in seconds of a steady clock."""
+        return now >= self._due
+
+    def failed(self, now: float, least_s: float = 0.0) -> None:
+        """It failed once more, and whoever refused wants to be left alone for so long."""
+        wait = _BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)]
+        self._failures, self._due = self._failures + 1, now + max(wait, least_s)
+
+    def worked(self) -> None:
+        """It worked."""
+        self._failures, self._due = 0, 0.0

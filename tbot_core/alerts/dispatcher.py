@@ -1,0 +1,227 @@
+"""The dispatcher: reads the journal along, keeps what is to be told, and sends it, beside trading, not in its way."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from tbot_core.alerts import rate_limit
+from tbot_core.alerts.alert import STATUS, Notice
+from tbot_core.alerts.delivery import Patience
+from tbot_core.alerts.rules import Wanted, Watch
+from tbot_core.alerts.store import ENDED, FILE_NAME, PROCESS, open_store
+from tbot_core.contracts import Urgency
+from tbot_core.errors import AccessError, TbotError, Undelivered
+from tbot_core.journal import records
+from tbot_core.journal.store import Journal, read_journal
+from tbot_core.system import filesystem, log
+from tbot_core.system.redaction import redact
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+    from datetime import datetime
+    from typing import Any
+
+    from tbot_core.alerts.delivery import Delivery
+    from tbot_core.alerts.text import Voice
+    from tbot_core.instance import Instance
+    from tbot_core.journal.store import Event
+    from tbot_core.model.clock import Clock
+
+EVERY_S: Final = 1.0
+AT_ONCE: Final = 500
+"""So many events are read in one go, so that a long journal holds nobody up."""
+
+FINISH_S: Final = 10.0
+_log = log.logger(__name__)
+
+
+@attrs.frozen(kw_only=True)
+class Terms:
+    """What is told, and when routine alerts wait (ALERT_QUIET_HOURS)."""
+
+    wanted: Wanted = attrs.field(factory=Wanted)
+    quiet: str = ""
+
+
+class Dispatcher:
+    """The alerts of the run in an instance; moments are read from `clock`, naps are the loop's."""
+
+    def __init__(self, instance: Instance, delivery: Delivery, voice: Voice, clock: Clock, terms: Terms) -> None:
+        self._instance = instance
+        self._delivery = delivery
+        self._voice = voice
+        self._clock = clock
+        self._terms = terms
+        filesystem.make_folder(instance.data)
+        self._store = open_store(instance.data / FILE_NAME)
+        self._journal: Journal | None = None
+        self._watch: Watch | None = None
+        self._standing: frozenset[str] = frozenset()
+        self._patience = {urgency: Patience() for urgency in Urgency}
+        self._broken = False
+
+    def begin(self) -> None:
+        """A run begins: what was said of the process before is over, and of a journal never read before nothing is."""
+        journal, place = self._opened(), self._store.place
+        with self._store.writing(place if place is not None else journal.head[0] if journal is not None else 0):
+            for key in (PROCESS, ENDED):
+                self._store.clear(key, self._clock.now())
+
+    async def run(self) -> None:
+        """Read and send until cancelled; a message that takes long keeps nothing else waiting."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._every(self._reading))
+            for urgency in Urgency:
+                group.create_task(self._every(partial(self.send, urgency)))
+
+    async def finish(self) -> None:
+        """Read and send a last time, and close; what could not be sent is sent by the next run."""
+        try:
+            async with asyncio.timeout(FINISH_S):
+                self.read()
+                for urgency in Urgency:
+                    await self.send(urgency)
+        except Exception:  # noqa: BLE001  -- the border of alerts: how the run ended stays what it is
+            _log.exception("alerts.unfinished")
+        finally:
+            self._store.close()
+            if self._journal is not None:
+                self._journal.close()
+
+    def read(self) -> None:
+        """Take in what the journal says: what is told of each event, and which incidents came and went."""
+        journal = self._opened()
+        if journal is None:
+            return
+        try:
+            self._take(journal)
+        except TbotError:
+            self._watch = None  # it may know more than was kept
+            raise
+
+    async def send(self, urgency: Urgency) -> None:
+        """Send what may go out now: first what waits, then that incidents are over."""
+        now, patience = self._clock.now(), self._patience[urgency]
+        asleep = urgency is Urgency.ROUTINE and rate_limit.quiet(self._terms.quiet, now)
+        if asleep or not patience.ready(self._clock.monotonic()):
+            return
+        limit = rate_limit.LIMITS[urgency]
+        try:
+            sent = self._store.messages(urgency, now - limit.span)
+            for rows in rate_limit.due(self._store.waiting(urgency), sent, limit, now):
+                alert = self._voice.say(rows)
+                self._store.sent(rows, alert.key, await self._delivery.send(alert), now)
+            for rows in self._store.over(urgency, now):
+                alert = self._voice.say(rows, over=True)
+                await self._delivery.send(attrs.evolve(alert, key=rows[0].message or alert.key))
+                self._store.told(rows, now)
+        except Undelivered as fault:
+            patience.failed(self._clock.monotonic(), fault.retry_after_s or 0.0)
+        else:
+            patience.worked()
+
+    async def cry(self, what: str, command: str) -> None:
+        """Send at once what it may be impossible to keep."""
+        await self._cried(what, command)
+
+    async def ended(self, what: str) -> None:
+        """The run has ended for a reason: send it at once, and keep it as an incident of this process.
+
+        What no channel took waits for the next run; what cannot be kept was sent all the same.
+        """
+        words = redact(what).encode(errors="replace").decode()  # SQLite keeps no lone surrogate, as a path may hold
+        gone, now = await self._cried(words, STATUS), self._clock.now()
+        notice = Notice(key=ENDED, urgency=Urgency.CRITICAL, what=words)
+        try:
+            with self._store.writing():
+                self._store.begin(notice, now, worded=True)
+                if gone is not None:
+                    waiting = self._store.waiting(Urgency.CRITICAL)
+                    self._store.sent([row for row in waiting if (row.key, row.what) == (ENDED, words)], *gone, now)
+        except AccessError as fault:
+            _log.error("alert.lost", what=words, reason=fault.message)
+
+    async def _cried(self, what: str, command: str) -> tuple[str, str] | None:
+        # Send at once; the message's key and the channel that took it, None where none did.
+        alert = self._voice.cry(what, command, self._clock.now())
+        try:
+            return alert.key, await self._delivery.send(alert)
+        except Undelivered as fault:
+            _log.error("alert.lost", what=what, reason=fault.message)
+            return None
+
+    async def _reading(self) -> None:
+        self.read()
+
+    async def _every(self, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        while True:
+            try:
+                await act()
+            except TbotError as fault:
+                await self._complain(fault)
+            await asyncio.sleep(EVERY_S)
+
+    async def _complain(self, fault: TbotError) -> None:
+        # Alerts cannot be kept, or the journal not be read: told once, since it would be so every second.
+        if not self._broken:
+            self._broken = True
+            _log.error("alerts.failed", reason=fault.message)
+            await self.cry(f"Alerts cannot be relied upon: {fault.message}", "tbot check")
+
+    def _opened(self) -> Journal | None:
+        # The journal to read along; None until there is one.
+        if self._journal is None and filesystem.exists(self._instance.journal):
+            self._journal = read_journal(self._instance.journal)
+        return self._journal
+
+    def _take(self, journal: Journal) -> None:
+        place = self._store.place or 0
+        if self._watch is None:
+            self._watch = _recalled(journal, place, self._terms.wanted)
+            self._standing = frozenset(self._store.standing() - {PROCESS, ENDED})
+        watch, standing = self._watch, self._standing
+        events = list(islice(journal.events(place), AT_ONCE))
+        changes: list[Callable[[], None]] = []
+        for event in events:
+            if told := watch.take(event):
+                changes.append(partial(self._store.tell, told, event.applied))
+            standing = self._compare(standing, watch.standing(event.applied), event.applied, changes)
+        if len(events) < AT_ONCE:
+            now = self._clock.now()
+            standing = self._compare(standing, watch.standing(now), now, changes)
+        if events or changes:
+            with self._store.writing(events[-1].seq if events else place):
+                for change in changes:
+                    change()
+        self._standing = standing
+
+    def _compare(
+        self, before: frozenset[str], found: dict[str, Notice], when: datetime, changes: list[Callable[[], None]]
+    ) -> frozenset[str]:
+        # The incidents that stand now; what came and went is added to the changes.
+        changes += [partial(self._store.begin, found[key], when) for key in found if key not in before]
+        changes += [partial(self._store.clear, key, when) for key in sorted(before - found.keys())]
+        return frozenset(found)
+
+
+def _recalled(journal: Journal, place: int, wanted: Wanted) -> Watch:
+    # What somebody knows who has read the journal up to a place: its last session, and the causes from before.
+    watch = Watch(wanted)
+    openings = (event.seq for event in journal.events(kind=records.SESSION_OPENED))
+    opened = max((seq for seq in openings if seq <= place), default=1)
+    for event in _before(journal, opened, place):
+        watch.take(event)
+    return watch
+
+
+def _before(journal: Journal, opened: int, place: int) -> Iterator[Event]:
+    yield from (event for event in journal.events(kind=records.STATE) if event.seq < opened)
+    for event in journal.events(opened - 1):
+        if event.seq > place:
+            return
+        yield event

@@ -1,0 +1,103 @@
+"""What a person is told of a session's data: gaps, halts of what is held, disagreements, and what was left out.
+
+Pure: events come in.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+from tbot_core.alerts.alert import Notice
+from tbot_core.contracts import Urgency
+from tbot_core.journal import records
+from tbot_core.journal.projections.feed_health import DataHealth
+from tbot_core.model.clock import both_times
+from tbot_core.model.formatting import plural, price
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+    from tbot_core.journal.store import Event
+
+_FEW: Final = 8
+
+
+class FeedWatch:
+    """Reads the journal's events along."""
+
+    def __init__(self) -> None:
+        self._health = DataHealth()
+
+    def take(self, event: Event) -> Iterator[Notice]:
+        """Take the next event in; what is told of it alone."""
+        left_out = self._health.incomplete.get(event.payload.get("strategy", ""), [])
+        if event.kind == records.WINDOW_CLOSED and left_out:
+            yield _incomplete(event.payload["strategy"], left_out)
+        over = self._health.over
+        self._health.apply(event.kind, event.payload)
+        if event.kind == records.UNIVERSE:
+            yield _cut(event.payload)
+        if self._health.over and not over:
+            yield _routine("", "The whole market is halted to the close (level 3): the session is over.")
+
+    def standing(self, held: Collection[str]) -> Iterator[Notice]:
+        """The incidents that stand; `held` are the symbols of positions."""
+        health = self._health
+        if health.lost:
+            yield _gap(datetime.fromisoformat(health.opened), health.lost)
+        for symbol, words in sorted(health.halted.items()):
+            if held and (symbol in held or not symbol):
+                yield _halt(symbol, words, held, over=health.over)
+        for (_, symbol), seen in sorted(health.apart.items()):
+            yield _apart(symbol, seen)
+
+
+def few(names: Collection[str]) -> str:
+    """The first names, and how many more there are."""
+    shown = sorted(names)[:_FEW]
+    more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
+    return ", ".join(shown) + more
+
+
+def _incomplete(strategy: str, symbols: list[str]) -> Notice:
+    what = f"ANALYSIS_INCOMPLETE: {plural(len(symbols), 'signal')} of {strategy} not entered, because the feed lost a "
+    return _routine("", f"{what}minute of the analysis: {few(symbols)}.", f"tbot why {symbols[0]}")
+
+
+def _cut(payload: Mapping[str, Any]) -> Notice:
+    cut, kept = payload["cut"], payload["kept"]
+    limit = f"{payload['by']} of {payload['limit']}"
+    what = f"UNIVERSE_TRUNCATED: {kept} of {kept + len(cut)} symbols are heard, by {limit}"
+    return _routine("", f"{what}; left out are {few(cut)}.", "tbot config explain UNIVERSE_MAX")
+
+
+def _gap(opened: datetime, lost: set[int]) -> Notice:
+    first, end = (opened + timedelta(minutes=minute) for minute in (min(lost), max(lost) + 1))
+    what = f"The feed lost {plural(len(lost), 'minute')} between {both_times(first)} and {both_times(end)}"
+    return _routine("feed gap", f"{what}, not filled yet; symbols without these bars are not entered.")
+
+
+def _halt(symbol: str, words: str, held: Collection[str], *, over: bool) -> Notice:
+    why = f" ({words})" if words else ""
+    if symbol:
+        what = f"{symbol} is halted{why} and held: its exits wait, its stop rests."
+        return _routine(f"halt {symbol}", what, f"tbot why {symbol}")
+    until = " to the close" if over else ""
+    what = f"The whole market is halted{until}{why}; held are {few(held)}: their exits wait, their stops rest."
+    return _routine("halt", what)
+
+
+def _apart(symbol: str, seen: Mapping[str, Any]) -> Notice:
+    feed, theirs = (price(Decimal(seen[name])) for name in ("feed", "theirs"))
+    whose = seen.get("broker", "the broker")
+    where = f" at {whose}" if "broker" in seen else ""
+    at = f"{feed} by the feed, {theirs} by {whose}"
+    return _routine(
+        f"feeds apart {symbol}{where}", f"{symbol} is not entered{where}: it is at {at}.", f"tbot why {symbol}"
+    )
+
+
+def _routine(key: str, what: str, command: str = "tbot status") -> Notice:
+    return Notice(key=key, urgency=Urgency.ROUTINE, what=what, command=command)

@@ -1,0 +1,57 @@
+"""How many messages go out: singly up to a limit, then one of all that waits, then none for a while. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime, time, timedelta
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import attrs
+
+from tbot_core.contracts import Urgency
+from tbot_core.model.clock import exchange_time
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+One = TypeVar("One")
+
+
+@attrs.frozen
+class Limit:
+    """At most so many messages in a span, and one more that holds the rest."""
+
+    messages: int
+    span: timedelta
+
+
+LIMITS: Final[Mapping[Urgency, Limit]] = {
+    Urgency.CRITICAL: Limit(5, timedelta(hours=1)),
+    Urgency.ROUTINE: Limit(20, timedelta(minutes=10)),
+}
+
+
+@attrs.frozen
+class Sent:
+    """A message that went out, and how many alerts it held."""
+
+    time: datetime
+    alerts: int
+
+
+def due(waiting: Sequence[One], sent: Sequence[Sent], limit: Limit, now: datetime) -> list[Sequence[One]]:
+    """The messages that may go out now, each with the alerts that it holds, oldest first."""
+    recent = [one for one in sent if now - one.time < limit.span]
+    if any(one.alerts > 1 for one in recent) or len(recent) > limit.messages:
+        return []
+    room = limit.messages - len(recent)
+    rest = waiting[room:]
+    return [*([one] for one in waiting[:room]), *([rest] if rest else [])]
+
+
+def quiet(hours: str, now: datetime) -> bool:
+    """Whether it is within a span HH:MM-HH:MM of New York time, which may go past midnight; never in an empty one."""
+    if not hours:
+        return False
+    first, last = (time.fromisoformat(part) for part in hours.split("-"))
+    clock = exchange_time(now).time()
+    return first <= clock < last if first <= last else clock >= first or clock < last

@@ -1,0 +1,340 @@
+"""What of the journal's events a person is told: notices of what happened, and incidents as long as they stand.
+
+Pure: events come in, moments are passed in.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from tbot_core.alerts import broker_rules
+from tbot_core.alerts.alert import STATUS, Notice
+from tbot_core.alerts.feed_rules import FeedWatch, few
+from tbot_core.contracts import Urgency
+from tbot_core.execution.trading_state import note
+from tbot_core.journal import records
+from tbot_core.journal.projections.book import Book
+from tbot_core.model.clock import both_times
+from tbot_core.model.formatting import legible, money, percent, plural, price, quantity
+from tbot_core.model.types import Leg, OrderState, RiskState, Side, price_of, quantity_of
+from tbot_core.trading.risk.states import KINDS, Cause, States
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from tbot_core.journal.store import Event
+    from tbot_core.model.types import Trade
+    from tbot_core.trading.orders import OrderRecord
+    from tbot_core.trading.portfolio import Position
+
+DOUBT: Final = timedelta(seconds=60)
+"""An order may be in doubt this long before somebody is woken; so may an account be unread at a start."""
+
+BARE: Final = timedelta(seconds=1)
+"""A position may be without a stop at the broker this long."""
+
+_ASKED: Final = frozenset({Cause.STOP_FILE, Cause.STOP_COMMAND, Cause.STOP_SIGNAL, Cause.NOT_ARMED, Cause.MAINTENANCE})
+_UNSURE: Final = frozenset({OrderState.SENDING, OrderState.UNKNOWN})
+_RESTING: Final = frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED})
+_LATCH: Final = "daily loss latch"
+_JUMP: Final = "equity jump"
+_NEXT: Final = {
+    Cause.KILL_FILE: "rm control/kill",
+    Cause.STOP_FILE: "rm control/stop",
+    Cause.KILL_COMMAND: "tbot kill --clear",
+    Cause.KILL_SIGNAL: "tbot kill --clear",
+    Cause.NOT_ARMED: "tbot arm",
+    Cause.LOGIN: "tbot check",
+    Cause.DISK_LOW: "tbot check",
+    Cause.PRIMARY_DOWN: broker_rules.STANDING,
+    Cause.BROKERS_DOWN: broker_rules.STANDING,
+    Cause.JOURNAL: "tbot audit verify",
+    Cause.PLUGIN_LOST: "tbot plugins list",
+}
+
+
+@attrs.frozen(kw_only=True)
+class Wanted:
+    """Which routine events are told: NOTIFY_ON_FILL, NOTIFY_ON_EXIT and NOTIFY_ON_FAILURE."""
+
+    fills: bool = True
+    exits: bool = True
+    failures: bool = True
+
+
+class Watch:
+    """Reads the journal's events along."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
+        self._book = Book()
+        self._states = {"": States()}
+        self._words: dict[tuple[str, Cause], str] = {}
+        self._since: dict[str, datetime] = {}
+        self._lasting: dict[str, datetime] = {}
+        self._feed = FeedWatch()
+
+    def take(self, event: Event) -> list[Notice]:
+        """Take the next event in; what is told of it alone."""
+        cid, trades = event.cid or "", len(self._book.trades)
+        before = self._book.orders.get(cid)
+        self._book.apply(event.kind, event.cid, event.payload, event.applied)
+        self._states.setdefault(event.payload.get("broker", ""), States())
+        for broker, states in self._states.items():
+            note(states, event, broker)
+        self._remember(event)
+        found = [_closed(trade) for trade in self._book.trades[trades:]] if self._wanted.exits else []
+        if before is not None and not before.terminal and self._book.orders[cid].terminal:
+            found += self._ended(self._book.orders[cid], event.payload)
+        found += self._happened(event.kind, event.payload)
+        found += self._feed.take(event)
+        return [attrs.evolve(one, key=f"event {event.seq}.{number}") for number, one in enumerate(found)]
+
+    def standing(self, now: datetime) -> dict[str, Notice]:
+        """The incidents that stand, by their keys."""
+        found = [*self._of_causes(now), *self._of_orders(now), *self._of_positions(now), *self._of_the_session()]
+        found += self._feed.standing(self._book.portfolio.positions)
+        self._since, self._lasting = self._lasting, {}
+        return {one.key: one for one in found}
+
+    def _remember(self, event: Event) -> None:
+        if event.kind == records.STATE:
+            whose = event.payload.get("broker", ""), Cause[event.payload["cause"]]
+            self._words[whose] = event.payload["words"]
+
+    def _ended(self, record: OrderRecord, payload: Mapping[str, Any]) -> Iterator[Notice]:
+        order = record.order
+        if record.state is OrderState.REJECTED and self._wanted.failures:
+            what = f"The broker rejected the {order.leg.value} of {quantity(order.quantity)} {order.symbol}: "
+            yield _routine(what + (payload["words"] or "it gave no reason"), f"tbot why {order.symbol}")
+        elif order.leg is Leg.ENTRY and record.filled and self._wanted.fills:
+            deed = "Bought" if order.buy else "Sold short"
+            deed = f"Topped up: {deed.lower()}" if order.tops_up else deed
+            position = self._book.portfolio.positions.get(order.symbol)
+            at = "" if position is None else f" at {price(_average(position))}"
+            yield _routine(f"{deed} {quantity(record.filled)} {order.symbol}{at}, {order.signal.strategy}.")
+
+    def _happened(self, kind: str, payload: Mapping[str, Any]) -> Iterator[Notice]:
+        # What needs no more than the event itself.
+        match kind:
+            case records.WINDOW_CLOSED:
+                seen = plural(payload["candidates"], "candidate"), plural(payload["triggers"], "signal")
+                yield _routine(f"The entries of {payload['strategy']} are over: {seen[0]}, {seen[1]}.")
+            case records.SESSION_CLOSED:
+                yield _routine(self._summary(payload))
+            case records.STOPPED:
+                yield _stopped(payload)
+            case records.CASH_SHARE:
+                shares = (f"{Decimal(payload[name]) * 100:.1f} %" for name in ("share", "target"))
+                yield _routine("The cash is {} of equity, its target {}.".format(*shares))
+            case records.RISK if payload["what"] not in {_LATCH, RiskState.EXIT_ONLY.word}:
+                tell = _critical if payload["what"] == _JUMP else _routine
+                yield tell(f"{_capital(payload['what'])}: {_compared(payload)}.")
+            case records.CONFIRMATION_ASKED:
+                yield _question(payload)
+            case records.FOREIGN_HOLDING:
+                yield _routine(_foreign(payload))
+            case records.FOREIGN_ORDER:
+                deed = "buy" if payload["buy"] else "sell"
+                which = f"{deed} {payload['quantity']} {payload['symbol']}, {payload['said']}"
+                yield _routine(f"An order at the broker is not tbot's: {which}.")
+            case _:
+                yield from self._failed(kind, payload)
+
+    def _failed(self, kind: str, payload: Mapping[str, Any]) -> Iterator[Notice]:
+        match kind:
+            case records.PLUGIN_FAILED if payload["off"] or self._wanted.failures:
+                yield _plugin(payload)
+            case records.CLOSING_LATE:
+                what = f"The session ends in two minutes and {_named(payload)} is not closed: {payload['words']}."
+                yield _critical(what)
+            case records.READY:
+                yield _routine(_ready(payload))
+            case records.NOT_READY:
+                why = "; ".join(payload["reasons"])
+                yield _critical(f"NOT READY for the session of {payload['session']}: {why}.")
+            case records.SETTINGS:
+                yield _settings(payload)
+            case records.HOLIDAY:
+                yield _routine(f"Closed today, {payload['date']}: {payload['name']}. Next session: {payload['next']}.")
+            case records.CALENDAR:
+                yield _routine(f"{payload['date']}: the broker's calendar says {payload['words']}, and that counts.")
+            case records.REQUEST_REFUSED if self._wanted.failures:
+                yield _routine(f"The request {legible(payload['name'])} was refused: {payload['words']}")
+            case "busted" | "corrected" if self._wanted.failures:
+                yield _routine(f"The broker says of an execution that it is {kind}: {payload['words']}")
+            case _:
+                yield from broker_rules.told(kind, payload)
+
+    def _summary(self, payload: Mapping[str, Any]) -> str:
+        pnl, equity = money(Decimal(payload["pnl"]), signed=True), money(Decimal(payload["equity"]))
+        trades, denials = plural(payload["trades"], "trade"), plural(self._book.denials.total(), "denial")
+        return f"The session of {payload['date']} is over: P&L {pnl}, {trades}, {denials}, equity {equity}."
+
+    def _of_causes(self, now: datetime) -> Iterator[Notice]:
+        standing = [(broker, cause) for broker, states in self._states.items() for cause in states.standing]
+        for broker, cause in standing:
+            key = f"state {cause.name}" + (f" at {broker}" if broker else "")
+            if cause is Cause.UNRECONCILED and not self._lasts(key, now, DOUBT):
+                continue
+            state, words = KINDS[cause].state, self._words.get((broker, cause))
+            grave = state >= RiskState.EXIT_ONLY and cause not in _ASKED
+            at = f" at {broker}" if broker else ""
+            what = f"{_capital(state.word)}{at}: {cause.value}" + (f", {words}" if words else "")
+            if cause is Cause.FEEDS_STALE and (held := self._book.portfolio.positions):
+                what += f", while {plural(len(held), 'position is', 'positions are')} held: {few(held)}"
+            elif cause is Cause.FEEDS_STALE:
+                grave, key = False, f"{key} without positions"
+            yield Notice(key=key, urgency=_urgency(grave), what=f"{what}.", command=_NEXT.get(cause, STATUS))
+
+    def _of_orders(self, now: datetime) -> Iterator[Notice]:
+        for cid, record in self._book.orders.items():
+            key, order = f"order {cid}", record.order
+            which = f"the {order.leg.value} of {quantity(order.quantity)} {order.symbol}, order {cid}"
+            if record.state is OrderState.LOST:
+                what = f"Lost: {which}, is not at the broker; its exposure stays reserved."
+                yield Notice(key=f"lost {cid}", urgency=Urgency.CRITICAL, what=what)
+            elif record.state in _UNSURE and self._lasts(key, now, DOUBT):
+                what = f"Nobody knows what became of {which}."
+                yield Notice(key=key, urgency=Urgency.CRITICAL, what=what)
+
+    def _of_positions(self, now: datetime) -> Iterator[Notice]:
+        for symbol, position in self._book.portfolio.positions.items():
+            key = f"unprotected {symbol}"
+            if self._book.in_session and self._bare(symbol, position) and self._lasts(key, now, BARE):
+                what = f"{position.side.word} {quantity(_held(position))} {symbol} has no stop for all of it"
+                yield Notice(key=key, urgency=Urgency.CRITICAL, what=f"UNPROTECTED: {what}.")
+        for symbol, units in self._book.portfolio.beyond.items() if self._book.in_session else ():
+            side, much = (Side.LONG if units > 0 else Side.SHORT).word, quantity(quantity_of(abs(units)))
+            what = f"{side} {much} {symbol} beyond every position, without a stop"
+            yield Notice(key=f"surplus {symbol}", urgency=Urgency.CRITICAL, what=f"UNPROTECTED: {what}.")
+
+    def _bare(self, symbol: str, position: Position) -> bool:
+        # Whether no exit is under way and the stops that rest do not cover what is held.
+        #
+        # What is less than a share cannot rest as a stop: it is watched by the bot itself.
+        mine = [record for record in self._book.orders.values() if record.order.symbol == symbol]
+        if any(record.order.leg is Leg.EXIT and not record.terminal for record in mine):
+            return False
+        stops = (one for one in mine if one.order.leg is Leg.STOP and one.state in _RESTING)
+        return _held(position) - sum((one.open_quantity for one in stops), Decimal(0)) >= 1
+
+    def _of_the_session(self) -> Iterator[Notice]:
+        for symbol, said in self._book.stuck.items():
+            what = f"STUCK: {_named(said)} could not be closed, {said['words']}; it is closed at the next open."
+            yield Notice(key=f"stuck {symbol}", urgency=Urgency.CRITICAL, what=what, command=f"tbot why {symbol}")
+        for symbol, words in self._book.frozen.items():
+            what = f"FROZEN: {symbol} is neither entered nor closed, {words}."
+            yield Notice(key=f"frozen {symbol}", urgency=Urgency.CRITICAL, what=what, command=f"tbot why {symbol}")
+        for change in self._book.risk if self._book.in_session else ():
+            if change["what"] in {_LATCH, RiskState.EXIT_ONLY.word}:
+                what = f"{_capital(change['what'])} to the session's end: {_compared(change)}."
+                yield Notice(key=f"risk {change['what']}", urgency=Urgency.CRITICAL, what=what)
+
+    def _lasts(self, key: str, now: datetime, span: timedelta) -> bool:
+        # Whether something that is so now has been so for longer than this.
+        since = self._lasting[key] = self._since.get(key, now)
+        return now - since > span
+
+
+def _named(said: Mapping[str, Any]) -> str:
+    return f"{said['side']} {quantity(Decimal(said['quantity']))} {said['symbol']}"
+
+
+def _ready(payload: Mapping[str, Any]) -> str:
+    # What a session begins with; older journals do not say all of it.
+    equity, feed, armed = money(Decimal(payload["equity"])), payload.get("feed"), payload.get("armed")
+    parts = [payload["mode"]] if "mode" in payload else []
+    parts += [f"armed to {armed}"] if armed else []
+    parts += [f"equity {equity}", *([f"feed {feed}"] if feed else []), *(payload["windows"] or ["no strategy"])]
+    worst = payload.get("worst_day")
+    parts += [f"planned worst day {percent(Decimal(worst))}"] if worst else []
+    parts += [f"VIX {payload['vix'] or 'unknown'}"] if "vix" in payload else []
+    parts += ["VIX read live as entries begin"] if payload.get("vix_live") else []
+    parts += [f"holding {', '.join(payload['positions'])}"] if payload["positions"] else []
+    parts += [f"STUCK from before: {', '.join(payload['stuck'])}"] if payload["stuck"] else []
+    return f"READY for the session of {payload['session']}: {', '.join(parts)}."
+
+
+def _stopped(payload: Mapping[str, Any]) -> Notice:
+    # What nobody could confirm is no good news; older journals do not say whether the account could be read.
+    left, unread = ", ".join(payload["open"]), payload.get("unconfirmed", "").removesuffix(".")
+    if left:
+        more = f" The account could not be read: {unread}." if unread else ""
+        return _critical(f"The run was stopped and left open: {left}.{more}")
+    if unread:
+        what = f"by the books nothing is open, but the account could not be read: {unread}"
+        return _critical(f"The run was stopped; {what}.")
+    return _routine("The run was stopped; nothing is open.")
+
+
+def _routine(what: str, command: str = STATUS) -> Notice:
+    return Notice(key="", urgency=Urgency.ROUTINE, what=what, command=command)
+
+
+def _critical(what: str) -> Notice:
+    return Notice(key="", urgency=Urgency.CRITICAL, what=what)
+
+
+def _foreign(payload: Mapping[str, Any]) -> str:
+    # Foreign holdings count in the limits of exposure, at a price that is known.
+    unpriced = Decimal(payload["quantity"]) and payload.get("price", "") is None
+    beyond = "; until a price of them is known they count in no limit" if unpriced else ""
+    return f"The account holds {payload['quantity']} {payload['symbol']} that are not tbot's{beyond}."
+
+
+def _question(payload: Mapping[str, Any]) -> Notice:
+    signal, at = payload["signal"], price(Decimal(str(payload["price"])))
+    shares = quantity(Decimal(payload["quantity"]))
+    until = both_times(datetime.fromisoformat(payload["expires"]))
+    what = f"To be confirmed until {until}: {signal['strategy']} {payload['side']} {shares} {signal['symbol']}"
+    return _routine(f"{what} at about {at}.", f"tbot confirm {payload['id']}")
+
+
+def _plugin(payload: Mapping[str, Any]) -> Notice:
+    kind, _, name = payload["plugin"].partition("/")
+    what = f"The {kind} {name} failed" + (" and is off to the session's end" if payload["off"] else "")
+    tell = _critical if payload["off"] else _routine
+    return attrs.evolve(tell(f"{what}: {payload['error']}"), command=f"tbot plugins info {payload['plugin']}")
+
+
+def _urgency(grave: bool) -> Urgency:  # noqa: FBT001  -- the one thing it is asked
+    return Urgency.CRITICAL if grave else Urgency.ROUTINE
+
+
+def _settings(payload: Mapping[str, Any]) -> Notice:
+    if payload["fault"]:
+        what = f"The settings have changed and are not fit, so the run goes on with those it has: {payload['fault']}"
+        return attrs.evolve(_critical(what), command="tbot config check")
+    changes = ", ".join(
+        f"{name} {old or 'unset'} -> {new or 'unset'}" for name, (old, new) in payload["changes"].items()
+    )
+    what = f"The settings have changed, from the next session on: {changes or 'no value'}."
+    return _routine(what, "tbot config show")
+
+
+def _closed(trade: Trade) -> Notice:
+    deed = "Sold" if trade.side is Side.LONG else "Bought back"
+    what = f"{deed} {quantity(trade.quantity)} {trade.symbol} at {price(trade.exit_price)}"
+    pnl = money(trade.pnl, signed=True)
+    return _routine(f"{what}, P&L {pnl}, {trade.exit_reason.value}, {trade.strategy}.", f"tbot why {trade.symbol}")
+
+
+def _compared(change: Mapping[str, Any]) -> str:
+    return f"{change['cause']}, {change['value']} against {change['limit']}"
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
+def _held(position: Position) -> Decimal:
+    return quantity_of(position.units)
+
+
+def _average(position: Position) -> Decimal:
+    return price_of(round(position.entry_atoms / position.entry_units))

@@ -1,0 +1,157 @@
+"""Alerts beside a run: the channels that the settings name, and a dispatcher as long as the work lasts."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from tbot_core.alerts import watchdog
+from tbot_core.alerts.alert import STATUS
+from tbot_core.alerts.delivery import Delivery
+from tbot_core.alerts.dispatcher import EVERY_S, Dispatcher, Terms
+from tbot_core.alerts.rules import Wanted
+from tbot_core.alerts.text import Voice
+from tbot_core.contracts import Urgency
+from tbot_core.engine.bootstrap import DRY_RUN, SIMULATIONS
+from tbot_core.errors import TbotError
+from tbot_core.plugins.hung_plugins import WHERE
+from tbot_core.system import filesystem, heartbeat_page, log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+    from typing import Any
+
+    from tbot_core.engine.bootstrap import Assembly
+    from tbot_core.model.clock import Clock
+
+T = TypeVar("T")
+_log = log.logger(__name__)
+
+
+class Beside(Protocol):
+    """Makes of the work a work with something beside it."""
+
+    def __call__(self, work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+        """The work, to be awaited in place of the bare one."""
+
+
+def delivery(assembly: Assembly) -> Delivery:
+    """The channels of CRITICAL_ALERT_CHANNEL and ROUTINE_ALERT_CHANNEL; raises PluginError for one that is absent."""
+    named = assembly.settings.notifications
+    own = {Urgency.CRITICAL: named.critical_alert_channel, Urgency.ROUTINE: named.routine_alert_channel}
+    return Delivery({name: assembly.channel(name) for name in dict.fromkeys(own.values())}, own)
+
+
+def voice(assembly: Assembly) -> Voice:
+    """Who speaks."""
+    return Voice(mode=assembly.settings.mode, identity=assembly.identity)
+
+
+def dispatcher(assembly: Assembly, clock: Clock) -> Dispatcher:
+    """The dispatcher of a run that begins."""
+    named = assembly.settings.notifications
+    wanted = Wanted(fills=named.notify_on_fill, exits=named.notify_on_exit, failures=named.notify_on_failure)
+    terms = Terms(wanted=wanted, quiet=named.alert_quiet_hours)
+    made = Dispatcher(assembly.settings.instance, delivery(assembly), voice(assembly), clock, terms)
+    made.begin()
+    return made
+
+
+@contextmanager
+def beside(assembly: Assembly, clock: Clock, again: Sequence[str] = ()) -> Iterator[Beside]:
+    """Puts alerts and a watchdog beside the work of paper and live trading; other work stays as it is.
+
+    `again`: the command with which the watchdog starts a run anew that it had to end.
+    """
+    if assembly.settings.mode in {*SIMULATIONS, DRY_RUN}:
+        yield _alone
+        return
+    data = assembly.settings.instance.data
+    filesystem.make_folder(data)
+    with heartbeat_page.told(data / WHERE) as inside, watchdog.guarded(assembly.settings.instance, again) as beat:
+        assembly.bounds.where = inside
+        alerts = dispatcher(assembly, clock)
+
+        def with_alerts(work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+            return attended(work, alerts, beat)
+
+        yield with_alerts
+
+
+def _alone(work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+    return work
+
+
+async def attended(work: Coroutine[Any, Any, T], alerts: Dispatcher, beat: Callable[[], bool]) -> T:
+    """Await the work with its alerts beside it; `beat` is called each second, as long as the loop turns.
+
+    It says whether the watchdog hears it. What runs beside must not end before the work: then the work is ended too.
+
+    What the work raises is told as it passes, and kept as an incident until the next run begins: a journal or an audit
+    log that cannot be written ends a run like this.
+    """
+    working = asyncio.ensure_future(work)
+    beside = [
+        asyncio.ensure_future(one) for one in (_kept_up(alerts), _beating(beat, alerts), _heeding_the_log(alerts))
+    ]
+    try:
+        ended, _ = await asyncio.wait([working, *beside], return_when=asyncio.FIRST_COMPLETED)
+        if working not in ended:
+            _assert_none(ended)
+        return await working
+    except Exception as fault:
+        await alerts.ended(f"The run has ended: {fault}")
+        raise
+    finally:
+        for task in (working, *beside):
+            task.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+        await _over(beside)
+        await alerts.finish()
+
+
+async def _over(tasks: Sequence[asyncio.Task[None]]) -> None:
+    # A group of tasks that fails as it is cancelled keeps that to itself: it is cancelled until it has ended.
+    while left := [task for task in tasks if not task.done()]:
+        await asyncio.wait(left, timeout=EVERY_S)
+        for task in left:
+            task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _kept_up(alerts: Dispatcher) -> None:
+    # What goes wrong with alerts, whatever it is, ends neither them nor the run.
+    while True:
+        try:
+            await alerts.run()
+        except Exception:  # noqa: BLE001  -- the border of alerts: trading goes on
+            _log.exception("alerts.failed")
+        await asyncio.sleep(EVERY_S)
+
+
+def _assert_none(ended: Iterable[asyncio.Future[Any]]) -> None:
+    # Raise what ended a part that goes on for ever, or else that it ended.
+    for task in ended:
+        if not task.cancelled():
+            task.result()
+    raise TbotError("A part of the run ended without a word.", "`tbot run` goes on with what is held.")
+
+
+async def _heeding_the_log(alerts: Dispatcher) -> None:
+    # Lines of the log that are lost end nothing; that they are is told once.
+    before, told = log.lost(), False
+    while True:
+        await asyncio.sleep(EVERY_S)
+        if not told and log.lost() > before:
+            told = True
+            await alerts.cry("Lines of the log cannot be written any more; trading goes on.", "tbot check")
+
+
+async def _beating(beat: Callable[[], bool], alerts: Dispatcher) -> None:
+    heard = True
+    while True:
+        before, heard = heard, beat()
+        if before and not heard:
+            await alerts.cry("The watchdog of the run died; another one is started.", STATUS)
+        await asyncio.sleep(EVERY_S)

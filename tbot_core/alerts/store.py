@@ -1,0 +1,269 @@
+"""The alerts of an instance, in a file of their own beside the journal, with the place up to which that has been read.
+
+The journal has one writer and this is not it: the bot, its watchdog and `tbot alerts ack` all write here. Alerts and
+their place in the journal change in one transaction, so that whatever a power cut takes is derived once more.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from tbot_core.alerts.rate_limit import Sent
+from tbot_core.contracts import Urgency
+from tbot_core.errors import AccessError
+from tbot_core.system import filesystem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from tbot_core.alerts.alert import Notice
+
+FILE_NAME: Final = "alerts.sqlite"
+WAITING: Final = 1_000
+"""At most so many alerts wait to be sent; of more, the oldest routine ones are only kept."""
+
+KEPT: Final = 20_000
+SETTLED: Final = timedelta(seconds=60)
+"""An incident is over when its cause has been gone this long; one that returns sooner is the same."""
+
+PROCESS: Final = "process"
+"""The incident of a process that stands still or has died; whoever runs clears it."""
+
+ENDED: Final = "process ended"
+"""The incident of a run that ended for a reason that it could tell; the next run clears it when it begins."""
+
+_WAIT_S: Final = 0.1
+_APPLICATION: Final = 0x7462_616C
+_SCHEMA: Final = """
+CREATE TABLE place (seq INTEGER NOT NULL);
+CREATE TABLE alerts (
+  id INTEGER PRIMARY KEY,
+  key TEXT NOT NULL,
+  urgency TEXT NOT NULL,
+  what TEXT NOT NULL,
+  command TEXT NOT NULL,
+  opened TEXT NOT NULL,
+  stands INTEGER NOT NULL,
+  times INTEGER NOT NULL DEFAULT 1,
+  cleared TEXT,
+  sent TEXT,
+  via TEXT,
+  message TEXT,
+  told TEXT,
+  acked TEXT,
+  actor TEXT
+) STRICT;
+CREATE INDEX alerts_waiting ON alerts (urgency, id) WHERE sent IS NULL;
+CREATE INDEX alerts_standing ON alerts (key) WHERE stands AND told IS NULL;
+"""
+
+
+@attrs.frozen(kw_only=True)
+class Row:
+    """An alert as it is kept.
+
+    `stands`: it is an incident, and over once `cleared`; `times` counts its returns. `message` is the key of the
+    message that it went out with, `via` the channel, or `kept` where it never did; `told` is when its end was said.
+    """
+
+    id: int
+    key: str
+    urgency: Urgency
+    what: str
+    command: str
+    opened: datetime
+    stands: bool
+    times: int
+    cleared: datetime | None
+    sent: datetime | None
+    via: str | None
+    message: str | None
+    told: datetime | None
+    acked: datetime | None
+    actor: str | None
+
+    @property
+    def open(self) -> bool:
+        """Whether it is an incident that stands."""
+        return self.stands and self.cleared is None
+
+
+_AGAIN: Final = """
+UPDATE alerts SET cleared = NULL, times = times + (cleared IS NOT NULL)
+WHERE key = ? AND stands AND told IS NULL AND (cleared IS NULL OR cleared > ?) AND (? = 0 OR what = ?)
+"""
+_SURPLUS: Final = """
+UPDATE alerts SET sent = ?, via = 'kept' WHERE id IN
+(SELECT id FROM alerts WHERE sent IS NULL ORDER BY urgency = 'routine', id DESC LIMIT -1 OFFSET ?)
+"""
+_COLUMNS: Final = ", ".join(field.name for field in attrs.fields(Row))
+_MOMENTS: Final = ("opened", "cleared", "sent", "told", "acked")
+
+
+class Store:
+    """The file, open; every failure of it is an AccessError."""
+
+    def __init__(self, path: Path, *, reading: bool = False) -> None:
+        self._path = path
+        address = f"{path.resolve().as_uri()}?mode=ro" if reading else str(path)
+        with self._faults():
+            self._connection = sqlite3.connect(address, timeout=_WAIT_S, uri=reading, isolation_level=None)
+        try:
+            with self._faults():
+                self._prepare()
+        except AccessError:
+            self._connection.close()
+            raise
+
+    @property
+    def place(self) -> int | None:
+        """Up to which event the journal has been read; None before the first time."""
+        with self._faults():
+            found = self._connection.execute("SELECT seq FROM place").fetchone()
+        return None if found is None else found[0]
+
+    @contextmanager
+    def writing(self, place: int | None = None) -> Iterator[None]:
+        """What is changed inside becomes so at once, with the place in the journal, or not at all."""
+        with self._faults():
+            self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            with self._faults():
+                if place is not None:
+                    self._connection.execute("DELETE FROM place")
+                    self._connection.execute("INSERT INTO place VALUES (?)", (place,))
+                self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
+    def tell(self, notices: Iterable[Notice], now: datetime) -> None:
+        """Keep what happened, to be sent."""
+        for one in notices:
+            self._insert(one, now, stands=False)
+        self._bound(now)
+
+    def begin(self, one: Notice, now: datetime, *, worded: bool = False) -> None:
+        """An incident is there; one that was over for under a minute goes on, if `worded` only in the same words."""
+        if not self._run(_AGAIN, one.key, now - SETTLED, int(worded), one.what):
+            self._insert(one, now, stands=True)
+            self._bound(now)
+
+    def clear(self, key: str, now: datetime) -> None:
+        """An incident's cause is gone."""
+        self._run("UPDATE alerts SET cleared = ? WHERE key = ? AND stands AND cleared IS NULL", now, key)
+
+    def standing(self) -> set[str]:
+        """The keys of the incidents that stand."""
+        return {row.key for row in self._select("stands AND told IS NULL AND cleared IS NULL")}
+
+    def waiting(self, urgency: Urgency) -> list[Row]:
+        """What has not been sent, oldest first."""
+        return self._select("urgency = ? AND sent IS NULL", urgency)
+
+    def messages(self, urgency: Urgency, since: datetime) -> list[Sent]:
+        """What has gone out since a moment."""
+        query = "SELECT max(sent), count(*) FROM alerts WHERE urgency = ? AND sent > ? AND message IS NOT NULL"
+        with self._faults():
+            rows = self._connection.execute(f"{query} GROUP BY message", (urgency, since.isoformat())).fetchall()
+        return [Sent(datetime.fromisoformat(sent), alerts) for sent, alerts in rows]
+
+    def sent(self, rows: Sequence[Row], message: str, via: str, now: datetime) -> None:
+        """These went out together."""
+        for row in rows:
+            self._run("UPDATE alerts SET sent = ?, message = ?, via = ? WHERE id = ?", now, message, via, row.id)
+
+    def over(self, urgency: Urgency, now: datetime) -> list[list[Row]]:
+        """The messages whose incidents are all over, and nobody was told so."""
+        rows = self._select("urgency = ? AND stands AND told IS NULL AND message IS NOT NULL", urgency)
+        found: dict[str, list[Row]] = {}
+        for row in rows:
+            found.setdefault(row.message or "", []).append(row)
+        return [part for part in found.values() if all(row.cleared and row.cleared <= now - SETTLED for row in part)]
+
+    def told(self, rows: Sequence[Row], now: datetime) -> None:
+        """It was said that these are over."""
+        for row in rows:
+            self._run("UPDATE alerts SET told = ? WHERE id = ?", now, row.id)
+
+    def acknowledge(self, ids: Sequence[int], actor: str, now: datetime) -> list[int]:
+        """Somebody has seen them; returns those that nobody had, all that were sent or stand where none is named."""
+        chosen = [row.id for row in self._select("acked IS NULL") if not ids or row.id in ids]
+        with self.writing():
+            for one in chosen:
+                self._run("UPDATE alerts SET acked = ?, actor = ? WHERE id = ?", now, actor, one)
+        return chosen
+
+    def rows(self, most: int) -> list[Row]:
+        """The newest, oldest first."""
+        return self._select("id > (SELECT coalesce(max(id), 0) FROM alerts) - ?", most)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def _prepare(self) -> None:
+        (application,) = self._connection.execute("PRAGMA application_id").fetchone()
+        if application == 0:
+            self._connection.executescript(
+                f"PRAGMA journal_mode = WAL; BEGIN IMMEDIATE; PRAGMA application_id = {_APPLICATION}; {_SCHEMA} COMMIT;"
+            )
+        elif application != _APPLICATION:
+            raise sqlite3.DatabaseError("it holds something else")
+        # What a power cut takes is derived from the journal again, so nothing waits for the disk here.
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+
+    def _insert(self, one: Notice, now: datetime, *, stands: bool) -> None:
+        columns = "INSERT INTO alerts (key, urgency, what, command, opened, stands) VALUES (?, ?, ?, ?, ?, ?)"
+        self._run(columns, one.key, one.urgency, one.what, one.command, now, int(stands))
+
+    def _bound(self, now: datetime) -> None:
+        # No more than so many wait, and no more than so many are kept.
+        self._run(_SURPLUS, now, WAITING)
+        self._run("DELETE FROM alerts WHERE id <= (SELECT max(id) FROM alerts) - ? AND sent IS NOT NULL", KEPT)
+
+    def _run(self, statement: str, *values: object) -> int:
+        with self._faults():
+            return self._connection.execute(statement, [_plain(value) for value in values]).rowcount
+
+    def _select(self, where: str, *values: str | int) -> list[Row]:
+        with self._faults():
+            query = f"SELECT {_COLUMNS} FROM alerts WHERE {where} ORDER BY id"  # noqa: S608  # constants
+            found = self._connection.execute(query, values)
+            return [_row(dict(zip(_COLUMNS.split(", "), one, strict=True))) for one in found]
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            message = f"The alerts' file {self._path} cannot be used: {error}."
+            raise AccessError(message, "Check the disk; a damaged one may be removed: the journal has all.") from error
+
+
+def open_store(path: Path) -> Store:
+    """The store, made where there is none; one that is damaged is begun anew, since trading must not wait for it."""
+    try:
+        return Store(path)
+    except AccessError:
+        for suffix in ("", "-wal", "-shm"):
+            filesystem.remove(path.with_name(f"{path.name}{suffix}"))
+        return Store(path)
+
+
+def _plain(value: object) -> object:
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _row(values: Mapping[str, Any]) -> Row:
+    moments = {name: datetime.fromisoformat(values[name]) for name in _MOMENTS if values[name] is not None}
+    rest = {"urgency": Urgency(values["urgency"]), "stands": bool(values["stands"])}
+    return Row(**{**values, **moments, **rest})

@@ -1,0 +1,79 @@
+"""The words of a message: mode, identity, what happened, when, and the one command to run next. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from tbot_core.contracts import Alert, Urgency
+from tbot_core.model.clock import both_times
+from tbot_core.model.formatting import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from tbot_core.alerts.store import Row
+
+LISTED: Final = 10
+LOG: Final = "tbot alerts log"
+
+
+@attrs.frozen(kw_only=True)
+class Voice:
+    """Who speaks: the bot by its mode and identity."""
+
+    mode: str
+    identity: str
+
+    def say(self, rows: Sequence[Row], *, over: bool = False) -> Alert:
+        """One message of one alert or of several; `over`: that they are."""
+        first = rows[0]
+        what, command = (first.what, first.command) if len(rows) == 1 else (_merged(rows), LOG)
+        moment = first.opened if len(rows) == 1 else rows[-1].opened
+        if over:
+            what, moment = f"Over: {what}", max((row.cleared for row in rows if row.cleared), default=moment)
+        listed = [f"- {_line(row.what)}" for row in rows[:LISTED]] if len(rows) > 1 else []
+        if len(rows) > LISTED:
+            listed.append(f"- and {len(rows) - LISTED} more")
+        return self._alert(f"{first.id}", first.urgency, (what, command), moment, listed, over=over)
+
+    def cry(self, what: str, command: str, now: datetime) -> Alert:
+        """A critical message that is not kept."""
+        return self._alert(f"{now:%Y%m%dT%H%M%S}", Urgency.CRITICAL, (what, command), now)
+
+    def test(self, urgency: Urgency, now: datetime) -> Alert:
+        """A message that asks for nothing."""
+        words = f"This is a test of {urgency.value} alerts.", LOG
+        return self._alert(f"test-{now:%Y%m%dT%H%M%S}", urgency, words, now)
+
+    def _alert(  # noqa: PLR0913  the parts of a message
+        self,
+        key: str,
+        urgency: Urgency,
+        words: tuple[str, str],
+        moment: datetime,
+        listed: Sequence[str] = (),
+        *,
+        over: bool = False,
+    ) -> Alert:
+        title = _line(f"[{' '.join(part for part in (self.mode.upper(), self.identity) if part)}] {words[0]}")
+        lines = [title, f"{moment:%Y-%m-%d} {both_times(moment)}", *listed, f"Next: {words[1]}"]
+        return Alert(
+            key=f"{self.identity or 'tbot'}-{key}",
+            urgency=urgency,
+            title=title,
+            text="\n".join(lines),
+            time=moment,
+            resolved=over,
+        )
+
+
+def _merged(rows: Sequence[Row]) -> str:
+    return plural(len(rows), f"{rows[0].urgency.value} alert")
+
+
+def _line(text: str) -> str:
+    # One line, whatever a broker's words hold: a break in a title would be another header of a mail.
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())

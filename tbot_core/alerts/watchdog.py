@@ -1,0 +1,190 @@
+"""The watchdog: a process of its own that hears the run's heartbeat, and writes an alert down when it stops.
+
+Run as `python -m tbot_core.alerts.watchdog HOME PROCESS [COMMAND...]`. It opens no secret, so it sends nothing
+itself: `tbot status` shows at once what it wrote, and the run sends it when it moves again, or the next one when it
+begins. A run that stays in one call of a plugin is ended, and COMMAND starts it again without that plugin.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from tbot_core.alerts.alert import Notice
+from tbot_core.alerts.store import ENDED, FILE_NAME, PROCESS, open_store
+from tbot_core.contracts import Urgency
+from tbot_core.errors import AccessError, TbotError
+from tbot_core.instance import Instance
+from tbot_core.model.clock import SystemClock
+from tbot_core.plugins import hung_plugins
+from tbot_core.plugins.hung_plugins import Stuck
+from tbot_core.system import environ, filesystem, heartbeat_page, log, processes, stack_dumps
+from tbot_core.system.heartbeat_page import Place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tbot_core.alerts.store import Store
+    from tbot_core.model.clock import Clock
+
+STALL_S: Final = 10.0
+"""A run whose loop has not turned for so long stands still."""
+
+GRACE_S: Final = 6.0
+"""A stalled run that is still in the same call after so long more is in native code: no call may take as long."""
+
+AGAIN: Final = 60
+"""A watchdog that died is replaced at once; one that cannot begin, every so many beats."""
+
+BEAT: Final = b"."
+END: Final = b"!"
+STACKS: Final = "stalled.txt"
+OUTPUT: Final = "restarted.txt"
+_log = log.logger(__name__)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Rescue:
+    """What may be done about a stuck run: `look` says where it is, `end` ends it there and says what came of it."""
+
+    look: Callable[[], Place | None] = lambda: None
+    end: Callable[[Stuck], str] = lambda _stuck: ""
+
+
+@contextmanager
+def guarded(instance: Instance, again: Sequence[str] = ()) -> Iterator[Callable[[], bool]]:
+    """A watchdog over what runs inside; what this yields is to be called each second.
+
+    Stacks of a loop that stands still go to logs/stalled.txt. `again` is the command that starts the same run again.
+    What is yielded says whether it was heard; a watchdog that died is replaced, once in so many calls.
+
+    Farewell is said at the end, after a failure with a sentence, and after Ctrl-C: somebody was told of these.
+    """
+    command = (sys.executable, "-m", __name__, str(instance.home), str(processes.own_id()), *again)
+    filesystem.make_folder(instance.logs)
+    with stack_dumps.dumped(instance.logs / STACKS, STALL_S) as rearm, ExitStack() as kept:
+
+        def another() -> Callable[[bytes], bool]:
+            return kept.enter_context(processes.listening(command, environment=environ.ours()))
+
+        tell, deaf = another(), 0
+
+        def beat() -> bool:
+            nonlocal tell, deaf
+            rearm()
+            if tell(BEAT):
+                deaf = 0
+                return True
+            if deaf % AGAIN == 0:
+                _log.error("watchdog.lost")
+                tell = another()
+            deaf += 1
+            return False
+
+        try:
+            yield beat
+        except (TbotError, KeyboardInterrupt):
+            tell(END)
+            raise
+        tell(END)
+
+
+def watch(hear: Callable[[float], bytes | None], store: Store, clock: Clock, rescue: Rescue | None = None) -> None:
+    """Listen until the run ends. `hear` waits so many seconds: None for silence, empty once nobody can speak."""
+    rescue = rescue or Rescue()
+    stalled, last, place = False, b"", None
+    while (said := hear(GRACE_S if place else STALL_S)) != b"":
+        if said is None:
+            seen = rescue.look()
+            if not stalled:
+                stalled = True
+                _begin(store, clock, f"The run has stood still for {STALL_S:g} s{_in(seen)}; where: logs/{STACKS}.")
+            elif seen is not None and seen == place and _ended(store, clock, rescue, seen):
+                return
+            place = seen
+        else:
+            last, place = said[-1:], None
+            if stalled:
+                stalled = False
+                store.clear(PROCESS, clock.now())
+    if last != END and not _told(store):
+        _begin(store, clock, "The run died without a word; nobody manages what is held.", "tbot run")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Watch over the run of an instance."""
+    home, process, *again = arguments
+    instance, clock = Instance.at(home), SystemClock()
+    store = open_store(instance.data / FILE_NAME)
+    rescue = Rescue(
+        look=lambda: heartbeat_page.read(instance.data / hung_plugins.WHERE),
+        end=lambda stuck: replaced(instance, stuck, int(process), again),
+    )
+    try:
+        watch(processes.heard, store, clock, rescue)
+    finally:
+        store.close()
+
+
+def replaced(instance: Instance, stuck: Stuck, process: int, again: Sequence[str]) -> str:
+    """End the process that stands still, and start the run again without the plugin; what came of it, in words."""
+    may_start = hung_plugins.note(instance.data, stuck)
+    if not processes.end_parent(process):
+        return "could not be ended"
+    if not again:
+        return "was ended"
+    if not may_start:
+        return "was ended for the third time in ten minutes, and not started again"
+    try:
+        processes.start(again, environment=environ.ours(), output=instance.logs / OUTPUT)
+    except AccessError as fault:
+        return f"was ended, and could not be started again: {fault.message}"
+    return f"was ended and started again without it; what it says: logs/{OUTPUT}"
+
+
+def _ended(store: Store, clock: Clock, rescue: Rescue, place: Place) -> bool:
+    try:
+        stuck = Stuck.of(place.words, clock.now())
+        outcome = rescue.end(stuck)
+    except (AccessError, ValueError) as fault:
+        _log.exception("watchdog.cannot_end", reason=str(fault))
+        return False
+    what = f"The run stood still in the {stuck.call} of {stuck.plugin}; it {outcome}."
+    _written(partial(store.tell, [_notice(f"{PROCESS} ended {stuck.noticed}", what)], clock.now()), what)
+    return True
+
+
+def _told(store: Store) -> bool:
+    # Whether the run has said itself why it ended.
+    try:
+        return ENDED in store.standing()
+    except AccessError:
+        return False
+
+
+def _in(place: Place | None) -> str:
+    return "" if place is None else f" in {' '.join(place.words.split(' ')[:2])}"
+
+
+def _begin(store: Store, clock: Clock, what: str, command: str = "tbot status") -> None:
+    _written(partial(store.begin, _notice(PROCESS, what, command), clock.now()), what)
+
+
+def _notice(key: str, what: str, command: str = "tbot status") -> Notice:
+    return Notice(key=key, urgency=Urgency.CRITICAL, what=what, command=command)
+
+
+def _written(write: Callable[[], None], what: str) -> None:
+    try:
+        write()
+    except AccessError as fault:
+        _log.error("alert.lost", what=what, reason=fault.message)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

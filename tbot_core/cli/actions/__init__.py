@@ -1,0 +1,1 @@
+"""What the commands do: plain functions that take arguments, return values and print nothing."""

@@ -1,0 +1,210 @@
+"""`tbot plugins lock` and `verify`: approve the enabled plugins as they are, and see whether they still are."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+import click
+
+from tbot_core.cli.options import emit, home_option, json_option
+from tbot_core.errors import PluginError, UsageError
+from tbot_core.instance.enabled_plugins import ALL_EXTENSIONS, enabled, raw
+from tbot_core.instance.folder import Instance
+from tbot_core.plugins import discovery, lock, trial_records
+from tbot_core.plugins.lock import Difference, Lock
+from tbot_core.plugins.provenance import fresh
+from tbot_core.plugins.typosquats import lookalikes
+from tbot_core.system import environ
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from tbot_core.contracts.permissions import PluginNeeds
+    from tbot_core.plugins.discovery import Listing
+
+
+@attrs.frozen(kw_only=True)
+class Proposal:
+    """A lock that waits for approval: what stood before (None: nothing), what changes, what cannot be locked."""
+
+    path: Path
+    previous: Lock | None
+    proposed: Lock
+    changes: tuple[Difference, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def settled(self) -> bool:
+        """Whether the lock that stands says all this already."""
+        return self.previous == self.proposed
+
+
+@click.command("lock")
+@click.option("--approver", metavar="NAME", help="Who approves. Default: the account's name.")
+@click.option("--yes", "agreed", is_flag=True, help="Approve without being asked.")
+@json_option
+@home_option
+def lock_command(*, approver: str | None, agreed: bool, as_json: bool, home: Path | None) -> None:
+    """Pin every file of every enabled plugin in the instance's plugins.lock.
+
+    Shows what changed since the last lock and asks before it writes. A plugin whose needs are not recorded is tried
+    in a process of its own first.
+    """
+    proposal = propose(home, (approver or "").strip() or environ.user())
+    for warning in proposal.warnings:
+        click.echo(f"tbot: {warning}", err=True)
+    for line in _announced(proposal):
+        click.echo(line, err=as_json)
+    if not proposal.settled:
+        if not agreed:
+            _ask()
+        lock.write(proposal.path.parent, proposal.proposed)
+    emit(_document(proposal), as_json=as_json, lines=_outcome(proposal))
+
+
+@click.command("verify")
+@json_option
+@home_option
+def verify_command(*, as_json: bool, home: Path | None) -> int:
+    """Compare the installed plugins with plugins.lock, by metadata and hashes alone.
+
+    Exit code 0: every enabled plugin is as it was approved; 1: something differs, or there is no lock.
+    """
+    folder = Instance.at(home).home
+    standing, differences = verified(home)
+    files = sum(len(it.files) for it in standing.plugins) if standing else 0
+    document = {
+        "differences": [attrs.asdict(it) for it in differences],
+        "files": files,
+        "locked": standing is not None,
+        "plugins": len(standing.plugins) if standing else 0,
+    }
+    lines = [it.sentence for it in differences]
+    if standing is None:
+        lines = [f"There is no {lock.FILE_NAME} in {folder}: `tbot plugins lock` makes it."]
+    elif not differences:
+        lines = [f"{lock.FILE_NAME} matches: {_count(standing)}."]
+    emit(document, as_json=as_json, lines=lines)
+    return 0 if standing is not None and not differences else 1
+
+
+def propose(home: Path | None, approver: str) -> Proposal:
+    """What `tbot plugins lock` would write; a damaged lock counts as none, with a warning.
+
+    Raises UsageError when the settings enable nothing that is installed, and PluginError when nothing can be locked.
+    """
+    from tbot_core.model.clock import SystemClock
+
+    instance = Instance.at(home)
+    wanted = enabled(raw(home))
+    listings = tuple(it for it in discovery.mark(discovery.plugins(), wanted) if it.enabled)
+    warnings = list(_absent(wanted, listings))
+    if not listings:
+        raise UsageError(f"The settings in {instance.home} enable no installed plugin.", "Nothing is there to lock.")
+    try:
+        previous = lock.read(instance.home)
+    except PluginError as fault:
+        previous = None
+        warnings.append(f"{fault.message} So every plugin counts as new.")
+    needs, refused = _needs(listings, instance.data)
+    warnings += refused
+    if not needs:
+        raise PluginError("\n".join(refused), "Mend or uninstall it; `tbot plugins list` shows all.")
+    approval = lock.Approval(approver=approver, date=SystemClock().now())
+    proposed = lock.make(listings, needs, approval, previous=previous)
+    warnings += [*alike(listings, previous), *fresh(listings, approval.date)]
+    return Proposal(
+        path=instance.home / lock.FILE_NAME,
+        previous=previous,
+        proposed=proposed,
+        changes=lock.changes(previous or lock.Lock(), proposed),
+        warnings=tuple(warnings),
+    )
+
+
+def verified(home: Path | None) -> tuple[Lock | None, tuple[Difference, ...]]:
+    """The lock that stands, and how what is installed and enabled differs from it; PluginError when it is damaged."""
+    standing = lock.read(Instance.at(home).home)
+    listings = discovery.mark(discovery.plugins(), enabled(raw(home)))
+    return standing, () if standing is None else lock.verify(standing, listings)
+
+
+def alike(listings: Iterable[Listing], standing: Lock | None) -> Iterator[str]:
+    """A warning for each distribution whose name is almost one of the project's or of the lock's."""
+    approved = [it.distribution for it in standing.plugins] if standing else []
+    for one, other in lookalikes((it.entry.dist for it in listings), approved):
+        yield f"The distribution {one} is called almost like {other}: make sure that it is the one you mean."
+
+
+def _needs(listings: Sequence[Listing], folder: Path) -> tuple[dict[tuple[str, str], PluginNeeds], list[str]]:
+    # What each usable plugin needs, as recorded of exactly these files or found by a trial, and why others lack it.
+    from tbot_core.plugins.probe import probe
+
+    known, needs, refused = trial_records.read(folder), {}, []
+    for listing in listings:
+        entry = listing.entry
+        if listing.state != "active":
+            refused.append(f"The {entry.kind} {entry.name} is not locked: {listing.reason}")
+            continue
+        record = known.of(entry)
+        found, why = record.needs if record else None, "it does not tell what it needs."
+        if found is None:
+            outcome = probe(entry)
+            found = trial_records.needs_of(outcome.description)
+            why = outcome.failure.reason if outcome.failure else why
+        if found is None:
+            refused.append(f"The {entry.kind} {entry.name} is not locked: {why}")
+        else:
+            needs[entry.kind, entry.name] = found
+    return needs, refused
+
+
+def _absent(wanted: Iterable[tuple[str, str]], listings: Iterable[Listing]) -> Iterator[str]:
+    there = {(it.entry.kind, it.entry.name) for it in listings}
+    for kind, name in sorted(set(wanted) - there - {ALL_EXTENSIONS}):
+        yield f"The {kind} {name} is enabled, not installed, and so not locked."
+
+
+def _ask() -> None:
+    if not sys.stdin.isatty():
+        raise UsageError("Nobody can be asked here, so nothing was locked.", "Approve with --yes.")
+    click.confirm("Approve these plugins as they are?", abort=True, err=True)
+
+
+def _announced(proposal: Proposal) -> Iterator[str]:
+    for it in proposal.changes:
+        new = proposal.proposed.of(it.kind, it.name)
+        if it.what == "unlocked" and new is not None:
+            yield f"+ {it.kind} {it.name}: {it.detail}, origin {new.origin.sentence}, {len(new.files)} files"
+            yield f"    needs {new.needs.sentence}"
+        elif it.what == "missing":
+            yield f"- {it.kind} {it.name}: {it.detail} is no longer enabled"
+        else:
+            yield f"~ {it.sentence}"
+
+
+def _outcome(proposal: Proposal) -> Iterator[str]:
+    verb = "matches already" if proposal.settled else "is written"
+    yield f"{proposal.path} {verb}: {_count(proposal.proposed)}."
+
+
+def _count(one: Lock) -> str:
+    plugins, files = len(one.plugins), sum(len(it.files) for it in one.plugins)
+    return f"{plugins} plugin{'s' * (plugins != 1)}, {files} file{'s' * (files != 1)}"
+
+
+def _document(proposal: Proposal) -> dict[str, object]:
+    return {
+        "changes": [attrs.asdict(it) for it in proposal.changes],
+        "path": proposal.path,
+        "plugins": [
+            attrs.asdict(it, filter=attrs.filters.exclude("files"))
+            | {"needs": it.needs.document, "files": len(it.files)}
+            for it in proposal.proposed.plugins
+        ],
+        "warnings": proposal.warnings,
+        "written": not proposal.settled,
+    }

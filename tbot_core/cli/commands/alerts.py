@@ -1,0 +1,122 @@
+"""`tbot alerts`: try the channels, read what was told, and say that it was seen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tbot_core.alerts.unseen import EVERY, told
+from tbot_core.cli.options import Whole, emit, home_option, json_option, resolve_home
+from tbot_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from tbot_core.alerts.store import Row
+
+UNSENT = 4
+
+
+@click.group("alerts")
+def command() -> None:
+    """Try the alert channels, read what was told, and say that it was seen."""
+
+
+@command.command("test")
+@home_option
+@json_option
+def test(home: Path | None, *, as_json: bool) -> int:
+    """Send a critical and a routine test alert, each by its own channel: exit 4 when one was not taken."""
+    import asyncio
+
+    from tbot_core.alerts.service import delivery, voice
+    from tbot_core.contracts import Urgency
+    from tbot_core.engine.bootstrap import assemble
+    from tbot_core.model.clock import SystemClock
+
+    clock = SystemClock()
+    assembly = assemble(resolve_home(home), "paper", clock)
+    channels, speaker = delivery(assembly), voice(assembly)
+    rows = []
+    for urgency in Urgency:
+        fault = asyncio.run(channels.test(speaker.test(urgency, clock.now())))
+        rows.append({"urgency": urgency.value, "channel": channels.own[urgency], "taken": not fault, "fault": fault})
+    emit({"channels": rows}, as_json=as_json, lines=(_tried(row) for row in rows))
+    return 0 if all(row["taken"] for row in rows) else UNSENT
+
+
+@command.command("log")
+@click.option("--open", "only_open", is_flag=True, help="Only incidents that stand.")
+@click.option("--last", type=Whole(1, EVERY), default=50, metavar="N", help="How many. Default: 50.")
+@home_option
+@json_option
+def history(home: Path | None, *, only_open: bool, last: int, as_json: bool) -> int:
+    """Show alerts, oldest first: when, how urgent, whether they were sent, are over, were seen."""
+    rows = [document(row) for row in told(home, last) if row.open or not only_open]
+    emit({"alerts": rows}, as_json=as_json, lines=_lines(rows))
+    return 0
+
+
+@command.command("ack")
+@click.argument("ids", nargs=-1, type=Whole(1), metavar="[ID]...")
+@click.option("--all", "every", is_flag=True, help="Every alert.")
+@home_option
+@json_option
+def acknowledge(home: Path | None, ids: tuple[int, ...], *, every: bool, as_json: bool) -> int:
+    """Say that alerts were seen: `tbot status` no longer asks for attention to them."""
+    from tbot_core.alerts.store import FILE_NAME, Store
+    from tbot_core.instance import Instance
+    from tbot_core.model.clock import SystemClock
+    from tbot_core.system import environ, filesystem
+
+    if bool(ids) == every:
+        raise UsageError("Name the alerts that were seen, or give --all.", "`tbot alerts log` shows their numbers.")
+    path = Instance.at(home).data / FILE_NAME
+    seen: list[int] = []
+    if filesystem.exists(path):
+        store = Store(path)
+        try:
+            unknown = sorted(set(ids) - {row.id for row in store.rows(EVERY)})
+            if unknown:
+                raise UsageError(f"There is no alert {unknown[0]}.", "`tbot alerts log` shows their numbers.")
+            seen = store.acknowledge(ids, environ.user(), SystemClock().now())
+        finally:
+            store.close()
+    elif ids:
+        raise UsageError(f"There is no alert {ids[0]}.", "`tbot alerts log` shows their numbers.")
+    emit({"acknowledged": seen}, as_json=as_json, lines=[f"Acknowledged: {', '.join(map(str, seen)) or 'nothing'}."])
+    return 0
+
+
+def document(row: Row) -> dict[str, Any]:
+    """An alert for machines."""
+    moments = {name: getattr(row, name) for name in ("opened", "cleared", "sent", "acked")}
+    return {
+        "id": row.id,
+        "urgency": row.urgency.value,
+        "what": row.what,
+        "command": row.command,
+        "open": row.open,
+        "times": row.times,
+        "via": row.via,
+        "acked_by": row.actor,
+        **{name: None if moment is None else moment.isoformat() for name, moment in moments.items()},
+    }
+
+
+def _lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    if not rows:
+        yield "No alert is here."
+    for row in rows:
+        words = ["open" if row["open"] else "over" if row["cleared"] else ""]
+        words += [f"sent by {row['via']}" if row["sent"] and row["via"] != "kept" else "not sent"]
+        words += [f"seen by {row['acked_by']}" if row["acked"] else ""]
+        times = f" ({row['times']} times)" if row["times"] > 1 else ""
+        yield f"{row['id']:6}  {row['opened'][:19]}Z  {row['urgency']:8}  {row['what']}{times}"
+        yield f"{'':8}{', '.join(word for word in words if word)}; next: {row['command']}"
+
+
+def _tried(row: Mapping[str, Any]) -> str:
+    return f"{'ok' if row['taken'] else 'FAIL':4}  {row['urgency']:8}  {row['channel']:12}  {row['fault']}".rstrip()

@@ -1,0 +1,158 @@
+"""`tbot arm`: let live trading enter."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import click
+
+from tbot_core.cli.options import Whole, emit, home_option, json_option
+from tbot_core.instance.secrets import mode_of
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+
+    from tbot_core.cli.control_client import Answer
+    from tbot_core.instance import Settings
+
+_NOT_ARMED: Final = 5
+
+
+@attrs.frozen(kw_only=True)
+class Subject:
+    """What is to be armed; `account` is "" while no live session has said which it is."""
+
+    mode: str
+    broker: str
+    account: str
+    sessions: tuple[date, ...]
+    worst_day: str
+    settings: str
+
+    def document(self) -> dict[str, Any]:
+        """The subject for machines."""
+        return attrs.asdict(self) | {"sessions": [day.isoformat() for day in self.sessions]}
+
+    @property
+    def line(self) -> str:
+        """The subject for a person."""
+        account = f"account {self.account}" if self.account else "an account that has not been traded live here yet"
+        first, last = self.sessions[0], self.sessions[-1]
+        days = f"the session of {first}" if first == last else f"the {len(self.sessions)} sessions {first} to {last}"
+        return f"Arms {self.mode} trading at {self.broker}, {account}, for {days}; planned worst day {self.worst_day}."
+
+
+@click.command("arm")
+@click.option("--sessions", "count", type=Whole(1, 5), default=1, metavar="N", help="For N sessions. Default: 1.")
+@home_option
+@json_option
+def command(*, count: int, home: Path | None, as_json: bool) -> int:
+    """Let live trading enter to the session's end, or for N sessions; exit 5 where the bot is not armed after that.
+
+    A loss latch, `tbot disarm`, and a change of settings, plugins, mode or account end it.
+    """
+    import asyncio
+
+    from tbot_core.cli.control_client import ask
+    from tbot_core.engine.control import Verb
+    from tbot_core.model.clock import SystemClock
+
+    clock = SystemClock()
+    subject = described(live_settings(home), clock.now(), count)
+    arguments = {"sessions": str(count), "settings": subject.settings}
+    answer = asyncio.run(ask(home, Verb.ARM, clock, arguments=arguments))
+    document = answer.document() | {"subject": subject.document()}
+    emit(document, as_json=as_json, lines=[subject.line, sentence(answer)])
+    return code(answer)
+
+
+@click.command("disarm")
+@home_option
+@json_option
+def disarm(*, home: Path | None, as_json: bool) -> int:
+    """Let live trading enter nothing more; positions are managed to their exits. Settings and secrets stay closed."""
+    import asyncio
+
+    from tbot_core.cli.control_client import ask
+    from tbot_core.engine.control import Verb
+    from tbot_core.model.clock import SystemClock
+
+    answer = asyncio.run(ask(home, Verb.DISARM, SystemClock()))
+    emit(answer.document(), as_json=as_json, lines=[sentence(answer)])
+    return code(answer)
+
+
+def live_settings(home: Path | None) -> Settings:
+    """The settings of an instance that trades live; raises SettingsError for any other."""
+    from tbot_core.cli.actions.config import known
+    from tbot_core.errors import SettingsError
+    from tbot_core.instance import Instance, is_there, load
+
+    instance = Instance.at(home)
+    if not is_there(instance):
+        raise SettingsError(f"{instance.home} holds no instance.", "Name its folder with --home.")
+    settings = load(home, mode="replay")
+    if mode_of(settings) != "live":
+        raise SettingsError(
+            f"{instance.home} trades on paper ({settings.trading.broker_name}), which enters without being armed.",
+            "Live trading needs a broker with its own market in BROKER_NAME, and mode=live in its section: "
+            "`tbot secrets edit broker`.",
+        )
+    return load(home, mode="live", declared=known(home).declared)
+
+
+def described(settings: Settings, now: datetime, count: int) -> Subject:
+    """What an arming of so many sessions is about."""
+    from tbot_core.contracts.settings.calendar import calendar_of
+    from tbot_core.instance.report import share
+    from tbot_core.instance.worst_day import plan
+    from tbot_core.journal import tail_mark
+    from tbot_core.journal.projections.arming import recall, sessions
+    from tbot_core.status.runs import PAPER, RunFile, reading
+
+    terms = None
+    if tail_mark.there(settings.instance.journal):
+        with reading(RunFile(name=PAPER, path=settings.instance.journal, changed=0.0)) as journal:
+            terms = recall(journal.events()).terms
+    calendar = calendar_of(settings.trading)
+    return Subject(
+        mode="live",
+        broker=settings.trading.broker_name,
+        account="" if terms is None else terms.account,
+        sessions=sessions(calendar, now, count),
+        worst_day=f"{share(plan(settings).worst_day)} of equity",
+        settings=settings.fingerprint,
+    )
+
+
+def sentence(answer: Answer) -> str:
+    """What the request has come to."""
+    from tbot_core.engine.control import Verb
+
+    arming = answer.verb is Verb.ARM
+    if answer.lost:
+        return answer.lost
+    if answer.process is None:
+        return f"No bot runs here; it is {'armed' if arming else 'disarmed'} at the next start."
+    because = f"the state is {answer.state}{': ' if answer.causes else ''}{', '.join(answer.causes)}"
+    if arming:
+        return f"Taken, but not armed yet: {because}." if _unarmed(answer) else f"Armed; {because}."
+    return f"Disarmed; {because}." if _unarmed(answer) else f"Nothing here has to be armed; {because}."
+
+
+def code(answer: Answer) -> int:
+    """The exit code that an answer comes to."""
+    from tbot_core.engine.control import Verb
+
+    if answer.verb is Verb.ARM and (answer.refused or (answer.taken and _unarmed(answer))):
+        return _NOT_ARMED
+    return 1 if answer.lost else 0
+
+
+def _unarmed(answer: Answer) -> bool:
+    from tbot_core.trading.risk.states import Cause
+
+    return Cause.NOT_ARMED.value in answer.causes

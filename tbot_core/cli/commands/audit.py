@@ -1,0 +1,72 @@
+"""`tbot audit verify`: whether every journal, and the log of accesses to secrets, is as it was written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tbot_core.cli.options import emit, home_option, json_option
+from tbot_core.errors import JournalError, VaultError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@click.group("audit")
+def command() -> None:
+    """Verify the chains of the journal and of the log of secrets."""
+
+
+@command.command("verify")
+@home_option
+@json_option
+def verify(home: Path | None, *, as_json: bool) -> int:
+    """Walk the chain of each journal and of the log of secrets: exit 0 when all fit, 1 when one was changed."""
+    rows, secrets = verified(home), secrets_verified(home)
+    whole = all(row["verified"] for row in (*rows, *secrets))
+    document = {"journals": rows, "secrets": secrets[0] if secrets else None, "verified": whole}
+    emit(document, as_json=as_json, lines=_lines(rows, secrets))
+    return 0 if whole else 1
+
+
+def verified(home: Path | None) -> list[dict[str, Any]]:
+    """Each journal with its number of events and its head, or with what is wrong; the newest first."""
+    from tbot_core.instance import Instance
+    from tbot_core.status.runs import reading, run_files
+
+    rows: list[dict[str, Any]] = []
+    for file in run_files(Instance.at(home)):
+        row = {"run": file.name, "verified": False, "events": None, "head": None, "fault": ""}
+        try:
+            with reading(file) as journal:
+                events, head = journal.verify()
+                row |= {"verified": True, "events": events, "head": head}
+        except JournalError as fault:
+            row["fault"] = str(fault)
+        rows.append(row)
+    return rows
+
+
+def secrets_verified(home: Path | None) -> list[dict[str, Any]]:
+    """The log of accesses to secrets, told like a journal; nothing where there has been none."""
+    from tbot_core.cli.actions.secrets import log_verified
+    from tbot_core.instance import Instance
+    from tbot_core.vault.audit_log import log_path
+
+    instance = Instance.at(home)
+    row = {"run": log_path(instance).name, "verified": False, "events": None, "head": None, "fault": ""}
+    try:
+        anchor = log_verified(instance)
+    except VaultError as fault:
+        return [row | {"fault": str(fault)}]
+    return [] if anchor is None else [row | {"verified": True, "events": anchor.count, "head": anchor.hash}]
+
+
+def _lines(rows: list[dict[str, Any]], secrets: list[dict[str, Any]]) -> Iterator[str]:
+    if not rows:
+        yield "No journal is here yet."
+    for row in (*rows, *secrets):
+        said = f"{row['events']} events, head {row['head'][:16]}" if row["verified"] else row["fault"]
+        yield f"{'ok' if row['verified'] else 'FAIL':4}  {row['run']:16}  {said}"

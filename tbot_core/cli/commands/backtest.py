@@ -1,0 +1,82 @@
+"""`tbot backtest`: stored sessions, all at once."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, TypedDict
+
+import click
+
+from tbot_core.cli.options import Whole, emit, home_option, json_option
+from tbot_core.model.dates import day_range, names
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import date
+    from pathlib import Path
+    from typing import Unpack
+
+    from tbot_core.contracts import FeedLabel
+    from tbot_core.reports.summary import Summary
+
+
+class Given(TypedDict):
+    """The options as click gives them."""
+
+    first: str
+    last: str
+    symbols: str | None
+    strategy: str
+    seed: int | None
+    home: Path | None
+    as_json: bool
+
+
+@click.command(name="backtest")
+@click.option("--from", "first", required=True, metavar="DATE", help="First day, YYYY-MM-DD.")
+@click.option("--to", "last", required=True, metavar="DATE", help="Last day, included.")
+@click.option("--symbols", metavar="A,B,...", help="Only these; default: UNIVERSE, else every stored one.")
+@click.option("--strategy", default="", metavar="NAME", help="Only this one; default: STRATEGY_SEQUENCE.")
+@click.option("--seed", type=Whole(min=0), help="Seed of the slippage draws; default: SEED.")
+@home_option
+@json_option
+def command(**given: Unpack[Given]) -> None:
+    """Trade a range of stored sessions with the decisions of a live day.
+
+    The same settings, bars and seed give the trades of `tbot run --replay`.
+    """
+    overrides = {"STRATEGY_OVERRIDE": given["strategy"]} if given["strategy"] else {}
+    if given["seed"] is not None:
+        overrides["SEED"] = str(given["seed"])
+    days = day_range(given["first"], given["last"])
+    from tbot_core.cli.text import run_summary
+    from tbot_core.system import terminal
+
+    summary = tested(given["home"], days, names(given["symbols"]), overrides, quiet=given["as_json"])
+    emit(summary.document(), as_json=given["as_json"], lines=run_summary.tested(summary, terminal.columns()))
+
+
+def tested(
+    home: Path | None, days: tuple[date, date], symbols: tuple[str, ...], overrides: Mapping[str, str], *, quiet: bool
+) -> Summary:
+    """The result of a backtest, after saying what bars these are.
+
+    With `quiet` that goes to standard error; else progress does, on a terminal.
+    """
+    from tbot_core.cli.run_display import warn
+    from tbot_core.cli.text.banner import banner
+    from tbot_core.engine.backtest.engine import Range, backtest
+    from tbot_core.engine.bootstrap import assemble
+    from tbot_core.model.clock import SystemClock
+
+    def started(label: FeedLabel) -> None:
+        for line in banner("backtest", label):
+            click.echo(line, err=quiet)
+
+    assembly = assemble(home, "backtest", SystemClock(), overrides)
+    warn(assembly)
+    over = Range(first=days[0], last=days[1], symbols=symbols)
+    sessions = len(assembly.calendar.sessions(*days))
+    hidden = quiet or not sys.stderr.isatty()
+    with click.progressbar(length=sessions, label="sessions", file=sys.stderr, hidden=hidden) as bar:
+        return backtest(assembly, over, lambda _day: bar.update(1), started)

@@ -1,0 +1,251 @@
+"""`tbot calendar`: a day's session and its windows, in UTC and New York time."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Final, Literal
+
+import attrs
+import click
+
+from tbot_core.cli.options import Whole, emit, home_option, json_option
+from tbot_core.errors import DataError
+from tbot_core.model import clock, window_placement
+from tbot_core.model.calendar import EXCHANGE, WEEKDAY_NAMES, ExchangeCalendar, Session
+from tbot_core.model.dates import covered
+from tbot_core.model.dates import day as day_of
+from tbot_core.model.reasons import Reason
+from tbot_core.model.window import Window
+from tbot_core.model.window_placement import Anchor, NamedWindow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+MOST_DAYS: Final = 366
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """What decides where windows lie: the settings of an instance, or else those of the sample."""
+
+    windows: tuple[NamedWindow, ...]
+    anchor: Anchor = "exchange"
+    flatten_before_close: int = 5
+    calendar: ExchangeCalendar = attrs.field(factory=ExchangeCalendar)
+    source: Literal["instance", "sample"] = "instance"
+
+
+@attrs.frozen(kw_only=True)
+class Placed:
+    """One strategy's window on one day: `skipped` says why it has no room, `note` that it missed the bell."""
+
+    name: str
+    window: Window | None
+    skipped: str | None
+    note: str | None
+
+
+@attrs.frozen(kw_only=True)
+class Day:
+    """One day: its session with the windows in it, or the reason why it has none."""
+
+    date: dt.date
+    session: Session | None
+    closed: str | None
+    windows: tuple[Placed, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Agenda:
+    """Consecutive days, and the first session after them; None where the calendar ends before it."""
+
+    plan: Plan
+    days: tuple[Day, ...]
+    next_session: Session | None
+
+
+SAMPLE: Final = Plan(
+    windows=tuple(
+        NamedWindow(
+            name=name,
+            start_time=start_time,
+            analysis_minutes=analysis,
+            breakout_minutes=breakout,
+            monitoring_minutes=monitoring,
+        )
+        for name, start_time, analysis, breakout, monitoring in (
+            ("OPEN", dt.time(14, 30), 20, 10, 30),
+            ("MID", dt.time(15, 30), 15, 10, 30),
+            ("CLOSE", dt.time(19, 30), 5, 5, 25),
+        )
+    ),
+    source="sample",
+)
+
+
+@click.command("calendar")
+@click.argument("date", required=False, metavar="[DATE]")
+@click.option("--days", type=Whole(1, MOST_DAYS), default=1, show_default=True, help="How many days to show.")
+@home_option
+@json_option
+def command(date: str | None, days: int, home: Path | None, *, as_json: bool) -> None:
+    """Show the session of DATE (YYYY-MM-DD, default today in New York) and the strategies' windows."""
+    first = clock.exchange_time(clock.SystemClock().now()).date() if date is None else day_of(date)
+    shown = agenda(first, days, plan_of(home))
+    emit(document(shown), as_json=as_json, lines=lines(shown))
+
+
+def plan_of(home: Path | None) -> Plan:
+    """The plan that the instance's settings make, or the sample's where they name no strategy.
+
+    Raises SettingsError for settings that cannot be used.
+    """
+    from tbot_core.contracts.settings.calendar import calendar_of
+    from tbot_core.instance import load
+
+    # Windows lie the same in every mode, and the demo asks for nothing that they do not need.
+    settings = load(home, mode="demo")
+    if not settings.frames:
+        return SAMPLE
+    return Plan(
+        windows=tuple(window_placement.named_window(name, settings.frames[name]) for name in settings.strategies),
+        anchor=window_placement.anchor_named(settings.trading.time_anchor),
+        flatten_before_close=settings.exits.flatten_before_close,
+        calendar=calendar_of(settings.trading),
+    )
+
+
+def agenda(first: dt.date, days: int, plan: Plan) -> Agenda:
+    """The days from the first on; raises UsageError where the exchange calendar does not reach."""
+    calendar = plan.calendar
+    dates = [covered(first + dt.timedelta(days=offset)) for offset in range(days)]
+    return Agenda(
+        plan=plan, days=tuple(_day_of(date, calendar, plan) for date in dates), next_session=_next(calendar, dates[-1])
+    )
+
+
+def document(shown: Agenda) -> dict[str, object]:
+    """The agenda for machines; times are UTC, and a closed day has none."""
+    return {
+        "anchor": shown.plan.anchor,
+        "calendar": EXCHANGE,
+        "days": [_day_document(day, shown.plan) for day in shown.days],
+        "next_session": None if shown.next_session is None else _session_document(shown.next_session),
+        "windows_from": shown.plan.source,
+    }
+
+
+def lines(shown: Agenda) -> Iterator[str]:
+    """The agenda for people."""
+    for day in shown.days:
+        yield from _day_lines(day, shown.plan)
+        yield ""
+    following = shown.next_session
+    if following is None:
+        yield "Next session: beyond the exchange calendar"
+    else:
+        yield f"Next session: {_named(following.date)}, {clock.both_times(following.open)}"
+    if shown.plan.source == "sample":
+        yield "The windows are the sample's: no settings here name a strategy."
+
+
+def _next(calendar: ExchangeCalendar, date: dt.date) -> Session | None:
+    try:
+        return calendar.next(date)
+    except DataError:
+        return None
+
+
+def _day_of(date: dt.date, calendar: ExchangeCalendar, plan: Plan) -> Day:
+    session = calendar.session(date)
+    placed = () if session is None else tuple(_placed(named, session, plan) for named in plan.windows)
+    return Day(date=date, session=session, closed=calendar.closed_reason(date), windows=placed)
+
+
+def _placed(named: NamedWindow, session: Session, plan: Plan) -> Placed:
+    window = window_placement.place(named, session, plan.anchor)
+    skipped = None
+    if window is None:
+        skipped = "it would start before the opening bell"
+    elif window.outside(session.minutes, plan.flatten_before_close):
+        entries, flattening = session.moment(window.entry_end), _flattening(session, plan)
+        skipped = f"entries until {clock.both_times(entries)}, flattening from {clock.both_times(flattening)}"
+    return Placed(
+        name=named.name, window=window, skipped=skipped, note=window_placement.missed_bell(named, session, plan.anchor)
+    )
+
+
+def _flattening(session: Session, plan: Plan) -> dt.datetime:
+    return session.moment(session.minutes - plan.flatten_before_close)
+
+
+def _session_document(session: Session) -> dict[str, object]:
+    return {
+        "date": session.date,
+        "open": session.open,
+        "close": session.close,
+        "early_close": session.early_close,
+        "minutes": session.minutes,
+    }
+
+
+def _day_document(day: Day, plan: Plan) -> dict[str, object]:
+    session = day.session
+    if session is None:
+        bells: dict[str, object] = dict.fromkeys(("open", "close", "early_close", "minutes", "flattening"))
+        placed = []
+    else:
+        bells = _session_document(session) | {"flattening": _flattening(session, plan)}
+        placed = [_window_document(one, session) for one in day.windows]
+    weekday = WEEKDAY_NAMES[day.date.weekday()]
+    return bells | {"date": day.date, "weekday": weekday, "closed": day.closed, "windows": placed}
+
+
+def _window_document(placed: Placed, session: Session) -> dict[str, object]:
+    window = placed.window
+    moments = ("start", "entry", "entry_end", "leave")
+    return {
+        "name": placed.name,
+        "skipped": None if placed.skipped is None else Reason.WINDOW_OUTSIDE_SESSION.name,
+        "note": placed.note,
+        **{part: None if window is None else session.moment(getattr(window, part)) for part in moments},
+    }
+
+
+def _day_lines(day: Day, plan: Plan) -> Iterator[str]:
+    session = day.session
+    if session is None:
+        yield f"{_named(day.date)}: closed, {day.closed}"
+        return
+    yield f"{_named(day.date)}: {session.minutes} minutes" + (", closes early" if session.early_close else "")
+    width = max(len(name) for name in ("flattening", *(placed.name for placed in day.windows)))
+    heads = "from   entries      until"
+    yield f"  {'':{width}}  {'UTC':{len(heads)}}   New York"
+    yield f"  {'':{width}}  {heads}   {heads}"
+    yield f"  {'session':{width}}  {_row(session.open, None, session.close)}"
+    for placed in day.windows:
+        yield f"  {placed.name:{width}}  {_window_row(placed, session, plan)}"
+    yield f"  {'flattening':{width}}  {_row(_flattening(session, plan), None, session.close)}"
+    yield from (f"  {placed.note}" for placed in day.windows if placed.note)
+
+
+def _window_row(placed: Placed, session: Session, plan: Plan) -> str:
+    window = placed.window
+    if window is None or placed.skipped is not None:
+        return f"skipped ({Reason.WINDOW_OUTSIDE_SESSION.name}): {placed.skipped}"
+    entries = session.moment(window.entry), session.moment(window.entry_end)
+    return _row(session.moment(window.start), entries, min(session.moment(window.leave), _flattening(session, plan)))
+
+
+def _row(start: dt.datetime, entries: tuple[dt.datetime, dt.datetime] | None, end: dt.datetime) -> str:
+    # UTC, then the same moments in New York, under the heads that `_day_lines` writes.
+    halves = []
+    for at in (lambda moment: moment, clock.exchange_time):
+        between = "" if entries is None else "-".join(f"{at(moment):%H:%M}" for moment in entries)
+        halves.append(f"{at(start):%H:%M}  {between:11}  {at(end):%H:%M}")
+    return "   ".join(halves)
+
+
+def _named(date: dt.date) -> str:
+    return f"{WEEKDAY_NAMES[date.weekday()]} {date}"

@@ -1,0 +1,166 @@
+"""`tbot confirm`: let an entry that waits be sent, or not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import click
+
+from tbot_core.cli.options import emit, home_option, json_option
+from tbot_core.status.runs import found
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from tbot_core.engine.control import Verb
+    from tbot_core.instance import Instance
+    from tbot_core.journal.projections.confirmations import Waiting
+    from tbot_core.model.clock import Clock
+
+from tbot_core.cli.control_client import Answer
+
+_AGAIN_S: Final = 0.05
+_REFUSED: Final = 5
+_PRICES: Final = ("price", "stop", "target")
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """What became of an answer; `decision` is that of the journal, None while there is none."""
+
+    answer: Answer
+    asked: Mapping[str, Any]
+    decision: Mapping[str, Any] | None
+
+    @property
+    def code(self) -> int:
+        """The exit code: 0 done, 1 not taken or not decided yet, 5 refused."""
+        if self.decision is None:
+            return 1
+        done = "CONFIRMATION_REJECTED" if self.answer.verb.value == "reject" else "ALLOWED"
+        return 0 if self.decision["reason"] == done else _REFUSED
+
+    @property
+    def sentence(self) -> str:
+        """The outcome in words."""
+        from tbot_core.model.reasons import Reason
+
+        what = entry(self.asked)
+        if self.decision is None:
+            if self.answer.process is None:
+                return f"No bot runs here, so nobody takes the answer; the entry expires: {what}."
+            return self.answer.lost or f"The answer is taken, and not decided yet: {what}."
+        reason = Reason[self.decision["reason"]]
+        if reason is Reason.ALLOWED:
+            return f"Confirmed, checked again and sent: {what}."
+        if reason is Reason.CONFIRMATION_REJECTED:
+            return f"Rejected: {what}."
+        return f"Not sent: {what}. {reason.name}: {reason.sentence}"
+
+
+@click.command("confirm")
+@click.argument("identity", metavar="[ID]", required=False)
+@click.option("--reject", is_flag=True, help="Let it not be sent.")
+@home_option
+@json_option
+def command(*, identity: str | None, reject: bool, home: Path | None, as_json: bool) -> int:
+    """List the entries that wait for a person, or confirm the one of that ID; it is priced and checked again.
+
+    Exit 5 where it has expired, has been decided, or is denied when it is checked again.
+    """
+    import asyncio
+
+    from tbot_core.engine.control import Verb
+    from tbot_core.errors import UsageError
+    from tbot_core.model.clock import SystemClock
+
+    clock = SystemClock()
+    instance = found(home)
+    if identity is None:
+        if reject:
+            raise UsageError("--reject needs the ID of an entry.", "`tbot confirm` lists what waits.")
+        shown = waiting(instance).open(clock.now())
+        emit({"waiting": [_told(one) for one in shown]}, as_json=as_json, lines=lines(shown))
+        return 0
+    asked = one_of(waiting(instance), identity, clock.now())
+    outcome = asyncio.run(answered(instance, Verb.REJECT if reject else Verb.CONFIRM, asked, clock))
+    decision = None if outcome.decision is None else _told(outcome.decision)
+    document = outcome.answer.document() | {"asked": _told(outcome.asked), "decision": decision}
+    emit(document, as_json=as_json, lines=[outcome.sentence])
+    return outcome.code
+
+
+def _told(payload: Mapping[str, Any]) -> dict[str, Any]:
+    # A payload for machines: prices are strings, as everywhere.
+    prices = {name: payload[name] for name in _PRICES if payload.get(name) is not None}
+    return {**payload, **{name: str(value) for name, value in prices.items()}}
+
+
+def waiting(instance: Instance) -> Waiting:
+    """What the journal says of entries that were asked for."""
+    from tbot_core.journal import tail_mark
+    from tbot_core.journal.projections.confirmations import recall
+    from tbot_core.status.runs import PAPER, RunFile, reading
+
+    if not tail_mark.there(instance.journal):
+        return recall(())
+    with reading(RunFile(name=PAPER, path=instance.journal, changed=0.0)) as journal:
+        return recall(journal.events())
+
+
+def one_of(known: Waiting, identity: str, now: datetime) -> Mapping[str, Any]:
+    """The entry of that id; raises UsageError where none was asked for, RiskError where it no longer waits."""
+    from tbot_core.errors import RiskError, UsageError
+
+    remedy = "`tbot confirm` lists what waits."
+    if not identity.strip():
+        raise UsageError("The ID of the entry is empty.", remedy)
+    if identity not in known.known:
+        raise UsageError(f"No entry of this session was asked for as {identity}.", remedy)
+    asked = known.known[identity]
+    if identity in known.decided:
+        reason = known.decided[identity]["reason"]
+        raise RiskError(f"The entry {identity} has been decided: {entry(asked)}, {reason}.", remedy)
+    if asked not in known.open(now):
+        raise RiskError(f"The entry {identity} expired at {asked['expires']}: {entry(asked)}.", remedy)
+    return asked
+
+
+async def answered(instance: Instance, verb: Verb, asked: Mapping[str, Any], clock: Clock) -> Outcome:
+    """Drop the answer, and wait until a running bot has decided the entry."""
+    from tbot_core.cli.control_client import HEARD_S, ask
+
+    until = clock.monotonic() + HEARD_S
+    answer = await ask(instance.home, verb, clock, arguments={"id": asked["id"]})
+    decision = waiting(instance).decided.get(asked["id"])
+    while decision is None and answer.taken and clock.monotonic() < until:
+        await clock.sleep(_AGAIN_S)
+        decision = waiting(instance).decided.get(asked["id"])
+    return Outcome(answer=answer, asked=asked, decision=decision)
+
+
+def entry(asked: Mapping[str, Any]) -> str:
+    """An entry that was asked for, in words."""
+    from decimal import Decimal
+
+    from tbot_core.model.formatting import price, quantity
+
+    signal = asked["signal"]
+    shares, at = quantity(Decimal(asked["quantity"])), price(Decimal(str(asked["price"])))
+    return f"{signal['strategy']} {asked['side']} {shares} {signal['symbol']} at about {at}"
+
+
+def lines(shown: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What waits, for a person."""
+    from datetime import datetime
+
+    from tbot_core.model.clock import both_times
+
+    if not shown:
+        yield "No entry waits for a person."
+    for one in shown:
+        yield f"{one['id']:8} {entry(one)}, until {both_times(datetime.fromisoformat(one['expires']))}"

@@ -1,0 +1,224 @@
+"""`tbot data`: import bars and facts, list what is stored, verify it."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import click
+
+from tbot_core.cli.options import emit, home_option, json_option, resolve_home
+from tbot_core.model.formatting import plural
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Callable, Iterator
+
+    from tbot_core.marketdata.store.importer import Imported, Refused
+    from tbot_core.marketdata.store.listing import FactsRow, Listing
+    from tbot_core.marketdata.store.source_files import Options
+    from tbot_core.marketdata.store.verification import Proof
+
+BARS_FOLDER: Final = Path("data") / "bars"
+_HEAD: Final = ("SYMBOL", "FIRST", "LAST", "SESSIONS", "BARS", "MISSING", "ADJUSTMENT", "VOLUME")
+_NAMED_AT_MOST: Final = 4
+
+
+@click.group(name="data")
+def command() -> None:
+    """Import, list and verify stored bars."""
+
+
+@command.command(name="import")
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--adjustment",
+    type=click.Choice(("raw", "split", "total")),
+    default="raw",
+    show_default=True,
+    help="What the prices are adjusted for: nothing, splits, or splits and dividends.",
+)
+@click.option(
+    "--volume",
+    type=click.Choice(("consolidated", "partial")),
+    default="consolidated",
+    show_default=True,
+    help="Whether volumes are those of all exchanges.",
+)
+@click.option("--zone", metavar="NAME", help="The time zone of times without an offset, as in America/New_York.")
+@click.option(
+    "--as-of",
+    type=click.DateTime(("%Y-%m-%d",)),
+    metavar="DATE",
+    help="The date on which undated fundamentals were known.",
+)
+@click.option("--replace", is_flag=True, help="Let values that differ take the place of the stored ones.")
+@home_option
+@click.pass_context
+def import_command(
+    ctx: click.Context,
+    /,
+    path: Path,
+    home: Path | None,
+    as_of: dt.datetime | None,
+    **options: str | bool | None,
+) -> None:
+    """Import one-minute bars, the daily VIX or fundamentals from PATH.
+
+    PATH is a Parquet or CSV file, or a folder of them; what a file holds is seen from its columns.
+    """
+    from tbot_core.marketdata.store.source_files import Options
+
+    wanted = Options(as_of=None if as_of is None else as_of.date(), **options)  # type: ignore[arg-type]  # click's words
+    if import_path(resolve_home(home), path, wanted):
+        ctx.exit(1)
+
+
+@command.command(name="list")
+@json_option
+@home_option
+def list_command(home: Path | None, *, as_json: bool) -> None:
+    """List the stored symbols with their range, bars and missing minutes."""
+    from tbot_core.marketdata.store.listing import list_store
+    from tbot_core.model.calendar import ExchangeCalendar
+
+    listing = list_store(resolve_home(home) / BARS_FOLDER, ExchangeCalendar())
+    emit(_listing_document(listing), as_json=as_json, lines=_listing_lines(listing))
+
+
+@command.command(name="verify")
+@json_option
+@home_option
+@click.pass_context
+def verify_command(ctx: click.Context, /, home: Path | None, *, as_json: bool) -> None:
+    """Read and check everything that is stored; exit 1 on faults.
+
+    A session with under 90 % of its minutes is a warning, missing minutes alone are notes.
+    """
+    from tbot_core.marketdata.store.verification import Level, verify_store
+    from tbot_core.model.calendar import ExchangeCalendar
+
+    with _progress("Verifying", None) as told:
+        proof = verify_store(resolve_home(home) / BARS_FOLDER, ExchangeCalendar(), told)
+    emit(_proof_document(proof), as_json=as_json, lines=_proof_lines(proof))
+    if proof.of(Level.FAULT):
+        ctx.exit(1)
+
+
+def import_path(home: Path, path: Path, options: Options) -> int:
+    """Import a file or folder into the instance, saying what became of each file; returns how many were refused."""
+    from tbot_core.marketdata.store.importer import Imported, import_files, source_files
+    from tbot_core.model.calendar import ExchangeCalendar
+
+    files = source_files(path)
+    imported: list[Imported] = []
+    refused: list[Refused] = []
+
+    with _progress("Importing", len(files)) as moved:
+
+        def told(outcome: Imported | Refused) -> None:
+            moved(outcome.file)
+            if isinstance(outcome, Imported):
+                imported.append(outcome)
+            else:
+                refused.append(outcome)
+
+        import_files(home / BARS_FOLDER, ExchangeCalendar(), files, options, told)
+    for outcome in imported:
+        click.echo(_imported_line(outcome))
+    for fault in refused:
+        click.echo(f"refused: {fault.reason}", err=True)
+    click.echo(_summary_line(imported, len(refused)))
+    return len(refused)
+
+
+@contextmanager
+def _progress(label: str, length: int | None) -> Iterator[Callable[[str], None]]:
+    # Show on a terminal, and nowhere else, what is being worked on.
+    if not sys.stderr.isatty():
+        yield lambda _name: None
+        return
+    done = 0
+
+    def moved(name: str) -> None:
+        nonlocal done
+        done += 1
+        of = f" of {length}" if length else ""
+        click.echo(f"\r\x1b[K{label} {done}{of}: {name}", nl=False, err=True)
+
+    try:
+        yield moved
+    finally:
+        click.echo("\r\x1b[K", nl=False, err=True)
+
+
+def _imported_line(outcome: Imported) -> str:
+    names = ", ".join(outcome.symbols[:_NAMED_AT_MOST])
+    if len(outcome.symbols) > _NAMED_AT_MOST:
+        names += f" and {len(outcome.symbols) - _NAMED_AT_MOST} more"
+    what = f"{outcome.kind}{f' of {names}' if names else ''}, {outcome.first} to {outcome.last}"
+    counts = (
+        (outcome.added, "added"),
+        (outcome.unchanged, "stored already"),
+        (outcome.replaced, "replaced"),
+        (outcome.dropped, "outside regular hours dropped"),
+        (outcome.repeated, "repeated"),
+        (outcome.rounded, "rounded to 0.0001"),
+    )
+    said = [f"{count} {word}" for count, word in counts if count]
+    same = "" if outcome.added or outcome.replaced else " No change."
+    return f"{outcome.file}: {what}: {', '.join(said)}.{same}"
+
+
+def _summary_line(imported: list[Imported], refused: int) -> str:
+    added = sum(outcome.added for outcome in imported)
+    replaced = sum(outcome.replaced for outcome in imported)
+    words = f"{plural(len(imported), 'file')} read: {plural(added, 'row')} added, {replaced:,} replaced"
+    return f"{words}; {refused} refused." if refused else f"{words}."
+
+
+def _listing_document(listing: Listing) -> dict[str, object]:
+    def facts(row: FactsRow | None) -> dict[str, object] | None:
+        return None if row is None else attrs.asdict(row)
+
+    return {
+        "symbols": [attrs.asdict(row) for row in listing.symbols],
+        "vix": facts(listing.vix),
+        "fundamentals": facts(listing.fundamentals),
+    }
+
+
+def _listing_lines(listing: Listing) -> Iterator[str]:
+    if listing.symbols:
+        rows = [_HEAD, *(tuple(str(value) for value in attrs.astuple(row)) for row in listing.symbols)]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
+        for row in rows:
+            yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+    else:
+        yield "No bars are stored. Import some with `tbot data import PATH`."
+    for name, facts in (("Daily VIX", listing.vix), ("Fundamentals", listing.fundamentals)):
+        yield f"{name}: none" if facts is None else f"{name}: {facts.rows} rows, {facts.first} to {facts.last}"
+
+
+def _proof_document(proof: Proof) -> dict[str, object]:
+    from tbot_core.marketdata.store.verification import Level
+
+    found = {
+        f"{level}s": [attrs.asdict(it, filter=lambda field, _: field.name != "level") for it in proof.of(level)]
+        for level in Level
+    }
+    return {**found, "bars": proof.bars, "files": proof.files}
+
+
+def _proof_lines(proof: Proof) -> Iterator[str]:
+    from tbot_core.marketdata.store.verification import Level
+
+    for finding in proof.findings:
+        place = "" if finding.where in finding.message else f"{finding.where}: "
+        yield f"{finding.level}: {place}{finding.message} {finding.remedy}".rstrip()
+    faults, warnings = len(proof.of(Level.FAULT)), len(proof.of(Level.WARNING))
+    counts = f"{plural(faults, 'fault')}, {plural(warnings, 'warning')}"
+    yield f"{plural(proof.files, 'file')}, {plural(proof.bars, 'bar')}: {counts}."

@@ -1,0 +1,92 @@
+"""`tbot defense`: trade less, by hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from tbot_core.cli.options import emit, home_option, json_option
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tbot_core.cli.control_client import Answer
+
+_STANDS: Final = 5
+
+
+@click.group("defense")
+def command() -> None:
+    """Trade with DEFENSE_MODE_TRADE_LIMIT_PCT and DEFENSE_MODE_TOTAL_ALLOCATION, or say whether that is so."""
+
+
+@command.command("on")
+@home_option
+@json_option
+def on(*, home: Path | None, as_json: bool) -> int:
+    """Begin defense; it lasts until `tbot defense off`."""
+    return _ask("defense-on", home, as_json=as_json)
+
+
+@command.command("off")
+@home_option
+@json_option
+def off(*, home: Path | None, as_json: bool) -> int:
+    """Take defense back; exit 5 while another cause of it stands, which is named."""
+    return _ask("defense-off", home, as_json=as_json)
+
+
+@command.command("status")
+@home_option
+@json_option
+def status(*, home: Path | None, as_json: bool) -> int:
+    """Show the risk state and its causes."""
+    from tbot_core.model.clock import SystemClock
+    from tbot_core.status.instance import standing
+
+    found = standing(home, SystemClock().now())
+    line = f"The state is {found.state}{_because(found.causes)}."
+    emit({"state": found.state, "causes": list(found.causes)}, as_json=as_json, lines=[line])
+    return 0
+
+
+def sentence(answer: Answer) -> str:
+    """What the request has come to."""
+    from tbot_core.engine.control import Verb
+
+    begun = answer.verb is Verb.DEFENSE_ON
+    if answer.lost:
+        return answer.lost
+    if answer.process is None:
+        what = "defense begins" if begun else "`tbot defense on` is taken back"
+        return f"No bot runs here; {what} at the next start."
+    if begun or answer.state == "normal":
+        return f"The state is {answer.state}{_because(answer.causes)}."
+    return f"`tbot defense on` is taken back, but the state stays {answer.state}{_because(answer.causes)}."
+
+
+def _ask(verb: str, home: Path | None, *, as_json: bool) -> int:
+    import asyncio
+
+    from tbot_core.cli.control_client import ask, notes
+    from tbot_core.engine.control import Verb
+    from tbot_core.model.clock import SystemClock
+
+    answer = asyncio.run(ask(home, Verb(verb), SystemClock()))
+    emit(answer.document(), as_json=as_json, lines=[sentence(answer), *notes(answer)])
+    if answer.lost:
+        return 1
+    return _STANDS if answer.verb is Verb.DEFENSE_OFF and answer.taken and stands(answer.causes) else 0
+
+
+def stands(causes: tuple[str, ...]) -> bool:
+    """Whether one of them keeps the bot in defense, whatever graver ones there are."""
+    from tbot_core.model.types import RiskState
+    from tbot_core.trading.risk.states import KINDS
+
+    return any(cause.value in causes for cause, kind in KINDS.items() if kind.state is RiskState.DEFENSE)
+
+
+def _because(causes: tuple[str, ...]) -> str:
+    return f": {', '.join(causes)}" if causes else ""

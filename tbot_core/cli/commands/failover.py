@@ -1,0 +1,172 @@
+"""`tbot failover`: try it, see how it stands, and say what may be open at a broker that does not answer."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from tbot_core.cli.options import emit, home_option, json_option
+from tbot_core.status.failover import brokers, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from tbot_core.cli.control_client import Answer
+    from tbot_core.engine.bootstrap import Assembly
+    from tbot_core.journal.projections.failover_drills import Drill, Step
+    from tbot_core.model.clock import Clock
+
+_REFUSED: Final = 5
+_SMALLEST: Final = -10
+
+
+@click.group("failover")
+def command() -> None:
+    """Try failover between brokers, show how it stands, or say what is open at a broker that does not answer."""
+
+
+@command.command("drill")
+@home_option
+@json_option
+def drill(*, home: Path | None, as_json: bool) -> int:
+    """Try failover: the brokers answer, and in simulated outages entries go where they should; exit 1 where not.
+
+    A drill that was passed counts for 30 days; without one no entry goes to another broker. Nothing is sent.
+    """
+    from tbot_core.cli.instance_lock import alone
+    from tbot_core.model.clock import SystemClock
+
+    clock = SystemClock()
+    with alone(_home(home)):
+        held = _drilled(home, clock)
+    lines = [*map(_line, held.steps), _outcome(held)]
+    emit(held.payload() | {"time": held.time.isoformat()}, as_json=as_json, lines=lines)
+    return 0 if held.passed else 1
+
+
+@command.command("status")
+@home_option
+@json_option
+def status(*, home: Path | None, as_json: bool) -> int:
+    """Show what stands where: each broker's way, positions and orders, leases that have moved, the last drill.
+
+    Exit 1 while a broker of the session is not proven to answer.
+    """
+    from tbot_core.model.clock import SystemClock
+
+    found = shown(home, SystemClock().now())
+    emit(found.document(), as_json=as_json, lines=found.lines())
+    return 1 if found.broken else 0
+
+
+@command.command("confirm")
+@click.option(
+    "--amount", required=True, metavar="USD", help="What may be open there: all positions, and orders filled at worst."
+)
+@home_option
+@json_option
+def confirm(*, amount: str, home: Path | None, as_json: bool) -> int:
+    """Say what may be open at the broker that does not answer, so that entries may go to the next one.
+
+    The amount counts as open there in every limit until that broker is proven again. Look there first: by its web page,
+    its app or its telephone. Exit 5 where it is refused: every broker answers, or the journal reserves more. Of a
+    position that was left at a broker that the settings do not name any more, 0 says that it is gone.
+    """
+    import asyncio
+
+    from tbot_core.cli.control_client import ask
+    from tbot_core.engine.control import Verb
+    from tbot_core.errors import RiskError
+    from tbot_core.model.clock import SystemClock
+    from tbot_core.status.runs import found
+    from tbot_core.system import filesystem
+
+    amount = dollars(amount)
+    if filesystem.holder(found(home).lock) is None:
+        raise RiskError("No bot runs here, so there is no break to confirm anything of.", "`tbot run` starts one.")
+    answer = asyncio.run(ask(home, Verb.FAILOVER_CONFIRM, SystemClock(), arguments={"amount": amount}))
+    emit(answer.document() | {"amount": amount}, as_json=as_json, lines=[_told(answer, amount)])
+    return _REFUSED if answer.refused else 1 if answer.lost else 0
+
+
+def dollars(text: str) -> str:
+    """An amount of --amount as it is asked for; raises UsageError for what is none."""
+    from decimal import InvalidOperation
+
+    from tbot_core.engine.live.failover import MOST_USD
+    from tbot_core.errors import UsageError
+
+    try:
+        amount = Decimal(text.strip())
+    except InvalidOperation:
+        amount = Decimal(-1)
+    if not amount.is_finite() or not 0 <= amount <= MOST_USD or int(amount.as_tuple().exponent) < _SMALLEST:
+        raise UsageError(f"--amount {text} is no amount in USD.", "Give dollars, as in --amount 6000, or 0 for none.")
+    return f"{amount:f}"
+
+
+def _home(home: Path | None) -> Path:
+    from tbot_core.status.runs import found
+
+    return found(home).home
+
+
+def _drilled(home: Path | None, clock: Clock) -> Drill:
+    # Hold a drill and write it down.
+    import asyncio
+
+    from tbot_core.engine.bootstrap import assemble
+    from tbot_core.instance import load
+    from tbot_core.instance.secrets import mode_of
+    from tbot_core.journal import records
+    from tbot_core.journal.projections.failover_drills import Drill
+    from tbot_core.journal.recorder import Recorder
+    from tbot_core.journal.store import open_journal
+    from tbot_core.rehearsal.failover_drill import rehearsed
+    from tbot_core.system import filesystem
+
+    simple = load(home, mode="replay")
+    live = mode_of(simple) == "live"
+    assembly = assemble(home, "live" if live else "paper", clock)
+    names = brokers(assembly.settings)
+    steps = [*asyncio.run(_asked(assembly, names, clock)), *rehearsed()]
+    held = Drill(brokers=names, settings=assembly.settings.fingerprint, time=clock.now(), steps=tuple(steps))
+    filesystem.make_folder(assembly.settings.instance.data)
+    journal = open_journal(assembly.settings.instance.journal)
+    try:
+        Recorder(journal=journal, clock=clock).note(records.DRILL, held.payload())
+    finally:
+        journal.close()
+    return held
+
+
+async def _asked(assembly: Assembly, names: Sequence[str], clock: Clock) -> list[Step]:
+    # Whether each broker that has a market of its own answers.
+    from tbot_core.engine.live.broker_probe import answers
+    from tbot_core.model.clock import exchange_time
+
+    session = assembly.calendar.next(exchange_time(clock.now()).date())
+    built = [(name, assembly.broker(name)) for name in names]
+    return [await answers(name, one, session, clock) for name, one in built if not one.rules.simulated]
+
+
+def _line(step: Step) -> str:
+    return f"{'ok' if step.passed else 'FAIL':<5} {step.what}{f': {step.words}' if step.words else ''}"
+
+
+def _outcome(held: Drill) -> str:
+    names = ", ".join(held.brokers)
+    if not held.passed:
+        return f"Not passed: no entry goes to another broker ({names})."
+    if len(held.brokers) == 1:
+        return f"Passed; but no other broker takes over from {names}: FAILOVER_ENABLED and FAILOVER_BROKERS name them."
+    return f"Passed for {names}: it counts for 30 days."
+
+
+def _told(answer: Answer, amount: str) -> str:
+    if answer.lost:
+        return answer.lost
+    return f"{amount} USD count as open at the broker that does not answer or is not named; the others may go on."

@@ -1,0 +1,210 @@
+"""`tbot init`: a new instance with folders, keys, encrypted settings and secrets, an identity and a journal."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from tbot_core.cli.actions.config import with_values
+from tbot_core.cli.options import home_option, whole
+from tbot_core.errors import UsageError
+from tbot_core.instance.folder import FOLDERS, ignore
+from tbot_core.model import json_document
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import TextIO
+
+    from tbot_core.contracts.settings import Deployment
+    from tbot_core.errors import VaultError
+    from tbot_core.instance import Instance
+
+PAPER: Final = Path(__file__).parents[2] / "instance" / "paper.env_bot"
+_VENDORS: Final = {
+    "ALPACA_": ("broker", "alpaca"),
+    "APCA_": ("broker", "alpaca"),
+    "TRADIER_": ("broker", "tradier"),
+    "IB_": ("broker", "ibkr"),
+    "FINNHUB_": ("screener_api", "finnhub"),
+}
+
+
+@click.command("init")
+@click.option("--paper", is_flag=True, help="A complete instance for paper trading, without a question.")
+@click.option("--from-json", "document", type=click.File(), help="Take what is asked for from a JSON file; - is stdin.")
+@click.option("--from-env", is_flag=True, help="Take credentials over from the vendors' usual variables.")
+@home_option
+def command(*, paper: bool, document: TextIO | None, from_env: bool, home: Path | None) -> int:
+    """Make an instance; what stands there is never overwritten. Ends with `tbot check`.
+
+    Without an option you are asked for identity, broker and credentials, unseen where they are secret.
+    """
+    from tbot_core.instance import Instance
+
+    instance = Instance.at(home)
+    refuse_occupied(instance)
+    wanted: dict[str, Any] = {}
+    if document is not None:
+        wanted = read(whole(document))
+    elif not paper and not from_env:
+        wanted = asked()
+    if from_env:
+        taken, rest = vendors()
+        wanted = {**taken, **wanted}
+        for name in rest:
+            click.echo(f"{name} is not taken over: no field is called so.")
+    make(instance, wanted)
+    click.echo(f"{instance.home} is an instance now. Its keys lie in storage/keys: back them up elsewhere.")
+    return _checked(home)
+
+
+def refuse_occupied(instance: Instance) -> None:
+    """Raises UsageError where settings or keys stand already."""
+    from tbot_core.system import filesystem
+
+    keys = instance.path("storage/keys")
+    found = [
+        name for name in (".env", ".env.enc", ".env_bot", ".env_bot.enc") if filesystem.is_present(instance.path(name))
+    ]
+    found += ["storage/keys"] if filesystem.is_folder(keys) and filesystem.entries(keys) else []
+    if found:
+        message = f"{instance.home} is an instance already: {', '.join(found)} would be overwritten."
+        raise UsageError(message, "Choose another --home; `tbot config edit` and `tbot secrets edit` change this one.")
+
+
+def make(instance: Instance, wanted: Mapping[str, Any]) -> None:
+    """Make everything: `wanted` gives categories their content, settings as {variable: value} over the paper ones.
+
+    Raises UsageError for an unknown category, VaultError for content that does not hold; nothing is made then.
+    """
+    from tbot_core.instance.dotenv import parse
+    from tbot_core.instance.secrets import keep, lacks_key, vault
+    from tbot_core.instance.sources import deployment_of
+    from tbot_core.journal.store import open_journal
+    from tbot_core.system import filesystem
+    from tbot_core.vault.categories import CATEGORIES
+    from tbot_core.vault.content import assert_utf8
+    from tbot_core.vault.key_providers import Passphrase
+
+    for category, part in wanted.items():
+        assert_utf8(part, category, CATEGORIES[category].logical if category in CATEGORIES else category)
+    contents = _contents(wanted)
+    deployment = deployment_of(parse(".env", contents["env"]))
+    _judge(instance, deployment, contents)
+    for folder in FOLDERS:
+        filesystem.make_folder(instance.path(folder))
+    ignore(instance)
+    opened = vault(instance, deployment)
+    if isinstance(opened.provider, Passphrase):
+        opened.provider.create()
+    for category in CATEGORIES:
+        if category in contents:
+            keep(opened, category, contents[category])
+        elif lacks_key(opened, category):
+            filesystem.make_folder(opened.store.place(category).key.parent)
+            opened.make_key(category)
+    open_journal(instance.journal).close()
+
+
+def read(text: str) -> dict[str, Any]:
+    """The document of --from-json: {category: {...}}. Raises UsageError, which quotes nothing of it."""
+    try:
+        found = json_document.read(text)
+    except json_document.Unreadable:
+        found = None
+    named = "" not in json_document.beyond_utf8(found)
+    if not isinstance(found, dict) or not all(isinstance(part, dict) for part in found.values()) or not named:
+        raise UsageError("The document is no JSON object of one object for each category.", "See `tbot init --help`.")
+    return found
+
+
+def vendors() -> tuple[dict[str, dict[str, dict[str, str]]], tuple[str, ...]]:
+    """What the vendors' usual variables hold, by category and plugin, and the names of those that nothing is made of.
+
+    UsageError when none is set, and when two of them disagree.
+    """
+    from tbot_core.contracts.credentials import entries
+    from tbot_core.instance.secret_schemas import schemas
+    from tbot_core.system import environ
+
+    known = schemas()
+    found: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
+    rest: list[str] = []
+    for prefix, (category, plugin) in _VENDORS.items():
+        fields = {word: it.name for it in entries(known[category, plugin]).values() for word in (it.name, *it.aliases)}
+        for name, value in environ.vendor(prefix).items():
+            field = fields.get(name.lower())
+            if field is None:
+                rest.append(f"{prefix}{name}")
+            elif found[category][plugin].setdefault(field, value) != value:
+                raise UsageError(f"{prefix}{name} and another variable give {plugin}.{field}.", "Unset one of them.")
+    if not found:
+        raise UsageError(f"No variable begins with {', '.join(_VENDORS)}.", "Set them for this one command.")
+    return {category: {name: dict(part) for name, part in one.items()} for category, one in found.items()}, tuple(rest)
+
+
+def asked() -> dict[str, Any]:
+    """What a person answers: identity, broker, and its credentials unseen."""
+    from tbot_core.cli.prompts import fields
+    from tbot_core.instance.secret_schemas import BotIdentity, schemas
+
+    identity = fields(BotIdentity, anew=True)
+    broker = click.prompt("Broker", default="PAPER").strip().upper()
+    wanted: dict[str, Any] = {"bot_identity": identity, "env_bot": {"BROKER_NAME": broker}}
+    if broker != "PAPER":
+        credentials = fields(schemas().get(("broker", broker.lower())), anew=True)
+        wanted |= {"broker": {broker.lower(): credentials}} if credentials else {}
+    return wanted
+
+
+def _contents(wanted: Mapping[str, Any]) -> dict[str, bytes]:
+    # The plaintext of each category.
+    from tbot_core.contracts.setting import declarations
+    from tbot_core.contracts.settings import Deployment
+    from tbot_core.model.identity import FIELD
+    from tbot_core.system import filesystem, random
+    from tbot_core.vault.categories import CATEGORIES
+
+    unknown = sorted(set(wanted) - set(CATEGORIES))
+    if unknown:
+        raise UsageError(f"Unknown categories: {', '.join(unknown)}.", f"Known are {', '.join(CATEGORIES)}.")
+    identity = wanted.get("bot_identity") or {FIELD: f"TBOT_US_PAPER_{random.token(4).upper()}"}
+    defaults = "".join(f"{one.name}={one.default_text}\n" for one in declarations(Deployment).values())
+    contents = {
+        name: json.dumps(part, sort_keys=True, ensure_ascii=False).encode() for name, part in wanted.items() if part
+    }
+    contents["bot_identity"] = json.dumps(identity, sort_keys=True).encode()
+    contents["env"] = with_values(defaults, wanted.get("env", {}))
+    contents["env_bot"] = with_values(filesystem.read_text(PAPER), wanted.get("env_bot", {}))
+    return contents
+
+
+def _judge(instance: Instance, deployment: Deployment, contents: Mapping[str, bytes]) -> None:
+    # Raises VaultError, which names every field that is wrong.
+    from tbot_core.instance.secret_schemas import schemas
+    from tbot_core.vault.categories import place
+    from tbot_core.vault.error_codes import together
+    from tbot_core.vault.schemas import judge
+
+    faults: list[VaultError] = []
+    for category, data in contents.items():
+        here = place(category, instance, deployment)
+        faults += judge(memoryview(data), category, here.shown(here.file), schemas())
+    if faults:
+        raise together(faults)
+
+
+def _checked(home: Path | None) -> int:
+    from tbot_core.cli.actions.check import checked
+
+    rows = checked(home)
+    for row in rows:
+        if row.level != "ok":
+            click.echo(f"{row.level:<5} {row.subject:<9} {row}")
+    failed = [row for row in rows if row.level == "fail"]
+    click.echo("`tbot check` fails." if failed else f"`tbot check` passes, with {len(rows)} rows.")
+    return max((row.exit_code for row in failed), default=0)

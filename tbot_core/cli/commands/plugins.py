@@ -1,0 +1,265 @@
+"""`tbot plugins`: what is installed, what is used, and what is wrong with it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tbot_core.cli.actions.plugin_lock import alike, lock_command, verify_command
+from tbot_core.cli.options import emit, home_option, json_option
+from tbot_core.contracts.permissions import PluginNeeds
+from tbot_core.errors import PluginError, TbotError, UsageError
+from tbot_core.instance.enabled_plugins import enabled, raw
+from tbot_core.instance.folder import Instance
+from tbot_core.instance.sources import is_sealed
+from tbot_core.plugins import discovery, lock, trial_records
+from tbot_core.plugins.distributions import origin
+from tbot_core.plugins.isolated_names import named as isolated
+from tbot_core.plugins.provenance import publisher
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from tbot_core.plugins.discovery import Listing
+    from tbot_core.plugins.probe import Outcome
+    from tbot_core.plugins.trial_records import Record, Records
+
+_HASH_SHOWN = 12
+_LOCK = 4
+_ISOLATION = {"worker": "in a worker process of its own", "in process": "in the bot's process, with its full rights"}
+_ALARMING = frozenset({"CHANGED", "UNLISTED", "UNKNOWN"})
+
+
+@click.group()
+def command() -> None:
+    """List plugins, what they offer, and what is approved of them."""
+
+
+command.add_command(lock_command)
+command.add_command(verify_command)
+
+
+@command.command("list")
+@click.option(
+    "--probe", "probing", is_flag=True, help="Try each plugin in a process of its own, and record the outcome."
+)
+@json_option
+@home_option
+def list_command(*, probing: bool, as_json: bool, home: Path | None) -> None:
+    """List every installed plugin with its state.
+
+    States: active (the settings name it), available, duplicate, incompatible, broken. LOCK: locked, CHANGED since it
+    was approved, UNLISTED (in use and in no plugins.lock), UNKNOWN (it cannot be told). Without --probe nothing is
+    imported: the list reads metadata, files and what was recorded.
+    """
+    listings, known, warnings = listed(home, probing=probing)
+    standings, doubts = _standings(home, listings)
+    for warning in [*warnings, *doubts]:
+        click.echo(f"tbot: {warning}", err=True)
+    rows = [
+        row(listing, known.of(listing.entry)) | {"lock": standing}
+        for listing, standing in zip(listings, standings, strict=True)
+    ]
+    emit({"plugins": rows}, as_json=as_json, lines=_table(rows))
+
+
+@command.command("info")
+@click.argument("name")
+@json_option
+@home_option
+def info_command(*, name: str, as_json: bool, home: Path | None) -> None:
+    """Show one plugin: NAME, or KIND/NAME where several kinds use the name.
+
+    Shows its distribution, origin, files and the settings that it declares. What was not recorded yet is found out by
+    trying the plugin in a process of its own. Of a name that several distributions use, each is shown.
+    """
+    facts = described(name, home)
+    emit(facts, as_json=as_json, lines=_sheets(facts))
+
+
+def listed(home: Path | None, *, probing: bool = False) -> tuple[tuple[Listing, ...], Records, list[str]]:
+    """Every plugin as metadata, settings and records show it, the records, and warnings.
+
+    Settings that cannot be read enable nothing, and records that cannot be read or kept are a warning each.
+    """
+    folder = Instance.at(home).data
+    listings, warnings = discovery.plugins(), []
+    try:
+        if is_sealed(Instance.at(home)):
+            warnings.append("The settings are encrypted and a list opens nothing: `tbot check` says what is enabled.")
+        else:
+            listings = discovery.mark(listings, enabled(raw(home)))
+    except TbotError as fault:
+        warnings.append(f"{fault.message} So the list cannot tell which plugins are active.")
+    known = trial_records.read(folder)
+    if known.warning:
+        warnings.append(known.warning)
+    if probing:
+        known = trial_records.updated(known, _tried(listings), _now())
+        try:
+            trial_records.write(folder, known)
+        except TbotError as fault:
+            warnings.append(f"{fault.message} So what was found is not recorded.")
+    return trial_records.judge(listings, known), known, warnings
+
+
+def row(listing: Listing, record: Record | None) -> dict[str, object]:
+    """One plugin as a document: what the list says of it, but for the lock."""
+    entry = listing.entry
+    return {
+        "kind": entry.kind,
+        "name": entry.name,
+        "distribution": entry.dist,
+        "version": entry.version,
+        "state": listing.state,
+        "enabled": listing.enabled,
+        "files_hash": (record.files if record else trial_records.fingerprint(entry))[:_HASH_SHOWN],
+        "isolation": "worker" if entry.kind in {"strategy", "filter"} and entry.name in isolated() else "in process",
+        "failures": record.failures if record else 0,
+        "last_crash": f"{record.crashed}: {record.crash}" if record and record.crash else "",
+        "needs": needs.document if (needs := trial_records.needs_of(_described(record))) else {},
+        "origin": origin(entry).words,
+        "publisher": publisher(entry),
+        "attested": None,
+        "reason": listing.reason,
+        "seen": listing.seen,
+        "summary": _described(record).get("summary", ""),
+    }
+
+
+def described(name: str, home: Path | None) -> dict[str, object]:
+    """One plugin with everything known of it; it is tried when no record says. PluginError for an unknown name.
+
+    `duplicates` are the others of its kind and name: none of these is used.
+    """
+    listings, known, _ = listed(home)
+    listing, *others = _named(name, listings)
+    record = known.of(listing.entry)
+    if record is None and listing.state in {"active", "available"}:
+        fresh = trial_records.updated(known, _tried([listing]), _now())
+        record = fresh.of(listing.entry)
+        (listing,) = trial_records.judge([listing], fresh)
+    return _facts(listing, record) | {"duplicates": [_facts(it, known.of(it.entry)) for it in others]}
+
+
+def _facts(listing: Listing, record: Record | None) -> dict[str, object]:
+    description = _described(record)
+    return row(listing, record) | {
+        "capabilities": description.get("capabilities", []),
+        "entry_point": listing.entry.target,
+        "requires": list(listing.entry.requires),
+        "settings": description.get("settings", []),
+    }
+
+
+def _named(name: str, listings: Sequence[Listing]) -> list[Listing]:
+    # Those of this name, of one kind: more than one are duplicates.
+    found = [it for it in listings if name in {it.entry.name, f"{it.entry.kind}/{it.entry.name}"}]
+    kinds = sorted({it.entry.kind for it in found})
+    if len(kinds) > 1:
+        spelt = " or ".join(f"{kind}/{name}" for kind in kinds)
+        raise UsageError(f"Several plugins are called {name}.", f"Say {spelt}.")
+    if not found:
+        from difflib import get_close_matches
+
+        from tbot_core.plugins.loader import NEAR
+
+        near = get_close_matches(name, [it.entry.name for it in listings], n=1, cutoff=NEAR)
+        remedy = f"Did you mean {near[0]}?" if near else "tbot plugins list shows all."
+        raise PluginError(f"No installed plugin is called {name}.", remedy)
+    return found
+
+
+def _tried(listings: Iterable[Listing]) -> Iterator[Outcome]:
+    # Each usable plugin's trial; a person at a terminal sees which one takes its time.
+    from tbot_core.plugins.probe import probe
+
+    watched = sys.stderr.isatty()
+    for listing in listings:
+        if listing.state in {"active", "available"}:
+            if watched:
+                click.echo(f"Trying {listing.entry.kind} {listing.entry.name} ...", err=True)
+            yield probe(listing.entry)
+
+
+def _now() -> datetime:
+    from tbot_core.model.clock import SystemClock
+
+    return SystemClock().now()
+
+
+def _described(record: Record | None) -> Mapping[str, Any]:
+    return (record.description if record is not None else None) or {}
+
+
+def _standings(home: Path | None, listings: Sequence[Listing]) -> tuple[list[str], list[str]]:
+    # What the lock says of each listing ("" of one that is neither locked nor in use), and warnings.
+    try:
+        approved = lock.read(Instance.at(home).home)
+        changed = {(it.kind, it.name) for it in lock.verify(approved or lock.Lock(), listings)}
+    except TbotError as fault:
+        warning = f"{fault.message} So the list cannot tell which plugins are approved."
+        return ["UNKNOWN" if it.enabled else "" for it in listings], [warning, *alike(listings, None)]
+    standings = []
+    for listing in listings:
+        kind, name = listing.entry.kind, listing.entry.name
+        if approved is not None and approved.of(kind, name) is not None:
+            standings.append("CHANGED" if (kind, name) in changed else "locked")
+        else:
+            standings.append("UNLISTED" if listing.enabled else "")
+    return standings, list(alike(listings, approved))
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    if not rows:
+        yield "No plugins are installed."
+        return
+    cells = [("STATE", "KIND", "NAME", "DISTRIBUTION", "LOCK", "HASH", "ORIGIN")]
+    for it in rows:
+        what = it["state"], it["kind"], it["name"], f"{it['distribution']} {it['version']}"
+        cells.append((*what, it["lock"], it["files_hash"], it["origin"]))
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for line, reason in zip(cells, ["", *map(_remark, rows)], strict=True):
+        padded = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
+        if line[_LOCK] in _ALARMING:
+            padded[_LOCK] = click.style(padded[_LOCK], fg="red", bold=True)
+        yield f"{'  '.join(padded)}  {reason}".rstrip()
+
+
+def _remark(row: Mapping[str, Any]) -> str:
+    # What is wrong now, else how it crashed last.
+    if row["reason"]:
+        seen = f" (seen {row['seen']})" if row["seen"] else ""
+        return f"{row['reason']}{seen}"
+    return f"last crash {row['last_crash']}" if row["last_crash"] else ""
+
+
+def _sheets(facts: Mapping[str, Any]) -> Iterator[str]:
+    every = facts, *facts["duplicates"]
+    for one in every:
+        yield from _sheet(one)
+    if len(every) > 1:
+        yield f"{'Both' if len(every) == 2 else 'All of them'} are refused."
+
+
+def _sheet(facts: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{facts['kind']} {facts['name']}: {facts['summary'] or facts['reason'] or 'no summary'}"
+    yield f"  state         {facts['state']}{': ' if facts['reason'] else ''}{facts['reason']}"
+    yield f"  distribution  {facts['distribution']} {facts['version']}"
+    yield f"  origin        {facts['origin']}"
+    claim = f"{facts['publisher']}, by its own word" if facts["publisher"] else "not said"
+    yield f"  publisher     {claim}; attestation unknown, since installers keep none"
+    yield f"  runs          {_ISOLATION[facts['isolation']]}"
+    yield f"  failures      {facts['failures']} in runs{'; last ' if facts['last_crash'] else ''}{facts['last_crash']}"
+    yield f"  files         {facts['files_hash'] or 'unreadable'}"
+    yield f"  needs         {PluginNeeds.of(facts['needs']).sentence if facts['needs'] else 'not recorded'}"
+    yield f"  requires      {', '.join(facts['requires']) or 'nothing of tbot-core'}"
+    if facts["capabilities"]:
+        yield f"  capabilities  {', '.join(facts['capabilities'])}"
+    for it in facts["settings"]:
+        yield f"  {it['name']}={it['default']}"
+        yield f"      {it['doc']} Allowed: {it['allowed']}."

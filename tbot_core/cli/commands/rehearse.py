@@ -1,0 +1,141 @@
+"""`tbot rehearse`: the order machine in simulated worlds with faults, held against what must always be true."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections import Counter
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import attrs
+import click
+
+from tbot_core.cli.options import Whole, emit, home_option, json_option
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Unpack
+
+    from tbot_core.rehearsal.parallel import Told
+
+
+class Given(TypedDict):
+    """The options as click gives them."""
+
+    seeds: int
+    first_seed: int
+    fault: str
+    minutes: float | None
+    workers: int
+    home: Path | None
+    as_json: bool
+
+
+@click.command(name="rehearse")
+@click.option("--seeds", type=Whole(min=1), default=100, show_default=True, help="So many worlds.")
+@click.option("--first-seed", type=Whole(min=0), default=0, show_default=True, help="The first one's seed.")
+@click.option("--fault", default="", metavar="F2,...", help="These faults alone, or none; default: as the seed draws.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Begin no world after so many minutes.")
+@click.option("--workers", type=Whole(1, 64), default=1, show_default=True, help="So many processes.")
+@home_option
+@json_option
+def command(**given: Unpack[Given]) -> None:
+    """Let the bot trade in simulated worlds whose venue, feed, clock and machine fail, and check each for violations.
+
+    Nothing is read or written but scratch folders, no instance either: --home changes nothing. The same seed gives the
+    same world. A violation is printed with the command that shows it again, and ends the command with exit code 1.
+    """
+    tally = _rehearsed(given)
+    emit(tally.document(), as_json=given["as_json"], lines=tally.lines())
+    if tally.violations:
+        sys.exit(1)
+
+
+@attrs.define
+class Tally:
+    """What the seeds so far have come to, of as many as were `asked` for; `named` are the faults that were chosen."""
+
+    asked: int = 0
+    named: tuple[str, ...] = ()
+    seeds: int = 0
+    orders: int = 0
+    fills: int = 0
+    deaths: int = 0
+    faults: Counter[str] = attrs.field(factory=Counter)
+    settled_s: list[float] = attrs.field(factory=list)
+    violations: dict[int, tuple[str, tuple[str, ...]]] = attrs.field(factory=dict)
+
+    def add(self, told: Told) -> None:
+        """One more seed."""
+        self.seeds += 1
+        self.orders += told.orders
+        self.fills += told.fills
+        self.deaths += told.deaths
+        self.faults.update(told.faults)
+        self.settled_s += told.settled_s
+        if told.violations:
+            self.violations[told.seed] = told.again, told.violations
+
+    @property
+    def median_s(self) -> float | None:
+        """The median seconds from a doubt about an order to the word that ended it."""
+        return statistics.median(self.settled_s) if self.settled_s else None
+
+    def document(self) -> dict[str, Any]:
+        """The figures for scripts."""
+        return {
+            "sessions": self.seeds,
+            "orders": self.orders,
+            "fills": self.fills,
+            "deaths": self.deaths,
+            "faults": dict(sorted(self.faults.items(), key=lambda item: int(item[0][1:]))),
+            "unknown_resolved": len(self.settled_s),
+            "median_resolved_s": self.median_s,
+            "violations": [
+                {"again": again, "violations": list(words)} for _, (again, words) in sorted(self.violations.items())
+            ],
+        }
+
+    def lines(self) -> list[str]:
+        """The figures for people."""
+        from tbot_core.model.formatting import plural
+
+        count = sum(self.faults.values())
+        kinds = "  ".join(f"{name} {times}" for name, times in self.document()["faults"].items())
+        resolved = "" if self.median_s is None else f", median {self.median_s:.1f} s"
+        lived = (
+            f"{self.seeds:,} of {self.asked:,} sessions" if self.seeds != self.asked else plural(self.seeds, "session")
+        )
+        ends = plural(self.deaths, "death and restart", "deaths and restarts")
+        idle = [name for name in self.named if not self.faults[name]]
+        never = f"{', '.join(idle)} struck nowhere: more --seeds, or another --first-seed, may show what they do"
+        return [
+            f"{lived}, {plural(self.orders, 'order')}, {plural(self.fills, 'fill')}, {ends}",
+            f"{plural(count, 'fault')} injected: {kinds or 'none'}",
+            *([never] if idle else []),
+            f"{plural(len(self.settled_s), 'unknown outcome')} resolved{resolved}",
+            plural(len(self.violations), "violation"),
+        ]
+
+
+def _rehearsed(given: Given) -> Tally:
+    from tbot_core.model.clock import SystemClock
+    from tbot_core.rehearsal.faults import chosen
+    from tbot_core.rehearsal.parallel import Task, lived, shared
+
+    names = None if not given["fault"] else chosen([] if given["fault"] == "none" else given["fault"].split(","))
+    last = given["first_seed"] + given["seeds"]
+    task = Task(first=given["first_seed"], last=last, faults=names, minutes=given["minutes"])
+    tally = Tally(asked=given["seeds"], named=names or ())
+    hidden = given["as_json"] or not sys.stderr.isatty()
+    with (
+        click.progressbar(length=given["seeds"], label="seeds", file=sys.stderr, hidden=hidden) as bar,
+        shared(task, given["workers"]) if given["workers"] > 1 else nullcontext(lived(task, SystemClock())) as worlds,
+    ):
+        for told in worlds:
+            tally.add(told)
+            bar.update(1)
+            if told.violations:
+                click.echo(f"{told.again}\n  " + "\n  ".join(told.violations), err=True)
+    return tally

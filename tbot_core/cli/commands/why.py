@@ -1,0 +1,32 @@
+"""`tbot why SYMBOL`: what each stage compared and decided."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from tbot_core.cli.options import emit, home_option, json_option
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.command("why")
+@click.argument("symbol")
+@click.option("--at", metavar="TIME", help="The minute that had closed by then: HH:MM New York, or ISO 8601.")
+@click.option("--date", metavar="DATE", help="The session. Default: the last one that decided on the symbol.")
+@click.option("--run", metavar="ID", help="The run, by the beginning of its id, or paper. Default: the newest.")
+@home_option
+@json_option
+def command(symbol: str, *, home: Path | None, as_json: bool, **options: str | None) -> None:
+    """Explain what was decided on SYMBOL, and why: every comparison with its value, its limit and its outcome.
+
+    With --at any minute is worked out anew from recorded bars, whether something was decided in it or not.
+    """
+    from tbot_core.cli.text import explanation
+    from tbot_core.model.dates import symbol as symbol_of
+    from tbot_core.status import why
+
+    found = why.answer(symbol_of(symbol), home, **options)
+    emit(explanation.document(found), as_json=as_json, lines=explanation.lines(found))

@@ -1,0 +1,115 @@
+"""What a person sees of a failure that nobody foresaw."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import click
+
+from tbot_core.errors import TbotError
+from tbot_core.system import environ
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+_BLAME = "nobody foresaw this; it is a fault of tbot or of a plugin."
+_HINT = "Run the command again with TBOT_DEBUG=1 in the environment to see the traceback."
+_OFF = frozenset({"false", "no", "off", "0"})
+
+
+class Unforeseen:
+    """The last hook of the process: one sentence, and where the traceback lies; the process then exits with 1.
+
+    `home` is the instance's folder once a command has read `--home`, `texts` its settings once a run has read them. The
+    traceback goes to the log of the instance, or to the screen with BUILD_MODE=debug in its settings or TBOT_DEBUG=1 in
+    the environment; redacted in either case.
+    """
+
+    def __init__(self) -> None:
+        self.home: Path | None = None
+        self.texts: Mapping[str, str] | None = None
+
+    def report(self, kind: type[BaseException], fault: BaseException, trace: TracebackType | None) -> None:
+        """Say what happened, and raise nothing; the signature is that of `sys.excepthook`.
+
+        Settings or a log that cannot be opened, whatever the reason, leave the hint alone.
+        """
+        from tbot_core.system.redaction import redact
+
+        with suppress(OSError):  # a closed standard error leaves nobody to tell
+            sentence = f"tbot: {kind.__name__}: {_words(fault)}: {_BLAME}"
+            click.echo(redact(sentence), err=True)
+            texts = self._settings()
+            if environ.variable("TBOT_DEBUG") == "1" or texts.get("BUILD_MODE", "").strip().lower() == "debug":
+                import traceback
+
+                click.echo(redact("".join(traceback.format_exception(kind, fault, trace))), err=True)
+            else:
+                click.echo(f"      {self._logged((kind, fault, trace), texts)}", err=True)
+
+    def settle(self) -> None:
+        """Write to the instance's log what was said before it was open, as by a command that ended early."""
+        if self.home is None or "tbot_core.system.log" not in sys.modules:  # what was never loaded holds nothing
+            return
+        from tbot_core.system import log
+
+        if not log.holds():
+            return
+        try:
+            self._open(self._settings())
+        except Exception:  # noqa: BLE001  -- the command has said what a person must know
+            return
+        log.close()
+
+    def _settings(self) -> Mapping[str, str]:
+        if self.texts is not None:
+            return self.texts
+        if self.home is None:
+            return {}
+        from tbot_core.instance.enabled_plugins import raw
+
+        try:
+            return raw(self.home)
+        except Exception:  # noqa: BLE001  -- what ended the command may lie in a file that is opened here once more
+            return {}
+
+    def _logged(
+        self, failure: tuple[type[BaseException], BaseException, TracebackType | None], texts: Mapping[str, str]
+    ) -> str:
+        # Write the traceback to the instance's log, and say where; without a log, say how to see it.
+        from tbot_core.system import log
+
+        try:
+            folder = self._open(texts)
+            if folder is None:
+                return _HINT
+            log.logger(__name__).error("command.failed", exc_info=failure)
+            log.close()
+        except TbotError as fault:
+            return f"{fault.message} {_HINT}"
+        except Exception:  # noqa: BLE001  -- the last hook raises nothing
+            return _HINT
+        return f"The traceback is in {folder / log.FILE_NAME}."
+
+    def _open(self, texts: Mapping[str, str]) -> Path | None:
+        # Open the instance's log, without the screen, and return its folder; None where there is none.
+        if self.home is None or not texts or texts.get("ENABLE_LOGGING", "").strip().lower() in _OFF:
+            return None
+        from tbot_core.instance.folder import Instance
+        from tbot_core.system import log
+
+        form: log.Format = "csv" if texts.get("LOG_FORMAT", "").strip().lower() == "csv" else "json"
+        folder = Instance.at(self.home).logs
+        log.configure("info", form, folder, screen=False)
+        return folder
+
+
+def _words(fault: BaseException) -> str:
+    try:
+        return str(fault)
+    except Exception:  # noqa: BLE001  -- a class of a plugin may fail at this too
+        return "it has no words"

@@ -1,0 +1,183 @@
+"""The live view on a terminal: takes in what the run tells, and draws at most ten times a second."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import TYPE_CHECKING, Final, Self
+
+import click
+from rich.console import Console, Group
+from rich.live import Live as Canvas
+
+from tbot_core.cli.text.banner import banner
+from tbot_core.cli.text.live_frame import Board, Holding, picture
+from tbot_core.cli.text.tables import folded
+from tbot_core.engine.bootstrap import SIMULATIONS
+from tbot_core.engine.run_plan import Watcher
+from tbot_core.model.types import RiskState, dollars_of, price_of, quantity_of
+from tbot_core.status.event_text import Line, Narrator
+from tbot_core.system import log
+from tbot_core.trading.risk.exposure import held_atoms
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from types import TracebackType
+
+    from tbot_core.cli.run_options import Wish
+    from tbot_core.contracts import Feed
+    from tbot_core.engine.run_plan import Outcome
+    from tbot_core.engine.session.session import SessionRun
+    from tbot_core.journal.projections.book import Book
+    from tbot_core.journal.store import Entry
+    from tbot_core.model.clock import Clock
+
+_EVERY_S: Final = 0.1
+_KEPT: Final = 200
+
+
+class Live:
+    """A full screen while the run lasts; the terminal is given back as it was, and the end is said beneath."""
+
+    watched = True
+
+    def __init__(self, wish: Wish, clock: Clock, console: Console | None = None) -> None:
+        self._wish = wish
+        self._clock = clock
+        self._console = console or Console()
+        self._plain = not self._console.encoding.lower().startswith("utf")
+        self._narrator = Narrator()
+        self._canvas = Canvas(
+            console=self._console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
+        )
+        self._drawn = self._looked = -_EVERY_S
+        self._banner: list[str] = []
+        self._interrupted = ""
+        self.board = Board(mode=wish.badge, vow="Nothing is sent. " if wish.dry else "")
+
+    @property
+    def watcher(self) -> Watcher:
+        """Takes everything in."""
+        return Watcher(
+            resumed=self._resumed,
+            started=self._started,
+            minute=self._minute,
+            wrote=self._wrote,
+            idle=self._idle,
+            look=self._look,
+        )
+
+    def __enter__(self) -> Self:
+        """Take the screen."""
+        self._canvas.start()
+        self._draw(at_once=True)  # an empty screen says nothing to whoever stops it already
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the screen back."""
+        self._canvas.stop()
+        log.close()
+
+    def end(self, outcome: Outcome) -> None:
+        """Say what it came to, with whose prices these were."""
+        from tbot_core.cli.text.run_summary import closing, halted
+
+        width = self._console.width
+        said = [part for line in self._banner for part in folded(line, width)]
+        for line in (*said, *(halted if outcome.stopped else closing)(outcome, self._wish, width)):
+            click.echo(line)
+
+    def _resumed(self, run: str, day: str) -> None:
+        self._interrupted = f"run {run} at {day}"
+
+    def _started(self, feed: Feed, book: Book) -> None:
+        self._banner = banner(self._wish.title, feed.label, book.sessions, self._interrupted)
+        if self._interrupted:
+            moment = None if self._wish.mode in SIMULATIONS else self._clock.now()
+            self.board.told.append(Line(time=moment, text=self._banner[-1], weight="session"))
+        self.board.simulated, self.board.source = feed.label.simulated, feed.label.name
+        self.board.equity = book.equity if book.sessions else None
+        if book.in_session:  # it is not said again what was written before
+            self._narrator.book = deepcopy(book)
+        self.board.number, self.board.sessions = book.sessions + 1, self._planned
+        self._draw(at_once=True)
+
+    def _wrote(self, entries: Sequence[Entry]) -> None:
+        board = self.board
+        board.told = [*board.told, *self._narrator.follow(entries)][-_KEPT:]
+        board.denials = self._narrator.book.denials
+
+    def _minute(self, run: SessionRun, minute: int) -> None:
+        self._place(run, minute)
+        self.board.waiting, self.board.moment = None, run.session.moment(minute + 1)
+        if self._due or minute + 1 == run.session.minutes:
+            self._measure(run)
+            self._draw(at_once=True)
+
+    def _look(self, run: SessionRun) -> None:
+        # Between two minutes, and before the first one that is seen: what was asked or filled meanwhile shows.
+        if self._clock.monotonic() - self._looked < _EVERY_S:
+            return
+        self._looked = self._clock.monotonic()
+        self._place(run, max(run.tape.closed - 1, 0))
+        self.board.moment = self._clock.now()
+        self.board.waiting = run.session.open if self.board.moment < run.session.open else None
+        self._measure(run)
+        self._draw()
+
+    def _place(self, run: SessionRun, minute: int) -> None:
+        board = self.board
+        board.number += board.session not in {None, run.session}
+        board.session, board.minute = run.session, minute
+        board.windows = tuple((entrant.name, entrant.window) for entrant in run.entrants)
+
+    def _idle(self, moment: datetime) -> None:
+        # In a session the clock goes on; before one it says how long.
+        self.board.moment = self._clock.now()
+        self.board.waiting = None if self._narrator.book.in_session else moment
+        self._draw()
+
+    def _measure(self, run: SessionRun) -> None:
+        # The figures of positions and limits, worked out only when they are drawn.
+        board, desk, book, several = self.board, run.desk, self._narrator.book, len(run.posts) > 1
+        board.state, board.sent = desk.standing.present.word, dict(desk.standing.sent)
+        portfolio, limits = desk.portfolio, desk.limits
+        board.equity, board.pnl = dollars_of(portfolio.equity_atoms), dollars_of(desk.standing.pnl_atoms)
+        board.loss_limit, board.budget = dollars_of(limits.daily_loss), dollars_of(limits.budget)
+        board.gross = dollars_of(held_atoms(desk.standing))
+        board.feed = "" if run.outlook is None else run.outlook.words
+        board.most_trades, board.most_positions = limits.max_trades, limits.max_positions
+        board.holdings = tuple(
+            Holding(
+                strategy=position.signal.strategy,
+                symbol=symbol,
+                side=position.side.word,
+                shares=quantity_of(position.units),
+                entry=price_of(round(position.entry_atoms / position.entry_units)),
+                last=price_of(position.mark),
+                stop=book.resting(symbol),
+                pnl=dollars_of(position.pnl_atoms),
+                broker=post.name if several else "",
+            )
+            for post in run.posts
+            for symbol, position in sorted(post.desk.portfolio.positions.items())
+        )
+        if desk.standing.daily_loss and desk.standing.present < RiskState.EXIT_ONLY:
+            board.state = RiskState.EXIT_ONLY.word  # nothing is entered after the latch, and exits go on
+
+    @property
+    def _planned(self) -> int:
+        # How many sessions there are to be; 0 where only the market or the store knows.
+        return self._wish.sessions if self._wish.mode == "demo" and not self._wish.once else 0
+
+    @property
+    def _due(self) -> bool:
+        return self._clock.monotonic() - self._drawn >= _EVERY_S
+
+    def _draw(self, *, at_once: bool = False) -> None:
+        if at_once or self._due:
+            self._drawn = self._clock.monotonic()
+            width, height = self._console.size
+            self._canvas.update(Group(*picture(self.board, width, height, plain=self._plain)), refresh=True)

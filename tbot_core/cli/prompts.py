@@ -1,0 +1,41 @@
+"""Asks a person for what a category of secrets holds: each value by its meaning, unseen where it is secret."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from tbot_core.contracts.credentials import Entry
+
+
+def fields(schema: type[Any] | None, *, anew: bool) -> dict[str, str]:
+    """The answers by name, what was left empty left out; with `anew` until all that must be given is.
+
+    Where no class says what is held, names are asked for too.
+    """
+    from tbot_core.contracts.credentials import entries
+
+    if schema is not None:
+        answers = {it.name: _asked(it, anew=anew) for it in entries(schema).values()}
+        return {name: answer for name, answer in answers.items() if answer}
+    found: dict[str, str] = {}
+    while name := click.prompt("Field (empty ends)", default="", show_default=False).strip():
+        found[name] = click.prompt(name, hide_input=True)
+    return found
+
+
+def _asked(one: Entry, *, anew: bool) -> str:
+    def checked(written: str) -> str:
+        try:
+            one.kind.parse(written)
+        except ValueError:
+            if written or (anew and one.required):
+                raise click.BadParameter(f"Allowed is {one.kind.allowed}.") from None
+        return written
+
+    hint = "" if anew and one.required else f" [{one.default_text}]" if anew and one.default_text else " [empty]"
+    label = f"{one.name}, {one.doc[0].lower()}{one.doc[1:].rstrip('.')}{hint}"
+    answer: str = click.prompt(label, default="", show_default=False, hide_input=one.hidden, value_proc=checked)
+    return answer

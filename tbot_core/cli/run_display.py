@@ -1,0 +1,201 @@
+"""Who looks on at a run: a live view, plain lines, or nobody; and how a run is stopped from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+
+import click
+
+from tbot_core.cli.run_options import DRY_RUN
+from tbot_core.cli.text.banner import banner, plain
+from tbot_core.engine.run_plan import Watcher
+from tbot_core.errors import AccessError
+from tbot_core.instance.report import unheeded
+from tbot_core.model.clock import both_times, exchange_time
+from tbot_core.status.event_text import LOUD, Narrator
+from tbot_core.system import log, terminal
+from tbot_core.system.signals import stops
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+    from datetime import datetime
+    from pathlib import Path
+    from types import TracebackType
+
+    from tbot_core.cli.run_options import Wish
+    from tbot_core.contracts import Feed
+    from tbot_core.engine.bootstrap import Assembly
+    from tbot_core.engine.run_plan import Outcome
+    from tbot_core.journal.projections.book import Book
+    from tbot_core.journal.store import Entry
+    from tbot_core.model.clock import Clock
+
+T = TypeVar("T")
+_log = log.logger(__name__)
+
+
+class Shown(Protocol):
+    """A way to look on; a context while the run lasts."""
+
+    watched: bool
+
+    @property
+    def watcher(self) -> Watcher:
+        """What the run tells."""
+
+    def __enter__(self) -> Self:
+        """Begin to show."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop showing, however the run ended."""
+
+    def end(self, outcome: Outcome) -> None:
+        """Say what it came to."""
+
+
+def shown(wish: Wish, assembly: Assembly, clock: Clock, *, as_json: bool) -> Shown:
+    """The way to look on that fits the command and where it is written to; opens the log and says the warnings."""
+    live = sys.stdout.isatty() and not as_json and not terminal.dumb()
+    general = assembly.settings.general
+    form: log.Format = "csv" if general.log_format == "csv" else "json"
+    levels: dict[str, log.Level] = {"quiet": "quiet", "verbose": "verbose"}
+    folder, backups = _logs(wish, assembly)
+    screen = as_json or not sys.stdout.isatty()
+    log.configure(levels.get(general.debug_log_level, "info"), form, folder, backups=backups, screen=screen)
+    warn(assembly)
+    if live:
+        from tbot_core.cli.live_view import Live
+
+        return Live(wish, clock)
+    return Lines(wish, silent=as_json)
+
+
+def _logs(wish: Wish, assembly: Assembly) -> tuple[Path | None, Path | None]:
+    # Where the log lies, and where it goes when it is full: a dry run's own, for another may write beside it.
+    instance = assembly.settings.instance
+    if not assembly.settings.general.enable_logging:
+        return None, None
+    return (instance.logs / DRY_RUN, instance.home / "backups" / DRY_RUN) if wish.dry else (instance.logs, None)
+
+
+def warn(assembly: Assembly) -> None:
+    """Say on standard error what is doubtful in the settings, and in one line which of them nothing acts on."""
+    installed = [(one.entry.kind, one.entry.name) for one in assembly.listings]
+    found = unheeded(assembly.settings.values, installed)
+    idle = [f"Switched on, but nothing that is installed acts on it: {', '.join(found)}."] if found else []
+    for warning in (*assembly.settings.warnings, *idle):
+        click.echo(f"tbot: {warning}", err=True)
+
+
+class Lines:
+    """Plain lines: one a fill, an exit, a session; `silent`: only what must be known, on standard error.
+
+    A run does not end because they cannot be written; what it came to must be, at its end.
+    """
+
+    watched = False
+
+    def __init__(self, wish: Wish, *, silent: bool) -> None:
+        self._wish = wish
+        self._silent = silent
+        self._narrator = Narrator()
+        self._waited: datetime | None = None
+        self._unheard = False
+        self._interrupted = ""
+        self._banner: list[str] = []
+        self._mark = f"{wish.badge}  " if wish.dry else ""
+
+    @property
+    def watcher(self) -> Watcher:
+        """Tells lines as events are written."""
+        return Watcher(resumed=self._resumed, started=self._started, wrote=self._wrote, idle=self._idle)
+
+    def __enter__(self) -> Self:
+        """Nothing to prepare."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing to restore but the log."""
+        log.close()
+
+    def end(self, outcome: Outcome) -> None:
+        """The tables, or how to resume."""
+        from tbot_core.cli.text.run_summary import closing, halted
+
+        self._head()
+        width = None if self._silent else terminal.columns()
+        if outcome.stopped:
+            self._say(*halted(outcome, self._wish, width))
+        elif not self._silent:
+            self._say(*closing(outcome, self._wish, width))
+
+    def _say(self, *lines: str) -> None:
+        for line in lines:
+            click.echo(line, err=self._silent)
+
+    def _tell(self, *lines: str) -> None:
+        # Say what happens while it does: when it cannot be written the run goes on, and the log says so once.
+        try:
+            self._say(*lines)
+        except AccessError as fault:
+            if not self._unheard:
+                self._unheard = True
+                _log.error("narration.lost", reason=fault.message)
+
+    def _resumed(self, run: str, day: str) -> None:
+        self._interrupted = f"run {run} at {day}"
+
+    def _started(self, feed: Feed, book: Book) -> None:
+        self._banner = banner(self._wish.title, feed.label, book.sessions, self._interrupted)
+
+    def _head(self) -> None:
+        # The banner, once there is something to tell: a run that finds nothing it can trade has its error alone.
+        said, self._banner = self._banner, []
+        self._tell(*said)
+
+    def _wrote(self, entries: Sequence[Entry]) -> None:
+        self._head()
+        lines = [line for line in self._narrator.follow(entries) if line.weight in LOUD]
+        if not self._silent:
+            self._tell(*(f"{self._mark}{plain(line)}" for line in lines))
+
+    def _idle(self, moment: datetime) -> None:
+        # Say once what is waited for; within a session nobody needs to hear it each minute.
+        self._head()
+        if not self._narrator.book.in_session and moment != self._waited:
+            self._waited = moment
+            when = f"{exchange_time(moment):%Y-%m-%d}, {both_times(moment)}"
+            self._tell(f"{self._mark}Waiting for the session of {when}.")
+
+
+async def stoppable(work: Coroutine[Any, Any, T], stop: asyncio.Event, kill: asyncio.Event) -> T:
+    """Await the run; the first signal asks it to stop after the minute at hand, a second one breaks it off.
+
+    SIGUSR2 is a kill.
+    """
+    loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
+
+    def ask() -> None:
+        if stop.is_set():
+            task.cancel()
+        stop.set()
+
+    wanted = dict.fromkeys(stops(), ask) | {signal.SIGUSR2: kill.set}
+    before = {number: signal.getsignal(number) for number in wanted}
+    for number, obey in wanted.items():
+        loop.add_signal_handler(number, obey)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+    finally:
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)  # the loop leaves the system's own, which kills without a word

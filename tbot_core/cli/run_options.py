@@ -1,0 +1,120 @@
+"""What a command line asks of `tbot run`, checked as a whole before anything is opened."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Final, Literal
+
+import attrs
+
+from tbot_core.cli.options import resolve_home
+from tbot_core.errors import UsageError
+from tbot_core.model.dates import day_range, names
+
+DEMO_HOME: Final = Path("tbot-demo")
+DEMO_SESSIONS: Final = 3
+
+SIMULATION: Final = "simulation"
+"""The purpose of a process that takes no requests."""
+
+DRY_RUN: Final = "dry-run"
+"""The mode that decides on live data and sends nothing."""
+
+MARKET: Final = frozenset({DRY_RUN, "paper", "live"})
+"""The modes of the running market."""
+
+
+@attrs.frozen(kw_only=True)
+class Wish:
+    """What the command line asks for; `rate`: exchange seconds a second, None: as fast as it goes."""
+
+    mode: Literal["demo", "replay", "dry-run", "paper", "live"]
+    home: Path
+    first: dt.date | None = None
+    last: dt.date | None = None
+    symbols: tuple[str, ...] = ()
+    rate: float | None = None
+    seed: int | None = None
+    sessions: int = 1
+    once: bool = False
+    allow_shared_key: bool = False
+
+    @property
+    def dry(self) -> bool:
+        """Whether nothing is to be sent, and nothing of the instance's own day to be touched."""
+        return self.mode == DRY_RUN
+
+    @property
+    def badge(self) -> str:
+        """The mode as what shows a run names it on each of its pictures and lines."""
+        return "DRY RUN" if self.dry else self.mode
+
+    @property
+    def title(self) -> str:
+        """The same with what it means, for a beginning and an end."""
+        return f"{self.badge}, nothing is sent" if self.dry else self.mode
+
+
+def wished(  # noqa: PLR0913  -- click hands every option over by its name
+    *,
+    demo: bool,
+    replay: str | None,
+    symbols: str | None,
+    speed: str | None,
+    seed: int | None,
+    sessions: int | None,
+    once: bool,
+    allow_shared_key: bool = False,
+    dry_run: bool = False,
+    home: Path | None,
+) -> Wish:
+    """The options as one wish; raises UsageError for what does not go together."""
+    faults = {
+        "--demo and --replay exclude each other.": demo and replay is not None,
+        "--dry-run decides on live data: --demo and --replay have data of their own.": dry_run
+        and (demo or replay is not None),
+        "--sessions is the demo's: a replay has those of its range, the market ends after one with --once.": sessions
+        is not None
+        and not demo,
+        "--once is for the running market.": once and (demo or replay is not None),
+        "--speed is for simulations: the running market has its own.": speed is not None and not (demo or replay),
+    }
+    for fault, made in faults.items():
+        if made:
+            raise UsageError(fault, "See `tbot run --help`.")
+    first, last = (None, None) if replay is None else _range(replay)
+    return Wish(
+        mode="demo" if demo else "replay" if replay is not None else "dry-run" if dry_run else "paper",
+        home=(home or DEMO_HOME) if demo else resolve_home(home),
+        first=first,
+        last=last,
+        symbols=names(symbols),
+        rate=_rate(speed),
+        seed=seed,
+        sessions=sessions or (DEMO_SESSIONS if demo else 1),
+        once=once,
+        allow_shared_key=allow_shared_key,
+    )
+
+
+def _rate(speed: str | None) -> float | None:
+    # Zero stands for max.
+    if speed is None:
+        return None
+    if speed.strip().lower() == "max":
+        return 0.0
+    try:
+        rate = float(speed)
+    except ValueError:
+        rate = 0.0
+    if not 1 <= rate <= 100_000:
+        raise UsageError(f"--speed {speed} is no speed.", "Give exchange seconds a second from 1 to 100000, or max.")
+    return rate
+
+
+def _range(text: str) -> tuple[dt.date, dt.date]:
+    first, separator, last = text.partition("..")
+    if not separator:
+        raise UsageError(f"{text!r} is no range of days.", "Write it as 2018-02-16..2018-03-29.")
+    return day_range(first, last)

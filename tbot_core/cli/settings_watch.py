@@ -1,0 +1,125 @@
+"""The settings files and tables of a running instance: whether they were changed, what that changes, whether it is fit.
+
+A table of the operator's that a plugin decides by is a setting: it counts from the next session, as all of them do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tbot_core.engine.settings_reload import Change
+from tbot_core.errors import AccessError, TbotError
+from tbot_core.instance.folder import ENCRYPTED_SUFFIX
+from tbot_core.system import filesystem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from tbot_core.cli.run_options import Wish
+    from tbot_core.instance import Settings, Sources
+
+
+def _passes() -> None:
+    # No table is decided by.
+    pass
+
+
+_HASH_SHOWN: Final = 12
+_Marks = tuple[tuple["Path", float, int], ...]
+
+
+class Editions:
+    """The settings that a run has, as `wish` and `found`, and those that lie in the files, once they are other ones.
+
+    `read` reads the files as a start does, and refuses what a start refuses.
+    """
+
+    def __init__(self, wish: Wish, found: Sources, read: Callable[[Wish], tuple[Wish, Sources]]) -> None:
+        self.wish = wish
+        self.found = found
+        self._read = read
+        self._next: tuple[Wish, Sources] | None = None
+        self._settings: Settings | None = None
+        self._trial: Callable[[], None] = _passes
+        self._seen: tuple[_Marks, _Marks] = self._marks(), ()
+
+    def begin(self, settings: Settings, trial: Callable[[], None] = _passes) -> None:
+        """A run begins with these settings, which may be older than those in the files.
+
+        `trial` raises TbotError where a table is not fit for the plugin that decides by it.
+        """
+        self._settings, self._trial = settings, trial
+        tables = self._marks_of_tables()
+        try:
+            stale = bool(self._differences(self.found))
+        except TbotError:
+            stale = True
+        self._seen = ((), ()) if stale else (self._seen[0], tables)
+
+    def look(self) -> Change | None:
+        """What was changed since the last look; None for nothing. Nothing is opened before a file is another one."""
+        marks = self._marks(), self._marks_of_tables()
+        if marks == self._seen:
+            return None
+        self._seen, self._next = marks, None
+        try:
+            wish, found = self._read(self.wish)
+            differences = self._differences(found)
+            self._trial()
+        except TbotError as fault:
+            return Change(differences={}, fault=str(fault))
+        self._next = wish, found
+        return Change(differences=differences)
+
+    def renew(self) -> None:
+        """From now on the run's settings are those that were found."""
+        if self._next is not None:
+            (self.wish, self.found), self._next = self._next, None
+
+    def _differences(self, found: Sources) -> dict[str, tuple[str | None, str | None]]:
+        from tbot_core.instance import load
+
+        ours = {} if self._settings is None else {name: one.text for name, one in self._settings.values.items()}
+        fresh = load(self.wish.home, mode=self.wish.mode, sources=found)
+        theirs = {name: one.text for name, one in fresh.values.items()}
+        fixed = set() if self.wish.seed is None else {"SEED"}  # as the command line has it
+        changed: dict[str, tuple[str | None, str | None]] = {
+            name: (ours.get(name), text)
+            for name, text in sorted(theirs.items())
+            if name not in fixed and ours.get(name) != text
+        }
+        return changed | self._other_tables()
+
+    def _other_tables(self) -> dict[str, tuple[str | None, str | None]]:
+        # The tables that are others than those of the run, by the beginnings of their hashes; None for none at all.
+        from tbot_core.instance import table_hashes
+
+        if self._settings is None:
+            return {}
+        ours = self._settings.tables
+        now = table_hashes(self._settings.instance, ours)
+        return {
+            name: (ours[name][:_HASH_SHOWN] or None, found[:_HASH_SHOWN] or None)
+            for name, found in sorted(now.items())
+            if ours[name] != found
+        }
+
+    def _marks(self) -> _Marks:
+        plain = [source.path for source in self.found.both]
+        return _marks([*plain, *(path.with_name(path.name + ENCRYPTED_SUFFIX) for path in plain)])
+
+    def _marks_of_tables(self) -> _Marks:
+        settings = self._settings
+        return () if settings is None else _marks(settings.instance.table(name) for name in settings.tables)
+
+
+def _marks(paths: Iterable[Path]) -> _Marks:
+    return tuple(mark for path in paths if (mark := _mark(path)) is not None)
+
+
+def _mark(path: Path) -> tuple[Path, float, int] | None:
+    try:
+        return (path, filesystem.modified(path), filesystem.size(path)) if filesystem.exists(path) else None
+    except AccessError:
+        return path, -1.0, -1

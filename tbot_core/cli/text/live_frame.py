@@ -1,0 +1,228 @@
+"""The live view's picture of a run: as many lines as the terminal has, each cut to its width."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import attrs
+from rich.text import Text
+
+from tbot_core.model.calendar import Session
+from tbot_core.model.clock import exchange_time
+from tbot_core.model.formatting import MINUS, money, percent, price, quantity
+from tbot_core.model.window import Window
+from tbot_core.status.event_text import Line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+Styled: TypeAlias = "tuple[str, str]"
+NARROWEST: Final = 40
+ROOMY: Final = 72
+_GAIN, _LOSS, _SOFT = "bright_cyan", "bright_yellow", "dim"
+_WEIGHTS: Final = {"session": "bold", "entry": "", "risk": "bold reverse", "denial": _SOFT, "window": _SOFT}
+_UNKNOWN: Final = "\N{EN DASH}"
+_PLAIN: Final = str.maketrans(f"·░█▒┃{MINUS}{_UNKNOWN}\N{NO-BREAK SPACE}", ".-#=|-- ")
+_HINT: Final = "Ctrl-C stops in order; the same command resumes."
+
+
+@attrs.frozen(kw_only=True)
+class Holding:
+    """A position as it is shown; `stop` is None where none rests, `broker` is "" in a session that has only one."""
+
+    strategy: str
+    symbol: str
+    side: str
+    shares: Decimal
+    entry: Decimal
+    last: Decimal
+    stop: Decimal | None
+    pnl: Decimal
+    broker: str = ""
+
+
+@attrs.define(kw_only=True)
+class Board:
+    """Everything that the view shows; an amount is None until it is known. `vow` is a promise that never leaves it.
+
+    `number` counts the sessions of the run up to the one that is shown or prepared, `sessions` is how many there are
+    to be; 0 where that is open.
+    """
+
+    mode: str
+    vow: str = ""
+    simulated: bool = False
+    source: str = ""
+    number: int = 0
+    sessions: int = 0
+    session: Session | None = None
+    minute: int = 0
+    moment: datetime | None = None
+    waiting: datetime | None = None
+    state: str = "normal"
+    equity: Decimal | None = None
+    pnl: Decimal | None = None
+    loss_limit: Decimal | None = None
+    budget: Decimal | None = None
+    gross: Decimal | None = None
+    most_trades: int = 0
+    most_positions: int = 0
+    sent: dict[str, int] = attrs.field(factory=dict)
+    windows: tuple[tuple[str, Window], ...] = ()
+    feed: str = ""
+    holdings: tuple[Holding, ...] = ()
+    told: list[Line] = attrs.field(factory=list)
+    denials: Counter[str] = attrs.field(factory=Counter)
+
+
+def picture(board: Board, width: int, height: int, *, plain: bool = False) -> list[Text]:
+    """The view, `height` lines of at most `width` columns; `plain` keeps to ASCII."""
+    width = max(width, NARROWEST)
+    room = height - 12
+    held = min(len(board.holdings), max(room // 2, 1))
+    top = [_head(board, width), Text(), *_progress(board, width), Text(), *_account(board), Text()]
+    top += [*_positions(board, held, width), Text()]
+    bottom = [_denied(board), Text(f"{board.vow}{_HINT}", style=_SOFT)]
+    space = max(height - len(top) - len(bottom), 0)
+    feed = [_told(line) for line in board.told[-space:]] if space else []
+    lines = [*top, *feed, *(Text() for _ in range(space - len(feed))), *bottom][:height]
+    for line in lines:
+        if plain:
+            line.plain = line.plain.translate(_PLAIN)
+        line.truncate(width, overflow="ellipsis")
+        line.no_wrap = True
+    return lines
+
+
+def _head(board: Board, width: int) -> Text:
+    loud = "SIMULATED PRICES" if board.simulated else board.source
+    left = f" tbot {board.mode}  {loud} "
+    right = ""
+    if board.moment is not None:
+        right = f"{exchange_time(board.moment):%Y-%m-%d %a  %H:%M New York}  {board.moment:%H:%M} UTC "
+    blank = " " * max(width - len(left) - len(right), 1)
+    text = Text(style="reverse")
+    text.append(f" tbot {board.mode}  ", style="bold")
+    text.append(loud, style="bold")
+    text.append(f" {blank}{right}")
+    return text
+
+
+def _progress(board: Board, width: int) -> Iterator[Text]:
+    # The session from bell to bell with its windows, and their names beneath.
+    session = board.session
+    if session is None or board.waiting is not None:
+        yield Text(_wait_words(board))
+        yield Text()
+        return
+    bar = Text()
+    for column in range(width):
+        minute = column * session.minutes // width
+        done = minute <= board.minute
+        bar.append(_phase(board.windows, minute), style="bright_cyan" if done else _SOFT)
+    at = min(board.minute * width // session.minutes, width - 1)
+    bar.plain = f"{bar.plain[:at]}┃{bar.plain[at + 1 :]}"
+    bar.stylize("bold", at, at + 1)
+    yield bar
+    names = [" "] * (width + 20)
+    for name, window in board.windows:
+        start = session.moment(window.start)
+        label = f"{name} {exchange_time(start):%H:%M}" if width >= ROOMY else name
+        first = min(window.start * width // session.minutes, width - len(label))
+        names[first : first + len(label)] = label
+    yield Text("".join(names).rstrip(), style=_SOFT)
+
+
+def _phase(windows: Sequence[tuple[str, Window]], minute: int) -> str:
+    for _, window in windows:
+        if window.start <= minute < window.entry:
+            return "░"
+        if window.entry <= minute < window.entry_end:
+            return "█"
+        if window.entry_end <= minute < window.leave:
+            return "▒"
+    return "·"
+
+
+def _wait_words(board: Board) -> str:
+    if board.waiting is None or board.moment is None:
+        return "Preparing the session."
+    rest = board.waiting - board.moment
+    hours, minutes = divmod(int(rest.total_seconds()) // 60, 60)
+    there = exchange_time(board.waiting)
+    when = f"{there:%Y-%m-%d %H:%M} New York ({board.waiting:%H:%M} UTC)"
+    return f"Waiting for the bell: {when}, in {hours} h {minutes:02} min."
+
+
+def _account(board: Board) -> Iterator[Text]:
+    pnl, most = board.pnl, board.loss_limit
+    used = "" if pnl is None or not most else f" ({percent(max(-pnl, Decimal(0)) / most, 0)} used)"
+    yield _line(
+        ("Equity ", _SOFT),
+        (_amount(board.equity), "bold"),
+        ("   P&L ", _SOFT),
+        (_UNKNOWN, "") if pnl is None else _signed(pnl),
+        ("   loss limit ", _SOFT),
+        (f"{_amount(most)}{used}", ""),
+        ("   state ", _SOFT),
+        (board.state, "" if board.state == "normal" else "bold reverse"),
+    )
+    counts = "  ".join(f"{name} {board.sent.get(name, 0)}/{board.most_trades}" for name, _ in board.windows)
+    yield _line(
+        ("Trades ", _SOFT),
+        (counts or _UNKNOWN, ""),
+        ("   positions ", _SOFT),
+        (f"{len(board.holdings)}/{board.most_positions}" if board.most_positions else _UNKNOWN, ""),
+    )
+    of = f" of {board.sessions}" if board.sessions else ""
+    yield _line(
+        ("Session ", _SOFT),
+        (f"{board.number}{of}" if board.number else _UNKNOWN, ""),
+        ("   gross ", _SOFT),
+        (_UNKNOWN if board.gross is None else f"{money(board.gross)} of budget {_amount(board.budget)}", ""),
+        *((("   feed ", _SOFT), (board.feed, "")) if board.feed else ()),
+    )
+
+
+def _amount(amount: Decimal | None) -> str:
+    return _UNKNOWN if amount is None else money(amount)
+
+
+def _positions(board: Board, shown: int, width: int) -> Iterator[Text]:
+    heads = f"{'Symbol':7} {'side':5} {'shares':>9} {'entry':>9} {'last':>9} {'stop':>9} {'P&L':>9}  window"
+    yield Text(f"{heads} broker" if any(one.broker for one in board.holdings) else heads, style=_SOFT)
+    if not board.holdings:
+        yield Text("no open position", style=_SOFT)
+    for one in board.holdings[:shown]:
+        stop = "on close" if one.stop is None else price(one.stop)
+        prices = f"{price(one.entry):>9} {price(one.last):>9} {stop:>9} "
+        pnl, style = _signed(one.pnl)
+        parts = (f"{one.symbol:7} {one.side:5} {quantity(one.shares):>9} {prices}", ""), (f"{pnl:>9}", style)
+        yield _line(*parts, (f"  {one.strategy:6} {one.broker}".rstrip(), ""))
+    if len(board.holdings) > shown:
+        yield Text(f"and {len(board.holdings) - shown} more"[:width], style=_SOFT)
+
+
+def _told(line: Line) -> Text:
+    when = (f"{exchange_time(line.time):%H:%M}  " if line.time is not None else " " * 7, _SOFT)
+    if line.gain is None:
+        return _line(when, (line.text, _WEIGHTS[line.weight]))
+    words, _, amount = line.text.rpartition(" ")
+    return _line(when, (f"{words} ", ""), (amount, _signed(line.gain)[1]))
+
+
+def _denied(board: Board) -> Text:
+    counts = ", ".join(f"{name} {count}" for name, count in board.denials.most_common())
+    return _line(("Denied ", _SOFT), (counts or "none", ""))
+
+
+def _signed(amount: Decimal) -> Styled:
+    return money(amount, signed=True), _LOSS if amount < 0 else _GAIN if amount > 0 else ""
+
+
+def _line(*parts: Styled) -> Text:
+    return Text.assemble(*parts)

@@ -1,0 +1,159 @@
+"""Tables and sentences as wide as the terminal; where there is none, as wide as they are."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import attrs
+import click
+
+from tbot_core.model.clock import exchange_time
+from tbot_core.model.formatting import MINUS, money, prices, quantity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from tbot_core.model.types import ExitReason, Trade
+
+_GAP: Final = 2
+_READABLE: Final = 24
+"""Columns that a sentence needs; where there are fewer it runs on."""
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]], kinds: str, width: int | None = None) -> Iterator[str]:
+    """Rows under their heads, at most `width` wide; `kinds` has a letter a column: left, number, or the last one wide.
+
+    A wide cell is continued under itself.
+    """
+    widths = [max(len(click.unstyle(row[at])) for row in (heads, *rows)) for at in range(len(heads))]
+    before = _wide(widths[:-1]) + _GAP
+    for row in (heads, *rows):
+        last = row[-1]
+        if width is not None and kinds.endswith("w") and width - before >= _READABLE:
+            last, *more = textwrap.wrap(last, width - before, break_long_words=False, break_on_hyphens=False) or [""]
+        else:
+            more = []
+        cells = []
+        for cell, room, kind in zip((*row[:-1], last), widths, kinds, strict=True):
+            blank = " " * (room - len(click.unstyle(cell)))
+            cells.append(blank + cell if kind == "n" else cell + blank)
+        line = f"  {'  '.join(cells)}".rstrip()
+        yield click.style(line, dim=True) if row is heads else line
+        yield from (" " * before + one for one in more)
+
+
+def folded(line: str, width: int | None) -> Iterator[str]:
+    """A sentence on as many lines as it needs, broken between words and continued a little to the right."""
+    indent = " " * (len(line) - len(line.lstrip()))
+    if width is None or len(line) <= width or width - len(indent) < _READABLE:
+        yield line
+        return
+    yield from textwrap.wrap(
+        line.lstrip(),
+        width,
+        initial_indent=indent,
+        subsequent_indent=f"{indent}  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def signed(text: str) -> str:
+    """A signed amount, blue for a gain and yellow for a loss; the sign says it without colour."""
+    return click.style(text, fg="yellow" if text.startswith(MINUS) else "cyan")
+
+
+def why(reason: ExitReason) -> str:
+    """The reason of an exit in small letters."""
+    return reason.value.lower().replace("_", " ")
+
+
+def trade_table(trades: Sequence[Trade], width: int | None = None, *, several: bool = False) -> Iterator[str]:
+    """Every trade in a line, with its broker where there were several.
+
+    What finds no room is said more shortly or left out, the least needed first.
+    """
+    columns = _columns(trades, several=several)
+    dated = False
+    for narrower in _STEPS:
+        if width is None or _wide([one.width for one in columns.values()]) <= width:
+            break
+        dated = dated or "session" in columns
+        narrower(columns)
+    heads = [one.head for one in columns.values()]
+    rows = list(zip(*(one.cells for one in columns.values()), strict=True))
+    head, *lines = table(heads, rows, "".join(one.kind for one in columns.values()))
+    yield head
+    day = None
+    for trade, line in zip(trades, lines, strict=True):
+        date = exchange_time(trade.entry_time).date()
+        if dated and date != day:
+            day = date
+            yield click.style(f"  {day}", dim=True)
+        yield line
+
+
+@attrs.frozen(kw_only=True)
+class _Column:
+    head: str
+    kind: str
+    cells: Sequence[str]
+
+    @property
+    def width(self) -> int:
+        return max(len(click.unstyle(text)) for text in (self.head, *self.cells))
+
+
+_Columns: TypeAlias = dict[str, _Column]
+
+
+def _columns(trades: Sequence[Trade], *, several: bool) -> _Columns:
+    entries, exits = prices([one.entry_price for one in trades]), prices([one.exit_price for one in trades])
+    given: Mapping[str, tuple[str, str, Sequence[str]]] = {
+        "session": ("session", "l", [f"{exchange_time(one.entry_time):%m-%d}" for one in trades]),
+        "strategy": ("strategy", "l", [one.strategy for one in trades]),
+        "symbol": ("symbol", "l", [one.symbol for one in trades]),
+        **({"broker": ("broker", "l", [one.broker for one in trades])} if several else {}),
+        "side": ("side", "l", [one.side.word for one in trades]),
+        "shares": ("shares", "n", [quantity(one.quantity) for one in trades]),
+        "entry": ("entry", "l", [f"{exchange_time(one.entry_time):%H:%M}" for one in trades]),
+        "paid": ("at", "n", entries),
+        "exit": ("exit", "l", [f"{exchange_time(one.exit_time):%H:%M}" for one in trades]),
+        "got": ("at", "n", exits),
+        "why": ("why", "l", [why(one.exit_reason) for one in trades]),
+        "pnl": ("P&L", "n", [signed(money(one.pnl, signed=True)) for one in trades]),
+    }
+    return {name: _Column(head=head, kind=kind, cells=cells) for name, (head, kind, cells) in given.items()}
+
+
+def _first_words(columns: _Columns) -> None:
+    columns["why"] = attrs.evolve(columns["why"], cells=[_SHORT.get(one, one) for one in columns["why"].cells])
+
+
+def _without(name: str) -> Callable[[_Columns], None]:
+    def narrower(columns: _Columns) -> None:
+        del columns[name]
+
+    return narrower
+
+
+def _wide(widths: Sequence[int]) -> int:
+    return sum(widths) + _GAP * len(widths)
+
+
+_SHORT: Final = {
+    "trailing stop": "trail",
+    "session end": "end",
+    "daily loss": "loss",
+    "no market": "market",
+    "unprotected": "bare",
+    "rebalance": "trim",
+}
+_STEPS: Final[Sequence[Callable[[_Columns], None]]] = (
+    _without("session"),
+    _first_words,
+    *(_without(name) for name in ("exit", "shares", "entry", "strategy", "why", "side", "paid", "got")),
+)
+"""What makes the trades narrower, in this order; without their column the sessions stand above their trades."""

@@ -1,0 +1,98 @@
+"""How a category of secrets says what it holds: one field of a frozen attrs class for each value.
+
+Core and plugins declare in the same way, and what they declare is judged wherever the category is written, checked or
+handed over::
+
+    @attrs.frozen(kw_only=True)
+    class Credentials:
+        api_key: SecretValue = hidden(doc="Key of the account.", aliases=("key",))
+        mode: str = entry(choice("paper", "live"), default="paper", doc="Which of the broker's hosts is used.")
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, Protocol, TypeVar
+
+import attrs
+
+from tbot_core.contracts.setting import Kind, text
+from tbot_core.model import json_document
+
+T = TypeVar("T")
+METADATA: Final = "tbot_core.contracts.credentials"
+_LINE: Final = text(pattern=r"[^\x00-\x1f\x7f]{1,4096}")
+_PART: Final = re.compile(r"[^\x00-\x20\x7f,][^\x00-\x1f\x7f,]{0,199}")
+
+
+class SecretValue(Protocol):
+    """A secret that shows itself nowhere, unless it is told to."""
+
+    def reveal(self) -> str:
+        """The value as text, for a library that wants text."""
+
+    def wipe(self) -> None:
+        """Overwrite the value, once it is no longer needed."""
+
+
+@attrs.frozen(kw_only=True)
+class Entry:
+    """One value of a category: its name, kind and meaning, and its other spellings; case does not matter in any.
+
+    `default_text` is what holds where the value is left out, None where it must be given. `hidden` values are handed
+    over as secrets, and as None where they may be and are left out.
+    """
+
+    kind: Kind[Any]
+    doc: str
+    name: str = ""
+    aliases: tuple[str, ...] = ()
+    default_text: str | None = None
+    hidden: bool = False
+
+    @property
+    def required(self) -> bool:
+        """Whether it must be given."""
+        return self.default_text is None
+
+
+def entry(kind: Kind[T], *, doc: str, default: str | None = None, aliases: tuple[str, ...] = (), name: str = "") -> T:
+    """A field that may be shown; `default` is text, None for a value that must be given.
+
+    Raises ValueError for a default that the kind does not allow.
+    """
+    one = Entry(kind=kind, doc=doc, name=name, aliases=aliases, default_text=default)
+    value: Any = attrs.NOTHING if default is None else kind.parse(default)
+    field: T = attrs.field(default=value, metadata={METADATA: one})
+    return field
+
+
+def hidden(*, doc: str, optional: bool = False, aliases: tuple[str, ...] = ()) -> SecretValue:
+    """A field that is shown nowhere: one line of text."""
+    one = Entry(kind=_LINE, doc=doc, aliases=aliases, default_text="" if optional else None, hidden=True)
+    absent: Any = None if optional else attrs.NOTHING
+    field: SecretValue = attrs.field(default=absent, metadata={METADATA: one})
+    return field
+
+
+def entries(schema: type[Any]) -> dict[str, Entry]:
+    """What an attrs class declares, by field and in order; each entry has its name."""
+    return {
+        field.name: attrs.evolve(field.metadata[METADATA], name=field.metadata[METADATA].name or field.name)
+        for field in attrs.fields(schema)
+        if METADATA in field.metadata
+    }
+
+
+def several(what: str) -> Kind[tuple[str, ...]]:
+    """Any number of `what` (a plural), separated by commas or as a JSON list of text."""
+
+    def parse(written: str) -> tuple[str, ...]:
+        spelled = written.startswith("[")
+        parts = json_document.read(written) if spelled else [it.strip() for it in written.split(",") if written]
+        if not all(isinstance(it, str) and _PART.fullmatch(it) for it in parts):
+            raise ValueError("no list of text")
+        return tuple(parts)
+
+    allowed = f"{what}, separated by commas or as a list"
+    return Kind(name="several", allowed=allowed, parse=parse, show=",".join, empty=True)

@@ -1,0 +1,146 @@
+"""A strategy from a function that sees one bar after the other, for authors who do not think in arrays.
+
+The function gets the state of its row and the next bar, and answers with a side when it wants in::
+
+    >>> import math
+    >>> from tbot_core.contracts.on_bar import OnBar
+    >>> from tbot_core.testing.sessions import Draft
+    >>> from tbot_core.model.window import Window
+    >>> class Streak:
+    ...     last = math.inf
+    ...     rises = 0
+    >>> def three_rises(streak, bar):
+    ...     streak.rises = streak.rises + 1 if bar.close > streak.last else 0
+    ...     streak.last = bar.close
+    ...     return 1 if streak.rises >= 3 else None
+    >>> strategy = OnBar(
+    ...     window=Window(start=0, analysis=5, breakout=10, monitoring=30),
+    ...     state=Streak,
+    ...     on_bar=three_rises,
+    ... )
+    >>> draft = Draft("AAA", "BBB").bar(6, 101).bar(7, 102).bar(8, 103)
+    >>> signals = strategy.scan(draft.bars(), draft.day())
+    >>> signals.cells[-1].tolist(), signals.minute.tolist(), signals.price.tolist(), signals.stop.tolist()
+    ([0], [8], [103.0], [100.94])
+
+Each row has a state of its own, and a scan begins anew: what the function keeps lives in the state alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
+
+import attrs
+import numpy as np
+
+from tbot_core.errors import PluginError
+from tbot_core.model.bars import FIELDS
+from tbot_core.model.signals import Exits, Signals, level
+from tbot_core.model.window import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from tbot_core.model.bars import Bars, Day
+
+S = TypeVar("S")
+
+
+class Bar(NamedTuple):
+    """A one-minute bar of one symbol: minutes after the bell, dollars, shares."""
+
+    minute: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+
+
+@attrs.frozen(kw_only=True)
+class Entry:
+    """An answer that says more than a side.
+
+    `strength` orders the signals of a minute, strongest first; a relative distance compares with other strategies.
+    `stop` and `target` are market prices; without a stop it is the adapter's `stop_loss_pct`.
+    """
+
+    side: Literal[1, -1]
+    strength: float = 0.0
+    stop: float = np.nan
+    target: float = np.nan
+
+
+Answer: TypeAlias = Literal[1, -1] | Entry | None
+
+
+@attrs.frozen(kw_only=True)
+class OnBar(Generic[S]):
+    """A strategy around an author's function.
+
+    `state` makes the fresh state of a row. `on_bar` gets every existing bar from minute `feed_from` on (None: from the
+    window's start) until its first answer in the entry phase; answers before that are ignored. `exits` (by default:
+    leave when the window ends) and `stop_loss_pct`, a fraction of the signal's price, protect what it enters.
+    A scan raises PluginError for an answer that is no side.
+    """
+
+    window: Window
+    state: Callable[[], S]
+    on_bar: Callable[[S, Bar], Answer]
+    exits: Exits = attrs.field(default=attrs.Factory(lambda self: Exits(leave=self.window.leave), takes_self=True))
+    stop_loss_pct: float = 0.02
+    feed_from: int | None = None
+    rule: str = "on_bar"
+
+    def scan(self, bars: Bars, day: Day, since: int = 0) -> Signals:  # noqa: ARG002 - the function sees bars alone
+        """The first answer of each row in the entry phase, from minute `since` on."""
+        found = list(self._answers(bars))
+        rows = np.array([row for row, _, _ in found], dtype=np.intp)
+        price = np.array([bar.close for _, bar, _ in found], dtype=np.float64)
+        side = np.array([entry.side for _, _, entry in found], dtype=np.intp)
+        stop = np.array([entry.stop for _, _, entry in found], dtype=np.float64)
+        signals = Signals(
+            cells=np.unravel_index(rows, bars.close.shape[:-1]),
+            minute=np.array([bar.minute for _, bar, _ in found], dtype=np.intp),
+            side=side,
+            price=price,
+            strength=np.array([entry.strength for _, _, entry in found], dtype=np.float64),
+            stop=np.where(np.isnan(stop), level(price, 1 - side.astype(np.float64) * self.stop_loss_pct), stop),
+            target=np.array([entry.target for _, _, entry in found], dtype=np.float64),
+            rule=np.zeros(len(found), dtype=np.intp),
+            rules=(self.rule,),
+            exits=self.exits,
+        )
+        return signals.take(signals.minute >= since)
+
+    def _answers(self, bars: Bars) -> Iterator[tuple[int, Bar, Entry]]:
+        start = self.window.start if self.feed_from is None else self.feed_from
+        stop = min(self.window.entry_end, bars.minutes)
+        if stop <= self.window.entry:
+            return
+        columns = [np.moveaxis(bars.field(name)[start:stop], 0, -1).reshape(-1, stop - start) for name in FIELDS]
+        for row, fields in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
+            found = self._walk(map(Bar._make, zip(range(start, stop), *fields, strict=True)))
+            if found is not None:
+                yield row, *found
+
+    def _walk(self, bars: Iterable[Bar]) -> tuple[Bar, Entry] | None:
+        state, on_bar, entry = self.state(), self.on_bar, self.window.entry
+        for bar in bars:
+            if bar.close != bar.close:  # NaN, said in the fastest way: no bar in that minute
+                continue
+            answer = on_bar(state, bar)
+            if answer is not None and bar.minute >= entry:
+                return bar, self._entry(answer)
+        return None
+
+    def _entry(self, answer: Any) -> Entry:
+        found = answer if isinstance(answer, Entry) else Entry(side=answer)
+        side: Any = found.side
+        if type(side) is not int or side not in {1, -1}:
+            raise PluginError(
+                f"The on_bar function of rule {self.rule!r} answered {answer!r}.",
+                "Answer 1 for long, -1 for short, an Entry with such a side, or None.",
+            )
+        return found

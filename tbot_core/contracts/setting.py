@@ -1,0 +1,384 @@
+"""How a setting is declared: one field of a frozen attrs class, with its kind, default and meaning.
+
+A kind turns the text of a settings file into a value and back, and says in words what is allowed. Core and plugins
+declare in the same way::
+
+    @attrs.frozen(kw_only=True)
+    class Config:
+        buffer: float = setting("STRAT_OPEN_BUFFER", fraction(of=float), default="0.02", doc="...")
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import time
+from decimal import Decimal
+from typing import Any, Final, Generic, TypedDict, TypeVar, Unpack, overload
+
+import attrs
+
+T = TypeVar("T")
+METADATA: Final = "tbot_core.contracts.setting"
+WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_LONG_WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+_NUMBER = re.compile(r"[+-]?(?:[0-9]{1,18}(?:\.[0-9]{0,12})?|\.[0-9]{1,12})")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+_COUNT = re.compile(r"([0-9]{1,9})[ \t]*([a-z]*)", re.IGNORECASE)
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)[ \t]*(ms|s|m|h)?", re.IGNORECASE)
+_CLOCK = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
+_NAME = re.compile(r"[A-Za-z0-9^][A-Za-z0-9_.:/^-]{0,63}")
+_PLUGIN_NAME = r"[A-Za-z][A-Za-z0-9_]{0,63}"
+_SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
+_BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
+@attrs.frozen(kw_only=True)
+class Kind(Generic[T]):
+    """A type of value: `parse` reads text and raises ValueError, `show` writes it so that `parse` reads the same value.
+
+    `allowed` completes the sentence "allowed is ...". `empty` says that a file may leave the value empty.
+    """
+
+    name: str
+    allowed: str
+    parse: Callable[[str], T] = attrs.field(eq=False)
+    show: Callable[[T], str] = attrs.field(eq=False)
+    empty: bool = False
+
+
+class Traits(TypedDict, total=False):
+    """What else a declaration may say.
+
+    `aliases`: other spellings of the name. `since`: the first version. `acted_on`: false for a setting that is read
+    and checked and that this version does not act on. `changes_trades`: false for one that no decision depends on.
+    `file`: the file it stands in, `.env_bot` unless said otherwise.
+    """
+
+    aliases: tuple[str, ...]
+    since: str
+    acted_on: bool
+    changes_trades: bool
+    file: str
+
+
+@attrs.frozen(kw_only=True)
+class Declaration:
+    """One setting: its variable, kind, default and meaning, and the traits of `Traits`.
+
+    `default` is the value, `default_text` what a file would hold for it.
+    """
+
+    name: str
+    kind: Kind[Any]
+    default: Any
+    default_text: str
+    doc: str
+    aliases: tuple[str, ...] = ()
+    since: str = "1.0"
+    acted_on: bool = True
+    changes_trades: bool = True
+    file: str = ".env_bot"
+
+
+@attrs.frozen
+class NoSettings:
+    """The config of what reads no settings."""
+
+
+@attrs.frozen(kw_only=True)
+class Declared:
+    """What a plugin reads: `config` is the frozen attrs class of its settings, `secrets` has one for each category.
+
+    `kind` is the singular (broker, strategy, filter, ...). `tables` names the files of its data folder that it decides
+    by.
+    """
+
+    kind: str
+    name: str
+    config: type[Any] = NoSettings
+    secrets: Mapping[str, type[Any] | None] = attrs.field(factory=dict)
+    tables: tuple[str, ...] = ()
+
+
+def setting(name: str, kind: Kind[T], *, default: T | str, doc: str, **traits: Unpack[Traits]) -> T:
+    """A field of a frozen attrs class that the settings file fills from variable `name`.
+
+    `default` is a value, or the text that a file would hold. `doc` is one sentence that names the unit. Raises
+    ValueError when the default is not allowed by its own kind.
+    """
+    try:
+        value = kind.parse(default if isinstance(default, str) else kind.show(default))
+    except ValueError as error:
+        message = f"{name}: the default {default!r} is not {kind.allowed}"
+        raise ValueError(message) from error
+    declaration = Declaration(name=name, kind=kind, default=value, default_text=kind.show(value), doc=doc, **traits)
+    return attrs.field(default=value, metadata={METADATA: declaration})
+
+
+def declarations(config: type[Any]) -> dict[str, Declaration]:
+    """The declarations of an attrs class by field name, in the order of its fields; other fields are left out."""
+    return {field.name: field.metadata[METADATA] for field in attrs.fields(config) if METADATA in field.metadata}
+
+
+def plain(value: Decimal) -> str:
+    """A finite decimal without exponent and without trailing zeros; zero has no sign."""
+    digits = format(value, "f")
+    if "." in digits:
+        digits = digits.rstrip("0").rstrip(".")
+    return "0" if digits == "-0" else digits
+
+
+def boolean() -> Kind[bool]:
+    """True or false; yes, no, on, off, 1 and 0 are read too."""
+
+    def parse(text: str) -> bool:
+        try:
+            return _BOOLEANS[text.lower()]
+        except KeyError as error:
+            raise ValueError(text) from error
+
+    return Kind(name="boolean", allowed="true or false", parse=parse, show=lambda value: str(value).lower())
+
+
+def text(*, pattern: str = r"[^\x00-\x1f\x7f]{1,200}", allowed: str = "one line of text") -> Kind[str]:
+    """Text that matches `pattern` as a whole; empty where the pattern allows it."""
+    compiled = re.compile(pattern)
+
+    def parse(written: str) -> str:
+        if compiled.fullmatch(written) is None:
+            raise ValueError(written)
+        return written
+
+    return Kind(name="text", allowed=allowed, parse=parse, show=str, empty=compiled.fullmatch("") is not None)
+
+
+def plugin_name(example: str, *, empty: bool = False) -> Kind[str]:
+    """The name of one plugin, read in any case and kept in lower case; `empty` allows none."""
+    pattern = _PLUGIN_NAME if not empty else f"(?:{_PLUGIN_NAME})?"
+    written = text(pattern=pattern, allowed=f"a plugin's name, such as {example}" + (", or empty" if empty else ""))
+    return attrs.evolve(written, name="plugin_name", parse=lambda name: written.parse(name).lower())
+
+
+def path() -> Kind[str]:
+    """A path, relative to the instance unless it is absolute."""
+    return attrs.evolve(text(allowed="a path, relative to the instance"), name="path")
+
+
+def choice(*words: str) -> Kind[str]:
+    """One of these words in any case, as spelt here."""
+    spelling = {word.lower(): word for word in words}
+
+    def parse(written: str) -> str:
+        try:
+            return spelling[written.lower()]
+        except KeyError as error:
+            raise ValueError(written) from error
+
+    return Kind(name="choice", allowed=f"one of {', '.join(words)}", parse=parse, show=str)
+
+
+def integer(*, least: int = 0, most: int | None = None) -> Kind[int]:
+    """A whole number between the bounds, both included."""
+
+    def parse(written: str) -> int:
+        if _INTEGER.fullmatch(written) is None:
+            raise ValueError(written)
+        return _bounded(int(written), least, most)
+
+    return Kind(name="integer", allowed=f"a whole number {_between(least, most)}", parse=parse, show=str)
+
+
+def counted(word: str, *, least: int = 0, most: int | None = None) -> Kind[int]:
+    """A whole number of things, which may follow in singular, plural or by first letter: `1`, `1 bar`, `5 minutes`."""
+    units = {"", word[0], word, f"{word}s"}
+
+    def parse(written: str) -> int:
+        match = _COUNT.fullmatch(written)
+        if match is None or match[2].lower() not in units:
+            raise ValueError(written)
+        return _bounded(int(match[1]), least, most)
+
+    allowed = f"a whole number of {word}s {_between(least, most)}"
+    return Kind(name=f"{word}s", allowed=allowed, parse=parse, show=str)
+
+
+def minutes(*, least: int = 0, most: int = 390) -> Kind[int]:
+    """A whole number of minutes."""
+    return counted("minute", least=least, most=most)
+
+
+def number(*, least: float | None = None, most: float | None = None) -> Kind[float]:
+    """A float between the bounds, both included."""
+    kind = _decimal("number", "a number", least=_exact(least), most=_exact(most))
+    return _as_float(kind)
+
+
+@overload
+def fraction(*, least: str = "0", most: str | None = "1") -> Kind[Decimal]: ...
+@overload
+def fraction(*, of: type[Decimal], least: str = "0", most: str | None = "1") -> Kind[Decimal]: ...
+@overload
+def fraction(*, of: type[float], least: str = "0", most: str | None = "1") -> Kind[float]: ...
+def fraction(
+    *, of: type[Decimal | float] = Decimal, least: str = "0", most: str | None = "1"
+) -> Kind[Decimal] | Kind[float]:
+    """A share of 1 (0.02 is 2 %) as Decimal, or as float where it meets market data."""
+    kind = _decimal("fraction", "a fraction (0.02 is 2 %)", least=Decimal(least), most=_exact(most))
+    return _as_float(kind) if of is float else kind
+
+
+def above_zero(kind: Kind[Decimal]) -> Kind[Decimal]:
+    """The same kind without 0: for a limit that would be reached before anything is done."""
+
+    def parse(written: str) -> Decimal:
+        value = kind.parse(written)
+        if value <= 0:
+            raise ValueError(written)
+        return value
+
+    return attrs.evolve(kind, allowed=f"{kind.allowed} and more than 0", parse=parse)
+
+
+def percent(*, least: str = "0", most: str | None = "100") -> Kind[Decimal]:
+    """A percentage as written: 0.15 is 0.15 %, not 15 %."""
+    return _decimal("percent", "a percentage (15 is 15 %)", least=Decimal(least), most=_exact(most))
+
+
+def money(*, least: str = "0", most: str | None = None) -> Kind[Decimal]:
+    """An amount in USD."""
+    return _decimal("money", "an amount in USD", least=Decimal(least), most=_exact(most))
+
+
+def duration(*, least: str = "0s", most: str = "24h", bare: str | None = None) -> Kind[float]:
+    """A time span with its unit (`50ms`, `1s`, `2m`, `1h`), in seconds; `bare` is the unit of a number without one."""
+    low, high = _seconds(least, None), _seconds(most, None)
+
+    def parse(written: str) -> float:
+        return float(_bounded(_seconds(written, bare), low, high))
+
+    unit = "in s" if bare is not None else "with its unit (ms, s, m, h)"
+    allowed = f"a time span {unit} from {least} to {most}"
+    return Kind(name="duration", allowed=allowed, parse=parse, show=lambda value: f"{plain(Decimal(repr(value)))}s")
+
+
+def clock_time() -> Kind[time]:
+    """A time of day, HH:MM."""
+
+    def parse(written: str) -> time:
+        match = _CLOCK.fullmatch(written)
+        if match is None:
+            raise ValueError(written)
+        return time(int(match[1]), int(match[2]))
+
+    return Kind(name="clock_time", allowed="a time HH:MM", parse=parse, show=lambda value: value.strftime("%H:%M"))
+
+
+def names(*, case: str | None = None) -> Kind[tuple[str, ...]]:
+    """Names separated by commas, blanks around them ignored; `case` is `lower`, `upper` or None; may be empty."""
+
+    def parse(written: str) -> tuple[str, ...]:
+        found = tuple(part.strip() for part in written.split(",")) if written.strip() else ()
+        if not all(_NAME.fullmatch(name) for name in found):
+            raise ValueError(written)
+        if case is None:
+            return found
+        return tuple(name.lower() if case == "lower" else name.upper() for name in found)
+
+    return Kind(name="names", allowed="names separated by commas", parse=parse, show=",".join, empty=True)
+
+
+def weights() -> Kind[tuple[Decimal, ...]]:
+    """Fractions separated by commas, each from 0 to 1."""
+    one = fraction()
+
+    def parse(written: str) -> tuple[Decimal, ...]:
+        return tuple(one.parse(part.strip()) for part in written.split(","))
+
+    allowed = "fractions from 0 to 1 separated by commas, which sum to at most 1"
+    return Kind(name="weights", allowed=allowed, parse=parse, show=lambda value: ",".join(map(plain, value)))
+
+
+def weekdays() -> Kind[tuple[int, ...]]:
+    """Days of the week separated by commas (mon, tue, ...), in order and once each; Monday is 0."""
+
+    def parse(written: str) -> tuple[int, ...]:
+        days = [part.strip().lower() for part in written.split(",")]
+        spellings = [_LONG_WEEKDAYS if day in _LONG_WEEKDAYS else WEEKDAYS for day in days]
+        return tuple(sorted({words.index(day) for words, day in zip(spellings, days, strict=True)}))
+
+    allowed = f"days separated by commas, of {', '.join(WEEKDAYS)}"
+    return Kind(
+        name="weekdays", allowed=allowed, parse=parse, show=lambda value: ",".join(WEEKDAYS[day] for day in value)
+    )
+
+
+def optional(kind: Kind[T], *, zero: bool = False, absent: str = "empty") -> Kind[T | None]:
+    """The same kind or None, which a file writes as nothing, or also as 0 where `zero` holds; `absent` words that."""
+
+    def parse(written: str) -> T | None:
+        if not written:
+            return None
+        value = kind.parse(written)
+        return None if zero and value == 0 else value
+
+    return Kind(
+        name=kind.name,
+        allowed=f"{kind.allowed}, or {absent}",
+        parse=parse,
+        show=lambda value: "" if value is None else kind.show(value),
+        empty=True,
+    )
+
+
+def _decimal(name: str, what: str, *, least: Decimal | None, most: Decimal | None) -> Kind[Decimal]:
+    def parse(written: str) -> Decimal:
+        if _NUMBER.fullmatch(written) is None:
+            raise ValueError(written)
+        return _bounded(Decimal(written), least, most)
+
+    bounds = _between(None if least is None else plain(least), None if most is None else plain(most))
+    return Kind(name=name, allowed=f"{what} {bounds}".rstrip(), parse=parse, show=plain)
+
+
+def _as_float(kind: Kind[Decimal]) -> Kind[float]:
+    return Kind(
+        name=kind.name,
+        allowed=kind.allowed,
+        parse=lambda written: float(kind.parse(written)),
+        show=lambda value: plain(Decimal(repr(float(value)))),
+    )
+
+
+def _seconds(written: str, bare: str | None) -> Decimal:
+    match = _DURATION.fullmatch(written)
+    unit = None if match is None else (match[2] or bare)
+    if match is None or unit is None:
+        raise ValueError(written)
+    return Decimal(match[1]) * _SECONDS[unit.lower()]
+
+
+def _exact(bound: float | str | None) -> Decimal | None:
+    return None if bound is None else Decimal(str(bound))
+
+
+_Number = TypeVar("_Number", int, Decimal)
+
+
+def _bounded(value: _Number, least: _Number | None, most: _Number | None) -> _Number:
+    if (least is not None and value < least) or (most is not None and value > most):
+        raise ValueError(value)
+    return value
+
+
+def _between(least: object, most: object) -> str:
+    match least, most:
+        case None, None:
+            return ""
+        case _, None:
+            return f"of at least {least}"
+        case None, _:
+            return f"of at most {most}"
+        case _:
+            return f"from {least} to {most}"

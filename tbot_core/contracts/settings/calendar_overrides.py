@@ -1,0 +1,52 @@
+"""What the owner knows of the exchange's days that the calendar does not: closures and early closes."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Final, TypeAlias
+
+from tbot_core.contracts.setting import Kind
+from tbot_core.errors import SettingsError
+from tbot_core.model.calendar import Closed, ClosesEarly, Override
+
+Overrides: TypeAlias = "tuple[tuple[dt.date, Override], ...]"
+_CLOSED: Final = "closed"
+
+
+def calendar_overrides() -> Kind[Overrides]:
+    """Days and what they are instead, in order: `2026-12-24 closed Day of mourning; 2026-12-31 13:00`."""
+
+    def parse(written: str) -> Overrides:
+        parts = [part.strip() for part in written.split(";") if part.strip()]
+        found = [_override(part) for part in parts]
+        if len({day for day, _ in found}) < len(found):
+            message = "a day stands there twice"
+            raise ValueError(message)
+        return tuple(sorted(found, key=lambda one: one[0]))
+
+    allowed = "days separated by semicolons, each a date YYYY-MM-DD and either closed with a reason, or HH:MM New York"
+    return Kind(name="calendar_overrides", allowed=allowed, parse=parse, show=_shown, empty=True)
+
+
+def _override(part: str) -> tuple[dt.date, Override]:
+    # One day; raises ValueError, which a SettingsError is not.
+    day, _, rest = part.partition(" ")
+    word, _, reason = rest.strip().partition(" ")
+    date = dt.datetime.strptime(day, "%Y-%m-%d").date()  # noqa: DTZ007  a date of the exchange, no moment
+    if word.lower() == _CLOSED and reason.strip():
+        return date, Closed(reason=reason.strip())
+    if reason:
+        message = "words after a time"
+        raise ValueError(message)
+    close = dt.datetime.strptime(word, "%H:%M").time()  # noqa: DTZ007  New York time of that day
+    try:
+        return date, ClosesEarly(close=close)
+    except SettingsError as fault:
+        raise ValueError(fault.message) from fault
+
+
+def _shown(overrides: Overrides) -> str:
+    return "; ".join(
+        f"{day} {_CLOSED} {one.reason}" if isinstance(one, Closed) else f"{day} {one.close:%H:%M}"
+        for day, one in overrides
+    )

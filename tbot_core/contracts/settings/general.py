@@ -1,0 +1,205 @@
+"""How the bot speaks of its work, and the groups that stand beside the path of a bar."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import attrs
+
+from tbot_core.contracts.setting import (
+    boolean,
+    choice,
+    duration,
+    fraction,
+    names,
+    optional,
+    percent,
+    plugin_name,
+    setting,
+    text,
+)
+
+
+@attrs.frozen(kw_only=True)
+class General:
+    """Version, log and build mode."""
+
+    version_tag: str | None = setting(
+        "VERSION_TAG",
+        optional(text(pattern=r"v?[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}", allowed="a version such as v1.0.0")),
+        default="",
+        doc="The version that the file was written for: another major version is an error, another minor or patch a "
+        "warning; empty is not compared.",
+        changes_trades=False,
+    )
+    build_mode: str = setting(
+        "BUILD_MODE",
+        choice("debug", "release"),
+        default="release",
+        doc="Debug shows whole tracebacks and runs assertions; release keeps tracebacks in the log.",
+        changes_trades=False,
+    )
+    debug_log_level: str = setting(
+        "DEBUG_LOG_LEVEL",
+        choice("quiet", "info", "verbose"),
+        default="info",
+        doc="How much the log says.",
+        changes_trades=False,
+    )
+    enable_logging: bool = setting(
+        "ENABLE_LOGGING",
+        boolean(),
+        default="true",
+        doc="Whether log files are written to logs/ and rotated into backups/; standard error and the journal stay.",
+        changes_trades=False,
+    )
+    log_format: str = setting(
+        "LOG_FORMAT",
+        choice("json", "csv"),
+        default="json",
+        doc="Form of a line of the log files.",
+        changes_trades=False,
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Rebalance:
+    """Taking positions back to their share of equity, and the notice about the cash share."""
+
+    rebalance_enabled: bool = setting(
+        "REBALANCE_ENABLED",
+        boolean(),
+        default="false",
+        doc="Whether positions that outgrow their share of equity are trimmed back to it.",
+    )
+    rebalance_threshold: Decimal = setting(
+        "REBALANCE_THRESHOLD",
+        fraction(),
+        default="0.10",
+        doc="Deviation from a position's target share, as a fraction of that target, beyond which it is trimmed.",
+    )
+    rebalance_check_interval: float = setting(
+        "REBALANCE_CHECK_INTERVAL",
+        duration(least="60s", most="24h", bare="s"),
+        default="3600",
+        doc="Seconds between two checks, counted from the opening bell.",
+    )
+    rebalance_top_up: bool = setting(
+        "REBALANCE_TOP_UP",
+        boolean(),
+        default="false",
+        doc="Whether a position below its share is also topped up: never below its entry price, in defense, or near its"
+        " exit, and never where entries have to be confirmed.",
+    )
+    enable_rebalance_notifier: bool = setting(
+        "ENABLE_REBALANCE_NOTIFIER",
+        boolean(),
+        default="false",
+        doc="Whether an alert and an accounting record tell that the cash share of equity has left its target.",
+        changes_trades=False,
+    )
+    rebalance_trigger_pct: Decimal = setting(
+        "REBALANCE_TRIGGER_PCT",
+        percent(),
+        default="10",
+        doc="Deviation of the cash share of equity, in percentage points, that is told.",
+        changes_trades=False,
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Failover:
+    """Sending new entries to another broker."""
+
+    failover_enabled: bool = setting(
+        "FAILOVER_ENABLED",
+        boolean(),
+        default="false",
+        doc="Whether new entries may go to the next healthy broker when the first one fails.",
+    )
+    failover_log_tag: str = setting(
+        "FAILOVER_LOG_TAG",
+        text(pattern=r"[A-Za-z][A-Za-z0-9_]{0,31}", allowed="a word of letters, digits and _, at most 32 long"),
+        default="FAILOVER_ACTIVE",
+        doc="Tag of trades that another broker took over.",
+        changes_trades=False,
+    )
+    failover_brokers: tuple[str, ...] = setting(
+        "FAILOVER_BROKERS",
+        names(case="lower"),
+        default="",
+        doc="The other brokers in order; empty is no failover.",
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Notifications:
+    """Which events are told, where and when."""
+
+    notify_on_fill: bool = setting(
+        "NOTIFY_ON_FILL",
+        boolean(),
+        default="true",
+        doc="Whether an entry's fill is told.",
+        changes_trades=False,
+    )
+    notify_on_exit: bool = setting(
+        "NOTIFY_ON_EXIT",
+        boolean(),
+        default="true",
+        doc="Whether an exit is told.",
+        changes_trades=False,
+    )
+    notify_on_failure: bool = setting(
+        "NOTIFY_ON_FAILURE",
+        boolean(),
+        default="true",
+        doc="Whether routine failures are told; critical ones always are.",
+        changes_trades=False,
+    )
+    critical_alert_channel: str = setting(
+        "CRITICAL_ALERT_CHANNEL",
+        plugin_name("pagerduty"),
+        default="console",
+        doc="Alert plugin that critical events go to.",
+        changes_trades=False,
+    )
+    routine_alert_channel: str = setting(
+        "ROUTINE_ALERT_CHANNEL",
+        plugin_name("email"),
+        default="console",
+        doc="Alert plugin that routine events go to.",
+        changes_trades=False,
+    )
+    alert_quiet_hours: str = setting(
+        "ALERT_QUIET_HOURS",
+        text(
+            pattern=r"(?:(?:[01][0-9]|2[0-3]):[0-5][0-9]-(?:[01][0-9]|2[0-3]):[0-5][0-9])?",
+            allowed="a span HH:MM-HH:MM of New York time, or empty",
+        ),
+        default="",
+        doc="Span of New York time in which routine events wait; empty is none.",
+        changes_trades=False,
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Ledger:
+    """How closed trades are booked and exported."""
+
+    ledger_export_mode: str = setting(
+        "LEDGER_EXPORT_MODE",
+        choice("auto", "off"),
+        default="off",
+        doc="Auto exports each closed trade at once.",
+        changes_trades=False,
+        acted_on=False,
+    )
+    lot_method: str = setting(
+        "LOT_METHOD",
+        choice("fifo", "lifo", "hifo", "specific"),
+        default="fifo",
+        doc="Which lots a sale closes in the ledger.",
+        changes_trades=False,
+        acted_on=False,
+    )

@@ -1,0 +1,133 @@
+"""How positions are entered, protected and left."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import attrs
+
+from tbot_core.contracts.setting import boolean, choice, counted, duration, fraction, minutes, number, setting
+
+
+@attrs.frozen(kw_only=True)
+class Entries:
+    """How an entry is priced, how long it lives and what keeps it back."""
+
+    entry_order_type: str = setting(
+        "ENTRY_ORDER_TYPE",
+        choice("limit", "market"),
+        default="limit",
+        doc="Type of entry orders; one at the market is sized and judged as if it cost PRICE_BAND_PCT more.",
+    )
+    entry_limit_pct: Decimal = setting(
+        "ENTRY_LIMIT_PCT",
+        fraction(),
+        default="0.002",
+        doc="Distance of an entry's limit beyond its reference price, as a fraction of that.",
+    )
+    entry_ttl: float = setting(
+        "ENTRY_TTL",
+        duration(least="1s", most="10m"),
+        default="20s",
+        doc="Time after which what is left of an entry order is cancelled.",
+        acted_on=False,
+    )
+    max_spread_pct: Decimal = setting(
+        "MAX_SPREAD_PCT",
+        fraction(),
+        default="0.003",
+        doc="Widest spread at entry as a fraction of the middle price.",
+    )
+    signal_max_age: int = setting(
+        "SIGNAL_MAX_AGE",
+        counted("bar", least=1, most=10),
+        default="1",
+        doc="Bars for which a signal may be acted on.",
+        acted_on=False,
+    )
+    one_trade_per_symbol_per_day: bool = setting(
+        "ONE_TRADE_PER_SYMBOL_PER_DAY",
+        boolean(),
+        default="true",
+        doc="Whether a symbol that had a fill is not entered again in the session.",
+    )
+    earnings_blackout: bool = setting(
+        "EARNINGS_BLACKOUT",
+        boolean(),
+        default="false",
+        doc="Whether a symbol is not entered on the day of an earnings report and the day before.",
+        acted_on=False,
+    )
+    fractional: bool = setting(
+        "FRACTIONAL",
+        boolean(),
+        default="false",
+        doc="Whether quantities may have fractions of a share, where broker and asset allow them.",
+    )
+    fractional_unprotected: bool = setting(
+        "FRACTIONAL_UNPROTECTED",
+        boolean(),
+        default="false",
+        doc="Whether a position under one share is allowed where its stop cannot rest at the broker.",
+    )
+    trade_confirmation_required: bool = setting(
+        "TRADE_CONFIRMATION_REQUIRED",
+        boolean(),
+        default="false",
+        doc="Whether entries wait for a person; in replay and backtest they count as approved at once.",
+    )
+    confirmation_timeout: float = setting(
+        "CONFIRMATION_TIMEOUT",
+        duration(least="5s", most="30m"),
+        default="60s",
+        doc="Time after which an entry that nobody confirmed expires.",
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Exits:
+    """Stops, targets and the end of the day."""
+
+    stop_loss_pct: Decimal = setting(
+        "STOP_LOSS_PCT",
+        fraction(least="0.0001", most="0.99"),
+        default="0.02",
+        doc="Distance of the protective stop from the signal bar's close, as a fraction of that.",
+    )
+    trailing_stop: bool = setting(
+        "TRAILING_STOP",
+        boolean(),
+        default="false",
+        doc="Whether every stop trails at its own distance.",
+    )
+    stop_atr: float = setting(
+        "STOP_ATR",
+        number(least=0, most=100),
+        default="0",
+        doc="Stop distance in daily ATR-14 in place of STOP_LOSS_PCT (0 = off).",
+    )
+    target_r: float = setting(
+        "TARGET_R",
+        number(least=0, most=1000),
+        default="0",
+        doc="Target in stop distances in place of the strategy's own (0 = off).",
+    )
+    target_fill: str = setting(
+        "TARGET_FILL",
+        choice("through", "touch"),
+        default="through",
+        doc="Whether a simulated target fills when price trades through it by a tick, or already at a touch.",
+    )
+    flatten_before_close: int = setting(
+        "FLATTEN_BEFORE_CLOSE",
+        minutes(least=1, most=60),
+        default="5",
+        doc="Minutes before the close at which every position starts to be closed.",
+    )
+    stop_policy: str = setting(
+        "STOP_POLICY",
+        choice("keep", "flatten"),
+        default="keep",
+        doc="What SIGTERM and SIGINT do with positions: keep them with their stops, or close them.",
+        changes_trades=False,
+    )

@@ -1,1 +1,0 @@
-"""The positions of a session and the orders that belong to them: pure, and the same live, in replay and in backtest."""

@@ -1,0 +1,124 @@
+"""The decision walk of one session over bars that are all there: a replay's desk and venue, without waiting."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import attrs
+
+from tbot_core.contracts import RiskCheck
+from tbot_core.model.reasons import Reason
+from tbot_core.model.types import dollars_of
+from tbot_core.trading.commands import Cancel, Place, Replace
+from tbot_core.trading.decision_engine import Desk
+from tbot_core.trading.matching import Costs, Venue
+from tbot_core.trading.portfolio import Position
+from tbot_core.trading.proposals import Rules
+from tbot_core.trading.risk.account import simulated
+
+if TYPE_CHECKING:
+    from tbot_core.model.bars import Bars
+    from tbot_core.model.calendar import Session
+    from tbot_core.model.types import Leg, SignalId
+    from tbot_core.trading.commands import Action, Decision
+    from tbot_core.trading.proposals import Proposal
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Terms:
+    """What every session of a backtest shares."""
+
+    rules: Rules
+    costs: Costs
+    checks: tuple[tuple[str, RiskCheck], ...] = ()
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Walked:
+    """A session's result: closed positions in the order of their closing, equity in atoms, denials by reason code."""
+
+    positions: Sequence[Position]
+    equity_atoms: int
+    denials: Counter[str]
+
+
+def walk(terms: Terms, session: Session, bars: Bars, proposals: Sequence[Proposal], equity_atoms: int) -> Walked:
+    """Trade one session; `proposals` are those of all its strategies, in any order."""
+    desk = Desk(terms.rules, session, equity_atoms, _name, terms.checks)
+    desk.admit(simulated("", dollars_of(equity_atoms)))
+    venue = Venue(terms.costs, session, bars.symbols)
+    denials: Counter[str] = Counter()
+    due: defaultdict[int, list[Proposal]] = defaultdict(list)
+    for proposal in proposals:
+        due[proposal.signal.minute].append(proposal)
+    waiting = sorted(due, reverse=True)
+    minute = -1
+    while True:
+        minute += 1
+        if desk.custody.idle and venue.idle:
+            while waiting and waiting[-1] < minute:
+                waiting.pop()
+            if not waiting:
+                break
+            minute = waiting[-1]
+        if minute >= session.minutes:
+            break
+        for decision in _step(desk, venue, bars, minute, due.get(minute, ())):
+            if decision.order is None:
+                denials[decision.reason.name] += 1
+    venue.close(bars)
+    _book(desk, venue)
+    done = desk.portfolio.closed
+    if missed := sum(desk.standing.sent.values()) - len(done):  # whatever was sent and filled has been closed
+        denials[Reason.ENTRY_NOT_FILLED.name] = missed
+    return Walked(positions=done, equity_atoms=desk.portfolio.equity_atoms, denials=denials)
+
+
+def _step(desk: Desk, venue: Venue, bars: Bars, minute: int, proposals: Sequence[Proposal]) -> list[Decision]:
+    # One minute in the order that all clocks keep.
+    if not venue.idle:
+        venue.match(bars, minute)
+        _settle(desk, venue, minute)
+    desk.mark(bars, minute)
+    actions, decisions = desk.custody.manage(bars, minute), desk.decide(proposals)
+    top_ups = desk.top_up(desk.custody.topping.proposals(bars, minute))
+    if actions:
+        _act(venue, actions, minute)
+        _settle(desk, venue, minute)
+    entries = [decision.order for decision in (*decisions, *top_ups) if decision.order is not None]
+    for order in entries:
+        venue.accept(order, minute)
+    if entries:
+        _settle(desk, venue, minute)
+    return decisions
+
+
+def _settle(desk: Desk, venue: Venue, minute: int) -> None:
+    # Book what the venue has said, and send what that sets free, until nothing more is.
+    _book(desk, venue)
+    while actions := desk.custody.released():
+        _act(venue, actions, minute)
+        _book(desk, venue)
+
+
+def _book(desk: Desk, venue: Venue) -> None:
+    for event in venue.events():
+        desk.custody.booked(event)
+
+
+def _act(venue: Venue, actions: Sequence[Action], minute: int) -> None:
+    for action in actions:
+        match action:
+            case Place(order=order):
+                venue.accept(order, minute)
+            case Cancel(client_order_id=cid):
+                venue.cancel(cid)
+            case Replace(client_order_id=cid, stop_price=price):
+                venue.replace(cid, price)
+
+
+def _name(signal: SignalId, leg: Leg, attempt: int) -> str:
+    # An order's name within a backtest: nobody else will ever read it.
+    return f"{signal.symbol}/{signal.strategy}/{signal.minute}/{leg}/{attempt}"

@@ -1,0 +1,365 @@
+"""Puts a run together: settings, plugins and shipped tables become the rules and the entrants of its decisions."""
+
+from __future__ import annotations
+
+import csv
+import functools
+from collections import defaultdict
+from collections.abc import Mapping
+from decimal import Decimal
+from operator import itemgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from tbot_core import instance as configuration
+from tbot_core.contracts import (
+    AlertChannel,
+    Context,
+    FeedQuality,
+    FeedSource,
+    Filter,
+    Needs,
+    Plugin,
+    RiskCheck,
+    Strategy,
+    VenueRules,
+)
+from tbot_core.contracts.settings.calendar import calendar_of
+from tbot_core.errors import PluginError, SettingsError
+from tbot_core.instance import Instance, Settings
+from tbot_core.instance.identity_file import identity
+from tbot_core.instance.registry import catalogue as variables
+from tbot_core.instance.secrets import vault
+from tbot_core.journal.projections.vix import Told, told_by
+from tbot_core.model.calendar import ExchangeCalendar, Session
+from tbot_core.model.clock import Clock
+from tbot_core.model.types import UNITS_PER_SHARE
+from tbot_core.model.window import Window
+from tbot_core.model.window_placement import anchor_named, missed_bell, named_window, place
+from tbot_core.plugins import discovery, isolation, lock, quarantine
+from tbot_core.plugins.call_guard import Bounds
+from tbot_core.plugins.discovery import Listing
+from tbot_core.plugins.failure import PluginFailure, refusal
+from tbot_core.plugins.guarded import bounded
+from tbot_core.plugins.loader import EVERY_EXTENSION, Loaded, Loader, build
+from tbot_core.plugins.recording import record_failure, record_run
+from tbot_core.plugins.risk_checks import risk_checks
+from tbot_core.system import filesystem, log
+from tbot_core.trading.proposals import Entrant, Rules
+from tbot_core.vault.categories import CATEGORIES
+
+if TYPE_CHECKING:
+    from tbot_core.contracts.setting import Declared
+    from tbot_core.instance import Mode, Sources
+
+SIMULATOR: Final = "paper"
+"""The broker that replay and demo trade with, whatever BROKER_NAME says."""
+
+SIMULATIONS: Final = frozenset({"replay", "demo", "backtest"})
+DRY_RUN: Final = "dry-run"
+"""The mode that decides on live data with the instance's settings, and sends nothing."""
+
+STORED: Final = frozenset({"replay", "backtest"})
+"""The modes that trade days that were."""
+
+_NAMELESS: Final = "The bot has no identity, so its orders bear no name: `tbot secrets set bot_identity` gives it one."
+_FUNDS: Final = Path(__file__).with_name("index_funds.csv")
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Assembly:
+    """What a run is made of; `failures` are plugins that were wanted and cannot serve, `notes` say it to people."""
+
+    settings: Settings
+    calendar: ExchangeCalendar
+    clock: Clock
+    loader: Loader
+    loaded: tuple[Loaded, ...]
+    failures: tuple[PluginFailure, ...]
+    listings: tuple[Listing, ...]
+    checks: tuple[tuple[str, RiskCheck], ...]
+    bounds: Bounds
+    identity: str = ""
+    notes: tuple[str, ...] = ()
+    filters: Mapping[str, Filter] = attrs.field(factory=dict)
+    _placed: dict[tuple[Window | None, ...], tuple[Entrant, ...]] = attrs.field(factory=dict, alias="placed")
+
+    @property
+    def typical_volume(self) -> bool:
+        """Whether a filter looks at the volume of the same minutes of previous sessions."""
+        return any(isinstance(one, Needs) and "typical_volume" in one.needs for one in self.filters.values())
+
+    @functools.cached_property
+    def vix_told(self) -> Told:
+        """The VIX that live sessions saw, for a replay or a backtest with VIX_SOURCE=live."""
+        settings = self.settings
+        wanted = settings.mode in STORED and settings.trading.vix_source == "live"
+        return told_by(settings.instance.journal) if wanted else {}
+
+    def record(self) -> None:
+        """Write down what this run showed of its plugins, for `tbot plugins list`."""
+        record_run(self.settings.instance.data, self.loaded, self.failures, self.listings, self.clock.now())
+
+    def rules(self, venue: VenueRules) -> Rules:
+        """The rules of decisions at a venue."""
+        settings, entries = self.settings, self.settings.entries
+        if settings.mode in {*SIMULATIONS, DRY_RUN}:  # nobody is asked: what would wait counts as approved at once
+            entries = attrs.evolve(entries, trade_confirmation_required=False)
+        fixed = settings.simulation.fixed_quantity if settings.mode in SIMULATIONS else 0
+        return Rules(
+            risk=settings.risk,
+            entries=entries,
+            exits=settings.exits,
+            venue=venue,
+            filters=self.filters,
+            missing_rejects=settings.trading.filter_missing_data == "reject",
+            blocklist=frozenset(settings.trading.blocklist),
+            universe_max=settings.trading.universe_max,
+            fixed_units=fixed * UNITS_PER_SHARE,
+            indices=index_funds(),
+            rebalance=settings.rebalance,
+        )
+
+    def entrants(self, session: Session) -> tuple[Entrant, ...]:
+        """The strategies of a session with their windows placed in it, in STRATEGY_SEQUENCE's order.
+
+        Sessions in which the windows lie alike share one tuple.
+        """
+        anchor = anchor_named(self.settings.trading.time_anchor)
+        named = [named_window(name, self.settings.frames[name]) for name in self.settings.strategies]
+        windows = tuple(place(one, session, anchor) for one in named)
+        if windows not in self._placed:
+            self._placed[windows] = tuple(
+                self._entrant(rank, window) for rank, window in enumerate(windows) if window is not None
+            )
+        return self._placed[windows]
+
+    def missed_bells(self, session: Session) -> tuple[str, ...]:
+        """A sentence for each window that TIME_ANCHOR=utc moves against this session's bell."""
+        anchor = anchor_named(self.settings.trading.time_anchor)
+        named = (named_window(name, self.settings.frames[name]) for name in self.settings.strategies)
+        sentences = (missed_bell(one, session, anchor) for one in named)
+        return tuple(sentence for sentence in sentences if sentence is not None)
+
+    def broker(self, name: str = SIMULATOR) -> Any:
+        """The broker of this name, built; raises PluginError when it is not among the loaded."""
+        return self.build(self._of("broker", name))
+
+    def quality(self, name: str) -> FeedQuality | None:
+        """What the live feed of the broker of this name declares; None where it has none."""
+        plugin = self._of("broker", name).plugin
+        return None if plugin.quality is None else plugin.quality(self.settings.plugin_config(plugin.config))
+
+    def channel(self, name: str) -> AlertChannel:
+        """The alert channel of this name, built; raises PluginError when it is not among the loaded."""
+        made: AlertChannel = self.build(self._of("alert", name))
+        return made
+
+    def build(self, loaded: Loaded, strategy: str | None = None, window: Window | None = None) -> Any:
+        """A plugin's object made from the settings; raises PluginError when it cannot be made."""
+        config = self.settings.plugin_config(loaded.plugin.config, strategy, window=window)
+        made = build(loaded, config, _context(self.settings, self.clock, loaded))
+        if isinstance(made, PluginFailure):
+            raise refusal((made,))
+        return bounded(loaded.entry, made, self.bounds)
+
+    def trial(self) -> None:
+        """Make once more what decides by tables of the operator's; raises PluginError where one is not fit.
+
+        A plugin in a worker of its own reads none.
+        """
+        deciding = {"strategy": self.settings.strategies, "filter": self.settings.filters}
+        for one in self.loaded:
+            kind, name = one.entry.kind, one.entry.name
+            here = one.plugin.tables and self.loader.manager.is_registered(one.subject)
+            if here and name in deciding.get(kind, ()):
+                self.build(one, name if kind == "strategy" else None)
+
+    def _entrant(self, rank: int, window: Window) -> Entrant:
+        name = self.settings.strategies[rank]
+        strategy: Strategy = self.build(self._of("strategy", name), name, window)
+        return Entrant(name=name, rank=rank, strategy=strategy, frame=self.settings.frames[name])
+
+    def _of(self, kind: str, name: str) -> Loaded:
+        for one in self.loaded:
+            if (one.entry.kind, one.entry.name) == (kind, name):
+                return one
+        raise PluginError(f"The {kind} {name} is not installed.", "`tbot plugins list` shows what is.")
+
+
+def assemble(
+    home: Path | str | None,
+    mode: Mode,
+    clock: Clock,
+    overrides: Mapping[str, str] | None = None,
+    sources: Sources | None = None,
+) -> Assembly:
+    """Find and import what the settings enable, judge the settings with what it declares, and build filters and checks.
+
+    `sources` are the settings files where they were read before. Live, nothing is imported before it is found to be as
+    plugins.lock approved it. Raises SettingsError for faults, and PluginError for what is not so approved, and for a
+    strategy, or outside simulations any plugin, that is absent or broken; an absent filter of a simulation is a note.
+    """
+    sources = sources or configuration.read(Instance.at(home), live=mode == "live")
+    texts = {**sources.texts(), **(overrides or {})}
+    listings = discovery.mark(discovery.plugins(), configuration.enabled(texts))
+    warnings = _unapproved(Instance.at(home), listings, texts, mode)
+    # Without settings nothing is imported, and nothing is written where no instance is.
+    named = _wanted(texts, mode) if sources.bot.stands or mode == "demo" else []
+    if mode != "live":  # live, every plugin is approved file by file: there is nothing to try first
+        configuration.load(home, mode=mode, overrides=overrides, sources=sources, installed=_names(listings))
+        _settle_first(named, listings, mode)
+    wanted, held = quarantine.held_back(named, listings, Instance.at(home).data, clock.now())
+    loaded, failed = _offers(loader := Loader(), wanted, listings, Instance.at(home).data)
+    checks, silent = risk_checks(loader, loaded, bounds := _bounds(Instance.at(home), clock, mode))
+    settings = configuration.load(home, mode=mode, declared=_declared(loaded), overrides=overrides, sources=sources)
+    _refuse(failures := (*held, *failed, *silent), mode)
+    assembly = Assembly(
+        settings=settings,
+        calendar=calendar_of(settings.trading),
+        clock=clock,
+        loader=loader,
+        loaded=loaded,
+        failures=failures,
+        listings=listings,
+        checks=checks,
+        bounds=bounds,
+        identity=_identity(settings),
+    )
+    return attrs.evolve(assembly, filters=_filters(assembly), notes=_notes(assembly, warnings))
+
+
+def _offers(
+    loader: Loader, wanted: set[tuple[str, str]], listings: tuple[Listing, ...], folder: Path
+) -> tuple[tuple[Loaded, ...], tuple[PluginFailure, ...]]:
+    # The plugins of a run: imported here, but for those that run in processes of their own.
+    apart = isolation.chosen(wanted)
+    loaded, failed = loader.offers(wanted - apart, listings)
+    kinds = {name: one.declaration.kind for name, one in variables(()).known.items()}
+    described, unknown = isolation.offered(apart, listings, folder, kinds)
+    return tuple(sorted((*loaded, *described), key=lambda one: one.entry)), (*failed, *unknown)
+
+
+def _bounds(instance: Instance, clock: Clock, mode: Mode) -> Bounds:
+    # What goes wrong in a plugin ends a simulation, and nothing else.
+    return Bounds(
+        strict=mode in SIMULATIONS,
+        record=lambda entry, failure: record_failure(instance.data, entry, failure, clock.now()),
+    )
+
+
+def _settle_first(named: list[tuple[str, str]], listings: tuple[Listing, ...], mode: Mode) -> None:
+    # Refuse a run that needs what is not installed, before any plugin is tried and anything is written.
+    known = _names(listings) | {EVERY_EXTENSION}
+    _, absent = Loader().offers([pair for pair in named if pair not in known], listings)
+    _refuse(absent, mode)
+
+
+def _names(listings: tuple[Listing, ...]) -> set[tuple[str, str]]:
+    # Kind and name of each plugin that is installed.
+    return {(one.entry.kind, one.entry.name) for one in listings}
+
+
+def _refuse(failures: tuple[PluginFailure, ...], mode: Mode) -> None:
+    # Raise PluginError for failures that a run of this mode cannot do without.
+    fatal = tuple(one for one in failures if mode not in SIMULATIONS or one.kind in {"broker", "strategy"})
+    if fatal:
+        raise refusal(fatal)
+
+
+def _identity(settings: Settings) -> str:
+    # Simulations and paper trading may do without one.
+    found = identity(settings.instance, settings.deployment, live=settings.mode == "live")
+    if found is None and settings.mode == "live":
+        raise SettingsError("Live trading needs an identity of the bot, and there is none.", "`tbot init` writes it.")
+    return "" if found is None else found.text
+
+
+def _notes(assembly: Assembly, warnings: tuple[str, ...]) -> tuple[str, ...]:
+    # A demo's journal is nobody's, so it needs no name.
+    absent = (f"Not applied: {one.kind} {one.name} ({one.error})" for one in assembly.failures)
+    nameless = not assembly.identity and assembly.settings.mode != "demo"
+    return (*absent, *warnings, *((_NAMELESS,) if nameless else ()))
+
+
+def source_named(texts: Mapping[str, str]) -> str:
+    """The plugin that bars come from: DATA_SOURCE, else that of BROKER_NAME."""
+    named = (texts.get(name, "").strip().lower() for name in ("DATA_SOURCE", "BROKER_NAME"))
+    return next((name for name in named if name), SIMULATOR)
+
+
+def feed_source(broker: object, name: str) -> FeedSource:
+    """The broker as a source of bars; raises PluginError when it is none."""
+    if not isinstance(broker, FeedSource):
+        raise PluginError(f"The broker {name} serves no bars.", "Name another plugin in DATA_SOURCE.")
+    return broker
+
+
+def index_funds() -> Mapping[str, Mapping[str, Decimal]]:
+    """The shipped table of index funds: index -> symbol -> signed leverage."""
+    table: dict[str, dict[str, Decimal]] = defaultdict(dict)
+    for row in csv.DictReader(filesystem.read_text(_FUNDS).splitlines()):
+        table[row["index"]][row["symbol"]] = Decimal(row["leverage"])
+    return table
+
+
+def _unapproved(
+    instance: Instance, listings: tuple[Listing, ...], texts: Mapping[str, str], mode: Mode
+) -> tuple[str, ...]:
+    # What a person must know of plugins that nobody approved; live trading refuses them here, before any import.
+    if mode == "live":
+        lock.insist(instance.home, listings)
+    elif mode in {"paper", DRY_RUN} and (texts.get("ENVIRONMENT") or "production").strip().lower() == "production":
+        sentences = lock.objections(instance.home, listings)
+        more = f" {len(sentences) - 1} more: `tbot plugins verify` shows all." if len(sentences) > 1 else ""
+        return tuple(f"Live trading would refuse the plugins: {one}{more}" for one in sentences[:1])
+    return ()
+
+
+def _wanted(texts: Mapping[str, str], mode: Mode) -> list[tuple[str, str]]:
+    # The plugins of a run; simulations and dry runs trade with the simulator and alert nobody.
+    enabled = sorted(configuration.enabled(texts))
+    if mode not in {*SIMULATIONS, DRY_RUN}:
+        return enabled
+    brokers = [] if mode == "backtest" else [("broker", SIMULATOR)]
+    if mode == DRY_RUN:
+        brokers = sorted({*brokers, ("broker", source_named(texts))})
+    return [pair for pair in enabled if pair[0] in {"strategy", "filter", "extension"}] + brokers
+
+
+def _declared(loaded: tuple[Loaded, ...]) -> list[Declared]:
+    return [one.declared for one in loaded]
+
+
+def _filters(assembly: Assembly) -> dict[str, Filter]:
+    named = {one.entry.name: one for one in assembly.loaded if one.entry.kind == "filter"}
+    return {name: assembly.build(named[name]) for name in assembly.settings.filters if name in named}
+
+
+def _context(settings: Settings, clock: Clock, loaded: Loaded) -> Context:
+    plugin: Plugin = loaded.plugin
+    return Context(
+        clock=clock,
+        log=log.logger(f"tbot.{loaded.entry.kind}.{plugin.name}"),
+        data_dir=settings.instance.plugin_data(loaded.entry.kind, plugin.name),
+        secrets=handed(settings, plugin.name, plugin.needs.secrets),
+    )
+
+
+def handed(settings: Settings, plugin: str, wanted: Mapping[str, type[Any] | None]) -> Mapping[str, Any]:
+    """For each category that the plugin wants an object of its class; a simulation does without a file that is absent.
+
+    Raises VaultError for one that cannot be opened or does not hold what the class asks for, and PluginError for a
+    category that no plugin is given.
+    """
+    found: dict[str, Any] = {}
+    for category, schema in sorted(wanted.items(), key=itemgetter(0)):
+        kind = CATEGORIES.get(category)
+        if kind is None or schema is None or not (kind.by_plugin or kind.shape == "object"):
+            raise PluginError(f"The plugin {plugin} cannot be given secrets of {category}.", "Update it.")
+        opened = vault(settings.instance, settings.deployment, live=settings.mode == "live")
+        if opened.store.has_file(category) or settings.mode not in SIMULATIONS:
+            found[category] = opened.read_as(schema, category, plugin if kind.by_plugin else None)
+    return found

@@ -1,0 +1,193 @@
+"""Requests to a running bot: files in the instance's folder `control/`, dropped whole, looked at every 50 ms.
+
+`control/kill` and `control/stop` are obeyed whatever they hold and whoever made them: the folder is the authority.
+Everything else is a document of its own file. One that only restricts is obeyed whatever its owner and mode and those
+of the folder, and says what was odd about them; one that permits something counts only when they are right. Nothing
+is obeyed whose words are not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from tbot_core.errors import AccessError
+from tbot_core.model import json_document
+from tbot_core.system import filesystem, random, secure_files
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KILL: Final = "kill"
+STOP: Final = "stop"
+POLL_S: Final = 0.05
+_SUFFIX: Final = ".json"
+_LARGEST: Final = 4096
+_NAME: Final = 12
+
+
+class Verb(StrEnum):
+    """What can be asked of a running bot."""
+
+    KILL = "kill"
+    KILL_FLATTEN = "kill-flatten"
+    KILL_CLEAR = "kill-clear"
+    STOP = "stop"
+    STOP_FLATTEN = "stop-flatten"
+    STOP_KEEP = "stop-keep"
+    STOP_CANCEL = "stop-cancel"
+    DEFENSE_ON = "defense-on"
+    DEFENSE_OFF = "defense-off"
+    ARM = "arm"
+    DISARM = "disarm"
+    CONFIRM = "confirm"
+    REJECT = "reject"
+    FAILOVER_CONFIRM = "failover-confirm"
+
+
+RESTRICTING: Final = frozenset(
+    {
+        Verb.KILL,
+        Verb.KILL_FLATTEN,
+        Verb.STOP,
+        Verb.STOP_FLATTEN,
+        Verb.STOP_KEEP,
+        Verb.DEFENSE_ON,
+        Verb.DISARM,
+        Verb.REJECT,
+    }
+)
+"""What lets the bot do less and nothing more."""
+
+
+@attrs.frozen(kw_only=True)
+class Request:
+    """A request as it lies in the folder: `name` is its file's, `actor` who made it, `made` when (UTC).
+
+    `flaw` is what others could have done to its file, in words; "" for one that its owner alone may touch.
+    """
+
+    name: str
+    verb: Verb
+    actor: str
+    made: datetime
+    arguments: Mapping[str, str] = attrs.field(factory=dict)
+    flaw: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Refused:
+    """A file that is not obeyed, and why, in words that name neither it nor its folder."""
+
+    name: str
+    words: str
+
+
+@attrs.frozen(kw_only=True)
+class Seen:
+    """What lies in the folder: the two files that count by being there, requests in the order made, refused ones."""
+
+    kill: bool = False
+    stop: bool = False
+    requests: tuple[Request, ...] = ()
+    refused: tuple[Refused, ...] = ()
+
+
+NOTHING: Final = Seen()
+
+
+def prepare(folder: Path) -> None:
+    """Make the folder, for its owner alone."""
+    filesystem.make_folder(folder, mode=0o700)
+
+
+def killed(folder: Path) -> bool:
+    """Whether the kill file is there; asked inside the second barrier of every send.
+
+    Raises AccessError where nobody can tell.
+    """
+    return filesystem.shows(folder / KILL)
+
+
+def look(folder: Path) -> Seen:
+    """Everything that lies in the folder now; one that is not there holds nothing.
+
+    Raises AccessError when the folder cannot be read: who cannot see a kill must not enter.
+    """
+    try:
+        there = filesystem.entries(folder)
+    except AccessError:
+        if filesystem.is_present(folder):
+            raise
+        return NOTHING
+    names = [path for path in there if not path.name.startswith(".")]
+    if not names:
+        return NOTHING
+    requests: list[Request] = []
+    refused: list[Refused] = []
+    for path in names:
+        if path.name in {KILL, STOP}:
+            continue
+        match _read(path):
+            case Request() as request:
+                requests.append(request)
+            case Refused() as other:
+                refused.append(other)
+    present = {path.name for path in names}
+    requests.sort(key=lambda request: (request.made, request.name))
+    return Seen(kill=KILL in present, stop=STOP in present, requests=tuple(requests), refused=tuple(refused))
+
+
+def ask(folder: Path, verb: Verb, *, actor: str, now: datetime, arguments: Mapping[str, str] | None = None) -> str:
+    """Drop a request and return its file's name; it is there whole or not at all, and stays until it is taken."""
+    name = f"{verb.value}-{random.token(_NAME)}{_SUFFIX}"
+    drop(folder, Request(name=name, verb=verb, actor=actor, made=now, arguments=arguments or {}))
+    return name
+
+
+def drop(folder: Path, request: Request) -> None:
+    """Put a request into the folder under its own name."""
+    prepare(folder)
+    spelled = {"verb": request.verb.value, "actor": request.actor, "made": request.made.isoformat()}
+    document = spelled | {"arguments": dict(request.arguments)}
+    filesystem.write_atomic(folder / request.name, json.dumps(document, sort_keys=True).encode())
+
+
+def take(folder: Path, name: str) -> None:
+    """A request has been written down: its file is no longer needed."""
+    filesystem.remove(folder / name)
+
+
+def _read(path: Path) -> Request | Refused:
+    # The request in a file, or why it is none: for its owner, its mode, its kind or its words.
+    #
+    # Who may be trusted is asked after the verb is known: a kill must not wait for a mode to be set right.
+    try:
+        content = secure_files.inspect(path, limit=_LARGEST)
+    except secure_files.PrivateError as fault:
+        return Refused(name=path.name, words=f"{fault.flaw.value}.")
+    flaw = content.flaws[0].value if content.flaws else ""
+    try:
+        request = _request(path.name, json_document.read(bytes(content.data.view)))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Refused(name=path.name, words=f"{flaw or 'it is no request that a command of tbot wrote'}.")
+    if flaw and request.verb not in RESTRICTING:
+        return Refused(name=path.name, words=f"{flaw}.")
+    return attrs.evolve(request, flaw=flaw)
+
+
+def _request(name: str, document: Mapping[str, Any]) -> Request:
+    # The request that a document spells out; raises ValueError, KeyError or TypeError for anything else.
+    if set(document) != {"verb", "actor", "made", "arguments"}:
+        raise ValueError("fields")
+    actor, arguments = document["actor"], document["arguments"]
+    texts = (actor, *arguments.keys(), *arguments.values())
+    made = datetime.fromisoformat(document["made"])
+    if not all(isinstance(text, str) and text.isprintable() for text in texts) or made.utcoffset() is None:
+        raise ValueError("values")
+    return Request(name=name, verb=Verb(document["verb"]), actor=actor, made=made, arguments=arguments)

@@ -1,0 +1,216 @@
+"""What was compared in any minute of a recorded session, worked out anew from the same bars."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+
+from tbot_core.contracts import FeedRequest, VenueRules
+from tbot_core.engine.bootstrap import SIMULATOR, Assembly, feed_source
+from tbot_core.errors import DataError, UsageError
+from tbot_core.journal.projections.vix import Told, seen
+from tbot_core.marketdata.received_bars import Received
+from tbot_core.model.bars import Market, Quoted, Tape
+from tbot_core.model.calendar import Session
+from tbot_core.model.reasons import BY_CODE, Reason
+from tbot_core.model.signals import Exits, Signals
+from tbot_core.model.window import Window
+from tbot_core.trading.near_misses import Comparison, NearMiss, comparisons, near_misses
+from tbot_core.trading.proposals import Entrant, Finding, Rules, judge, screen
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tbot_core.contracts import FeedSession
+    from tbot_core.model.bars import Bars
+
+
+@attrs.frozen(kw_only=True)
+class Part:
+    """One strategy in one minute: what it compared, and what filters say of a signal in that minute.
+
+    `verdict` is the filters' reason for the side that fired, else for a long; None where the minute has no bar.
+    """
+
+    strategy: str
+    comparisons: tuple[Comparison, ...]
+    findings: tuple[Finding, ...]
+    verdict: Reason | None
+
+
+@attrs.frozen(kw_only=True)
+class Moment:
+    """One closed minute of a symbol: its bar (None where nothing traded) and each strategy's part.
+
+    `quote` is the one that it was decided on, None where none was looked at or known.
+    """
+
+    minute: int
+    bar: Mapping[str, float] | None
+    parts: tuple[Part, ...]
+    quote: Quoted | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Screening:
+    """What was known of a symbol before the bell, for one strategy, and how close it came without a trigger."""
+
+    strategy: str
+    window: Window
+    reason: Reason
+    findings: tuple[Finding, ...]
+    near: NearMiss | None
+
+
+@attrs.frozen(kw_only=True)
+class Explained:
+    """A symbol's session: screening by strategy, and the minutes that were asked for."""
+
+    session: Session
+    screenings: tuple[Screening, ...]
+    moments: tuple[Moment, ...]
+
+
+def request_of(document: Mapping[str, Any], day: date, assembly: Assembly) -> FeedRequest:
+    """The request that a run's journal names, able to serve that day's session."""
+
+    def parsed(text: str | None) -> date | None:
+        return None if text is None else date.fromisoformat(text)
+
+    live = document["kind"] == "live"
+    return FeedRequest(
+        kind=document["kind"],
+        first=day if live else parsed(document["first"]),
+        last=parsed(document["last"]),
+        symbols=tuple(document["symbols"]),
+        sessions=1 if live else document["sessions"],
+        seed=document["seed"],
+        bars=assembly.settings.instance.bars,
+        calendar=assembly.calendar,
+        typical_volume=document["typical_volume"],
+    )
+
+
+async def explain(
+    assembly: Assembly, request: FeedRequest, day: date, symbol: str, minutes: Sequence[int]
+) -> Explained:
+    """Walk the recorded session of a day and say what was compared in these minutes.
+
+    Raises DataError when the bars are no longer there, UsageError for a symbol that the session does not have.
+    """
+    broker = assembly.broker()
+    source = await _session(feed_source(broker, SIMULATOR).feed(request).sessions(), day)
+    _there(symbol, source)
+    return await _walk(assembly, assembly.rules(broker.rules), source, symbol, sorted(set(minutes)), assembly.vix_told)
+
+
+async def explain_received(
+    assembly: Assembly, found: Received, symbol: str, minutes: Sequence[int], told: Told
+) -> Explained:
+    """The same from bars as they were received; a symbol that a limit cut was never looked at.
+
+    `told` is the VIX that the journal says.
+
+    Raises UsageError for a symbol that the session did not hear.
+    """
+    if symbol in found.header.cut:
+        entrants = assembly.entrants(found.session)
+        screenings = tuple(_cut(entrant) for entrant in entrants)
+        return Explained(session=found.session, screenings=screenings, moments=())
+    _there(symbol, found)
+    return await _walk(assembly, assembly.rules(VenueRules()), found, symbol, sorted(set(minutes)), told)
+
+
+def _there(symbol: str, source: FeedSession) -> None:
+    if symbol not in source.symbols:
+        raise UsageError(
+            f"{symbol} is not among the {len(source.symbols)} symbols of {source.session.date}.",
+            f"They begin with {', '.join(source.symbols[:5])}.",
+        )
+
+
+def _cut(entrant: Entrant) -> Screening:
+    reason = Reason.UNIVERSE_TRUNCATED
+    return Screening(strategy=entrant.name, window=entrant.window, reason=reason, findings=(), near=None)
+
+
+async def _session(sessions: Any, day: date) -> FeedSession:
+    async for source in sessions:
+        if source.session.date == day:
+            found: FeedSession = source
+            return found
+    raise DataError(f"The bars of {day} are no longer there.", "See `tbot data list`.")
+
+
+async def _walk(  # noqa: PLR0913, PLR0917  whose session, and what of it
+    assembly: Assembly, rules: Rules, source: FeedSession, symbol: str, minutes: Sequence[int], told: Told
+) -> Explained:
+    row, moments = source.symbols.index(symbol), []
+    entrants = assembly.entrants(source.session)
+    days = {one.name: seen(source.day, [source.session.date], one.name, told) for one in entrants}
+    tape = Tape(source.symbols, source.session.minutes)
+    async for minute in source.minutes():
+        tape.append(minute)
+        if isinstance(source, Received) and (late := source.late(minute.index)):
+            tape.amend((one.minute, one.row, one.values) for one in late)
+        if minute.index in minutes:
+            quotes = source.quotes(minute.index) if isinstance(source, Received) else None
+            markets = ((one, Market(bars=tape.bars, day=days[one.name], quotes=quotes)) for one in entrants)
+            parts = tuple(_part(one, rules, market, row) for one, market in markets)
+            quote = None if quotes is None else quotes.of(row)
+            moments.append(Moment(minute=minute.index, bar=_bar(tape.bars, row), parts=parts, quote=quote))
+    screenings = tuple(
+        _screening(one, rules, source, Market(bars=tape.bars, day=days[one.name]), row) for one in entrants
+    )
+    return Explained(session=source.session, screenings=screenings, moments=tuple(moments))
+
+
+def _screening(entrant: Entrant, rules: Rules, source: FeedSession, market: Market, row: int) -> Screening:
+    judged = screen(entrant, rules, market.day, source.symbols, source.session.minutes)
+    alone = np.arange(len(source.symbols)) == row
+    near = near_misses(entrant, market.bars, market.day, alone & (judged.reasons == Reason.ALLOWED))
+    return Screening(
+        strategy=entrant.name,
+        window=entrant.window,
+        reason=BY_CODE[int(judged.reasons[row])],
+        findings=tuple(judged.findings(row)),
+        near=near[0] if near else None,
+    )
+
+
+def _part(entrant: Entrant, rules: Rules, market: Market, row: int) -> Part:
+    compared = tuple(comparisons(entrant, market.bars, market.day, row))
+    side = next((one.side for one in compared if one.fires), 1)
+    price = float(market.bars.field("close")[-1, row])
+    if not compared or np.isnan(price):
+        return Part(strategy=entrant.name, comparisons=compared, findings=(), verdict=None)
+    judged = judge(entrant, rules, _signal(row, market.bars.minutes - 1, side, price), market)
+    verdict = BY_CODE[int(judged.reasons[0])]
+    return Part(strategy=entrant.name, comparisons=compared, findings=tuple(judged.findings(0)), verdict=verdict)
+
+
+def _signal(row: int, minute: int, side: int, price: float) -> Signals:
+    # A signal as it would have been in that minute, so that filters can be asked.
+    one = np.array([0], dtype=np.intp)
+    unknown = np.array([np.nan])
+    return Signals(
+        cells=(np.array([row], dtype=np.intp),),
+        minute=one + minute,
+        side=one + side,
+        price=np.array([price]),
+        strength=np.zeros(1),
+        stop=unknown,
+        target=unknown,
+        rule=one,
+        rules=("asked",),
+        exits=Exits(),
+    )
+
+
+def _bar(bars: Bars, row: int) -> Mapping[str, float] | None:
+    found = {name: float(bars.field(name)[-1, row]) for name in ("open", "high", "low", "close", "volume")}
+    return None if np.isnan(found["close"]) else found

@@ -1,0 +1,351 @@
+"""The life of a run at a broker's own market: session after session, until it is stopped.
+
+Each day has the same hours in New York: at 08:00 the broker is asked for its calendar, at 09:00 the account is read and
+a message says whether all is ready, at the bell trading begins. A start in the middle of a day goes the same way; what
+has passed takes no time. Nothing is remembered beside the journal: a restart is a start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from decimal import Decimal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import attrs
+
+from tbot_core.contracts import Broker, FeedSession, KeepsHours, LiveSession
+from tbot_core.engine.holidays import Holidays
+from tbot_core.engine.live import abandoned_positions, trading_hours
+from tbot_core.engine.live.ended_feed import Bygone
+from tbot_core.engine.live.feed_connection import Line
+from tbot_core.engine.live.feed_retry import AGAIN_S, SILENT, Asking
+from tbot_core.engine.live.market_session import MarketSession
+from tbot_core.engine.live.readiness import Announcer
+from tbot_core.engine.live.session_inputs import Days, Heard, Made
+from tbot_core.engine.live.silent_feed import Unheard
+from tbot_core.engine.pacing import Stopped
+from tbot_core.engine.session import stale_causes
+from tbot_core.engine.session.broker_login import Manned, manned
+from tbot_core.engine.session.gauge_writer import EVERY_S as METER_S
+from tbot_core.engine.session.requests import OF_A_SESSION, Requests
+from tbot_core.engine.session.vix import known_vix
+from tbot_core.engine.settings_reload import EVERY_S
+from tbot_core.errors import BrokerError, TbotError
+from tbot_core.execution.trading_state import Conditions, recall
+from tbot_core.journal import records
+from tbot_core.journal.projections import carryover
+from tbot_core.journal.projections.arming import armed_of
+from tbot_core.model import clock
+from tbot_core.model.types import RiskState, atoms_of, dollars_of
+from tbot_core.system import log
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from tbot_core.engine.session.config import Floor
+    from tbot_core.engine.session.session import Trading
+    from tbot_core.journal.recorder import Recorder
+    from tbot_core.journal.store import Event
+    from tbot_core.model.calendar import Session
+    from tbot_core.trading.proposals import Entrant
+
+PRE_OPEN: Final = dt.time(8)
+READY_AT: Final = dt.time(9)
+
+_log = log.logger(__name__)
+
+Answer = TypeVar("Answer")
+
+
+class Life:
+    """Trades day after day; `once` ends it with the first session's end. `await go()` returns when it is over.
+
+    `floor` says how often who is asked; the recorder holds the journal and the clock of all sessions.
+    """
+
+    def __init__(self, recorder: Recorder, broker: Broker, floor: Floor, days: Days, *, once: bool = False) -> None:
+        self._recorder = recorder
+        self._journal = recorder.journal
+        self._clock = recorder.clock
+        self._broker = broker
+        self.floor = floor
+        self._days = days
+        self._once = once
+        self._holidays = Holidays(recorder, days.calendar)
+        self._announcer = Announcer(recorder)
+        self.session: MarketSession | None = None
+
+    async def go(self) -> bool:
+        """Trade until the end; whether it was a stop that ended it."""
+        try:
+            while True:
+                session = await self._next()
+                if await self._trade(session) and self._once:
+                    return False
+        except Stopped:
+            return True
+
+    async def _next(self) -> Session:
+        # Wait for the next session that is not over, through days without one, and ask the broker what it knows.
+        while True:
+            await self._finish()
+            session = self.due()
+            await self._until(clock.exchange_moment(session.date, PRE_OPEN))
+            agreed = await self._agreed(session)
+            if agreed is not None:
+                return agreed
+
+    def due(self) -> Session:
+        """Today's session where it is neither over nor closed in the journal, else the next one."""
+        now = self._clock.now()
+        last = self._journal.last(records.SESSION_CLOSED)
+        done = None if last is None else dt.date.fromisoformat(last.payload["date"])
+        today = clock.exchange_time(now).date()
+        session = self._days.calendar.session(today)
+        if session is None or session.close <= now or session.date == done:
+            return self._days.calendar.next(today)
+        return session
+
+    async def _agreed(self, session: Session) -> Session | None:
+        # The session in the hours that both calendars grant it; None where the broker says that there is none.
+        if not isinstance(self._broker, KeepsHours):
+            return session
+        ask = partial(self._granted, self._broker, session)
+        found = await self._insist(session, "the broker does not say when it trades", ask)
+        if found is None or found.close <= self._clock.now():
+            await self._until(session.close)
+            return None
+        return found
+
+    async def _granted(self, broker: KeepsHours, session: Session) -> Session | None:
+        # What the broker grants of a session; of one that was opened before a restart nobody need say it again.
+        try:
+            theirs = await broker.hours(session.date)
+        except BrokerError:
+            opened = self._journal.last(records.SESSION_OPENED)
+            if opened is not None and opened.payload["date"] == session.date.isoformat():
+                return carryover.hours(opened.payload)
+            raise
+        found = trading_hours.shorter(session, theirs)
+        if found != session:
+            payload = {"date": session.date.isoformat(), "words": trading_hours.words(session, found)}
+            self._recorder.note(records.CALENDAR, payload)
+        return found
+
+    async def _trade(self, session: Session) -> bool:
+        # Trade a session; whether it could be, before its close.
+        await self._until(clock.exchange_moment(session.date, READY_AT))
+        since = carryover.since_the_last(carryover.counting(self._journal))
+        opened = next((one for one in since if one.kind == records.SESSION_OPENED), None)
+        found = await self._log_in(session, opened)
+        if found is None:
+            return False
+        # What was begun before a restart, or is STUCK since an earlier session, does not wait for the feed.
+        waits = opened is None and not carryover.left(carryover.counting(self._journal))
+        made = None if waits else await self._made(found, opened)
+        ask = partial(self._heard, session)
+        heard = await (self._insist(session, SILENT, ask) if made is None else self._hear_later(session, made))
+        if heard is None:
+            return made is not None
+        made = made or await self._made(found, opened)
+        market = self._market(made, self.floor, heard, self._days.entrants(heard.source.session))
+        await self._attend(market, heard.source)
+        return True
+
+    async def _heard(self, session: Session) -> Heard:
+        # The feed of a session, and what is known before its bell.
+        source = self._on_the_line(trading_hours.within(await self._days.bars(session), session))
+        return Heard(source, await self._days.facts(source))
+
+    async def _hear_later(self, session: Session, made: Made) -> Heard | None:
+        # The feed of a session that does not wait for it; None where it did not answer before its close.
+        #
+        # Until it does, what is held and what works is looked after without it, like while it says nothing.
+        asking = Asking(partial(self._heard, session), self._clock)
+        heard = await asking.at_once()
+        if isinstance(heard, Heard):
+            return heard
+        since = carryover.since_the_last(carryover.counting(self._journal))
+        unheard = Unheard.of(carryover.hours(made.opened) if made.opened else session, since, heard)
+        floor = attrs.evolve(self.floor, received=None)  # what was recorded of it is for whoever hears it
+        source = self._on_the_line(unheard)
+        market = self._market(made, floor, Heard(source, None))
+
+        def failed(fault: TbotError) -> None:
+            self._announcer.deny(session, [f"{SILENT}: {fault.message}"])
+            unheard.fault = fault
+
+        answer = asyncio.ensure_future(asking.persist(failed))
+        answer.add_done_callback(lambda _answer: market.relieve())
+        await self._attend(market, source, answer)
+        made.restarted = market.unmatched
+        return answer.result() if market.relieved else None
+
+    async def _made(self, found: Manned, opened: Event | None) -> Made:
+        # What of a session is the same on whichever feed it goes on.
+        trading = self._days.trading(found.account)
+        trading = attrs.evolve(trading, venue=attrs.evolve(trading.venue, absent=bool(found.absent)))
+        trading = attrs.evolve(trading, standbys=await self._days.standbys(opened))
+        return Made(found.account, trading, {} if opened is None else opened.payload)
+
+    def _market(self, made: Made, floor: Floor, heard: Heard, entrants: tuple[Entrant, ...] = ()) -> MarketSession:
+        # A session as it stands by now.
+        past = carryover.counting(self._journal)
+        floor = attrs.evolve(floor, live=self._days.live(made.account), drilled=self._days.drilled(past))
+        market = MarketSession(made.trading, floor, heard.source, entrants, made.equity_atoms, past, heard.day)
+        market.restarted = made.restarted
+        unowned = stale_causes.unowned(arming=floor.live, failover=market.failover, feed=market.guard)
+        begun = any(one.kind == records.SESSION_OPENED for one in carryover.since_the_last(past))
+        stale_causes.take_over(market.conditions, unowned, begun=begun)
+        return market
+
+    async def _attend(
+        self, market: MarketSession, source: FeedSession | LiveSession, *others: asyncio.Future[Any]
+    ) -> None:
+        # Trade a session, with all that goes on beside it; raises Stopped where a stop has ended it.
+        self.session = market
+        line = source if isinstance(source, Line) else None
+        said = partial(self._said, market, live=market.live)
+        company = (self._announcer.announce(market, line, said), self._heed(), self._measure(market))
+        beside = [*(asyncio.ensure_future(one) for one in company), *others]
+        try:
+            await market.trade()
+        finally:
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+            if self._days.meter is not None:
+                self._days.meter.look(market.run, market.clock_guard.ahead_s, at_once=True)
+        if source.session.close <= self._clock.now():
+            stale_causes.end(market.conditions)
+        if market.requests.stopping and not market.relieved:
+            market.requests.carried_out(kept=market.leaves)
+            raise Stopped
+
+    def _on_the_line(self, source: FeedSession | LiveSession) -> FeedSession | LiveSession:
+        # A live feed with its connection.
+        return Line(source, self._clock) if isinstance(source, LiveSession) else source
+
+    async def _finish(self) -> None:
+        # End a session that a crash or a stop left open and that is over, at once: what it holds is said, and known.
+        since = carryover.since_the_last(carryover.counting(self._journal))
+        if (left := carryover.unfinished(since, self.due(), self._clock.now())) is None:
+            return
+        found = None
+        while found is None:
+            found = await self._log_in(self.due(), None)
+        trading = attrs.evolve(self._days.trading(found.account), standbys=await self._days.standbys(left))
+        await self._end_late(left.payload, trading, carryover.counting(self._journal))
+
+    async def _end_late(self, opened: Mapping[str, Any], trading: Trading, past: Sequence[Event]) -> None:
+        # Where it was another account's, what is written down of it is all that can be said.
+        since = carryover.since_the_last(past)
+        if opened.get("account", trading.venue.account_id) != trading.venue.account_id:
+            self._recorder.write(*abandoned_positions.ending(self._recorder, since, carryover.left(past)))
+            return
+        floor = attrs.evolve(self.floor, received=None)  # no minute comes: what was recorded of it stays the latest
+        equity = atoms_of(Decimal(opened["equity"]))
+        market = MarketSession(trading, floor, Bygone.of(carryover.hours(opened), since), (), equity, past)
+        ready_at = clock.exchange_moment(self.due().date, READY_AT)
+        if not await market.end_late(ready_at, self._unread):
+            market.requests.carried_out()
+            raise Stopped
+        stale_causes.end(market.conditions)
+
+    def _unread(self) -> None:
+        # An account that cannot be read keeps the session before from its end, and so the next one from its beginning.
+        session = self.due()
+        self._announcer.deny(session, ["the session before is not over: the account cannot be read"])
+        self._days.idle(clock.exchange_moment(session.date, READY_AT))
+
+    async def _log_in(self, session: Session, opened: Event | None) -> Manned | None:
+        # A session of several brokers that was opened before a restart goes on without its primary until it is there.
+        words = "the broker cannot be logged in to"
+        return await self._insist(session, words, lambda: manned(self._broker, self._days.primary, opened))
+
+    async def _insist(self, session: Session, words: str, ask: Callable[[], Awaitable[Answer]]) -> Answer | None:
+        # Ask until there is an answer: without it the session is not ready. None where its close comes first.
+        failures = 0
+        while True:
+            try:
+                return await ask()
+            except BrokerError as fault:
+                self._announcer.deny(session, [f"{words}: {fault.message}"])
+                pause = AGAIN_S[min(failures, len(AGAIN_S) - 1)]
+                failures += 1
+                await self._until(self._clock.now() + dt.timedelta(seconds=pause))
+            if session.close <= self._clock.now():
+                return None
+
+    def _said(self, market: MarketSession, *, live: bool) -> records.Payload:
+        # What READY says.
+        vix = {"vix": known_vix(market.run.day)} if self.floor.vix is None else {"vix_live": True}
+        armed = self._journal.last(records.ARMED) if live else None
+        worst = self._days.worst_day
+        return {
+            "session": market.run.session.date.isoformat(),
+            "mode": self._days.mode,
+            "armed": None if armed is None else armed_of(armed.payload).sessions[-1].isoformat(),
+            "equity": str(dollars_of(market.run.desk.portfolio.opening_atoms)),
+            "feed": self.floor.feed,
+            "windows": [entrant.name for entrant in market.run.entrants],
+            "worst_day": None if worst is None else str(worst),
+            **vix,
+            "positions": market.run.positions,
+            "stuck": sorted(market.stuck),
+        }
+
+    async def _heed(self) -> None:
+        # Notice in a session that the settings have been changed; they count from the next one.
+        while True:
+            self._days.renewal.heed(self._recorder, self._clock.monotonic())
+            await self._clock.sleep(EVERY_S)
+
+    async def _measure(self, market: MarketSession) -> None:
+        # Write down beside the session how it stands, for whoever looks on.
+        meter = self._days.meter
+        while meter is not None:
+            meter.look(market.run, market.clock_guard.ahead_s)
+            self._days.look(market.run)
+            await self._clock.sleep(METER_S)
+
+    async def _until(self, moment: dt.datetime) -> None:
+        # Wait between sessions, and obey what is asked meanwhile; raises Stopped for a stop.
+        #
+        # A session that is under way carries it out itself: only what is to be kept can be left as it is.
+        past = carryover.between(self._journal)
+        since = carryover.since_the_last(past)
+        under_way = carryover.under_way(since, self._clock.now())
+        conditions = Conditions(self._recorder, _nobody, recall(past))
+        requests = Requests(self._recorder, conditions, _nothing_held, past, later=OF_A_SESSION)
+        requests.resume(past, flattens=self.floor.signals.flattens)
+        while True:
+            requests.look(self.floor.folder)
+            if self.floor.signals.tell(conditions):
+                requests.signalled(flattens=self.floor.signals.flattens)
+            self.floor.room.tell(self._clock.monotonic(), conditions)
+            if requests.stopping and (requests.keep or not under_way):
+                requests.carried_out(kept=under_way)
+                raise Stopped
+            conditions.expire()
+            self._holidays.look()
+            self._days.renewal.heed(self._recorder, self._clock.monotonic())
+            if not under_way:
+                self._days.renewal.allow()
+            rest_s = (moment - self._clock.now()).total_seconds()
+            if rest_s <= 0:
+                return
+            self._days.idle(moment)
+            await self._clock.sleep(min(rest_s, self.floor.watch_s))
+
+
+def _nobody(state: RiskState) -> None:
+    # Between sessions nobody decides.
+    pass
+
+
+def _nothing_held(*, on: bool = True) -> None:
+    # Between sessions there is nothing to close that could be closed.
+    pass

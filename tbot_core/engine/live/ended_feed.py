@@ -1,0 +1,48 @@
+"""The feed of a session that has ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+import numpy as np
+
+from tbot_core.journal.projections.carryover import symbols as signalled
+from tbot_core.model.bars import Day
+from tbot_core.model.calendar import Session
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from tbot_core.journal.store import Event
+    from tbot_core.model.bars import Minute
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Bygone:
+    """The feed of a session that is over: it has the symbols of its signals, and says nothing any more."""
+
+    session: Session
+    symbols: tuple[str, ...]
+    day: Day
+
+    @classmethod
+    def of(cls, session: Session, since: Sequence[Event]) -> Bygone:
+        """That of a session, from the events since the last end."""
+        found = signalled(since)
+        nothing = np.full(len(found), np.nan)
+        day = Day(
+            previous_close=nothing,
+            average_volume=nothing,
+            market_cap=nothing,
+            atr=nothing,
+            vix=np.full(1, np.nan),
+            restricted=np.zeros(len(found), dtype=bool),
+        )
+        return cls(session=session, symbols=found, day=day)
+
+    async def minutes(self) -> AsyncIterator[Minute]:
+        """No minute comes."""
+        nothing: tuple[Minute, ...] = ()
+        for minute in nothing:
+            yield minute

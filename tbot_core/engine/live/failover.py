@@ -1,0 +1,290 @@
+"""Which of several brokers enters a signal: each instrument has one owner, and what broke is known before it moves.
+
+An entry may go elsewhere only while everything at the broker that broke is at its end and was read just before, or
+while a person has said what may be open there. Else the others only reduce. Nothing moves back by itself.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import attrs
+
+from tbot_core.engine.live.broker_supervisor import Keeper
+from tbot_core.engine.session.requests import amount_of
+from tbot_core.execution.circuit_breaker import Circuit, CircuitState
+from tbot_core.execution.monitored_broker import Heard
+from tbot_core.journal import records
+from tbot_core.journal.projections.leases import Against, Break, Leases, Phase
+from tbot_core.model.reasons import Reason
+from tbot_core.model.types import Leg, RiskState, atoms_of, dollars_of
+from tbot_core.trading.commands import Decision
+from tbot_core.trading.risk.states import Cause
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from tbot_core.engine.control import Request
+    from tbot_core.engine.session.broker_session import Post, Standby
+    from tbot_core.engine.session.session import Trading
+    from tbot_core.execution.engine import Venue
+    from tbot_core.journal.projections.book import Said
+    from tbot_core.model.clock import Clock
+    from tbot_core.model.types import Order
+    from tbot_core.trading.proposals import Proposal
+
+MOST_USD: Final = Decimal(10) ** 12
+"""No account holds more; an amount beyond it is a slip."""
+
+_CLOSED: Final = CircuitState.CLOSED
+
+
+@attrs.define(kw_only=True, eq=False)
+class Way:
+    """A broker of the session and the circuit of the way to it; `told` is the state that the journal has."""
+
+    keeper: Keeper
+    circuit: Circuit
+    told: CircuitState = _CLOSED
+    confirmed: bool = False
+
+    @property
+    def name(self) -> str:
+        """The broker's name."""
+        return self.keeper.post.name
+
+    @property
+    def healthy(self) -> bool:
+        """Whether entries may come here from elsewhere: the way is proven, and the account is known."""
+        known = self.keeper.tender.believed and self.keeper.conditions.here < RiskState.EXIT_ONLY
+        return self.circuit.closed and known
+
+    def broke(self, now: datetime) -> Break:
+        """What is known of its break."""
+        return Break(
+            broker=self.name,
+            since=self.circuit.since or now,
+            read=self.keeper.tender.read_at,
+            in_flight=self.keeper.post.in_flight,
+            confirmed=self.confirmed,
+        )
+
+
+class Failover:
+    """The brokers of a session, the primary first; a `session.Routing`.
+
+    `drilled`: whether a drill of these brokers was passed lately, without which nothing moves.
+    """
+
+    def __init__(self, ways: Sequence[Way], now: Callable[[], datetime], *, drilled: bool = True) -> None:
+        self._ways = tuple(ways)
+        self._primary = self._ways[0]
+        self._conditions = self._primary.keeper.conditions
+        self._recorder = self._primary.keeper.post.execution.recorder
+        self._now = now
+        self._drilled = drilled
+        self._told: Mapping[str, Any] = {"phase": Phase.OVER.value}
+        self.leases = Leases(primary=self._primary.name)
+
+    def recall(self, past: Sequence[Said]) -> None:
+        """Take in what was so before a restart: leases, breaks that go on, and what was confirmed of them."""
+        named = {way.name: way for way in self._ways}
+        for event in past:
+            payload = event.payload
+            self.leases.take(event)
+            way = named.get(payload.get("of", ""))
+            if event.kind == records.FAILOVER:
+                self._told = payload
+            elif event.kind == records.CIRCUIT and way is not None:
+                way.told = way.circuit.state = CircuitState(payload["state"])
+                way.circuit.since = None if payload["since"] is None else datetime.fromisoformat(payload["since"])
+            elif event.kind == records.FAILOVER_CONFIRMED and way is not None:
+                way.confirmed, stated = True, atoms_of(Decimal(payload["amount"]))
+                way.keeper.post.desk.standing.stated_atoms = stated
+            if way is not None and way.circuit.closed:
+                self._forget(way)
+        for way in self._ways:
+            if not way.circuit.closed:  # nobody has heard of it since the restart
+                way.circuit.state = CircuitState.OPEN
+
+    def look(self) -> None:
+        """Called often: write down what has changed of the ways, and what follows from it."""
+        now = self._now()
+        for way in self._ways:
+            way.circuit.look(now, clean=way.keeper.conditions.clean)
+            if way.circuit.state is not way.told:
+                way.told = way.circuit.state
+                since = None if way.circuit.since is None else way.circuit.since.isoformat()
+                payload = {"of": way.name, "state": way.told.value, "since": since}
+                self._recorder.note(records.CIRCUIT, payload)
+                if way.circuit.closed:
+                    self._forget(way)
+        self._say(self._standing(now))
+
+    def place(self, symbol: str) -> Post:
+        """Where an instrument would be entered now."""
+        return self.route(symbol)[0].keeper.post
+
+    def answers(self, post: Post) -> bool:
+        """Whether it is worth waiting for what a broker says."""
+        return self._way(post.name).circuit.state is not CircuitState.OPEN
+
+    def weigh(self, proposal: Proposal) -> Decision:
+        """What would be decided now, where it would be; nothing counts for it."""
+        way, against = self.route(proposal.signal.symbol)
+        if against is not None and proposal.reason is Reason.ALLOWED:
+            return Decision(proposal=proposal, reason=Reason.REDUCE_ONLY, words=against.value)
+        return attrs.evolve(way.keeper.post.desk.weigh(proposal), broker=way.name)
+
+    def decide(self, proposal: Proposal) -> Decision:
+        """Decide a signal where it may be entered; the lease of what is entered elsewhere moves there before."""
+        symbol = proposal.signal.symbol
+        way, against = self.route(symbol)
+        if against is not None and proposal.reason is Reason.ALLOWED:
+            return Decision(proposal=proposal, reason=Reason.REDUCE_ONLY, words=against.value)
+        decision = way.keeper.post.desk.decide([proposal])[0]
+        owner = self._way(self.leases.of(symbol).broker)
+        if decision.order is not None and owner is not way:
+            moved = self.leases.move(symbol, way.name, owner.broke(self._now()))
+            self._recorder.note(records.LEASE, moved)
+            self.leases.moves(moved, self._now())
+        return attrs.evolve(decision, broker=way.name)
+
+    def refusal(self, keeper: Keeper, order: Order) -> str:
+        """Why an entry may not leave from here; looked at in the second barrier and again before its first byte."""
+        if order.leg is not Leg.ENTRY:
+            return ""
+        way, against = self.route(order.symbol)
+        if way.keeper is not keeper:
+            against = Against.ELSEWHERE
+        return "" if against is None else against.value
+
+    def route(self, symbol: str) -> tuple[Way, Against | None]:
+        """Where an instrument may be entered now, and what forbids it."""
+        owner, now = self._way(self.leases.of(symbol).broker), self._now()
+        if owner.circuit.closed:
+            return owner, None if owner is self._primary else self._against_primary(now)
+        to = self._next(owner)
+        if to is None:
+            return owner, Against.NO_OTHER
+        against = self._undrilled or self.leases.may_move(owner.broke(now), now)
+        if to is not self._primary:
+            against = against or self._against_primary(now)
+        return to, against
+
+    @property
+    def broken(self) -> Way | None:
+        """The first broker of the session that is not proven to answer."""
+        return next((way for way in self._ways if not way.circuit.closed), None)
+
+    def confirm(self, request: Request) -> str:
+        """Count an amount as what is open at the broker that broke, for the rest of that break; returns why not."""
+        broken = self.broken
+        if broken is None:
+            return "Every broker answers: there is nothing to confirm."
+        if broken.circuit.since is not None and request.made < broken.circuit.since:
+            return f"It was asked for before {broken.name} broke: look there, and say it again."
+        amount = amount_of(request)
+        if amount is None or amount > MOST_USD:
+            return f"{request.arguments.get('amount', '')!r} is no amount in USD."
+        standing = broken.keeper.post.desk.standing
+        reserved = dollars_of(standing.reserved)
+        if amount < reserved:
+            known = f"The worst case known at {broken.name} is {reserved} USD, with what is not tbot's there"
+            return f"{known}, and {amount} USD is less."
+        payload = {"of": broken.name, "amount": str(amount), "reserved": str(reserved), "actor": request.actor}
+        self._recorder.note(records.FAILOVER_CONFIRMED, payload)
+        broken.confirmed, standing.stated_atoms = True, atoms_of(amount)
+        return ""
+
+    @property
+    def _undrilled(self) -> Against | None:
+        return None if self._drilled else Against.NO_DRILL
+
+    def _way(self, name: str) -> Way:
+        return next(way for way in self._ways if way.name == name)
+
+    def _next(self, broken: Way) -> Way | None:
+        return next((way for way in self._ways if way is not broken and way.healthy), None)
+
+    def _against_primary(self, now: datetime) -> Against | None:
+        # What forbids entries elsewhere for the sake of the primary, while it is broken.
+        return None if self._primary.circuit.closed else self._undrilled or self._primary.broke(now).against
+
+    def _standing(self, now: datetime) -> records.Payload:
+        # How things stand with the primary; a break of another broker concerns what was entered there alone.
+        broken = self._primary
+        if broken.circuit.closed:
+            return {"of": broken.name, "to": "", "phase": Phase.OVER.value, "why": ""}
+        to, phase, why = self._next(broken), Phase.DOWN, cast("Against | None", Against.NO_OTHER)
+        if to is not None:
+            against = self._against_primary(now)
+            phase = Phase.ENTRIES if against is None else Phase.REDUCE_ONLY
+            why = against or self.leases.may_move(broken.broke(now), now)
+        return {
+            "of": broken.name,
+            "to": "" if to is None else to.name,
+            "phase": phase.value,
+            "why": "" if why is None else why.name,
+        }
+
+    def _say(self, found: records.Payload) -> None:
+        # Write down how things stand, where that is new, and make causes of it.
+        phase = Phase(found["phase"])
+        down, broken = phase is Phase.DOWN, phase in {Phase.ENTRIES, Phase.REDUCE_ONLY}
+        if phase is Phase.ENTRIES:
+            self._conditions.vouched(self._way(found["to"]).keeper.conditions)
+        was = self._told["phase"] != Phase.OVER.value
+        if {key: self._told.get(key, "") for key in found} != found and (phase is not Phase.OVER or was):
+            self._recorder.note(records.FAILOVER, found)
+            self._told = found
+            self._conditions.go_away(away=phase is Phase.ENTRIES)
+        self._conditions.hold(Cause.BROKERS_DOWN, ", ".join(way.name for way in self._ways) if down else "")
+        self._conditions.hold(Cause.PRIMARY_DOWN, found["of"] if broken else "")
+
+    def _forget(self, way: Way) -> None:
+        # What a person said of a break ends with it.
+        way.confirmed = False
+        way.keeper.post.desk.standing.stated_atoms = 0
+
+
+def listened_to(trading: Trading) -> tuple[Trading, tuple[Circuit, ...]]:
+    """The trading with a circuit for the way to each of its brokers; without another broker there is none."""
+    if not trading.standbys:
+        return trading, ()
+    circuits = tuple(Circuit() for _ in range(1 + len(trading.standbys)))
+
+    def heard(venue: Venue, circuit: Circuit) -> Venue:
+        return attrs.evolve(venue, broker=Heard(venue.broker, circuit, trading.clock))
+
+    standbys = tuple(
+        attrs.evolve(one, venue=heard(one.venue, circuit))
+        for one, circuit in zip(trading.standbys, circuits[1:], strict=True)
+    )
+    return attrs.evolve(trading, venue=heard(trading.venue, circuits[0]), standbys=standbys), circuits
+
+
+def watched(
+    standbys: Sequence[Standby], refusal: Callable[[int, Order], str], sight: Callable[[int, str], None]
+) -> tuple[Standby, ...]:
+    """The other brokers, whose orders and readings a session judges as it does those of the primary, by their place."""
+    return tuple(
+        attrs.evolve(one, venue=attrs.evolve(one.venue, refusal=partial(refusal, place), sight=partial(sight, place)))
+        for place, one in enumerate(standbys, 1)
+    )
+
+
+def failing_over(
+    keepers: Sequence[Keeper], circuits: Sequence[Circuit], clock: Clock, past: Sequence[Said], *, drilled: bool
+) -> Failover | None:
+    """Who moves entries between the brokers of a session, where there is another one; `past` are its events."""
+    if not circuits:
+        return None
+    keepers[0].lead(keepers[1:])
+    ways = [Way(keeper=keeper, circuit=circuit) for keeper, circuit in zip(keepers, circuits, strict=True)]
+    made = Failover(ways, clock.now, drilled=drilled)
+    made.recall(past)
+    return made

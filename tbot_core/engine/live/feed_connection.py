@@ -1,0 +1,81 @@
+"""The connection to a live feed, as it is before the bell: what refuses is told from what has nothing to say yet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tbot_core.errors import BrokerError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from datetime import datetime
+
+    from tbot_core.contracts import Bar, FeedQuality, LiveSession, News
+    from tbot_core.model.bars import Day
+    from tbot_core.model.calendar import Session
+    from tbot_core.model.clock import Clock
+
+OPENS_S: Final = 15.0
+"""A connection that has not failed for so long is there, whether anything was said or not."""
+
+
+class Line:
+    """A live session as it is, and how the connection is that somebody hears it by."""
+
+    def __init__(self, source: LiveSession, clock: Clock) -> None:
+        self._source = source
+        self._clock = clock
+        self._begun: float | None = None
+        self._heard = False
+        self._fault = ""
+
+    @property
+    def session(self) -> Session:
+        """The exchange day."""
+        return self._source.session
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The symbols that may be subscribed, sorted."""
+        return self._source.symbols
+
+    @property
+    def day(self) -> Day:
+        """What is known before the bell."""
+        return self._source.day
+
+    @property
+    def quality(self) -> FeedQuality:
+        """What the feed declares of itself."""
+        return self._source.quality
+
+    @property
+    def there(self) -> bool:
+        """Whether it is connected: it has said something, or nothing has failed for a while."""
+        begun = self._begun
+        return begun is not None and (self._heard or self._clock.monotonic() - begun >= OPENS_S)
+
+    @property
+    def words(self) -> str:
+        """Why it is not connected; "" where it is, and while nothing has failed yet."""
+        return "" if self.there or not self._fault else f"no connection to the feed: {self._fault}"
+
+    async def news(self, symbols: Sequence[str]) -> AsyncIterator[News]:
+        """What the feed says of these symbols."""
+        self._begun, self._heard, failure = self._clock.monotonic(), False, ""
+        try:
+            async for one in self._source.news(symbols):
+                self._heard = True
+                yield one
+            failure = "it was ended"
+        except BrokerError as fault:
+            failure = fault.message
+            raise
+        finally:
+            if failure or self.there:
+                self._fault = failure
+            self._begun = None
+
+    async def history(self, symbols: Sequence[str], first: datetime, last: datetime) -> Sequence[Bar]:
+        """The bars of these symbols that start in [first, last)."""
+        return await self._source.history(symbols, first, last)

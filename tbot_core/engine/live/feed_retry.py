@@ -1,0 +1,60 @@
+"""Asks for a feed that does not answer, while what it is asked for goes on without it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+from tbot_core.errors import TbotError, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from tbot_core.model.clock import Clock
+
+Answer = TypeVar("Answer")
+
+SILENT: Final = "the feed does not answer"
+AT_ONCE_S: Final = 1.0
+AGAIN_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+"""The pauses after asks that fail; the last of them is kept."""
+
+
+class Asking(Generic[Answer]):
+    """Asks at once, as soon as it is made; `persist` asks again after whatever came in place of an answer."""
+
+    def __init__(self, ask: Callable[[], Coroutine[Any, Any, Answer]], clock: Clock) -> None:
+        self._ask = ask
+        self._clock = clock
+        self._asked = asyncio.ensure_future(ask())
+
+    async def at_once(self) -> Answer | TbotError:
+        """The answer to the first ask; what came in its place, or that nothing has come within a second."""
+        try:
+            await asyncio.wait([self._asked], timeout=AT_ONCE_S)
+        except asyncio.CancelledError:
+            self._asked.cancel()
+            raise
+        if not self._asked.done():
+            return Unavailable("nothing has come so far")
+        fault = self._asked.exception()
+        return self._asked.result() if fault is None else _fault(fault)
+
+    async def persist(self, failed: Callable[[TbotError], None]) -> Answer:
+        """The answer, however often it has to be asked for; `failed` is called with each fault."""
+        failures = 0
+        while True:
+            try:
+                return await self._asked
+            except Exception as fault:  # noqa: BLE001  -- the border of a feed
+                failed(_fault(fault))
+            if (me := asyncio.current_task()) is not None and me.cancelling():
+                raise asyncio.CancelledError  # a feed has made a fault of its own of it
+            await self._clock.sleep(AGAIN_S[min(failures, len(AGAIN_S) - 1)])
+            failures += 1
+            self._asked = asyncio.ensure_future(self._ask())
+
+
+def _fault(raised: BaseException) -> TbotError:
+    # A feed may answer with anything: whatever it is, what is held is looked after.
+    return raised if isinstance(raised, TbotError) else Unavailable(f"{type(raised).__name__}: {raised}")

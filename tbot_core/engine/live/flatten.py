@@ -1,0 +1,50 @@
+"""Closes what is held as soon as that is asked for: on the last minute that has closed, without waiting for the next.
+
+Each later minute asks anew for what has not left by then.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tbot_core.engine.live.data_guard import out_of_hours
+from tbot_core.execution.engine import Minutes
+
+if TYPE_CHECKING:
+    from tbot_core.engine.session.broker_session import Post
+    from tbot_core.engine.session.session import SessionRun
+    from tbot_core.model.clock import Clock
+
+
+class Flattening:
+    """Begins to close what one session holds at one of its brokers."""
+
+    def __init__(self, run: SessionRun, post: Post, clock: Clock) -> None:
+        self._run = run
+        self._post = post
+        self._clock = clock
+        self._begun = False
+
+    def look(self) -> bool:
+        """Called often: whether closing is to begin, which is so once each time that it is asked for.
+
+        It waits while no order may leave: an exit would be dropped, and the stop that makes way for it is gone. Where
+        it is asked for no more, nothing is closed for its sake from now on.
+        """
+        run = self._run
+        self._post.desk.custody.leaving.stopping = run.flattening
+        self._begun &= run.flattening
+        waits = self._post.desk.standing.unread or out_of_hours(run.session, self._clock.now())
+        if self._begun or waits or not (run.flattening and run.abreast):
+            return False
+        return run.routing is None or run.routing.answers(self._post)
+
+    async def begin(self) -> None:
+        """Close what is held.
+
+        What a minute asks for may be asked twice: a cancel that is on its way is not sent again, and an exit is placed
+        once, when nothing else works for its position.
+        """
+        self._begun, run = True, self._run
+        actions = run.managed(self._post) if run.flattening else ()
+        await self._post.execution.carry_out(Minutes(actions=actions))

@@ -1,0 +1,56 @@
+"""Watches whether a broker still knows our key: exits only while it does not, and one new login for each time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tbot_core.errors import BrokerError
+from tbot_core.execution.throttling import Paced
+from tbot_core.system import log
+from tbot_core.trading.risk.states import Cause
+
+if TYPE_CHECKING:
+    from tbot_core.execution.engine import Venue
+    from tbot_core.execution.trading_state import Conditions
+
+_log = log.logger(__name__)
+
+
+class Login:
+    """The login at one broker of a session.
+
+    More than one try would look like an attack, and may lock the account: a person has to mend the key. Readings go on
+    in their own time, and the first that is answered ends it.
+    """
+
+    def __init__(self, venue: Venue, conditions: Conditions) -> None:
+        self._broker = venue.broker
+        self._account_id = venue.account_id
+        self._conditions = conditions
+        self._tried = False
+        self._stranger = ""
+
+    def look(self) -> None:
+        """Make a cause of a key that is refused, and take it back once something was answered."""
+        words = self._refusal
+        self._tried = self._tried and bool(words)
+        self._conditions.hold(Cause.LOGIN, words)
+
+    async def tend(self) -> None:
+        """Log in once more where the key was refused; another account than ours is no login."""
+        self.look()
+        if not self._refusal or self._tried:
+            return
+        self._tried = True
+        try:
+            account = await self._broker.connect()
+        except BrokerError as fault:
+            _log.error("broker.login_needed", reason=fault.message)
+            return
+        if account.account_id != self._account_id:
+            self._stranger = f"it logged in to {account.account_id}, and the session trades {self._account_id}"
+        self.look()
+
+    @property
+    def _refusal(self) -> str:
+        return self._stranger or (self._broker.denied if isinstance(self._broker, Paced) else "")

@@ -1,0 +1,398 @@
+"""A session at a broker's own market: its minutes, the broker's words, requests and readings, side by side.
+
+One loop and no threads. Everything that changes the books happens between two waits, so nobody ever sees half of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from functools import partial
+from itertools import product
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from tbot_core.engine import control
+from tbot_core.engine.control import Verb
+from tbot_core.engine.live.abandoned_positions import Leftovers
+from tbot_core.engine.live.broker_supervisor import Keeper
+from tbot_core.engine.live.data_guard import ClockGuard, DataGuard, out_of_hours, steady
+from tbot_core.engine.live.failover import failing_over, listened_to, watched
+from tbot_core.engine.live.flatten import Flattening
+from tbot_core.engine.live.session_close import Closing
+from tbot_core.engine.live.shutdown import Ending
+from tbot_core.engine.live.task_group import Act, Errands
+from tbot_core.engine.live.watch_loop import Looking
+from tbot_core.engine.session.arming import Safety
+from tbot_core.engine.session.broker_session import side_by_side
+from tbot_core.engine.session.confirmations import VERBS
+from tbot_core.engine.session.feed_session import Hearing, empty
+from tbot_core.engine.session.opening_equity import weigh
+from tbot_core.engine.session.recovery import Recall, failures
+from tbot_core.engine.session.requests import TO_COME, Obey, Requests
+from tbot_core.engine.session.session import SessionRun, Trading
+from tbot_core.engine.session.vix import ASK_S, WindowVix
+from tbot_core.errors import AccessError
+from tbot_core.execution.reconciler import LEAST_WINDOW_S
+from tbot_core.execution.trading_state import recall
+from tbot_core.journal import records
+from tbot_core.journal.projections import carryover
+from tbot_core.model.types import Leg
+from tbot_core.plugins import hung_plugins
+from tbot_core.system import log
+from tbot_core.trading.risk.states import Cause
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    from tbot_core.contracts import FeedSession, LiveSession
+    from tbot_core.engine.control import Request
+    from tbot_core.engine.session.config import Floor
+    from tbot_core.journal.store import Entry, Event
+    from tbot_core.model.bars import Day
+    from tbot_core.model.types import Order
+    from tbot_core.trading.proposals import Entrant
+
+TEND_S: Final = 0.5
+COMPARE_S: Final = 10.0
+_AFTER_S: Final = 120.0
+_BEFORE_THE_BELL: Final = timedelta(seconds=1)
+_STARTS: Final = frozenset({records.RUN_STARTED, records.SESSION_OPENED})
+_AT_THE_BELL: Final = frozenset({records.SESSION_OPENED, records.SCREENED, records.UNIVERSE})
+_log = log.logger(__name__)
+
+
+class MarketSession:
+    """A session being traded at a broker's own market.
+
+    `past` are the journal's events; those since the last session's end are of this one, before a restart. `day` is what
+    is known before the bell, where that is more than the source knows. `restarted` where it was begun before: by a
+    process that is no more, not by this one.
+    """
+
+    restarted = True
+
+    def __init__(  # noqa: PLR0913, PLR0917  everything that one session is made of
+        self,
+        trading: Trading,
+        floor: Floor,
+        source: FeedSession | LiveSession,
+        entrants: tuple[Entrant, ...],
+        equity_atoms: int,
+        past: Sequence[Event] = (),
+        day: Day | None = None,
+    ) -> None:
+        self.keepers: tuple[Keeper, ...] = ()
+        broker = trading.venue.broker
+        trading, circuits = listened_to(trading)
+        venue = attrs.evolve(trading.venue, refusal=self.refusal, sight=partial(self._see, 0))
+        self._trading = attrs.evolve(
+            trading, venue=venue, standbys=watched(trading.standbys, self._objection, self._see)
+        )
+        self._floor = floor
+        self._past, self._carried = carryover.since_the_last(past), carryover.left(past)
+        self.steady = steady(trading.clock, broker)
+        self._hearing = Hearing(source, day or source.day, floor, self._trading, self.steady, past)
+        self.run = SessionRun(self._trading, self._hearing.source, entrants, equity_atoms)
+        self.run.day = self._hearing.universe.day
+        self._vix = None if floor.vix is None else WindowVix(floor.vix, self.run, self.steady, self._past)
+        clock, opens = trading.clock, self.run.session.open
+        self.keepers = tuple(Keeper(post, recall(past, post.key), clock, opens, floor.ttl_s) for post in self.run.posts)
+        self.conditions, self.tender = self.keepers[0].conditions, self.keepers[0].tender
+        self.failover = failing_over(self.keepers, circuits, clock, self._past, drilled=floor.drilled)
+        self.leftovers = Leftovers(past, {post.execution.venue.account_id for post in self.run.posts})
+        self._safety, self._weighed, self._closed = self._guarded(past), False, False
+        self.requests = Requests(self.run.execution.recorder, self.conditions, self.run.flatten, past, self._further())
+        self.requests.resume(past, flattens=floor.signals.flattens)
+        self.clock_guard = ClockGuard(self.steady, broker, self.conditions)
+        self.guard = self._watching()
+        self.run.outlook, self.run.routing = self.guard, self.failover
+        self.run.keeping = lambda: self.requests.keep
+        self._closing = Closing(self.run, self.keepers, self.steady, self._past, self._ended)
+        self._errands, self._been_read = Errands(clock, floor.timeout_s), asyncio.Event()
+        self._looking = Looking(floor, clock, self.keepers, self.requests, self._sights())
+        self._ending = Ending(self.requests, self.keepers, clock, floor.timeout_s)
+
+    async def trade(self) -> None:
+        """Trade the session to its end, or until a stop has been carried out."""
+        self._recall()
+        self.leftovers.look(self.conditions)
+        if self._safety is not None:
+            starts = any(event.kind in _STARTS for event in self._past)
+            self._safety.open(restarted=self.restarted and starts)
+        every, poll_s = self._errands.every, self._floor.poll_s
+        acts: list[tuple[float, Act]] = [(self._floor.watch_s, self._look), (TEND_S, self._tend)]
+        acts += [(keeper.post.pause_s(poll_s), keeper.settle) for keeper in self.keepers]
+        acts += [(TEND_S, keeper.tend) for keeper in self.keepers[1:]]
+        main = asyncio.ensure_future(self._course())
+        side = [asyncio.ensure_future(every(seconds, act)) for seconds, act in acts]
+        side += [asyncio.ensure_future(self._once_read(act)) for act in self._later()]
+        await self._errands.until(main, side)
+
+    async def _course(self) -> None:
+        # The account, then the minutes. Of what is not decided nothing waits for a reading that takes long.
+        await self._reconcile()
+        self._been_read.set()
+        await self._minutes()
+
+    async def _once_read(self, act: Act) -> None:
+        await self._been_read.wait()
+        await act()
+
+    def _later(self) -> list[Act]:
+        # What begins when the account has been read, or could not be.
+        every = self._errands.every
+        found = self._called()
+        if self._vix is not None:
+            found.append(partial(every, ASK_S, self._vix.refresh))
+        if self.guard is not None:
+            found += [self.guard.run, partial(every, TEND_S, self.guard.look)]
+            if self.guard.compares:
+                found.append(partial(every, COMPARE_S, self.guard.compare))
+        return found
+
+    def _watching(self) -> DataGuard | None:
+        gathering = self._hearing.gathering
+        return None if gathering is None else DataGuard(gathering, self.run, self.conditions, self.steady)
+
+    def _sights(self) -> list[Callable[[], None]]:
+        return [one.look for one in (self.failover, self.clock_guard) if one is not None]
+
+    def _called(self) -> list[Act]:
+        # What is done at a broker as soon as a look finds it due, each by itself: none waits for another's answer.
+        self._ending.bell = self._looking.bell(self._ending.look)
+        closers = [Flattening(self.run, post, self.steady) for post in self.run.posts]
+        calls = [
+            *((keeper.takes_back, keeper.withdraw) for keeper in self.keepers),
+            *((one.look, one.begin) for one in closers),
+            (self.run.confirming.asks, self.run.answer),
+        ]
+        return [partial(self._errands.called, self._looking.bell(due), act) for due, act in calls]
+
+    @property
+    def leaves(self) -> bool:
+        """Whether it has ended before its close, and something is held, works, or is asked for still."""
+        return not (self._closed or all(post.at_rest and not post.asking for post in self.run.posts))
+
+    @property
+    def stuck(self) -> set[str]:
+        """What the session before could not close and is held still."""
+        return {one.fill.symbol for one in self._carried}.intersection(self.run.positions)
+
+    @property
+    def live(self) -> bool:
+        """Whether it has to be armed."""
+        return self._floor.live is not None
+
+    @property
+    def unmatched(self) -> bool:
+        """Whether a restart has still to be found matched, for an arming to hold on."""
+        return self._safety is not None and self._safety.unmatched
+
+    def relieve(self) -> None:
+        """Let somebody else go on with the session from the journal; a stop that is under way is carried out first."""
+        self._ending.relief = True
+
+    @property
+    def relieved(self) -> bool:
+        """Whether it has ended so that somebody else goes on with the session."""
+        return self._ending.relieved
+
+    async def end_late(self, until: datetime, unread: Callable[[], None]) -> bool:
+        """End a session that nobody was there to end: what became of its orders is found out and written down.
+
+        Before its account has been read that is not known, however late it is; of other brokers a reading is waited for
+        `until` then. `unread` is called while one is. Whether it has ended: a stop that comes first leaves it as it is.
+        """
+        self._recall()
+        self._weighed, self.requests.later = True, TO_COME
+        first = Errands(self._trading.clock, self._floor.timeout_s)
+        heeding = asyncio.ensure_future(first.every(self._floor.watch_s, self._looking.heed))
+        finding = asyncio.ensure_future(self._find_out(until, unread))
+        await first.until(finding, [heeding])
+        if not finding.result():
+            return False
+        await side_by_side([keeper.tender.close for keeper in self.keepers])
+        await self.run.end(self._stuck)
+        return True
+
+    async def _find_out(self, until: datetime, unread: Callable[[], None]) -> bool:
+        # Whether all is known that can be; a stop does not wait for it.
+        await self._reconcile()
+        while not self._read(until):
+            if self.requests.stopping:
+                return False
+            unread()
+            await self._pursue()
+        clock = self._trading.clock
+        patient_until = clock.monotonic() + self._patience_s
+        while clock.monotonic() < patient_until and any(post.in_flight for post in self.run.posts):
+            if self.requests.stopping:
+                return False
+            await self._pursue()
+        return True
+
+    def _read(self, until: datetime) -> bool:
+        # Whether the account has been read since the start, and up to that moment those of the other brokers too.
+        keepers = self.keepers if self.steady.now() < until else self.keepers[:1]
+        return all(keeper.tender.believed for keeper in keepers)
+
+    async def _pursue(self) -> None:
+        await side_by_side([post.execution.settle for post in self.run.posts])
+        await side_by_side([keeper.tend for keeper in self.keepers])
+        await self._trading.clock.sleep(TEND_S)
+
+    def _stuck(self) -> list[Entry]:
+        # What is still held when the session is over, also where nobody could look after it.
+        return [*self._closing.stuck(), *self.leftovers.entries(self.run.execution.recorder)]
+
+    @property
+    def _patience_s(self) -> float:
+        # How long an order may still turn up.
+        return max(LEAST_WINDOW_S, self._trading.venue.broker.rules.lookup_window_s) + _AFTER_S
+
+    def refusal(self, order: Order) -> str:
+        """Why an order may not leave now; looked at in the second barrier and again before its first byte."""
+        return self._objection(0, order)
+
+    def _objection(self, place: int, order: Order) -> str:
+        keeper = self.keepers[place]
+        try:
+            if control.killed(self._floor.folder):
+                self.conditions.begin(Cause.KILL_FILE)
+        except AccessError as fault:
+            if order.leg is Leg.ENTRY:  # what is held is protected and closed whatever lies there
+                return f"control cannot be looked at: {fault.message}"
+        keeper.take_over()
+        self._floor.room.tell(self._trading.clock.monotonic(), *(keeper.conditions for keeper in self.keepers))
+        if words := out_of_hours(self.run.session, self.steady.now()):
+            return words
+        if words := keeper.objection(order, flattening=self.run.flattening):
+            return words
+        elsewhere = "" if self.failover is None else self.failover.refusal(keeper, order)
+        return elsewhere or ("" if self.guard is None else self.guard.refusal(order, keeper.post))
+
+    def _ended(self) -> bool:
+        # Whether the whole market is halted to the close.
+        return self.guard is not None and self.guard.over
+
+    def _see(self, place: int, silence: str) -> None:
+        self.keepers[place].see(silence)
+
+    def _recall(self) -> None:
+        rows = {symbol: row for row, symbol in enumerate(self.run.source.symbols)}
+        recalls = [Recall(post.desk, post.execution, rows) for post in self.run.posts]
+        for post, one in product(self.run.posts, self._carried):
+            if one.account == post.execution.venue.account_id:
+                post.desk.custody.recollection.carry(one, rows.get(one.fill.symbol))
+        for event in self._past:  # what several brokers' trades count together, they count in the order of the journal
+            for found in recalls:
+                found.take(event)
+        for keeper, found in zip(self.keepers, recalls, strict=True):
+            keeper.tender.splits.file = self._floor.splits
+            found.settle()
+            self.run.decided |= found.decided
+        self.run.decided |= self.run.confirming.recall(self._past, rows)
+        if self.guard is not None:
+            self.guard.recall(self._past)
+        self._trading.bounds.restore(failures(self._past))
+        if self._floor.lost is not None:
+            noted = hung_plugins.of_day(self._floor.lost, self._trading.clock.now(), self.run.session.date)
+            self._trading.bounds.note(noted)
+
+    async def _reconcile(self) -> None:
+        # Before anything else the account is read; until that has worked once, nothing is entered.
+        await side_by_side([keeper.reconcile for keeper in self.keepers])
+        self._know()
+
+    def _know(self) -> None:
+        if self.tender.believed and not self._weighed:
+            self._weighed = True
+            weigh(self.run, self._trading.journal, self._trading.venue)
+        if self._safety is not None:
+            self._safety.look(self.tender.verdict)
+
+    def _guarded(self, past: Sequence[Event]) -> Safety | None:
+        live, run = self._floor.live, self.run
+        if live is None:
+            return None
+        live = attrs.evolve(live, events=past)
+        return Safety(live, run.session.date, run.execution.recorder, self.conditions, run.desk.standing)
+
+    def _further(self) -> dict[Verb, Obey]:
+        # What else can be asked of this session, and who obeys it.
+        answers: dict[Verb, Obey] = dict.fromkeys(VERBS, self.run.confirming.obey)
+        if self.failover is not None or self.leftovers:
+            answers[Verb.FAILOVER_CONFIRM] = self._confirm
+        return answers if self._safety is None else answers | self._safety.verbs
+
+    def _confirm(self, request: Request) -> str:
+        # A person says what is open where nobody can look.
+        if self.leftovers and (self.failover is None or not self.failover.broken):
+            return self.leftovers.release(request, self.run.execution.recorder, self.conditions)
+        return "Nothing is left to be confirmed." if self.failover is None else self.failover.confirm(request)
+
+    async def _minutes(self) -> None:
+        # The session's minutes in their order; what comes late, twice or not at all is dropped or left empty.
+        #
+        # While all that is held is kept, a minute is passed over like one in which nobody watched.
+        run, wait = self.run, self._trading.wait
+        while (rest := run.session.open - self._trading.clock.now()).total_seconds() > 0:
+            if self._ending.reached():
+                return
+            await wait(self._trading.clock.now() + min(rest, _BEFORE_THE_BELL))
+        said = _AT_THE_BELL.intersection(event.kind for event in self._past)
+        await run.begin(said)
+        if self._hearing.truncated is not None and records.UNIVERSE not in said:
+            run.execution.recorder.note(records.UNIVERSE, self._hearing.truncated)
+        came = run.session.minute(self.steady.now())
+        minutes = aiter(run.source.minutes())
+        while (minute := await self._ending.next(minutes)) is not None:
+            if minute.index < run.tape.closed:
+                _log.warning("minute.late", index=minute.index)
+                continue
+            while run.tape.closed < minute.index:
+                run.tape.append(empty(minute, run.tape.closed))
+            run.tape.append(minute)
+            late = () if self.guard is None else self.guard.amend()
+            if (old := minute.index < came - 1) or run.keeping():
+                await run.pass_over(minute.index, late=old)
+                self._hearing.keep(minute, late)
+                continue
+            if self._vix is not None:
+                self._vix.settle(minute.index)
+            await run.step(minute.index, late=self._late(minute.index))
+            self._trading.watch(run, minute.index)
+            self._hearing.keep(minute, late, run.quoted)
+        if self._ending.ended:
+            return
+        await self._settle()
+        await wait(run.session.close)
+        await side_by_side([keeper.tender.close for keeper in self.keepers])
+        await run.end(self._stuck)
+        self._closed = True
+
+    async def _settle(self) -> None:
+        # After the last minute: wait for the outcome of what is in flight, as long as an order may still turn up.
+        clock, run = self._trading.clock, self.run
+        until = clock.monotonic() + self._patience_s
+        while clock.monotonic() < until and any(post.in_flight for post in run.posts):
+            await clock.sleep(1.0)
+
+    def _late(self, index: int) -> bool:
+        # Whether a minute came so long after its end that nothing is entered on it.
+        behind = self.steady.now() - self.run.session.moment(index + 1)
+        filled = self.guard is not None and self.guard.filled(index)
+        return filled or behind.total_seconds() > self._floor.ttl_s
+
+    async def _look(self) -> None:
+        # Until the account has been read only what is asked is obeyed.
+        await (self._looking.look() if self._been_read.is_set() else self._looking.heed())
+
+    async def _tend(self) -> None:
+        await self.keepers[0].tend()
+        if self._been_read.is_set():
+            self._know()
+            await self._closing.look()

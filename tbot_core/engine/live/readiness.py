@@ -1,0 +1,99 @@
+"""Says whether a session is ready: once that it is, and until then every ten minutes that it is not, and why.
+
+Before the bell READY is taken back where something speaks against it that lasts, and said again when nothing has done
+so for a while: what comes and goes is called ready the more slowly the more often it was taken back.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from tbot_core.journal import records
+from tbot_core.model.types import RiskState
+from tbot_core.trading.risk.states import KINDS, Cause
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from tbot_core.engine.live.feed_connection import Line
+    from tbot_core.engine.live.market_session import MarketSession
+    from tbot_core.journal.recorder import Recorder
+    from tbot_core.model.calendar import Session
+
+AGAIN: Final = timedelta(minutes=10)
+"""So often it is said that all is not ready, until it is."""
+
+LASTS: Final = timedelta(seconds=30)
+"""So long something must speak against a session that was ready; and so long the account may be read at first."""
+
+HOLDS: Final = (timedelta(0), LASTS, AGAIN)
+"""So long nothing may have spoken against a session for READY: the first one, the next one, and each after that."""
+
+LOOK_S: Final = 1.0
+
+
+class Announcer:
+    """What is said of a run's sessions before they are traded."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._told: datetime | None = None
+
+    def deny(self, session: Session, reasons: list[str]) -> None:
+        """Say that a session is not ready: at once, then no more often than every ten minutes."""
+        now = self._recorder.clock.now()
+        if self._told is None or now - self._told >= AGAIN:
+            self._told = now
+            payload = {"session": session.date.isoformat(), "reasons": reasons}
+            self._recorder.note(records.NOT_READY, payload)
+
+    async def announce(self, market: MarketSession, line: Line | None, said: Callable[[], records.Payload]) -> None:
+        """Look at a session until it is ready and its bell has rung; `said` is what READY says then."""
+        clock, session = self._recorder.clock, market.run.session
+        reading_until, ready, taken_back = clock.now() + LASTS, False, 0
+        against, well = _Spell(), _Spell()
+        while not (ready and clock.now() >= session.open):
+            await clock.sleep(LOOK_S)  # by then the account is being read
+            now = clock.now()
+            reasons = _reasons(market, line, reading=now <= reading_until)
+            well.look(now, on=not (reasons or _against(market)) and (line is None or line.there))
+            against.look(now, on=ready and bool(reasons))
+            if not ready and well.lasts(now, HOLDS[min(taken_back, len(HOLDS) - 1)]):
+                ready = True
+                self._recorder.note(records.READY, said())
+            elif against.lasts(now, LASTS):
+                ready, taken_back = False, taken_back + 1
+                self._told = None  # READY was the last word: whoever relies on it hears at once that it is over
+            if not ready and reasons:
+                self.deny(session, reasons)
+
+
+class _Spell:
+    # Since when something has been so without a break.
+    def __init__(self) -> None:
+        self._since: datetime | None = None
+
+    def look(self, now: datetime, *, on: bool) -> None:
+        self._since = (self._since or now) if on else None
+
+    def lasts(self, now: datetime, span: timedelta) -> bool:
+        return self._since is not None and now - self._since >= span
+
+
+def _against(market: MarketSession) -> list[Cause]:
+    # Why nothing would be entered; empty where nothing keeps it from that.
+    return [cause for cause in market.conditions.causes if KINDS[cause].state >= RiskState.EXIT_ONLY]
+
+
+def _reasons(market: MarketSession, line: Line | None, *, reading: bool) -> list[str]:
+    # The same in words, with what the feed's connection has against it.
+    told = [_told(market, cause) for cause in _against(market) if not (reading and cause is Cause.UNRECONCILED)]
+    return [*told, *([line.words] if line is not None and line.words else [])]
+
+
+def _told(market: MarketSession, cause: Cause) -> str:
+    # What is left behind is said to the share.
+    more = market.leftovers.words if cause is Cause.LEFT_BEHIND else ""
+    return f"{cause.value}: {more}" if more else cause.value

@@ -1,0 +1,35 @@
+"""Sends once more what could not be sent: a refused connection leaves a position with neither stop nor exit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tbot_core.execution.engine import Minutes
+
+if TYPE_CHECKING:
+    from tbot_core.engine.session.broker_session import Post
+    from tbot_core.model.clock import Clock
+
+FIRST_S: Final = 0.5
+MOST_S: Final = 10.0
+"""The pauses after tries that fail begin with half a second, and double up to this."""
+
+
+class Resending:
+    """Tries again at one broker; `tend` is called about twice a second."""
+
+    def __init__(self, post: Post, clock: Clock) -> None:
+        self._post = post
+        self._clock = clock
+        self._pause_s = self._due = 0.0
+
+    async def tend(self) -> None:
+        """One round: what waits is sent at once, then after pauses, which spare a broker that goes on refusing."""
+        custody, now = self._post.desk.custody, self._clock.monotonic()
+        if not custody.unsent.waits:
+            self._pause_s = self._due = 0.0
+        elif now >= self._due:
+            self._pause_s = min(max(FIRST_S, 2 * self._pause_s), MOST_S)
+            self._due = now + self._pause_s
+            custody.unsent.free(barred=False)
+            await self._post.execution.carry_out(Minutes(actions=custody.released()))

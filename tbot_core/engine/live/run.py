@@ -1,0 +1,202 @@
+"""A run at a broker's own market: what its life is made of, from the settings, and how it ends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from tbot_core.contracts import LiveSession
+from tbot_core.engine.feed_quality import fit
+from tbot_core.engine.live.daily_cycle import Life
+from tbot_core.engine.live.session_inputs import Days
+from tbot_core.engine.run_setup import LIVE, Company, at_market, opening
+from tbot_core.engine.session.arming import live
+from tbot_core.engine.session.broker_login import manned
+from tbot_core.engine.session.config import Floor, Signals
+from tbot_core.engine.session.gauge_writer import Meter
+from tbot_core.engine.session.open_positions import at_the_end
+from tbot_core.engine.session.vix import Places, tellers
+from tbot_core.engine.settings_reload import Renewed
+from tbot_core.errors import BrokerError, DataError
+from tbot_core.execution import operator_splits
+from tbot_core.instance.worst_day import plan as planned
+from tbot_core.journal import records
+from tbot_core.journal.projections import external_holdings, failover_drills
+from tbot_core.journal.recorder import Recorder
+from tbot_core.marketdata import received_bars
+from tbot_core.system import log
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from tbot_core.contracts import Broker, FeedSession
+    from tbot_core.engine.run_plan import Outcome, Plan, Watcher
+    from tbot_core.engine.run_setup import Course
+    from tbot_core.engine.session.arming import Live
+    from tbot_core.engine.session.broker_session import Standby
+    from tbot_core.engine.session.session import Trading
+    from tbot_core.instance import Settings
+    from tbot_core.journal.store import Event, Journal
+    from tbot_core.model.calendar import Session
+    from tbot_core.model.types import Account
+
+_log = log.logger(__name__)
+
+
+async def go(plan: Plan, watcher: Watcher, broker: Broker) -> Outcome:
+    """Trade day after day until the run is stopped, or to the session's end with `once`."""
+    course = at_market(plan.assembly, plan.request, broker)
+    course.journal.relieve = plan.room.relieve
+    others = {name: plan.assembly.broker(name) for name in failover_brokers(plan.assembly.settings)}
+    try:
+        return await _Run(plan, watcher, course, others).go()
+    finally:
+        course.journal.close()
+        for one in (course.broker, *others.values()):
+            await one.close()
+
+
+def failover_brokers(settings: Settings) -> tuple[str, ...]:
+    """The brokers that may take over, in their order; without FAILOVER_ENABLED none."""
+    failover = settings.failover
+    return failover.failover_brokers if failover.failover_enabled else ()
+
+
+class _Run:
+    # The run while it lasts.
+    def __init__(self, plan: Plan, watcher: Watcher, course: Course, others: Mapping[str, Broker]) -> None:
+        self._plan = plan
+        self._others = others
+        self._watcher = watcher
+        self._course = course
+        self._since = plan.wall.now()
+        closed, opened = (course.journal.last(kind) for kind in (records.SESSION_CLOSED, records.SESSION_OPENED))
+        under_way = opened is not None and (closed is None or closed.seq < opened.seq)
+        start = course.journal.last(records.RUN_STARTED) if under_way else None
+        self._started = start is not None  # a session that is gone on with belongs to the run that began it
+        self._began = course.journal.head[0] if start is None else start.seq - 1
+        self._company = Company(plan, watcher, course)
+        self._vix = tellers(plan.assembly.settings, (course.server, course.broker, *others.values()))
+        self._places = Places(
+            calendar=plan.assembly.calendar,
+            brokers=(course.broker, *others.values()),
+            bars=plan.assembly.settings.instance.bars,
+        )
+        self._recorder = Recorder(journal=course.journal, clock=plan.wall, tell=self._company.tell)
+
+    async def go(self) -> Outcome:
+        """Live, and say how it ended."""
+        plan, course = self._plan, self._course
+        self._company.begin()
+        settings = plan.assembly.settings
+        days = Days(
+            calendar=plan.assembly.calendar,
+            bars=self._bars,
+            entrants=plan.assembly.entrants,
+            trading=self._trading,
+            live=self._live,
+            idle=self._watcher.idle,
+            renewal=plan.renewal,
+            primary=settings.trading.broker_name,
+            standbys=self._standbys,
+            drilled=self._drilled,
+            facts=self._places.facts,
+            look=self._watcher.look,
+            mode=settings.mode,
+            worst_day=planned(settings).worst_day,
+            meter=Meter(settings.instance.data, course.journal.path, plan.wall),
+        )
+        life = Life(self._recorder, course.broker, self._floor(), days, once=plan.once)
+        try:
+            stopped = await life.go()
+        except Renewed:
+            return attrs.evolve(self._company.end(self._began, stopped=True), renewed=True)
+        if not stopped:
+            return self._company.end(self._began, stopped=False)
+        works = () if life.session is None else life.session.run.left
+        left, unconfirmed = await still_open(course.journal, course.broker, self._since, works)
+        self._recorder.note(records.STOPPED, {"open": left, "unconfirmed": unconfirmed})
+        return self._company.end(self._began, stopped=True, said=left, unconfirmed=unconfirmed)
+
+    def _floor(self) -> Floor:
+        # How often who is asked, and where what is written and looked for lies.
+        plan, settings = self._plan, self._plan.assembly.settings
+        return Floor(
+            folder=settings.instance.control,
+            poll_s=settings.trading.sleep_time,
+            ttl_s=settings.entries.entry_ttl,
+            timeout_s=settings.trading.api_timeout,
+            watch_s=plan.watch_s,
+            grace_s=settings.trading.bar_grace,
+            received=settings.instance.data / received_bars.FOLDER,
+            feed=self._course.feed.label.name,
+            room=plan.room,
+            lost=settings.instance.data,
+            splits=settings.instance.data / operator_splits.NAME,
+            vix=self._vix,
+            signals=Signals(stop=plan.stop, kill=plan.kill, flattens=settings.exits.stop_policy == "flatten"),
+        )
+
+    def _trading(self, account: Account) -> Trading:
+        # What a session needs at the account that the broker named; the run's start is written down with the first.
+        plan, course = self._plan, self._course
+        if not self._started:
+            self._started = True
+            self._recorder.note(records.RUN_STARTED, opening(plan, course, account.equity))
+        name = plan.assembly.settings.trading.broker_name
+        return self._company.trading(account, name, plan.wall, plan.wall.sleep_until)
+
+    async def _standbys(self, opened: Event | None) -> tuple[Standby, ...]:
+        # The brokers that may take over; one that cannot be logged in to is said, and left out of the session.
+        found = []
+        for name, broker in self._others.items():
+            if opened is not None and name not in opened.payload.get("accounts", {}):
+                continue
+            try:
+                account = await manned(broker, name, opened)
+            except BrokerError as fault:
+                self._recorder.note(records.STANDBY_ABSENT, {"of": name, "words": fault.message})
+            else:
+                found.append(self._company.standby(broker, name, account))
+        return tuple(found)
+
+    def _drilled(self, past: Sequence[Event]) -> bool:
+        # Whether failover between these brokers was tried lately, and went well.
+        names = (self._plan.assembly.settings.trading.broker_name, *self._others)
+        return not failover_drills.objection(failover_drills.latest(past, names), self._plan.wall.now())
+
+    def _live(self, account: Account) -> Live | None:
+        # What a live session is armed for; paper trading is not armed.
+        assembly = self._plan.assembly
+        return live(assembly, account.account_id) if assembly.settings.mode == LIVE else None
+
+    async def _bars(self, session: Session) -> FeedSession | LiveSession:
+        # The running session's bars; raises DataError where the source has none of that day.
+        async for source in self._course.feed.sessions():
+            if source.session.date == session.date:
+                if isinstance(source, LiveSession):
+                    fit(source.quality, self._plan.assembly.settings)
+                return source
+        raise DataError(f"{self._course.feed.label.name} serves no bars of {session.date}.", "Ask its vendor.")
+
+
+async def still_open(
+    journal: Journal, broker: Broker, since: datetime, works: Iterable[str] = ()
+) -> tuple[list[str], str]:
+    """What is open by the books and by what the broker says, and why it cannot be asked; "" where it could.
+
+    What the account holds that is known not to be tbot's is nothing that a stop leaves open. `works` are the symbols
+    that a session knows of besides, such as those of orders that are open though they were told to be over.
+    """
+    held, unconfirmed = {*at_the_end(journal).open, *works}, ""
+    try:
+        said = await broker.snapshot(since)
+    except BrokerError as fault:
+        unconfirmed = fault.message
+        _log.warning("account.not_read", reason=unconfirmed)
+    else:
+        foreign = external_holdings.known(journal, said.account.account_id)
+        held |= {one.symbol for one in said.holdings if one.quantity != foreign.get(one.symbol, 0)}
+    return sorted(held), unconfirmed

@@ -1,0 +1,128 @@
+"""The end of a session: what could not be closed is told shortly before the close, and named STUCK after it.
+
+Where the whole market is halted to the close it is STUCK at once.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from tbot_core.engine.live.data_guard import FIRST_ORDER_S
+from tbot_core.engine.session.broker_session import side_by_side
+from tbot_core.execution.engine import Minutes
+from tbot_core.journal import records
+from tbot_core.journal.projections import carryover
+from tbot_core.model.types import Leg, OrderState, RiskState
+from tbot_core.trading.orders import IN_DOUBT
+from tbot_core.trading.risk.states import Cause
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from tbot_core.engine.live.broker_supervisor import Keeper
+    from tbot_core.engine.session.broker_session import Post
+    from tbot_core.engine.session.session import SessionRun
+    from tbot_core.journal.store import Entry, Event
+    from tbot_core.model.clock import Clock
+    from tbot_core.trading.portfolio import Position
+
+PAGED: Final = timedelta(minutes=2)
+"""What is still held so long before the close wakes somebody."""
+
+_SILENCES: Final = frozenset({Cause.UNREACHABLE, Cause.MAINTENANCE, Cause.UNKNOWN, Cause.UNRECONCILED})
+
+
+class Closing:
+    """Watches one session's end, at each of its brokers; `past` are its events before a restart.
+
+    `over` says whether the market is halted to the close.
+    """
+
+    def __init__(
+        self,
+        run: SessionRun,
+        keepers: Sequence[Keeper],
+        clock: Clock,
+        past: Sequence[Event],
+        over: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._session = run.session
+        self._keepers = keepers
+        self._clock = clock
+        self._over = over
+        self._reopened = False
+        self._told = {_mark(one.payload) for one in past if one.kind in {records.CLOSING_LATE, records.STUCK}}
+
+    async def look(self) -> None:
+        """Called about twice a second.
+
+        As soon as orders are sent what the session before could not close is closed; in the last two minutes each
+        position that is still held is told, once; one that the market does not let go any more is STUCK.
+        """
+        session, now = self._session, self._clock.now()
+        opens = session.open + timedelta(seconds=FIRST_ORDER_S)
+        if not self._reopened and opens <= now < session.close:
+            self._reopened = True
+            await side_by_side([partial(self._reopen, keeper.post) for keeper in self._keepers])
+        over = self._over()
+        if not session.open <= now < session.close or not (over or session.close - PAGED <= now):
+            return
+        for keeper, position in self._held():
+            mark = keeper.post.key, position.signal.symbol
+            if mark not in self._told:
+                self._told.add(mark)
+                kind = records.STUCK if over else records.CLOSING_LATE
+                keeper.post.execution.recorder.note(kind, _payload(keeper, position))
+
+    def stuck(self) -> list[Entry]:
+        """The session is over: what is still held, and why it could not be closed."""
+        return [
+            keeper.post.execution.recorder.entry(records.STUCK, _payload(keeper, position))
+            for keeper, position in self._held()
+        ]
+
+    def _held(self) -> list[tuple[Keeper, Position]]:
+        held = [(keeper, keeper.post.desk.portfolio.positions) for keeper in self._keepers]
+        return [(keeper, positions[symbol]) for keeper, positions in held for symbol in sorted(positions)]
+
+    @staticmethod
+    async def _reopen(post: Post) -> None:
+        await post.execution.carry_out(Minutes(actions=post.desk.custody.reopened()))
+
+
+def _mark(payload: Mapping[str, Any]) -> tuple[str, str]:
+    return payload.get("broker", ""), payload["symbol"]
+
+
+def _payload(keeper: Keeper, position: Position) -> records.Payload:
+    carried = records.carried_payload(position.signal, carryover.entry(position))
+    made = keeper.post.desk.custody.recollection.attempts(position.signal)
+    attempts = {leg.value: count for leg, count in made.items()}
+    return carried | {"side": position.side.word, "words": _why(keeper, position), "attempts": attempts}
+
+
+def _held_back(keeper: Keeper, symbol: str) -> str:
+    # What has kept an exit from leaving; "" for nothing that is still there.
+    if keeper.state is RiskState.HALTED:
+        return "a kill holds its exit back"
+    return "it is frozen" if symbol in keeper.post.desk.standing.frozen else ""
+
+
+def _why(keeper: Keeper, position: Position) -> str:
+    symbol, orders = position.signal.symbol, keeper.post.execution.orders.values()
+    if symbol in keeper.post.desk.custody.leaving.halted:
+        return "it is halted"
+    exits = [one for one in orders if one.order.leg is Leg.EXIT and one.order.signal == position.signal]
+    if exits and exits[-1].state in {*IN_DOUBT, OrderState.SENDING}:
+        return "nobody knows what became of its exit"
+    if silence := next((cause for cause in keeper.conditions.causes if cause in _SILENCES), None):
+        return silence.value
+    unsent = not exits or exits[-1].state is OrderState.DROPPED
+    if unsent and (words := _held_back(keeper, symbol)):
+        return words
+    if not exits:
+        return "no exit of it has left"
+    refused = exits[-1].state is OrderState.REJECTED
+    return "the broker rejects its exits" if refused else "its exit does not fill"

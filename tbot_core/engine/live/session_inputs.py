@@ -1,0 +1,88 @@
+"""What a session at a broker's own market is made of: by the day, by the account, and by the feed it is heard on."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+import attrs
+
+from tbot_core.contracts import FeedSession, LiveSession
+from tbot_core.engine.session.arming import Live
+from tbot_core.engine.session.broker_session import Standby
+from tbot_core.engine.session.gauge_writer import Meter
+from tbot_core.engine.session.session import SessionRun, Trading
+from tbot_core.engine.settings_reload import Renewal
+from tbot_core.journal.store import Event
+from tbot_core.model.bars import Day
+from tbot_core.model.calendar import ExchangeCalendar, Session
+from tbot_core.model.types import Account, atoms_of
+from tbot_core.trading.proposals import Entrant
+
+
+async def _alone(_opened: Event | None) -> tuple[Standby, ...]:
+    # No other broker may take over.
+    return ()
+
+
+async def _its_own(source: FeedSession | LiveSession) -> Day:
+    # Nobody knows more than the source.
+    return source.day
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Days:
+    """What each session is made of: the owner's calendar, its bars, the strategies that trade it, and all else.
+
+    `trading` is asked for whenever the broker has said whose account it is, and so is `live`: what makes a session a
+    live one. `idle` is told once a look what is waited for. `standbys` are the brokers that may take over from
+    `primary`: those that can be logged in to, and after a restart those of the session that was opened; `drilled`
+    tells from the journal whether that was tried lately. `facts` adds to what the bars' source knows before the bell.
+    `meter` writes down how a session stands, None for nobody, and `look` is told of it as often. READY says the `mode`,
+    and the planned worst day as a share of equity.
+    """
+
+    calendar: ExchangeCalendar
+    bars: Callable[[Session], Awaitable[FeedSession | LiveSession]]
+    entrants: Callable[[Session], tuple[Entrant, ...]]
+    trading: Callable[[Account], Trading]
+    live: Callable[[Account], Live | None] = lambda _account: None
+    idle: Callable[[dt.datetime], None] = lambda _moment: None
+    renewal: Renewal = attrs.field(factory=Renewal)
+    primary: str = ""
+    standbys: Callable[[Event | None], Awaitable[tuple[Standby, ...]]] = _alone
+    drilled: Callable[[Sequence[Event]], bool] = lambda _past: False
+    facts: Callable[[FeedSession | LiveSession], Awaitable[Day]] = _its_own
+    meter: Meter | None = None
+    look: Callable[[SessionRun], None] = lambda _run: None
+    mode: str = "paper"
+    worst_day: Decimal | None = None
+
+
+@attrs.frozen
+class Heard:
+    """A feed, and what is known before the bell where that is more than the feed knows."""
+
+    source: FeedSession | LiveSession
+    day: Day | None
+
+
+@attrs.define(eq=False)
+class Made:
+    """What a session is traded with, whichever feed it is heard on.
+
+    `opened` is what was written down before a restart, {} where none was. `restarted`: whether a restart has
+    still to be found matched.
+    """
+
+    account: Account
+    trading: Trading
+    opened: Mapping[str, Any]
+    restarted: bool = True
+
+    @property
+    def equity_atoms(self) -> int:
+        """What everything is sized by: the equity that the session was opened with."""
+        return atoms_of(Decimal(self.opened["equity"]) if self.opened else self.account.equity)

@@ -1,0 +1,1 @@
+"""One session in any clock: what live, paper, replay and backtest share."""

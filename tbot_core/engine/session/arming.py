@@ -1,0 +1,146 @@
+"""What keeps a live session from entering until a person has armed it, and again as soon as that no longer holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from tbot_core.engine.control import Verb
+from tbot_core.errors import DataError
+from tbot_core.execution.reconciliation import Verdict
+from tbot_core.journal import records
+from tbot_core.journal.projections.arming import MOST_RESTARTS, Armed, Terms, armed_payload, recall, sessions
+from tbot_core.journal.projections.book import Said
+from tbot_core.model.calendar import ExchangeCalendar
+from tbot_core.plugins import lock
+from tbot_core.trading.risk.states import Cause
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from tbot_core.engine.bootstrap import Assembly
+    from tbot_core.engine.control import Request
+    from tbot_core.engine.session.requests import Obey
+    from tbot_core.execution.trading_state import Conditions
+    from tbot_core.journal.recorder import Recorder
+    from tbot_core.trading.risk.exposure import Standing
+
+UNMATCHED: Final = "it was restarted, and what the account holds is not found matched yet"
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Live:
+    """What makes a session a live one: its terms, the calendar of its days, and the journal's events before it."""
+
+    terms: Terms
+    calendar: ExchangeCalendar
+    events: Sequence[Said] = ()
+
+
+def live(assembly: Assembly, account: str) -> Live:
+    """What makes a session of that assembly at that account a live one."""
+    settings = assembly.settings
+    plugins = lock.fingerprint(settings.instance.home)
+    terms = Terms(mode=settings.mode, account=account, settings=settings.fingerprint, plugins=plugins)
+    return Live(terms=terms, calendar=assembly.calendar)
+
+
+class Safety:
+    """The arming of one live session.
+
+    While it is not armed, Cause.NOT_ARMED stands and the gate denies by Reason.NOT_ARMED.
+    """
+
+    def __init__(self, live: Live, day: date, recorder: Recorder, conditions: Conditions, standing: Standing) -> None:
+        self._live = live
+        self._day = day
+        self._recorder = recorder
+        self._conditions = conditions
+        self._standing = standing
+        self._arming = recall(live.events)
+        self._unmatched = False
+        self._latched = False
+
+    @property
+    def verbs(self) -> dict[Verb, Obey]:
+        """What can be asked of it, and who obeys."""
+        return {Verb.ARM: self.arm, Verb.DISARM: self.disarm}
+
+    @property
+    def unmatched(self) -> bool:
+        """Whether what was armed waits still, after a restart, for the account to be found matched."""
+        return self._unmatched
+
+    def open(self, *, restarted: bool) -> None:
+        """Before the session is traded: what was armed holds on, after a restart once the account is found matched."""
+        self._latched = self._latch
+        if self._arming.terms != self._live.terms:
+            self._recorder.note(records.LIVE_TERMS, attrs.asdict(self._live.terms))
+        armed = self._arming.armed
+        changed = "" if armed is None else armed.terms.changed(self._live.terms)
+        if changed:
+            self._disarm(changed)
+        self._unmatched = restarted and not self._arming.objection(self._live.terms, self._day)
+        if self._unmatched and self._arming.restarts >= MOST_RESTARTS:
+            self._disarm(f"the session was restarted more than {MOST_RESTARTS} times")
+        self._impose()
+
+    def look(self, verdict: Verdict | None) -> None:
+        """Let go of an arming that no longer holds; `verdict` is how the account was found last."""
+        if self._latch and not self._latched and self._arming.armed is not None:
+            self._disarm("a loss latch is set")
+        self._latched = self._latch
+        if self._unmatched and verdict is Verdict.MATCHED:
+            self._write(records.ARMING_KEPT, {"restarts": self._arming.restarts + 1})
+            self._unmatched = False
+        elif self._unmatched and verdict is Verdict.ADOPTED:
+            self._disarm("it was restarted, and the account held something else than was written down")
+        self._impose()
+
+    def arm(self, request: Request) -> str:
+        """Arm as asked; returns why not, or ""."""
+        count = request.arguments.get("sessions", "1")
+        if not count.isdecimal():
+            return f"{count!r} is no number of sessions."
+        try:
+            days = sessions(self._live.calendar, request.made, int(count))
+        except ValueError as fault:
+            return f"{fault}."
+        except (DataError, OverflowError):
+            return f"It was made at {request.made.isoformat()}, of which no calendar knows the sessions."
+        if self._day not in days:
+            return f"It was asked for {days[0]} to {days[-1]}; this is the session of {self._day}."
+        if request.arguments.get("settings", self._live.terms.settings) != self._live.terms.settings:
+            return "It was asked for under other settings than those that the bot runs with; restart the bot first."
+        armed = Armed(terms=self._live.terms, sessions=days, actor=request.actor)
+        self._write(records.ARMED, armed_payload(armed))
+        self._unmatched = False
+        self._impose()
+        return ""
+
+    def disarm(self, request: Request) -> str:
+        """Disarm as asked."""
+        self._disarm(f"asked by {request.actor}")
+        return ""
+
+    @property
+    def _latch(self) -> bool:
+        return self._standing.daily_loss or self._standing.losing_run
+
+    def _disarm(self, why: str) -> None:
+        # Before it is written down nothing may be entered any more: a full disk must not keep an entry alive.
+        self._unmatched = False
+        self._arming.take(records.DISARMED, {"why": why})
+        self._impose()
+        self._recorder.note(records.DISARMED, {"why": why})
+
+    def _write(self, kind: str, payload: records.Payload) -> None:
+        self._recorder.note(kind, payload)
+        self._arming.take(kind, payload)
+
+    def _impose(self) -> None:
+        words = UNMATCHED if self._unmatched else self._arming.objection(self._live.terms, self._day)
+        self._standing.armed = not words
+        self._conditions.hold(Cause.NOT_ARMED, words)

@@ -1,0 +1,136 @@
+"""The brokers of a session: a post at each, those that may take over, and who says which of them enters a signal."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import attrs
+
+from tbot_core.execution.engine import Execution, Venue
+from tbot_core.model.types import Leg, OrderState
+from tbot_core.trading.decision_engine import Desk
+from tbot_core.trading.orders import ENDED, Naming, OrderRecord
+from tbot_core.trading.proposals import Rules
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from tbot_core.trading.commands import Decision
+    from tbot_core.trading.proposals import Proposal
+
+
+NEWS_S: Final = 0.25
+"""What a stream has brought is taken in so often: the stop of a fill leaves within a second of it."""
+
+_PROTECTION: Final = frozenset({Leg.STOP, Leg.TARGET})
+_TAKEN: Final = frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED})
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Standby:
+    """A broker that may take over: the rules there, the way to it, how its orders are named, what its account holds.
+
+    `tag` marks the orders that go there.
+    """
+
+    rules: Rules
+    venue: Venue
+    naming: Naming
+    equity_atoms: int
+    tag: str = ""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Post:
+    """One broker of a session: who decides and keeps what is held there, and who sends its orders."""
+
+    name: str
+    desk: Desk
+    execution: Execution
+
+    @property
+    def key(self) -> str:
+        """What tells its events from those of others in the journal: "" for the primary."""
+        return self.execution.recorder.broker
+
+    def pause_s(self, poll_s: float) -> float:
+        """The pause between two polls here, where SLEEP_TIME is `poll_s`: as long as that only without a stream."""
+        return min(poll_s, NEWS_S) if self.execution.venue.broker.rules.streams else poll_s
+
+    @property
+    def in_flight(self) -> int:
+        """How many orders there are not known to have ended, or are open though the books call them over."""
+        beyond = self.execution.beyond
+        return sum(1 for cid, one in self.execution.orders.items() if cid in beyond or not one.terminal)
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing is held here and nothing works, but for orders that were given up as lost."""
+        held = bool(self.desk.custody.held or self.desk.portfolio.beyond)
+        return not (held or self._alive)
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is on its way: no entry and no exit, and each position has the stop that it is to have."""
+        custody = self.desk.custody
+        alive = self._alive
+        protecting = (one for one in alive if one.order.leg in _PROTECTION and one.state in _TAKEN)
+        rest = {one.order.client_order_id for one in protecting} - self.execution.beyond.keys()
+        stops = [held.resting.get(Leg.STOP) for held in custody.held.values() if custody.protection.share(held)]
+        steady = all(held.steady for held in custody.held.values())
+        return steady and not custody.unwanted and len(rest) == len(alive) and rest.issuperset(stops)
+
+    @property
+    def asking(self) -> bool:
+        """Whether a broker is being asked what has become of an order that is not given up as lost."""
+        execution = self.execution
+        return any(execution.orders[cid].state is not OrderState.LOST for cid in execution.questions)
+
+    @property
+    def ended(self) -> int:
+        """How many orders that had left are over; what one of them has filled besides may be told late."""
+        return sum(1 for one in self.execution.orders.values() if one.state in ENDED)
+
+    @property
+    def left(self) -> set[str]:
+        """The symbols of what is held here, and of what works."""
+        return {*self.desk.portfolio.positions, *(one.order.symbol for one in self._alive)}
+
+    @property
+    def _alive(self) -> list[OrderRecord]:
+        # What works by the books, or by the broker's word beyond them.
+        beyond = self.execution.beyond
+        return [
+            one
+            for cid, one in self.execution.orders.items()
+            if cid in beyond or not (one.terminal or one.state is OrderState.LOST)
+        ]
+
+
+class Routing(Protocol):
+    """Says which of several brokers enters a signal."""
+
+    def weigh(self, proposal: Proposal) -> Decision:
+        """What would be decided now, where it would be; nothing counts for it."""
+
+    def decide(self, proposal: Proposal) -> Decision:
+        """Decide a signal where it may be entered; an instrument that is to be entered elsewhere moves there first."""
+
+    def place(self, symbol: str) -> Post:
+        """Where an instrument would be entered now."""
+
+    def answers(self, post: Post) -> bool:
+        """Whether it is worth waiting for what a broker says."""
+
+
+async def side_by_side(acts: Sequence[Callable[[], Coroutine[Any, Any, object]]]) -> None:
+    """Do all of them, none waiting for another; what one of them raises is raised when all have ended."""
+    if not acts:
+        return
+    if len(acts) == 1:
+        await acts[0]()
+        return
+    for outcome in await asyncio.gather(*(act() for act in acts), return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome

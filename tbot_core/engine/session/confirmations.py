@@ -1,0 +1,146 @@
+"""Entries of a session that wait for a person: asked for, confirmed or rejected, and judged anew once confirmed."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final, Protocol
+
+import attrs
+
+from tbot_core.engine.control import Request, Verb
+from tbot_core.engine.session.recovery import proposal_of
+from tbot_core.engine.session.requests import request_of
+from tbot_core.journal import records
+from tbot_core.journal.projections.confirmations import asked_payload, identity
+from tbot_core.model.reasons import Reason
+from tbot_core.system import log
+from tbot_core.trading.commands import Decision
+from tbot_core.trading.proposals import Proposal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from tbot_core.contracts.settings import Entries
+    from tbot_core.journal.recorder import Recorder
+    from tbot_core.journal.store import Event
+
+VERBS: Final = frozenset({Verb.CONFIRM, Verb.REJECT})
+_log = log.logger(__name__)
+
+
+@attrs.frozen(kw_only=True)
+class Pending:
+    """An entry that waits; `answer` is what a person has said of it."""
+
+    proposal: Proposal
+    expires: datetime
+    answer: Request | None = None
+
+
+class Decider(Protocol):
+    """Who decides entries."""
+
+    def weigh(self, proposal: Proposal) -> Decision:
+        """What would be decided now; nothing counts for it."""
+
+    def decide(self, proposals: Sequence[Proposal]) -> list[Decision]:
+        """Decide signals in their order; each allowed one counts for those after it."""
+
+
+class Confirming:
+    """What waits, by its short name; without TRADE_CONFIRMATION_REQUIRED nothing ever does."""
+
+    def __init__(self, entries: Entries, desk: Decider, recorder: Recorder) -> None:
+        self._required = entries.trade_confirmation_required
+        self._timeout = timedelta(seconds=entries.confirmation_timeout)
+        self._desk = desk
+        self._recorder = recorder
+        self._pending: dict[str, Pending] = {}
+        self._names: set[str] = set()
+
+    def asks(self) -> bool:
+        """Whether anything waits."""
+        return bool(self._pending)
+
+    def hold(self, proposals: Sequence[Proposal]) -> tuple[list[Decision], list[Proposal]]:
+        """The decisions that a person is to be asked about, and the proposals that need nobody."""
+        if not self._required:
+            return [], list(proposals)
+        weighed = [self._desk.weigh(one) for one in sorted(proposals, key=lambda one: one.order)]
+        allowed = [one for one in weighed if one.reason is Reason.ALLOWED]
+        return allowed, [one.proposal for one in weighed if one.reason is not Reason.ALLOWED]
+
+    def ask(self, decisions: Iterable[Decision]) -> None:
+        """Write down what a person is asked; it waits from now on."""
+        for decision in decisions:
+            name = identity(decision.proposal.signal, self._names)
+            expires = self._recorder.clock.now() + self._timeout
+            self._recorder.note(records.CONFIRMATION_ASKED, asked_payload(name, decision, expires))
+            self._wait(name, Pending(proposal=decision.proposal, expires=expires))
+
+    def obey(self, request: Request) -> str:
+        """Keep the answer to what waits; the first one counts, and only one that was given in time."""
+        name = request.arguments.get("id", "")
+        found = self._pending.get(name)
+        if found is None or found.answer is not None or request.made >= found.expires:
+            _log.warning("confirmation.not_waiting", id=name, actor=request.actor)
+        else:
+            self._pending[name] = attrs.evolve(found, answer=request)
+        return ""
+
+    def due(self, renew: Callable[[Proposal], Proposal | None]) -> list[Decision]:
+        """Decide what has been answered, and what nobody answered in time.
+
+        `renew` judges a proposal anew at the price of now, None while there is none.
+        """
+        now = self._recorder.clock.now()
+        decisions: list[Decision] = []
+        for name, one in list(self._pending.items()):
+            decided = self._decided(one, now, renew)
+            if decided:
+                del self._pending[name]
+                decisions += decided
+        return decisions
+
+    def close(self) -> list[Decision]:
+        """The session is over: whatever waits has waited too long."""
+        waiting, self._pending = self._pending, {}
+        return [Decision(proposal=one.proposal, reason=Reason.CONFIRMATION_EXPIRED) for one in waiting.values()]
+
+    def recall(self, events: Iterable[Event], rows: Mapping[str, int]) -> set[str]:
+        """Take in what was asked and answered before a restart; the signals that were asked about.
+
+        An entry in a symbol that is heard no more has no price of now: it waits until it expires.
+        """
+        asked: set[str] = set()
+        for event in events:
+            payload = event.payload
+            if event.kind == records.CONFIRMATION_ASKED:
+                proposal = proposal_of(payload, rows.get(payload["signal"]["symbol"]))
+                asked.add(proposal.signal.text)
+                self._wait(
+                    payload["id"], Pending(proposal=proposal, expires=datetime.fromisoformat(payload["expires"]))
+                )
+            elif event.kind == records.REQUEST and payload["verb"] in VERBS:
+                self.obey(request_of(payload))
+            elif event.kind == records.DECISION:
+                self._settled(records.signal_of(payload["signal"]).text)
+        return asked
+
+    def _wait(self, name: str, pending: Pending) -> None:
+        self._names.add(name)
+        self._pending[name] = pending
+
+    def _settled(self, signal: str) -> None:
+        self._pending = {name: one for name, one in self._pending.items() if one.proposal.signal.text != signal}
+
+    def _decided(self, one: Pending, now: datetime, renew: Callable[[Proposal], Proposal | None]) -> list[Decision]:
+        if one.answer is not None and one.answer.verb is Verb.REJECT:
+            words = f"rejected by {one.answer.actor}"
+            return [Decision(proposal=one.proposal, reason=Reason.CONFIRMATION_REJECTED, words=words)]
+        renewed = None if one.answer is None else renew(one.proposal)
+        if renewed is not None:
+            return self._desk.decide([renewed])
+        if one.expires <= now:
+            return [Decision(proposal=one.proposal, reason=Reason.CONFIRMATION_EXPIRED)]
+        return []

@@ -1,0 +1,93 @@
+"""Writes down about once a second what a running session knows and its journal does not say, for whoever looks on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tbot_core.engine.session.vix import known_vix
+from tbot_core.errors import AccessError
+from tbot_core.execution.throttling import Paced
+from tbot_core.journal import gauges
+from tbot_core.journal.gauges import BrokerGauge, Gauges
+from tbot_core.model.types import dollars_of, price_of
+from tbot_core.system import log
+from tbot_core.trading.risk.exposure import held_atoms
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tbot_core.engine.session.broker_session import Post
+    from tbot_core.engine.session.session import SessionRun
+    from tbot_core.model.clock import Clock
+
+EVERY_S: Final = 1.0
+UNCHANGED_S: Final = 30.0
+"""So old may the file be while nothing in it has changed."""
+
+_log = log.logger(__name__)
+
+
+class Meter:
+    """Writes the gauges of a run whose journal lies at `journal`, into its folder `data`; never in a decision's way.
+
+    That they cannot be written is said once, and is no reason to stop.
+    """
+
+    def __init__(self, data: Path, journal: Path, clock: Clock) -> None:
+        self._data = data
+        self._journal = journal.name
+        self._clock = clock
+        self._next = self._due = clock.monotonic()
+        self._known: Gauges | None = None
+        self._lost = False
+
+    def look(self, run: SessionRun, ahead_s: float | None = None, *, at_once: bool = False) -> None:
+        """Take the gauges where the last ones are a second old, or `at_once`, and write them if they have changed."""
+        now = self._clock.monotonic()
+        if now < self._next and not at_once:
+            return
+        self._next = now + EVERY_S
+        taken = self._gauges(run, ahead_s)
+        if now < self._due and taken == self._known:
+            return
+        self._due, self._known = now + UNCHANGED_S, taken
+        try:
+            gauges.write(self._data, taken)
+        except AccessError as fault:
+            if not self._lost:
+                self._lost = True
+                _log.warning("gauges.not_written", reason=fault.message)
+        else:
+            self._lost = False
+
+    def _gauges(self, run: SessionRun, ahead_s: float | None) -> Gauges:
+        limits = run.desk.limits
+        held = (position for post in run.posts for position in post.desk.portfolio.positions.items())
+        return Gauges(
+            journal=self._journal,
+            session=run.session.date.isoformat(),
+            at=self._clock.now(),
+            marks={symbol: price_of(position.mark) for symbol, position in held},
+            daily_loss_limit=dollars_of(limits.daily_loss),
+            budget=dollars_of(limits.budget),
+            gross=dollars_of(held_atoms(run.desk.standing)),
+            most_trades=limits.max_trades,
+            most_positions=limits.max_positions,
+            vix=known_vix(run.day),
+            clock_ahead_s=ahead_s,
+            brokers=tuple(_gauge(post) for post in run.posts),
+        )
+
+
+def _gauge(post: Post) -> BrokerGauge:
+    # How a post's broker answers; of one that is simulated in this process there is nothing to say.
+    broker = post.execution.venue.broker
+    if not isinstance(broker, Paced):
+        return BrokerGauge(name=post.name)
+    return BrokerGauge(
+        name=post.name,
+        equity=broker.equity,
+        latency_s=broker.latency_s,
+        spare=broker.spare,
+        per_minute=broker.rules.requests_per_minute,
+    )

@@ -1,0 +1,245 @@
+"""What is asked of a running session: written down with whoever asked, then obeyed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+
+import attrs
+
+from tbot_core.engine import control
+from tbot_core.engine.control import Request, Seen, Verb
+from tbot_core.engine.session.wishes import ENDED, Wishes
+from tbot_core.errors import AccessError
+from tbot_core.journal import records
+from tbot_core.system import log
+from tbot_core.trading.risk.states import Cause
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from tbot_core.execution.trading_state import Conditions
+    from tbot_core.journal.projections.book import Said
+    from tbot_core.journal.recorder import Recorder
+    from tbot_core.model.clock import Clock
+
+CARRIED_OUT: Final = "carried out"
+"""The words with which a stop ends that was carried out."""
+
+Obey: TypeAlias = "Callable[[Request], str]"
+"""Does what a request asks for, or says why not; "" when it is done."""
+
+OF_A_SESSION: Final = frozenset({Verb.ARM, Verb.DISARM, Verb.CONFIRM, Verb.REJECT, Verb.FAILOVER_CONFIRM})
+"""What only a session can obey."""
+
+TO_COME: Final = frozenset({Verb.ARM, Verb.DISARM})
+"""What is said of sessions to come: one that is over leaves it to the next."""
+
+_NOTHING_TO_CONFIRM: Final = "Nothing is to be confirmed: in this session no broker takes over from another."
+_NOT_ARMED: Final = "Live trading alone is armed and disarmed."
+_UNFIT: Final = {Verb.FAILOVER_CONFIRM: _NOTHING_TO_CONFIRM, Verb.ARM: _NOT_ARMED, Verb.DISARM: _NOT_ARMED}
+"""Why a session that has nobody to obey a verb does not."""
+
+_NAMED: Final = frozenset({records.REQUEST, records.REQUEST_REFUSED})
+_log = log.logger(__name__)
+
+
+def amount_of(request: Request) -> Decimal | None:
+    """The USD that a request names; None where that is no amount."""
+    try:
+        amount = Decimal(request.arguments.get("amount", ""))
+    except InvalidOperation:
+        return None
+    return amount if amount.is_finite() and amount >= 0 else None
+
+
+class Flatten(Protocol):
+    """Begins to close what is held, or ends that."""
+
+    def __call__(self, *, on: bool = True) -> None:
+        """With `on`: close what is held, and enter nothing."""
+
+
+class Requests:
+    """Obeys requests; `flatten` closes what is held. What the files kill and stop say holds while they are there.
+
+    `past`: events before a restart; a request that they name is not obeyed a second time. `further`: what else can be
+    asked of the session, and who obeys it. Verbs that are `later` wait in the folder for whoever comes next.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917  who writes, who obeys, and what was obeyed before
+        self,
+        recorder: Recorder,
+        conditions: Conditions,
+        flatten: Flatten,
+        past: Iterable[Said] = (),
+        further: Mapping[Verb, Obey] | None = None,
+        later: frozenset[Verb] = frozenset(),
+    ) -> None:
+        self._recorder = recorder
+        self.conditions = conditions
+        self._flatten = flatten
+        self._further = further or {}
+        self.later = later
+        named = [(event.kind, event.payload["name"]) for event in past if event.kind in _NAMED]
+        self._obeyed = {name for kind, name in named if kind == records.REQUEST}
+        self._refused = {name for kind, name in named if kind == records.REQUEST_REFUSED}
+        self._wishes, self._closing = Wishes(), False
+        self.wall: Clock | None = None
+        """Says when a request was received, where the recorder's clock tells the time of simulated minutes."""
+
+    @property
+    def stopping(self) -> bool:
+        """Whether a stop was asked for and not taken back."""
+        return bool({Cause.STOP_FILE, Cause.STOP_COMMAND, Cause.STOP_SIGNAL} & {*self.conditions.causes})
+
+    @property
+    def keep(self) -> bool:
+        """Whether a stop asks to keep what is held; one such source is enough to end the process."""
+        return not self._wishes.keeping.isdisjoint(self.conditions.causes)
+
+    def look(self, folder: Path) -> None:
+        """Obey what lies in the folder; while it cannot be used, nothing is entered."""
+        try:
+            for request in self.take(control.look(folder)):
+                control.take(folder, request.name)
+        except AccessError as fault:
+            self.conditions.begin(Cause.CONTROL_LOST, fault.message)
+        else:
+            self.conditions.withdraw(Cause.CONTROL_LOST)
+
+    def take(self, seen: Seen) -> Sequence[Request]:
+        """Obey what lies in the folder; returns the requests that are written down and may be removed."""
+        self._hold(Cause.KILL_FILE, there=seen.kill)
+        self._hold(Cause.STOP_FILE, there=seen.stop)
+        for refused in seen.refused:
+            if refused.name not in self._refused:
+                self._refuse(refused.name, refused.words)
+        requests = [request for request in seen.requests if request.verb not in self.later]
+        for request in requests:
+            if request.name not in self._obeyed and not self._settled(request):
+                self.obey(request)
+        return requests
+
+    def _settled(self, request: Request) -> bool:
+        # Whether it was refused for good: a permit is not given by what becomes of its file later, a kill is.
+        return request.name in self._refused and request.verb not in control.RESTRICTING
+
+    def obey(self, request: Request) -> None:
+        """Write a request down with what comes of it, as one: a crash in between would leave it asked and not done.
+
+        Asked once more, as by a session that is repeated, a refusal is not said again.
+        """
+        again = request.name in self._obeyed
+        self._obeyed.add(request.name)
+        with self._recorder.together():
+            self._note(records.REQUEST, _payload(request))
+            refusal = self._obey(request)
+            if refusal and not again:
+                self._refuse(request.name, refusal)
+
+    def resume(self, past: Iterable[Said], *, flattens: bool) -> None:
+        """Go on with what was asked for and is not over: `past` are the events that count, of earlier sessions too.
+
+        `flattens`: a stop by a signal closes what is held.
+        """
+        self._wishes = Wishes()
+        for event in past:
+            self._wishes.recall(event, flattens=flattens)
+        self._close()
+
+    def signalled(self, *, flattens: bool) -> None:
+        """A signal has asked for a stop: close what is held first, or keep it."""
+        self._wishes.signal(flattens=flattens)
+        self._close()
+
+    def carried_out(self, *, kept: bool = False) -> None:
+        """A stop has been carried out: only a file that is still there asks for another.
+
+        `kept`: something is held or works still. Then only what asked for that is over; every other stop goes on at the
+        next start.
+        """
+        with self._recorder.together():
+            for cause in ENDED:
+                if not kept or cause in self._wishes.keeping:
+                    self.end(cause)
+
+    def end(self, cause: Cause) -> None:
+        """The stop of a source has been carried out."""
+        self.conditions.withdraw(cause, CARRIED_OUT)
+        self._wishes.end(cause)
+        self._close()
+
+    def _refuse(self, name: str, words: str) -> None:
+        self._refused.add(name)
+        self._note(records.REQUEST_REFUSED, {"name": name, "words": words})
+        _log.error("request.refused", name=name, words=words)
+
+    def _note(self, kind: str, payload: records.Payload) -> None:
+        received = None if self.wall is None else self.wall.now()
+        self._recorder.write(attrs.evolve(self._recorder.entry(kind, payload), received=received))
+
+    def _hold(self, cause: Cause, *, there: bool) -> None:
+        if there:
+            self.conditions.begin(cause)
+        else:
+            self.conditions.withdraw(cause)
+
+    def _obey(self, request: Request) -> str:
+        # Do what is asked; returns why not, or "".
+        words, refusal = f"asked by {request.actor}", ""
+        begin, withdraw = self.conditions.begin, self.conditions.withdraw
+        match request.verb:
+            case Verb.KILL | Verb.KILL_FLATTEN:
+                begin(Cause.KILL_COMMAND, words)
+            case Verb.KILL_CLEAR:
+                withdraw(Cause.KILL_COMMAND, words)
+                withdraw(Cause.KILL_SIGNAL, words)
+            case Verb.STOP | Verb.STOP_FLATTEN | Verb.STOP_KEEP:
+                begin(Cause.STOP_COMMAND, words)
+            case Verb.STOP_CANCEL:
+                withdraw(Cause.STOP_COMMAND, words)
+                withdraw(Cause.STOP_SIGNAL, words)
+            case Verb.DEFENSE_ON:
+                begin(Cause.DEFENSE_COMMAND, words)
+            case Verb.DEFENSE_OFF:
+                withdraw(Cause.DEFENSE_COMMAND, words)
+            case verb if verb in self._further:
+                refusal = self._further[verb](request)
+            case verb:
+                refusal = _UNFIT.get(verb, f"{verb.value} cannot be asked of this session.")
+        self._wishes.ask(request.verb)
+        self._close()
+        return refusal
+
+    def _close(self) -> None:
+        # Closing what is held goes on as long as anybody asks for it, and nobody asks to keep that.
+        before, self._closing = self._closing, bool(self._wishes.closing) and not self.keep
+        if before is not self._closing:
+            self._flatten(on=self._closing)
+
+
+def _payload(request: Request) -> records.Payload:
+    # What somebody asked of the running bot, and when; what is odd about the file, where something is.
+    return {
+        "name": request.name,
+        "verb": request.verb.value,
+        "actor": request.actor,
+        "made": request.made.isoformat(),
+        "arguments": dict(request.arguments),
+        **({"flaw": request.flaw} if request.flaw else {}),
+    }
+
+
+def request_of(payload: Mapping[str, Any]) -> Request:
+    """The request that a journal's event names."""
+    return Request(
+        name=payload["name"],
+        verb=Verb(payload["verb"]),
+        actor=payload["actor"],
+        made=datetime.fromisoformat(payload["made"]),
+        arguments=payload["arguments"],
+        flaw=payload.get("flaw", ""),
+    )

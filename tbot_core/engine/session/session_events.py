@@ -1,0 +1,86 @@
+"""What is written down of a session when it opens and when it closes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from tbot_core.journal import records
+from tbot_core.journal.projections import carryover
+from tbot_core.model.reasons import BY_CODE
+from tbot_core.model.types import dollars_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from tbot_core.contracts import FeedSession
+    from tbot_core.engine.session.broker_session import Post
+    from tbot_core.trading.proposals import Entrant, Judged
+
+
+def opening(source: FeedSession, entrants: Sequence[Entrant], posts: Sequence[Post]) -> dict[str, Any]:
+    """The payload of SESSION_OPENED; the first of `posts` is the primary broker."""
+    session, primary = source.session, posts[0]
+    venue, exposure = primary.execution.venue, primary.desk.standing
+    granted = exposure.funds.granted
+    return {
+        "date": session.date.isoformat(),
+        "primary": venue.name,
+        "account": venue.account_id,
+        "open": session.open.isoformat(),
+        "close": session.close.isoformat(),
+        "minutes": session.minutes,
+        "symbols": len(source.symbols),
+        "equity": str(dollars_of(primary.desk.portfolio.opening_atoms)),
+        "buying_power": None if granted is None else str(dollars_of(granted)),
+        "state": exposure.present.word,
+        "windows": {one.name: attrs.asdict(one.window) for one in entrants},
+        **_carried(posts),
+        **({"accounts": _accounts(posts)} if posts[1:] else {}),
+    }
+
+
+def closing(source: FeedSession, posts: Sequence[Post], unclosed: Iterable[str]) -> dict[str, Any]:
+    """The payload of SESSION_CLOSED; `unclosed` are the symbols that are still held."""
+    primary = posts[0]
+    portfolio = primary.desk.portfolio
+    return {
+        "date": source.session.date.isoformat(),
+        "equity": str(dollars_of(portfolio.equity_atoms)),
+        "cash": str(dollars_of(portfolio.cash_atoms)),
+        "pnl": str(dollars_of(primary.desk.standing.pnl_atoms)),
+        "trades": sum(len(post.desk.portfolio.closed) for post in posts),
+        "open": sorted(set(unclosed)),
+        "account": primary.execution.venue.account_id,
+    }
+
+
+def reasons(judged: Judged) -> dict[str, int]:
+    """How many symbols each reason denied."""
+    counts: dict[str, int] = {}
+    for code in judged.reasons.ravel().tolist():
+        if code:
+            name = BY_CODE[code].name
+            counts[name] = counts.get(name, 0) + 1
+    return counts
+
+
+def _accounts(posts: Sequence[Post]) -> dict[str, dict[str, str]]:
+    # Whose accounts the session trades, and what each held at its beginning.
+    return {
+        post.name: {
+            "account": post.execution.venue.account_id,
+            "equity": str(dollars_of(post.desk.portfolio.opening_atoms)),
+        }
+        for post in posts
+    }
+
+
+def _carried(posts: Sequence[Post]) -> records.Payload:
+    # What is held when the bell rings: it could not be closed in the session before.
+    held = [(post.key, one) for post in posts for one in post.desk.portfolio.positions.values()]
+    if not held:
+        return {}
+    carried = [(key, records.carried_payload(one.signal, carryover.entry(one))) for key, one in held]
+    return {"carried": [payload | ({"broker": key} if key else {}) for key, payload in carried]}

@@ -1,0 +1,77 @@
+"""Causes that a session before has left, and that nobody in this one would ever take back: they go with their owner.
+
+Whoever judges a cause takes it back; a run of other settings may not have that judge. What a person asked for stays.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tbot_core.execution.trading_state import Conditions, recall
+from tbot_core.journal import records
+from tbot_core.trading.risk.states import KILLS_AND_STOPS, Cause
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tbot_core.journal.recorder import Recorder
+    from tbot_core.model.types import RiskState
+
+_OF_THE_FEED: Final = frozenset({Cause.FEEDS_STALE, Cause.UNIVERSE_STALE})
+_OF_ARMING: Final = frozenset({Cause.NOT_ARMED})
+_OF_FAILOVER: Final = frozenset({Cause.BROKERS_DOWN, Cause.PRIMARY_DOWN})
+_AT_A_SIMULATOR: Final = KILLS_AND_STOPS | {
+    Cause.CONTROL_LOST,
+    Cause.DISK_LOW,
+    Cause.JOURNAL,
+    Cause.STALLED,
+    Cause.PLUGIN_LOST,
+    Cause.HALF_LOSS,
+    Cause.DEVIATIONS,
+    Cause.DEFENSE_COMMAND,
+    Cause.DEFENSE_SETTING,
+}
+_WORDS: Final = "nobody in this session judges it"
+_ENDED: Final = "the session is over"
+
+
+def unowned(*, arming: object, failover: object, feed: object) -> frozenset[Cause]:
+    """The causes that nobody judges in a session that has not each of these; None is what it has not."""
+    judges = ((_OF_ARMING, arming), (_OF_FAILOVER, failover), (_OF_THE_FEED, feed))
+    return frozenset(cause for causes, judge in judges if judge is None for cause in causes)
+
+
+def take_over(conditions: Conditions, nobodys: Iterable[Cause], *, begun: bool) -> None:
+    """Withdraw what this session of a broker's market has no owner for, `nobodys`.
+
+    In a session that has `begun`, which is gone on with after a restart, a cause lingers as it would have; before the
+    bell it goes at once, and so does what is said of a feed that nobody has heard yet today.
+    """
+    if begun:
+        for cause in nobodys:
+            conditions.withdraw(cause, _WORDS)
+        return
+    _let_go(conditions, {*nobodys}, _WORDS)
+    _let_go(conditions, _OF_THE_FEED, _ENDED)
+
+
+def at_a_simulator(recorder: Recorder) -> None:
+    """Withdraw before a paper session what a broker's market has left: a simulated venue has no such trouble."""
+    conditions = Conditions(recorder, _nobody, recall(recorder.journal.events(kind=records.STATE)))
+    _let_go(conditions, {*conditions.causes} - _AT_A_SIMULATOR, _WORDS)
+
+
+def end(conditions: Conditions) -> None:
+    """The session is over, and with it whatever its feed did not say."""
+    _let_go(conditions, _OF_THE_FEED, _ENDED)
+
+
+def _nobody(state: RiskState) -> None:
+    # Before the session nobody decides.
+    pass
+
+
+def _let_go(conditions: Conditions, causes: Iterable[Cause], words: str) -> None:
+    for cause in sorted(causes):
+        conditions.withdraw(cause, words)
+        conditions.let_go(cause)

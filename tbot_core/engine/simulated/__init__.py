@@ -1,0 +1,1 @@
+"""Paper sessions: requests and live bars for a simulated venue."""

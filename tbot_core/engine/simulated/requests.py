@@ -1,0 +1,133 @@
+"""What is asked of a paper session from outside: taken between two of its minutes, and asked again when it is repeated.
+
+At a simulated venue a minute's decisions are one step, so whatever is asked counts from the minute that is waited for.
+A dry run heeds its own signals and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Final
+
+from tbot_core.engine.bootstrap import DRY_RUN
+from tbot_core.engine.pacing import Stopped
+from tbot_core.engine.session.confirmations import VERBS
+from tbot_core.engine.session.requests import CARRIED_OUT, Requests, request_of
+from tbot_core.execution.engine import Minutes
+from tbot_core.execution.trading_state import OVER, Conditions, recall
+from tbot_core.journal import records
+from tbot_core.model.types import RiskState
+from tbot_core.trading.commands import Cancel
+from tbot_core.trading.risk.states import Cause
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tbot_core.engine.run_plan import Plan
+    from tbot_core.engine.session.session import SessionRun
+    from tbot_core.journal.store import Event, Journal
+    from tbot_core.model.clock import Clock
+
+_KINDS: Final = frozenset({records.REQUEST, records.STATE})
+
+
+class Asked:
+    """Obeys requests and signals for one session, and heeds the disk; the run's plan says where they come from.
+
+    `after`: the last event before the session; those behind it are asked again in the minutes in which they came.
+    Minutes that nobody watched pass by their rules alone.
+    """
+
+    def __init__(self, session: SessionRun, journal: Journal, clock: Clock, plan: Plan, after: int) -> None:
+        events = list(journal.events())
+        self._session = session
+        self._journal = journal
+        self._clock = clock
+        self._folder = None if plan.assembly.settings.mode == DRY_RUN else plan.assembly.settings.instance.control
+        self._plan = plan
+        self._again: defaultdict[int, list[Event]] = defaultdict(list)
+        for event in events:
+            if event.seq > after and event.kind in _KINDS:
+                self._again[session.session.minute(event.applied)].append(event)
+        self._retracted: set[str] = set()
+        states = recall(event for event in events if event.seq <= after)
+        self.conditions = Conditions(session.execution.recorder, self._impose, states, self._own)
+        further = dict.fromkeys(VERBS, session.confirming.obey)
+        self._requests = Requests(session.execution.recorder, self.conditions, session.flatten, events, further)
+        self._requests.wall = plan.wall
+
+    async def repeat(self) -> None:
+        """Ask again for what was asked in the minute at hand before the session was interrupted."""
+        seq = 0
+        for event in self._again.pop(self._minute, ()):
+            if event.seq != seq + 1:  # something was done in between
+                await self._act()
+            self._ask(event)
+            seq = event.seq
+        await self._act()
+
+    async def look(self) -> None:
+        """Obey what is asked now; raises Stopped when a stop has been carried out."""
+        if self._journal.repeating or self._minute in self._session.late:
+            return
+        if self._plan.kill.is_set():
+            self._plan.kill.clear()
+            self.conditions.begin(Cause.KILL_SIGNAL)
+        if self._folder is not None:  # what lies there is asked of whoever trades, who may be at work beside a dry run
+            self._requests.look(self._folder)
+        self._plan.room.tell(self._plan.wall.monotonic(), self.conditions)
+        self.conditions.reconciled(clean=True)  # what a simulated venue holds is known at every moment
+        await self._act()
+        idle = self._session.desk.custody.idle
+        if self._requests.stopping and (idle or self._requests.keep):
+            self._requests.carried_out(kept=not idle)
+            raise Stopped
+
+    async def stop(self) -> bool:
+        """A signal asks to close what is held and then to end; whether there is anything that is not being closed."""
+        if self._session.desk.custody.idle or self._session.flattening:
+            return False
+        self.conditions.begin(Cause.STOP_SIGNAL)
+        self._requests.signalled(flattens=True)
+        await self._retract()
+        return True
+
+    @property
+    def _minute(self) -> int:
+        return self._session.session.minute(self._clock.now())
+
+    def _own(self) -> RiskState:
+        return self._session.desk.standing.own
+
+    def _impose(self, state: RiskState) -> None:
+        self._session.desk.standing.imposed = state
+
+    def _ask(self, event: Event) -> None:
+        # Said again, what followed from a request before is no news.
+        if event.kind == records.REQUEST:
+            self._requests.obey(request_of(event.payload))
+            return
+        cause, words = Cause[event.payload["cause"]], event.payload["words"]
+        if words == CARRIED_OUT:
+            self._requests.end(cause)
+        elif words == OVER:
+            self.conditions.let_go(cause)
+        elif not event.payload["there"]:
+            self.conditions.withdraw(cause, words)
+        else:
+            self.conditions.begin(cause, words)
+            if cause is Cause.STOP_SIGNAL:
+                self._requests.signalled(flattens=True)
+
+    async def _act(self) -> None:
+        # Do what follows from what was asked.
+        await self._retract()
+        await self._session.answer()
+
+    async def _retract(self) -> None:
+        # Take entries back that wait at the venue as soon as none may be sent, each once.
+        if self.conditions.state < RiskState.EXIT_ONLY:
+            return
+        cids: Sequence[str] = [cid for cid in self._session.desk.standing.working if cid not in self._retracted]
+        self._retracted.update(cids)
+        await self._session.execution.carry_out(Minutes(actions=[Cancel(client_order_id=cid) for cid in cids]))

@@ -1,0 +1,1 @@
+"""Orders out and answers in: sending, reconciliation, rate limits and trading state."""

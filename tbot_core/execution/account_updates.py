@@ -1,0 +1,45 @@
+"""Takes in what a broker says of an account, and keeps in the journal what a restart could not find out again."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from tbot_core.journal import records
+from tbot_core.model.types import atoms_of, dollars_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from tbot_core.journal.recorder import Recorder
+    from tbot_core.model.types import Account
+    from tbot_core.trading.decision_engine import Desk
+    from tbot_core.trading.orders import OrderRecord
+
+
+def admit(desk: Desk, recorder: Recorder, account: Account, *, crossed: bool = False) -> None:
+    """Let a desk take in an account; what had settled of its cash is written down, where it is bound to that.
+
+    A reading after a restart can't tell it: what a person has sold in between is cash then like any other. `crossed`:
+    the account may be of another moment than the books; the next reading says what has settled.
+    """
+    funds = desk.standing.funds
+    before = funds.settled
+    desk.admit(account, crossed=crossed)
+    if not account.margin and funds.settled is not None and funds.settled != before:
+        session = desk.custody.session.date
+        recorder.note(records.SETTLED, records.settled_payload(account.account_id, session, dollars_of(funds.settled)))
+
+
+def behind(desk: Desk, orders: Iterable[OrderRecord]) -> bool:
+    """Whether something may have traded that the books do not know: an order is open, or nobody has read the account.
+
+    Money that comes without holdings, which could be held against the books, says nothing then of what had settled.
+    """
+    return desk.standing.unread or not all(one.terminal for one in orders)
+
+
+def recall(desk: Desk, payload: Mapping[str, Any], account_id: str) -> None:
+    """Take in what was written of settled cash before a restart, where it is of this account and session."""
+    if (payload["account"], payload["session"]) == (account_id, desk.custody.session.date.isoformat()):
+        desk.standing.funds.recall(atoms_of(Decimal(payload["settled"])))

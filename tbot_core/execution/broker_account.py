@@ -1,0 +1,29 @@
+"""A broker's account as orders are sent to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+
+from tbot_core.contracts import Broker
+from tbot_core.execution.send_permit import Refusal, always
+from tbot_core.execution.throttling import Patience
+
+
+@attrs.frozen(kw_only=True)
+class Venue:
+    """Where orders go: the broker, its name, the account that it reported, and who may still refuse an order.
+
+    `patience`: how often what may be asked twice is asked again. `sight` is told of each reading, "" for an answer and
+    else why there was none; without it, one that failed to the end leaves exits only for the session. `absent`:
+    nobody could log in there yet.
+    """
+
+    broker: Broker
+    name: str
+    account_id: str
+    refusal: Refusal = always
+    patience: Patience = attrs.field(factory=Patience)
+    sight: Callable[[str], None] | None = None
+    absent: bool = False

@@ -1,0 +1,101 @@
+"""Splits of what is held: a quantity that changed without a fill, where the broker or the operator lists what happened.
+
+Lots, positions and levels follow, the symbol is frozen until a reading agrees, and its stop is made anew.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from fractions import Fraction
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from tbot_core.contracts import Activity
+from tbot_core.errors import AccessError, DataError
+from tbot_core.execution.operator_splits import NAME, Listed, listed
+from tbot_core.journal import records
+from tbot_core.system import log
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from tbot_core.execution.engine import Execution
+    from tbot_core.execution.reconciliation import Difference
+    from tbot_core.trading.decision_engine import Desk
+
+SPLIT: Final = "split"
+LATEST: Final = timedelta(days=5)
+"""So long before a session a split of the operator's list may have been, as over a long weekend."""
+
+_log = log.logger(__name__)
+
+
+class Splits:
+    """Holds differences of an account against the splits that its broker lists, then those of the operator's `file`."""
+
+    def __init__(self, execution: Execution, desk: Desk) -> None:
+        self._execution = execution
+        self._desk = desk
+        self._listed: dict[str, Activity] = {}
+        self.file: Path | None = None
+
+    def hear(self, activities: Sequence[Activity]) -> None:
+        """Keep what the broker lists of splits."""
+        self._listed |= {one.activity_id: one for one in activities if one.kind == SPLIT}
+
+    def explain(self, difference: Difference) -> bool:
+        """Whether a split explains a difference, of what is ours and of what is not; it is booked then, once."""
+        for one in self._listed.values():
+            fits = one.symbol == difference.symbol and difference.theirs - difference.ours == one.quantity
+            if fits and difference.ours and self._new(one):
+                self._book(one, Fraction(difference.theirs) / Fraction(difference.ours))
+                return True
+        return any(self._explained(one, difference) for one in self._evidence(difference.symbol))
+
+    def _evidence(self, symbol: str) -> list[Listed]:
+        # What the operator lists of a symbol for these days; a file that is not sound says nothing, and is told.
+        try:
+            found = () if self.file is None else listed(self.file)
+        except (AccessError, DataError) as fault:
+            _log.error("splits.unreadable", reason=fault.message)
+            return []
+        today = self._desk.custody.session.date
+        return [one for one in found if one.symbol == symbol and today - LATEST < one.day <= today]
+
+    def _explained(self, one: Listed, difference: Difference) -> bool:
+        activity = Activity(
+            activity_id=f"{NAME} {one.day} {one.symbol} {one.after} for {one.before}",
+            kind=SPLIT,
+            time=self._execution.recorder.clock.now(),
+            symbol=one.symbol,
+            quantity=difference.theirs - difference.ours,
+            words=f"by the operator's {NAME}, line {one.line}",
+        )
+        fits = difference.ours and difference.theirs * one.before == difference.ours * one.after
+        if not (fits and self._new(activity)):
+            return False
+        self._book(activity, Fraction(one.after, one.before))
+        return True
+
+    def _new(self, activity: Activity) -> bool:
+        return not self._execution.recorder.journal.knows(self._source(activity))
+
+    def _source(self, activity: Activity) -> tuple[str, str, str]:
+        venue = self._execution.venue
+        return venue.name, venue.account_id, f"split {activity.activity_id}"
+
+    def _book(self, activity: Activity, ratio: Fraction) -> None:
+        symbol, recorder = activity.symbol, self._execution.recorder
+        payload = records.split_payload(activity, ratio)
+        entry = recorder.entry(records.CORPORATE_ACTION, payload)
+        recorder.write(attrs.evolve(entry, source=self._source(activity)))
+        self._execution.freezer.freeze(symbol, f"every {ratio.denominator} of it became {ratio.numerator}")
+        apply(self._desk, symbol, ratio)
+
+
+def apply(desk: Desk, symbol: str, ratio: Fraction) -> None:
+    """Every share of a symbol becomes so many: of ours with its levels, and of what is not ours."""
+    desk.custody.split(symbol, ratio)
+    desk.standing.foreign.split(symbol, ratio)

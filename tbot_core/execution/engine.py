@@ -1,0 +1,407 @@
+"""Carries decisions out: write down, then do, then write down what came of it.
+
+Two barriers stand before every send. T1 writes the minute's decisions and intents in one transaction, T2 marks the
+orders as being sent, or drops those that may not be sent any more; only then does anything leave, each order with a
+permit that a kill takes back. A journal error sends nothing. What a broker says is on disk before anyone is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from itertools import groupby
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import attrs
+
+from tbot_core.contracts import BrokerEvent, OrderReport
+from tbot_core.errors import BrokerError, JournalError, Rejected, Unavailable
+from tbot_core.execution import intents
+from tbot_core.execution.account_updates import admit, behind
+from tbot_core.execution.broker_account import Venue
+from tbot_core.execution.frozen_instruments import Freezer, renamed
+from tbot_core.execution.intents import Minutes
+from tbot_core.execution.send_permit import SendPermit
+from tbot_core.execution.throttling import Paced
+from tbot_core.journal import records
+from tbot_core.journal.store import Entry
+from tbot_core.model.types import OrderState
+from tbot_core.system import log
+from tbot_core.trading.commands import Action, Cancel, Place, Replace
+from tbot_core.trading.orders import (
+    AMENDS,
+    BROKER_WORDS,
+    IN_DOUBT,
+    SUPPOSED,
+    Effect,
+    OrderEvent,
+    OrderRecord,
+    advance,
+    news,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from datetime import datetime
+
+    from tbot_core.journal.recorder import Recorder
+    from tbot_core.model.types import Order
+    from tbot_core.trading.decision_engine import Desk
+
+
+__all__ = ["Execution", "Minutes", "Venue"]
+
+Said = TypeVar("Said")
+
+_AT_ONCE: Final = 10
+_COVER_S: Final = 2.0
+_GLANCE_S: Final = 0.25
+_log = log.logger(__name__)
+
+
+class Execution:
+    """Sends a session's orders and books what becomes of them."""
+
+    def __init__(self, recorder: Recorder, venue: Venue, desk: Desk) -> None:
+        self.recorder = recorder
+        self._journal = recorder.journal
+        self._desk = desk
+        self._clock = recorder.clock
+        self._count = 0
+        self._silent = False
+        # A venue that is simulated in this process has no limit to keep to.
+        broker = venue.broker if venue.broker.rules.simulated else Paced(venue.broker, recorder.clock)
+        self.venue = attrs.evolve(venue, broker=broker)
+        self.freezer = Freezer(recorder, desk.standing, venue.broker)
+        self.orders: dict[str, OrderRecord] = {}
+        self.placed: dict[str, datetime] = {}
+        self._since: dict[str, float] = {}
+        self.questions: dict[str, None] = {}
+        self.beyond: dict[str, OrderReport] = {}
+        self._asking: set[tuple[str, str]] = set()
+
+    async def carry_out(self, minute: Minutes) -> None:
+        """Write the minute down, send what may leave, and book the first answers."""
+        if not minute.nothing:
+            await self.send(minute, self.write_down(minute))
+
+    def write_down(self, minute: Minutes) -> Sequence[Order]:
+        """Write the minute down (T1) and mark what is sent (T2), before anybody else has a turn; returns the latter.
+
+        Whoever looks next finds each order of it in `orders`, and nothing is asked of one that is not on disk.
+        """
+        exits = [action.order for action in minute.actions if isinstance(action, Place)]
+        self._barrier(*intents.entries(self.recorder, minute))
+        return self._mark([*exits, *minute.entering])
+
+    async def send(self, minute: Minutes, allowed: Sequence[Order]) -> None:
+        """Send what is `allowed` of a minute that is written down, and book the first answers.
+
+        Exits leave before entries, those too that a cancel of this minute sets free.
+        """
+        entries = minute.entering
+        await self._act([one for one in minute.actions if not isinstance(one, Place) or one.order in allowed])
+        if minute.actions:
+            await self.settle()
+        for order in entries:
+            if order in allowed:
+                await self._submit(order)
+        if entries:
+            await self.settle()
+
+    def _mark(self, orders: Sequence[Order]) -> list[Order]:
+        # The second barrier: mark the orders that may be sent, drop the others; returns the first.
+        if not orders:
+            return []
+        why = [(order, self.venue.refusal(order)) for order in orders]
+        parts = [(part, words) for order, words in why for part in intents.parts(order)]
+        for part, _ in parts:
+            self.orders[part.client_order_id] = OrderRecord(order=part)
+        now = self._clock.now()
+        self._barrier(*(intents.leaving(self.recorder, part, words) for part, words in parts))
+        for part, words in parts:
+            if words:
+                self._drop(part, barred=True)
+            else:
+                self._advance(part.client_order_id, OrderEvent.SEND)
+                self.put(part.client_order_id, now)
+        return [order for order, words in why if not words]
+
+    def put(self, client_order_id: str, placed: datetime) -> None:
+        """An order is on its way since then; its age counts from now, whatever the wall clock does."""
+        self.placed[client_order_id] = placed
+        self._since[client_order_id] = self._clock.monotonic()
+
+    def age(self, client_order_id: str) -> float:
+        """Seconds since an order was sent, or since the restart that found it; 0 for one that was not."""
+        since = self._since.get(client_order_id)
+        return 0.0 if since is None else self._clock.monotonic() - since
+
+    def _drop(self, part: Order, *, barred: bool = False) -> None:
+        # An order that was written down and will never be sent frees what it reserved.
+        self._advance(part.client_order_id, OrderEvent.DROP)
+        self._desk.custody.dropped(part.client_order_id, barred=barred)
+
+    def _barrier(self, *entries: Entry) -> None:
+        # Write what must be on disk before anything of the minute leaves.
+        self._write(entries, "Nothing of this minute was sent.")
+
+    def _noted(self, *entries: Entry) -> None:
+        # Write what became of orders that have left.
+        self._write(entries, "Orders that were sent stand at the broker as they are.")
+
+    def _write(self, entries: Sequence[Entry], truth: str) -> None:
+        try:
+            self.recorder.write(*entries)
+        except JournalError as fault:
+            raise JournalError(fault.message, f"{truth} {fault.remedy}") from fault
+
+    async def settle(self) -> None:
+        """Take what the broker has said since the last time, on disk first, then into the books; send what it frees.
+
+        An exit is set free when the last order that worked for its position is proven to have ended.
+        """
+        self.book(await self._read("poll", self.venue.broker.poll) or ())
+        await self.carry_out(Minutes(actions=self._desk.custody.released()))
+
+    async def read_account(self) -> None:
+        """Take in what the broker grants the account now."""
+        before, unheard = self._desk.portfolio.cash_atoms, behind(self._desk, self.orders.values())
+        account = await self._read("account", self.venue.broker.account)
+        if account is not None:
+            crossed = unheard or before != self._desk.portfolio.cash_atoms
+            admit(self._desk, self.recorder, account, crossed=crossed)
+
+    async def _read(self, what: str, ask: Callable[[], Awaitable[Said]]) -> Said | None:
+        # What the broker answers; None when it does not, and then nothing is entered any more.
+        try:
+            answer = await self._patiently(what, ask)
+        except BrokerError as silence:
+            self._see(silence.message)
+            return None
+        self._see("")
+        return answer
+
+    def _see(self, silence: str) -> None:
+        if self.venue.sight is not None:
+            self.venue.sight(silence)
+        elif silence:
+            self._desk.standing.lose_sight(self.venue.patience.retries)
+
+    async def _patiently(self, what: str, ask: Callable[[], Awaitable[Said]], cid: str | None = None) -> Said:
+        # Ask something that may be asked twice, until it is answered or the patience of a cycle is at its end.
+        #
+        # Each failure is written down, the last one raised. A broker that was silent is then asked once at a time, and
+        # no more is written of its silence until it answers.
+        waits = iter(()) if self._silent else self.venue.patience.waits()
+        while True:
+            try:
+                answer = await ask()
+            except Rejected:
+                raise
+            except BrokerError as silence:
+                if not self._silent:
+                    self._noted(self.recorder.entry(records.SILENCE, {"asked": what, "words": silence.message}, cid))
+                wait = next(waits, None)
+                if wait is None:
+                    self._silent = True
+                    raise
+            else:
+                self._silent = False
+                return answer
+            await self.venue.patience.pause(wait)
+
+    def book(self, said: Sequence[BrokerEvent], *, read: bool = False) -> None:
+        """Take events in: first on disk, then into the books; one that was written before changes nothing.
+
+        What was `read` of an order is true of it, whatever the ids of its executions have been used for before. What
+        takes an execution back is understood when all that was said before it is on disk.
+        """
+        for _, part in groupby(said, lambda event: BROKER_WORDS.get(event.kind) in AMENDS):
+            self._book([self.freezer.meant(event, self.orders.get(event.client_order_id)) for event in part], read=read)
+
+    def _book(self, said: Sequence[BrokerEvent], *, read: bool) -> None:
+        now, again = self._clock.now(), []
+        fresh: dict[str, tuple[BrokerEvent, Entry]] = {}
+        for event in map(self._with_its_own_id, said) if read else said:
+            source = (self.venue.name, self.venue.account_id, self._name(event))
+            if source[2] in fresh or self._journal.knows(source):
+                again.append((event, source))
+            elif not self._stale(event):
+                payload = records.broker_payload(event)
+                entry = Entry(kind=event.kind, payload=payload, time=now, cid=event.client_order_id, source=source)
+                fresh[source[2]] = event, entry
+        if fresh:
+            self._noted(*(entry for _, entry in fresh.values()))
+        for event, _ in fresh.values():
+            self._take_in(event)
+        for event, source in again:
+            self._compare(event, source)
+
+    def _with_its_own_id(self, event: BrokerEvent) -> BrokerEvent:
+        return renamed(event, self._journal.find((self.venue.name, self.venue.account_id, self._name(event))))
+
+    def _compare(self, event: BrokerEvent, source: tuple[str, str, str]) -> None:
+        # An event that was told before: where it says something else now, that is written too, and looked into.
+        known, record = self._journal.find(source), self.orders.get(event.client_order_id)
+        if known is not None and (other := self.freezer.compare(event, known, record)) is not None:
+            self._noted(other)
+            self.questions[event.client_order_id] = None
+
+    def _stale(self, event: BrokerEvent) -> bool:
+        # Whether a broker says once more that it does not know an order of which that is known.
+        record = self.orders.get(event.client_order_id)
+        return event.kind == "not_found" and record is not None and (record.terminal or record.state in IN_DOUBT)
+
+    def _name(self, event: BrokerEvent) -> str:
+        # What makes an event the same one: a fill is its execution, whichever way it was told.
+        if event.fill is None or event.kind != "fill":
+            return event.event_id
+        execution = event.fill.execution_id
+        unique = self.venue.broker.rules.exec_ids_unique or execution.startswith(SUPPOSED)
+        return f"execution {execution}" if unique else f"execution {execution} of {event.client_order_id}"
+
+    def _take_in(self, event: BrokerEvent) -> None:
+        # An event that is on disk enters the order's record and the desk; a fill seen before does so once.
+        cid, word = event.client_order_id, BROKER_WORDS.get(event.kind)
+        record = self.orders.get(cid)
+        if record is not None and word is None:
+            self.questions[cid] = None
+            self.freezer.hear(event, record)
+        if record is None or word is None:
+            _log.warning("broker.event_not_ours", kind=event.kind, id=cid, words=event.words)
+            return
+        effect = self._advance(cid, word, event)
+        if effect is Effect.ALARM:
+            _log.error("order.alarm", id=cid, kind=event.kind, state=self.orders[cid].state.value)
+        found = None if event.fill is None else news(record, self.orders[cid], event.fill)
+        self.freezer.hear(event, self.orders[cid])
+        self._desk.custody.take(event, found)
+
+    def absent(self, client_order_id: str) -> None:
+        """Sources agree that they do not know the order: from now on it is in doubt."""
+        self._noted(self.recorder.entry(records.ABSENT, {}, client_order_id))
+        self._advance(client_order_id, OrderEvent.NOT_FOUND)
+
+    def forget(self, words: str, *client_order_ids: str) -> None:
+        """Orders that were written down never left, and never will."""
+        parts = [self.orders[cid].order for cid in client_order_ids]
+        self._noted(*(intents.leaving(self.recorder, part, words) for part in parts))
+        for part in parts:
+            self._drop(part)
+
+    def doubt(self, words: str, *client_order_ids: str) -> None:
+        """Orders may have left; nobody heard of them since."""
+        self._noted(*(self.recorder.entry(records.NO_ANSWER, {"words": words}, cid) for cid in client_order_ids))
+        for cid in client_order_ids:
+            self._advance(cid, OrderEvent.NO_ANSWER)
+
+    def give_up(self, client_order_id: str) -> None:
+        """The order was not found in all the time it could have turned up: lost, watched, its exposure reserved."""
+        self._noted(self.recorder.entry(records.LOST, {}, client_order_id))
+        self._advance(client_order_id, OrderEvent.GIVE_UP)
+        self._desk.custody.lost(client_order_id)
+        _log.error("order.lost", id=client_order_id)
+
+    async def _act(self, actions: Sequence[Action]) -> None:
+        for cancels, group in groupby(actions, self._of_one_cover):
+            if cancels is None:
+                for action in group:
+                    await self._act_one(action)
+                continue
+            cids = [action.client_order_id for action in group if isinstance(action, Cancel)]
+            await self._cancel(cids)
+            if cancels:
+                await self._proven(cids)
+
+    def _of_one_cover(self, action: Action) -> str | None:
+        # The position that loses its cover by a cancel, "" for none: one after the other, each for a moment.
+        if not isinstance(action, Cancel):
+            return None
+        return "" if self.venue.broker.rules.simulated else action.leaves
+
+    async def _proven(self, cids: Sequence[str]) -> None:
+        # Listen until the orders are proven to have ended, and what waits for that has left; no longer than 2 s.
+        until = self._clock.monotonic() + _COVER_S
+        while True:
+            await self.settle()
+            if self._clock.monotonic() >= until or all(self.orders[cid].terminal for cid in cids):
+                return
+            await self._clock.sleep(_GLANCE_S)
+
+    async def _act_one(self, action: Action) -> None:
+        match action:
+            case Place(order=order):
+                await self._submit(order)
+            case Replace(client_order_id=cid, stop_price=price):
+                moved = attrs.evolve(self.orders[cid].order, stop_price=price)
+                await self._ask("replace", cid, partial(self.venue.broker.replace, cid, moved))
+
+    async def _cancel(self, cids: Sequence[str]) -> None:
+        # Ask for cancels side by side: a hundred of them do not wait for each other's answers.
+        turn = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(cid: str) -> None:
+            async with turn:
+                cancel = partial(self.venue.broker.cancel, cid)
+                await self._ask("cancel", cid, partial(self._patiently, "cancel", cancel, cid))
+
+        if len(cids) == 1:
+            await one(cids[0])
+            return
+        for outcome in await asyncio.gather(*map(one, cids), return_exceptions=True):
+            if outcome is not None:
+                raise outcome
+
+    async def _ask(self, what: str, cid: str, ask: Callable[[], Awaitable[None]]) -> None:
+        # Ask something of an order that rests; what fails is written down and keeps no other request back.
+        #
+        # While the answer to the same request is awaited it is not asked a second time.
+        if (what, cid) in self._asking:
+            return
+        self._asking.add((what, cid))
+        try:
+            await ask()
+        except Rejected as refusal:
+            self._count += 1
+            event_id = f"refused-{cid}-{self._count}"
+            event = BrokerEvent(kind="cancel_refused", event_id=event_id, client_order_id=cid, words=refusal.message)
+            self.book([event])
+        except BrokerError as silence:
+            # What it is asked of goes on as it was; whoever wants it gone, or moved, asks again.
+            _log.warning("request.unanswered", id=cid, reason=silence.message)
+            if what == "replace":  # whether it still rests is read
+                self.questions[cid] = None
+        finally:
+            self._asking.discard((what, cid))
+
+    async def _submit(self, order: Order) -> None:
+        # Send an order; whatever the way of failing, its record says what is known and no more.
+        permit = SendPermit(order, self.venue.refusal)
+        try:
+            await self.venue.broker.submit(order, permit)
+        except Rejected as refusal:
+            self._refused(order, refusal.message)
+        except BrokerError as silence:
+            if isinstance(silence, Unavailable) and not permit.redeemed:  # by both accounts nothing has left
+                # One that waited so long for its turn that readings missed it is in doubt by then, and stays so.
+                parts = [part.client_order_id for part in intents.parts(order)]
+                waiting = [cid for cid in parts if self.orders[cid].state is OrderState.SENDING]
+                if waiting:
+                    self.forget(silence.message, *waiting)
+                return
+            self.doubt(silence.message, *(part.client_order_id for part in intents.parts(order)))
+
+    def _refused(self, order: Order, words: str) -> None:
+        # A broker's refusal in its answer becomes an event like one that it would have streamed.
+        parts = [part.client_order_id for part in intents.parts(order)]
+        self.book(
+            [BrokerEvent(kind="rejected", event_id=f"refused-{cid}", client_order_id=cid, words=words) for cid in parts]
+        )
+
+    def _advance(self, cid: str, event: OrderEvent, said: BrokerEvent | None = None) -> Effect:
+        fill = None if said is None else said.fill
+        self.orders[cid], effect = advance(self.orders[cid], event, fill)
+        if effect is Effect.QUERY:
+            self.questions[cid] = None
+        return effect

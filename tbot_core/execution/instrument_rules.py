@@ -1,0 +1,126 @@
+"""Rules of instruments that a broker was asked for anew, because it refused an order as off its grid.
+
+Written down before anything is decided by them. A broker that cannot say them, or does not in time, leaves the
+instrument without entries; protection and exits are tried as ever then.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+from tbot_core.contracts import Instrument, TellsInstruments
+from tbot_core.errors import BrokerError
+from tbot_core.journal import records
+from tbot_core.model.types import Leg, OrderState, units_of
+from tbot_core.system import log
+from tbot_core.trading.risk.exposure import lot_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tbot_core.execution.engine import Execution
+    from tbot_core.model.clock import Clock
+    from tbot_core.trading.decision_engine import Desk
+
+PATIENCE_S: Final = 10.0
+"""So long an answer is waited for, with what is held of the instrument as it is."""
+
+_log = log.logger(__name__)
+
+
+class Instruments:
+    """Asks the broker of a session for the rules of instruments; `look` is called about twice a second."""
+
+    def __init__(self, execution: Execution, desk: Desk, clock: Clock) -> None:
+        self._execution = execution
+        self._desk = desk
+        self._clock = clock
+        self._until: dict[str, float] = {}
+
+    async def look(self) -> None:
+        """Ask for what is not known, until it is told or the patience with it is at its end."""
+        for symbol in [symbol for symbol, waiting in self._desk.standing.unruled.items() if waiting]:
+            until = self._until.setdefault(symbol, self._clock.monotonic() + PATIENCE_S)
+            broker = self._execution.venue.broker
+            words = "the broker cannot say them"
+            if isinstance(broker, TellsInstruments):
+                try:
+                    self._told(await broker.instrument(symbol))
+                except BrokerError as fault:
+                    words = fault.message
+            if self._desk.standing.unruled.get(symbol) and self._clock.monotonic() >= until:
+                self._give_up(symbol, words)
+
+    def _told(self, found: Instrument) -> None:
+        self._until.pop(found.symbol, None)
+        payload = {"symbol": found.symbol, "known": True, "waiting": False, "words": "", **_payload(found)}
+        self._execution.recorder.note(records.INSTRUMENT, payload)
+        apply(self._desk, payload)
+        _log.warning("instrument.ruled", symbol=found.symbol, tick=found.tick, step=found.quantity_step)
+        if found.tradable is False:
+            words = "the broker does not trade it any more"
+            self._execution.freezer.freeze(found.symbol, words, lasting=True)
+        elif self._repeats(found):
+            words = "the broker refuses to close it, by rules that are kept to"
+            self._execution.freezer.freeze(found.symbol, words, lasting=True)
+
+    def _repeats(self, found: Instrument) -> bool:
+        # Whether an exit that was refused would be the same under these rules.
+        position = self._desk.portfolio.positions.get(found.symbol)
+        if position is None:
+            return False
+        lot = lot_of(self._desk.standing, found.symbol)
+        units = position.units // lot * lot or position.units
+        refused = [
+            record.order
+            for record in self._execution.orders.values()
+            if record.order.signal == position.signal and record.state is OrderState.REJECTED
+        ]
+        return bool(refused) and refused[-1].leg is Leg.EXIT and units_of(refused[-1].quantity) == units
+
+    def _give_up(self, symbol: str, words: str) -> None:
+        self._until.pop(symbol, None)
+        payload = {"symbol": symbol, "known": False, "waiting": False, "words": words}
+        self._execution.recorder.note(records.INSTRUMENT, payload)
+        apply(self._desk, payload)
+        _log.error("instrument.rules_unknown", symbol=symbol, reason=words)
+
+
+def apply(desk: Desk, payload: Mapping[str, Any]) -> None:
+    """Take in what is known of an instrument's rules, or that they are not."""
+    symbol, standing = payload["symbol"], desk.standing
+    if payload["known"]:
+        standing.unruled.pop(symbol, None)
+        standing.instruments[symbol] = Instrument(
+            symbol=symbol,
+            tick=_decimal(payload["tick"]),
+            quantity_step=_decimal(payload["quantity_step"]),
+            tradable=payload["tradable"],
+            shortable=payload["shortable"],
+        )
+        desk.custody.protection.ruled(symbol)
+    else:
+        standing.unruled[symbol] = payload["waiting"]
+
+
+def _payload(found: Instrument) -> records.Payload:
+    steps = {name: getattr(found, name) for name in ("tick", "quantity_step")}
+    texts = {name: None if step is None else str(step) for name, step in steps.items()}
+    return {**texts, "tradable": found.tradable, "shortable": found.shortable}
+
+
+def _decimal(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)
+
+
+def words(payload: Mapping[str, Any]) -> str:
+    """What is known of an instrument's rules, in a sentence without its full stop."""
+    symbol = payload["symbol"]
+    if payload["known"]:
+        steps = (("prices", payload["tick"]), ("quantities", payload["quantity_step"]))
+        told = [f"{what} go in steps of {step}" for what, step in steps if step is not None]
+        return f"The broker has told the rules of {symbol} anew: {', '.join(told) or 'no steps are named'}"
+    if payload["waiting"]:
+        return f"An order of {symbol} was off its grid, and its rules are asked for: {payload['words']}"
+    return f"The rules of {symbol} are not known, and it is not entered any more today: {payload['words']}"

@@ -1,0 +1,74 @@
+"""What a minute asks for as events of the journal, written before any of it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import attrs
+
+from tbot_core.journal import records
+from tbot_core.trading.commands import Action, Cancel, Decision, Place, Replace
+from tbot_core.trading.risk.exposure import RiskChange
+
+if TYPE_CHECKING:
+    from tbot_core.journal.recorder import Recorder
+    from tbot_core.journal.store import Entry
+    from tbot_core.model.types import Order
+
+
+@attrs.frozen(kw_only=True)
+class Minutes:
+    """All that came out of one minute, to be written down and done together; `top_ups` add to what is held."""
+
+    changes: Sequence[RiskChange] = ()
+    actions: Sequence[Action] = ()
+    decisions: Sequence[Decision] = ()
+    top_ups: Sequence[Decision] = ()
+
+    @property
+    def nothing(self) -> bool:
+        """Whether the minute asks for nothing."""
+        return not (self.changes or self.actions or self.decisions or self.top_ups)
+
+    @property
+    def entering(self) -> list[Order]:
+        """The orders that open something."""
+        return [one.order for one in (*self.decisions, *self.top_ups) if one.order is not None]
+
+
+def entries(recorder: Recorder, minute: Minutes) -> list[Entry]:
+    """Changes of the risk state, then what is asked of orders, then decisions with the orders that they allow."""
+    found = [recorder.entry(records.RISK, records.risk_payload(change)) for change in minute.changes]
+    for action in minute.actions:
+        match action:
+            case Place(order=order):
+                found.append(_intent(recorder, order))
+            case Cancel(client_order_id=cid):
+                found.append(recorder.entry(records.CANCEL_REQUESTED, {}, cid))
+            case Replace(client_order_id=cid):
+                found.append(recorder.entry(records.REPLACE_REQUESTED, records.replace_payload(action), cid))
+    for kind, decisions in ((records.DECISION, minute.decisions), (records.TOP_UP, minute.top_ups)):
+        for decision in decisions:
+            allowed = decision.order
+            named = None if allowed is None else allowed.client_order_id
+            found.append(recorder.entry(kind, records.decision_payload(decision), named))
+            if allowed is not None:
+                found += [_intent(recorder, part) for part in parts(allowed)]
+    return found
+
+
+def leaving(recorder: Recorder, part: Order, words: str) -> Entry:
+    """An order is being sent; or where there are words, why it never will be."""
+    kind, payload = (records.DROPPED, {"words": words}) if words else (records.SENDING, {})
+    return recorder.entry(kind, payload, part.client_order_id)
+
+
+def parts(order: Order) -> tuple[Order, ...]:
+    """An order and the protection that goes with it."""
+    return order, *order.protection
+
+
+def _intent(recorder: Recorder, order: Order) -> Entry:
+    tagged = attrs.evolve(order, tag=f"{recorder.tag} {order.tag}".rstrip()) if recorder.tag else order
+    return recorder.entry(records.INTENDED, records.order_payload(tagged), order.client_order_id)

@@ -1,0 +1,110 @@
+"""The operator's list of splits: what became of shares where a broker lists nothing of it.
+
+`data/splits.csv`, its owner's alone to write: a first line `date,symbol,before,after`, then a split in each, such as
+`2026-03-02,ACME,1,2` where every share became two. `date` is the first session that trades in the new shares. A line
+that begins with # says nothing, nor does the byte order mark of a spreadsheet. A file that is not sound is no evidence
+at all.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from tbot_core.errors import DataError
+from tbot_core.system import filesystem, secure_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NAME: Final = "splits.csv"
+HEADER: Final = "date,symbol,before,after"
+MOST: Final = 1000
+"""A share does not become more shares than this, nor so many one."""
+
+_LARGEST: Final = 65_536
+_DIGITS: Final = 18
+_QUOTED: Final = 30
+_SYMBOL: Final = re.compile(r"[A-Z][A-Z0-9./-]{0,11}")
+
+
+@attrs.frozen(kw_only=True)
+class Listed:
+    """Every `before` shares of a symbol became `after` ones from a session on; `line` is where the file says so."""
+
+    day: date
+    symbol: str
+    before: int
+    after: int
+    line: int
+
+
+def listed(path: Path) -> tuple[Listed, ...]:
+    """What the operator lists, nothing where there is no file.
+
+    Raises AccessError where somebody else may have written it, DataError with everything that is wrong in it.
+    """
+    if not filesystem.is_present(path):
+        return ()
+    content = secure_files.inspect(path, limit=_LARGEST)
+    if content.flaws:
+        raise secure_files.PrivateError(path, content.flaws[0])
+    try:
+        lines = bytes(content.data.view).decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as fault:
+        raise DataError(f"{path} is no text.", _remedy()) from fault
+    found: list[Listed] = []
+    wrong = [f"its first line is not {HEADER}"] if not lines or lines[0].strip() != HEADER else []
+    for number, text in enumerate(lines[1:], 2):
+        if text.strip() and not text.startswith("#"):
+            split, words = _read(text, number)
+            wrong += [f"line {number}: {one}" for one in words]
+            found += [] if split is None else [split]
+    wrong += _repeated(found)
+    if wrong:
+        raise DataError(f"{path}: {'; '.join(wrong)}.", _remedy())
+    return tuple(found)
+
+
+def _remedy() -> str:
+    return f"Write {HEADER} first, then a split in each line, such as 2026-03-02,ACME,1,2."
+
+
+def _read(text: str, number: int) -> tuple[Listed | None, list[str]]:
+    # The split that a line tells of, or what is wrong with it.
+    fields = [field.strip() for field in text.split(",")]
+    if len(fields) != HEADER.count(",") + 1:
+        return None, [f"{len(fields)} fields"]
+    day, symbol, *counts = fields
+    wrong = [] if _SYMBOL.fullmatch(symbol) else [f"{_quoted(symbol)} is no symbol"]
+    wrong += [f"{_quoted(count)} is no number from 1 to {MOST}" for count in counts if not _counts(count)]
+    if not wrong and counts[0] == counts[1]:
+        wrong.append("nothing became of it")
+    try:
+        since = date.fromisoformat(day)
+    except ValueError:
+        return None, [f"{_quoted(day)} is no date", *wrong]
+    if wrong:
+        return None, wrong
+    return Listed(day=since, symbol=symbol, before=int(counts[0]), after=int(counts[1]), line=number), []
+
+
+def _counts(text: str) -> bool:
+    # Python takes no number of more than some thousand digits, and says so as a ValueError.
+    return len(text) <= _DIGITS and text.isascii() and text.isdigit() and 1 <= int(text) <= MOST
+
+
+def _quoted(text: str) -> str:
+    return repr(text if len(text) <= _QUOTED else f"{text[:_QUOTED]}…")
+
+
+def _repeated(found: list[Listed]) -> Iterator[str]:
+    seen: dict[tuple[date, str], int] = {}
+    for one in found:
+        first = seen.setdefault((one.day, one.symbol), one.line)
+        if first != one.line:
+            yield f"line {one.line}: {one.symbol} on {one.day} stands in line {first} already"

@@ -1,0 +1,131 @@
+"""What is open at a broker and not, or not so, in the books: told, counted, and taken back where it is ours.
+
+An order of ours that the books call over, or that the broker works for more than was ordered, may fill beyond every
+limit. One source may be behind the broker, so that two have to say it before anything is done; it counts from the first
+on. Orders that are not ours are written down, and left alone.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from tbot_core.execution.intents import Minutes
+from tbot_core.journal import records
+from tbot_core.model.formatting import quantity
+from tbot_core.trading.commands import Cancel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from tbot_core.contracts import OrderReport
+    from tbot_core.execution.engine import Execution
+    from tbot_core.execution.reconciliation import Findings
+    from tbot_core.trading.decision_engine import Desk
+
+
+class Astray:
+    """Keeps what the readings and lookups of one broker say of such orders, where its execution shows it to all."""
+
+    def __init__(self, execution: Execution, desk: Desk) -> None:
+        self._execution = execution
+        self._desk = desk
+        self._seen = execution.beyond
+        self._proven: set[str] = set()
+        self.foreign: set[tuple[str, str, Decimal]] = set()
+
+    @property
+    def symbols(self) -> set[str]:
+        """The symbols of which an order of ours is open beyond the books, and those that it was meant for."""
+        orders = self._execution.orders
+        return {name for cid, one in self._seen.items() for name in (one.symbol, orders[cid].order.symbol)}
+
+    def read(self, findings: Findings) -> None:
+        """A reading was believed: what is open beyond the books, in other terms than ordered, and by others."""
+        shown = {one.client_order_id: one for one in findings.beyond}
+        for cid in [one for one in self._seen if one not in shown]:
+            self._drop(cid)
+        for cid, report in shown.items():
+            self._see(cid, report)
+        self._tell(findings.otherwise)
+        self._name(findings.foreign_orders)
+
+    def hear(self, client_order_id: str, open_beyond: OrderReport | None) -> bool:
+        """The broker was asked for one order: what is open of it beyond the books, None where nothing is.
+
+        Returns whether it is to be taken back.
+        """
+        if open_beyond is None:
+            self._drop(client_order_id)
+        else:
+            self._see(client_order_id, open_beyond)
+        return client_order_id in self._proven
+
+    async def take_back(self) -> None:
+        """Ask for the cancel of what two sources have shown, until it is gone; what it covers is to be covered anew."""
+        for cid in sorted(self._proven):
+            self._desk.custody.mistaken.take_back(cid)
+        if self._proven:
+            cancels = [Cancel(client_order_id=cid) for cid in sorted(self._proven)]
+            await self._execution.carry_out(Minutes(actions=cancels))
+
+    def _see(self, cid: str, report: OrderReport) -> None:
+        order = self._execution.orders[cid].order
+        price = order.limit_price or order.stop_price or report.average_price
+        if price is not None:
+            self._desk.standing.foreign.learn(report.symbol, price)
+        if cid not in self._seen:
+            self._execution.questions[cid] = None
+        elif cid not in self._proven:
+            self._proven.add(cid)
+            for symbol in sorted({report.symbol, order.symbol}):
+                self._execution.freezer.freeze(symbol, self._words(cid, report))
+            self._desk.custody.mistaken.take_back(cid)
+        self._seen[cid] = report
+
+    def _words(self, cid: str, report: OrderReport) -> str:
+        record, rest = self._execution.orders[cid], quantity(report.quantity - report.filled)
+        if record.terminal:
+            return f"the broker works {rest} of order {cid}, which was told to be {record.state.value}"
+        deed = "buy" if report.buy else "sell"
+        return f"the broker works order {cid} to {deed} {rest} {report.symbol} beyond what was ordered"
+
+    def _drop(self, cid: str) -> None:
+        self._seen.pop(cid, None)
+        if cid in self._proven:
+            self._proven.discard(cid)
+            if self._execution.orders[cid].terminal:
+                self._desk.custody.mistaken.gone(cid)
+
+    def _tell(self, otherwise: Iterable[OrderReport]) -> None:
+        recorder, venue = self._execution.recorder, self._execution.venue
+        for report in otherwise:
+            cid = report.client_order_id
+            terms = f"{'buy' if report.buy else 'sell'} {report.quantity} {report.symbol}"
+            source = (venue.name, venue.account_id, f"{cid} is taken as {terms}")
+            if not recorder.journal.knows(source):
+                payload = records.otherwise_payload(report, self._execution.orders[cid].order)
+                entry = recorder.entry(records.TAKEN_OTHERWISE, payload, cid)
+                recorder.write(attrs.evolve(entry, source=source))
+
+    def _name(self, foreign: Iterable[OrderReport]) -> None:
+        fresh = []
+        for report in foreign:
+            mark = (report.broker_order_id, report.kind, report.filled)
+            if mark not in self.foreign:
+                self.foreign.add(mark)
+                fresh.append(self._execution.recorder.entry(records.FOREIGN_ORDER, records.report_payload(report)))
+        if fresh:
+            self._execution.recorder.write(*fresh)
+
+
+def words(payload: Mapping[str, Any]) -> str:
+    """What a person reads of an order that a broker took for something else."""
+    taken, ordered = _terms(payload), _terms(payload["ordered"])
+    return f"The broker works the {payload['leg']} to {ordered} as one to {taken}"
+
+
+def _terms(one: Mapping[str, Any]) -> str:
+    return f"{'buy' if one['buy'] else 'sell'} {quantity(Decimal(one['quantity']))} {one['symbol']}"

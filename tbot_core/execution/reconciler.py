@@ -1,0 +1,410 @@
+"""Looks after a session's orders while they are in flight: asks for what is in doubt, and reads the account.
+
+Nothing is inferred. An order that the broker does not know stays in doubt until two sources agree and the venue's own
+window has passed; then it is lost, which is watched and keeps its exposure reserved. A reading that failed is no
+reading: three in a row leave exits only.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from tbot_core.contracts import Finds, Snapshot
+from tbot_core.errors import BrokerError
+from tbot_core.execution.account_updates import admit
+from tbot_core.execution.corporate_actions import Splits
+from tbot_core.execution.instrument_rules import Instruments
+from tbot_core.execution.open_questions import Doubt
+from tbot_core.execution.orphan_orders import Astray
+from tbot_core.execution.reconciliation import (
+    Books,
+    Difference,
+    Findings,
+    Verdict,
+    agree,
+    beyond,
+    compare,
+    parted,
+    told,
+)
+from tbot_core.journal import records
+from tbot_core.journal.ledger.booking import booked
+from tbot_core.journal.projections.book import of_broker
+from tbot_core.model.types import Fill, OrderState, price_of, quantity_of
+from tbot_core.system import log
+from tbot_core.trading.orders import ENDED, IN_DOUBT
+from tbot_core.trading.risk.states import Cause
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tbot_core.execution.engine import Execution
+    from tbot_core.execution.trading_state import Conditions
+    from tbot_core.model.clock import Clock
+    from tbot_core.model.types import Account
+    from tbot_core.trading.decision_engine import Desk
+    from tbot_core.trading.portfolio import Position
+
+IN_FLIGHT_S: Final = 2.0
+"""So long an order may be on its way before it is asked after."""
+OPEN_ORDERS_S: Final = 10.0
+"""So often the account is read while orders work."""
+POSITIONS_S: Final = 30.0
+"""So often it is read while none does."""
+AGREE_S: Final = 0.5
+"""Between two readings that have to agree."""
+READINGS: Final = 6
+"""So many readings more are made, until one agrees with that before it."""
+LEAST_WINDOW_S: Final = 600.0
+"""An order that nobody finds is lost after this time at the earliest."""
+MARGIN: Final = timedelta(minutes=1)
+"""What is read begins so much before it is needed: clocks differ."""
+BELATED: Final = timedelta(days=5)
+"""So long after its date a payment may turn up in a broker's list."""
+
+_FAILED_READINGS: Final = 3
+
+_log = log.logger(__name__)
+
+
+class Tender:
+    """Keeps a session's orders and holdings in step with the broker; `tend` is called about twice a second.
+
+    `since` is the moment from which readings list closed orders: the session's opening, less a margin.
+    """
+
+    def __init__(self, execution: Execution, desk: Desk, clock: Clock, conditions: Conditions, since: datetime) -> None:
+        self._execution = execution
+        self._desk = desk
+        self._broker = execution.venue.broker
+        self._clock = clock
+        self._conditions = conditions
+        self.foreign = desk.standing.foreign.held
+        self.splits = Splits(execution, desk)
+        self._instruments = Instruments(execution, desk, clock)
+        self.announced: Callable[[], bool] = lambda: False
+        self.read_at: datetime | None = None
+        self.verdict: Verdict | None = None
+        self._last = booked(of_broker(execution.recorder.journal.events(), execution.recorder.broker)).stated
+        self._stated = self._last is not None and self._last.date() == since.date()
+        self._since = since - MARGIN
+        self._doubts: dict[str, Doubt] = {}
+        self._next_reading = 0.0
+        self._failed = 0
+        self._astray = Astray(execution, desk)
+        self._before: dict[str, int] = {}
+        self._asked_after: set[str] = set()
+
+    @property
+    def believed(self) -> bool:
+        """Whether the account has been read since the start."""
+        return self.verdict is not None
+
+    async def tend(self) -> None:
+        """One round: look up what is in doubt and due, and read the account when that is due."""
+        now = self._clock.monotonic()
+        self._notice(now)
+        await self._instruments.look()
+        for cid in [cid for cid, doubt in self._doubts.items() if doubt.due <= now]:
+            await self._look_up(cid)
+        if self._clock.monotonic() >= self._next_reading:
+            await self.read()
+
+    def hurry(self) -> None:
+        """Let the next round read the account."""
+        self._next_reading = 0.0
+
+    async def read(self) -> Verdict | None:
+        """Read the account until two readings agree, and act on what they tell; None when it could not be read."""
+        listed, ended, began = self._sent(), self._ended(), self._clock.now()
+        cash = self._desk.portfolio.cash_atoms
+        try:
+            await self._catch_up()
+            snapshot = await self._believed()
+        except BrokerError as fault:
+            self._unread(fault)
+            return None
+        finally:
+            self._next_reading = self._clock.monotonic() + self._interval
+        self._failed = 0
+        self._conditions.withdraw(Cause.UNKNOWN)
+        if snapshot is None:
+            return None
+        self.read_at = began
+        self.splits.hear(snapshot.activities)
+        findings = compare(self._books(listed, ended), snapshot)
+        crossed = self._desk.portfolio.cash_atoms != cash or self._apart(findings)
+        clean = self._settle(findings, listed)
+        self._count(snapshot)
+        self._conditions.hold(Cause.RESTRICTED, snapshot.account.restricted)
+        self._conditions.reconciled(clean=clean)
+        admit(self._desk, self._execution.recorder, snapshot.account, crossed=crossed)
+        self.verdict = findings.verdict
+        if self._desk.standing.disputed:
+            self._next_reading = self._clock.monotonic() + IN_FLIGHT_S
+        await self._astray.take_back()
+        return findings.verdict
+
+    async def close(self) -> None:
+        """The day's statement: read the account once more, and hold its cash against the ledger's.
+
+        While an order is in doubt nothing is stated: it may be what makes the difference. Nor is anything before the
+        orders that a first reading leaves open have been asked for. A broker that does not answer is asked again for as
+        long as an order may turn up.
+        """
+        until = self._clock.monotonic() + LEAST_WINDOW_S
+        while not await self._closed() and self._clock.monotonic() < until:
+            await self._clock.sleep(OPEN_ORDERS_S)
+
+    async def _closed(self) -> bool:
+        self._stated = True
+        first = await self.read()
+        for cid in [*self._execution.questions]:
+            self._doubts.setdefault(cid, Doubt(due=self._clock.monotonic()))
+            await self._look_up(cid)
+        self._stated = any(not one.terminal for one in self._execution.orders.values())
+        return first is not None and await self.read() is not None
+
+    async def _catch_up(self) -> None:
+        # Before a statement, ask for what was paid since the last one: overnight, or between it and the bell.
+        #
+        # Some brokers list a payment days later, under its own date: each is booked once, whenever it turns up.
+        if self._stated or self._last is None or self._last >= self._since:
+            return
+        recorder = self._execution.recorder
+        first = next(of_broker(recorder.journal.events(kind=records.STATEMENT), recorder.broker)).applied
+        seen = await self._broker.snapshot(max(self._last - BELATED, first))
+        self.splits.hear(seen.activities)
+        self._count(
+            attrs.evolve(seen, activities=tuple(one for one in seen.activities if one.time > first)), stating=False
+        )
+
+    def _count(self, snapshot: Snapshot, *, stating: bool = True) -> None:
+        # Book what moved money without an order, each once; the day's first and last reading are statements.
+        execution = self._execution
+        for activity in snapshot.activities:
+            source = (execution.venue.name, execution.venue.account_id, f"activity {activity.activity_id}")
+            if not execution.recorder.journal.knows(source):
+                entry = execution.recorder.entry(records.ACTIVITY, records.activity_payload(activity))
+                execution.recorder.write(attrs.evolve(entry, source=source))
+        if stating and not self._stated:
+            self._state(snapshot.account)
+
+    def _state(self, account: Account) -> None:
+        # What a statement has more or less than the ledger, nobody explains: it is booked as that, and told.
+        self._stated, self._last = True, self._clock.now()
+        ledger = booked(of_broker(self._execution.recorder.journal.events(), self._execution.recorder.broker))
+        ours = None if ledger.stated is None else ledger.cash
+        self._execution.recorder.note(records.STATEMENT, records.statement_payload(account, ours))
+        if ours is not None and ours != account.cash:
+            # Withdrawn at once, since no reading names it again: it lingers until the account was clean for a minute.
+            self._conditions.begin(Cause.MISMATCH, f"cash: {account.cash - ours} USD that nothing explains")
+            self._conditions.withdraw(Cause.MISMATCH)
+
+    @property
+    def _interval(self) -> float:
+        living = [record for record in self._execution.orders.values() if not record.terminal]
+        return OPEN_ORDERS_S if living or self._astray.symbols else POSITIONS_S
+
+    def _notice(self, now: float) -> None:
+        # Orders that came into doubt, and those that left it.
+        for cid, record in self._execution.orders.items():
+            silent = record.state is OrderState.SENDING and self._execution.age(cid) > IN_FLIGHT_S
+            if silent or record.state in IN_DOUBT or cid in self._execution.questions:
+                self._doubts.setdefault(cid, Doubt(due=now))
+            else:
+                self._doubts.pop(cid, None)
+
+    async def _look_up(self, cid: str) -> None:
+        doubt = self._doubts[cid]
+        doubt.postpone(self._clock.monotonic())
+        if not (self._broker.rules.query_by_cid and isinstance(self._broker, Finds)):
+            self._next_reading = 0.0
+            return
+        ended = self._execution.orders[cid].terminal
+        try:
+            report = await self._broker.find(cid)
+        except BrokerError as fault:
+            _log.warning("order.not_looked_up", id=cid, reason=fault.message)
+            return
+        record = self._execution.orders[cid]
+        if report is not None or record.terminal:
+            self._execution.questions.pop(cid, None)
+        if report is not None:
+            doubt.absent.clear()
+            self._execution.book(tuple(told(record, report)), read=True)
+            if self._astray.hear(cid, beyond(self._execution.orders[cid], report, ended=ended)):
+                self.hurry()
+            return
+        self._missed(cid, doubt, "query")
+
+    def _missed(self, cid: str, doubt: Doubt, source: str) -> None:
+        # A source does not know the order. Two of them are evidence, and after the venue's window it is given up.
+        doubt.absent.add(source)
+        sources = 2 if self._broker.rules.query_by_cid else 1
+        if len(doubt.absent) < sources:
+            return
+        record = self._execution.orders[cid]
+        if record.state is not OrderState.UNKNOWN:
+            if record.state is not OrderState.LOST:
+                self._execution.absent(cid)
+        elif self._execution.age(cid) > max(self._broker.rules.lookup_window_s, LEAST_WINDOW_S):
+            self._execution.give_up(cid)
+
+    async def _believed(self) -> Snapshot | None:
+        # A reading that a second one confirms; None when they go on to differ, as in a busy minute.
+        first = await self._snapshot()
+        for _ in range(READINGS):
+            if first.barrier:
+                return first
+            await self._clock.sleep(AGREE_S)
+            second = await self._snapshot()
+            if agree(first, second):
+                return second
+            first = second
+        return None
+
+    async def _snapshot(self) -> Snapshot:
+        # A reading; what is booked from here on it need not tell of.
+        self._before = self._desk.portfolio.holdings
+        return await self._broker.snapshot(self._since)
+
+    def _sent(self) -> frozenset[str]:
+        # The orders that a reading which begins now must tell of, if they live.
+        execution = self._execution
+        return frozenset(cid for cid in execution.orders if execution.age(cid) > IN_FLIGHT_S)
+
+    def _ended(self) -> frozenset[str]:
+        # The orders that a reading which begins now must not show as open.
+        return frozenset(cid for cid, record in self._execution.orders.items() if record.terminal)
+
+    def _books(self, listed: frozenset[str], ended: frozenset[str]) -> Books:
+        execution = self._execution
+        held = {symbol: _quantity(units) for symbol, units in self._desk.portfolio.holdings.items()}
+        return Books(orders=execution.orders, held=held, foreign=self.foreign, listed=listed, ended=ended)
+
+    def _apart(self, findings: Findings) -> bool:
+        # Whether a reading is of another moment than the books: it holds less of what we traded, or more.
+        ours = {record.order.symbol for record in self._execution.orders.values()}
+        return any(one.symbol in ours for one in findings.differences)
+
+    def _settle(self, findings: Findings, listed: frozenset[str]) -> bool:
+        # Book what a reading tells; whether the account holds what the books say. Orders in doubt block themselves.
+        held = self._desk.portfolio.holdings
+        moved = {symbol for symbol in (*held, *self._before) if held.get(symbol) != self._before.get(symbol)}
+        self._execution.book(findings.events, read=True)
+        for cid in listed.difference(findings.absent):
+            self._execution.questions.pop(cid, None)
+        now = self._clock.monotonic()
+        for cid in findings.absent:
+            if self._execution.orders[cid].state not in IN_DOUBT:
+                self._execution.questions[cid] = None  # it may be over: whoever knows is asked
+            self._missed(cid, self._doubts.setdefault(cid, Doubt(due=now)), "list")
+        self._astray.read(findings)
+        open_questions = moved | self._in_flight(listed)
+        waiting = [one for one in findings.differences if one.symbol in open_questions or self._asks_after(one.symbol)]
+        unexplained = [one for one in findings.differences if one not in waiting]
+        unsure, standing = frozenset(one.symbol for one in waiting), self._desk.standing
+        standing.disputed = standing.disputed & unsure if self.believed else unsure
+        outside = [one for one in unexplained if not self.splits.explain(one)]
+        # A reading's prices are those after a split that it tells of, and what is foreign is told with them.
+        disputed = {one.symbol: self._parted(one)[1] - self.foreign.get(one.symbol, Decimal(0)) for one in waiting}
+        not_counted = (*findings.foreign_orders, *findings.beyond)
+        self._desk.standing.foreign.read(findings.holdings, not_counted, disputed)
+        for difference in outside:
+            self._explain(difference)
+        differs = {one.symbol for one in findings.differences} | open_questions | self._astray.symbols
+        self._prove(differs)
+        frozen = self._desk.standing.frozen
+        self._execution.freezer.thaw(one for one in [*frozen] if one not in differs and not self._asks_after(one))
+        return not unexplained
+
+    def _prove(self, differs: set[str]) -> None:
+        # What is ours without a position, and all that the account holds of its symbol, is too much for certain.
+        portfolio = self._desk.portfolio
+        beyond = portfolio.holdings.keys() - portfolio.positions.keys() - differs
+        self._desk.custody.excess.proven = frozenset(one for one in sorted(beyond) if not self.foreign.get(one))
+
+    def _in_flight(self, listed: frozenset[str]) -> set[str]:
+        # The symbols of which an order of ours may explain a difference once it is settled.
+        #
+        # Such an order is in doubt, is being asked for, or is so young that the reading need not tell of it.
+        found = set()
+        for cid, record in self._execution.orders.items():
+            young = not (record.terminal or cid in listed)
+            doubted = record.state in {OrderState.SENDING, OrderState.UNKNOWN} or cid in self._execution.questions
+            if record.state is not OrderState.LOST and (young or doubted):
+                found.add(record.order.symbol)
+        return found
+
+    def _asks_after(self, symbol: str) -> bool:
+        # Whether orders of the symbol that have ended may have filled more, unheard: each is asked for once.
+        #
+        # Where readings list orders that are over, or their executions, they have told it.
+        rules = self._broker.rules
+        if rules.lists_closed or rules.lists_fills or not rules.query_by_cid:
+            return False
+        ended = [
+            cid
+            for cid, record in self._execution.orders.items()
+            if record.order.symbol == symbol and record.state in ENDED and cid not in self._asked_after
+        ]
+        self._asked_after.update(ended)
+        self._execution.questions.update(dict.fromkeys(ended))
+        return bool(ended)
+
+    def _explain(self, difference: Difference) -> None:
+        # Book a difference that no order of ours explains: it belongs to somebody else, or took from what was ours.
+        position = self._desk.portfolio.positions.get(difference.symbol)
+        change, foreign = self._parted(difference)
+        if position is not None and change:
+            self._adjust(position, change)
+        self._hold_foreign(difference.symbol, foreign)
+
+    def _parted(self, difference: Difference) -> tuple[Decimal, Decimal]:
+        # What others changed in a position, and what is foreign, where no order of ours explains a difference.
+        position = self._desk.portfolio.positions.get(difference.symbol)
+        held = Decimal(0) if position is None else _quantity(position.side * position.units)
+        return parted(difference, _quantity(self._desk.portfolio.holdings.get(difference.symbol, 0)), held)
+
+    def _adjust(self, position: Position, change: Decimal) -> None:
+        symbol = position.signal.symbol
+        fill = Fill(
+            execution_id=f"outside-{position.signal.text}-{position.units}-{len(self._desk.portfolio.closed)}",
+            client_order_id="",
+            symbol=symbol,
+            buy=change > 0,
+            quantity=abs(change),
+            price=price_of(position.mark),
+            fees=Decimal(0),
+            time=self._clock.now(),
+        )
+        # Withdrawn below, once it is booked: it lingers until the account has been clean for a minute.
+        self._conditions.begin(Cause.MISMATCH, f"{symbol}: {change} outside of tbot")
+        self._execution.recorder.note(records.ADJUSTMENT, records.fill_payload(fill))
+        self._desk.custody.adjusted(fill)
+        self._conditions.withdraw(Cause.MISMATCH)
+
+    def _hold_foreign(self, symbol: str, quantity: Decimal) -> None:
+        # Shares that are not ours: named, counted, never touched.
+        if quantity == self.foreign.get(symbol, Decimal(0)):
+            return
+        foreign = self._desk.standing.foreign
+        foreign.hold(symbol, quantity)
+        payload = records.foreign_payload(symbol, quantity, foreign.price(symbol))
+        self._execution.recorder.note(records.FOREIGN_HOLDING, payload)
+
+    def _unread(self, fault: BrokerError) -> None:
+        self._failed += 1
+        self._conditions.reconciled(clean=False)
+        _log.warning("account.not_read", times=self._failed, reason=fault.message)
+        if self._failed >= _FAILED_READINGS and not self.announced():
+            self._conditions.begin(Cause.UNKNOWN, fault.message)
+
+
+def _quantity(units: int) -> Decimal:
+    return quantity_of(units) if units >= 0 else -quantity_of(-units)

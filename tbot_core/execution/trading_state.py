@@ -1,0 +1,146 @@
+"""The causes at work in a running session: written down when they come and go, and imposed on the desk."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tbot_core.journal import records
+from tbot_core.journal.projections.leases import Phase
+from tbot_core.model.types import RiskState
+from tbot_core.system import log
+from tbot_core.trading.risk.states import Cause, States
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from tbot_core.journal.projections.book import Said
+    from tbot_core.journal.recorder import Recorder
+
+OVER: Final = "over"
+"""The words with which a cause goes that has lingered to its end."""
+
+_log = log.logger(__name__)
+
+
+class Conditions:
+    """What keeps the bot from its normal state; `impose` hands the state on to whoever decides.
+
+    `own` says what the session asks for by itself, by its settings and its losses; it is told with the rest.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        impose: Callable[[RiskState], None],
+        states: States,
+        own: Callable[[], RiskState] = lambda: RiskState.NORMAL,
+    ) -> None:
+        self._recorder = recorder
+        self._own = own
+        self._clock = recorder.clock
+        self._impose = impose
+        self._states = states
+        impose(states.here)
+
+    @property
+    def state(self) -> RiskState:
+        """The gravest state that a cause asks for."""
+        return self._states.state
+
+    @property
+    def here(self) -> RiskState:
+        """The gravest state that a cause asks for at the account itself."""
+        return self._states.here
+
+    @property
+    def clean(self) -> bool:
+        """Whether the account was found as it should be when it was read last."""
+        return self._states.clean_since is not None
+
+    def go_away(self, *, away: bool) -> None:
+        """Entries go to another broker from now on, or no longer."""
+        self._states.away = away
+        self._impose(self._states.here)
+
+    def vouched(self, other: Conditions) -> None:
+        """While entries go elsewhere, the account there says since when all is well."""
+        self._states.vouched = other._states.clean_since
+
+    @property
+    def causes(self) -> tuple[Cause, ...]:
+        """All causes at work, the gravest first."""
+        return self._states.causes
+
+    @property
+    def everywhere(self) -> tuple[Cause, ...]:
+        """The causes that bind the other brokers of the session too, the gravest first."""
+        return self._states.everywhere
+
+    def begin(self, cause: Cause, words: str = "") -> None:
+        """A cause is there; said again it is no news."""
+        if self._states.begin(cause, self._clock.now()):
+            self._impose(self._states.here)  # before it is written down: a full disk must not keep an entry alive
+            self._tell(cause, there=True, words=words)
+
+    def withdraw(self, cause: Cause, words: str = "") -> None:
+        """A cause is gone, and lingers as long as its kind says."""
+        if cause in self._states.standing and self._states.withdraw(cause, self._clock.now()):
+            self._tell(cause, there=False, words=words)
+            self._impose(self._states.here)
+
+    def hold(self, cause: Cause, words: str) -> None:
+        """A cause is there as long as there are words for it."""
+        if words:
+            self.begin(cause, words)
+        else:
+            self.withdraw(cause)
+
+    def reconciled(self, *, clean: bool) -> None:
+        """A reading of the broker agreed with the journal, or it did not; causes that lingered to their end go."""
+        self._states.reconciled(self._clock.now(), clean=clean)
+        self.expire()
+
+    def expire(self) -> None:
+        """Let go of causes that have lingered to their end."""
+        over = self._states.expire(self._clock.now()) if self._states.lingering else ()
+        for cause in over:
+            self._tell(cause, there=False, words=OVER)
+        if over:
+            self._impose(self._states.here)
+
+    def let_go(self, cause: Cause) -> None:
+        """A cause has lingered to its end, as a journal says that is repeated."""
+        if self._states.lingering.pop(cause, None) is not None:
+            self._tell(cause, there=False, words=OVER)
+            self._impose(self._states.here)
+
+    def _tell(self, cause: Cause, *, there: bool, words: str) -> None:
+        present = max(self._states.state, self._own())
+        self._recorder.note(records.STATE, records.state_payload(cause, present, there=there, words=words))
+        _log.warning("state", cause=cause.value, there=there, state=present.word, words=words)
+
+
+def recall(events: Iterable[Said], broker: str = "") -> States:
+    """The causes that a journal's events leave at work; of a broker that is not the primary, its own."""
+    states = States()
+    for event in events:
+        note(states, event, broker)
+    return states
+
+
+def note(states: States, event: Said, broker: str = "") -> None:
+    """Take in what an event says of the causes at work."""
+    if event.kind == records.STATE and event.payload.get("broker", "") == broker:
+        cause = Cause[event.payload["cause"]]
+        if event.payload["there"]:
+            states.begin(cause, event.applied)
+        elif event.payload["words"] == OVER:
+            states.lingering.pop(cause, None)
+        else:
+            states.withdraw(cause, event.applied)
+    elif event.kind == records.FAILOVER and not broker:
+        states.away = event.payload["phase"] == Phase.ENTRIES.value
+    elif event.kind == records.SESSION_CLOSED:
+        states.away = False  # a way may break before the bell, so that the session's opening ends nothing of this
+    elif event.kind == records.SESSION_OPENED:
+        states.open_session()

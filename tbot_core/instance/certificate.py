@@ -1,0 +1,91 @@
+"""What can be said of the web page's certificate without a network: whether it is there, its key's, and how long."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Final
+
+from tbot_core.errors import AccessError
+from tbot_core.instance.findings import Finding
+from tbot_core.system import filesystem, secure_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from cryptography.x509 import Certificate
+
+    from tbot_core.instance.folder import Instance
+    from tbot_core.instance.secret_schemas import Network
+
+SOON: Final = timedelta(days=21)
+_LIMIT_BYTES: Final = 100_000
+
+
+def findings(instance: Instance, network: Network, now: datetime) -> Iterator[Finding]:
+    """Everything about the certificate and the key that the network configuration names."""
+    if network.certificate is None and network.private_key is None:
+        if network.public or not _is_loopback(network.host):
+            yield _fail(f"The web page would listen on {network.host} for others without TLS.")
+        return
+    if network.certificate is None or network.private_key is None:
+        yield _fail("The network configuration names a certificate or its private_key, and not both.")
+        return
+    try:
+        certificate = _certificate(instance.path(network.certificate))
+        yield from _key(instance, network.private_key, certificate)
+    except (AccessError, ValueError) as fault:
+        words = fault.message if isinstance(fault, AccessError) else str(fault)
+        yield _fail(f"The certificate or its key cannot be used: {words}")
+        return
+    yield _term(network.certificate, certificate, now)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _certificate(path: Path) -> Certificate:
+    # The first of the chain; raises ValueError, and AccessError where it cannot be read.
+    from cryptography.x509 import load_pem_x509_certificates
+
+    if filesystem.is_endless(path):
+        raise ValueError("the certificate is no regular file.")
+    try:
+        return load_pem_x509_certificates(filesystem.read_bytes(path, limit=_LIMIT_BYTES))[0]
+    except ValueError:
+        raise ValueError("the certificate is not in PEM.") from None
+
+
+def _key(instance: Instance, path: str, certificate: Certificate) -> Iterator[Finding]:
+    # Raises ValueError for a key that is none, or that of another certificate.
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+    content = secure_files.read(instance.path(path), limit=_LIMIT_BYTES, strict=False)
+    with content.data as text:
+        try:
+            public = load_pem_private_key(bytes(text.view), password=None).public_key()
+        except (TypeError, ValueError):
+            raise ValueError("the key is not in PEM, or under a passphrase.") from None
+    form = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+    if public.public_bytes(*form) != certificate.public_key().public_bytes(*form):
+        raise ValueError("the key is that of another certificate.")
+    if content.flaws:
+        yield Finding(level="warn", message=f"Others may read or replace {path}: chmod 600 {path}")
+
+
+def _term(path: str, certificate: Certificate, now: datetime) -> Finding:
+    first, last = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if not first <= now <= last:
+        return _fail(f"{path} is good from {first:%Y-%m-%d} to {last:%Y-%m-%d} alone.")
+    if last - now < SOON:
+        return Finding(level="warn", message=f"{path} is good until {last:%Y-%m-%d}: renew it.")
+    return Finding(level="ok", message=f"{path} is good until {last:%Y-%m-%d}.")
+
+
+def _fail(sentence: str) -> Finding:
+    return Finding(level="fail", message=sentence)

@@ -1,0 +1,220 @@
+"""Rules that tie several settings together; each yields findings and none stops another."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from tbot_core.contracts import settings
+from tbot_core.contracts.setting import plain
+from tbot_core.errors import SettingsError
+from tbot_core.instance.effective import Effective
+from tbot_core.instance.findings import Finding, Mode
+from tbot_core.model.calendar import FULL_SESSION_MINUTES
+from tbot_core.model.window import Window
+from tbot_core.model.window_placement import check, named_window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tbot_core.instance.findings import Level
+
+_BELL_MINUTE = 14 * 60 + 30
+_STRATEGY_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_SIMULATED_BROKER = "paper"
+_ON_PAPER = frozenset({"dry-run", "paper"})
+_SATURDAY = 5
+
+
+@attrs.frozen(kw_only=True)
+class Draft:
+    """What the rules look at: the typed groups, the frames of the named strategies, and every value with its origin."""
+
+    mode: Mode
+    version: str
+    groups: Mapping[str, Any]
+    frames: Mapping[str, settings.Frame]
+    strategies: tuple[str, ...]
+    filters: tuple[str, ...]
+    values: Mapping[str, Effective]
+
+    def say(self, level: Level, sentence: str, *keys: str) -> Finding:
+        """A finding about these variables; the first that a file gives says where."""
+        given = [self.values[key] for key in keys if key in self.values and self.values[key].given]
+        where = str(given[0].origin) if given else ""
+        return Finding(level=level, message=sentence, keys=keys, where=where)
+
+    def text(self, key: str) -> str:
+        """`KEY=value` for a sentence."""
+        return f"{key}={self.values[key].text}"
+
+
+def standard_window(strategy: str, frame: settings.Frame) -> Window:
+    """The window on a standard-time day; SettingsError where no session holds it."""
+    check([named_window(strategy, frame)], "exchange")
+    return Window(
+        start=frame.start_time.hour * 60 + frame.start_time.minute - _BELL_MINUTE,
+        analysis=frame.analysis_minutes,
+        breakout=frame.breakout_minutes,
+        monitoring=frame.monitoring_minutes,
+    )
+
+
+def findings(draft: Draft) -> tuple[Finding, ...]:
+    """Everything that the rules have to say, in order."""
+    rules = (
+        _version,
+        _environment,
+        _budget,
+        _strategies,
+        _windows,
+        _pairs,
+        _simulation,
+        _plugins,
+        _days,
+    )
+    return tuple(finding for rule in rules for finding in rule(draft))
+
+
+def _version(draft: Draft) -> Iterator[Finding]:
+    tag = draft.groups["general"].version_tag
+    if tag is None:
+        return
+    written, ours = tag.removeprefix("v").split("."), draft.version.removeprefix("v").split(".")
+    if written[0] != ours[0]:
+        sentence = f"VERSION_TAG={tag}: the file is for major version {written[0]}, this is tbot {draft.version}."
+        yield draft.say("fail", sentence, "VERSION_TAG")
+    elif written != ours:
+        sentence = f"VERSION_TAG={tag}: this is tbot {draft.version}; the file still holds."
+        yield draft.say("warn", sentence, "VERSION_TAG")
+
+
+def _environment(draft: Draft) -> Iterator[Finding]:
+    if draft.mode == "live" and draft.groups["deployment"].environment == "development":
+        yield draft.say("fail", "ENVIRONMENT=development refuses live trading.", "ENVIRONMENT")
+
+
+def _budget(draft: Draft) -> Iterator[Finding]:
+    risk, simulation = draft.groups["risk"], draft.groups["simulation"]
+    total = sum(risk.weights)
+    if total > 1:
+        yield draft.say(
+            "fail", f"{draft.text('WEIGHTS')}: they sum to {plain(total)}, allowed is at most 1.", "WEIGHTS"
+        )
+    if risk.max_trades > len(risk.weights) and not simulation.fixed_quantity:
+        sentence = (
+            f"MAX_TRADES={risk.max_trades} is more than the {len(risk.weights)} weights of WEIGHTS: "
+            "each order needs one, or FIXED_QUANTITY in a simulation."
+        )
+        yield draft.say("fail", sentence, "MAX_TRADES", "WEIGHTS")
+    if risk.defense_mode_total_allocation > risk.total_allocation:
+        sentence = "DEFENSE_MODE_TOTAL_ALLOCATION is larger than TOTAL_ALLOCATION: defense would raise the budget."
+        yield draft.say("warn", sentence, "DEFENSE_MODE_TOTAL_ALLOCATION", "TOTAL_ALLOCATION")
+
+
+def _strategies(draft: Draft) -> Iterator[Finding]:
+    trading = draft.groups["trading"]
+    sequence = trading.strategy_sequence
+    for name in dict.fromkeys(name for name in sequence if sequence.count(name) > 1):
+        sentence = f"{draft.text('STRATEGY_SEQUENCE')}: {name} stands there more than once."
+        yield draft.say("fail", sentence, "STRATEGY_SEQUENCE")
+    for name in sequence:
+        if _STRATEGY_NAME.fullmatch(name) is None:
+            sentence = f"{draft.text('STRATEGY_SEQUENCE')}: {name} is no name of a strategy (letters, digits and _)."
+            yield draft.say("fail", sentence, "STRATEGY_SEQUENCE")
+    override = trading.strategy_override
+    if override and not draft.frames[override].enabled:
+        key = f"STRAT_{override.upper()}_ENABLED"
+        sentence = f"STRATEGY_OVERRIDE={override}: {draft.text(key)} has disabled it."
+        yield draft.say("fail", sentence, "STRATEGY_OVERRIDE", key)
+    if not draft.strategies and any(one.given for one in draft.values.values()):
+        yield draft.say("warn", "No strategy is enabled: nothing will be traded.", "STRATEGY_SEQUENCE")
+
+
+def _windows(draft: Draft) -> Iterator[Finding]:
+    anchor, flatten = draft.groups["trading"].time_anchor, draft.groups["exits"].flatten_before_close
+    for name, frame in draft.frames.items():
+        keys = (f"START_TIME_{name.upper()}", f"{name.upper()}_ANALYSIS_TIME", f"{name.upper()}_BREAKOUT_TIME")
+        named = named_window(name, frame)
+        try:
+            check([named], anchor)
+        except SettingsError as error:
+            yield draft.say("fail", f"{error.message} {error.remedy}", keys[0], "TIME_ANCHOR")
+            continue
+        start = frame.start_time.hour * 60 + frame.start_time.minute - _BELL_MINUTE
+        end = start + frame.analysis_minutes + frame.breakout_minutes
+        if end > FULL_SESSION_MINUTES - flatten:
+            sentence = (
+                f"{draft.text(keys[0])}: the entry phase ends {end} minutes after the bell, flattening starts "
+                f"{FULL_SESSION_MINUTES - flatten} minutes after it: the window would be skipped in every session."
+            )
+            yield draft.say("fail", sentence, *keys, "FLATTEN_BEFORE_CLOSE")
+    if anchor == "utc":
+        sentence = "TIME_ANCHOR=utc: start times move by an hour against the bell with daylight saving."
+        yield draft.say("warn", sentence, "TIME_ANCHOR")
+
+
+def _pairs(draft: Draft) -> Iterator[Finding]:
+    pairs = [("MIN_PRICE", "MAX_PRICE")]
+    pairs += [(f"MIN_MARKET_CAP_{name.upper()}", f"MAX_MARKET_CAP_{name.upper()}") for name in draft.frames]
+    for low, high in pairs:
+        least, most = draft.values[low].value, draft.values[high].value
+        if least is not None and most is not None and least > most:
+            yield draft.say("fail", f"{draft.text(low)} is more than {draft.text(high)}.", low, high)
+
+
+def _simulation(draft: Draft) -> Iterator[Finding]:
+    trading, simulation = draft.groups["trading"], draft.groups["simulation"]
+    market = draft.mode == "live" or (draft.mode in _ON_PAPER and trading.broker_name != _SIMULATED_BROKER)
+    if market and simulation.fixed_quantity:
+        sentence = f"{draft.text('FIXED_QUANTITY')} is for simulations only: write 0."
+        yield draft.say("fail", sentence, "FIXED_QUANTITY")
+    if draft.mode != "live" and trading.vix_source == "live":
+        used = "what a live session wrote down of that day, else " if draft.mode in {"replay", "backtest"} else ""
+        sentence = f"VIX_SOURCE=live is for live trading only: here {used}the previous close is used."
+        yield draft.say("warn", sentence, "VIX_SOURCE")
+
+
+def _plugins(draft: Draft) -> Iterator[Finding]:
+    for key in ("FILTERS", "EXTENSIONS"):
+        names = draft.values[key].value
+        if len(set(names)) < len(names) or ("none" in names and len(names) > 1):
+            sentence = f"{draft.text(key)}: each name may stand there once, and none alone."
+            yield draft.say("fail", sentence, key)
+    failover = draft.groups["failover"]
+    if failover.failover_enabled and not failover.failover_brokers:
+        sentence = "FAILOVER_ENABLED=true without FAILOVER_BROKERS: there is no failover."
+        yield draft.say("warn", sentence, "FAILOVER_ENABLED", "FAILOVER_BROKERS")
+    if failover.failover_enabled and failover.failover_brokers:
+        yield from _failover(draft)
+    for name, frame in draft.frames.items():
+        key = f"SHORT_TYPE_{name.upper()}"
+        if name in draft.strategies and frame.short_type in {"InverseETF", "LongPut"}:
+            sentence = f"{draft.text(key)}: this version has no such way to go short and denies short signals."
+            yield draft.say("warn", sentence, key)
+
+
+def _failover(draft: Draft) -> Iterator[Finding]:
+    trading, names = draft.groups["trading"], draft.groups["failover"].failover_brokers
+    said = draft.text("FAILOVER_BROKERS")
+    if trading.broker_name in names or len(set(names)) < len(names):
+        sentence = f"{said}: each broker once, and BROKER_NAME, {trading.broker_name}, is the first one anyway."
+        yield draft.say("fail", sentence, "FAILOVER_BROKERS", "BROKER_NAME")
+    if _SIMULATED_BROKER in names:
+        sentence = f"{said}: {_SIMULATED_BROKER} is a simulation, and takes over from no broker."
+        yield draft.say("fail", sentence, "FAILOVER_BROKERS")
+    elif trading.broker_name == _SIMULATED_BROKER:
+        sentence = f"{said}: {_SIMULATED_BROKER} never breaks, so there is nothing to fail over from."
+        yield draft.say("warn", sentence, "FAILOVER_BROKERS", "BROKER_NAME")
+    elif trading.data_source in {"", trading.broker_name}:
+        sentence = f"The bars come from {trading.broker_name} too: when it is down nothing is entered elsewhere either."
+        yield draft.say("warn", sentence, "FAILOVER_ENABLED", "DATA_SOURCE")
+
+
+def _days(draft: Draft) -> Iterator[Finding]:
+    if max(draft.groups["trading"].trading_days) >= _SATURDAY:
+        sentence = f"{draft.text('TRADING_DAYS')}: the exchange is closed on Saturday and Sunday."
+        yield draft.say("warn", sentence, "TRADING_DAYS")

@@ -1,0 +1,86 @@
+"""Which plugins the settings enable: read from the raw text, without importing what the settings are checked with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tbot_core.instance.folder import Instance
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+FUNDAMENTALS_SWITCHES = ("ENABLE_FUNNHUB_FUNDAMENTALS_FILTER", "ENABLE_FINNHUB_FUNDAMENTALS_FILTER")
+ALL_EXTENSIONS = ("extension", "*")
+_ON = frozenset({"true", "yes", "on", "1"})
+
+
+def raw(home: Path | str | None = None) -> dict[str, str]:
+    """The text of every key of the global and of the trading configuration; what cannot be parsed is left out.
+
+    A key of both counts as in the trading configuration, but for EXTENSIONS. Empty where there is no instance. An
+    encrypted file is opened, and the opening audited. Raises AccessError or VaultError for a file that stands there
+    and cannot be read.
+    """
+    from tbot_core.instance.sources import read
+
+    return read(Instance.at(home)).texts()
+
+
+def enabled(texts: Mapping[str, str]) -> frozenset[tuple[str, str]]:
+    """The (kind, name) of every plugin that the settings name; `("extension", "*")` stands for all that are installed.
+
+    No settings at all enable nothing.
+    """
+    if not texts:
+        return frozenset()
+    broker = texts.get("BROKER_NAME") or "paper"
+    found: set[tuple[str, str]] = set()
+    found |= _of("broker", (broker, texts.get("DATA_SOURCE", ""), *failing_over(texts)))
+    found |= _of("strategy", running(texts))
+    found |= _of("filter", applied(split(texts.get("FILTERS", "")), texts))
+    channels = (texts.get("CRITICAL_ALERT_CHANNEL") or "console", texts.get("ROUTINE_ALERT_CHANNEL") or "console")
+    found |= _of("alert", channels)
+    extensions = split(texts.get("EXTENSIONS", ""))
+    found |= _of("extension", () if extensions == ("none",) else extensions or (ALL_EXTENSIONS[1],))
+    return frozenset(found)
+
+
+def failing_over(texts: Mapping[str, str]) -> tuple[str, ...]:
+    """The brokers that entries may go to when the first one is broken."""
+    return split(texts.get("FAILOVER_BROKERS", "")) if on(texts.get("FAILOVER_ENABLED", "")) else ()
+
+
+def running(texts: Mapping[str, str]) -> tuple[str, ...]:
+    """The strategies that run, in order: the override alone, else those of the sequence that are not disabled."""
+    override = texts.get("STRATEGY_OVERRIDE", "").strip().lower()
+    if override:
+        return (override,)
+    sequence = split(texts.get("STRATEGY_SEQUENCE", ""))
+    return tuple(name for name in sequence if on(texts.get(f"STRAT_{name.upper()}_ENABLED", "true")))
+
+
+def applied(filters: tuple[str, ...], texts: Mapping[str, str]) -> tuple[str, ...]:
+    """The filters that apply: those of FILTERS, else price_volume and those whose switch is on; `none` is no filter."""
+    if filters:
+        return () if filters == ("none",) else filters
+    chosen = ["price_volume"]
+    if any(on(texts.get(switch, "")) for switch in FUNDAMENTALS_SWITCHES):
+        chosen.append("finnhub")
+    if on(texts.get("ENABLE_BSM_FILTER", "")):
+        chosen.append("black_scholes")
+    return tuple(chosen)
+
+
+def split(text: str) -> tuple[str, ...]:
+    """Names separated by commas, in lower case."""
+    return tuple(part.strip().lower() for part in text.split(",") if part.strip())
+
+
+def on(text: str) -> bool:
+    """Whether a switch is on."""
+    return text.strip().lower() in _ON
+
+
+def _of(kind: str, names: Iterable[str]) -> set[tuple[str, str]]:
+    return {(kind, name.strip().lower()) for name in names if name.strip()}

@@ -1,0 +1,130 @@
+"""The instance: one folder, and where everything lies in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from tbot_core.system import environ, filesystem
+
+FOLDERS: Final = ("storage/keys", "storage/secrets", "control", "data", "logs", "backups", "reports")
+IGNORE_FILES: Final = (".gitignore", ".scpignore")
+IGNORED: Final = (
+    "storage/keys/",
+    "storage/secrets/",
+    ".env",
+    ".env.enc",
+    ".env_bot",
+    ".env_bot.enc",
+    "*_credentials.json",
+    "data/",
+    "logs/",
+    "backups/",
+    "control/",
+)
+"""What neither git nor scp may carry away, a line each."""
+
+ENV_FILE = ".env"
+ENCRYPTED_SUFFIX = ".enc"
+DRY_RUN = "dry-"
+"""How the names of dry runs begin."""
+
+
+@attrs.frozen
+class Instance:
+    """The folder that holds one bot's settings, data, logs and requests; nothing outside it is written.
+
+    Paths are resolved, none is made.
+    """
+
+    home: Path
+
+    @classmethod
+    def at(cls, home: Path | str | None = None) -> Instance:
+        """The instance of `--home`, else of the variable TBOT_HOME, else of the working directory."""
+        return cls(Path(home or environ.variable("TBOT_HOME") or ".").absolute())
+
+    def path(self, setting: str) -> Path:
+        """The path that a setting names: relative to the instance unless it is absolute."""
+        return self.home / setting
+
+    def outside(self, setting: str) -> bool:
+        """Whether the path that a setting names leaves the instance's folder."""
+        parts: list[str] = []
+        for part in Path(setting).parts:
+            if part == "..":
+                if not parts:
+                    return True
+                parts.pop()
+            else:
+                parts.append(part)
+        return Path(setting).is_absolute() and not Path(*parts).is_relative_to(self.home)
+
+    @property
+    def env(self) -> Path:
+        """The global configuration."""
+        return self.home / ENV_FILE
+
+    @property
+    def data(self) -> Path:
+        """Everything that is recorded."""
+        return self.home / "data"
+
+    @property
+    def journal(self) -> Path:
+        """The journal of live and paper trading."""
+        return self.data / "tbot.sqlite"
+
+    @property
+    def runs(self) -> Path:
+        """The journals of replays, demos, backtests and dry runs."""
+        return self.data / "runs"
+
+    def plugin_data(self, kind: str, name: str) -> Path:
+        """A plugin's own folder; `kind` is the singular."""
+        return self.data / "plugins" / f"{kind}-{name}"
+
+    def table(self, name: str) -> Path:
+        """A table that a plugin decides by, named by its folder and its file."""
+        return self.data / "plugins" / name
+
+    @property
+    def bars(self) -> Path:
+        """Stored bars."""
+        return self.data / "bars"
+
+    @property
+    def logs(self) -> Path:
+        """Log files."""
+        return self.home / "logs"
+
+    @property
+    def reports(self) -> Path:
+        """Reports for people."""
+        return self.home / "reports"
+
+    @property
+    def control(self) -> Path:
+        """Requests to the running bot."""
+        return self.home / "control"
+
+    @property
+    def lock(self) -> Path:
+        """The lock of the one process that may trade here."""
+        return self.data / "tbot.lock"
+
+    @property
+    def dry_run_lock(self) -> Path:
+        """The lock of the one dry run, which may go on beside whoever trades here."""
+        return self.data / "dry-run.lock"
+
+
+def ignore(instance: Instance) -> None:
+    """Keep keys, secrets and settings out of git and scp; lines that stand there stay."""
+    for name in IGNORE_FILES:
+        path = instance.path(name)
+        lines = filesystem.read_text(path).splitlines() if filesystem.exists(path) else []
+        lines += [line for line in IGNORED if line not in lines]
+        filesystem.write_atomic(path, "\n".join([*lines, ""]).encode())

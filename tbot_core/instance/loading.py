@@ -1,0 +1,326 @@
+"""From files and options to checked, typed settings; every fault is found before anything is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from tbot_core.contracts import settings
+from tbot_core.contracts.setting import declarations
+from tbot_core.errors import SettingsError
+from tbot_core.instance import cross_checks
+from tbot_core.instance.dotenv import Entry
+from tbot_core.instance.effective import Effective
+from tbot_core.instance.enabled_plugins import applied, running
+from tbot_core.instance.findings import Finding, Origin, shown
+from tbot_core.instance.folder import ENCRYPTED_SUFFIX, ENV_FILE, Instance
+from tbot_core.instance.registry import CORE, GROUPS, Catalogue, Known, catalogue, frame_names, framed, strategy_of
+from tbot_core.instance.required_plugins import needs
+from tbot_core.instance.settings import Settings
+from tbot_core.instance.sources import Sources
+from tbot_core.instance.sources import read as configured
+from tbot_core.system import filesystem
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+
+    from tbot_core.contracts.setting import Declared
+    from tbot_core.instance.findings import Mode
+
+_VERSION_FILE = Path(__file__).parents[1] / "VERSION.md"
+_ENV_FILES = frozenset({ENV_FILE, f"{ENV_FILE}{ENCRYPTED_SUFFIX}"})
+# A file of nothing but unknown keys is no settings file, and comparing each would take a minute.
+_COMPARED = 50
+_LINES = 200
+_OPTION = Origin(file="option")
+# What replaces them in the fingerprint says the same in fewer spellings, or does not bear on a simulation.
+_RESOLVED = frozenset({"STRATEGY_SEQUENCE", "STRATEGY_OVERRIDE", "FILTERS"})
+_BROKER_KEYS = frozenset({"BROKER_NAME"})
+
+
+@attrs.frozen(kw_only=True)
+class Examined:
+    """What an examination found; `settings` is None when a finding fails."""
+
+    settings: Settings | None
+    findings: tuple[Finding, ...]
+    values: Mapping[str, Effective]
+
+
+def load(  # noqa: PLR0913  -- what a run is loaded from
+    home: Path | str | None = None,
+    *,
+    mode: Mode,
+    declared: Sequence[Declared] = (),
+    overrides: Mapping[str, str] | None = None,
+    sources: Sources | None = None,
+    installed: Collection[tuple[str, str]] | None = None,
+) -> Settings:
+    """The settings of the instance for a run in this mode.
+
+    `declared` are the settings classes of the plugins that the run uses; `overrides` are texts by variable that
+    options of the command line give; `sources` are the files where they were read before. Where the `installed` plugins
+    are given, by (kind, name), a setting must not need another. Raises SettingsError with one line a fault.
+    """
+    examined = examine(home, mode=mode, declared=declared, overrides=overrides, sources=sources)
+    lacking = () if installed is None else needs(examined.values, mode, installed)
+    failing = sorted((one for one in (*examined.findings, *lacking) if one.level == "fail"), key=_position)
+    if examined.settings is None or failing:
+        faults = [str(finding) for finding in failing]
+        more = [f"and {len(faults) - _LINES} more faults."] if len(faults) > _LINES else []
+        raise SettingsError("\n".join([*faults[:_LINES], *more]), _remedy(faults))
+    return examined.settings
+
+
+def examine(
+    home: Path | str | None = None,
+    *,
+    mode: Mode,
+    declared: Sequence[Declared] = (),
+    overrides: Mapping[str, str] | None = None,
+    sources: Sources | None = None,
+) -> Examined:
+    """Everything that can be said about the instance's settings, without refusing them."""
+    instance = Instance.at(home)
+    read = sources or configured(instance, live=mode == "live")
+    options = {key: Entry(key=key, value=value, file="", line=0) for key, value in (overrides or {}).items()}
+    given = [*read.env.parsed.entries, *read.bot.parsed.entries]
+    texts = {entry.key: entry.value for entry in given}
+    texts |= {key: entry.value for key, entry in options.items()}
+    known = catalogue(_mentioned(texts), declared)
+    entries, found = _assigned(known, [*given, *options.values()])
+    values, refused = _values(known, entries)
+    findings = [*read.findings(live=mode == "live"), *_missing(read, instance, mode), *found, *refused]
+    bad = {key for finding in refused for key in finding.keys}
+    draft = _draft(mode, values)
+    findings += [finding for finding in cross_checks.findings(draft) if not bad & set(finding.keys)]
+    findings += _outside(instance, values)
+    findings.sort(key=_position)
+    if any(finding.level == "fail" for finding in findings):
+        return Examined(settings=None, findings=tuple(findings), values=values)
+    warnings = tuple(finding for finding in findings if finding.level == "warn")
+    settings = _settings(instance, draft, texts, warnings, _tables(instance, draft, declared))
+    return Examined(settings=settings, findings=tuple(findings), values=values)
+
+
+def version() -> str:
+    """The version that VERSION.md of the package states."""
+    return filesystem.read_text(_VERSION_FILE).split()[0]
+
+
+def _position(finding: Finding) -> tuple[str, int]:
+    # Where a person who reads the files from top to bottom meets it; what stands nowhere comes first.
+    file, _, line = finding.where.rpartition(":")
+    return (file, int(line)) if line.isdecimal() else (finding.where, 0)
+
+
+def _remedy(faults: Sequence[str]) -> str:
+    if len(faults) == 1 and "tbot run --demo" in faults[0]:
+        return ""
+    return "Correct it; `tbot config check` lists every finding, `tbot config explain KEY` says what is allowed."
+
+
+def _missing(sources: Sources, instance: Instance, mode: Mode) -> Iterator[Finding]:
+    # A demo needs no file at all.
+    if mode == "demo" or sources.env.fault is not None or sources.bot.stands:
+        return
+    what = f"{instance.home} holds no trading configuration {sources.bot.name}"
+    if not filesystem.exists(instance.home):
+        what = f"{instance.home} does not exist"
+    elif not filesystem.is_folder(instance.home):
+        what = f"{instance.home} is a file, and an instance is a folder"
+    sentence = (
+        f"{what}: `tbot init` makes an instance, --home names another; `tbot run --demo` shows a simulated day without "
+        "one."
+    )
+    yield Finding(level="fail", message=sentence)
+
+
+def _mentioned(texts: Mapping[str, str]) -> tuple[str, ...]:
+    # Strategies that the texts name: in the sequence, as override, or by a standard variable of their own.
+    #
+    # What looks like the misspelt name of a strategy that the core knows is none, and is told as that.
+    listed = f"{texts.get('STRATEGY_SEQUENCE', '')},{texts.get('STRATEGY_OVERRIDE', '')}"
+    names = [part.strip().lower() for part in listed.split(",") if part.strip()]
+    by_variable = dict.fromkeys(name for key in texts if (name := strategy_of(key)) is not None)
+    ours = frame_names(names)
+    names += [name for name in [*by_variable][:_COMPARED] if not get_close_matches(name[:80], ours, n=1)]
+    return tuple(dict.fromkeys(name for name in names if name.isidentifier() and name.isascii()))
+
+
+def _assigned(known: Catalogue, entries: Sequence[Entry]) -> tuple[dict[str, Entry], list[Finding]]:
+    # The entry of each known variable, and findings about keys that are none or stand in the wrong file.
+    assigned: dict[str, Entry] = {}
+    found: list[Finding] = []
+    for entry in entries:
+        name = known.name(entry.key)
+        if name is None:
+            found.append(_unknown(known, entry, compare=len(found) < _COMPARED))
+            continue
+        wanted = known.known[name].declaration.file
+        if entry.line and (entry.file in _ENV_FILES) != (wanted == ENV_FILE):
+            sentence = f"{entry.key} belongs into {wanted} and is not read here."
+            found.append(Finding(level="warn", message=sentence, keys=(name,), where=entry.where))
+            continue
+        if name in assigned and assigned[name].key != entry.key:
+            sentence = f"{entry.key} means {assigned[name].key} of line {assigned[name].line}; this line counts."
+            found.append(Finding(level="warn", message=sentence, keys=(name,), where=entry.where))
+        assigned[name] = entry
+    return assigned, found
+
+
+def _unknown(known: Catalogue, entry: Entry, *, compare: bool) -> Finding:
+    nearest = known.nearest(entry.key) if compare else None
+    meant = f"; the nearest name is {nearest}" if nearest else ""
+    sentence = f"{shown(entry.key)} is no setting that is known{meant}."
+    return Finding(level="warn", message=sentence, keys=(entry.key,), where=entry.where if entry.line else "option")
+
+
+def _values(known: Catalogue, entries: Mapping[str, Entry]) -> tuple[dict[str, Effective], list[Finding]]:
+    # Every variable as it holds, by its default where its text is refused; and what is refused.
+    values: dict[str, Effective] = {}
+    refused: list[Finding] = []
+    for name, one in known.known.items():
+        declaration, entry = one.declaration, entries.get(name)
+        held = Effective(
+            declaration=declaration,
+            owner=one.owner,
+            value=declaration.default,
+            text=declaration.default_text,
+            origin=Origin(),
+        )
+        if entry is not None:
+            origin = Origin(file=entry.file, line=entry.line) if entry.line else _OPTION
+            faults = [
+                Finding(level="fail", message=fault, keys=(name,), where=str(origin)) for fault in _read(one, entry)
+            ]
+            if faults:
+                refused += faults
+            else:
+                written = entry.value.strip()
+                value = declaration.kind.parse(written)
+                text = declaration.kind.show(value)
+                held = attrs.evolve(held, value=value, text=text, origin=origin, written=written)
+        values[name] = held
+    return values, refused
+
+
+def _read(one: Known, entry: Entry) -> Iterator[str]:
+    # What the owner and each further reader of a variable have against its text; what they say alike is said once.
+    told: set[str] = set()
+    for reader, kind in (("", one.declaration.kind), *one.readers):
+        try:
+            kind.parse(entry.value.strip())
+        except ValueError:
+            if kind.allowed in told:
+                continue
+            told.add(kind.allowed)
+            whose = f" for {reader}" if reader else ""
+            yield f"{entry.key}={shown(entry.value)}: allowed{whose} is {kind.allowed}."
+
+
+def _draft(mode: Mode, values: Mapping[str, Effective]) -> cross_checks.Draft:
+    texts = {name: effective.text for name, effective in values.items()}
+    trading = _group(settings.Trading, values)
+    override = (trading.strategy_override,) if trading.strategy_override else ()
+    names = [name for name in (*trading.strategy_sequence, *override) if f"STRAT_{name.upper()}_ENABLED" in values]
+    return cross_checks.Draft(
+        mode=mode,
+        version=version(),
+        groups={group: _group(config, values) for group, config in GROUPS.items()},
+        frames={
+            name: settings.Frame(**{field: values[one.name].value for field, one in framed(name).items()})
+            for name in names
+        },
+        strategies=running(texts),
+        filters=applied(trading.filters, texts),
+        values=values,
+    )
+
+
+def _group(config: type[Any], values: Mapping[str, Effective]) -> Any:
+    return config(**{field: values[one.name].value for field, one in declarations(config).items()})
+
+
+def _outside(instance: Instance, values: Mapping[str, Effective]) -> Iterator[Finding]:
+    for name, effective in values.items():
+        if effective.declaration.kind.name == "path" and instance.outside(effective.text):
+            sentence = f"{name}={shown(effective.text)} lies outside the instance."
+            yield Finding(level="warn", message=sentence, keys=(name,), where=str(effective.origin))
+
+
+def _settings(
+    instance: Instance,
+    draft: cross_checks.Draft,
+    texts: Mapping[str, str],
+    warnings: tuple[Finding, ...],
+    tables: Mapping[str, str],
+) -> Settings:
+    return Settings(
+        mode=draft.mode,
+        instance=instance,
+        frames=draft.frames,
+        strategies=draft.strategies,
+        filters=draft.filters,
+        values=draft.values,
+        texts=texts,
+        warnings=warnings,
+        fingerprint=_fingerprint(draft, {name: found for name, found in tables.items() if found}),
+        tables=tables,
+        **draft.groups,
+    )
+
+
+def _tables(instance: Instance, draft: cross_checks.Draft, declared: Sequence[Declared]) -> dict[str, str]:
+    # The tables that the operator may put into the folder of a plugin that decides, each with its hash.
+    deciding = {"strategy": draft.strategies, "filter": draft.filters}
+    named = (one for one in declared if one.name in deciding.get(one.kind, (one.name,)))
+    places = [instance.plugin_data(one.kind, one.name) / table for one in named for table in one.tables]
+    return table_hashes(instance, (f"{place.parent.name}/{place.name}" for place in places))
+
+
+def table_hashes(instance: Instance, tables: Iterable[str]) -> dict[str, str]:
+    """The SHA-256 of each of these tables as it lies there now, "" where there is none.
+
+    Each is named by its path below the folder of the plugins' data. Raises AccessError for one that cannot be read.
+    """
+    places = {name: instance.table(name) for name in tables}
+    return {name: _hash(place) if filesystem.exists(place) else "" for name, place in places.items()}
+
+
+def _hash(place: Path) -> str:
+    return hashlib.sha256(filesystem.read_bytes(place)).hexdigest()
+
+
+def _fingerprint(draft: cross_checks.Draft, tables: Mapping[str, str]) -> str:
+    # SHA-256 over the canonical JSON of what decisions depend on, every value in its one spelling.
+    left_out = _RESOLVED | (_BROKER_KEYS if draft.mode in {"replay", "demo", "backtest"} else frozenset())
+    idle = {one.name for name in _idle(draft) for one in framed(name).values()}
+    active = {CORE, *(f"strategy {name}" for name in draft.strategies), *(f"filter {name}" for name in draft.filters)}
+    content: dict[str, object] = {"STRATEGIES": draft.strategies, "FILTERS": draft.filters, **tables}
+    for name, effective in draft.values.items():
+        one = effective.declaration
+        plugin = effective.owner.split(" ")[0] in {"strategy", "filter"}
+        if (
+            one.changes_trades
+            and one.acted_on
+            and name not in left_out | idle
+            and (not plugin or effective.owner in active)
+        ):
+            content[name] = effective.text
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _idle(draft: cross_checks.Draft) -> Iterator[str]:
+    # Strategies with standard variables that do not run.
+    for name in draft.values:
+        if name.startswith("STRAT_") and name.endswith("_ENABLED"):
+            strategy = name[6:-8].lower()
+            if strategy not in draft.strategies:
+                yield strategy

@@ -1,0 +1,67 @@
+"""The reference of every variable, written from the declarations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tbot_core.contracts import settings
+from tbot_core.contracts.setting import declarations
+from tbot_core.instance.plugin_settings import OWNED
+from tbot_core.instance.registry import GROUPS
+from tbot_core.instance.report import NOT_ACTED_ON
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tbot_core.contracts.setting import Declaration
+
+_INTRODUCTION = """\
+# Settings
+
+Every variable of `.env` and `.env_bot`: what it means, what is allowed, and what holds where a file says nothing.
+This page is written from the declarations by `python tools/reference.py`. `tbot config explain KEY` says the same of
+one variable, and what it holds in an instance.
+
+A file has one `KEY=value` a line, with `#` comments; values may be quoted; `${...}` is not expanded; the last of a
+repeated key counts. Fractions are parts of 1 (0.02 is 2 %), percentages are written as such (0.15 is 0.15 %).
+"""
+
+
+def render() -> str:
+    """The whole page as Markdown."""
+    parts = [_INTRODUCTION]
+    for title, config in GROUPS.items():
+        parts.append(f"## {title.capitalize()}\n\n{_sentence(config)}\n\n{_table(declarations(config))}")
+    parts.append(f"## Each strategy\n\n{_sentence(settings.Frame)}\n\n{_table(declarations(settings.Frame))}")
+    for plugin in OWNED:
+        title = f"## {plugin.kind.capitalize()} {plugin.name}"
+        parts.append(f"{title}\n\nVariables of the plugin {plugin.name}.\n\n{_table(declarations(plugin.config))}")
+    return "\n".join(parts)
+
+
+def _sentence(config: type) -> str:
+    return " ".join((config.__doc__ or "").split())
+
+
+def _table(declared: dict[str, Declaration]) -> str:
+    rows = ["| variable | default | allowed | meaning |", "|---|---|---|---|", *map(_row, declared.values())]
+    return "\n".join(rows) + "\n"
+
+
+def _row(one: Declaration) -> str:
+    default = f"`{one.default_text}`" if one.default_text else "empty"
+    return f"| `{one.name}` | {default} | {_cell(one.kind.allowed)} | {_cell(' '.join(_meaning(one)))} |"
+
+
+def _meaning(one: Declaration) -> Iterator[str]:
+    yield one.doc
+    if one.file == ".env" and one.name == "EXTENSIONS":
+        yield "Stands in `.env`."
+    if one.aliases:
+        yield f"Also spelt {', '.join(f'`{alias}`' for alias in one.aliases)}."
+    if not one.acted_on:
+        yield f"{NOT_ACTED_ON.capitalize()}."
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

@@ -1,0 +1,88 @@
+"""What `tbot config check` tells: every finding about an instance's settings, and what its limits add up to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tbot_core.contracts.setting import plain
+from tbot_core.instance.findings import Finding, shown
+from tbot_core.instance.loading import examine
+from tbot_core.instance.registry import CORE
+from tbot_core.instance.required_plugins import needs
+from tbot_core.instance.worst_day import plan
+from tbot_core.model.formatting import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from decimal import Decimal
+    from pathlib import Path
+
+    from tbot_core.contracts.setting import Declared
+    from tbot_core.instance.effective import Effective
+    from tbot_core.instance.findings import Mode
+    from tbot_core.instance.settings import Settings
+
+NOT_ACTED_ON = "read and checked; not acted on by this version"
+
+
+def report(
+    home: Path | str | None, *, mode: Mode, declared: Sequence[Declared], installed: Collection[tuple[str, str]]
+) -> tuple[Finding, ...]:
+    """Every finding about the settings for a run in this mode with these installed plugins; failing ones first."""
+    examined = examine(home, mode=mode, declared=declared)
+    found = [*examined.findings, *needs(examined.values, mode, installed), *_idle(examined.values)]
+    if examined.settings is not None:
+        found += _limits(examined.settings)
+    order = ("fail", "warn", "ok")
+    return tuple(sorted(found, key=lambda finding: order.index(finding.level)))
+
+
+def unheeded(values: Mapping[str, Effective], installed: Collection[tuple[str, str]]) -> tuple[str, ...]:
+    """The settings that are switched on and that nothing acts on: this version does not, or their owner is not there.
+
+    Each with its value and the line that says it. Of an absent owner's settings these are its switches alone: the
+    others say how, not whether.
+    """
+    switched = {key: effective for key, effective in values.items() if effective.value is not False}
+    idle = {key: one for key, one in switched.items() if _is_idle(one) or _is_orphan(one, installed)}
+    return tuple(f"{key}={shown(one.text)} ({one.origin})" for key, one in idle.items())
+
+
+def _is_idle(effective: Effective) -> bool:
+    return not effective.declaration.acted_on and effective.text != effective.declaration.default_text
+
+
+def _is_orphan(effective: Effective, installed: Collection[tuple[str, str]]) -> bool:
+    kind, _, name = effective.owner.partition(" ")
+    there = effective.owner == CORE or (kind, name) in installed
+    return not there and effective.given and effective.value is True
+
+
+def _idle(values: Mapping[str, Effective]) -> Iterator[Finding]:
+    # Settings that a file changes and that nothing acts on.
+    for key, effective in values.items():
+        if _is_idle(effective):
+            sentence = f"{key}={effective.text}: {NOT_ACTED_ON}."
+            yield Finding(level="warn", message=sentence, keys=(key,), where=str(effective.origin))
+
+
+def _limits(settings: Settings) -> Iterator[Finding]:
+    planned = plan(settings)
+    count = len({effective.origin.file for effective in settings.values.values() if effective.given})
+    strategies = ", ".join(settings.strategies) or "no strategy"
+    given = sum(effective.given for effective in settings.values.values())
+    where = f"{plural(given, 'setting')} of {plural(count, 'file')}"
+    sentence = f"{where} given, the rest has its default; {strategies} would run."
+    yield Finding(level="ok", message=sentence)
+    sentence = (
+        f"Planned worst day: {share(planned.worst_day)} of equity, before slippage and fees; "
+        f"largest gross exposure: {share(planned.gross)} of equity."
+    )
+    yield Finding(level="ok", message=sentence)
+    for note in planned.notes:
+        yield Finding(level="ok", message=note, keys=(note.split(" ")[0],))
+
+
+def share(fraction: Decimal) -> str:
+    """A fraction of equity as people read it."""
+    return f"{plain(round(fraction * 100, 3))} %"

@@ -1,0 +1,107 @@
+"""The way to an instance's secrets: its vault, with the provider of keys that the environment names, and its log."""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tbot_core.system import environ, terminal
+from tbot_core.system.secret import Secret
+
+if TYPE_CHECKING:
+    from tbot_core.contracts import KeyProvider
+    from tbot_core.contracts.settings import Deployment
+    from tbot_core.instance.folder import Instance
+    from tbot_core.instance.settings import Settings
+    from tbot_core.vault.vault import Vault
+
+
+_PROGRAM: Final = "tbot"
+
+
+def vault(instance: Instance, deployment: Deployment, *, live: bool = False, ready: bool = True) -> Vault:
+    """The vault of the instance, whose every access is written to its audit log.
+
+    `live` refuses loose file modes, and asks no plugin for keys that nobody approved.
+    With `ready` the audit log's key is made where there is neither one nor a log. Raises VaultError where the keys'
+    provider cannot serve, and where ENV_ENC_KEY_PATH names another key than the one that opens `.env.enc`.
+    """
+    from tbot_core.model.clock import SystemClock
+    from tbot_core.system import filesystem
+    from tbot_core.vault.audit_log import log_path, open_vault
+    from tbot_core.vault.categories import AUDIT
+    from tbot_core.vault.store import Store
+
+    store = Store(
+        instance=instance,
+        deployment=deployment,
+        clock=SystemClock(),
+        strict=live,
+        provider=_provider(instance.home, live=live),
+    )
+    opened = open_vault(store, f"{environ.user()}/{Path(sys.argv[0]).name or _PROGRAM}")
+    if ready and not filesystem.is_present(log_path(instance)) and lacks_key(opened, AUDIT):
+        filesystem.make_folder(store.place(AUDIT).key.parent)
+        opened.make_key(AUDIT)
+    return opened
+
+
+def keep(opened: Vault, category: str, plaintext: bytes | bytearray | memoryview) -> None:
+    """Encrypt into the category's file; its folder and its key are made where there are none. Raises VaultError."""
+    from tbot_core.system import filesystem
+
+    here = opened.store.place(category)
+    for folder in (here.key.parent, here.file.parent):
+        filesystem.make_folder(folder)
+    if lacks_key(opened, category):
+        opened.make_key(category)
+    opened.write(category, plaintext)
+
+
+def lacks_key(opened: Vault, category: str) -> bool:
+    """Whether a category has no key and could be given one. Raises VaultError for a key that cannot be used."""
+    if "put" not in opened.store.keys.capabilities:
+        return False
+    key = opened.store.key(category)
+    if key is not None:
+        key.wipe()
+    return key is None
+
+
+def forget() -> None:
+    """Ask anew for passphrases, and for the provider of keys."""
+    _provider.cache_clear()
+
+
+@cache
+def _provider(home: Path, *, live: bool) -> KeyProvider | None:
+    # One for the process, so that a passphrase is asked for once.
+    from tbot_core.instance.folder import Instance
+    from tbot_core.vault.key_providers import VARIABLE, choose
+
+    return choose(
+        environ.variable(VARIABLE), Instance(home), ask=_passphrase, offered=lambda: _offered(home, live=live)
+    )
+
+
+def _passphrase() -> Secret:
+    return Secret(terminal.hidden("Passphrase of the keys"))
+
+
+def _offered(home: Path, *, live: bool) -> KeyProvider | None:
+    from tbot_core.model.clock import SystemClock
+    from tbot_core.plugins.key_providers import key_provider
+
+    return key_provider(home, SystemClock(), live=live)
+
+
+def mode_of(settings: Settings, broker: str = "") -> str:
+    """What the section of a broker in the secrets says, without a name that of BROKER_NAME: "live", else "paper"."""
+    opened = vault(settings.instance, settings.deployment, ready=False)
+    if not opened.store.has_file("broker"):
+        return "paper"
+    section = opened.read_section("broker", broker or settings.trading.broker_name)
+    said = next((value for name, value in section.items() if name.lower() == "mode"), None)
+    return "live" if said is not None and said.reveal().strip().lower() == "live" else "paper"

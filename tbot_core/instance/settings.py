@@ -1,0 +1,80 @@
+"""What loading the settings gives: the typed groups, and what a plugin's config makes of the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+
+from tbot_core.contracts import settings
+from tbot_core.contracts.setting import declarations
+from tbot_core.errors import SettingsError
+from tbot_core.instance.cross_checks import standard_window
+from tbot_core.instance.effective import Effective
+from tbot_core.instance.findings import Finding, Mode, shown
+from tbot_core.instance.folder import Instance
+
+if TYPE_CHECKING:
+    from tbot_core.model.window import Window
+
+C = TypeVar("C")
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """The settings of one run, checked as a whole.
+
+    `strategies` run, in this order; `frames` has an entry for each of these and for the disabled ones of the sequence.
+    `filters` are those that apply, in order. `fingerprint` is the SHA-256 over everything that a decision depends on.
+    `tables` holds that of each table of the operator's that plugins of the run decide by, by its path below the data
+    folder's `plugins`, "" where there is none.
+    """
+
+    mode: Mode
+    instance: Instance
+    deployment: settings.Deployment
+    general: settings.General
+    trading: settings.Trading
+    risk: settings.Risk
+    entries: settings.Entries
+    exits: settings.Exits
+    simulation: settings.Simulation
+    rebalance: settings.Rebalance
+    failover: settings.Failover
+    notifications: settings.Notifications
+    ledger: settings.Ledger
+    frames: Mapping[str, settings.Frame]
+    strategies: tuple[str, ...]
+    filters: tuple[str, ...]
+    values: Mapping[str, Effective]
+    texts: Mapping[str, str]
+    warnings: tuple[Finding, ...]
+    fingerprint: str
+    tables: Mapping[str, str] = attrs.field(factory=dict)
+
+    def window(self, strategy: str) -> Window:
+        """The strategy's window as its distance to the bell on a standard-time day."""
+        return standard_window(strategy, self.frames[strategy])
+
+    def plugin_config(self, config: type[C], strategy: str | None = None, *, window: Window | None = None) -> C:
+        """An instance of a plugin's config class, its fields filled from the settings.
+
+        A strategy's field `window` that is no setting gets `window`, else the strategy's window of a standard-time
+        day. Raises SettingsError, one line a fault, for values that the class does not allow.
+        """
+        given: dict[str, Any] = {}
+        faults: list[str] = []
+        for field, declaration in declarations(config).items():
+            name = declaration.name.replace("{NAME}", (strategy or "").upper())
+            known = self.values.get(name)
+            text = self.texts.get(name, declaration.default_text) if known is None else known.text
+            try:
+                given[field] = declaration.kind.parse(text)
+            except ValueError:
+                faults.append(f"{name}={shown(text)}: allowed is {declaration.kind.allowed}.")
+        if faults:
+            raise SettingsError("\n".join(faults), f"They are settings of {config.__module__}.{config.__qualname__}.")
+        if strategy is not None and "window" in {field.name for field in attrs.fields(config)} - given.keys():  # type: ignore[arg-type]  # any attrs class
+            given["window"] = window or self.window(strategy)
+        return config(**given)

@@ -1,0 +1,169 @@
+"""The two settings files as they lie in the instance: plaintext, or encrypted and opened in memory alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from tbot_core.errors import AccessError, SettingsError, TbotError, VaultError
+from tbot_core.instance.dotenv import LIMIT_BYTES, Parsed, parse
+from tbot_core.instance.findings import Finding, shown
+from tbot_core.instance.folder import ENCRYPTED_SUFFIX, ENV_FILE, Instance
+from tbot_core.system import filesystem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tbot_core.contracts.settings import Deployment
+
+ENV_BOT_FILE: Final = ".env_bot"
+
+
+@attrs.frozen(kw_only=True)
+class Source:
+    """One settings file: `name` is what messages call it, without .enc; `path` is that of its plaintext.
+
+    `plain` and `sealed` say which of its forms stand there. The encrypted one counts; `fault` is why what counts could
+    not be read, and `parsed` is empty then.
+    """
+
+    name: str
+    path: Path
+    plain: bool = False
+    sealed: bool = False
+    parsed: Parsed = attrs.field(factory=Parsed)
+    fault: TbotError | None = None
+
+    @property
+    def stands(self) -> bool:
+        """Whether there is such a file, in either form."""
+        return self.plain or self.sealed
+
+    @property
+    def counts(self) -> str:
+        """The name of the form that counts."""
+        return f"{self.name}{ENCRYPTED_SUFFIX}" if self.sealed else self.name
+
+
+@attrs.frozen(kw_only=True)
+class Sources:
+    """Both settings files of an instance: the global configuration and the trading configuration."""
+
+    env: Source
+    bot: Source
+
+    @property
+    def both(self) -> tuple[Source, Source]:
+        """In the order in which they are read."""
+        return self.env, self.bot
+
+    def texts(self) -> dict[str, str]:
+        """The text of every key; one of both files counts as in the trading configuration, but for EXTENSIONS.
+
+        What cannot be parsed is left out. Raises SettingsError or VaultError for a file that cannot be read.
+        """
+        for source in self.both:
+            if isinstance(source.fault, AccessError):
+                raise SettingsError(source.fault.message, source.fault.remedy) from source.fault
+            if source.fault is not None:
+                raise source.fault
+        texts = {entry.key: entry.value for entry in self.env.parsed.entries}
+        return texts | {entry.key: entry.value for entry in self.bot.parsed.entries if entry.key != "EXTENSIONS"}
+
+    def known_texts(self) -> dict[str, str]:
+        """The same, and nothing where a file cannot be read: whoever judges the settings says so."""
+        return {} if any(source.fault for source in self.both) else self.texts()
+
+    def findings(self, *, live: bool) -> Iterator[Finding]:
+        """What there is to say of the files as such; live trading refuses plaintext."""
+        for source in self.both:
+            yield from source.parsed.findings
+            if source.fault is not None:
+                yield Finding(level="fail", message=str(source.fault), where=source.counts)
+            if source.plain and source.sealed:
+                sentence = f"{source.counts} counts; the plaintext {source.name} beside it must go: remove it."
+                yield Finding(level="fail" if live else "warn", message=sentence, where=source.name)
+        if live and self.bot.plain and not self.bot.sealed:
+            sentence = "live trading refuses a plaintext trading configuration: `tbot config encrypt` encrypts it."
+            yield Finding(level="fail", message=sentence, where=self.bot.name)
+
+
+def read(instance: Instance, *, live: bool = False) -> Sources:
+    """Both files, whichever form counts; each opening of an encrypted one is in the audit log.
+
+    Nothing is raised for a file that cannot be read: its `fault` says why. `live` refuses loose file modes.
+    """
+    env = _source(instance, "env", ENV_FILE, None, live=live)
+    named = next((entry.value for entry in env.parsed.entries if entry.key == "ENV_BOT_PATH"), "") or ENV_BOT_FILE
+    if env.fault is not None:
+        # Where the trading configuration lies is unknown then, and so is its key.
+        return Sources(env=env, bot=Source(name=named, path=instance.path(named)))
+    bot = _source(instance, "env_bot", named, env.parsed, live=live)
+    if bot.stands and bot.fault is None and bot.parsed == Parsed():
+        sentence = "it says nothing: `tbot init` writes a trading configuration into an empty folder."
+        silent = Parsed(findings=(Finding(level="fail", message=sentence, where=bot.counts),))
+        bot = attrs.evolve(bot, parsed=silent)
+    return Sources(env=env, bot=bot)
+
+
+def is_there(instance: Instance) -> bool:
+    """Whether the folder holds an instance: a settings file in either form; nothing is opened to tell."""
+    files = (instance.env, instance.path(ENV_BOT_FILE))
+    return any(filesystem.is_present(path) for file in files for path in (file, _sealed(file)))
+
+
+def is_sealed(instance: Instance) -> bool:
+    """Whether settings can be read only by opening an encrypted file; nothing is opened to tell."""
+    if filesystem.is_present(_sealed(instance.env)):
+        return True
+    env = _plain(ENV_FILE, instance.env) if filesystem.exists(instance.env) else Parsed()
+    named = next((entry.value for entry in env.entries if entry.key == "ENV_BOT_PATH"), "") or ENV_BOT_FILE
+    return filesystem.is_present(_sealed(instance.path(named)))
+
+
+def deployment_of(parsed: Parsed) -> Deployment:
+    """The global configuration of a parsed `.env`, by its default where a text is refused."""
+    from tbot_core.contracts.setting import declarations
+    from tbot_core.contracts.settings import Deployment
+
+    texts = {entry.key: entry.value.strip() for entry in parsed.entries}
+    given = {}
+    for field, one in declarations(Deployment).items():
+        try:
+            given[field] = one.kind.parse(texts.get(one.name, one.default_text))
+        except ValueError:
+            given[field] = one.default
+    return Deployment(**given)
+
+
+def _source(instance: Instance, category: str, named: str, env: Parsed | None, *, live: bool) -> Source:
+    path, name = instance.path(named), shown(named)
+    source = Source(name=name, path=path)
+    try:
+        source = attrs.evolve(source, plain=filesystem.is_present(path), sealed=filesystem.is_present(_sealed(path)))
+        if source.sealed:
+            return attrs.evolve(source, parsed=_opened(instance, category, source.counts, env, live=live))
+        return attrs.evolve(source, parsed=_plain(name, path) if source.plain else Parsed())
+    except (AccessError, VaultError) as fault:
+        return attrs.evolve(source, fault=fault)
+
+
+def _opened(instance: Instance, category: str, name: str, env: Parsed | None, *, live: bool) -> Parsed:
+    from tbot_core.instance.secrets import vault
+
+    with vault(instance, deployment_of(env or Parsed()), live=live).read(category) as opened:
+        parsed = parse(name, bytes(opened.view))
+    if env is None:
+        # The key was found without the setting that names it, which must not name another.
+        vault(instance, deployment_of(parsed), live=live)
+    return parsed
+
+
+def _plain(name: str, path: Path) -> Parsed:
+    return parse(name, filesystem.read_bytes(path, limit=LIMIT_BYTES))
+
+
+def _sealed(path: Path) -> Path:
+    return Path(f"{path}{ENCRYPTED_SUFFIX}")

@@ -1,0 +1,79 @@
+"""What the limits add up to: the planned worst day, the largest gross exposure, and the limits that cannot bind."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tbot_core.instance.settings import Settings
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """Upper bounds as fractions of session-start equity: `worst_day` is the loss when every trade ends at its stop.
+
+    `notes` are sentences about limits that cannot bind. Gaps beyond a stop are in neither figure.
+    """
+
+    worst_day: Decimal
+    gross: Decimal
+    notes: tuple[str, ...]
+
+
+def plan(settings: Settings) -> Plan:
+    """The figures of one session under these settings, before slippage and fees."""
+    risk, windows = settings.risk, len(settings.strategies)
+    trades = _trades(settings)
+    everything = sorted(trades * windows, reverse=True)
+    at_once = sum(everything[: risk.max_open_positions], Decimal(0))
+    gross = min(at_once, risk.max_gross_exposure, risk.max_leverage)
+    stops = sum(everything, Decimal(0)) * _stop(settings)
+    return Plan(
+        worst_day=min(stops, risk.daily_loss_limit),
+        gross=gross,
+        notes=tuple(_notes(settings, everything, at_once, stops)),
+    )
+
+
+def _trades(settings: Settings) -> list[Decimal]:
+    # The largest notional of each order of one window; a fixed quantity is known to be under the cap alone.
+    risk = settings.risk
+    cap = min(risk.max_risk_per_trade, _symbol_limit(settings))
+    if settings.simulation.fixed_quantity:
+        return [cap] * risk.max_trades
+    return [min(risk.total_allocation * weight, cap) for weight in risk.weights[: risk.max_trades]]
+
+
+def _stop(settings: Settings) -> Decimal:
+    # The stop's distance as a fraction; with STOP_ATR it is unknown before the bell and may be all of the price.
+    return Decimal(1) if settings.exits.stop_atr else settings.exits.stop_loss_pct
+
+
+def _symbol_limit(settings: Settings) -> Decimal:
+    risk = settings.risk
+    return risk.max_risk_per_trade if risk.max_symbol_exposure is None else risk.max_symbol_exposure
+
+
+def _notes(settings: Settings, trades: list[Decimal], at_once: Decimal, stops: Decimal) -> Iterator[str]:
+    risk = settings.risk
+    largest = max(trades, default=Decimal(0))
+    window_stops = sum(_trades(settings), Decimal(0)) * _stop(settings)
+    for name, binds, reason in (
+        ("DAILY_LOSS_LIMIT", stops >= risk.daily_loss_limit, "the stops of all trades lose less"),
+        (
+            "WINDOW_LOSS_LIMIT",
+            window_stops >= risk.window_loss_limit * risk.total_allocation,
+            "the stops of a window's trades lose less",
+        ),
+        ("MAX_GROSS_EXPOSURE", at_once >= risk.max_gross_exposure, "the positions that may be open add up to less"),
+        ("MAX_LEVERAGE", at_once >= risk.max_leverage, "the positions that may be open add up to less"),
+        ("MAX_OPEN_POSITIONS", len(trades) > risk.max_open_positions, "a session has no more trades"),
+        ("MAX_RISK_PER_TRADE", largest >= risk.max_risk_per_trade, "no trade's budget reaches it"),
+    ):
+        if not binds:
+            yield f"{name} cannot bind: {reason}."

@@ -1,0 +1,48 @@
+"""What a journal's file that cannot be used is said to be: damaged, out of reach, or on a disk without room."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING, Final
+
+from tbot_core.errors import JournalError
+from tbot_core.system import filesystem
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_UNREACHABLE: Final = frozenset(
+    getattr(sqlite3, f"SQLITE_{name}") for name in ("CANTOPEN", "PERM", "READONLY", "BUSY", "LOCKED", "IOERR")
+)
+"""What SQLite says of a file that may be whole and cannot be had: rights, the disk, or somebody else."""
+
+
+def damaged(path: Path, words: str) -> JournalError:
+    """The error about a file that is not what was written."""
+    return JournalError(f"The journal {path} is damaged: {words}.", "Restore it from a backup.")
+
+
+def unusable(path: Path, error: Exception) -> JournalError:
+    """The error about a file that cannot be opened or read."""
+    if _code(error) not in _UNREACHABLE:
+        return damaged(path, str(error).partition(" with text ")[0])  # what cannot be read says nothing to anybody
+    return JournalError(
+        f"The journal {path} cannot be used: {error}.",
+        "Nothing says that it is damaged: check the disk, and who may use the file and its folder.",
+    )
+
+
+def closed_out_of_reach(path: Path, error: BaseException | None) -> bool:
+    """Whether a file that cannot be opened holds all that was written: no log lies beside it."""
+    log = path.with_name(f"{path.name}-wal")
+    return _code(error) == sqlite3.SQLITE_CANTOPEN and not filesystem.exists(log)
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether there was no room on the disk: then nothing of the transaction was written."""
+    return _code(error) == sqlite3.SQLITE_FULL
+
+
+def _code(error: BaseException | None) -> int:
+    # SQLite's primary result code; 0 for what is no word of SQLite's own.
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF

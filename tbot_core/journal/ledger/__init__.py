@@ -1,0 +1,1 @@
+"""Money and shares by double entry, and tax lots, from the journal."""

@@ -1,0 +1,266 @@
+"""The journal's events as transactions: fills, what was taken back of them, payments, and what others did.
+
+A fold without memory of its own. An execution that is taken back or corrected is undone by what its symbol's lots would
+have been without it: the difference is the reversing entry.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import attrs
+
+from tbot_core.journal import records
+from tbot_core.journal.ledger.accounts import (
+    ADJUSTMENTS,
+    DIVIDENDS,
+    EXTERNAL,
+    FEES,
+    INTEREST,
+    OPENING,
+    REALISED,
+    TRANSFERS,
+    Transaction,
+    balances,
+    cash,
+    securities,
+    transaction,
+)
+from tbot_core.journal.ledger.lots import Lots, Movement, Pick, Split, first_in, lots_of
+from tbot_core.trading.orders import SUPPOSED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from tbot_core.journal.projections.book import Said
+    from tbot_core.model.types import Fill
+
+_PAID: Final = {"dividend": DIVIDENDS, "fee": FEES, "interest": INTEREST, "transfer": TRANSFERS}
+_ZERO: Final = Decimal(0)
+
+
+@attrs.define(kw_only=True)
+class _Symbol:
+    # One symbol's movements at a broker, oldest first, the lots they leave, and what they have moved in money.
+    lots: Lots
+    symbol: str
+    broker: str
+    steps: list[Movement | Split] = attrs.field(factory=list)
+    paid: Decimal = _ZERO
+    owed: Decimal = _ZERO
+    fees: Decimal = _ZERO
+
+    def amounts(self) -> dict[str, Decimal]:
+        """What this symbol has done to each account so far."""
+        return {
+            cash(self.broker): -self.paid - self.fees,
+            EXTERNAL: -self.owed,
+            FEES: self.fees,
+            securities(self.symbol, self.broker): self.lots.cost,
+            REALISED: -self.lots.gain,
+        }
+
+    def take(self, movement: Movement) -> None:
+        """One more movement."""
+        self.steps.append(movement)
+        self.lots.take(movement)
+        self._count(movement, 1)
+
+    def split(self, split: Split) -> None:
+        """Every share became so many: lots follow, and no money moves."""
+        self.steps.append(split)
+        self.lots.split(split)
+
+    def movement(self, at: int) -> Movement:
+        """The movement at a place where one was taken in."""
+        return cast("Movement", self.steps[at])  # executions alone are asked for, and a split is none
+
+    def amend(self, at: int, movement: Movement) -> None:
+        """A movement was another one: the lots are what they would have been."""
+        self._count(self.movement(at), -1)
+        self._count(movement, 1)
+        self.steps[at] = movement
+        self.lots = lots_of(self.steps, self.lots.pick)
+
+    def _count(self, movement: Movement, sign: int) -> None:
+        worth = sign * movement.quantity * movement.price
+        if movement.outside:
+            self.owed += worth
+        else:
+            self.paid += worth
+            self.fees += sign * movement.fees
+
+
+@attrs.define(kw_only=True)
+class Ledger:
+    """Every transaction of a journal so far, and the lots that are left; `apply` takes one event in.
+
+    `pick` is LOT_METHOD: which lot a trade closes first. What is not one of our orders moves `external` alone.
+    `stated` is when a broker last said what cash there is. Each broker has cash and lots of its own.
+    """
+
+    pick: Pick = first_in
+    stated: datetime | None = None
+    transactions: list[Transaction] = attrs.field(factory=list)
+    _symbols: dict[tuple[str, str], _Symbol] = attrs.field(factory=dict)
+    _orders: dict[str, tuple[str, str]] = attrs.field(factory=dict)
+    _places: dict[tuple[str, str], tuple[tuple[str, str], int]] = attrs.field(factory=dict)
+    _supposed: dict[str, list[str]] = attrs.field(factory=dict)
+    _dealings: dict[str, Decimal] = attrs.field(factory=dict)
+    _cash: dict[str, Decimal] = attrs.field(factory=dict)
+    _statements: set[str] = attrs.field(factory=set)
+    _at: str = ""
+    _tag: str = ""
+
+    @property
+    def cash(self) -> Decimal:
+        """What the accounts must have of it together, dollars."""
+        return sum(self._cash.values(), _ZERO)
+
+    @property
+    def holdings(self) -> dict[str, Decimal]:
+        """Shares of ours by symbol, negative where sold short; what is not held is left out."""
+        held: dict[str, Decimal] = {}
+        for (symbol, _), one in self._symbols.items():
+            held[symbol] = held.get(symbol, _ZERO) + one.lots.quantity
+        return {symbol: quantity for symbol, quantity in sorted(held.items()) if quantity}
+
+    @property
+    def lots(self) -> dict[str, Lots]:
+        """The lots of every symbol that was ever traded, those at another broker than the primary by its name too."""
+        named = (
+            (f"{symbol} at {broker}" if broker else symbol, one) for (symbol, broker), one in self._symbols.items()
+        )
+        return {name: one.lots for name, one in sorted(named, key=itemgetter(0))}
+
+    @property
+    def balances(self) -> dict[str, Decimal]:
+        """What each account has come to; all of them together are nothing."""
+        return balances(self.transactions)
+
+    def apply(self, kind: str, cid: str | None, payload: Mapping[str, Any], time: datetime) -> None:
+        """Take an event in; what moves neither money nor shares changes nothing."""
+        self._at, self._tag = self._orders.get(cid or "", (payload.get("broker", ""), ""))
+        match kind:
+            case records.RUN_STARTED | records.SESSION_OPENED:
+                self._open(Decimal(payload["equity"]), time)
+            case records.INTENDED if cid is not None:
+                self._orders[cid] = payload.get("broker", ""), payload.get("tag", "")
+            case "fill" if cid in self._orders:
+                self._fill(cid, records.fill_of(cid, payload), time)
+            case "busted" | "corrected" if cid in self._orders:
+                self._amend(kind, cid, records.fill_of(cid, payload), time)
+            case records.ADJUSTMENT:
+                self._adjust(records.adjustment_of(payload), time)
+            case records.CORPORATE_ACTION:
+                split = Split(key=payload["activity_id"], before=payload["before"], after=payload["after"])
+                self._book(payload["symbol"]).split(split)
+            case records.ACTIVITY:
+                self._pay(payload, time)
+            case records.FOREIGN_ORDER:
+                self._deal(payload["broker_order_id"], Decimal(payload["paid"]), time)
+            case records.STATEMENT:
+                self._state(Decimal(payload["cash"]), time)
+
+    def _open(self, equity: Decimal, time: datetime) -> None:
+        # The first event with a figure opens the books; those after it say what is in them already.
+        if not self.transactions:
+            self._post(time, "opening", "", {cash(self._at): equity, OPENING: -equity})
+
+    def _fill(self, cid: str, fill: Fill | None, time: datetime) -> None:
+        # Book an execution once. One that names what was supposed takes its place, at its own price.
+        if fill is None or (cid, fill.execution_id) in self._places:
+            return
+        book = self._book(fill.symbol)
+        before = book.amounts()
+        if fill.execution_id.startswith(SUPPOSED):
+            self._supposed.setdefault(cid, []).append(fill.execution_id)
+        else:
+            self._replace_supposed(book, cid, fill.quantity)
+        self._places[cid, fill.execution_id] = (fill.symbol, self._at), len(book.steps)
+        book.take(_movement(fill))
+        self._settle(book, before, time, "fill", fill.execution_id)
+
+    def _replace_supposed(self, book: _Symbol, cid: str, named: Decimal) -> None:
+        for execution_id in self._supposed.get(cid, ()):
+            at = self._places[cid, execution_id][1]
+            was = book.movement(at)
+            if was.quantity and named:
+                part = min(abs(was.quantity), named)
+                named -= part
+                left = was.quantity - part if was.quantity > 0 else was.quantity + part
+                book.amend(at, attrs.evolve(was, quantity=left))
+
+    def _amend(self, kind: str, cid: str, fill: Fill | None, time: datetime) -> None:
+        # The reversing entry of an execution that is void, or that had other terms.
+        #
+        # One that was not told yet is booked so at once, and what is told of it later is no news. What is void stays
+        # so.
+        if fill is None:
+            return
+        void = attrs.evolve(fill, quantity=_ZERO, fees=_ZERO)
+        if (cid, fill.execution_id) not in self._places:
+            self._fill(cid, void if kind == "busted" else fill, time)
+            return
+        where, at = self._places[cid, fill.execution_id]
+        book = self._symbols[where]
+        before, was = book.amounts(), book.movement(at)
+        movement = _movement(void if kind == "busted" or not was.quantity else fill)
+        book.amend(at, movement)
+        self._settle(book, before, time, kind, fill.execution_id)
+
+    def _adjust(self, fill: Fill, time: datetime) -> None:
+        # Somebody else closed shares of ours: what they were worth is owed by whoever did.
+        book = self._book(fill.symbol)
+        before = book.amounts()
+        book.take(attrs.evolve(_movement(fill), outside=True))
+        self._settle(book, before, time, records.ADJUSTMENT, fill.execution_id)
+
+    def _pay(self, payload: Mapping[str, Any], time: datetime) -> None:
+        # A dividend, a fee, interest, a transfer; what has none of these names is an adjustment.
+        paid, account = Decimal(payload["cash"]), _PAID.get(payload["activity"], ADJUSTMENTS)
+        self._post(time, payload["activity"], payload["activity_id"], {cash(self._at): paid, account: -paid})
+
+    def _deal(self, broker_order_id: str, paid: Decimal, time: datetime) -> None:
+        # What an order that is not ours has added to cash, as far as it is not booked.
+        grown = paid - self._dealings.get(broker_order_id, _ZERO)
+        self._dealings[broker_order_id] = paid
+        self._post(time, records.FOREIGN_ORDER, broker_order_id, {cash(self._at): grown, EXTERNAL: -grown})
+
+    def _state(self, said: Decimal, time: datetime) -> None:
+        # The broker's word for its cash: the first opens the books; what later ones differ, nothing explains.
+        over = said - self._cash.get(cash(self._at), _ZERO)
+        account = ADJUSTMENTS if self._at in self._statements else OPENING
+        self.stated = time
+        self._statements.add(self._at)
+        self._post(time, records.STATEMENT, "", {cash(self._at): over, account: -over})
+
+    def _book(self, symbol: str) -> _Symbol:
+        made = _Symbol(lots=Lots(pick=self.pick), symbol=symbol, broker=self._at)
+        return self._symbols.setdefault((symbol, self._at), made)
+
+    def _settle(self, book: _Symbol, before: Mapping[str, Decimal], time: datetime, what: str, reference: str) -> None:
+        after = book.amounts()
+        self._post(time, what, reference, {account: after[account] - was for account, was in before.items()})
+
+    def _post(self, time: datetime, what: str, reference: str, amounts: Mapping[str, Decimal]) -> None:
+        if any(amounts.values()):
+            name = cash(self._at)
+            self._cash[name] = self._cash.get(name, _ZERO) + amounts.get(name, _ZERO)
+            self.transactions.append(transaction(time, what, reference, amounts, self._tag))
+
+
+def _movement(fill: Fill) -> Movement:
+    quantity = fill.quantity if fill.buy else -fill.quantity
+    return Movement(key=fill.execution_id, time=fill.time, quantity=quantity, price=fill.price, fees=fill.fees)
+
+
+def booked(events: Iterable[Said], pick: Pick = first_in) -> Ledger:
+    """The ledger of a whole journal."""
+    ledger = Ledger(pick=pick)
+    for event in events:
+        ledger.apply(event.kind, event.cid, event.payload, event.applied)
+    return ledger

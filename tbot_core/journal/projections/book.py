@@ -1,0 +1,280 @@
+"""What the journal's events add up to: orders, positions, trades, denials and equity.
+
+A fold without memory of its own: the same events give the same book, live, after a crash and for whoever reads along.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import attrs
+
+from tbot_core.journal import records
+from tbot_core.model.reasons import Reason
+from tbot_core.model.types import ExitReason, Leg, OrderState, SignalId, Trade, atoms_of, dollars_of
+from tbot_core.trading.exit_plan import closing
+from tbot_core.trading.orders import BROKER_WORDS, News, OrderEvent, OrderRecord, advance, news
+from tbot_core.trading.portfolio import Portfolio
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from tbot_core.model.types import Order
+    from tbot_core.trading.portfolio import Position
+
+
+class Said(Protocol):
+    """An event as a journal holds it."""
+
+    @property
+    def kind(self) -> str:
+        """Its kind, of `tbot_core.journal.records` or of a broker's words."""
+
+    @property
+    def cid(self) -> str | None:
+        """The client order id it speaks of."""
+
+    @property
+    def payload(self) -> Mapping[str, Any]:
+        """What it says."""
+
+    @property
+    def applied(self) -> datetime:
+        """When it was applied."""
+
+
+_RESTS: Final = frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED})
+OUR_WORDS: Final[Mapping[str, OrderEvent]] = {
+    records.SENDING: OrderEvent.SEND,
+    records.NO_ANSWER: OrderEvent.NO_ANSWER,
+    records.DROPPED: OrderEvent.DROP,
+    records.ABSENT: OrderEvent.NOT_FOUND,
+    records.LOST: OrderEvent.GIVE_UP,
+}
+"""The kinds of our own events as events of an order."""
+
+
+@attrs.define(kw_only=True)
+class Book:
+    """Everything a run has come to so far; `apply` takes one event in.
+
+    `frozen` are the symbols in which nothing is done, and why; `stops` holds the last level asked for of each symbol's
+    stop order in the session at hand, whether it rests or not. `brokers` are those of all sessions, the primary of the
+    first one first.
+    """
+
+    run: Mapping[str, Any] = attrs.field(factory=dict)
+    session: Mapping[str, Any] = attrs.field(factory=dict)
+    sessions: int = 0
+    symbols: int = 0
+    in_session: bool = False
+    finished: bool = False
+    time: datetime | None = None
+    equity_start: Decimal = Decimal(0)
+    portfolio: Portfolio = attrs.field(factory=lambda: Portfolio(opening_atoms=0))
+    orders: dict[str, OrderRecord] = attrs.field(factory=dict)
+    stops: dict[str, Decimal] = attrs.field(factory=dict)
+    trades: list[Trade] = attrs.field(factory=list)
+    denials: Counter[str] = attrs.field(factory=Counter)
+    allowed: int = 0
+    risk: list[Mapping[str, Any]] = attrs.field(factory=list)
+    windows: list[Mapping[str, Any]] = attrs.field(factory=list)
+    equity_curve: list[tuple[str, Decimal]] = attrs.field(factory=list)
+    frozen: dict[str, str] = attrs.field(factory=dict)
+    brokers: dict[str, None] = attrs.field(factory=dict)
+    _elsewhere: dict[SignalId, str] = attrs.field(factory=dict)
+    _stuck: dict[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    _asked: dict[str, list[tuple[ExitReason, Decimal]]] = attrs.field(factory=dict)
+    _levels: dict[str, Decimal] = attrs.field(factory=dict)
+    _reasons: dict[str, ExitReason | None] = attrs.field(factory=dict)
+    _before: int = 0
+
+    @property
+    def equity(self) -> Decimal:
+        """Cash and positions at their last marks (their last fills, where nothing marked them since)."""
+        return dollars_of(self.portfolio.equity_atoms)
+
+    @property
+    def stuck(self) -> dict[str, Mapping[str, Any]]:
+        """What could not be closed by the end of a session and is held still, by symbol, and why."""
+        return {symbol: said for symbol, said in self._stuck.items() if symbol in self.portfolio.positions}
+
+    def resting(self, symbol: str) -> Decimal | None:
+        """The level of the stop order that rests for a symbol by the broker's own word; None where none does."""
+        levels = (
+            self._levels.get(cid)
+            for cid, one in self.orders.items()
+            if one.order.symbol == symbol and one.order.leg is Leg.STOP and one.state in _RESTS
+        )
+        return next(levels, None)
+
+    def covered(self, symbol: str) -> Decimal:
+        """The shares of a symbol that the stop orders resting for it would still close."""
+        stops = (one for one in self.orders.values() if one.order.symbol == symbol and one.order.leg is Leg.STOP)
+        return sum((one.open_quantity for one in stops if one.state in _RESTS), Decimal(0))
+
+    def broker(self, signal: SignalId) -> str:
+        """The name of the broker where a signal of the session at hand is worked and held."""
+        return self._elsewhere.get(signal) or str(self.session.get("primary", ""))
+
+    def apply(self, kind: str, cid: str | None, payload: Mapping[str, Any], time: datetime) -> None:
+        """Take an event in; kinds that only inform change nothing but the time."""
+        self.time = time
+        match kind:
+            case records.RUN_STARTED:
+                self.run = payload
+                self.equity_start = Decimal(payload["equity"])
+                self.portfolio = Portfolio(opening_atoms=atoms_of(self.equity_start))
+            case records.SESSION_OPENED:
+                self._open(payload)
+            case records.SESSION_CLOSED:
+                self._close(payload)
+            case records.RUN_FINISHED:
+                self.finished = True
+            case records.SCREENED | records.DECISION:
+                self._count(kind, payload)
+            case records.RISK | records.WINDOW_CLOSED | records.STUCK | records.FROZEN:
+                self._note(kind, payload)
+            case records.ADJUSTMENT | records.CORPORATE_ACTION:
+                self._adjust(kind, payload)
+            case _ if cid is not None:
+                self._order(kind, cid, payload)
+
+    def _note(self, kind: str, payload: Mapping[str, Any]) -> None:
+        if kind == records.STUCK:
+            self._stuck[payload["symbol"]] = payload
+        elif kind == records.FROZEN:
+            self.frozen.pop(payload["symbol"], None)
+            self.frozen |= {payload["symbol"]: payload["words"]} if payload["there"] else {}
+        else:
+            (self.risk if kind == records.RISK else self.windows).append(payload)
+
+    def _count(self, kind: str, payload: Mapping[str, Any]) -> None:
+        if kind == records.SCREENED:
+            self.denials.update(Counter(payload["reasons"]))
+        elif payload["reason"] == "ALLOWED":
+            self.allowed += 1
+        else:
+            self.denials[payload["reason"]] += 1
+
+    def _open(self, payload: Mapping[str, Any]) -> None:
+        self.session, self.in_session = payload, True
+        self.symbols = max(self.symbols, payload["symbols"])
+        self.orders, self.stops, self._asked, self._reasons, self._elsewhere = {}, {}, {}, {}, {}
+        self._levels = {}
+        self.brokers |= dict.fromkeys(records.brokers_of(payload))
+        self.risk, self.windows = [], []
+        self._before = len(self.trades)
+        self.portfolio = Portfolio(opening_atoms=atoms_of(Decimal(payload["equity"])))
+        for one in payload.get("carried", ()):
+            signal = records.signal_of(one["signal"])
+            self._elsewhere[signal] = one.get("broker", "")
+            self.portfolio.apply(records.adjustment_of(one), signal, Leg.ENTRY)
+
+    def _close(self, payload: Mapping[str, Any]) -> None:
+        self.in_session, self.frozen = False, {}
+        self.sessions += 1
+        self.equity_curve.append((self.session["date"], Decimal(payload["equity"])))
+
+    def _adjust(self, kind: str, payload: Mapping[str, Any]) -> None:
+        if kind == records.CORPORATE_ACTION:
+            held = self.portfolio.positions.get(payload["symbol"])
+            # Each broker says that it split what it holds, also where that is nothing of ours.
+            if held is None or self._elsewhere.get(held.signal, "") == payload.get("broker", ""):
+                self.portfolio.split(payload["symbol"], Fraction(payload["after"], payload["before"]))
+            return
+        fill = records.adjustment_of(payload)
+        position = self.portfolio.positions[fill.symbol]
+        self.portfolio.apply(fill, position.signal, Leg.EXIT, ExitReason.OUTSIDE)
+        if not position.units:
+            self.trades.append(self._trade(position))
+
+    def _order(self, kind: str, cid: str, payload: Mapping[str, Any]) -> None:
+        if kind == records.INTENDED:
+            order = records.order_of(cid, payload)
+            self.orders[cid], self._reasons[cid] = OrderRecord(order=order), order.reason
+            self._elsewhere[order.signal] = payload.get("broker", "")
+            if order.stop_price is not None:
+                self.stops[order.symbol] = self._levels[cid] = order.stop_price
+            return
+        if kind == records.REPLACE_REQUESTED:
+            level = Decimal(payload["stop_price"])
+            self.stops[self.orders[cid].order.symbol] = level
+            asked = ExitReason(payload["reason"]), level
+            if asked not in self._asked.setdefault(cid, []):
+                self._asked[cid].append(asked)
+            return
+        event = OUR_WORDS.get(kind) or BROKER_WORDS.get(kind)
+        if event is None or cid not in self.orders:  # what is not ours is kept in the journal, and changes nothing here
+            return
+        if event is OrderEvent.REPLACE and self._asked.get(cid):  # nobody says which: the oldest
+            self._reasons[cid], self._levels[cid] = self._asked[cid].pop(0)
+        elif event is OrderEvent.CANCEL_REFUSED:
+            self._asked.pop(cid, None)
+        fill = records.fill_of(cid, payload)
+        record = self.orders[cid]
+        self.orders[cid], _ = advance(record, event, fill)
+        if self.orders[cid].missed and not record.missed:
+            self.denials[Reason.ENTRY_NOT_FILLED.name] += 1
+        found = None if fill is None else news(record, self.orders[cid], fill)
+        if found is not None:
+            self._book(found, record.order, closing(self._reasons[cid], payload["words"]))
+
+    def _book(self, found: News, order: Order, reason: ExitReason | None) -> None:
+        signal = order.signal if order.asks_for(found.fill.symbol, buy=found.fill.buy) else None
+        if found.amends:
+            self.portfolio.amend(found.fill, signal)
+            self.trades[self._before :] = [self._trade(position) for position in self.portfolio.closed]
+            return
+        closed = len(self.portfolio.closed)
+        position = self.portfolio.apply(found.fill, signal, order.leg, reason)
+        over = position is not None and not position.units
+        if order.leg is Leg.ENTRY and (over or len(self.portfolio.closed) != closed):  # told after what closed it
+            self.trades[self._before :] = [self._trade(one) for one in self.portfolio.closed]
+        elif over and position is not None:
+            self.trades.append(self._trade(position))
+
+    def _trade(self, position: Position) -> Trade:
+        return position.trade(self.broker(position.signal))
+
+
+def fold(events: Iterable[Said]) -> Book:
+    """The book of a whole journal, or of a part that begins with a run or a session."""
+    book = Book()
+    for event in events:
+        book.apply(event.kind, event.cid, event.payload, event.applied)
+    return book
+
+
+def of_session(events: Sequence[Said], broker: str = "") -> Book:
+    """What the first session that these events open has come to at one of its brokers; "" is the primary.
+
+    What was carried into it elsewhere is left out. A book of nothing where no session is opened.
+    """
+    book = Book()
+    at = next((place for place, event in enumerate(events) if event.kind == records.SESSION_OPENED), None)
+    if at is None:
+        return book
+    opened = events[at]
+    carried = [one for one in opened.payload.get("carried", ()) if one.get("broker", "") == broker]
+    book.apply(opened.kind, None, {**opened.payload, "carried": carried}, opened.applied)
+    for event in of_broker(events[at + 1 :], broker):
+        if event.kind != records.RUN_STARTED:  # which begins with nothing
+            book.apply(event.kind, event.cid, event.payload, event.applied)
+    return book
+
+
+def of_broker(events: Iterable[Said], broker: str = "") -> Iterator[Said]:
+    """The events of one broker's orders and account; "" is the primary, whose are those of nobody else, too."""
+    owners: dict[str | None, str] = {}
+    for event in events:
+        whose = event.payload.get("broker", "")
+        if event.kind == records.INTENDED:
+            owners[event.cid] = whose
+        if owners.get(event.cid, whose) == broker:
+            yield event

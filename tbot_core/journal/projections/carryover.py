@@ -1,0 +1,151 @@
+"""What goes over from one session into the next: positions that could not be closed, and sessions that nobody ended."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import date, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from tbot_core.journal import records
+from tbot_core.model.calendar import Session
+from tbot_core.model.types import Fill, Leg, Side, SignalId, price_of, quantity_of
+from tbot_core.trading.positions.state import Carried
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any
+
+    from tbot_core.journal.store import Event, Journal
+    from tbot_core.trading.portfolio import Position
+
+
+_BETWEEN: Final = (
+    records.SESSION_OPENED,
+    records.SESSION_CLOSED,
+    records.STATE,
+    records.REQUEST,
+    records.REQUEST_REFUSED,
+)
+_LASTING: Final = (
+    *_BETWEEN,
+    records.STUCK,
+    records.RELEASED,
+    records.RISK,
+    records.LIVE_TERMS,
+    records.ARMED,
+    records.ARMING_KEPT,
+    records.DISARMED,
+    records.DRILL,
+)
+"""What counts beyond the end of a session, for those after it."""
+
+
+def entry(position: Position) -> Fill:
+    """What is left of a position as an entry into the next session, at its last mark: its gains before are booked."""
+    return Fill(
+        execution_id=f"carried-{position.signal.text}",
+        client_order_id="",
+        symbol=position.signal.symbol,
+        buy=position.side is Side.LONG,
+        quantity=quantity_of(position.units),
+        price=price_of(position.mark),
+        fees=Decimal(0),
+        time=position.entry_time,
+    )
+
+
+def left(events: Iterable[Event]) -> list[Carried]:
+    """What the last session at each account could not close, as entries into the next one there.
+
+    A session says nothing of an account that it does not trade: what is held there stays on this list until a session
+    trades that account again, or a person has said that it is gone.
+    """
+    found: dict[str, list[Carried]] = {}
+    opened: Mapping[str, Any] = {}
+    stuck: dict[int, Mapping[str, Any]] = {}
+    for event in events:
+        payload = event.payload
+        match event.kind:
+            case records.SESSION_OPENED:
+                opened = payload
+            case records.STUCK:
+                stuck[event.seq] = payload
+            case records.RELEASED:
+                found.pop(payload["account"], None)
+            case records.SESSION_CLOSED:
+                accounts = records.accounts_of(opened) | {"": payload.get("account", "")}
+                for account in accounts.values():
+                    found.pop(account, None)
+                for one in _last_words(stuck, event.seq):
+                    carried = _carried(one, opened, accounts)
+                    found.setdefault(carried.account, []).append(carried)
+                opened = {}
+    return [one for account in found.values() for one in account]
+
+
+def _last_words(stuck: Mapping[int, Mapping[str, Any]], end: int) -> list[Mapping[str, Any]]:
+    # What is STUCK right before an end, written with it; a position may be named once more at the bell.
+    found: dict[tuple[str, SignalId], Mapping[str, Any]] = {}
+    for seq in itertools.takewhile(stuck.__contains__, itertools.count(end - 1, -1)):
+        found.setdefault((stuck[seq].get("broker", ""), records.signal_of(stuck[seq]["signal"])), stuck[seq])
+    return [*found.values()][::-1]
+
+
+def _carried(payload: Mapping[str, Any], opened: Mapping[str, Any], accounts: Mapping[str, str]) -> Carried:
+    key = payload.get("broker", "")
+    return Carried(
+        fill=records.adjustment_of(payload),
+        signal=records.signal_of(payload["signal"]),
+        attempts={Leg(leg): count for leg, count in payload["attempts"].items()},
+        account=accounts.get(key, ""),
+        broker=key or opened.get("primary", ""),
+    )
+
+
+def counting(journal: Journal) -> list[Event]:
+    """What of a journal counts for a session: all since the end of the last one, and before that what lasts."""
+    closed = journal.last(records.SESSION_CLOSED)
+    ended = 0 if closed is None else closed.seq
+    lasting = (event for kind in _LASTING for event in journal.events(kind=kind) if event.seq <= ended)
+    return [*sorted(lasting, key=lambda event: event.seq), *journal.events(ended)]
+
+
+def between(journal: Journal) -> list[Event]:
+    """What counts while no session runs; all else of a long journal is left where it is."""
+    return sorted((event for kind in _BETWEEN for event in journal.events(kind=kind)), key=lambda event: event.seq)
+
+
+def since_the_last(events: Sequence[Event]) -> Sequence[Event]:
+    """The events behind the last session's end: those of the session that is under way, or to come."""
+    ends = [place for place, event in enumerate(events) if event.kind == records.SESSION_CLOSED]
+    return events[ends[-1] + 1 :] if ends else events
+
+
+def hours(opened: Mapping[str, Any]) -> Session:
+    """The hours that a session was opened with."""
+    begins, ends = (datetime.fromisoformat(opened[name]) for name in ("open", "close"))
+    return Session(date=date.fromisoformat(opened["date"]), open=begins, close=ends)
+
+
+def unfinished(since: Sequence[Event], session: Session, now: datetime) -> Event | None:
+    """How another session than this, or one whose close has passed, was opened that nobody has ended.
+
+    `since` are the events since the last end.
+    """
+    opened = next((event for event in since if event.kind == records.SESSION_OPENED), None)
+    if opened is None:
+        return None
+    found = hours(opened.payload)
+    return opened if found.date != session.date or found.close <= now else None
+
+
+def under_way(since: Sequence[Event], now: datetime) -> bool:
+    """Whether a session was opened that has not closed; `since` are the events since the last end."""
+    opened = next((event.payload for event in since if event.kind == records.SESSION_OPENED), None)
+    return opened is not None and now < datetime.fromisoformat(opened["close"])
+
+
+def symbols(since: Sequence[Event]) -> tuple[str, ...]:
+    """Every symbol that these events had a signal on, sorted."""
+    return tuple(sorted({one.payload["signal"]["symbol"] for one in since if one.kind == records.DECISION}))

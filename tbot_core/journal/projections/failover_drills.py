@@ -1,0 +1,72 @@
+"""Drills of failover: what the journal says of those that were held, and for how long one counts.
+
+Pure: events come in, moments are passed in. A drill counts for the brokers that it was held with, in their order.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from tbot_core.journal import records
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from tbot_core.journal.projections.book import Said
+
+COUNTS: Final = timedelta(days=30)
+"""A drill that was passed counts so long."""
+
+
+@attrs.frozen(kw_only=True)
+class Step:
+    """One thing that a drill tried, and how it went."""
+
+    what: str
+    passed: bool
+    words: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Drill:
+    """A drill: of which brokers, under which settings, when, and each of its steps."""
+
+    brokers: tuple[str, ...]
+    settings: str
+    time: datetime
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether every step was."""
+        return all(step.passed for step in self.steps)
+
+    def payload(self) -> records.Payload:
+        """The drill for the journal."""
+        steps = [attrs.asdict(step) for step in self.steps]
+        return {"brokers": list(self.brokers), "settings": self.settings, "passed": self.passed, "steps": steps}
+
+
+def latest(events: Iterable[Said], brokers: Sequence[str]) -> Drill | None:
+    """The last drill of these brokers, None where there was none."""
+    found = None
+    for event in events:
+        payload = event.payload
+        if event.kind == records.DRILL and tuple(payload["brokers"]) == tuple(brokers):
+            steps = tuple(Step(**step) for step in payload["steps"])
+            found = Drill(brokers=tuple(brokers), settings=payload["settings"], time=event.applied, steps=steps)
+    return found
+
+
+def objection(drill: Drill | None, now: datetime) -> str:
+    """Why entries may not go to another broker for the sake of the drill; "" where they may."""
+    if drill is None:
+        return "failover was never tried with these brokers"
+    if not drill.passed:
+        return f"the drill of {drill.time:%Y-%m-%d} was not passed"
+    if now - drill.time > COUNTS:
+        return f"the last drill, of {drill.time:%Y-%m-%d}, is older than {COUNTS.days} days"
+    return ""

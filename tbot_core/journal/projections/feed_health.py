@@ -1,0 +1,69 @@
+"""What a journal says of the data of the session at hand: gaps, halts, disagreements, and what was left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import attrs
+
+from tbot_core.journal import records
+from tbot_core.marketdata.feed_health import ENDS_THE_DAY
+from tbot_core.model.reasons import Reason
+
+K = TypeVar("K")
+T = TypeVar("T")
+
+
+@attrs.define(kw_only=True)
+class DataHealth:
+    """A fold over events.
+
+    `lost` are the minutes of gaps that back-fill has left open; `halted` and `apart` symbols, "" for the whole market;
+    `apart` maps a broker, "" for the first one, and a symbol to what was compared. `over`: the whole market is halted
+    to the close. `incomplete` has, by strategy, the symbols whose analysis lacked a minute.
+    """
+
+    opened: str = ""
+    universe: Mapping[str, Any] = attrs.field(factory=dict)
+    lost: set[int] = attrs.field(factory=set)
+    halted: dict[str, str] = attrs.field(factory=dict)
+    apart: dict[tuple[str, str], Mapping[str, Any]] = attrs.field(factory=dict)
+    over: bool = False
+    incomplete: dict[str, list[str]] = attrs.field(factory=dict)
+
+    def apply(self, kind: str, payload: Mapping[str, Any]) -> None:
+        """Take the next event in."""
+        match kind:
+            case records.SESSION_OPENED:
+                self._begin(payload["open"])
+            case records.SESSION_CLOSED:
+                self._begin("")
+            case records.UNIVERSE:
+                self.universe = payload
+            case records.FEED_GAP:
+                self.lost.update(range(payload["first"], payload["last"] + 1))
+            case records.FEED_FILLED:
+                self.lost.difference_update(payload["minutes"])
+            case records.HALT:
+                _come_or_go(self.halted, payload["symbol"], payload["words"], there=payload["halted"])
+                self.over |= not payload["symbol"] and payload["level"] >= ENDS_THE_DAY
+            case records.FEEDS_APART:
+                _come_or_go(self.apart, (payload.get("broker", ""), payload["symbol"]), payload, there=payload["there"])
+            case records.DECISION if payload["reason"] == Reason.ANALYSIS_INCOMPLETE.name:
+                signal = payload["signal"]
+                self.incomplete.setdefault(signal["strategy"], []).append(signal["symbol"])
+
+    def _begin(self, opened: str) -> None:
+        self.opened = opened
+        self.universe, self.over = {}, False
+        for kept in (self.halted, self.apart, self.incomplete):
+            kept.clear()
+        self.lost.clear()
+
+
+def _come_or_go(known: dict[K, T], key: K, said: T, *, there: bool) -> None:
+    if there:
+        known[key] = said
+    else:
+        known.pop(key, None)

@@ -1,0 +1,101 @@
+"""What a journal says of the last restart in the session at hand: what was found, and what was missed meanwhile."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from tbot_core.journal import records
+from tbot_core.model.reasons import Reason
+from tbot_core.trading.risk.states import Cause
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tbot_core.journal.store import Event
+
+FOUND: Final[Mapping[str, str]] = {
+    "fill": "fill",
+    "cancelled": "cancelled order",
+    "expired": "expired order",
+    "rejected": "rejected order",
+    records.ABSENT: "order that never arrived",
+    records.LOST: "lost order",
+    records.ADJUSTMENT: "change of a position by others",
+    records.FOREIGN_ORDER: "foreign order",
+    records.FOREIGN_HOLDING: "foreign holding",
+}
+"""What is found by the account's first readings, in the singular."""
+
+
+@attrs.define(kw_only=True)
+class Restart:
+    """A fold over events; `at` is None where the session at hand has known no restart.
+
+    `since`: when the bot was last heard of before. `found` counts what the first readings told that nobody had heard,
+    by kind; `minutes` and `signals` were missed. `settled`: the account is known again.
+    """
+
+    at: dt.datetime | None = None
+    since: dt.datetime | None = None
+    found: Counter[str] = attrs.field(factory=Counter)
+    minutes: int = 0
+    signals: int = 0
+    settled: bool = False
+    _in_session: bool = False
+    _last: dt.datetime | None = None
+
+    def apply(self, event: Event) -> None:
+        """Take the next event in."""
+        payload = event.payload
+        match event.kind:
+            case records.SESSION_OPENED | records.SESSION_CLOSED:
+                self._forget(in_session=event.kind == records.SESSION_OPENED)
+            case records.STATE if payload["cause"] == Cause.UNRECONCILED.name:
+                self._read_again(event, there=payload["there"])
+            case records.GAP if self._in_session:
+                self._came_again(event)
+                self.minutes, self.settled = payload["to"] - payload["from"], True
+            case records.FEED_GAP if self.at is not None:
+                self.minutes += payload["last"] - payload["first"] + 1
+            case records.DECISION if self.at is not None and payload["reason"] == Reason.SIGNAL_TOO_LATE.name:
+                self.signals += 1
+            case kind if kind in FOUND and self.at is not None and not self.settled:
+                self.found[kind] += 1
+        self._last = event.applied
+
+    def _read_again(self, event: Event, *, there: bool) -> None:
+        # A session that is open is begun with the account unread only by a process that comes again.
+        if there and self._in_session:
+            self._came_again(event)
+        elif not there:
+            self.settled = True
+
+    def _came_again(self, event: Event) -> None:
+        self._clear()
+        self.at, self.since = event.applied, self._last
+
+    def _forget(self, *, in_session: bool) -> None:
+        self._clear()
+        self.at = self.since = None
+        self._in_session = in_session
+
+    def _clear(self) -> None:
+        self.found, self.minutes, self.signals, self.settled = Counter(), 0, 0, False
+
+
+def document(restart: Restart) -> dict[str, Any] | None:
+    """The restart for machines; None where there was none."""
+    if restart.at is None:
+        return None
+    return {
+        "at": restart.at.isoformat(),
+        "since": None if restart.since is None else restart.since.isoformat(),
+        "found": dict(sorted(restart.found.items())),
+        "missed_minutes": restart.minutes,
+        "missed_signals": restart.signals,
+        "settled": restart.settled,
+    }

@@ -1,0 +1,72 @@
+"""Writes events of ours down, then tells whoever listens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import attrs
+
+from tbot_core.journal.store import Entry, Journal
+from tbot_core.model.clock import Clock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tbot_core.journal.records import Payload
+
+
+def _nobody(entries: Sequence[Entry]) -> None:
+    # Nobody listens.
+    pass
+
+
+@attrs.define(eq=False)
+class _Batch:
+    # What waits to be written in one transaction; None where nothing does.
+    entries: list[Entry] | None = None
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Recorder:
+    """A journal and the clock that stamps what enters it; `tell` is called with everything that was written.
+
+    `broker`: whose events these are, where they are not the primary's; `tag` marks the orders that go there.
+    """
+
+    journal: Journal
+    clock: Clock
+    tell: Callable[[Sequence[Entry]], None] = _nobody
+    broker: str = ""
+    tag: str = ""
+    batch: _Batch = attrs.field(factory=_Batch, repr=False)
+    """One for all recorders that were made of this one."""
+
+    def write(self, *entries: Entry) -> None:
+        """Write events down, then tell of them."""
+        if self.batch.entries is not None:
+            self.batch.entries += entries
+            return
+        self.journal.append(entries)
+        self.tell(entries)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is written meanwhile is one transaction, and told of when it is durable: all of it, or nothing."""
+        entries: list[Entry] = []
+        self.batch.entries = entries
+        try:
+            yield
+        finally:
+            self.batch.entries = None
+        self.write(*entries)
+
+    def entry(self, kind: str, payload: Payload, cid: str | None = None) -> Entry:
+        """An event of ours, stamped now."""
+        whose = {"broker": self.broker} if self.broker else {}
+        return Entry(kind=kind, payload=payload | whose, time=self.clock.now(), cid=cid)
+
+    def note(self, kind: str, payload: Payload) -> None:
+        """Write one event down."""
+        self.write(self.entry(kind, payload))

@@ -1,0 +1,393 @@
+"""The journal: one append-only, hash-chained table of events, of which everything else is a projection.
+
+SQLite in WAL mode with synchronous=FULL: an append that has returned survives a crash. One process writes, under the
+instance's lock; everyone else opens it read-only. Amounts are text, never floats.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from tbot_core.errors import JournalError
+from tbot_core.journal import corruption, tail_mark
+from tbot_core.model import json_document
+from tbot_core.system import filesystem
+from tbot_core.system.redaction import redact, redact_all
+
+SCHEMA_VERSION: Final = 1
+APPLICATION_ID: Final = 0x7462_6F74
+GENESIS: Final = "0" * 64
+
+Connect = Callable[[str], sqlite3.Connection]
+"""Opens the file at an address, a path or a URI, for statements that are each a transaction of their own."""
+
+_SCHEMA: Final = """
+CREATE TABLE events (
+  seq INTEGER PRIMARY KEY,
+  kind TEXT NOT NULL,
+  cid TEXT,
+  broker TEXT,
+  account TEXT,
+  broker_event_id TEXT,
+  payload TEXT NOT NULL,
+  received TEXT NOT NULL,
+  applied TEXT NOT NULL,
+  previous_hash TEXT NOT NULL,
+  hash TEXT NOT NULL,
+  UNIQUE (broker, account, broker_event_id)
+) STRICT;
+CREATE INDEX events_by_kind ON events (kind);
+CREATE UNIQUE INDEX intents ON events (cid) WHERE kind = 'intended';
+"""
+_LINE: Final = json.JSONEncoder(separators=(",", ":"))
+_PAYLOAD: Final = json.JSONEncoder(separators=(",", ":"), sort_keys=True, allow_nan=False)
+_COLUMNS: Final = "seq, kind, cid, broker, account, broker_event_id, payload, received, applied, previous_hash, hash"
+
+
+@attrs.frozen(kw_only=True)
+class Entry:
+    """An event to be written: its kind, what it says, when it was received and applied (UTC).
+
+    `cid` is the client order id it speaks of; `source` = (broker, account, broker's event id) where a broker said it.
+    """
+
+    kind: str
+    payload: Mapping[str, Any]
+    time: datetime
+    cid: str | None = None
+    source: tuple[str, str, str] | None = None
+    received: datetime | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Event:
+    """An event as it stands in the journal."""
+
+    seq: int
+    kind: str
+    cid: str | None
+    source: tuple[str, str, str] | None
+    payload: Mapping[str, Any]
+    received: datetime
+    applied: datetime
+    hash: str
+
+
+class Journal:
+    """A journal file; use `open_journal` or `read_journal`.
+
+    While events of a killed run are `expected`, an append compares with them instead of writing: a run that is repeated
+    from its last closed session must say again what it said before, and then goes on.
+
+    `relieve` may be set: it is called when the disk is full, and says whether it has made room.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, *, anchored: bool = False) -> None:
+        self.path = path
+        self.relieve: Callable[[], bool] = lambda: False
+        self._anchored = anchored
+        self._connection = connection
+        self._expected: deque[Event] = deque()
+        self._seq, self._hash = self._head()
+
+    @property
+    def head(self) -> tuple[int, str]:
+        """Sequence number and hash of the last event; (0, zeros) when there is none."""
+        return self._seq, self._hash
+
+    @property
+    def repeating(self) -> bool:
+        """Whether events of an interrupted run are still expected."""
+        return bool(self._expected)
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Write events durably, in one transaction.
+
+        Raises JournalError when they could not be written, or when a repeated run says something else than before.
+        """
+        entries = self._repeat(entries)
+        if not entries:
+            return
+        rows, seq, previous = [], self._seq, self._hash
+        for entry, payload in zip(entries, _texts([entry.payload for entry in entries]), strict=True):
+            seq += 1
+            row = _row(seq, entry, payload, previous)
+            previous = row[-1]
+            rows.append(row)
+        try:
+            self._insert(rows)
+        except sqlite3.Error as error:
+            raise JournalError(
+                f"The journal {self.path} could not be written: {error}.",
+                "Check the disk, then start again: the run goes on from what is written.",
+            ) from error
+        self._seq, self._hash = seq, previous
+        if self._anchored:
+            tail_mark.note(self.path, seq)
+
+    def knows(self, source: tuple[str, str, str]) -> bool:
+        """Whether this event of a broker has been written before."""
+        return self.find(source) is not None
+
+    def find(self, source: tuple[str, str, str]) -> Event | None:
+        """This event of a broker, where it has been written before."""
+        query = f"SELECT {_COLUMNS} FROM events WHERE broker = ? AND account = ? AND broker_event_id = ?"  # noqa: S608  # constants
+        with self._reading():
+            row = self._connection.execute(query, source).fetchone()
+        found = None if row is None else _event(row)
+        expected = found is not None and self._expected and found.seq >= self._expected[0].seq
+        return None if expected else found
+
+    def events(self, after: int = 0, *, kind: str | None = None) -> Iterator[Event]:
+        """The events behind a sequence number, in order; of one kind, or of all."""
+        where, values = ("", ()) if kind is None else (" AND kind = ?", (kind,))
+        query = f"SELECT {_COLUMNS} FROM events WHERE seq > ?{where} ORDER BY seq"  # noqa: S608  # constants
+        with self._reading():
+            for row in self._connection.execute(query, (after, *values)):
+                yield _event(row)
+
+    def last(self, kind: str) -> Event | None:
+        """The newest event of a kind."""
+        query = f"SELECT {_COLUMNS} FROM events WHERE kind = ? ORDER BY seq DESC LIMIT 1"  # noqa: S608  # constants
+        with self._reading():
+            row = self._connection.execute(query, (kind,)).fetchone()
+            return None if row is None else _event(row)
+
+    def expect(self, after: int, *, leaving_out: frozenset[str] = frozenset()) -> None:
+        """Repeat a killed run: the next appends must equal the events behind this sequence number.
+
+        Events of the kinds in `leaving_out` are not said again.
+        """
+        self._expected = deque(event for event in self.events(after) if event.kind not in leaving_out)
+
+    def verify(self) -> tuple[int, str]:
+        """Walk the whole chain and return its head; raises JournalError naming the first event that does not fit.
+
+        Of events taken off the end a chain knows nothing: they are missed only when they were there as it was opened.
+        """
+        seq, previous, whole = 0, GENESIS, self._seq == 0
+        query = f"SELECT {_COLUMNS} FROM events ORDER BY seq"  # noqa: S608  # constants
+        with self._reading():
+            for row in self._connection.execute(query):
+                if row[0] != seq + 1 or row[-2] != previous or _digest(row[:-1]) != row[-1]:
+                    raise JournalError(
+                        f"The journal {self.path} was changed: event {row[0]} does not fit the chain after {seq}.",
+                        "Restore it from a backup; what follows the last good event cannot be trusted.",
+                    )
+                seq, previous = row[0], row[-1]
+                whole = whole or (seq, previous) == (self._seq, self._hash)
+        if not whole:
+            raise JournalError(
+                f"The journal {self.path} was changed: it ends at event {seq}, and event {self._seq} was there before.",
+                "Restore it from a backup; what follows the last good event cannot be trusted.",
+            )
+        self.check()
+        return seq, previous
+
+    def check(self) -> None:
+        """Hold the indexes against the events they list; raises JournalError where they differ or pages are broken.
+
+        That an event of a broker is known, and an intent written once, rests on them.
+        """
+        with self._reading():
+            (said,) = self._connection.execute("PRAGMA integrity_check(1)").fetchone()
+        if said != "ok":
+            raise corruption.damaged(self.path, " ".join(said.split()))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def _insert(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        # A disk without room has taken nothing of it, so it may be tried again; nothing else is.
+        query = f"INSERT INTO events ({_COLUMNS}) VALUES ({', '.join('?' * 11)})"  # noqa: S608  # constants
+        while True:
+            try:
+                with _transaction(self._connection):
+                    self._connection.executemany(query, rows)
+            except sqlite3.Error as error:
+                if not (corruption.is_full(error) and self.relieve()):
+                    raise
+            else:
+                return
+
+    def _head(self) -> tuple[int, str]:
+        row = self._connection.execute("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1").fetchone()
+        return (0, GENESIS) if row is None else (row[0], row[1])
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.DatabaseError, ValueError) as error:
+            raise corruption.unusable(self.path, error) from error
+
+    def _repeat(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        for position, entry in enumerate(entries):
+            if not self._expected:
+                return entries[position:]
+            known = self._expected.popleft()
+            if _said(entry) != _said(known):
+                raise JournalError(
+                    f"The repeated run says {entry.kind} {entry.cid or ''} where event {known.seq} of {self.path} "
+                    f"says {known.kind} {known.cid or ''}.",
+                    "Settings, plugins or data have changed since: put them back, or start in another --home.",
+                )
+        return ()
+
+
+def connected(address: str) -> sqlite3.Connection:
+    """A connection of SQLite's own."""
+    return sqlite3.connect(address, uri=address.startswith("file:"), isolation_level=None)
+
+
+def open_journal(path: Path, connect: Connect = connected) -> Journal:
+    """The journal at a path, made when it is not there, open for writing; the caller holds the instance's lock.
+
+    `connect` says how its file is reached. Raises JournalError for a file that is damaged, is no journal, or was
+    written by a newer version.
+    """
+    before = tail_mark.noted(path)
+    with _opening(path, str(path), connect) as connection:
+        if _blank(connection, before):
+            connection.executescript(
+                f"PRAGMA journal_mode = WAL; BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID};"
+                f"PRAGMA user_version = {SCHEMA_VERSION}; {_SCHEMA} COMMIT;"
+            )
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        return _checked(path, connection, before, anchored=filesystem.exists(path))  # one in memory is not
+
+
+def read_journal(path: Path) -> Journal:
+    """The journal at a path, read-only; it never checkpoints. One that a crash left before it was made is empty.
+
+    Raises JournalError as `open_journal` does, or when there is none.
+    """
+    before = tail_mark.noted(path)
+    if not filesystem.exists(path):
+        raise JournalError(f"There is no journal at {path}.", "Run `tbot run` first.")
+    address = f"{path.resolve().as_uri()}?mode=ro"
+    try:
+        with _opening(path, address) as connection:
+            if not _blank(connection, before):
+                return _checked(path, connection, before)
+            connection.close()
+            return open_journal(Path(":memory:"))
+    except JournalError as fault:
+        if not corruption.closed_out_of_reach(path, fault.__cause__):
+            raise
+    # Nobody can write here, so what was closed in order is read as it lies, without the files beside it.
+    with _opening(path, f"{address}&immutable=1") as connection:
+        return _checked(path, connection, before)
+
+
+@contextmanager
+def _opening(path: Path, address: str, connect: Connect = connected) -> Iterator[sqlite3.Connection]:
+    # A connection that is closed again when what is there proves to be no good journal.
+    try:
+        connection = connect(address)
+    except sqlite3.DatabaseError as error:
+        raise corruption.unusable(path, error) from error
+    try:
+        yield connection
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise corruption.unusable(path, error) from error
+    except JournalError:
+        connection.close()
+        raise
+
+
+def _checked(path: Path, connection: sqlite3.Connection, before: int, *, anchored: bool = False) -> Journal:
+    application, version = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
+    )
+    if application != APPLICATION_ID:
+        if before and not application:
+            raise tail_mark.missed(path, 0, before)
+        raise JournalError(f"{path} is no journal of tbot.", "Name another file, or move this one away.")
+    if version > SCHEMA_VERSION:
+        raise JournalError(
+            f"The journal {path} has schema {version}; this version knows {SCHEMA_VERSION}.", "Install the newer tbot."
+        )
+    journal = Journal(path, connection, anchored=anchored)
+    if journal.head[0] < before:
+        raise tail_mark.missed(path, journal.head[0], before)
+    return journal
+
+
+def _blank(connection: sqlite3.Connection, before: int) -> bool:
+    # Whether a file is nobody's yet: a new one, or one whose making a crash cut off.
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    return not (before or application or connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # some failures have rolled back already
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _row(seq: int, entry: Entry, payload: str, previous: str) -> tuple[Any, ...]:
+    applied = entry.time.isoformat()
+    received = applied if entry.received is None else entry.received.isoformat()
+    source = entry.source or (None, None, None)
+    body = (seq, entry.kind, entry.cid, *source, payload, received, applied, previous)
+    return (*body, _digest(body))
+
+
+def _digest(body: Sequence[Any]) -> str:
+    return sha256(_LINE.encode(body).encode()).hexdigest()
+
+
+def _said(one: Entry | Event) -> tuple[str, str | None, tuple[str, str, str] | None, str]:
+    (text,) = _texts([one.payload])
+    return one.kind, one.cid, one.source, text
+
+
+def _texts(payloads: Sequence[Mapping[str, Any]]) -> list[str]:
+    # Payloads as they are kept: a broker may quote a key in its words, and none enters the journal.
+    #
+    # All of a transaction are looked through in one go, since hardly ever does one hold something.
+    texts = [_json(payload) for payload in payloads]
+    whole = "\n".join(texts)
+    if redact(whole) == whole:
+        return texts
+    return [
+        text if redact(text) == text else _json(redact_all(payload))
+        for payload, text in zip(payloads, texts, strict=True)
+    ]
+
+
+def _json(payload: object) -> str:
+    return _PAYLOAD.encode(payload)
+
+
+def _event(row: Sequence[Any]) -> Event:
+    return Event(
+        seq=row[0],
+        kind=row[1],
+        cid=row[2],
+        source=None if row[3] is None else (row[3], row[4], row[5]),
+        payload=json_document.read(row[6]),
+        received=datetime.fromisoformat(row[7]),
+        applied=datetime.fromisoformat(row[8]),
+        hash=row[10],
+    )

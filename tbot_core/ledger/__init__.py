@@ -1,1 +1,0 @@
-"""Money and shares as the journal's events tell of them: double entry, and lots."""

@@ -1,0 +1,143 @@
+"""The bars of a running session as they come, and the minutes that are made of them.
+
+A minute takes the bars that came before it was decided, each as it was first received. What comes later is kept as a
+correction of what strategies see from then on; nothing is traded on it. An average price that cannot be the bar's own
+(`bars.VWAP_BEYOND`) counts as none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import numpy as np
+
+from tbot_core.model.bars import FIELDS, VWAP_BEYOND, Array, Minute
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tbot_core.contracts import Bar
+
+_COLUMNS: Final = (*FIELDS, "vwap")
+
+
+class Arrival(StrEnum):
+    """What a bar is when it comes."""
+
+    FIRST = "first"
+    LATE = "late"
+    FILLED = "back-filled"
+    REVISED = "revised"
+    DUPLICATE = "duplicate"
+    OUTSIDE = "outside"
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Amendment:
+    """A bar that came after its minute was decided, or after its first word: which minute and row, and how it came.
+
+    `values` are in the order of the tape.
+    """
+
+    minute: int
+    row: int
+    values: Array
+    arrival: Arrival
+
+
+class Barrier:
+    """The minutes of one session in the making; `due` is the next one to be decided.
+
+    `counts` says how often bars came in which way.
+    """
+
+    def __init__(self, symbols: tuple[str, ...], minutes: int) -> None:
+        self.due = 0
+        self.minutes = minutes
+        self.counts: Counter[Arrival] = Counter()
+        self._rows = {symbol: row for row, symbol in enumerate(symbols)}
+        self._symbols = symbols
+        self._first = np.full((minutes, len(symbols), len(_COLUMNS)), np.nan)
+        self._waiting: list[Amendment] = []
+        self._revised: list[Amendment] = []
+
+    @property
+    def complete(self) -> bool:
+        """Whether every symbol's bar of the next minute is there."""
+        return self.due < self.minutes and self.whole(self.due)
+
+    def whole(self, minute: int) -> bool:
+        """Whether every symbol's bar of a minute is there."""
+        return not bool(np.isnan(self._close(minute)).any())
+
+    def take(self, bar: Bar, minute: int, *, filled: bool = False) -> Arrival:
+        """Take a bar in that starts in a minute of the session; `filled`: it was asked for after a gap."""
+        arrival = self._take(bar, minute, filled=filled)
+        self.counts[arrival] += 1
+        return arrival
+
+    def close(self) -> Minute:
+        """The next minute, of the bars that are there; from now on others are late."""
+        minute = self.due
+        self.due += 1
+        rows = self._first[minute].T.copy()
+        return Minute(index=minute, **dict(zip(_COLUMNS, rows, strict=True)))
+
+    def amendments(self) -> list[Amendment]:
+        """What came after its minute was decided, since the last call."""
+        waiting, self._waiting = self._waiting, []
+        return waiting
+
+    def revisions(self) -> list[Amendment]:
+        """What a feed has said of bars after its first word, since the last call; nobody acts on it."""
+        revised, self._revised = self._revised, []
+        return revised
+
+    def restore(self, minute: Minute, late: Sequence[Amendment]) -> None:
+        """Put the next minute in as it was decided before a restart, and what had come late by then."""
+        self._first[minute.index] = np.array([getattr(minute, name) for name in _COLUMNS]).T
+        for one in late:
+            self._first[one.minute, one.row] = one.values
+        self._waiting += late
+
+    def _take(self, bar: Bar, minute: int, *, filled: bool) -> Arrival:
+        row = self._rows.get(bar.symbol)
+        values = np.array([*(getattr(bar, name) for name in FIELDS), math.nan if bar.vwap is None else bar.vwap])
+        if row is None or not 0 <= minute < self.minutes or not _sane(values):
+            return Arrival.OUTSIDE
+        if not bar.low * (1 - VWAP_BEYOND) <= values[-1] <= bar.high * (1 + VWAP_BEYOND):
+            values[-1] = math.nan
+        known = self._first[minute, row]
+        if np.isnan(known[0]):
+            self._first[minute, row] = values
+            if minute >= self.due:
+                return Arrival.FIRST
+            arrival = Arrival.FILLED if filled else Arrival.LATE
+            self._waiting.append(Amendment(minute=minute, row=row, values=values, arrival=arrival))
+            return arrival
+        if np.array_equal(known, values, equal_nan=True):
+            return Arrival.DUPLICATE
+        self._revised.append(Amendment(minute=minute, row=row, values=values, arrival=Arrival.REVISED))
+        return Arrival.REVISED
+
+    def _close(self, minute: int) -> Array:
+        closes: Array = self._first[minute, :, _COLUMNS.index("close")]
+        return closes
+
+
+def _sane(values: Array) -> bool:
+    # Whether the numbers can be a bar's: finite, prices positive, its extremes around its open and close.
+    opened, high, low, close, volume, vwap = (float(value) for value in values)
+    finite = all(math.isfinite(value) for value in (opened, high, low, close, volume))
+    return (
+        finite
+        and 0 < low <= min(opened, close)
+        and max(opened, close) <= high
+        and volume >= 0
+        and not math.isinf(vwap)
+        and not vwap <= 0
+    )

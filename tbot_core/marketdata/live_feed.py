@@ -1,0 +1,276 @@
+"""A live feed becomes a session of minutes: connected, listened to, waited for, and filled up after a gap.
+
+A minute is decided when every symbol's bar has come, or BAR_GRACE after its end. One connection at a time; whoever
+loses it connects again after a pause that grows, and asks the feed's history for the bars that were missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from tbot_core.contracts import Bar, Heartbeat, LiveSession, News, Quote, Status
+from tbot_core.errors import BrokerError
+from tbot_core.marketdata.bar_aggregator import Arrival, Barrier
+from tbot_core.marketdata.feed_health import MINUTE_S, SILENT_S, Health
+from tbot_core.system import log
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from datetime import datetime
+
+    from tbot_core.marketdata.received_bars import Kept
+    from tbot_core.model.bars import Day, Minute
+    from tbot_core.model.calendar import Session
+    from tbot_core.model.clock import Clock
+    from tbot_core.trading.universe import Universe
+
+DEAD_S: Final = 2 * SILENT_S
+"""A connection that says nothing for so long is dropped, whatever its socket says."""
+
+_PAUSES_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+_LOOK_S: Final = 1.0
+_FILL_AGAIN_S: Final = (2.0, 5.0, 10.0, 30.0)
+_QUIET_S: Final = MINUTE_S + SILENT_S
+_log = log.logger(__name__)
+
+
+@attrs.frozen(kw_only=True)
+class Gap:
+    """A stretch of the session whose bars may have been missed: its minutes, both included, and why.
+
+    The feed said no prices, or there was no connection on which it could have said them.
+    """
+
+    first: int
+    last: int
+    words: str
+
+
+class Gathering:
+    """A feed session made of a live one; `run` keeps it connected, beside whoever walks its `minutes`.
+
+    `lost` are the minutes that a gap took and that back-fill has not closed yet, `filled` those that closed before
+    anybody listened. `on_gap`, `on_filled` and `on_status` are told what is worth writing down. `before` are the
+    minutes that were decided before a restart: they are as they were.
+    """
+
+    def __init__(
+        self, source: LiveSession, universe: Universe, clock: Clock, grace_s: float, before: Sequence[Kept] = ()
+    ) -> None:
+        self.source = source
+        self.universe = universe
+        self.barrier = Barrier(universe.symbols, source.session.minutes)
+        self.health = Health(universe.symbols, source.quality, clock.monotonic())
+        self.lost: set[int] = set()
+        self.filled: frozenset[int] = frozenset()
+        self.dropped = 0
+        self.connections = 0
+        self.on_gap: Callable[[Gap], None] = _untold
+        self.on_filled: Callable[[list[int]], None] = _untold
+        self.on_status: Callable[[Status], None] = _untold
+        self._clock = clock
+        self._grace = timedelta(seconds=grace_s)
+        self._came = asyncio.Event()
+        self._priced = self._spoke = clock.monotonic()
+        self._pauses = 0
+        self._before = before
+        self._lost_before = frozenset[int]()
+
+    @property
+    def session(self) -> Session:
+        """The exchange day."""
+        return self.source.session
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The symbols that are subscribed, sorted."""
+        return self.universe.symbols
+
+    @property
+    def day(self) -> Day:
+        """What is known before the bell."""
+        return self.universe.day
+
+    async def minutes(self) -> AsyncIterator[Minute]:
+        """Every minute in order as it is decided; those that have closed come at once, from the feed's history."""
+        closed = min(max(self.session.minute(self._clock.now()), 0), self.session.minutes)
+        self.filled = frozenset(range(closed))
+        known = {one.minute.index for one in self._before}
+        self.lost.update(self.filled - known)
+        await self._fill()
+        for one in self._before:
+            while self.barrier.due < one.minute.index:
+                yield self.barrier.close()
+            self.barrier.restore(one.minute, one.late)
+            yield self.barrier.close()
+        self.lost |= self._lost_before  # not sooner: what was decided of them is put back first
+        while self.barrier.due < self.session.minutes:
+            await self._wait()
+            yield self.barrier.close()
+
+    async def run(self) -> None:
+        """Listen, and fill gaps, until cancelled."""
+        tasks = [asyncio.ensure_future(self._listen()), asyncio.ensure_future(self._keep_filled())]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def recall(self, status: Status, at: datetime) -> None:
+        """A halt that began or ended before a restart."""
+        now = self._clock.monotonic() - max((self._clock.now() - at).total_seconds(), 0.0)
+        self.health.take_status(status, now, self.session.minute(at))
+
+    def recall_lost(self, minutes: Iterable[int]) -> None:
+        """The minutes that were lost before a restart and have not been filled: they are asked for again."""
+        self._lost_before = frozenset(minutes)
+
+    async def _wait(self) -> None:
+        # Until the next minute can be decided: it has ended, and all of it is there or no longer waited for.
+        end = self.session.moment(self.barrier.due + 1)
+        while (now := self._clock.now()) < end + self._grace and not (now >= end and self.barrier.complete):
+            self._came.clear()
+            until = end if now < end else end + self._grace
+            await _either(self._came, min((until - now).total_seconds(), _LOOK_S))
+
+    async def _listen(self) -> None:
+        self._spoke = self._clock.monotonic()  # of what was said before, `minutes` asks the history
+        while True:
+            self.connections += 1
+            connection = asyncio.ensure_future(self._hear_all())
+            try:
+                await self._watch(connection)
+            finally:
+                connection.cancel()
+                await asyncio.gather(connection, return_exceptions=True)
+            pause = _PAUSES_S[min(self._pauses, len(_PAUSES_S) - 1)]
+            self._pauses += 1
+            await self._clock.sleep(pause)
+
+    async def _watch(self, connection: asyncio.Future[None]) -> None:
+        # Until the connection ends, or is dead though open.
+        since = self._clock.monotonic()
+        while not connection.done():
+            await asyncio.wait({connection}, timeout=_LOOK_S)
+            if self._clock.monotonic() - max(since, self.health.heard_at) > DEAD_S:
+                _log.warning("feed.dead", silent_s=DEAD_S)
+                return
+        failure = connection.exception()
+        if isinstance(failure, BrokerError):
+            _log.warning("feed.lost", reason=failure.message)
+        elif failure is not None:
+            raise failure
+
+    async def _hear_all(self) -> None:
+        new = True
+        async for news in self.source.news(self.symbols):
+            self._pauses = 0
+            if new:
+                self._return(self._clock.monotonic())
+                new = False
+            self._hear(news)
+
+    def _hear(self, news: News) -> None:
+        now = self._spoke = self._clock.monotonic()
+        self.health.hear(now)
+        match news:
+            case Bar():
+                self._price(now)
+                arrival = self.barrier.take(news, self.session.minute(news.start))
+                if arrival in {Arrival.FIRST, Arrival.LATE}:
+                    for over in self.health.take_bar(news, now, self.session.minute(news.start)):
+                        self.on_status(over)
+                if arrival is not Arrival.FIRST:
+                    _log.info("bar", arrival=arrival.value, symbol=news.symbol, start=news.start.isoformat())
+                self._came.set()
+            case Quote():
+                self._price(now)
+                self.dropped += not self.health.take_quote(news, now)
+            case Status():
+                self._take_status(news, now)
+            case Heartbeat():
+                pass
+
+    def _take_status(self, status: Status, now: float) -> None:
+        shut = self.health.shut
+        if not self.health.take_status(status, now, self.session.minute(self._clock.now())):
+            return
+        if not status.symbol:  # while the whole market is halted no price is missing
+            if not shut:
+                self._price(now)
+            self._priced = now
+        self.on_status(status)
+
+    def _return(self, now: float) -> None:
+        # A connection speaks for the first time. What was due between the last word of the one before and now was
+        # heard by nobody: the minutes that were waited for meanwhile and lack a bar are lost.
+        away = now - self._spoke
+        silent = now - self._priced > _QUIET_S and not self.health.shut
+        reach = now - self._priced + MINUTE_S if silent else away + self._grace.total_seconds()
+        missing = [one for one in self._ended(reach) if not self.barrier.whole(one)]
+        if missing:
+            quiet = f"no prices for {now - self._priced:.0f} s, " if silent else ""
+            self._priced = now
+            self._lose(missing[0], missing[-1], f"{quiet}no connection for {away:.0f} s")
+
+    def _price(self, now: float) -> None:
+        # A price came; after a silence longer than a minute the minutes in between are a gap.
+        silent, self._priced = now - self._priced, now
+        since_the_bell = (self._clock.now() - self.session.open).total_seconds()
+        if min(silent, since_the_bell) <= _QUIET_S:
+            return
+        if ended := self._ended(silent + MINUTE_S):
+            self._lose(ended[0], ended[-1], f"no prices for {silent:.0f} s")
+
+    def _ended(self, seconds: float) -> range:
+        # The minutes that have ended within the last seconds.
+        present = self._clock.now()
+        first = max(self.session.minute(max(present - timedelta(seconds=seconds), self.session.open)), 0)
+        return range(first, min(self.session.minute(present), self.session.minutes))
+
+    def _lose(self, first: int, last: int, words: str) -> None:
+        self.lost.update(range(first, last + 1))
+        self.on_gap(Gap(first=first, last=last, words=words))
+
+    async def _keep_filled(self) -> None:
+        tries = 0
+        while True:
+            tries = 0 if not self.lost or await self._fill() else tries + 1
+            await self._clock.sleep(_FILL_AGAIN_S[min(tries, len(_FILL_AGAIN_S) - 1)])
+
+    async def _fill(self) -> bool:
+        # Ask for the bars of what was lost; whether nothing is lost any more.
+        delay = max(timedelta(seconds=self.source.quality.history_delay_s), self._grace)
+        wanted = sorted(one for one in self.lost if self.session.moment(one + 1) + delay <= self._clock.now())
+        if not wanted:
+            return not self.lost
+        first, last = self.session.moment(wanted[0]), self.session.moment(wanted[-1] + 1)
+        try:
+            bars = await self.source.history(self.symbols, first, last)
+        except BrokerError as fault:
+            _log.warning("feed.not_filled", reason=fault.message)
+            return False
+        for bar in bars:
+            self.barrier.take(bar, self.session.minute(bar.start), filled=True)
+        self.lost.difference_update(wanted)
+        self.on_filled(wanted)
+        return not self.lost
+
+
+async def _either(came: asyncio.Event, seconds: float) -> None:
+    # Until something came, or so many seconds have passed.
+    with suppress(TimeoutError):
+        async with asyncio.timeout(max(seconds, 0.0)):
+            await came.wait()
+
+
+def _untold(_said: object) -> None:
+    # Nobody listens.
+    pass

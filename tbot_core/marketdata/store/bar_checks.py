@@ -1,0 +1,94 @@
+"""What makes a bar sound: its price order, its numbers, its minute; and which bars contradict each other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import polars as pl
+
+from tbot_core.marketdata.store import parquet, reference
+from tbot_core.marketdata.store.session_grid import MINUTE_US
+from tbot_core.model.bars import VWAP_BEYOND
+from tbot_core.model.types import TICKS_PER_DOLLAR
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+HIGHEST_INDEX: Final = 200
+HIGHEST_PRICE: Final = 2.0**53 / TICKS_PER_DOLLAR
+MOST_SHARES: Final = 2**53
+"""Beyond these a float holds neither each 1e-4 USD nor each share."""
+
+_OPEN, _HIGH, _LOW, _CLOSE = (pl.col(name) for name in parquet.PRICES)
+_SOUND: Final = pl.all_horizontal(
+    pl.col(name).is_not_null() & pl.col(name).is_finite() & (pl.col(name) > 0) for name in parquet.PRICES
+)
+_VOLUME: Final = pl.col("volume").cast(pl.Float64)
+_COUNTED: Final = _VOLUME.is_not_null() & _VOLUME.is_finite() & (_VOLUME >= 0)
+
+VWAP_FAR: Final = f"vwap more than {VWAP_BEYOND:.0%} outside the bar's low and high"
+_VWAP: Final = pl.col("vwap")
+
+BAR_FAULTS: Final = (
+    ("price that is missing, zero, negative or not a number", ~_SOUND),
+    ("high below the bar's open, close or low", _SOUND & (pl.max_horizontal(_OPEN, _CLOSE, _LOW) > _HIGH)),
+    ("low above the bar's open or close", _SOUND & (pl.min_horizontal(_OPEN, _CLOSE) < _LOW)),
+    ("volume that is missing, negative or not a number", ~_COUNTED),
+    ("volume that is not a whole number of shares", _COUNTED & (_VOLUME.round() != _VOLUME)),
+    (
+        f"price above {HIGHEST_PRICE:.0f} USD, which cannot be held to 1e-4 USD",
+        _SOUND & (pl.max_horizontal(parquet.PRICES) > HIGHEST_PRICE),
+    ),
+    (f"volume above {MOST_SHARES} shares, which cannot be held exactly", _COUNTED & (_VOLUME > MOST_SHARES)),
+    (VWAP_FAR, _SOUND & ((_VWAP > _HIGH * (1 + VWAP_BEYOND)) | (_VWAP < _LOW * (1 - VWAP_BEYOND)))),
+    ("time that is not on the minute", (pl.col("ts").dt.epoch("us") % MINUTE_US) != 0),
+)
+"""Each fault's words, and the rows that have it; over columns ts, open, high, low, close, volume, vwap."""
+
+FACT_FAULTS: Final = {
+    reference.VIX: (
+        ("value that is missing, zero, negative or not a number", ~_SOUND),
+        (
+            f"value above {HIGHEST_INDEX}, where the VIX has never been",
+            _SOUND & (pl.max_horizontal(parquet.PRICES) > HIGHEST_INDEX),
+        ),
+    ),
+    reference.FUNDAMENTALS: (
+        ("capitalisation of zero or less", pl.col("market_cap") <= 0),
+        ("row without a symbol or date", pl.col("symbol").is_null() | pl.col("as_of").is_null()),
+    ),
+}
+"""Those of each table of facts. Another index's file has the VIX's columns, hence the bound; the order of its prices is
+no fault: the published history has days on which the close lies outside high and low, and only the close is used."""
+
+
+def faulty(what: str, row: Mapping[str, Any]) -> str:
+    """The column of a row whose number is too large to be held, or too far off; "" where none is."""
+    if what == VWAP_FAR:
+        return "vwap"
+    bounds = {**dict.fromkeys(parquet.PRICES, HIGHEST_PRICE), "volume": MOST_SHARES}
+    return next((name for name, most in bounds.items() if name in row and (row[name] or 0) > most), "")
+
+
+def on_grid(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    """The bars with prices at the nearest 1e-4 USD, and the number of bars that this changed."""
+    # In numpy: polars multiplies by the reciprocal where it should divide, which misses the nearest float.
+    prices = frame.select(parquet.PRICES).to_numpy()
+    rounded = np.rint(prices * TICKS_PER_DOLLAR) / TICKS_PER_DOLLAR
+    changed = np.isfinite(prices) & (prices != rounded)
+    columns = (pl.Series(name, column) for name, column in zip(parquet.PRICES, rounded.T, strict=True))
+    return frame.with_columns(columns), int(changed.any(axis=1).sum())
+
+
+def differing(frame: pl.DataFrame, other: pl.DataFrame, keys: tuple[str, ...]) -> pl.DataFrame:
+    """The rows of `frame` whose key `other` has with other values; values of `other` carry the suffix _stored."""
+    values = [name for name in other.columns if name not in keys]
+    both = frame.join(other, on=list(keys), how="inner", suffix="_stored", maintain_order="left")
+    return both.filter(pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name}_stored")) for name in values))
+
+
+def contradicting(frame: pl.DataFrame, keys: tuple[str, ...], values: tuple[str, ...]) -> pl.DataFrame:
+    """The rows whose key stands more than once with different values, from the second row on."""
+    once = frame.unique([*keys, *values], keep="first", maintain_order=True)
+    return once.filter(~pl.struct(keys).is_first_distinct())

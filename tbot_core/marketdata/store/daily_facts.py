@@ -1,0 +1,162 @@
+"""What is known of a session before its bell, computed from daily rows of the sessions before it.
+
+Each fact of a session depends on that session's look-back alone, summed in one order, so that it is bit-equal
+whether one session is asked for or a year.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import numpy as np
+
+from tbot_core.model import calendar as exchange
+from tbot_core.model.bars import Array, Day, Flags, Index
+from tbot_core.model.types import TICKS_PER_DOLLAR
+
+if TYPE_CHECKING:
+    from tbot_core.model.calendar import ExchangeCalendar, Session
+
+VOLUME_SESSIONS: Final = 20
+LEAST_VOLUME_SESSIONS: Final = 5
+ATR_SESSIONS: Final = 14
+LOOK_BACK: Final = VOLUME_SESSIONS + 1
+# More calendar days than any run of LOOK_BACK sessions has spanned.
+_LOOK_BACK_DAYS: Final = 45
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Daily:
+    """Daily rows as arrays of shape (sessions, symbols) over consecutive exchange sessions; NaN and 0 bars = none.
+
+    `kind` tells which prices and volumes can be compared (-1 = none stored). `minutes`: each session's length.
+    """
+
+    minutes: Index
+    bars: Index
+    kind: Index
+    high: Array
+    low: Array
+    close: Array
+    volume: Array
+
+
+@attrs.frozen(kw_only=True)
+class Sources:
+    """Facts from elsewhere: the VIX's daily closes, and market capitalisations (USD) by symbol, oldest first."""
+
+    vix: Mapping[dt.date, float]
+    market_caps: Mapping[str, Sequence[tuple[dt.date, float]]]
+
+
+def look_back(calendar: ExchangeCalendar, day: dt.date) -> tuple[Session, ...]:
+    """The exchange sessions before a day on which its facts depend; fewer at the calendar's beginning."""
+    start = max(exchange.FIRST_DAY, day - dt.timedelta(days=_LOOK_BACK_DAYS))
+    return calendar.every_weekday.sessions(start, day - dt.timedelta(days=1))[-LOOK_BACK:]
+
+
+def full_enough(bars: Index, minutes: Index) -> Flags:
+    """Whether sessions hold at least 90 % of their minutes and so count for mean volumes."""
+    enough: Flags = bars * 10 >= minutes * 9
+    return enough
+
+
+def day_facts(daily: Daily, sessions: Sequence[Session], symbols: tuple[str, ...], sources: Sources) -> Day:
+    """The facts of all sessions of `daily`, which names the same sessions; leading axes (sessions, symbols)."""
+    daily = attrs.evolve(daily, kind=_carried(daily.kind))
+    closes = _comparable(daily, daily.close, 1)
+    return Day(
+        previous_close=closes,
+        average_volume=_average_volume(daily),
+        market_cap=_market_caps(sessions, symbols, sources),
+        atr=_atr(daily, closes),
+        vix=_vix(sessions, sources),
+        restricted=_restricted(daily),
+    )
+
+
+def rows_of(day: Day, rows: Sequence[int]) -> Day:
+    """The facts of some sessions only."""
+    chosen = list(rows)
+    facts = {name: value[chosen] for name, value in attrs.asdict(day, recurse=False).items() if value is not None}
+    return Day(**facts)
+
+
+def counting(daily: Daily) -> list[Flags]:
+    """For each session the flags (earlier sessions, symbols), oldest first, of those that its mean volume counts."""
+    enough = full_enough(daily.bars, daily.minutes[:, None])
+    kind = _carried(daily.kind)
+    flags = []
+    for row in range(len(kind)):
+        start = max(0, row - VOLUME_SESSIONS)
+        flags.append(enough[start:row] & (kind[start:row] == kind[row]))
+    return flags
+
+
+def _average_volume(daily: Daily) -> Array:
+    enough = full_enough(daily.bars, daily.minutes[:, None])
+    total = np.zeros(daily.volume.shape)
+    count = np.zeros(daily.volume.shape)
+    for lag in range(VOLUME_SESSIONS, 0, -1):
+        volume = _comparable(daily, np.where(enough, daily.volume, np.nan), lag)
+        known = ~np.isnan(volume)
+        total += np.where(known, volume, 0.0)
+        count += known
+    return mean_or_unknown(total, count)
+
+
+def mean_or_unknown(total: Array, count: Array) -> Array:
+    """The mean where at least 5 sessions count, else NaN."""
+    mean: Array = np.divide(total, count, out=np.full(total.shape, np.nan), where=count >= LEAST_VOLUME_SESSIONS)
+    return mean
+
+
+def _atr(daily: Daily, closes: Array) -> Array:
+    ranges = np.maximum(daily.high - daily.low, np.maximum(np.abs(daily.high - closes), np.abs(daily.low - closes)))
+    total = np.zeros(ranges.shape)
+    for lag in range(ATR_SESSIONS, 0, -1):
+        total += _comparable(daily, ranges, lag)
+    return total / ATR_SESSIONS
+
+
+def _restricted(daily: Daily) -> Array:
+    # In whole ticks, because 0.9 x a price is not exact in floats and equality counts.
+    low = np.rint(_comparable(daily, daily.low, 1) * TICKS_PER_DOLLAR)
+    before = np.rint(_comparable(daily, daily.close, 2) * TICKS_PER_DOLLAR)
+    known = ~np.isnan(low) & ~np.isnan(before)
+    fell: Array = np.where(known, low * 10 <= before * 9, np.nan)
+    return fell
+
+
+def _vix(sessions: Sequence[Session], sources: Sources) -> Array:
+    values = np.full((len(sessions), 1), np.nan)
+    for row, previous in enumerate(sessions[:-1], start=1):
+        values[row] = sources.vix.get(previous.date, np.nan)
+    return values
+
+
+def _market_caps(sessions: Sequence[Session], symbols: tuple[str, ...], sources: Sources) -> Array:
+    caps = np.full((len(sessions), len(symbols)), np.nan)
+    dates = np.array([session.date for session in sessions], dtype="datetime64[D]")
+    for column, symbol in enumerate(symbols):
+        for as_of, value in sources.market_caps.get(symbol, ()):
+            caps[dates > np.datetime64(as_of), column] = value
+    return caps
+
+
+def _comparable(daily: Daily, values: Array, lag: int) -> Array:
+    # The values of `lag` sessions before, NaN where they are of another kind than the session's own.
+    moved = np.full(values.shape, np.nan)
+    moved[lag:] = np.where(daily.kind[lag:] == daily.kind[:-lag], values[:-lag], np.nan)
+    return moved
+
+
+def _carried(kind: Index) -> Index:
+    # A session without bars takes the kind of the one before: a symbol that pauses is still the same series.
+    carried = kind.copy()
+    for row in range(1, len(carried)):
+        carried[row] = np.where(carried[row] < 0, carried[row - 1], carried[row])
+    return carried

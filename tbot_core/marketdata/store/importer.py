@@ -1,0 +1,309 @@
+"""Imports: source files are read, checked and merged into the store; a file comes in whole or not at all."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import polars as pl
+
+from tbot_core.errors import AccessError, DataError
+from tbot_core.marketdata.store import bar_checks, parquet, reference
+from tbot_core.marketdata.store import source_files as readers
+from tbot_core.marketdata.store.session_grid import Grid
+from tbot_core.marketdata.store.source_files import ROW, Options, Source, SourceKind
+from tbot_core.marketdata.store.writer import Changes, Part
+from tbot_core.model import calendar as exchange
+from tbot_core.model.calendar import ExchangeCalendar
+from tbot_core.system import filesystem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tbot_core.model.calendar import Session
+
+# Manifests are written once for so many files: a folder of hundreds would write each month's hundreds of times.
+_FILES_A_COMMIT: Final = 25
+_LOCK: Final = ".import.lock"
+
+
+@attrs.frozen(kw_only=True)
+class Imported:
+    """What became of one file; counts are rows.
+
+    `added` are new, `unchanged` were stored already, `replaced` gave way to other values. `dropped` lie outside
+    regular hours, `repeated` stand in the file more than once, `rounded` had prices off the grid of 1e-4 USD.
+    """
+
+    file: str
+    kind: SourceKind
+    symbols: tuple[str, ...] = ()
+    first: dt.date | None = None
+    last: dt.date | None = None
+    added: int = 0
+    unchanged: int = 0
+    replaced: int = 0
+    dropped: int = 0
+    repeated: int = 0
+    rounded: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class Refused:
+    """A file that was not taken, and why."""
+
+    file: str
+    reason: str
+
+
+def source_files(path: Path) -> tuple[Path, ...]:
+    """The file itself, or the Parquet and CSV files of a folder, by name; raises DataError for a folder without one."""
+    if not filesystem.is_folder(path):
+        return (path,)
+    files = tuple(file for file in filesystem.entries(path) if file.suffix.lower() in readers.SUFFIXES)
+    if not files:
+        raise DataError(f"{path} holds no Parquet or CSV file.", "Name a file, or a folder of them.")
+    return files
+
+
+def import_files(
+    folder: Path,
+    calendar: ExchangeCalendar,
+    files: Sequence[Path],
+    options: Options,
+    told: Callable[[Imported | Refused], None],
+) -> None:
+    """Take the files into the store under `folder`; `told` hears what becomes of each one as it is read.
+
+    A refused file changes nothing and the others go on. What was told counts once this returns. Raises AccessError
+    where the folder cannot be written, or another import is at work there.
+    """
+    filesystem.make_folder(folder)
+    with filesystem.hold(folder / _LOCK):
+        for start in range(0, len(files), _FILES_A_COMMIT):
+            changes = Changes(folder, calendar)
+            work = _Import(folder=folder, calendar=calendar.every_weekday, options=options, changes=changes)
+            for path in files[start : start + _FILES_A_COMMIT]:
+                told(work.take(path))
+            changes.commit()
+
+
+@attrs.frozen(kw_only=True)
+class _Import:
+    folder: Path
+    calendar: ExchangeCalendar
+    options: Options
+    changes: Changes
+
+    def take(self, path: Path) -> Imported | Refused:
+        try:
+            data = filesystem.read_bytes(path)
+        except AccessError as fault:
+            return Refused(file=path.name, reason=str(fault))
+        try:
+            source = readers.read_source(path, data)
+            match source.kind:
+                case SourceKind.BARS:
+                    return self._bars(source, path, hashlib.sha256(data).hexdigest())
+                case SourceKind.VIX:
+                    return self._vix(source)
+                case _:
+                    frame = readers.fundamentals_of(source, self.options)
+                    return self._facts(source, frame, reference.FUNDAMENTALS)
+        except DataError as fault:
+            return Refused(file=path.name, reason=str(fault))
+        except pl.exceptions.PolarsError as fault:
+            # A column of lists, say, where numbers belong.
+            return Refused(file=path.name, reason=f"{path.name}: a column is of a kind that cannot be read: {fault}.")
+
+    def _bars(self, source: Source, path: Path, sha256: str) -> Imported:
+        frame = readers.bars_of(source, path, self.options)
+        sessions = self._sessions(frame)
+        regular, dates = _regular(frame, sessions)
+        if not len(regular):
+            raise source.refuse([f"none of its {len(frame)} rows lies in the regular hours of a session"])
+        regular, rounded = bar_checks.on_grid(regular.with_columns(date=dates))
+        clean = _sound(source, regular, ("symbol", "ts"), ("open", "high", "low", "close", "volume", "vwap"))
+        parts = [
+            self._merged(source, key, rows, sha256)
+            for key, rows in clean.with_columns(month=pl.col("date").dt.strftime("%Y-%m"))
+            .sort("symbol", "ts")
+            .group_by("symbol", "month", maintain_order=True)
+        ]
+        faults = [merge.conflict for merge in parts if merge.conflict]
+        if faults:
+            raise DataError(f"{source.name}: {'; '.join(faults)}.", _REPLACE)
+        for merge in parts:
+            if merge.part is not None:
+                self.changes.put(merge.part)
+        return Imported(
+            file=source.name,
+            kind=source.kind,
+            symbols=tuple(sorted(clean["symbol"].unique())),
+            first=_first(clean["date"]),
+            last=_last(clean["date"]),
+            added=sum(merge.added for merge in parts),
+            unchanged=sum(merge.unchanged for merge in parts),
+            replaced=sum(merge.replaced for merge in parts),
+            dropped=len(frame) - len(regular),
+            repeated=len(regular) - len(clean),
+            rounded=rounded,
+        )
+
+    def _merged(self, source: Source, key: tuple[Any, ...], rows: pl.DataFrame, sha256: str) -> _Merge:
+        # How a symbol's new rows of a month join the stored ones.
+        symbol, month = key
+        entry = self.changes.stored(month, symbol)
+        new = rows.select(parquet.BAR_SCHEMA.names()).cast(parquet.BAR_SCHEMA)
+        old, since = self._stored_bars(month, symbol, entry)
+        kind = self.options.adjustment, self.options.volume
+        if entry is not None and (entry.adjustment, entry.volume) != kind and len(old):
+            if not self.options.replace:
+                stored = f"{entry.adjustment} prices and {entry.volume} volume"
+                return _Merge(conflict=f"{symbol}'s bars of {month} are stored with {stored}, and these are not")
+            # Bars of two kinds in one month would be compared with each other: the stored ones go, all of them.
+            merge = _Merge(bars=new, added=0, replaced=len(old))
+        else:
+            differing = bar_checks.differing(new.with_columns(rows[ROW], rows["symbol"]), old, ("ts",))
+            if len(differing) and not self.options.replace:
+                return _Merge(conflict=_conflict(source, differing))
+            merge = _joined(new, old, len(differing))
+        part = Part(
+            month=month,
+            symbol=symbol,
+            bars=merge.bars,
+            adjustment=self.options.adjustment,
+            volume=self.options.volume,
+            sources=tuple(sorted({*since, sha256})),
+        )
+        return attrs.evolve(merge, part=part if merge.added or merge.replaced else None)
+
+    def _stored_bars(
+        self, month: str, symbol: str, entry: parquet.Entry | None
+    ) -> tuple[pl.DataFrame, tuple[str, ...]]:
+        # The stored bars and their sources; with `replace`, damaged ones count as none.
+        if entry is None:
+            return pl.DataFrame(schema=parquet.BAR_SCHEMA), ()
+        try:
+            return self.changes.bars(month, symbol), entry.sources
+        except DataError:
+            if not self.options.replace:
+                raise
+            return pl.DataFrame(schema=parquet.BAR_SCHEMA), ()
+
+    def _vix(self, source: Source) -> Imported:
+        numbers = [pl.col(name).cast(pl.Float64, strict=False) for name in parquet.PRICES]
+        return self._facts(source, readers.days_of(source, "date").with_columns(numbers), reference.VIX)
+
+    def _facts(self, source: Source, frame: pl.DataFrame, table: str) -> Imported:
+        # Merge rows into a table of facts and write it, unless nothing changes.
+        keys, names = reference.KEYS[table], reference.SCHEMAS[table].names()
+        values = tuple(name for name in names if name not in keys)
+        clean = _sound(source, frame.select(ROW, *names), keys, values, bar_checks.FACT_FAULTS[table])
+        old = self._stored_facts(table)
+        differing = bar_checks.differing(clean, old, keys)
+        if len(differing) and not self.options.replace:
+            raise DataError(f"{source.name}: {_conflict(source, differing)}.", _REPLACE)
+        new = clean.select(names)
+        common = len(new.join(old, on=list(keys), how="semi"))
+        if len(differing) or common < len(new):
+            merged = pl.concat([old.join(new, on=list(keys), how="anti"), new]).sort(keys)
+            reference.write(self.folder, table, merged)
+        dates = new[keys[-1]]
+        return Imported(
+            file=source.name,
+            kind=source.kind,
+            symbols=tuple(sorted(new["symbol"].unique())) if "symbol" in keys else (),
+            first=_first(dates),
+            last=_last(dates),
+            added=len(new) - common,
+            unchanged=common - len(differing),
+            replaced=len(differing),
+            repeated=len(frame) - len(clean),
+        )
+
+    def _stored_facts(self, table: str) -> pl.DataFrame:
+        # The stored table; with `replace`, a damaged one counts as none.
+        try:
+            return reference.read(self.folder, table)
+        except DataError:
+            if not self.options.replace:
+                raise
+            return pl.DataFrame(schema=reference.SCHEMAS[table])
+
+    def _sessions(self, frame: pl.DataFrame) -> tuple[Session, ...]:
+        # The sessions in which the rows may lie; the exchange's date is never more than a day from UTC's.
+        first, last = _first(frame["ts"].dt.date()), _last(frame["ts"].dt.date())
+        if first is None or last is None:
+            return ()
+        one = dt.timedelta(days=1)
+        return self.calendar.sessions(max(first - one, exchange.FIRST_DAY), min(last + one, exchange.LAST_DAY))
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class _Merge:
+    # A symbol's month: what it becomes, as a part to be stored where that is a change; or why it cannot.
+    conflict: str = ""
+    bars: pl.DataFrame = attrs.field(factory=pl.DataFrame)
+    part: Part | None = None
+    added: int = 0
+    unchanged: int = 0
+    replaced: int = 0
+
+
+def _joined(new: pl.DataFrame, old: pl.DataFrame, differing: int) -> _Merge:
+    common = len(new.join(old, on="ts", how="semi"))
+    bars = pl.concat([old.join(new, on="ts", how="anti"), new]).sort("ts")
+    return _Merge(bars=bars, added=len(new) - common, unchanged=common - differing, replaced=differing)
+
+
+_REPLACE: Final = "Look at both; --replace lets this file's values take the place of the stored ones."
+
+
+def _regular(frame: pl.DataFrame, sessions: Sequence[Session]) -> tuple[pl.DataFrame, pl.Series]:
+    # The rows in regular hours, and the exchange date of each.
+    if not sessions:
+        return frame.clear(), pl.Series("date", [], dtype=pl.Date)
+    grid = Grid(sessions)
+    rows, _, inside = grid.place(frame["ts"].to_physical().to_numpy())
+    return frame.filter(pl.Series(inside)), pl.Series("date", grid.dates[rows[inside]], dtype=pl.Date)
+
+
+def _sound(
+    source: Source,
+    frame: pl.DataFrame,
+    keys: tuple[str, ...],
+    values: tuple[str, ...],
+    faults: Sequence[tuple[str, pl.Expr]] = bar_checks.BAR_FAULTS,
+) -> pl.DataFrame:
+    # The rows without repetitions; raises DataError with all the faults of a file that has any.
+    found = [(what, frame.filter(wrong)) for what, wrong in faults]
+    found.append(("row that contradicts an earlier one", bar_checks.contradicting(frame, keys, values)))
+    said = [source.count(what, bad, bar_checks.faulty(what, bad.row(0, named=True))) for what, bad in found if len(bad)]
+    if said:
+        raise source.refuse(said)
+    return frame.unique(keys, keep="first", maintain_order=True)
+
+
+def _conflict(source: Source, differing: pl.DataFrame) -> str:
+    first = differing.row(0, named=True)
+    name = next(
+        name.removesuffix("_stored")
+        for name in differing.columns
+        if name.endswith("_stored") and first[name] != first[name.removesuffix("_stored")]
+    )
+    what = source.count("row that differs from the stored one", differing)
+    return f"{what}: {name} {first[name]}, stored {first[f'{name}_stored']}"
+
+
+def _first(days: pl.Series) -> dt.date | None:
+    day = days.min()
+    return day if isinstance(day, dt.date) else None
+
+
+def _last(days: pl.Series) -> dt.date | None:
+    day = days.max()
+    return day if isinstance(day, dt.date) else None

@@ -1,0 +1,242 @@
+"""How stored bars lie on disk, and the only reads and writes of them.
+
+::
+
+    <folder>/2018-02/manifest.json                  what the month holds; whatever it does not name is not stored
+    <folder>/2018-02/AAPL-<content>.parquet         one symbol's bars of the month
+    <folder>/2018-02/daily-<content>.parquet        one row a symbol and session: what facts and listings need
+    <folder>/facts.json                             which files hold the facts from elsewhere (`reference`)
+
+Files are named by their content and written before the manifest that names them. A crash at any moment leaves
+the month as it was or as it will be, at worst with a file that nothing names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import numpy as np
+import polars as pl
+
+from tbot_core.errors import AccessError, DataError
+from tbot_core.model import json_document
+from tbot_core.system import filesystem
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+ADJUSTMENTS: Final = ("raw", "split", "total")
+VOLUMES: Final = ("consolidated", "partial")
+
+PRICES: Final = ("open", "high", "low", "close")
+BAR_SCHEMA: Final = pl.Schema(
+    [
+        ("ts", pl.Datetime("us", "UTC")),
+        *((name, pl.Float64()) for name in PRICES),
+        ("volume", pl.Int64()),
+        ("vwap", pl.Float64()),
+    ]
+)
+DAILY_SCHEMA: Final = pl.Schema(
+    {
+        "symbol": pl.String,
+        "date": pl.Date,
+        "bars": pl.Int64,
+        "high": pl.Float64,
+        "low": pl.Float64,
+        "close": pl.Float64,
+        "volume": pl.Int64,
+        "digest": pl.Binary,
+    }
+)
+MANIFEST: Final = "manifest.json"
+AGAIN: Final = "Import its source again with --replace; `tbot data verify` lists everything that is damaged."
+_FORMAT: Final = 1
+_NAME_LENGTH: Final = 16
+_MONTHS_A_YEAR: Final = 12
+
+
+@attrs.frozen(kw_only=True)
+class Entry:
+    """One symbol's month: its file, that file's SHA-256, what its prices and volumes are, and the sources' SHA-256."""
+
+    file: str
+    sha256: str
+    adjustment: str
+    volume: str
+    sources: tuple[str, ...]
+
+    @property
+    def kind(self) -> int:
+        """A number that is equal where prices and volumes can be compared."""
+        return ADJUSTMENTS.index(self.adjustment) * len(VOLUMES) + VOLUMES.index(self.volume)
+
+
+@attrs.frozen(kw_only=True)
+class Month:
+    """What a month holds: `entries` by symbol; `daily` is the name of its daily file, `daily_sha256` its content."""
+
+    name: str
+    daily: str
+    daily_sha256: str
+    entries: Mapping[str, Entry]
+
+    @property
+    def files(self) -> frozenset[str]:
+        """The names of all its files."""
+        return frozenset((self.daily, *(entry.file for entry in self.entries.values())))
+
+
+def month_of(day: dt.date) -> str:
+    """The month of a day as in "2018-02"."""
+    return f"{day.year:04}-{day.month:02}"
+
+
+def months_between(first: dt.date, last: dt.date) -> tuple[str, ...]:
+    """The months from one day's to another's, both included; none where reversed."""
+    start = first.year * _MONTHS_A_YEAR + first.month - 1
+    stop = last.year * _MONTHS_A_YEAR + last.month
+    pairs = (divmod(month, _MONTHS_A_YEAR) for month in range(start, stop))
+    return tuple(f"{year:04}-{month + 1:02}" for year, month in pairs)
+
+
+def stored_months(folder: Path) -> tuple[str, ...]:
+    """The months that have a manifest, in order; none where the folder does not exist."""
+    if not filesystem.exists(folder):
+        return ()
+    return tuple(entry.name for entry in filesystem.entries(folder) if filesystem.exists(entry / MANIFEST))
+
+
+def read_month(folder: Path, name: str) -> Month | None:
+    """The month's manifest, None where it has none; raises DataError for one that cannot be understood."""
+    path = folder / name / MANIFEST
+    if not filesystem.exists(path):
+        return None
+    text = filesystem.read_bytes(path)
+    try:
+        return _month_of_json(name, json_document.read(text))
+    except (ValueError, KeyError, TypeError, AttributeError) as fault:
+        message = f"{path} is damaged or of a newer tbot: {type(fault).__name__} ({fault})."
+        raise DataError(message, "Restore it, or remove the month's folder and import its bars again.") from fault
+
+
+def write_month(folder: Path, month: Month) -> None:
+    """Make the month what the manifest says, and remove files of ours that it no longer names."""
+    place = folder / month.name
+    symbols = {symbol: attrs.asdict(entry) for symbol, entry in month.entries.items()}
+    content = {"format": _FORMAT, "daily": month.daily, "daily_sha256": month.daily_sha256, "symbols": symbols}
+    filesystem.write_atomic(place / MANIFEST, f"{json.dumps(content, sort_keys=True, indent=1)}\n".encode())
+    for path in unnamed_files(folder, month.name, month.files):
+        filesystem.remove(path)
+
+
+def unnamed_files(folder: Path, name: str, named: Iterable[str]) -> list[Path]:
+    """The month's Parquet files that no manifest names: left by an import that was interrupted, or foreign."""
+    known = set(named)
+    return [path for path in filesystem.entries(folder / name) if path.suffix == ".parquet" and path.name not in known]
+
+
+def read_bars(folder: Path, month: Month, symbol: str) -> pl.DataFrame:
+    """A symbol's bars of the month, by time; raises DataError for a file that is not the one that was stored.
+
+    Raises DataError, too, where an import has taken the file away since the month's manifest was read.
+    """
+    entry = month.entries[symbol]
+    return _read_named(folder, month, entry.file, entry.sha256)
+
+
+def read_daily(folder: Path, month: Month) -> pl.DataFrame:
+    """The month's daily rows, by symbol and date; raises DataError as `read_bars` does."""
+    return _read_named(folder, month, month.daily, month.daily_sha256)
+
+
+def write_frame(folder: Path, name: str, stem: str, frame: pl.DataFrame) -> tuple[str, str]:
+    """Write a frame into the month as `stem`-<content>.parquet; returns the file's name and its SHA-256."""
+    data = parquet_bytes(frame)
+    digest = hashlib.sha256(data).hexdigest()
+    file = f"{stem}-{digest[:_NAME_LENGTH]}.parquet"
+    filesystem.make_folder(folder / name)
+    filesystem.write_atomic(folder / name / file, data)
+    return file, digest
+
+
+def parquet_bytes(frame: pl.DataFrame) -> bytes:
+    """The frame as a Parquet file."""
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, compression="zstd", statistics=False)
+    return buffer.getvalue()
+
+
+def daily_rows(symbol: str, bars: pl.DataFrame, dates: np.ndarray[Any, np.dtype[np.datetime64]]) -> pl.DataFrame:
+    """One row a session of a symbol's bars, which are sorted by time; `dates` holds each bar's exchange date.
+
+    `digest` is the SHA-256 of the session's values, so that any range can be named by its content without reading it.
+    """
+    starts = np.flatnonzero(np.append(True, dates[1:] != dates[:-1]))
+    rows = [_daily_row(symbol, bars[start:stop]) for start, stop in _spans(starts, len(dates))]
+    frame = pl.DataFrame(rows, schema=[name for name in DAILY_SCHEMA if name != "date"], orient="row")
+    dated = frame.with_columns(pl.Series("date", dates[starts], dtype=pl.Date))
+    return dated.select(list(DAILY_SCHEMA)).cast(DAILY_SCHEMA)
+
+
+def _daily_row(symbol: str, bars: pl.DataFrame) -> tuple[object, ...]:
+    digest = hashlib.sha256()
+    digest.update(bars["ts"].to_physical().to_numpy().astype("<i8").tobytes())
+    for name in (*PRICES, "volume", "vwap"):
+        digest.update(bars[name].to_numpy().astype("<i8" if name == "volume" else "<f8").tobytes())
+    high, low, close = bars["high"].max(), bars["low"].min(), bars["close"][-1]
+    return symbol, len(bars), high, low, close, bars["volume"].sum(), digest.digest()
+
+
+def _spans(starts: np.ndarray[Any, np.dtype[np.intp]], end: int) -> Iterator[tuple[int, int]]:
+    edges = [*starts.tolist(), end]
+    return itertools.pairwise(edges)
+
+
+def read_proved(path: Path, sha256: str) -> pl.DataFrame:
+    """A stored file; raises DataError for one that is missing or not the one that was stored.
+
+    What was stored passed every check when it came in, so its SHA-256 proves all of them again.
+    """
+    if filesystem.is_folder(path):
+        raise DataError(f"{path} is a folder, and a stored file should be there.", f"Remove it, then import{AGAIN[6:]}")
+    if not filesystem.exists(path):
+        raise DataError(f"{path} is missing.", AGAIN)
+    data = filesystem.read_bytes(path)
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise DataError(f"{path} is corrupt: it is not the file that was stored.", AGAIN)
+    return pl.read_parquet(io.BytesIO(data), use_statistics=False)
+
+
+def changed(what: str) -> DataError:
+    """The error of a reader that an import has overtaken."""
+    return DataError(f"{what} changed while they were read: an import is at work, or was.", "Start again after it.")
+
+
+def _read_named(folder: Path, month: Month, file: str, sha256: str) -> pl.DataFrame:
+    try:
+        return read_proved(folder / month.name / file, sha256)
+    except (DataError, AccessError) as fault:
+        now = read_month(folder, month.name)
+        if now is None or file not in now.files:
+            raise changed(f"The bars of {month.name}") from fault
+        raise
+
+
+def _month_of_json(name: str, content: Mapping[str, Any]) -> Month:
+    if content["format"] != _FORMAT:
+        raise ValueError(f"format {content['format']!r} where {_FORMAT} is known")
+    entries = {
+        str(symbol): Entry(**{**fields, "sources": tuple(fields["sources"])})
+        for symbol, fields in content["symbols"].items()
+    }
+    _ = [entry.kind for entry in entries.values()]
+    return Month(name=name, daily=str(content["daily"]), daily_sha256=str(content["daily_sha256"]), entries=entries)

@@ -1,0 +1,105 @@
+"""Facts that do not come from bars: the VIX's daily closes and the fundamentals, each with its date.
+
+They lie beside the months as `vix-<content>.parquet` and `fundamentals-<content>.parquet`, named by `facts.json`,
+which is written last, as a month's manifest is.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import polars as pl
+
+from tbot_core.errors import AccessError, DataError
+from tbot_core.marketdata.store import daily_facts, parquet
+from tbot_core.model import json_document
+from tbot_core.system import filesystem
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Mapping
+    from pathlib import Path
+
+VIX: Final = "vix"
+FUNDAMENTALS: Final = "fundamentals"
+MANIFEST: Final = "facts.json"
+SCHEMAS: Final = {
+    VIX: pl.Schema([("date", pl.Date()), *((name, pl.Float64()) for name in parquet.PRICES)]),
+    FUNDAMENTALS: pl.Schema(
+        [
+            ("symbol", pl.String()),
+            ("as_of", pl.Date()),
+            ("market_cap", pl.Float64()),
+            ("pe_ratio", pl.Float64()),
+            ("debt_to_equity", pl.Float64()),
+            ("eps", pl.Float64()),
+            ("sector", pl.String()),
+        ]
+    ),
+}
+KEYS: Final = {VIX: ("date",), FUNDAMENTALS: ("symbol", "as_of")}
+_FORMAT: Final = 1
+
+
+def tables(folder: Path) -> dict[str, tuple[str, str]]:
+    """The stored tables' files and SHA-256; raises DataError for a manifest that cannot be understood."""
+    path = folder / MANIFEST
+    if not filesystem.exists(path):
+        return {}
+    text = filesystem.read_bytes(path)
+    try:
+        return _tables_of_json(json_document.read(text))
+    except (ValueError, KeyError, TypeError, AttributeError) as fault:
+        message = f"{path} is damaged or of a newer tbot: {type(fault).__name__} ({fault})."
+        raise DataError(message, "Restore it, or remove it and import the VIX and fundamentals again.") from fault
+
+
+def read(folder: Path, table: str) -> pl.DataFrame:
+    """A table of facts, empty where none was imported; raises DataError for a file that is not the stored one."""
+    return _read(folder, tables(folder), table)
+
+
+def write(folder: Path, table: str, frame: pl.DataFrame) -> None:
+    """Replace a table of facts."""
+    known = tables(folder)
+    before = known.get(table)
+    known[table] = parquet.write_frame(folder, "", table, frame)
+    entries = {name: {"file": file, "sha256": sha256} for name, (file, sha256) in known.items()}
+    text = json.dumps({"format": _FORMAT, "tables": entries}, sort_keys=True, indent=1)
+    filesystem.write_atomic(folder / MANIFEST, f"{text}\n".encode())
+    if before is not None and before != known[table]:
+        filesystem.remove(folder / before[0])
+
+
+def sources(folder: Path) -> daily_facts.Sources:
+    """What facts take from elsewhere: VIX closes in points, capitalisations in USD."""
+    caps: dict[str, list[tuple[dt.date, float]]] = {}
+    known = tables(folder)
+    fundamentals = _read(folder, known, FUNDAMENTALS).drop_nulls("market_cap").sort("as_of")
+    row: tuple[Any, ...]
+    for row in fundamentals.select("symbol", "as_of", "market_cap").iter_rows():
+        symbol, as_of, value = row
+        caps.setdefault(symbol, []).append((as_of, value))
+    vix = _read(folder, known, VIX)
+    return daily_facts.Sources(vix=dict(zip(vix["date"], vix["close"], strict=True)), market_caps=caps)
+
+
+def _read(folder: Path, known: Mapping[str, tuple[str, str]], table: str) -> pl.DataFrame:
+    # A table as `known` names it; raises DataError where an import has taken it away since.
+    if table not in known:
+        return pl.DataFrame(schema=SCHEMAS[table])
+    file, sha256 = known[table]
+    try:
+        return parquet.read_proved(folder / file, sha256)
+    except (DataError, AccessError) as fault:
+        if tables(folder).get(table) != known[table]:
+            raise parquet.changed(f"The facts of {table}") from fault
+        raise
+
+
+def _tables_of_json(content: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    known = {name: (str(entry["file"]), str(entry["sha256"])) for name, entry in content["tables"].items()}
+    if content["format"] != _FORMAT or not SCHEMAS.keys() >= known.keys():
+        raise ValueError(f"format {content['format']!r} with {', '.join(known)}")
+    return known

@@ -1,0 +1,87 @@
+"""The bars that a run asks for: the symbols of a range, which of them are stored, and what must be known of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from tbot_core.contracts import FeedLabel
+from tbot_core.errors import DataError
+from tbot_core.model.calendar import Session
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Iterable
+
+    from tbot_core.marketdata.store.store import BarStore
+
+_NAMED_AT_MOST: Final = 5
+_NO_QUOTES: Final = "Stored bars have no quotes: NO_QUOTE, SPREAD_WIDE and the age of quotes do not apply."
+_PARTIAL: Final = "Volumes are a part of the tape: VOLUME_LIMIT is off."
+_ADJUSTED: Final = "Prices are adjusted ({}): price filters compare what was not traded at these prices."
+
+
+@attrs.frozen(kw_only=True)
+class Selection:
+    """Symbols with bars in a range, sorted; those wanted that have none, and the pairs (adjustment, volume) there.
+
+    `missing` are the range's sessions in which none of the symbols has a bar: they are not traded. `data_hash` is that
+    of the range's bars and facts as served.
+    """
+
+    symbols: tuple[str, ...]
+    absent: tuple[str, ...]
+    missing: tuple[Session, ...]
+    kinds: tuple[tuple[str, str], ...]
+    data_hash: str
+
+    @property
+    def partial_volume(self) -> bool:
+        """Whether the volumes of some bars are a part of the tape."""
+        return any(volume == "partial" for _, volume in self.kinds)
+
+    @property
+    def label(self) -> FeedLabel:
+        """Real prices; notes say how they are adjusted and what they lack."""
+        notes = [_NO_QUOTES]
+        adjusted = sorted({adjustment for adjustment, _ in self.kinds if adjustment != "raw"})
+        if adjusted:
+            notes.append(_ADJUSTED.format(", ".join(adjusted)))
+        if self.partial_volume:
+            notes.append(_PARTIAL)
+        if self.absent:
+            notes.append(f"No bars are stored of {', '.join(self.absent)}.")
+        if self.missing:
+            first, last, count = self.missing[0].date, self.missing[-1].date, len(self.missing)
+            where = f"of {first}" if count == 1 else f"of {count:,} sessions from {first} to {last}"
+            notes.append(f"No bars are stored {where}: nothing is traded there.")
+        return FeedLabel(
+            name="stored bars", simulated=False, quotes=False, notes=tuple(notes), data_hash=self.data_hash
+        )
+
+
+def select(
+    store: BarStore, first: dt.date, last: dt.date, wanted: Iterable[str], *, typical_volume: bool = False
+) -> Selection:
+    """The wanted symbols of a range, every stored one where none is; raises DataError when none has a bar in it.
+
+    `typical_volume` says that this fact will be served, too.
+    """
+    stored = store.symbols(first, last)
+    symbols = tuple(sorted(set(wanted))) or stored
+    absent = tuple(symbol for symbol in symbols if symbol not in set(stored))
+    present = tuple(symbol for symbol in symbols if symbol not in set(absent))
+    if not present:
+        named = ", ".join([*absent[:_NAMED_AT_MOST], *(["..."] if len(absent) > _NAMED_AT_MOST else [])])
+        raise DataError(
+            f"No bars of {named or 'any symbol'} are stored from {first} to {last}.",
+            "See `tbot data list`; import bars with `tbot data import PATH`.",
+        )
+    return Selection(
+        symbols=present,
+        absent=absent,
+        missing=store.missing(first, last, present),
+        kinds=store.kinds(first, last, present),
+        data_hash=store.data_hash(first, last, present, typical_volume=typical_volume),
+    )

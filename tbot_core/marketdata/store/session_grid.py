@@ -1,0 +1,40 @@
+"""The sessions as a grid on which bars are placed: which session a moment lies in, and which minute of it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from calendar import monthrange
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tbot_core.model.bars import Flags, Index
+    from tbot_core.model.calendar import ExchangeCalendar, Session
+
+MINUTE_US: Final = 60_000_000
+_SECOND_US: Final = 1_000_000
+
+
+def month_sessions(calendar: ExchangeCalendar, month: str) -> tuple[Session, ...]:
+    """The calendar's sessions of a month as in "2018-02"."""
+    first = dt.date.fromisoformat(f"{month}-01")
+    return calendar.sessions(first, first.replace(day=monthrange(first.year, first.month)[1]))
+
+
+class Grid:
+    """Sessions in order, at least one; moments are microseconds since 1970 UTC."""
+
+    def __init__(self, sessions: Sequence[Session]) -> None:
+        self.opens = np.array([int(session.open.timestamp()) * _SECOND_US for session in sessions], dtype=np.int64)
+        self.lengths = np.array([session.minutes for session in sessions], dtype=np.int64)
+        self.dates = np.array([session.date for session in sessions], dtype="datetime64[D]")
+
+    def place(self, moments: np.ndarray[Any, np.dtype[np.int64]]) -> tuple[Index, Index, Flags]:
+        """Each moment's session (row) and minute, and whether it lies in that session's regular hours."""
+        rows = np.searchsorted(self.opens, moments, side="right") - 1
+        minutes = (moments - self.opens[rows]) // MINUTE_US
+        inside: Flags = (rows >= 0) & (minutes < self.lengths[rows])
+        return rows, minutes, inside

@@ -1,0 +1,283 @@
+"""The store of one-minute bars: what is there, and blocks of it with the facts of each session."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import numpy as np
+import polars as pl
+
+from tbot_core.errors import DataError
+from tbot_core.marketdata.store import parquet, reference
+from tbot_core.marketdata.store.daily_facts import (
+    Daily,
+    Sources,
+    counting,
+    day_facts,
+    look_back,
+    mean_or_unknown,
+    rows_of,
+)
+from tbot_core.marketdata.store.session_grid import Grid
+from tbot_core.model import calendar as exchange
+from tbot_core.model.bars import FIELDS, Array, Bars, Day
+from tbot_core.model.calendar import ExchangeCalendar, Session
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Iterable, Iterator, Sequence
+
+
+_COLUMNS: Final = (*FIELDS, "vwap")
+_NAMED_AT_MOST: Final = 5
+_DAILY_VALUES: Final = ("bars", "high", "low", "close", "volume")
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Block:
+    """Sessions of one month and one length: their bars and facts, leading axes (sessions, symbols).
+
+    The arrays lie in memory as (minutes, sessions, symbols), so that nothing is transposed for the engine.
+    """
+
+    month: str
+    sessions: tuple[Session, ...]
+    bars: Bars
+    day: Day
+
+
+@attrs.frozen(kw_only=True)
+class BarStore:
+    """The bars under a folder (`<instance>/data/bars`) for the sessions that a calendar trades.
+
+    What a month holds, and the facts from elsewhere, are looked up once, when they are first needed, and hold for all
+    that this object serves from then on: what `data_hash` names is what `blocks` serves, or DataError says that an
+    import took it away meanwhile. A file that is not the one that was imported raises DataError, a folder that cannot
+    be read AccessError. Days are exchange dates, ranges include both ends.
+    """
+
+    folder: Path
+    calendar: ExchangeCalendar
+    _known: dict[str, tuple[parquet.Month, pl.DataFrame] | None] = attrs.field(
+        factory=dict, init=False, eq=False, repr=False
+    )
+
+    def symbols(self, first: dt.date, last: dt.date) -> tuple[str, ...]:
+        """The symbols with a bar in the range, sorted; none where nothing is stored."""
+        index = self._traded(first, last)
+        return tuple(sorted(index["symbol"].unique()))
+
+    def sessions(self, first: dt.date, last: dt.date, symbols: Iterable[str] | None = None) -> tuple[Session, ...]:
+        """The sessions in which a stored symbol, or one of `symbols`, has a bar, in order."""
+        index = self._traded(first, last, symbols)
+        days = set(index["date"])
+        return tuple(session for session in self._calendar_sessions(first, last) if session.date in days)
+
+    def missing(self, first: dt.date, last: dt.date, symbols: Iterable[str]) -> tuple[Session, ...]:
+        """The sessions of the range in which none of these symbols has a bar, in order."""
+        there = set(self.sessions(first, last, symbols))
+        return tuple(session for session in self._calendar_sessions(first, last) if session not in there)
+
+    def blocks(
+        self, first: dt.date, last: dt.date, symbols: Iterable[str], *, typical_volume: bool = False
+    ) -> Iterator[Block]:
+        """The range's bars, month by month and in each month by session length, the one that begins first first.
+
+        Every block has all the `symbols`, sorted; one without bars is NaN. Raises DataError at once where none of
+        them has a bar in the range. `typical_volume` adds that fact, which costs reading the look-back's bars.
+        """
+        wanted = tuple(sorted(set(symbols)))
+        by_month: dict[str, list[Session]] = {}
+        for session in self._served(first, last, wanted):
+            by_month.setdefault(parquet.month_of(session.date), []).append(session)
+        parts = [(month, by_month[month.name]) for month in self._months(first, last) if month.name in by_month]
+        return self._blocks(parts, wanted, typical_volume=typical_volume)
+
+    def facts(self, sessions: Sequence[Session], symbols: Iterable[str], *, typical_volume: bool = False) -> Day:
+        """The facts of some sessions in order, from what is stored before each; leading axes (sessions, symbols).
+
+        A session needs no stored bars of its own. Typical volumes have the last session's minutes.
+        """
+        wanted = tuple(sorted(set(symbols)))
+        before = look_back(self.calendar, sessions[0].date)
+        whole = (*before, *self.calendar.every_weekday.sessions(sessions[0].date, sessions[-1].date))
+        months = self._months(whole[0].date, whole[-1].date)
+        daily = self._daily(months, whole, wanted)
+        place = {session.date: row for row, session in enumerate(whole)}
+        rows = [place[session.date] for session in sessions]
+        day = rows_of(day_facts(daily, whole, wanted, self._elsewhere), rows)
+        if not typical_volume:
+            return day
+        typical = self._typical_volume(months, whole, wanted, daily)[rows][..., : sessions[-1].minutes]
+        return attrs.evolve(day, typical_volume=typical)
+
+    def data_hash(self, first: dt.date, last: dt.date, symbols: Iterable[str], *, typical_volume: bool = False) -> str:
+        """The SHA-256, in hex, of the range's bars and facts as served; how they are stored does not enter it.
+
+        Raises DataError where none of the symbols has a bar in the range.
+        """
+        wanted = tuple(sorted(set(symbols)))
+        sessions = self._served(first, last, wanted)
+        before = look_back(self.calendar, sessions[0].date) if typical_volume else ()
+        whole = (*before, *sessions)
+        digest = hashlib.sha256(b"tbot bars 1")
+        for session in whole:
+            digest.update(f"\n{session.open.isoformat()} {session.minutes}".encode())
+        index = self._index(self._months(whole[0].date, last), whole[0].date, last, wanted)
+        rows = index.filter(pl.col("date").is_in([session.date for session in whole])).sort("date", "symbol")
+        for date, symbol, content in rows.select("date", "symbol", "digest").iter_rows():
+            digest.update(f"\n{date.isoformat()} {symbol} ".encode() + content)
+        day = self.facts(sessions, wanted)
+        for name in sorted(_fact_names(day)):
+            digest.update(f"\n{name} ".encode() + np.ascontiguousarray(getattr(day, name)).tobytes())
+        return digest.hexdigest()
+
+    def kinds(self, first: dt.date, last: dt.date, symbols: Iterable[str]) -> tuple[tuple[str, str], ...]:
+        """The different (adjustment, volume) pairs of the symbols' bars in the range's months, sorted."""
+        wanted = set(symbols)
+        found = {
+            (entry.adjustment, entry.volume)
+            for month in self._months(first, last)
+            for symbol, entry in month.entries.items()
+            if symbol in wanted
+        }
+        return tuple(sorted(found))
+
+    def _served(self, first: dt.date, last: dt.date, symbols: tuple[str, ...]) -> tuple[Session, ...]:
+        sessions = self.sessions(first, last, symbols)
+        if sessions:
+            return sessions
+        names = ", ".join([*symbols[:_NAMED_AT_MOST], *(["..."] if len(symbols) > _NAMED_AT_MOST else [])])
+        message = f"No bars of {names or 'any symbol'} are stored from {first} to {last}."
+        raise DataError(message, "See `tbot data list`; import bars with `tbot data import PATH`.")
+
+    def _calendar_sessions(self, first: dt.date, last: dt.date) -> tuple[Session, ...]:
+        return self.calendar.sessions(max(first, exchange.FIRST_DAY), min(last, exchange.LAST_DAY))
+
+    def _months(self, first: dt.date, last: dt.date) -> tuple[parquet.Month, ...]:
+        held = (self._held(name) for name in parquet.months_between(first, last))
+        return tuple(one[0] for one in held if one is not None)
+
+    def _held(self, name: str) -> tuple[parquet.Month, pl.DataFrame] | None:
+        # A month as it was at the first look, with its daily rows: those are kept, since each import makes them anew.
+        if name not in self._known:
+            month = parquet.read_month(self.folder, name)
+            self._known[name] = None if month is None else (month, parquet.read_daily(self.folder, month))
+        return self._known[name]
+
+    @functools.cached_property
+    def _elsewhere(self) -> Sources:
+        return reference.sources(self.folder)
+
+    def _traded(self, first: dt.date, last: dt.date, symbols: Iterable[str] | None = None) -> pl.DataFrame:
+        index = self._index(self._months(first, last), first, last, symbols)
+        return index.filter(pl.col("date").is_in([session.date for session in self._calendar_sessions(first, last)]))
+
+    def _index(
+        self, months: Sequence[parquet.Month], first: dt.date, last: dt.date, symbols: Iterable[str] | None = None
+    ) -> pl.DataFrame:
+        parts = [held[1] for month in months if (held := self._held(month.name)) is not None]
+        index = pl.concat([pl.DataFrame(schema=parquet.DAILY_SCHEMA), *parts]).filter(
+            pl.col("date").is_between(first, last)
+        )
+        return index if symbols is None else index.filter(pl.col("symbol").is_in(list(symbols)))
+
+    def _blocks(
+        self, parts: Sequence[tuple[parquet.Month, list[Session]]], symbols: tuple[str, ...], *, typical_volume: bool
+    ) -> Iterator[Block]:
+        for month, sessions in parts:
+            lengths = dict.fromkeys(session.minutes for session in sessions)
+            groups = [tuple(session for session in sessions if session.minutes == length) for length in lengths]
+            filled = [_Cells(group, len(symbols), _COLUMNS) for group in groups]
+            for column, symbol in enumerate(symbols):
+                if symbol in month.entries:
+                    bars = parquet.read_bars(self.folder, month, symbol)
+                    for cells in filled:
+                        cells.put(column, bars)
+            for group in groups:
+                # Taken out of the list, so that a block is free once the caller has let go of it.
+                fields = filled.pop(0).fields
+                day = self.facts(group, symbols, typical_volume=typical_volume)
+                yield Block(month=month.name, sessions=group, bars=Bars(fields, symbols), day=day)
+                del fields
+
+    def _daily(self, months: Sequence[parquet.Month], sessions: Sequence[Session], symbols: tuple[str, ...]) -> Daily:
+        index = self._index(months, sessions[0].date, sessions[-1].date, symbols)
+        days = np.array([session.date for session in sessions], dtype="datetime64[D]")
+        dates = index["date"].to_numpy()
+        rows = np.searchsorted(days, dates)
+        held = days[np.minimum(rows, len(days) - 1)] == dates
+        place = {symbol: column for column, symbol in enumerate(symbols)}
+        columns = np.array([place[symbol] for symbol in index["symbol"]], dtype=np.intp)
+        at = rows[held], columns[held]
+        shape = len(sessions), len(symbols)
+        values: dict[str, Any] = {name: np.full(shape, np.nan) for name in _DAILY_VALUES}
+        for name, column in values.items():
+            column[at] = index[name].to_numpy()[held]
+        return Daily(
+            minutes=np.array([session.minutes for session in sessions], dtype=np.intp),
+            kind=_kinds(months, sessions, symbols),
+            bars=np.nan_to_num(values.pop("bars")).astype(np.intp),
+            **values,
+        )
+
+    def _typical_volume(
+        self, months: Sequence[parquet.Month], sessions: Sequence[Session], symbols: tuple[str, ...], daily: Daily
+    ) -> Array:
+        # Volumes are whole numbers, so these sums are exact in any order.
+        cells = _Cells(sessions, len(symbols), ("volume",))
+        for month, (column, symbol) in itertools.product(months, enumerate(symbols)):
+            if symbol in month.entries:
+                cells.put(column, parquet.read_bars(self.folder, month, symbol))
+        so_far = np.cumsum(np.nan_to_num(cells.fields["volume"]), axis=0)
+        typical = np.full(so_far.shape, np.nan)
+        for row, counts in enumerate(counting(daily)):
+            start = row - len(counts)
+            total = np.where(counts, so_far[:, start:row], 0.0).sum(axis=1)
+            typical[:, row] = mean_or_unknown(total, np.broadcast_to(counts.sum(axis=0), total.shape))
+        return np.moveaxis(typical, 0, -1)
+
+
+def walk(blocks: Iterable[Block]) -> Iterator[tuple[Block, int]]:
+    """Each session of the blocks in the order of dates, as its block and its index there; holds one month at a time."""
+    for _, month in itertools.groupby(blocks, key=lambda block: block.month):
+        pairs = [(block, index) for block in month for index in range(len(block.sessions))]
+        yield from sorted(pairs, key=lambda pair: pair[0].sessions[pair[1]].date)
+
+
+class _Cells:
+    # Arrays (minutes, sessions, symbols) that are filled symbol by symbol; NaN where no bar is put.
+    def __init__(self, sessions: Sequence[Session], symbols: int, columns: Sequence[str]) -> None:
+        self._grid = Grid(sessions)
+        shape = int(self._grid.lengths.max()), len(sessions), symbols
+        self.fields: dict[str, Array] = {name: np.full(shape, np.nan) for name in columns}
+
+    def put(self, column: int, bars: pl.DataFrame) -> None:
+        """Put a symbol's bars; those outside the sessions are left out."""
+        rows, minutes, inside = self._grid.place(bars["ts"].to_physical().to_numpy())
+        at = minutes[inside], rows[inside]
+        for name, field in self.fields.items():
+            field[:, :, column][at] = bars[name].to_numpy()[inside]
+
+
+def _kinds(
+    months: Sequence[parquet.Month], sessions: Sequence[Session], symbols: tuple[str, ...]
+) -> np.ndarray[Any, np.dtype[np.intp]]:
+    by_name = {month.name: month for month in months}
+
+    @functools.cache
+    def row(name: str) -> list[int]:
+        month = by_name.get(name)
+        entries = {} if month is None else month.entries
+        return [entries[symbol].kind if symbol in entries else -1 for symbol in symbols]
+
+    return np.array([row(parquet.month_of(session.date)) for session in sessions], dtype=np.intp)
+
+
+def _fact_names(day: Day) -> list[str]:
+    return [name for name, value in attrs.asdict(day, recurse=False).items() if value is not None]

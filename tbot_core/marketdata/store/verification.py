@@ -1,0 +1,178 @@
+"""The proof of the store: every file is read, every bar is checked again, and what lacks is named."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import numpy as np
+import polars as pl
+
+from tbot_core.errors import AccessError, DataError
+from tbot_core.marketdata.store import bar_checks, parquet, reference
+from tbot_core.marketdata.store.daily_facts import full_enough
+from tbot_core.marketdata.store.session_grid import Grid, month_sessions
+from tbot_core.model.calendar import ExchangeCalendar, Session
+from tbot_core.system import filesystem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+
+_NAMED_AT_MOST: Final = 3
+
+
+class Level(StrEnum):
+    """How bad a finding is: a fault fails the check, a warning changes what facts count, a note is to be known."""
+
+    FAULT = "fault"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+@attrs.frozen(kw_only=True)
+class Finding:
+    """Something that was found, where, and what to do about it."""
+
+    level: Level
+    where: str
+    message: str
+    remedy: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Proof:
+    """What a check of the whole store found; `bars` and `files` are what it read."""
+
+    findings: tuple[Finding, ...]
+    files: int
+    bars: int
+
+    def of(self, level: Level) -> tuple[Finding, ...]:
+        """The findings of one level."""
+        return tuple(finding for finding in self.findings if finding.level is level)
+
+
+def verify_store(folder: Path, calendar: ExchangeCalendar, told: Callable[[str], None]) -> Proof:
+    """Check everything under `folder`; `told` hears each month before it is read."""
+    if not filesystem.exists(folder):
+        return Proof(findings=(), files=0, bars=0)
+    check = _Check(folder=folder, calendar=calendar.every_weekday)
+    check.tables()
+    for place in filesystem.entries(folder):
+        if filesystem.is_folder(place):
+            told(place.name)
+            check.month(place.name)
+    check.coverage()
+    return Proof(findings=tuple(check.findings), files=check.files, bars=check.bars)
+
+
+@attrs.define(kw_only=True)
+class _Check:
+    folder: Path
+    calendar: ExchangeCalendar
+    findings: list[Finding] = attrs.field(factory=list)
+    files: int = 0
+    bars: int = 0
+    counts: dict[str, dict[Session, int]] = attrs.field(factory=dict)
+
+    def tables(self) -> None:
+        """The facts that do not come from bars."""
+        named: dict[str, tuple[str, str]] = {}
+        with self._finding(self.folder / reference.MANIFEST):
+            named = reference.tables(self.folder)
+        for file, sha256 in named.values():
+            self.files += 1
+            with self._finding(self.folder / file):
+                parquet.read_proved(self.folder / file, sha256)
+        for path in parquet.unnamed_files(self.folder, "", [file for file, _ in named.values()]):
+            self.stray(path)
+
+    def month(self, name: str) -> None:
+        """A month's manifest, its files, and every bar of them."""
+        month: parquet.Month | None = None
+        with self._finding(self.folder / name / parquet.MANIFEST):
+            month = parquet.read_month(self.folder, name)
+        for path in parquet.unnamed_files(self.folder, name, () if month is None else month.files):
+            self.stray(path)
+        if month is None:
+            return
+        sessions = month_sessions(self.calendar, name)
+        daily: pl.DataFrame | None = None
+        with self._finding(self.folder / name / month.daily):
+            daily = parquet.read_daily(self.folder, month)
+        for symbol in sorted(month.entries):
+            self.files += 1
+            with self._finding(self.folder / name / month.entries[symbol].file):
+                self._sound(symbol, parquet.read_bars(self.folder, month, symbol), sessions, daily)
+
+    def stray(self, path: Path) -> None:
+        """A Parquet file that no manifest names."""
+        try:
+            pl.read_parquet_schema(filesystem.read_bytes(path))
+        except (pl.exceptions.PolarsError, AccessError) as fault:
+            self._find(Level.FAULT, str(path), f"cannot be read as Parquet: {fault}", "Remove it.")
+            return
+        remedy = "Import it with `tbot data import` or remove it."
+        self._find(Level.WARNING, str(path), "is named by no manifest and not used", remedy)
+
+    def coverage(self) -> None:
+        """Sessions that lack altogether, or have too few of their minutes; and the minutes that lack in the others."""
+        for symbol, counts in sorted(self.counts.items()):
+            days = sorted(counts, key=lambda session: session.date)
+            whole = self.calendar.sessions(days[0].date, days[-1].date)
+            held = np.array([counts.get(session, 0) for session in whole])
+            lengths = np.array([session.minutes for session in whole])
+            thin = (held > 0) & ~full_enough(held, lengths)
+            named = _dates([session for session, is_thin in zip(whole, thin, strict=True) if is_thin])
+            if named:
+                self._find(Level.WARNING, symbol, f"under 90 % of the minutes in {named}")
+            named = _dates([session for session, count in zip(whole, held, strict=True) if not count])
+            if named:
+                self._find(Level.WARNING, symbol, f"no bar in {named}, between its first and last")
+            lacking = int((lengths - held)[held > 0].sum())
+            if lacking:
+                self._find(Level.NOTE, symbol, f"{lacking} of {int(lengths[held > 0].sum())} minutes have no bar")
+
+    def _sound(self, symbol: str, bars: pl.DataFrame, sessions: Sequence[Session], daily: pl.DataFrame | None) -> None:
+        # Check bars as an import does, then that the month's daily rows are theirs.
+        self.bars += len(bars)
+        rows, _, inside = Grid(sessions).place(bars["ts"].to_physical().to_numpy())
+        faults = [
+            *((what, bars.filter(wrong)) for what, wrong in bar_checks.BAR_FAULTS),
+            ("bar that is not later than the one before", bars.filter(pl.col("ts").diff() <= pl.duration())),
+            ("bar outside the calendar's regular hours", bars.filter(~pl.Series(inside))),
+        ]
+        said = [f"{what} ({len(bad)}, first: {bad['ts'][0]:%Y-%m-%d %H:%M} UTC)" for what, bad in faults if len(bad)]
+        if said:
+            raise DataError(f"{symbol}: {'; '.join(said)}.", parquet.AGAIN)
+        counts = self.counts.setdefault(symbol, {})
+        for row, count in zip(*np.unique(rows, return_counts=True), strict=True):
+            counts[sessions[row]] = int(count)
+        if daily is not None:
+            own = parquet.daily_rows(symbol, bars, Grid(sessions).dates[rows])
+            if not own.equals(daily.filter(pl.col("symbol") == symbol)):
+                raise DataError(f"{symbol}: the month's daily rows are not those of its bars.", parquet.AGAIN)
+
+    @contextmanager
+    def _finding(self, path: Path) -> Iterator[None]:
+        # What cannot be read is a fault of the store, and the check goes on.
+        try:
+            yield
+        except (DataError, AccessError) as fault:
+            self._find(Level.FAULT, str(path), fault.message, fault.remedy)
+
+    def _find(self, level: Level, where: str, message: str, remedy: str = "") -> None:
+        self.findings.append(Finding(level=level, where=where, message=message, remedy=remedy))
+
+
+def _dates(sessions: Sequence[Session]) -> str:
+    # The first few dates, and how many there are; nothing for none.
+    if not sessions:
+        return ""
+    named = [session.date.isoformat() for session in sessions[:_NAMED_AT_MOST]]
+    rest = ["..."] if len(sessions) > _NAMED_AT_MOST else []
+    return f"{len(sessions)} session{'s' if len(sessions) > 1 else ''} ({', '.join([*named, *rest])})"

@@ -1,0 +1,102 @@
+"""Changes to the store: symbols' months are staged with their files, and committed month by month."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+import polars as pl
+
+from tbot_core.errors import DataError
+from tbot_core.marketdata.store import parquet
+from tbot_core.marketdata.store.session_grid import Grid, month_sessions
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
+    from tbot_core.model.calendar import ExchangeCalendar
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Part:
+    """One symbol's bars of one month as they are to be stored: regular hours only, sorted, checked."""
+
+    month: str
+    symbol: str
+    bars: pl.DataFrame
+    adjustment: str
+    volume: str
+    sources: tuple[str, ...]
+
+
+class Changes:
+    """Parts that are to replace what is stored. Their files are written at once; `commit` makes them count."""
+
+    def __init__(self, folder: Path, calendar: ExchangeCalendar) -> None:
+        self._folder = folder
+        self._calendar = calendar.every_weekday
+        self._months: dict[str, parquet.Month] = {}
+        self._staged: dict[str, dict[str, tuple[parquet.Entry, pl.DataFrame]]] = {}
+        self._bars: dict[tuple[str, str], pl.DataFrame] = {}
+
+    def stored(self, month: str, symbol: str) -> parquet.Entry | None:
+        """What is staged, else stored, of a symbol's month; None where there is nothing."""
+        staged = self._staged.get(month, {}).get(symbol)
+        if staged is not None:
+            return staged[0]
+        return self._month(month).entries.get(symbol)
+
+    def bars(self, month: str, symbol: str) -> pl.DataFrame:
+        """The bars of a symbol's month that `stored` knows; raises DataError for a damaged file."""
+        staged = self._bars.get((month, symbol))
+        if staged is not None:
+            return staged
+        return parquet.read_bars(self._folder, self._month(month), symbol)
+
+    def put(self, part: Part) -> None:
+        """Stage a part."""
+        daily = self._daily(part.month, part.symbol, part.bars)
+        file, sha256 = parquet.write_frame(self._folder, part.month, part.symbol, part.bars)
+        entry = parquet.Entry(
+            file=file, sha256=sha256, adjustment=part.adjustment, volume=part.volume, sources=part.sources
+        )
+        self._staged.setdefault(part.month, {})[part.symbol] = entry, daily
+        self._bars[part.month, part.symbol] = part.bars
+
+    def commit(self) -> None:
+        """Make everything that is staged count, one month after the other."""
+        for name, staged in sorted(self._staged.items()):
+            known = self._month(name)
+            entries = {**known.entries, **{symbol: entry for symbol, (entry, _) in staged.items()}}
+            rows = [self._kept(known, staged), *(rows for _, rows in staged.values())]
+            daily = pl.concat(rows).sort("symbol", "date")
+            file, sha256 = parquet.write_frame(self._folder, name, "daily", daily)
+            parquet.write_month(
+                self._folder, parquet.Month(name=name, daily=file, daily_sha256=sha256, entries=entries)
+            )
+        self._months.clear()
+        self._staged.clear()
+        self._bars.clear()
+
+    def _kept(self, month: parquet.Month, staged: Collection[str]) -> pl.DataFrame:
+        # The daily rows of the month's other symbols; made anew from their bars where the file is damaged.
+        others = [symbol for symbol in month.entries if symbol not in staged]
+        if not others:
+            return pl.DataFrame(schema=parquet.DAILY_SCHEMA)
+        try:
+            return parquet.read_daily(self._folder, month).filter(pl.col("symbol").is_in(others))
+        except DataError:
+            rows = (self._daily(month.name, it, parquet.read_bars(self._folder, month, it)) for it in others)
+            return pl.concat(rows)
+
+    def _daily(self, month: str, symbol: str, bars: pl.DataFrame) -> pl.DataFrame:
+        grid = Grid(month_sessions(self._calendar, month))
+        rows, _, _ = grid.place(bars["ts"].to_physical().to_numpy())
+        return parquet.daily_rows(symbol, bars, grid.dates[rows])
+
+    def _month(self, name: str) -> parquet.Month:
+        if name not in self._months:
+            nothing = parquet.Month(name=name, daily="", daily_sha256="", entries={})
+            self._months[name] = parquet.read_month(self._folder, name) or nothing
+        return self._months[name]

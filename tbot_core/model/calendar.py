@@ -1,0 +1,221 @@
+"""The exchange's calendar: which days have a session, from when to when, and why the others have none."""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import attrs
+
+from tbot_core.errors import DataError, SettingsError
+from tbot_core.model import clock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+EXCHANGE: Final = "XNYS"
+FIRST_DAY: Final = dt.date(2008, 1, 1)
+LAST_DAY: Final = dt.date(2060, 12, 31)
+FULL_SESSION_MINUTES: Final = 390
+OPENING_BELL: Final = dt.time(9, 30)
+CLOSING_BELL: Final = dt.time(16, 0)
+EARLY_CLOSING_BELL: Final = dt.time(13, 0)
+WEEKDAY_NAMES: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+EXCHANGE_WEEKDAYS: Final = frozenset(range(5))
+
+# Closures that no rule foretells. The library lists them too, but a new one must not wait for its next release.
+UNSCHEDULED_CLOSURES: Final[Mapping[dt.date, str]] = {
+    dt.date(2012, 10, 29): "Hurricane Sandy",
+    dt.date(2012, 10, 30): "Hurricane Sandy",
+    dt.date(2018, 12, 5): "National Day of Mourning for former President George H. W. Bush",
+    dt.date(2025, 1, 9): "National Day of Mourning for former President Jimmy Carter",
+}
+
+_ONE_DAY: Final = dt.timedelta(days=1)
+_MINUTE_S: Final = 60
+
+
+@attrs.frozen(kw_only=True)
+class Session:
+    """One exchange day's regular hours: its exchange date, and its bells in UTC.
+
+    `minutes` is the number of one-minute bars, `early_close` says that there are fewer than on a full day. Raises
+    ValueError for naive bells, for a close that is not after the open, and for bells off the minute.
+    """
+
+    date: dt.date
+    open: dt.datetime
+    close: dt.datetime
+    minutes: int = attrs.field(init=False)
+    early_close: bool = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        minutes, rest = divmod((clock.aware(self.close) - clock.aware(self.open)).total_seconds(), _MINUTE_S)
+        if minutes < 1 or rest:
+            message = f"Session {self.date}: {self.open} to {self.close} is not a positive number of whole minutes."
+            raise ValueError(message)
+        object.__setattr__(self, "minutes", int(minutes))
+        object.__setattr__(self, "early_close", minutes < FULL_SESSION_MINUTES)
+
+    def moment(self, minute: int) -> dt.datetime:
+        """The UTC moment so many minutes after the opening bell: the start of that minute's bar."""
+        return self.open + dt.timedelta(minutes=minute)
+
+    def minute(self, moment: dt.datetime) -> int:
+        """The minute after the opening bell that holds the moment; negative before it, `minutes` or more after hours.
+
+        Raises ValueError for a naive moment.
+        """
+        return (clock.aware(moment) - self.open) // dt.timedelta(minutes=1)
+
+
+@attrs.frozen(kw_only=True)
+class Closed:
+    """An override: no session on this day, and the reason for people."""
+
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class ClosesEarly:
+    """An override: the session ends at this exchange time, if it would not end earlier anyway.
+
+    Raises SettingsError unless it is a whole minute after the opening bell, and before or at the usual close.
+    """
+
+    close: dt.time = attrs.field()
+
+    @close.validator
+    def _within_the_session(self, _attribute: attrs.Attribute[dt.time], close: dt.time) -> None:
+        if not OPENING_BELL < close <= CLOSING_BELL or close.second or close.microsecond:
+            message = f"Early close {close.isoformat()} is not a minute of the session."
+            raise SettingsError(message, "Give New York time, after 09:30 and no later than 16:00, as in 13:00.")
+
+
+Override: TypeAlias = Closed | ClosesEarly
+
+
+def _own_table(overrides: Mapping[dt.date, Override]) -> Mapping[dt.date, Override]:
+    return dict(overrides)
+
+
+def _own_days(days: Iterable[int]) -> frozenset[int]:
+    return frozenset(days)
+
+
+def _only_weekdays_that_trade(
+    _instance: object, _attribute: attrs.Attribute[frozenset[int]], days: frozenset[int]
+) -> None:
+    if not days & EXCHANGE_WEEKDAYS or not days <= frozenset(range(7)):
+        message = f"TRADING_DAYS: {sorted(days)} holds no day on which the exchange trades, or one that is no weekday."
+        raise SettingsError(message, "Name at least one of mon, tue, wed, thu, fri.")
+
+
+@attrs.frozen(kw_only=True)
+class ExchangeCalendar:
+    """The New York Stock Exchange's sessions from 2008 to 2060, cut down by what its owner knows or wants.
+
+    `overrides` holds closures and early closes by exchange date (the shorter session wins, so an override never adds
+    trading time); `weekdays` (Monday is 0) are those on which tbot trades. Every method that takes a day raises
+    DataError outside 2008 to 2060.
+    """
+
+    overrides: Mapping[dt.date, Override] = attrs.field(factory=dict, converter=_own_table)
+    weekdays: frozenset[int] = attrs.field(
+        default=EXCHANGE_WEEKDAYS, converter=_own_days, validator=_only_weekdays_that_trade
+    )
+
+    @property
+    def every_weekday(self) -> ExchangeCalendar:
+        """The same calendar without the owner's weekdays: for facts of the previous session, traded by us or not."""
+        return ExchangeCalendar(overrides=self.overrides)
+
+    def session(self, day: dt.date) -> Session | None:
+        """The day's session, or None where `closed_reason` says why there is none."""
+        if self.closed_reason(day) is not None:
+            return None
+        close = EARLY_CLOSING_BELL if day in _half_days(day.year) else CLOSING_BELL
+        override = self.overrides.get(day)
+        if isinstance(override, ClosesEarly):
+            close = min(close, override.close)
+        return Session(
+            date=day,
+            open=clock.exchange_moment(day, OPENING_BELL),
+            close=clock.exchange_moment(day, close),
+        )
+
+    def closed_reason(self, day: dt.date) -> str | None:
+        """Why the day has no session (weekend, the holiday's name, the override's reason), or None if it has one."""
+        weekday, named = day.weekday(), self.holiday(day)
+        if weekday not in EXCHANGE_WEEKDAYS:
+            return "weekend"
+        if named is None and weekday not in self.weekdays:
+            return f"TRADING_DAYS leaves out {WEEKDAY_NAMES[weekday]}"
+        return named
+
+    def holiday(self, day: dt.date) -> str | None:
+        """The name of a weekday's holiday, or the override's reason; None for every other day."""
+        must_be_covered(day)
+        if day.weekday() not in EXCHANGE_WEEKDAYS:
+            return None
+        override = self.overrides.get(day)
+        if isinstance(override, Closed):
+            return override.reason
+        return UNSCHEDULED_CLOSURES.get(day) or _holidays(day.year).get(day)
+
+    def sessions(self, first: dt.date, last: dt.date) -> tuple[Session, ...]:
+        """The sessions of all days from first to last, both included, in order; none where the range is reversed."""
+        return tuple(self._walk(first, last)) if first <= last else ()
+
+    def previous(self, day: dt.date) -> Session:
+        """The last session before the day, whether the day has one or not; raises DataError where none is covered."""
+        earlier = day - _ONE_DAY
+        while (session := self.session(earlier)) is None:
+            earlier -= _ONE_DAY
+        return session
+
+    def next(self, day: dt.date) -> Session:
+        """The first session after the day, whether the day has one or not; raises DataError where none is covered."""
+        later = day + _ONE_DAY
+        while (session := self.session(later)) is None:
+            later += _ONE_DAY
+        return session
+
+    def _walk(self, first: dt.date, last: dt.date) -> Iterator[Session]:
+        for offset in range((last - first).days + 1):
+            session = self.session(first + offset * _ONE_DAY)
+            if session is not None:
+                yield session
+
+
+def must_be_covered(day: dt.date) -> None:
+    """Raise DataError for a day before the calendar's first or after its last, ValueError for a moment."""
+    if isinstance(day, dt.datetime):
+        message = f"{day.isoformat()} is a moment: a session is named by its exchange date."
+        raise ValueError(message)  # noqa: TRY004  a datetime is a date by type; it is the value that misleads
+    if not FIRST_DAY <= day <= LAST_DAY:
+        message = f"{day} is outside the exchange calendar, which covers {FIRST_DAY} to {LAST_DAY}."
+        raise DataError(message, "Choose a day in that range.")
+
+
+@functools.cache
+def _holidays(year: int) -> Mapping[dt.date, str]:
+    from holidays.constants import PUBLIC
+
+    return _listed(year, PUBLIC)
+
+
+@functools.cache
+def _half_days(year: int) -> frozenset[dt.date]:
+    from holidays.constants import HALF_DAY
+
+    return frozenset(_listed(year, HALF_DAY))
+
+
+def _listed(year: int, category: str) -> dict[dt.date, str]:
+    from holidays import financial_holidays
+
+    # Not expanding: a look at a neighbouring year would otherwise grow the table that was just made.
+    return dict(financial_holidays(EXCHANGE, years=year, expand=False, language="en_US", categories=(category,)))

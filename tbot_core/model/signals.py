@@ -1,0 +1,240 @@
+"""Signals: what a strategy found, as columns with one row a signal, and the one search that finds them.
+
+A strategy states `Trigger`s over the minutes of its entry phase; `first` finds the first minute of each row
+in which one fires. The same triggers explain a minute (`tbot why`) and measure near misses.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import TYPE_CHECKING, Literal
+
+import attrs
+import numpy as np
+
+from tbot_core.model.bars import Array, Flags, Index
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@attrs.frozen(kw_only=True)
+class Exits:
+    """How the positions of a strategy end, besides their stop and target.
+
+    `trigger`: the stop acts inside a bar, or on its close. `trailing`: the stop follows at its own distance.
+    `leave`: the minute after the bell from which the exit order goes. `hold`: so many minutes after the fill bar.
+    With both, the earlier counts.
+    """
+
+    trigger: Literal["intrabar", "close"] = "intrabar"
+    trailing: bool = False
+    leave: int | None = None
+    hold: int | None = None
+
+
+def level(price: Array, factor: float | Array) -> Array:
+    """`price` x `factor` on a grid of 1e-8 dollars, so that equal is what pencil and paper call equal.
+
+    Prices of 4 decimals times factors of 4 decimals are exact on it; a bare float product misses by its last bit.
+    """
+    product: Array = np.round(price * factor, 8)
+    return product
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Condition:
+    """A comparison by name: `value` above `level`, else below it; `inclusive`: also when equal.
+
+    `value` and `level` broadcast to (..., symbols, minutes of the phase so far).
+    """
+
+    name: str
+    value: Array
+    level: Array
+    above: bool
+    inclusive: bool = False
+
+    def holds(self) -> Flags:
+        """The cells in which it holds; never where something is unknown."""
+        return _compare(self)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Trigger:
+    """A rule that gives a signal: `value` at or beyond `level` in a minute of the entry phase, and all of `when`.
+
+    `value` and `level` broadcast to (..., symbols, minutes of the phase so far). `above`: fires above the level,
+    else below it; `inclusive`: also when equal. `scale` turns the distance beyond the level into the relative strength
+    that orders signals of one minute; None: the level itself.
+    """
+
+    rule: str
+    side: Literal[1, -1]
+    value: Array
+    level: Array
+    above: bool
+    inclusive: bool = False
+    when: tuple[Condition, ...] = ()
+    scale: Array | None = None
+
+    def fires(self) -> Flags:
+        """The cells in which the rule holds; never where something is unknown."""
+        held = _compare(self)
+        for condition in self.when:
+            held = held & condition.holds()
+        return held
+
+    def beyond(self) -> Array:
+        """The relative distance of the value beyond the level, negative while short of it; same shape as `fires`."""
+        away = self.value - self.level if self.above else self.level - self.value
+        with np.errstate(divide="ignore", invalid="ignore"):
+            distance: Array = away / (self.level if self.scale is None else self.scale)
+        return distance
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Signals:
+    """Signals as columns, one row each, in no promised order; the engine sorts.
+
+    `cells`: an index for each leading axis of the bars, the symbol last. `minute`: of the signal bar. `side`: +1 long,
+    -1 short. `price`: that bar's close. `strength`: relative distance beyond the trigger. `stop` and `target`: market
+    prices, NaN = none. `rule`: position in `rules` of the trigger that fired.
+    """
+
+    cells: tuple[Index, ...]
+    minute: Index
+    side: Index
+    price: Array
+    strength: Array
+    stop: Array
+    target: Array
+    rule: Index
+    rules: tuple[str, ...]
+    exits: Exits
+
+    def __len__(self) -> int:
+        """The number of signals."""
+        return len(self.minute)
+
+    def take(self, rows: Index | Flags) -> Signals:
+        """The chosen rows."""
+        columns = {name: getattr(self, name)[rows] for name in _COLUMNS}
+        return attrs.evolve(self, cells=tuple(axis[rows] for axis in self.cells), **columns)
+
+
+_COLUMNS = ("minute", "side", "price", "strength", "stop", "target", "rule")
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Hits:
+    """The first firing minute of each row that has one; a strategy adds prices and makes `Signals` of it."""
+
+    cells: tuple[Index, ...]
+    minute: Index
+    side: Index
+    strength: Array
+    rule: Index
+    rules: tuple[str, ...]
+
+    def at(self, column: Array) -> Array:
+        """The value of a (..., symbols, minutes) array in each hit's row and minute."""
+        found: Array = column[(*self.cells, self.minute)]
+        return found
+
+    def row(self, value: Array) -> Array:
+        """The value of a (..., symbols) array in each hit's row; leading axes that it lacks are broadcast."""
+        found: Array = value[self.cells[-value.ndim :]]
+        return found
+
+    def pick(self, long: Array, short: Array) -> Array:
+        """By side: the row's value of `long` for a long hit, of `short` for a short one; both (..., symbols)."""
+        return np.where(self.side > 0, long[self.cells], short[self.cells])
+
+    def nearer(self, one: Array, other: Array) -> Array:
+        """The stop of the two (per hit) that lies nearer to the price; an unknown one gives way to the other."""
+        return np.where(self.side > 0, np.fmax(one, other), np.fmin(one, other))
+
+    def stop_at(self, price: Array, fraction: float, distance: Array | None = None) -> Array:
+        """The stop (per hit) at that fraction of the price from it, on the losing side.
+
+        `distance` (per hit, dollars) stands in its place where it is known, positive and smaller than the price.
+        """
+        losing = -self.side.astype(np.float64)
+        stop = level(price, 1 + losing * fraction)
+        if distance is None:
+            return stop
+        return np.where((distance > 0) & (distance < price), level(price + losing * distance, 1), stop)
+
+    def signals(
+        self, price: Array, exits: Exits, *, stop: Array, target: Array | None = None, since: int = 0
+    ) -> Signals:
+        """The signals of minutes from `since` on; prices per hit, in dollars."""
+        whole = Signals(
+            cells=self.cells,
+            minute=self.minute,
+            side=self.side,
+            price=price,
+            strength=self.strength,
+            stop=stop,
+            target=np.full(len(price), np.nan) if target is None else target,
+            rule=self.rule,
+            rules=self.rules,
+            exits=exits,
+        )
+        return whole.take(self.minute >= since) if since else whole
+
+
+def first(triggers: Sequence[Trigger], entry: int) -> Hits:
+    """The first minute of each row in which a trigger fires; within one minute the earlier trigger of the list wins.
+
+    `entry` is the minute after the bell of the phase's first column. An empty phase gives no hits.
+    """
+    fired = [trigger.fires() for trigger in triggers]
+    somewhere = reduce(np.logical_or, fired)
+    cells: tuple[Index, ...] = ()
+    if somewhere.shape[-1]:
+        cells = np.nonzero(somewhere.any(axis=-1))
+        column = somewhere.argmax(axis=-1)[cells]
+    else:
+        cells = tuple(np.empty(0, dtype=np.intp) for _ in somewhere.shape[:-1])
+        column = np.empty(0, dtype=np.intp)
+    at = (*cells, column)
+    chosen = np.zeros(len(column), dtype=np.intp)
+    for position in reversed(range(len(triggers))):
+        chosen = np.where(fired[position][at], position, chosen)
+    strength = np.zeros(len(column))
+    for position, trigger in enumerate(triggers):
+        mine = chosen == position
+        if mine.any():
+            strength[mine] = _beyond_at(trigger, tuple(axis[mine] for axis in at), somewhere.shape)
+    sides = np.array([trigger.side for trigger in triggers], dtype=np.intp)
+    return Hits(
+        cells=cells,
+        minute=column + entry,
+        side=sides[chosen],
+        strength=strength,
+        rule=chosen,
+        rules=tuple(trigger.rule for trigger in triggers),
+    )
+
+
+def _compare(one: Condition | Trigger) -> Flags:
+    match one.above, one.inclusive:
+        case True, False:
+            return one.value > one.level
+        case True, True:
+            return one.value >= one.level
+        case False, False:
+            return one.value < one.level
+        case _:
+            return one.value <= one.level
+
+
+def _beyond_at(trigger: Trigger, at: tuple[Index, ...], shape: tuple[int, ...]) -> Array:
+    def cell(values: Array) -> Array:
+        found: Array = np.broadcast_to(values, shape)[at]
+        return found
+
+    scale = None if trigger.scale is None else cell(trigger.scale)
+    return attrs.evolve(trigger, value=cell(trigger.value), level=cell(trigger.level), scale=scale, when=()).beyond()

@@ -1,0 +1,70 @@
+"""A clock that keeps to the time that has passed, however the machine's wall clock is set meanwhile."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tbot_core.model.clock import Clock
+
+BACK_S: Final = 1.0
+FORWARD_S: Final = 60.0
+SKEW_S: Final = 1.0
+_NAP_S: Final = 1.0
+
+
+class SteadyClock:
+    """Time as it was at the start plus what has passed since; small corrections of the wall clock are followed.
+
+    `look` is called about once a second. A wall clock that went back by more than a second or forward by more than a
+    minute between two looks has jumped: it is not followed, and `jumped` holds until it is right again. `ahead_s`:
+    how far the wall clock is known to be ahead of the true time at the start.
+    """
+
+    def __init__(self, wall: Clock, ahead_s: float = 0.0) -> None:
+        self._wall = wall
+        self._offset = self._difference(wall.now() - timedelta(seconds=ahead_s))
+        self.jumped = ahead_s
+
+    def now(self) -> datetime:
+        """The present moment in UTC, by the time that has passed."""
+        return _ZERO + timedelta(seconds=self._offset + self._wall.monotonic())
+
+    def monotonic(self) -> float:
+        """Seconds since an arbitrary moment; never goes back."""
+        return self._wall.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait this many seconds."""
+        await self._wall.sleep(seconds)
+
+    async def sleep_until(self, moment: datetime) -> None:
+        """Wait until this clock shows the moment."""
+        while (rest_s := (moment - self.now()).total_seconds()) > 0:
+            await self._wall.sleep(min(rest_s, _NAP_S))
+
+    def look(self) -> str:
+        """What is wrong with the wall clock, "" where nothing is."""
+        step = self._difference(self._wall.now()) - self._offset
+        if -BACK_S <= step <= FORWARD_S:
+            self._offset += step
+            self.jumped = 0.0
+            return ""
+        self.jumped = step
+        way = "forward" if step > 0 else "back"
+        return f"{abs(step):.0f} s {way}"
+
+    def _difference(self, shown: datetime) -> float:
+        return (shown - _ZERO).total_seconds() - self._wall.monotonic()
+
+
+def skew(said: Sequence[float]) -> float | None:
+    """How far our clock is ahead of a broker's, seconds: the median of its last five answers, None before the first."""
+    latest = sorted(said[-5:])
+    return latest[len(latest) // 2] if latest else None
+
+
+_ZERO: Final = datetime.fromisoformat("2000-01-01T00:00:00+00:00")

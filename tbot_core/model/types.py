@@ -1,0 +1,250 @@
+"""The values that every floor speaks of: sides, reasons, orders, fills, trades, and exact money.
+
+Inside decisions a price is an integer number of ticks (1e-4 USD), a quantity an integer number of
+units (1e-6 share), and money an integer number of atoms (1e-10 USD = tick x unit), so that sums are
+exact and do not depend on their order. At the edge they become `Decimal`.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date, datetime
+from decimal import Decimal
+from enum import IntEnum, StrEnum
+from typing import Final
+
+import attrs
+
+TICKS_PER_DOLLAR: Final = 10_000
+UNITS_PER_SHARE: Final = 1_000_000
+CURRENCY: Final = "USD"
+"""What all money here is counted in."""
+ATOMS_PER_DOLLAR: Final = TICKS_PER_DOLLAR * UNITS_PER_SHARE
+ATOMS_PER_CENT: Final = ATOMS_PER_DOLLAR // 100
+
+
+SYMBOL: Final = re.compile(r"[A-Z0-9]+([.-][A-Z0-9]+)*")
+"""A ticker as tbot writes it, as in BRK.B: capitals and digits, with dots and hyphens inside."""
+
+SYMBOL_LENGTH: Final = 16
+
+
+def is_symbol(text: str) -> bool:
+    """Whether the text is a ticker as tbot writes it, of at most 16 characters."""
+    return len(text) <= SYMBOL_LENGTH and SYMBOL.fullmatch(text) is not None
+
+
+def ticks_of(price: float) -> int:
+    """The nearest whole number of ticks to a price in dollars; raises ValueError for NaN or infinity."""
+    return round(price * TICKS_PER_DOLLAR)
+
+
+def price_of(ticks: int) -> Decimal:
+    """A price in dollars with four decimals."""
+    return Decimal(ticks).scaleb(-4)
+
+
+def units_of(quantity: Decimal) -> int:
+    """A quantity in units, rounded towards zero."""
+    return int(quantity * UNITS_PER_SHARE)
+
+
+def quantity_of(units: int) -> Decimal:
+    """A quantity in shares, without trailing zeros."""
+    whole, part = divmod(units, UNITS_PER_SHARE)
+    return Decimal(whole) if part == 0 else Decimal(units).scaleb(-6).normalize()
+
+
+def atoms_of(dollars: Decimal) -> int:
+    """Money in atoms, rounded towards zero."""
+    return int(dollars * ATOMS_PER_DOLLAR)
+
+
+def dollars_of(atoms: int) -> Decimal:
+    """Money in dollars, exact, with at least two decimals."""
+    exact = Decimal(atoms).scaleb(-10)
+    return exact.quantize(Decimal("0.01")) if atoms % ATOMS_PER_CENT == 0 else exact.normalize()
+
+
+class Side(IntEnum):
+    """The direction of a signal, position or trade; the value is the sign of its profit in the price."""
+
+    LONG = 1
+    SHORT = -1
+
+    @property
+    def word(self) -> str:
+        """`long` or `short`."""
+        return self.name.lower()
+
+
+class Leg(StrEnum):
+    """The part that an order plays in its trade; the value enters the client order id."""
+
+    ENTRY = "entry"
+    STOP = "stop"
+    TARGET = "target"
+    EXIT = "exit"
+
+
+class OrderType(StrEnum):
+    """How an order meets the market."""
+
+    MARKET = "market"
+    LIMIT = "limit"
+    STOP = "stop"
+
+
+class OrderState(StrEnum):
+    """The life of an order; which event leads where is `tbot_core.trading.orders.TRANSITIONS`."""
+
+    INTENDED = "intended"
+    DROPPED = "dropped"
+    SENDING = "sending"
+    NEW = "new"
+    PARTIALLY_FILLED = "partially filled"
+    FILLED = "filled"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    UNKNOWN = "unknown"
+    LOST = "lost"
+
+
+class ExitReason(StrEnum):
+    """Why a position was closed, or with REBALANCE taken back to its share of equity."""
+
+    STOP = "STOP"
+    TRAILING_STOP = "TRAILING_STOP"
+    TARGET = "TARGET"
+    TIME = "TIME"
+    SESSION_END = "SESSION_END"
+    DAILY_LOSS = "DAILY_LOSS"
+    STOPPED = "STOPPED"
+    NO_MARKET = "NO_MARKET"
+    OUTSIDE = "OUTSIDE"
+    UNPROTECTED = "UNPROTECTED"
+    REBALANCE = "REBALANCE"
+    EXCESS = "EXCESS"
+
+
+class RiskState(IntEnum):
+    """What the bot may do; a higher value permits less."""
+
+    NORMAL = 0
+    DEFENSE = 1
+    EXIT_ONLY = 2
+    HALTED = 3
+
+    @property
+    def word(self) -> str:
+        """`normal`, `defense`, `exit-only` or `halted`."""
+        return self.name.lower().replace("_", "-")
+
+
+@attrs.frozen(kw_only=True)
+class SignalId:
+    """What makes a signal the same signal after a restart: strategy, symbol, minute of the bar, rule."""
+
+    session: date
+    strategy: str
+    symbol: str
+    minute: int
+    rule: str
+
+    @property
+    def text(self) -> str:
+        """The one spelling that enters client order ids."""
+        return f"{self.session.isoformat()}/{self.strategy}/{self.symbol}/{self.minute}/{self.rule}"
+
+
+@attrs.frozen(kw_only=True)
+class Order:
+    """An order as it is written down before it is sent; prices lie on the instrument's tick grid.
+
+    `protection` of an entry holds the stop and the target that rest from its fill on, sized to what was filled.
+    `reason` is why a fill of it closes the position; an entry has none, but REBALANCE where it tops a position up.
+    """
+
+    client_order_id: str
+    signal: SignalId
+    leg: Leg
+    symbol: str
+    buy: bool
+    quantity: Decimal
+    type: OrderType
+    limit_price: Decimal | None = None
+    stop_price: Decimal | None = None
+    protection: tuple[Order, ...] = ()
+    reason: ExitReason | None = None
+    time_in_force: str = "day"
+    tag: str = ""
+
+    @property
+    def trims(self) -> bool:
+        """Whether it takes a position back to its share of equity, and leaves the rest of it."""
+        return self.reason is ExitReason.REBALANCE and self.leg is not Leg.ENTRY
+
+    @property
+    def tops_up(self) -> bool:
+        """Whether it adds to a position that lies under its share of equity."""
+        return self.reason is ExitReason.REBALANCE and self.leg is Leg.ENTRY
+
+    def asks_for(self, symbol: str, *, buy: bool) -> bool:
+        """Whether it was to buy that symbol, or to sell it, and nothing else."""
+        return (self.symbol, self.buy) == (symbol, buy)
+
+
+@attrs.frozen(kw_only=True)
+class Fill:
+    """A quantity of an order done at a price; `execution_id` is unique within broker and account."""
+
+    execution_id: str
+    client_order_id: str
+    symbol: str
+    buy: bool
+    quantity: Decimal
+    price: Decimal
+    fees: Decimal
+    time: datetime
+
+
+@attrs.frozen(kw_only=True)
+class Account:
+    """What a broker says of an account; None where it does not say.
+
+    `margin` false: a cash account. `settled_cash`: the part of the cash that has settled. `day_trades`: those of the
+    last five sessions, today's counted. `restricted`: why the broker lets the account do less than it may, in its own
+    words, such as a margin call or a block; empty where it does not. Nothing is entered while it says so.
+    """
+
+    account_id: str
+    equity: Decimal
+    cash: Decimal
+    buying_power: Decimal | None = None
+    currency: str = CURRENCY
+    margin: bool | None = None
+    settled_cash: Decimal | None = None
+    day_trades: int | None = None
+    restricted: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Trade:
+    """A position from its entry to its exit; prices are averages weighted by quantity, to 1e-4 USD.
+
+    `broker` is the name of the one that held it, "" where nobody has said it.
+    """
+
+    strategy: str
+    symbol: str
+    side: Side
+    quantity: Decimal
+    entry_time: datetime
+    entry_price: Decimal
+    exit_time: datetime
+    exit_price: Decimal
+    fees: Decimal
+    pnl: Decimal
+    exit_reason: ExitReason
+    broker: str = ""

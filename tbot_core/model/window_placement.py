@@ -1,0 +1,149 @@
+"""Where a strategy's window lies in a session: from START_TIME, minutes and TIME_ANCHOR to minutes after the bell."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias, get_args
+
+import attrs
+
+from tbot_core.errors import SettingsError
+from tbot_core.model import clock
+from tbot_core.model.calendar import FULL_SESSION_MINUTES
+from tbot_core.model.window import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tbot_core.model.calendar import Session
+
+Anchor: TypeAlias = Literal["exchange", "utc"]
+ANCHORS: Final[tuple[Anchor, ...]] = get_args(Anchor)
+
+# The opening bell of a standard-time day, 14:30 UTC; in daylight-saving time UTC is an hour closer to New York.
+_STANDARD_BELL_MINUTE: Final = 14 * 60 + 30
+_DAYLIGHT_MINUTES: Final = 60
+
+
+class Times(Protocol):
+    """What a strategy's settings say about its window; `tbot_core.contracts.settings.Frame` does."""
+
+    @property
+    def start_time(self) -> dt.time:
+        """UTC of a standard-time day: 14:30 is 09:30 in New York."""
+
+    @property
+    def analysis_minutes(self) -> int:
+        """Minutes from the start that are only watched."""
+
+    @property
+    def breakout_minutes(self) -> int:
+        """Minutes after the analysis in which a bar may trigger an entry."""
+
+    @property
+    def monitoring_minutes(self) -> int:
+        """Minutes in which a position is managed."""
+
+
+@attrs.frozen(kw_only=True)
+class NamedWindow:
+    """A strategy's window as its settings give it: the start in UTC of a standard-time day, the phases in minutes.
+
+    The name is the strategy's as it stands in variables, in upper case.
+    """
+
+    name: str
+    start_time: dt.time
+    analysis_minutes: int
+    breakout_minutes: int
+    monitoring_minutes: int
+
+
+def named_window(name: str, times: Times) -> NamedWindow:
+    """The window of the strategy with this name, in whatever case it is written."""
+    return NamedWindow(
+        name=name.upper(),
+        start_time=times.start_time,
+        analysis_minutes=times.analysis_minutes,
+        breakout_minutes=times.breakout_minutes,
+        monitoring_minutes=times.monitoring_minutes,
+    )
+
+
+def anchor_named(written: str) -> Anchor:
+    """The anchor that TIME_ANCHOR names; raises SettingsError for any other word."""
+    for anchor in ANCHORS:
+        if anchor == written:
+            return anchor
+    message = f"TIME_ANCHOR={written} is not known."
+    raise SettingsError(message, f"Choose one of {', '.join(ANCHORS)}.")
+
+
+def place(named: NamedWindow, session: Session, anchor: Anchor) -> Window | None:
+    """The window in this session, or None where it would begin before the opening bell (TIME_ANCHOR=utc only).
+
+    It may reach beyond the session: ask `Window.outside`. Raises ValueError for what `check` refuses.
+    """
+    start = _start(named, session, anchor)
+    if anchor == "utc" and start < 0:
+        return None
+    return Window(
+        start=start,
+        analysis=named.analysis_minutes,
+        breakout=named.breakout_minutes,
+        monitoring=named.monitoring_minutes,
+    )
+
+
+def missed_bell(named: NamedWindow, session: Session, anchor: Anchor) -> str | None:
+    """A sentence for people where the literal UTC time does not keep its distance to this session's bell, else None.
+
+    A window that begins at the bell, or at the same minute as on a standard-time day, has not missed it.
+    """
+    start, usual = _start(named, session, anchor), _standard_start(named)
+    if anchor == "exchange" or start == 0 or start == usual > 0:
+        return None
+    there = clock.exchange_time(session.moment(start))
+    side = "after" if start > 0 else "before"
+    return (
+        f"START_TIME_{named.name}={named.start_time:%H:%M} is {there:%H:%M} New York on {session.date}: with "
+        f"TIME_ANCHOR=utc the window starts {abs(start)} minutes {side} the opening bell"
+        + (f", not {usual} as on a standard-time day." if start > 0 else " and is skipped.")
+    )
+
+
+def check(windows: Sequence[NamedWindow], anchor: Anchor) -> None:
+    """Raise SettingsError, one line a fault, for windows that no session can hold."""
+    faults = [fault for named in windows for fault in _faults(named, anchor)]
+    if faults:
+        earliest = "14:30 (09:30 New York)" if anchor == "exchange" else "13:30 (09:30 New York in summer)"
+        raise SettingsError(
+            "\n".join(faults),
+            f"Start times are UTC of a standard-time day, from {earliest} to 20:59 (15:59 New York).",
+        )
+
+
+def _faults(named: NamedWindow, anchor: Anchor) -> Iterator[str]:
+    variable, start = f"START_TIME_{named.name}", _standard_start(named)
+    if named.start_time.second or named.start_time.microsecond:
+        yield f"{variable}={named.start_time.isoformat()}: a window starts on a whole minute."
+    latest = start if anchor == "exchange" else start + _DAYLIGHT_MINUTES
+    if latest < 0 or start >= FULL_SESSION_MINUTES:
+        yield f"{variable}={named.start_time:%H:%M} lies outside every session with TIME_ANCHOR={anchor}."
+    for phase, minutes, least in (
+        ("ANALYSIS", named.analysis_minutes, 0),
+        ("BREAKOUT", named.breakout_minutes, 1),
+        ("MONITORING", named.monitoring_minutes, 1),
+    ):
+        if minutes < least:
+            yield f"{named.name}_{phase}_TIME={minutes}: at least {least} minutes are needed."
+
+
+def _start(named: NamedWindow, session: Session, anchor: Anchor) -> int:
+    if anchor == "exchange":
+        return _standard_start(named)
+    return session.minute(dt.datetime.combine(session.date, named.start_time, tzinfo=dt.UTC))
+
+
+def _standard_start(named: NamedWindow) -> int:
+    return named.start_time.hour * 60 + named.start_time.minute - _STANDARD_BELL_MINUTE

@@ -1,0 +1,155 @@
+"""What strategies and filters answer, judged where it enters: PluginError for all that is not what was promised."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from tbot_core.contracts import Check
+from tbot_core.errors import PluginError
+from tbot_core.model.reasons import Reason
+from tbot_core.model.signals import Condition, Exits, Signals, Trigger
+from tbot_core.plugins.call_guard import Runaway
+from tbot_core.trading.proposals import checked
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tbot_core.model.bars import Bars
+    from tbot_core.model.window import Window
+
+RUNAWAY: Final = 1000
+"""More signals than this in one minute of a session are no judgement of a market: the strategy is switched off."""
+
+MOST_PARTS: Final = 100
+"""So many comparisons or triggers a plugin may answer with."""
+
+_LONGEST: Final = 500
+_WHOLE: Final = "iu"
+_COLUMNS: Final = {
+    "minute": _WHOLE,
+    "side": _WHOLE,
+    "price": "f",
+    "strength": "f",
+    "stop": "f",
+    "target": "f",
+    "rule": _WHOLE,
+}
+_REMEDY: Final = "`tbot plugins check` holds a plugin against its contract."
+
+
+def signals(answer: object, name: str, window: Window, bars: Bars, since: int) -> Signals:
+    """The answer to a scan, sane signals of the minutes from `since` on; Runaway where they are absurdly many."""
+    if not isinstance(answer, Signals):
+        raise _wrong("scan", answer, "Signals")
+    _columns(answer, bars.close.shape[:-1])
+    _rules(answer)
+    if not isinstance(answer.exits, Exits):
+        raise _wrong("scan", answer.exits, "Exits")
+    if not len(answer):
+        return answer
+    if (answer.minute < since).any():
+        raise PluginError(f"It returned a signal of a minute before {since}, from which it was asked.", _REMEDY)
+    if len(answer) > RUNAWAY:
+        _, counts = np.unique(np.stack([*answer.cells[:-1], answer.minute]), axis=1, return_counts=True)
+        if counts.max() > RUNAWAY:
+            raise Runaway(f"It returned {counts.max()} signals of one minute; more than {RUNAWAY} are refused.")
+    return checked(name, window, answer, bars)
+
+
+def checks(answer: object, what: str, shape: tuple[int, ...]) -> list[Check]:
+    """The answer of `screen` or `judge`: comparisons whose values broadcast to this shape."""
+    return [_check(part, what, shape) for part in _parts(answer, what)]
+
+
+def triggers(answer: object, shape: tuple[int, ...]) -> list[Trigger]:
+    """The answer of `triggers`: rules whose arrays broadcast to this shape."""
+    found = []
+    for part in _parts(answer, "triggers"):
+        if not isinstance(part, Trigger):
+            raise _wrong("triggers", part, "Trigger")
+        for one in (part, *part.when):
+            if not isinstance(one, Trigger | Condition):
+                raise _wrong("triggers", one, "Condition")
+            for array in (one.value, one.level):
+                _broadcast(array, "triggers", shape)
+        if part.scale is not None:
+            _broadcast(part.scale, "triggers", shape)
+        found.append(part)
+    return found
+
+
+def _columns(answer: Signals, shape: tuple[int, ...]) -> None:
+    # Plain arrays of one length and of their type, that point at rows which there are.
+    indices: object = answer.cells
+    if not isinstance(indices, tuple) or len(indices) != len(shape):
+        raise PluginError(f"Its signals have no index for each of {len(shape)} axes.", _REMEDY)
+    columns = {name: (getattr(answer, name), kinds) for name, kinds in _COLUMNS.items()}
+    columns |= {f"cells {axis}": (cells, _WHOLE) for axis, cells in enumerate(answer.cells)}
+    length = None
+    for name, (column, kinds) in columns.items():
+        if type(column) is not np.ndarray or column.ndim != 1 or column.dtype.kind not in kinds:
+            raise PluginError(f"Its signals' {name} is no column of numbers, but {_type(column)}.", _REMEDY)
+        length = len(column) if length is None else length
+        if len(column) != length:
+            raise PluginError(f"Its signals' {name} has {len(column)} rows in place of {length}.", _REMEDY)
+    for cells, size in zip(answer.cells, shape, strict=True):
+        if ((cells < 0) | (cells >= size)).any():
+            raise PluginError("Its signals name a row that there is not.", _REMEDY)
+
+
+def _rules(answer: Signals) -> None:
+    names: object = answer.rules
+    if not isinstance(names, tuple) or not all(isinstance(one, str) and len(one) <= _LONGEST for one in names):
+        raise PluginError("Its signals' rules are no tuple of names.", _REMEDY)
+    if ((answer.rule < 0) | (answer.rule >= len(names))).any():
+        raise PluginError("Its signals name a rule that there is not.", _REMEDY)
+
+
+def _check(part: object, what: str, shape: tuple[int, ...]) -> Check:
+    if not isinstance(part, Check):
+        raise _wrong(what, part, "Check")
+    texts: tuple[object, ...] = (part.name, part.words)
+    if not all(isinstance(text, str) and len(text) <= _LONGEST for text in texts):
+        raise PluginError(f"A comparison of its {what} has no name of at most {_LONGEST} characters.", _REMEDY)
+    codes: tuple[object, ...] = (part.below, part.above, part.unknown)
+    if not all(isinstance(one, Reason) and one is not Reason.ALLOWED for one in codes):
+        raise PluginError(f"A comparison of its {what} denies without a reason code.", _REMEDY)
+    if type(part.value) is not np.ndarray:  # whose rows are looked at one by one
+        raise PluginError(f"A comparison of its {what} has no values, but {_type(part.value)}.", _REMEDY)
+    for array in (part.value, part.low, part.high):
+        if array is not None:
+            _broadcast(array, what, shape)
+    return part
+
+
+def _broadcast(array: object, what: str, shape: tuple[int, ...]) -> None:
+    if type(array) is not np.ndarray and not isinstance(array, int | float | np.number):
+        raise PluginError(f"A value of its {what} is no number, but {_type(array)}.", _REMEDY)
+    plain = np.asarray(array)
+    if plain.dtype.kind not in "fiub":
+        raise PluginError(f"A value of its {what} is no number, but {_type(array)}.", _REMEDY)
+    try:
+        np.broadcast_to(plain, shape)
+    except ValueError as fault:
+        raise PluginError(f"A value of its {what} has shape {plain.shape}, not {shape}.", _REMEDY) from fault
+
+
+def _parts(answer: object, what: str) -> Sequence[Any]:
+    if not isinstance(answer, list | tuple):
+        raise _wrong(what, answer, "a list")
+    if len(answer) > MOST_PARTS:
+        raise PluginError(f"Its {what} answered {len(answer)} comparisons; {MOST_PARTS} are allowed.", _REMEDY)
+    return answer
+
+
+def _wrong(what: str, answer: object, wanted: str) -> PluginError:
+    return PluginError(f"Its {what} answered {_type(answer)} in place of {wanted}.", _REMEDY)
+
+
+def _type(answer: object) -> str:
+    # A foreign object's repr may be long, secret or broken, so only its type is named.
+    if type(answer) is np.ndarray:
+        return f"an array of {answer.dtype} of shape {answer.shape}"
+    return f"an object of type {type(answer).__name__}"

@@ -1,0 +1,215 @@
+"""Calls into plugins while a run trades: bounded in time, counted when they fail, and not made any more after three.
+
+A session begins with all plugins on. What a failure leads to is for whoever calls to say: no signals, or a denial.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
+
+import attrs
+
+from tbot_core.errors import PluginError
+from tbot_core.model.clock import Clock
+from tbot_core.plugins.failure import PluginFailure
+from tbot_core.system import log
+from tbot_core.system.timeouts import within
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from tbot_core.plugins.discovery import Entry
+
+T = TypeVar("T")
+Call = Literal["scan", "triggers", "screen", "judge", "check"]
+
+LIMITS_S: Final[Mapping[Call, float]] = {"scan": 2.0, "triggers": 2.0, "screen": 5.0, "judge": 2.0, "check": 0.5}
+"""How long each call may take; a scan of 10,000 symbols takes 3 ms."""
+
+FAILURES: Final = 3
+WITHIN: Final = timedelta(minutes=10)
+"""So many failures in so long switch a plugin off to the session's end."""
+
+_REMEDY: Final = "`tbot plugins info` shows its last failure; mend it, or take it out of the settings."
+_log = log.logger(__name__)
+
+
+class Runaway(PluginError):
+    """A plugin asks for so much that it is switched off at once."""
+
+
+@attrs.frozen(kw_only=True)
+class Lost:
+    """A call that failed, as the journal keeps it: `turn` counts the calls of its name at one moment.
+
+    `off`: the plugin is not called any more in this session.
+    """
+
+    plugin: str
+    call: str
+    turn: int
+    error: str
+    off: bool
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Sitting:
+    """A session's part: its clock, who writes a failure down, and whether it repeats what was interrupted.
+
+    What is repeated came back in time before, so it is not bounded then: a busy machine must not change what was said.
+    """
+
+    clock: Clock
+    tell: Callable[[Lost], None]
+    repeating: Callable[[], bool] = lambda: False
+
+
+@contextmanager
+def nowhere(_words: str) -> Iterator[None]:
+    """Tells nobody which call is being made."""
+    yield
+
+
+class Bounds:
+    """The one way into a run's strategies, filters and risk checks.
+
+    `strict`: a simulation, in which a failure ends the run and time does not count. `record` is told of each failure,
+    for `tbot plugins list`; `where` may be set: it stands around each call, and is told which one it is.
+    """
+
+    def __init__(
+        self,
+        *,
+        strict: bool,
+        record: Callable[[Entry, PluginFailure], None] = lambda _entry, _failure: None,
+        limits_s: Mapping[Call, float] = LIMITS_S,
+    ) -> None:
+        self.strict = strict
+        self._record = record
+        self.where: Callable[[str], AbstractContextManager[None]] = nowhere
+        self._limits_s = limits_s
+        self._sitting: Sitting | None = None
+        self._again: dict[tuple[datetime, str, str, int], Lost] = {}
+        self._begin()
+
+    def open_session(self, sitting: Sitting) -> None:
+        """A session begins: all plugins are on again."""
+        self._sitting = sitting
+        self._begin()
+
+    def repeat(self, failures: Iterable[tuple[datetime, Lost]]) -> None:
+        """What failed before the session was interrupted fails again at that moment, without being called."""
+        self._again = {_place(moment, lost): lost for moment, lost in failures}
+
+    def restore(self, failures: Iterable[tuple[datetime, Lost]]) -> None:
+        """What failed before a restart of the session counts on."""
+        for moment, lost in failures:
+            self._failed[lost.plugin].append(moment)
+            if lost.off:
+                self._off.add(lost.plugin)
+
+    def note(self, failures: Iterable[tuple[datetime, Lost]]) -> None:
+        """Calls that never came back, as a watchdog noted them: written down, and their plugins are off."""
+        for moment, lost in failures:
+            if self._sitting is not None and lost.plugin not in self._off:
+                self._write(self._sitting, moment, lost)
+
+    def is_off(self, entry: Entry) -> bool:
+        """Whether a plugin is not called any more in this session."""
+        return _named(entry) in self._off
+
+    def call(self, entry: Entry, call: Call, function: Callable[[], T], lost: Callable[[str], T] | None = None) -> T:
+        """What the function returns, which calls the plugin and judges its answer; else `lost`, given why, in words.
+
+        Raises PluginError in a simulation, and where there is no `lost`: then whoever catches it names the plugin.
+        """
+        if self.strict or self._sitting is None:
+            return self._plainly(entry, call, function, alone=lost is not None)
+        name, moment = _named(entry), self._sitting.clock.now()
+        if name in self._off:
+            words = f"The {entry.kind} {entry.name} failed and is off to the session's end."
+            return _answer(PluginError(words, _REMEDY), lost)
+        turn = self._turn(moment, name, call)
+        again = self._again.pop((moment, name, call, turn), None)
+        if again is not None:
+            self._write(self._sitting, moment, again)
+            return _answer(PluginError(again.error, _REMEDY), lost)
+        try:
+            with self.where(f"{name} {call} {turn} {moment.isoformat()}"):
+                return function() if self._sitting.repeating() else within(self._limits_s[call], function)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as fault:  # noqa: BLE001  -- the border of a plugin's call: it may raise anything
+            failure = _failure(entry, call, fault)
+            found = Lost(plugin=name, call=call, turn=turn, error=failure.error, off=self._ends(name, moment, fault))
+            self._report(entry, failure, found)
+            self._write(self._sitting, moment, found)
+            return _answer(PluginError(failure.error, _REMEDY), lost)
+
+    def _begin(self) -> None:
+        self._off: set[str] = set()
+        self._failed: dict[str, deque[datetime]] = defaultdict(lambda: deque(maxlen=FAILURES))
+        self._again.clear()
+        self._turns: tuple[datetime | None, dict[tuple[str, str], int]] = (None, {})
+
+    def _plainly(self, entry: Entry, call: Call, function: Callable[[], T], *, alone: bool) -> T:
+        # The call as it is; `alone`: its failure is all that will be read, so it names the plugin.
+        try:
+            return function()
+        except (Exception, SystemExit) as fault:
+            failure = _failure(entry, call, fault)
+            _log.error("plugin.failed", plugin=_named(entry), phase=call, traceback=failure.trace)
+            raise PluginError(failure.sentence if alone else failure.error, _REMEDY) from fault
+
+    def _turn(self, moment: datetime, name: str, call: Call) -> int:
+        # Which of the calls of this name at this moment it is; moments of a session do not come again.
+        if self._turns[0] != moment:
+            self._turns = (moment, {})
+        counts = self._turns[1]
+        counts[name, call] = counts.get((name, call), -1) + 1
+        return counts[name, call]
+
+    def _ends(self, name: str, moment: datetime, fault: BaseException) -> bool:
+        # Whether one more failure, at this moment, is the last.
+        before = list(self._failed[name])[1 - FAILURES :]
+        return isinstance(fault, Runaway) or (len(before) == FAILURES - 1 and moment - before[0] <= WITHIN)
+
+    def _report(self, entry: Entry, failure: PluginFailure, lost: Lost) -> None:
+        _log.error(
+            "plugin.failed",
+            plugin=lost.plugin,
+            phase=lost.call,
+            off=lost.off,
+            error=failure.error,
+            traceback=failure.trace,
+        )
+        self._record(entry, failure)
+
+    def _write(self, sitting: Sitting, moment: datetime, lost: Lost) -> None:
+        self._failed[lost.plugin].append(moment)
+        if lost.off:
+            self._off.add(lost.plugin)
+        sitting.tell(lost)
+
+
+def _answer(fault: PluginError, lost: Callable[[str], T] | None) -> T:
+    if lost is None:
+        raise fault
+    return lost(fault.message)
+
+
+def _failure(entry: Entry, call: Call, fault: BaseException) -> PluginFailure:
+    failure = PluginFailure.of(entry, "run", fault)
+    return attrs.evolve(failure, error=f"{call}: {failure.error}")
+
+
+def _place(moment: datetime, lost: Lost) -> tuple[datetime, str, str, int]:
+    return moment, lost.plugin, lost.call, lost.turn
+
+
+def _named(entry: Entry) -> str:
+    return f"{entry.kind}/{entry.name}"

@@ -1,0 +1,165 @@
+"""What an installer left of a plugin's distribution: its origin, entry points, and the hash of every file.
+
+Read from metadata and bytes alone; nothing is imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Final, Literal
+from urllib.parse import urlsplit
+
+import attrs
+
+from tbot_core.errors import PluginError
+from tbot_core.model import json_document
+from tbot_core.system import filesystem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from importlib_metadata import Distribution
+
+    from tbot_core.plugins.discovery import Entry
+
+CACHE: Final = "__pycache__"
+"""Folders that the interpreter writes by itself; their files are no part of a plugin."""
+
+_METADATA: Final = ("METADATA", "entry_points.txt")
+
+
+@attrs.frozen(kw_only=True)
+class Origin:
+    """Where a distribution was installed from, as its metadata tells.
+
+    `url` without user and password, `commit` of a repository, and the `installer` that noted it; each is empty where
+    the metadata is silent.
+    """
+
+    kind: Literal["index", "direct", "editable", "unknown"]
+    url: str = ""
+    commit: str = ""
+    installer: str = ""
+
+    @property
+    def words(self) -> str:
+        """The place alone, for people.
+
+        A distribution without a note of a direct origin may be an index's as well as one of a folder of wheels.
+        """
+        if self.kind == "direct":
+            return f"{self.url} at {self.commit}" if self.commit else self.url
+        return f"{self.url} (editable)" if self.kind == "editable" else "unknown"
+
+    @property
+    def sentence(self) -> str:
+        """The place, and the installer where one is noted."""
+        return f"{self.words}, installed by {self.installer}" if self.installer else self.words
+
+
+@attrs.frozen(kw_only=True)
+class Installed:
+    """A distribution as it lies on the disk.
+
+    `entry_points` are all of them, each "group: name = target"; `files` are name -> SHA-256 of every file that its
+    RECORD lists or that stands in its packages, but for `__pycache__`.
+    """
+
+    origin: Origin
+    entry_points: tuple[str, ...]
+    files: Mapping[str, str]
+
+
+def origin(entry: Entry) -> Origin:
+    """Where the entry's distribution was installed from; unknown when it is gone or the note is damaged."""
+    dist = distribution(entry)
+    return Origin(kind="unknown") if dist is None else _origin(dist)
+
+
+def installed(entry: Entry) -> Installed:
+    """The entry's distribution, every file read and hashed.
+
+    Raises PluginError when it is no longer installed, AccessError when a file cannot be read.
+    """
+    dist = distribution(entry)
+    if dist is None:
+        raise PluginError(f"{entry.dist} {entry.version} is no longer installed.", "`tbot plugins list` shows what is.")
+    points = tuple(sorted(f"{it.group}: {it.name} = {it.value}" for it in dist.entry_points))
+    return Installed(origin=_origin(dist), entry_points=points, files=dict(sorted(_hashes(dist))))
+
+
+def package_files(package: str) -> Iterator[tuple[str, Path]]:
+    """The files of a top-level package or module as an import would find it; none when it is not there.
+
+    Each comes with its path from the folder that holds the package.
+    """
+    try:
+        spec = find_spec(package)
+    except (ImportError, ValueError):
+        return
+    if spec is None:
+        return
+    if spec.submodule_search_locations is None:
+        if spec.has_location and spec.origin is not None:
+            yield Path(spec.origin).name, Path(spec.origin)
+        return
+    for root in map(Path, spec.submodule_search_locations):
+        yield from ((f"{package}/{path.relative_to(root).as_posix()}", path) for path in _below(root))
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for path in filesystem.entries(folder):
+        if filesystem.is_folder(path):
+            if path.name != CACHE:
+                yield from _below(path)
+        else:
+            yield path
+
+
+def distribution(entry: Entry) -> Distribution | None:
+    """What is installed under the name of the entry's distribution; None when it is gone."""
+    from importlib_metadata import Distribution
+
+    return next(iter(Distribution.discover(name=entry.dist)), None)
+
+
+def _origin(dist: Distribution) -> Origin:
+    installer = (dist.read_text("INSTALLER") or "").strip()
+    try:
+        text = dist.read_text("direct_url.json")
+        if text is None:
+            return Origin(kind="index", installer=installer)
+        note: dict[str, Any] = json_document.read(text)
+        parts = urlsplit(str(note["url"]))
+        url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        editable = note.get("dir_info", {}).get("editable") is True
+        commit = str(note.get("vcs_info", {}).get("commit_id", ""))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return Origin(kind="unknown", installer=installer)
+    return Origin(kind="editable" if editable else "direct", url=url, commit=commit, installer=installer)
+
+
+def _hashes(dist: Distribution) -> Iterator[tuple[str, str]]:
+    recorded = [str(it) for it in dist.files or () if CACHE not in it.parts]
+    if not recorded:
+        texts = ((name, dist.read_text(name)) for name in _METADATA)
+        yield from ((name, hashlib.sha256(text.encode()).hexdigest()) for name, text in texts if text is not None)
+    paths = {name: Path(str(dist.locate_file(name))) for name in recorded}
+    # What an import would find counts: a package of the same name earlier on the path shows as changed files.
+    for package in sorted(_packages(dist, recorded)):
+        paths |= dict(package_files(package))
+    yield from ((name, hashlib.sha256(filesystem.read_bytes(path)).hexdigest()) for name, path in paths.items())
+
+
+def _packages(dist: Distribution, recorded: list[str]) -> set[str]:
+    # The distribution's own top-level packages and modules: those of its entry points, and those that RECORD lists.
+    found = {it.value.partition(":")[0].partition(".")[0].strip() for it in dist.entry_points}
+    for path in map(PurePosixPath, recorded):
+        if len(path.parts) == 2 and path.name == "__init__.py":
+            found.add(path.parts[0])
+        elif len(path.parts) == 1 and path.suffix == ".py":
+            found.add(path.stem)
+    return found - {""}

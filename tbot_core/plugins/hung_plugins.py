@@ -1,0 +1,82 @@
+"""Plugins in whose native code a run stood still, as the watchdog notes it for the run that follows.
+
+Until a run has noticed, the note is all that is left: the call never came back, and so is in no journal.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from tbot_core.errors import AccessError
+from tbot_core.model import json_document
+from tbot_core.model.clock import exchange_time
+from tbot_core.plugins.call_guard import FAILURES, WITHIN, Lost
+from tbot_core.system import filesystem
+
+if TYPE_CHECKING:
+    from datetime import date
+    from pathlib import Path
+
+FILE_NAME: Final = "plugins-lost.json"
+WHERE: Final = "plugin-call"
+"""The file on which a run says whose call it is in."""
+
+KEPT: Final = timedelta(hours=16)
+_MOST: Final = 20
+_ERROR: Final = "it did not come back from native code, and the run was ended and started again without it."
+
+
+@attrs.frozen(kw_only=True)
+class Stuck:
+    """A call that a run stood still in: whose, which, at which moment of the session, and when that was noticed."""
+
+    plugin: str
+    call: str
+    turn: int
+    moment: datetime
+    noticed: datetime
+
+    @classmethod
+    def of(cls, words: str, noticed: datetime) -> Stuck:
+        """The call that `spelt` words; ValueError for other words."""
+        plugin, call, turn, moment = words.split(" ")
+        return cls(plugin=plugin, call=call, turn=int(turn), moment=datetime.fromisoformat(moment), noticed=noticed)
+
+    @property
+    def lost(self) -> tuple[datetime, Lost]:
+        """The failure that it is."""
+        return self.moment, Lost(plugin=self.plugin, call=self.call, turn=self.turn, error=_ERROR, off=True)
+
+
+def note(folder: Path, stuck: Stuck) -> bool:
+    """Keep a call in an instance's data; whether the run may be started again: not at the third in ten minutes."""
+    found = [*noted(folder, stuck.noticed), stuck][-_MOST:]
+    document = [attrs.asdict(one) | _times(one) for one in found]
+    filesystem.write_atomic(folder / FILE_NAME, json.dumps(document, indent=1).encode())
+    return sum(stuck.noticed - one.noticed <= WITHIN for one in found) < FAILURES
+
+
+def noted(folder: Path, now: datetime) -> list[Stuck]:
+    """The calls of the last 16 hours; none where the file is damaged, for a note only spares another stand-still."""
+    try:
+        document: Any = json_document.read(filesystem.read_text(folder / FILE_NAME))
+        found = [
+            Stuck(**one | {name: datetime.fromisoformat(one[name]) for name in ("moment", "noticed")})
+            for one in document
+        ]
+        return [one for one in found if now - one.noticed <= KEPT]
+    except (AccessError, KeyError, TypeError, ValueError):
+        return []
+
+
+def of_day(folder: Path, now: datetime, day: date) -> list[tuple[datetime, Lost]]:
+    """The failures that the noted calls of a session are; `day` is its exchange date."""
+    return [one.lost for one in noted(folder, now) if exchange_time(one.moment).date() == day]
+
+
+def _times(one: Stuck) -> dict[str, str]:
+    return {"moment": one.moment.isoformat(), "noticed": one.noticed.isoformat()}

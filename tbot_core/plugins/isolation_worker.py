@@ -1,0 +1,131 @@
+"""A strategy or filter in a process of its own: `python -m tbot_core.plugins.isolation_worker`, on two pipes.
+
+It is told the bars minute by minute, builds them up as the run does, and so gives the same signals to the last bit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import attrs
+
+from tbot_core.contracts import Context, Explains, Needs, Screens
+from tbot_core.contracts.setting import declarations
+from tbot_core.errors import PluginError
+from tbot_core.model.bars import Bars, Market, Minute, Tape
+from tbot_core.model.clock import SystemClock
+from tbot_core.plugins import isolation_protocol
+from tbot_core.plugins.failure import PluginFailure
+from tbot_core.plugins.loader import Loader, build
+from tbot_core.plugins.trial import entry_of
+from tbot_core.system import filesystem, log, worker_pipe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from tbot_core.model.bars import Day
+
+PARTS: Final = ("open", "high", "low", "close", "volume", "vwap")
+_MOST_MINUTES: Final = 1440
+Answering: TypeAlias = "Callable[[], tuple[Callable[[int], bytes], Callable[[bytes], None]]]"
+
+
+class Desk:
+    """The plugin in its process, with the bars and facts that it was last told."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._subject: Any = None
+        self._tape: Tape | None = None
+        self._bars: Bars | None = None
+        self._day: Day | None = None
+
+    def answer(self, asked: Mapping[str, Any]) -> Any:
+        """What the plugin says to a request."""
+        if asked["do"] == "load":
+            return self._load(asked)
+        if asked.get("day") is not None:
+            self._day = asked["day"]
+        if "bars" in asked:
+            self._take(asked["bars"])
+        return self._call(asked)
+
+    def _load(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        entry = entry_of(asked["entry"])
+        loaded = Loader().load(entry)
+        if isinstance(loaded, PluginFailure):
+            raise PluginError(loaded.reason)
+        config = configured(loaded.plugin.config, asked["texts"], asked["window"])
+        context = Context(clock=SystemClock(), log=log.logger(f"plugin.{entry.name}"), data_dir=self._folder)
+        made = build(loaded, config, context)
+        if isinstance(made, PluginFailure):
+            raise PluginError(made.reason)
+        self._subject = made
+        needs = sorted(made.needs) if isinstance(made, Needs) else []
+        return {
+            "window": getattr(made, "window", None),
+            "needs": needs,
+            "explains": isinstance(made, Explains),
+            "screens": isinstance(made, Screens),
+        }
+
+    def _take(self, told: Mapping[str, Any]) -> None:
+        # Bars that came since, those of another session from its beginning, or a block of sessions as a whole.
+        fields: Mapping[str, Any] = told["fields"]
+        if fields["close"].ndim > 2:
+            self._bars, self._tape = Bars(fields, told["symbols"]), None
+            return
+        if told["fresh"] or self._tape is None:
+            self._tape = Tape(told["symbols"], _MOST_MINUTES)
+        for row in range(len(fields["close"])):
+            self._tape.append(Minute(index=self._tape.closed, **{name: fields[name][row] for name in PARTS}))
+        self._bars = self._tape.bars
+
+    def _call(self, asked: Mapping[str, Any]) -> Any:
+        subject, bars, day = self._subject, self._bars, self._day
+        match asked["do"]:
+            case "scan":
+                return subject.scan(bars, day, asked["since"])
+            case "triggers":
+                return list(subject.triggers(bars, day))
+            case "screen" if "symbols" in asked:
+                return list(subject.screen(day, asked["symbols"], asked["frame"]))
+            case "screen":
+                return list(subject.screen(day))
+            case _:
+                market = Market(bars=bars, day=day, quotes=asked["quotes"])  # type: ignore[arg-type]  # both were told
+                return list(subject.judge(asked["signals"], market, asked["frame"]))
+
+
+def configured(config: type[Any], texts: Mapping[str, str], window: object) -> object:
+    """The plugin's config from the texts of its settings; raises PluginError for one that is not allowed."""
+    given: dict[str, Any] = {}
+    for field, declaration in declarations(config).items():
+        text = texts.get(declaration.name, declaration.default_text)
+        try:
+            given[field] = declaration.kind.parse(text)
+        except ValueError as fault:
+            raise PluginError(f"{declaration.name}: allowed is {declaration.kind.allowed}.") from fault
+    if window is not None and "window" in {one.name for one in attrs.fields(config)} - given.keys():
+        given["window"] = window
+    return config(**given)
+
+
+def serve(hear: Callable[[int], bytes], say: Callable[[bytes], None], folder: Path) -> None:
+    """Answer until nobody asks any more; what goes wrong is an answer, too."""
+    desk = Desk(folder)
+    while (asked := isolation_protocol.receive(hear)) is not None:
+        try:
+            isolation_protocol.send(say, {"answer": desk.answer(asked)})
+        except (Exception, SystemExit) as fault:  # noqa: BLE001  -- the border of the plugin's process
+            words = fault.message if isinstance(fault, PluginError) else f"{type(fault).__name__}: {fault}"
+            isolation_protocol.send(say, {"fault": words[:1000]})
+
+
+def main(fence: Callable[[], object] = worker_pipe.confine, answering: Answering = worker_pipe.answering) -> None:
+    """Fence the process in, then answer."""
+    fence()
+    hear, say = answering()
+    with filesystem.scratch() as folder:
+        serve(hear, say, folder)

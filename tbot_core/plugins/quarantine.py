@@ -1,0 +1,63 @@
+"""Holds back what must not be imported: a plugin that did not come back from its trial hangs or ends whoever loads it.
+
+A plugin of whose files nothing is recorded is tried first, in a process of its own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tbot_core.errors import AccessError
+from tbot_core.plugins import probe, trial_records
+from tbot_core.plugins.failure import PluginFailure
+from tbot_core.plugins.loader import report, spelt_out
+from tbot_core.system import log
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from tbot_core.plugins.discovery import Listing
+    from tbot_core.plugins.trial_records import Records
+
+_log = log.logger(__name__)
+
+
+def held_back(
+    wanted: Iterable[tuple[str, str]],
+    listings: Sequence[Listing],
+    folder: Path,
+    now: datetime,
+    *,
+    limit_s: float = probe.LIMIT_S,
+) -> tuple[set[tuple[str, str]], tuple[PluginFailure, ...]]:
+    """The wanted (kind, name) pairs that may be loaded, and the failures of the others.
+
+    Trials are recorded in the data folder `folder`; each takes `limit_s` at most. A plugin that failed in words may be
+    loaded: it fails alike then, unless settings or what it requires have mended it.
+    """
+    known = {(it.entry.kind, it.entry.name): it for it in listings}
+    pairs = spelt_out(wanted, known)
+    usable = [known[pair] for pair in sorted(pairs & known.keys()) if known[pair].state in {"active", "available"}]
+    recorded = _complete(usable, folder, now, limit_s)
+    failures = []
+    for listing in usable:
+        record = recorded.of(listing.entry)
+        if record is not None and record.phase == "probe":
+            failures.append(PluginFailure.said(listing.entry, "probe", record.error))
+            report(failures[-1])
+    return pairs - {(it.kind, it.name) for it in failures}, tuple(failures)
+
+
+def _complete(usable: Iterable[Listing], folder: Path, now: datetime, limit_s: float) -> Records:
+    # The records with those that were missing.
+    recorded = trial_records.read(folder)
+    fresh = [it.entry for it in usable if recorded.of(it.entry) is None]
+    if fresh:
+        recorded = trial_records.updated(recorded, (probe.probe(entry, limit_s=limit_s) for entry in fresh), now)
+        try:
+            trial_records.write(folder, recorded)
+        except AccessError as fault:
+            _log.warning("plugin.trial_not_recorded", error=str(fault))
+    return recorded

@@ -1,0 +1,61 @@
+"""Plugins' own risk checks: they may deny, and whatever goes wrong in one of them denies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tbot_core.errors import PluginError
+from tbot_core.plugins.failure import PluginFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tbot_core.contracts import RiskCheck
+    from tbot_core.model.types import Order
+    from tbot_core.plugins.call_guard import Bounds
+    from tbot_core.plugins.discovery import Entry
+    from tbot_core.plugins.loader import Loaded, Loader
+
+_REMEDY = "Mend or uninstall the plugin, or take it out of the settings."
+
+
+def risk_checks(
+    loader: Loader, loaded: Sequence[Loaded], bounds: Bounds
+) -> tuple[tuple[tuple[str, RiskCheck], ...], tuple[PluginFailure, ...]]:
+    """The (plugin's name, check) pairs of all loaded plugins in order, and the failures of those that gave none.
+
+    A check that raises, takes too long, or answers anything but None or a sentence, fails with PluginError: the order
+    is denied. One that is switched off is not asked any more, and denies.
+    """
+    checks, failures, asked = [], [], set()
+    for it in loaded:
+        if id(it.subject) in asked:
+            continue
+        asked.add(id(it.subject))
+        try:
+            answers = loader.ask(it.subject, "tbot_risk_checks")
+            functions = [_function(answer) for answer in answers]
+        except (Exception, SystemExit) as fault:  # noqa: BLE001  -- the border of plugin load
+            failures.append(PluginFailure.of(it.entry, "risk_checks", fault))
+        else:
+            checks += [(it.entry.name, _guarded(it.entry, check, bounds)) for check in functions]
+    return tuple(checks), tuple(failures)
+
+
+def _function(answer: object) -> RiskCheck:
+    if not callable(answer):
+        raise PluginError("tbot_risk_checks returned no function.", "Let it return a function of one Order.")
+    return answer
+
+
+def _guarded(entry: Entry, check: RiskCheck, bounds: Bounds) -> RiskCheck:
+    def guarded(order: Order) -> str | None:
+        return bounds.call(entry, "check", lambda: _answer(check(order)))
+
+    return guarded
+
+
+def _answer(answer: object) -> str | None:
+    if answer is None or (isinstance(answer, str) and answer.strip()):
+        return answer
+    raise PluginError(f"It answered {type(answer).__name__}, neither None nor a sentence.", _REMEDY)

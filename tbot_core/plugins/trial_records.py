@@ -1,0 +1,192 @@
+"""What trials and runs showed of each plugin, kept in the instance's data/plugins.json.
+
+A result counts only as long as the plugin's files are those that were tried: it is kept with their hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from tbot_core.contracts.permissions import PluginNeeds
+from tbot_core.errors import AccessError, TbotError
+from tbot_core.model import json_document
+from tbot_core.plugins.distributions import package_files
+from tbot_core.plugins.failure import PluginFailure
+from tbot_core.system import filesystem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+    from pathlib import Path
+
+    from tbot_core.plugins.discovery import Entry, Listing
+    from tbot_core.plugins.probe import Outcome
+
+FILE_NAME: Final = "plugins.json"
+_LIMIT_BYTES: Final = 20_000_000
+_FORMAT: Final = 1
+
+
+@attrs.frozen(kw_only=True)
+class Record:
+    """One plugin's last result: when it was seen, of which files, and its description or failure.
+
+    `crash` is the last failure in words, also of other files and when a later result was sound; `crashed` says when.
+    `failures` counts the calls that failed in runs.
+    """
+
+    files: str
+    seen: str
+    description: Mapping[str, Any] | None = None
+    phase: str = ""
+    error: str = ""
+    crashed: str = ""
+    crash: str = ""
+    failures: int = 0
+
+    @property
+    def needs(self) -> PluginNeeds | None:
+        """What the plugin says it needs; None when the description does not tell."""
+        return needs_of(self.description)
+
+
+@attrs.frozen(kw_only=True)
+class Records:
+    """The results by entry; `warning` says why a file that stands there could not be read."""
+
+    results: Mapping[str, Record] = attrs.field(factory=dict)
+    warning: str = ""
+
+    def of(self, entry: Entry) -> Record | None:
+        """The result of exactly these files, else None."""
+        record = self.results.get(_key(entry))
+        return record if record is not None and record.files == fingerprint(entry) else None
+
+    def differs(self, outcome: Outcome) -> bool:
+        """Whether an outcome says anything that is not recorded of exactly these files."""
+        record = self.of(outcome.entry)
+        return record is None or _result(outcome, record.files, record.seen, record) != record
+
+
+def read(folder: Path) -> Records:
+    """The records in a data folder; a damaged file counts as none, with a warning."""
+    path = folder / FILE_NAME
+    if not filesystem.exists(path):
+        return Records()
+    try:
+        return Records(results=_results(json_document.read(filesystem.read_text(path))))
+    except (AttributeError, KeyError, TypeError, ValueError, TbotError) as fault:
+        words = fault.message if isinstance(fault, TbotError) else f"{type(fault).__name__}: {fault}"
+        return Records(warning=f"{path} cannot be read ({words}); what was recorded of plugins is unknown.")
+
+
+def updated(records: Records, outcomes: Iterable[Outcome], now: datetime) -> Records:
+    """The records with these outcomes as the last results of their plugins, seen `now`."""
+    seen = now.isoformat(timespec="seconds").replace("+00:00", "Z")
+    results = dict(records.results)
+    for it in outcomes:
+        key = _key(it.entry)
+        results[key] = _result(it, fingerprint(it.entry), seen, results.get(key))
+    return attrs.evolve(records, results=results)
+
+
+def failed(records: Records, failure: PluginFailure, entry: Entry, now: datetime) -> Records:
+    """The records with one more failure in a run of a plugin; of one that nothing is recorded of, nothing is."""
+    key = _key(entry)
+    before = records.results.get(key)
+    if before is None:
+        return records
+    seen = now.isoformat(timespec="seconds").replace("+00:00", "Z")
+    after = attrs.evolve(before, crash=failure.reason, crashed=seen, failures=before.failures + 1)
+    return attrs.evolve(records, results={**records.results, key: after})
+
+
+def write(folder: Path, records: Records) -> None:
+    """Keep the records in a data folder, which is made when absent; a damaged file is set aside first.
+
+    Raises AccessError when the folder cannot be written.
+    """
+    filesystem.make_folder(folder)
+    path = folder / FILE_NAME
+    if records.warning:
+        filesystem.write_atomic(folder / f"{FILE_NAME}.damaged", filesystem.read_bytes(path))
+    results = {key: attrs.asdict(record) for key, record in records.results.items()}
+    text = json.dumps({"format": _FORMAT, "results": results}, sort_keys=True, indent=1)
+    filesystem.write_atomic(path, text.encode())
+
+
+def judge(listings: Iterable[Listing], records: Records) -> tuple[Listing, ...]:
+    """The listings with recorded failures: what is otherwise usable becomes broken, with the reason and when seen."""
+    judged = []
+    for listing in listings:
+        usable = listing.state in {"active", "available"}
+        record = records.of(listing.entry) if usable else None
+        if record is not None and record.error:
+            failure = PluginFailure.said(listing.entry, record.phase, record.error)  # type: ignore[arg-type]  # as it was written
+            judged.append(attrs.evolve(listing, state="broken", reason=failure.reason, seen=record.seen))
+        else:
+            judged.append(listing)
+    return tuple(judged)
+
+
+def needs_of(description: Mapping[str, Any] | None) -> PluginNeeds | None:
+    """The needs that a trial's description tells; None when it does not."""
+    try:
+        return PluginNeeds.of((description or {})["needs"])
+    except (AttributeError, KeyError, TypeError):
+        return None
+
+
+def fingerprint(entry: Entry) -> str:
+    """The SHA-256 over the entry's metadata and the names and bytes of its package's files; imports nothing.
+
+    Empty when a file cannot be read, which equals no recorded hash.
+    """
+    digest = hashlib.sha256(repr(entry).encode())
+    try:
+        for name, path in package_files(entry.target.partition(":")[0].partition(".")[0]):
+            data = filesystem.read_bytes(path)
+            digest.update(f"{name}\0{len(data)}\0".encode())
+            digest.update(data)
+    except AccessError:
+        return ""
+    return digest.hexdigest()
+
+
+def _key(entry: Entry) -> str:
+    return f"{entry.kind}/{entry.name}/{entry.dist}"
+
+
+def _result(outcome: Outcome, files: str, seen: str, before: Record | None) -> Record:
+    failure = outcome.failure
+    crashed, crash = (before.crashed, before.crash) if before else ("", "")
+    return Record(
+        files=files,
+        seen=seen,
+        description=outcome.description,
+        phase=failure.phase if failure else "",
+        error=failure.error if failure else "",
+        crashed=seen if failure else crashed,
+        crash=failure.reason if failure else crash,
+        failures=before.failures if before else 0,
+    )
+
+
+def _results(document: Mapping[str, Any]) -> dict[str, Record]:
+    if document["format"] != _FORMAT:
+        raise ValueError(f"its format is {document['format']}, not {_FORMAT}")
+    return {key: _record(value) for key, value in document["results"].items()}
+
+
+def _record(document: Mapping[str, Any]) -> Record:
+    record = Record(**document)
+    texts = (record.files, record.seen, record.phase, record.error, record.crashed, record.crash)
+    sound = all(isinstance(text, str) for text in texts) and isinstance(record.failures, int)
+    if not sound or not isinstance(record.description, dict | None):
+        raise TypeError("a result has values of a wrong type")
+    return record

@@ -1,0 +1,1 @@
+"""The deterministic simulator: virtual time, venues, networks and prices, all from one seed."""

@@ -1,0 +1,395 @@
+"""The bot that lives in a simulated world: the real session, journal and order machine, and a process that may die.
+
+Only its strategy is made for the purpose: it signals where the seed says so, and knows nothing of anything else.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+
+import attrs
+import numpy as np
+
+from tbot_core.contracts import TellsVixNow
+from tbot_core.contracts.settings import Frame
+from tbot_core.engine.live.market_session import MarketSession
+from tbot_core.engine.session.arming import Live
+from tbot_core.engine.session.broker_login import manned
+from tbot_core.engine.session.broker_session import Standby
+from tbot_core.engine.session.config import Floor
+from tbot_core.engine.session.config import Signals as Told
+from tbot_core.engine.session.session import Trading
+from tbot_core.errors import BrokerError
+from tbot_core.execution.engine import Venue
+from tbot_core.journal import records
+from tbot_core.journal.store import Entry, open_journal
+from tbot_core.model.signals import Exits, Signals
+from tbot_core.model.types import atoms_of
+from tbot_core.model.window import Window
+from tbot_core.rehearsal.random_streams import Stream
+from tbot_core.rehearsal.rebalancing import rebalancing
+from tbot_core.testing.trades import rules
+from tbot_core.trading.orders import Naming
+from tbot_core.trading.proposals import Entrant, Rules
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tbot_core.contracts import Broker, FeedSession, LiveSession, VenueRules
+    from tbot_core.journal.store import Event, Journal
+    from tbot_core.model.bars import Bars, Day
+    from tbot_core.model.clock import Clock
+    from tbot_core.model.types import Account
+    from tbot_core.rehearsal.world import World
+
+POLL_S: Final = 1.0
+WATCH_S: Final = 1.0
+TTL_S: Final = 20.0
+TAG: Final = "FAILOVER_ACTIVE"
+_CONNECT_S: Final = 1.0
+_MANY: Final = 30
+_LEAST_MINUTES: Final = 12
+_FAILS_OVER: Final = 0.7
+_AIMS: Final = 0.4
+
+
+class Crash(BaseException):
+    """The process is gone; nothing of the bot catches it."""
+
+
+class Kept(Protocol):
+    """A journal, and `acknowledged`: its heads when each append had returned."""
+
+    acknowledged: list[tuple[int, str]]
+
+    @property
+    def head(self) -> tuple[int, str]:
+        """Sequence number and hash of the last event."""
+
+    def close(self) -> None:
+        """Close the file."""
+
+
+class Surroundings(Protocol):
+    """What a bot lives in: a clock, a feed, and venues by their names."""
+
+    @property
+    def clock(self) -> Clock:
+        """What tells time and waits."""
+
+    def client(self, name: str) -> Broker:
+        """A new client of the venue of that name."""
+
+    def heard(self) -> FeedSession | LiveSession:
+        """The session's feed."""
+
+
+class Ways(Protocol):
+    """How a process comes by what outlives it, its journal and its account; and so how it may die."""
+
+    def journal(self, path: Path) -> Kept:
+        """The journal at a path."""
+
+    def broker(self, world: Surroundings, name: str) -> Broker:
+        """A client of the venue of that name."""
+
+
+class Doom:
+    """When a process dies: after so many operations on disk and wire, before or after the one at hand took effect."""
+
+    def __init__(self, operations: int, *, after: bool) -> None:
+        self._left = operations
+        self._after = after
+        self.dead = False
+
+    def pass_by(self) -> bool:
+        """One operation begins; whether it still takes effect though the process dies of it."""
+        if self.dead:
+            raise Crash
+        self._left -= 1
+        if self._left:
+            return False
+        self.dead = True
+        if not self._after:
+            raise Crash
+        return True
+
+    def end(self, *, dying: bool) -> None:
+        """The operation has taken effect."""
+        if dying:
+            raise Crash
+
+    def journal(self, path: Path) -> Kept:
+        """The journal at a path, of a process that may die at an append."""
+        return MortalJournal(open_journal(path), self)
+
+    def broker(self, world: Surroundings, name: str) -> Broker:
+        """A client of the venue of that name, of a process that may die at a call."""
+        return cast("Broker", MortalBroker(world.client(name), self))
+
+
+class MortalJournal:
+    """A journal whose process may die at an append; `acknowledged` are the heads of those that returned."""
+
+    def __init__(self, journal: Journal, doom: Doom) -> None:
+        self._journal = journal
+        self._doom = doom
+        self.acknowledged: list[tuple[int, str]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Append, unless the process dies before."""
+        dying = self._doom.pass_by()
+        self._journal.append(entries)
+        self._doom.end(dying=dying)
+        self.acknowledged.append(self._journal.head)
+
+
+class MortalBroker:
+    """A client whose process may die at a call, before the request or when the answer has come."""
+
+    def __init__(self, broker: Broker, doom: Doom) -> None:
+        self._broker = broker
+        self._doom = doom
+
+    @property
+    def rules(self) -> VenueRules:
+        """What the venue can do; nobody dies of asking."""
+        return self._broker.rules
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._broker, name)
+        if not inspect.iscoroutinefunction(found):
+            return found
+
+        async def call(*parts: object) -> Any:
+            dying = self._doom.pass_by()
+            answer = await found(*parts)
+            if self._doom.dead and not dying:
+                raise Crash
+            self._doom.end(dying=dying)
+            return answer
+
+        setattr(self, name, call)  # it is asked for again and again, and to find out what it is takes long
+        return call
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Drawn:
+    """A strategy that signals where it was told to: `calls` are (minute, row, side), each minute and row once.
+
+    Its stop and its target lie `distance` and `gain` from the price, as fractions of it; a `gain` of NaN is no target.
+    """
+
+    window: Window
+    calls: tuple[tuple[int, int, int], ...]
+    exits: Exits
+    distance: float
+    gain: float = math.nan
+
+    def scan(self, bars: Bars, day: Day, since: int = 0) -> Signals:  # noqa: ARG002  it looks at prices alone
+        """The calls of minutes that have closed and have a price."""
+        close = bars.field("close")
+        count = close.shape[0]
+        known = [call for call in self.calls if since <= call[0] < count and not np.isnan(close[call[0], call[1]])]
+        minute, row, side = (
+            (np.array(column, dtype=np.int64) for column in zip(*known, strict=True))
+            if known
+            else (np.zeros(0, dtype=np.int64) for _ in range(3))
+        )
+        price = close[minute, row]
+        return Signals(
+            cells=(row,),
+            minute=minute,
+            side=side,
+            price=price,
+            strength=np.full(len(minute), 0.01),
+            stop=np.round(price * (1 - side.astype(np.float64) * self.distance), 2),
+            target=np.round(price * (1 + side.astype(np.float64) * self.gain), 2),
+            rule=np.zeros(len(minute), dtype=np.int64),
+            rules=("drawn",),
+            exits=self.exits,
+        )
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Habits:
+    """What a seed makes of its bot: strategies, settings, how often it looks for news and requests, how it dies.
+
+    `failover`: whether entries may go to the world's other venues when its first one is broken; `drilled`: whether that
+    was tried before.
+    `tell` hears what was written down; `live` says of an account what makes a life there a live one, None on paper;
+    `signals` are what the process is told; `vix` say the index as it is, None where nobody is asked.
+    """
+
+    entrants: tuple[Entrant, ...]
+    rules: Callable[[Any], Rules]
+    stream: Stream
+    poll_s: float = POLL_S
+    watch_s: float = WATCH_S
+    failover: bool = False
+    drilled: bool = True
+    tell: Callable[[Sequence[Entry]], None] = lambda _entries: None
+    live: Callable[[str], Live | None] = lambda _account_id: None
+    signals: Told = attrs.field(factory=Told)
+    vix: tuple[TellsVixNow, ...] | None = None
+
+
+def habits(world: World, further: Mapping[str, Any] | None = None) -> Habits:
+    """The bot of a world: one to five strategies, limits that bind now and then, and `further` settings."""
+    stream = world.chances.stream("bot")
+    entrants = tuple(_entrant(world, stream, rank) for rank in range(stream.whole(1, 5)))
+    settings: dict[str, Any] = {
+        "max_gross_exposure": Decimal(str(round(stream.between(0.1, 0.9), 2))),
+        "total_allocation": Decimal("0.2"),
+        "max_risk_per_trade": Decimal(str(round(stream.between(0.01, 0.1), 3))),
+        "max_trades": stream.whole(1, 6),
+        "weights": tuple(Decimal("0.16") for _ in range(6)),
+        "max_open_positions": stream.whole(1, 8),
+        "daily_loss_limit": Decimal(str(round(stream.between(0.002, 0.05), 4))),
+        "one_trade_per_symbol_per_day": stream.happens(0.3),
+        "flatten_before_close": stream.whole(2, 6),
+        "max_rejects_in_row": 5,
+    }
+    if world.falls:  # it loses enough to be stopped for the day, and is called to enter on
+        settings |= {"daily_loss_limit": Decimal("0.001"), "max_trades": _MANY}
+    settings |= rebalancing(world.chances.stream("rebalance")) | dict(further or {})
+    failover = len(world.names) > 1 and world.chances.stream("failover").happens(_FAILS_OVER)
+    return Habits(
+        entrants=entrants, rules=lambda venue: rules(venue=venue, **settings), stream=stream, failover=failover
+    )
+
+
+def _entrant(world: World, stream: Stream, rank: int) -> Entrant:
+    minutes, aims = world.session.minutes, world.chances.stream("targets")
+    start = stream.whole(0, max(1, minutes // 3))
+    breakout = max(1, minutes - start - _LEAST_MINUTES)
+    window = Window(start=start, analysis=0, breakout=breakout, monitoring=stream.whole(1, 10))
+    calls: dict[tuple[int, int], int] = {}
+    for _ in range(_MANY if world.falls else stream.whole(1, 8)):
+        cell = (
+            stream.whole(window.entry, max(window.entry, window.entry_end - 1)),
+            stream.whole(0, len(world.market.symbols) - 1),
+        )
+        calls[cell] = 1 if stream.happens(0.7) else -1
+    shape = Exits(
+        trigger="close" if stream.happens(0.2) else "intrabar",
+        trailing=stream.happens(0.3),
+        leave=window.leave,
+        hold=stream.whole(2, 10) if stream.happens(0.4) else None,
+    )
+    strategy = Drawn(
+        window=window,
+        calls=tuple((minute, row, side) for (minute, row), side in sorted(calls.items())),
+        exits=shape,
+        distance=stream.between(0.003, 0.03),
+        gain=aims.between(0.001, 0.01) if aims.happens(_AIMS) else math.nan,
+    )
+    return Entrant(name=f"drawn{rank}", rank=rank, strategy=strategy, frame=Frame())
+
+
+@attrs.frozen(kw_only=True)
+class Lived:
+    """A life that is over: the heads of the journal that it was told of, and the last event that it wrote."""
+
+    acknowledged: list[tuple[int, str]]
+    last: int
+
+
+class Life:
+    """One process of the bot, from its start to its death or the session's end."""
+
+    def __init__(self, world: Surroundings, names: tuple[str, ...], home: Path, bot: Habits, ways: Ways) -> None:
+        """`names`: the primary, then those that entries may go to when it is broken."""
+        self._world = world
+        self._bot = bot
+        self._home = home
+        self.journal = ways.journal(home / "tbot.sqlite")
+        self._brokers = {name: ways.broker(world, name) for name in names}
+        self.session: MarketSession | None = None
+
+    async def live(self) -> None:
+        """Connect, read what was before, and trade; raises Crash when the process dies.
+
+        A session that is closed in the journal is not traded again, as `tbot run` waits for the next one then.
+        """
+        journal = cast("Journal", self.journal)
+        if journal.last(records.SESSION_CLOSED) is not None:
+            return
+        past, opened = list(journal.events()), journal.last(records.SESSION_OPENED)
+        (name, broker), *others = self._brokers.items()
+        found = None
+        while found is None:
+            try:
+                found = await manned(broker, name, opened)
+            except BrokerError:
+                await self._world.clock.sleep(_CONNECT_S)
+        standbys = [one for other in others if (one := await self._standby(*other, opened)) is not None]
+        account = found.account
+        equity = account.equity if opened is None else Decimal(opened.payload["equity"])
+        floor = Floor(
+            folder=self._home / "control",
+            poll_s=self._bot.poll_s,
+            ttl_s=TTL_S,
+            watch_s=self._bot.watch_s,
+            drilled=self._bot.drilled,
+            live=self._bot.live(account.account_id),
+            signals=self._bot.signals,
+            vix=self._bot.vix,
+        )
+        feed = self._world.heard()
+        venue = Venue(broker=broker, name=name, account_id=account.account_id, absent=bool(found.absent))
+        trading = self._trading(venue, account, standbys)
+        self.session = MarketSession(trading, floor, feed, self._bot.entrants, atoms_of(equity), past)
+        await self.session.trade()
+
+    def _trading(self, venue: Venue, account: Account, standbys: Sequence[Standby]) -> Trading:
+        clock = self._world.clock
+        return Trading(
+            rules=self._bot.rules(venue.broker.rules),
+            venue=venue,
+            journal=cast("Journal", self.journal),
+            clock=clock,
+            naming=_naming(venue.broker, account),
+            wait=clock.sleep_until,
+            tell=self._bot.tell,
+            watch=lambda _run, _minute: None,
+            standbys=tuple(standbys),
+        )
+
+    async def _standby(self, name: str, broker: Broker, opened: Event | None) -> Standby | None:
+        # A venue that may take over; one that cannot be had before the session is left out of it.
+        if opened is not None and name not in opened.payload.get("accounts", {}):
+            return None
+        try:
+            found = await manned(broker, name, opened)
+        except BrokerError:
+            return None
+        account = found.account
+        venue = Venue(broker=broker, name=name, account_id=account.account_id, absent=bool(found.absent))
+        return Standby(
+            rules=self._bot.rules(broker.rules),
+            venue=venue,
+            naming=_naming(broker, account),
+            equity_atoms=atoms_of(account.equity),
+            tag=TAG,
+        )
+
+    @property
+    def lived(self) -> Lived:
+        """What is known of this life when it is over."""
+        return Lived(acknowledged=self.journal.acknowledged, last=self.journal.head[0])
+
+    def close(self) -> None:
+        """Let go of the journal, as a death does."""
+        self.journal.close()
+
+
+def _naming(broker: Broker, account: Account) -> Naming:
+    return Naming(install_id="simulated", identity="", account_id=account.account_id, length=broker.rules.cid_length)

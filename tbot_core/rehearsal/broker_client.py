@@ -1,0 +1,273 @@
+"""The broker of the simulation: a client of an exchange, at the end of a way on which anything may happen."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import attrs
+
+from tbot_core.contracts import Instrument, Maintenance, Meaning
+from tbot_core.errors import OutcomeUnknown, Rejected, Unavailable
+from tbot_core.model.types import price_of
+from tbot_core.rehearsal.exchange import Answer
+from tbot_core.rehearsal.network import TIMEOUT_S, Deliveries, Passage, Request, Way
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Callable, Sequence
+
+    from tbot_core.contracts import BrokerEvent, OrderReport, Permit, Snapshot, VenueRules
+    from tbot_core.model.clock import Clock
+    from tbot_core.model.types import Account, Order
+
+    Value = TypeVar("Value")
+
+_MEANINGS: Final = {"42210002": Meaning.NOT_TRADABLE, "42210004": Meaning.OFF_GRID}
+_LATE_S: Final = 20.0
+_REMEMBERED: Final = 3
+_EUROS: Final = Decimal("0.9")
+
+
+class SimulatedBroker:
+    """A client of an exchange; a bot that starts again makes another one, and the exchange stays what it is.
+
+    Time-outs are the client's own: TIMEOUT_S after a request left.
+    """
+
+    def __init__(self, way: Way, clock: Clock) -> None:
+        self._way = way
+        self._exchange = way.exchange
+        self._clock = clock
+        self._deliveries = Deliveries(way)
+        self._connected_at = float("-inf")
+        self._connected = False
+        self._known: dict[str, None] = {}
+        self._earlier: list[Snapshot] = []
+        self._stale = False
+        self._ahead: deque[float] = deque(maxlen=5)
+
+    @property
+    def ahead_s(self) -> Sequence[float]:
+        """How far the bot's clock is ahead of the venue's, as each answer of the last minutes said."""
+        return [*self._ahead]
+
+    @property
+    def rules(self) -> VenueRules:
+        """What the venue can do."""
+        return self._exchange.floor.character.rules
+
+    async def connect(self) -> Account:
+        """Log in, over a new connection."""
+        self._connected_at = self._clock.monotonic()
+        account = await self._read("connect", self._exchange.account, self._passage("connect"))
+        self._connected = True
+        return account
+
+    async def account(self) -> Account:
+        """Cash, equity and buying power now."""
+        passage = self._passage("account")
+        account = await self._read("account", self._exchange.account, passage)
+        return _in_euros(account) if passage.fault == "F51" else account
+
+    async def submit(self, order: Order, permit: Permit) -> None:
+        """Hand an order over. An id that the venue knows already is in doubt, as what became of it is not said."""
+        passage, cid = self._passage("submit"), order.client_order_id
+        sent = order
+        if passage.fault == "F19" and order.quantity >= 2:
+            sent = attrs.evolve(order, quantity=order.quantity // 2)
+            self._way.faults.count("F19")
+        if passage.fault in {"F2", "F3"}:
+            self._way.hushed[cid] = _LATE_S if passage.fault == "F3" else float("inf")
+        answer = await self._send("submit", cid, lambda: self._exchange.submit(sent), passage, permit)
+        if answer.duplicate and self._way.faults.strikes("F14", self._clock.monotonic()):
+            raise OutcomeUnknown(f"400 client_order_id {cid} must be unique", "Look up what became of it.")
+        if answer.refusal:
+            raise Rejected(answer.refusal)
+        self._known.update(dict.fromkeys((cid, *(part.client_order_id for part in order.protection))))
+
+    def meaning(self, words: str) -> Meaning | None:
+        """What the venue means by refusing an order in these words."""
+        return _MEANINGS.get(words.split(" ", 1)[0])
+
+    async def cancel(self, client_order_id: str) -> None:
+        """Ask for a cancel."""
+        self._must_be_known(client_order_id)
+        passage = self._passage("cancel")
+
+        def act() -> Answer:
+            if passage.fault == "F32":
+                self._fill_rest(client_order_id, "F32")
+            return self._exchange.cancel(client_order_id)
+
+        await self._send("cancel", client_order_id, act, passage)
+
+    async def replace(self, client_order_id: str, order: Order) -> None:
+        """Change a resting order."""
+        self._must_be_known(client_order_id)
+        passage = self._passage("replace")
+
+        def act() -> Answer:
+            if passage.fault == "F33":
+                self._fill_rest(client_order_id, "F33")
+            return self._exchange.replace(client_order_id, order, refused=passage.fault == "F34")
+
+        await self._send("replace", client_order_id, act, passage)
+        self._known[order.client_order_id] = None
+
+    async def poll(self) -> Sequence[BrokerEvent]:
+        """What the stream has brought since the last call. Raises Unavailable while there is no stream."""
+        now = self._clock.monotonic()
+        self._exchange.advance(now)
+        if not self._connected:
+            raise Unavailable("The stream is not connected.", "Connect first.")
+        if self._way.silence(now, self._connected_at):
+            return []
+        events = self._deliveries.take(now)
+        self._known.update(dict.fromkeys(event.client_order_id for event in events if event.kind == "acknowledged"))
+        return events
+
+    async def snapshot(self, since: dt.datetime) -> Snapshot:
+        """Everything at the account; an old reading never comes twice in a row, nor from a venue with barriers."""
+        passage = self._passage("snapshot")
+        true = await self._read("snapshot", lambda: self._exchange.snapshot(since), passage)
+        shown = self._aged(true) if passage.fault == "F49" else true
+        self._stale = shown is not true
+        self._earlier = [*self._earlier[1 - _REMEMBERED :], true]
+        self._known.update(dict.fromkeys(report.client_order_id for report in shown.orders))
+        if passage.fault == "F51":
+            return attrs.evolve(shown, account=_in_euros(shown.account))
+        return shown
+
+    async def find(self, client_order_id: str) -> OrderReport | None:
+        """The order, None where the venue does not list it (yet)."""
+        if not self.rules.query_by_cid:
+            raise Unavailable("The venue cannot be asked for an order by its client order id.")
+        passage = self._passage("find")
+        report = await self._read("find", lambda: self._exchange.report(client_order_id), passage, client_order_id)
+        if report is not None:
+            self._known[client_order_id] = None
+        return report
+
+    async def instrument(self, symbol: str) -> Instrument:
+        """The step of a symbol's prices now, and of quantities."""
+        floor = self._exchange.floor
+
+        def look() -> Instrument:
+            path = floor.path(symbol)
+            if path is None:
+                return Instrument(symbol=symbol, tradable=False)
+            step = price_of(path.grid(floor.step))
+            return Instrument(symbol=symbol, tick=step, quantity_step=self.rules.quantity_step, tradable=True)
+
+        return await self._read("instrument", look, self._passage("instrument"))
+
+    async def close(self) -> None:
+        """Log out; resting orders stay."""
+        self._connected = False
+
+    def _aged(self, true: Snapshot) -> Snapshot:
+        # An earlier reading, or this one with money and holdings of an earlier moment.
+        if self._stale or not self._earlier or true.barrier:
+            return true
+        self._way.faults.count("F49")
+        old = self._earlier[0]
+        torn = self._way.chance("torn").happens(0.5)
+        return attrs.evolve(true, holdings=old.holdings, account=old.account) if torn else old
+
+    def _passage(self, kind: str) -> Passage:
+        return self._way.passage(kind, self._clock.monotonic(), self._connected_at)
+
+    async def _read(self, kind: str, look: Callable[[], Value], passage: Passage, cid: str = "") -> Value:
+        # Look at the exchange at the moment at which the question arrives there.
+        seen: list[Value] = []
+
+        def act() -> Answer:
+            seen.append(look())
+            return Answer()
+
+        try:
+            await self._send(kind, cid, act, passage)
+        except OutcomeUnknown as silence:
+            raise Unavailable(silence.message, retry_after_s=silence.retry_after_s) from silence
+        return seen[0]
+
+    async def _send(
+        self, kind: str, cid: str, act: Callable[[], Answer], passage: Passage, permit: Permit | None = None
+    ) -> Answer:
+        # Let a request make its way; what it does there is done at its arrival, whether or not anyone still waits.
+        way = self._way
+        answers: list[Answer] = []
+        await asyncio.sleep(passage.queue_s)
+        if passage.kept is not None:
+            request = Request(at=self._clock.monotonic(), kind=kind, client_order_id=cid, left=False)
+            request.outcome = passage.kept.message
+            way.requests.append(request)
+            raise passage.kept
+        if permit is not None:
+            permit.redeem()
+        request = way.depart(kind, cid, self._clock.monotonic())
+        if passage.turned is not None:
+            await self._answered(passage)
+            request.outcome = passage.turned.message
+            raise passage.turned
+
+        def arrive() -> None:
+            request.reached = True
+            answers.append(act())
+
+        if passage.arrives:
+            self._exchange.schedule(request.at + passage.out_s + passage.late_s, arrive)
+        if passage.silent:
+            request.outcome = "no answer"
+            await asyncio.sleep(TIMEOUT_S)
+            raise OutcomeUnknown(f"No answer to {kind} {cid} in {TIMEOUT_S:.0f} s.", "Look it up, never send it again.")
+        await self._answered(passage)
+        answer = answers[0] if answers else Answer()
+        request.outcome = passage.garbled or answer.refusal or "ok"
+        if passage.garbled:
+            raise OutcomeUnknown(f"{kind} {cid}: {passage.garbled}", "Look it up, never send it again.")
+        return answer
+
+    async def _answered(self, passage: Passage) -> None:
+        await asyncio.sleep(passage.out_s + passage.back_s)
+        self._exchange.advance(self._clock.monotonic())
+        there = self._exchange.floor.moment(self._clock.monotonic())
+        self._ahead.append((self._clock.now() - there).total_seconds())
+
+    def _fill_rest(self, client_order_id: str, fault: str) -> None:
+        # The order is done at the market a moment before what was asked of it arrives.
+        floor = self._exchange.floor
+        working = floor.find(client_order_id)
+        if working is not None and working in floor.open and floor.in_session and working.left:
+            floor.execute(working, working.left, floor.market.paths[working.order.symbol].prices[floor.step])
+            self._way.faults.count(fault)
+
+    def _must_be_known(self, client_order_id: str) -> None:
+        if not self._exchange.floor.character.cancels_by_cid and client_order_id not in self._known:
+            words = f"The broker's own id of {client_order_id} is not known, and it takes no other."
+            raise Unavailable(words, "Read the account's orders first.")
+
+
+class AnnouncingBroker(SimulatedBroker):
+    """A client of a venue that says beforehand when it will be under maintenance."""
+
+    async def maintenance(self) -> Sequence[Maintenance]:
+        """The times in which it will not answer."""
+        floor, found = self._exchange.floor, self._way.announced
+        await self._read("maintenance", self._exchange.account, self._passage("maintenance"))
+        return [Maintenance(begins=floor.moment(begins), ends=floor.moment(ends)) for begins, ends in found]
+
+
+def _in_euros(account: Account) -> Account:
+    # The same money, told in a currency in which it is fewer.
+    power = account.buying_power
+    return attrs.evolve(
+        account,
+        currency="EUR",
+        equity=account.equity * _EUROS,
+        cash=account.cash * _EUROS,
+        buying_power=None if power is None else power * _EUROS,
+    )

@@ -1,0 +1,152 @@
+"""Many orders at once: a bot that enters every symbol in one minute, at a venue where nothing is found.
+
+For what is measured: all entries rest until they are taken back. The venue keeps virtual time, or that of the machine.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from tbot_core.contracts import VenueRules
+from tbot_core.contracts.settings import Frame
+from tbot_core.engine import control
+from tbot_core.journal.store import open_journal
+from tbot_core.model.clock import SystemClock
+from tbot_core.model.signals import Exits
+from tbot_core.model.window import Window
+from tbot_core.rehearsal.bot import Drawn, Habits
+from tbot_core.rehearsal.broker_client import SimulatedBroker
+from tbot_core.rehearsal.feed import SimulatedFeed, Timetable, facts_of_the_day
+from tbot_core.rehearsal.random_streams import Chances
+from tbot_core.rehearsal.remote_broker import RemoteBroker
+from tbot_core.rehearsal.small_world import LEAD_S, Stage
+from tbot_core.rehearsal.venue_profiles import Character
+from tbot_core.system import local_socket
+from tbot_core.testing.trades import rules
+from tbot_core.trading.proposals import Entrant
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tbot_core.contracts import Broker
+    from tbot_core.journal.store import Journal
+    from tbot_core.model.clock import Clock
+    from tbot_core.rehearsal.bot import Kept, Surroundings
+
+_RULES: Final = VenueRules(query_by_cid=True, lists_closed=True, exec_ids_unique=True, brackets=True, amend_atomic=True)
+_PATIENCE_S: Final = 60.0
+_CASH: Final = Decimal(100_000_000)
+CALLED_AT: Final = LEAD_S + 4 * 60.0
+"""The second of the world at which the minute of the calls has closed."""
+
+
+class WorldClock:
+    """The machine's clock, which shows the seconds of a world: `at` is the one that it is now."""
+
+    def __init__(self, start: dt.datetime, at: float) -> None:
+        self._machine = SystemClock()
+        self._start = start
+        self._offset = at - self._machine.monotonic()
+
+    def monotonic(self) -> float:
+        """The world's second."""
+        return self._machine.monotonic() + self._offset
+
+    def now(self) -> dt.datetime:
+        """The world's moment."""
+        return self._start + dt.timedelta(seconds=self.monotonic())
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait this many seconds."""
+        await self._machine.sleep(seconds)
+
+    async def sleep_until(self, moment: dt.datetime) -> None:
+        """Wait until the moment."""
+        await self._machine.sleep((moment - self.now()).total_seconds())
+
+
+class Plain:
+    """A journal as it is; what its appends returned is not kept."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self.acknowledged: list[tuple[int, str]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
+
+
+class Here:
+    """Ways to a journal on disk, and to a venue in this process."""
+
+    def journal(self, path: Path) -> Kept:
+        """The journal at a path."""
+        return cast("Kept", Plain(open_journal(path)))
+
+    def broker(self, world: Surroundings, name: str) -> Broker:
+        """A client of the venue."""
+        return world.client(name)
+
+
+class Beyond(Here):
+    """Ways to a journal on disk, and to a venue that another process serves at a path."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def broker(self, world: Surroundings, name: str) -> Broker:  # noqa: ARG002  there is one venue
+        """A client of the venue, by the bot's own clock."""
+        return RemoteBroker(local_socket.connect(self._path, _PATIENCE_S), world.clock)
+
+
+class Crowd:
+    """So many symbols, all called in the fourth minute; a request and its answer take `latency_s` together."""
+
+    def __init__(self, count: int, latency_s: float = 0.05) -> None:
+        symbols = tuple(f"S{number:04d}" for number in range(count))
+        self._stage = Stage(Character(rules=_RULES, cash=_CASH), symbols=symbols)
+        for path in self._stage.market.paths.values():
+            path.depth[:] = [0] * len(path.depth)
+        self.way = self._stage.way
+        self.way.latency_s = (latency_s / 2, latency_s / 2)
+        self.loop = self._stage.loop
+        self.venue_clock = self._stage.clock
+        self.clock: Clock = self._stage.clock
+        self.start = self._stage.floor.start
+
+    def client(self, name: str) -> Broker:  # noqa: ARG002  there is one venue
+        """A new client of the venue, in this process."""
+        return SimulatedBroker(self.way, self._stage.clock)
+
+    def heard(self) -> SimulatedFeed:
+        """The session's feed, by the clock of the bot."""
+        stage = self._stage
+        plan = Timetable(stage.session, LEAD_S, stage.faults, Chances(0).stream).plan
+        day = facts_of_the_day(stage.market, Chances(0).stream("day"))
+        return SimulatedFeed(stage.session, stage.market, plan, day, self.clock)
+
+    @property
+    def bot(self) -> Habits:
+        """One strategy that calls every symbol, within limits that let all of it pass."""
+        count = len(self._stage.market.symbols)
+        settings: dict[str, Any] = {
+            "max_gross_exposure": Decimal("0.9"),
+            "total_allocation": Decimal("0.5"),
+            "max_risk_per_trade": Decimal("0.1"),
+            "max_trades": count,
+            "max_orders_per_minute": count,
+            "weights": (Decimal(1) / (2 * count),) * count,
+            "max_open_positions": count,
+            "flatten_before_close": 3,
+        }
+        window = Window(start=0, analysis=0, breakout=self._stage.session.minutes - 6, monitoring=5)
+        calls = tuple((3, row, 1) for row in range(count))
+        strategy = Drawn(window=window, calls=calls, exits=Exits(), distance=0.01)
+        return Habits(
+            entrants=(Entrant(name="crowd", rank=0, strategy=strategy, frame=Frame()),),
+            rules=lambda venue: rules(venue=venue, **settings),
+            stream=Chances(0).stream("bot"),
+            watch_s=control.POLL_S,
+        )

@@ -1,0 +1,221 @@
+"""The faults that a simulated world knows, by the ids of the fault matrix, and which of them strike under a seed.
+
+Each fault draws from a stream of its own: taking one away leaves the others where they were, so that a failing seed
+can be shrunk by removing faults.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+import attrs
+
+from tbot_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tbot_core.rehearsal.random_streams import Chances
+
+Where: TypeAlias = Literal[
+    "submit", "cancel", "replace", "read", "stream", "venue", "way", "act", "feed", "quote", "clock"
+]
+
+_SWARM: Final = 0.15
+_OFTEN: Final = 0.4
+_OUTAGES: Final = frozenset({"F12", "F60", "F61", "F63", "F64", "F65", "F66", "F67"})
+_QUIET: Final = 0.1
+_RATES: Final = (0.02, 0.1, 0.3)
+_TIMED: Final = frozenset({"way", "act", "feed", "clock"})
+_TIMED_RATES: Final = (0.01, 0.03, 0.1)
+SLOT_S: Final = 60.0
+
+
+@attrs.frozen
+class Fault:
+    """What is injected, and where.
+
+    A fault of the way to a broker, an act of others, one of the feed or the clock may strike once a minute, and lasts
+    `lasts_s` (shortest, longest), `most` times a day; all others may strike at every request, event or execution.
+    """
+
+    id: str
+    injection: str
+    where: Where
+    lasts_s: tuple[float, float] = (0.0, 0.0)
+    most: int = 1_000
+
+
+_ALL: Final = (
+    Fault("F1", "request lost before broker", "submit"),
+    Fault("F2", "answer lost after acceptance", "submit"),
+    Fault("F3", "answer delayed beyond API_TIMEOUT", "submit"),
+    Fault("F4", "request delayed 300 s then accepted", "submit"),
+    Fault("F5", "connection reset mid-request", "submit"),
+    Fault("F6", "TLS handshake fails", "way", (2.0, 30.0)),
+    Fault("F7", "certificate wrong or expired", "way", (10.0, 60.0)),
+    Fault("F8", "DNS fails / resolves elsewhere", "way", (2.0, 30.0)),
+    Fault("F9", "HTTP 500 on submit", "submit"),
+    Fault("F10", "502/503/504 on submit", "submit"),
+    Fault("F11", "429 on submit", "submit"),
+    Fault("F12", "429 storm", "way", (10.0, 60.0)),
+    Fault("F13", "401/403 mid-session", "way", (10.0, 60.0)),
+    Fault("F14", "400 duplicate client id", "submit"),
+    Fault("F15", "200 with HTML or empty body", "submit"),
+    Fault("F16", "200 with truncated JSON", "submit"),
+    Fault("F17", "NaN, inf, 1e400, string numbers", "submit"),
+    Fault("F18", "unknown enum/state from broker", "stream"),
+    Fault("F19", "ack with different qty or price", "submit"),
+    Fault("F20", "ack for unknown cid", "act"),
+    Fault("F21", "same ack twice", "stream"),
+    Fault("F22", "fill before ack", "stream"),
+    Fault("F23", "same fill on socket and poll", "stream"),
+    Fault("F24", "fill replay after reconnect", "way"),
+    Fault("F25", "fills out of order", "stream"),
+    Fault("F26", "missing fill (cumulative jumps)", "stream"),
+    Fault("F27", "fill after cancel ack", "stream"),
+    Fault("F28", "fill beyond ordered qty", "venue"),
+    Fault("F29", "bust / trade correction", "act"),
+    Fault("F30", "broker reuses exec id", "venue"),
+    Fault("F31", "cancel lost", "cancel"),
+    Fault("F32", "cancel crosses fill", "cancel"),
+    Fault("F33", "replace crosses fill", "replace"),
+    Fault("F34", "replace: cancel ok, new rejected", "replace"),
+    Fault("F35", "cancel-all half done", "cancel"),
+    Fault("F37", "stop rejected after entry", "venue"),
+    Fault("F38", "OCO both legs fill", "venue"),
+    Fault("F40", "halt mid-order", "act", (60.0, 300.0)),
+    Fault("F42", "tick/lot rule changes live", "act", most=1),
+    Fault("F43", "split overnight", "act", most=1),
+    Fault("F44", "symbol rename/delist", "act", most=1),
+    Fault("F45", "dividend/fee entries", "act"),
+    Fault("F46", "margin call, forced liquidation", "act"),
+    Fault("F47", "manual order by human at broker", "act"),
+    Fault("F48", "position read fails", "read"),
+    Fault("F49", "position read stale (old snapshot)", "read"),
+    Fault("F50", "position list truncated by paging", "read"),
+    Fault("F51", "balance in wrong currency", "read"),
+    Fault("F52", "market data frozen, socket alive", "feed", (15.0, 240.0)),
+    Fault("F53", "data gap then burst", "feed", (60.0, 300.0)),
+    Fault("F54", "out-of-order / duplicate ticks", "feed"),
+    Fault("F55", "spike 10x price", "feed"),
+    Fault("F56", "crossed or zero quote", "quote"),
+    Fault("F57", "two feeds disagree > x %", "feed", (60.0, 300.0)),
+    Fault("F58", "reconnect storm", "way", (5.0, 60.0)),
+    Fault("F59", "half-open TCP", "way", (10.0, 60.0)),
+    Fault("F60", "partition core/broker 10 min", "way", (60.0, 600.0)),
+    Fault("F61", "partition only on trade endpoint", "way", (60.0, 600.0)),
+    Fault("F62", "slow link 5 s", "way", (20.0, 120.0)),
+    Fault("F63", "broker maintenance", "way", (60.0, 300.0)),
+    Fault("F64", "failover while A has UNKNOWN", "way"),
+    Fault("F65", "A returns after failover", "way", (60.0, 240.0)),
+    Fault("F66", "failover flaps", "way"),
+    Fault("F67", "both brokers down", "way", (60.0, 240.0)),
+    Fault("F68", "clock +1 h", "clock", (60.0, 300.0)),
+    Fault("F69", "clock -1 h", "clock", (60.0, 300.0)),
+    Fault("F70", "clock drifts 3 s", "clock", (60.0, 300.0)),
+)
+FAULTS: Final[Mapping[str, Fault]] = {fault.id: fault for fault in _ALL}
+"""Every fault of the matrix that the world itself can make. F36, F39 and F41 happen in it without a fault; what
+follows F70 happens to the bot's own machine."""
+
+
+def table() -> str:
+    """The faults in Markdown, one row each, for the reference."""
+    often = {True: "a minute", False: "a request, event or execution"}
+    rows = [f"| {fault.id} | {fault.injection} | {often[fault.where in _TIMED]} |" for fault in _ALL]
+    return "\n".join(("| id | injected | one chance |", "|---|---|---|", *rows))
+
+
+def chosen(names: Sequence[str]) -> tuple[str, ...]:
+    """The ids, checked; raises UsageError for one that is not known."""
+    for name in names:
+        if name not in FAULTS:
+            raise UsageError(f"--fault {name}: no such fault.", f"Known are {', '.join(FAULTS)}.")
+    return tuple(name for name in FAULTS if name in names)
+
+
+class Faults:
+    """The faults of one seed: which are on, how often each strikes, and how often each has.
+
+    `forced` None lets the seed choose, as a swarm does: most faults are off, and one seed in ten has none. Otherwise
+    exactly the forced ones are on, at the rate that the seed has for them anyway. `rates` overrides that. From
+    `until` on, in seconds of the world, nothing strikes any more. `often`: where there are several venues, what breaks
+    the way to one is on more often.
+    """
+
+    def __init__(
+        self,
+        chances: Chances,
+        forced: Sequence[str] | None = None,
+        *,
+        rates: Mapping[str, float] | None = None,
+        until: float = float("inf"),
+        often: bool = False,
+    ) -> None:
+        self._chances = chances
+        self._often = _OUTAGES if often else frozenset[str]()
+        self._until = until
+        on = self._swarm() if forced is None else chosen(forced)
+        given = {name: rates[name] for name in chosen([*rates])} if rates else {}
+        self.rates: dict[str, float] = {name: self._rate(name) for name in on} | given
+        self.injected: dict[str, int] = {}
+
+    @property
+    def on(self) -> tuple[str, ...]:
+        """The ids of the faults that may strike."""
+        return tuple(self.rates)
+
+    @property
+    def over_at(self) -> float:
+        """The second of the world from which nothing strikes any more."""
+        return self._until
+
+    def strikes(self, name: str, now: float) -> bool:
+        """Whether the fault strikes at this occasion; counted when it does."""
+        struck = bool(self.first((name,), now))
+        if struck:
+            self.count(name)
+        return struck
+
+    def first(self, names: Sequence[str], now: float) -> str:
+        """The first of the faults that strikes at this occasion; "" where none does. Whoever acts on it counts it.
+
+        All of them draw, so that none shifts the others.
+        """
+        if now >= self._until:
+            return ""
+        rates = ((name, self.rates[name]) for name in names if name in self.rates)
+        struck = [name for name, rate in rates if self._chances.stream(f"strikes/{name}").happens(rate)]
+        return struck[0] if struck else ""
+
+    def count(self, name: str) -> None:
+        """One more of that fault was injected."""
+        self.injected[name] = self.injected.get(name, 0) + 1
+
+    def planned(self, name: str, start: float, end: float) -> list[tuple[float, float]]:
+        """When a fault that comes with time strikes, as (from, to); whoever acts on it counts it.
+
+        Each minute is one occasion. What would last beyond `until` ends there.
+        """
+        rate = self.rates.get(name)
+        if rate is None:
+            return []
+        stream, free = self._chances.stream(f"plan/{name}"), start
+        found: list[tuple[float, float]] = []
+        for slot in range(int((end - start) // SLOT_S)):
+            strikes, at = stream.happens(rate), start + (slot + stream.between(0.0, 1.0)) * SLOT_S
+            lasts = stream.between(*FAULTS[name].lasts_s)
+            if strikes and free <= at < min(end, self._until) and len(found) < FAULTS[name].most:
+                free = min(at + lasts, self._until)
+                found.append((at, free))
+        return found
+
+    def _rate(self, name: str) -> float:
+        return self._chances.stream(f"rate/{name}").one(_TIMED_RATES if FAULTS[name].where in _TIMED else _RATES)
+
+    def _swarm(self) -> tuple[str, ...]:
+        if self._chances.stream("swarm").happens(_QUIET):
+            return ()
+        rates = {name: _OFTEN if name in self._often else _SWARM for name in FAULTS}
+        return tuple(name for name, rate in rates.items() if self._chances.stream(f"swarm/{name}").happens(rate))

@@ -1,0 +1,1 @@
+"""What must hold in every simulated world, judged from the venue and the journal."""

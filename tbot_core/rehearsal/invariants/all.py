@@ -1,0 +1,325 @@
+"""What must hold in every world, by the numbers of the security rules; each violation is one sentence.
+
+The venue's facts are the truth. The journal is held against them, and the bot's own state against the journal.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from tbot_core.execution.trading_state import note
+from tbot_core.journal import records
+from tbot_core.journal.ledger.booking import booked
+from tbot_core.journal.projections.book import fold
+from tbot_core.model.types import Leg, OrderState, RiskState, quantity_of, units_of
+from tbot_core.rehearsal.invariants.approvals import PERSONAL
+from tbot_core.rehearsal.invariants.external_events import HEEDED, HEEDED_BY_ALL
+from tbot_core.rehearsal.invariants.failover import i13
+from tbot_core.rehearsal.invariants.fairness import i18_starved
+from tbot_core.rehearsal.invariants.limits import MONEY, MONEY_OF_ALL
+from tbot_core.rehearsal.invariants.outcomes import EVIDENCE
+from tbot_core.rehearsal.invariants.restarts import RESTARTS
+from tbot_core.rehearsal.invariants.stops import STOPPED
+from tbot_core.rehearsal.invariants.top_ups import i3_top_ups, i8_top_ups
+from tbot_core.testing.canaries import shows
+from tbot_core.trading.risk.states import States
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tbot_core.rehearsal.history import Story
+
+_LATCHES: Final = frozenset({"daily loss latch", "losing run latch", "exit-only"})
+_ENDED: Final = frozenset({records.DROPPED, "rejected", "cancelled", "expired"})
+_EXECUTED: Final = frozenset({"execution", "busted", "corrected"})
+_OVERFILLS: Final = frozenset({"F28", "F38"})
+_REPLAYED: Final = frozenset({"F29", "F43", "F44"})
+_GROWTH: Final = 60
+
+
+def violations(story: Story) -> Iterator[str]:
+    """Every violated invariant, once for each offender."""
+    parts = tuple(story.parts)
+    money = (*MONEY, i3_top_ups, i8_top_ups, i13)
+    for check in (*_CHECKS, *money, *PERSONAL, *RESTARTS, *EVIDENCE, *HEEDED, *STOPPED, i18_starved, _alive):
+        for subject in (story,) if check in _WHOLE else parts:
+            yield from (f"{_name(check)}: {words}" for words in _judged(check, subject))
+
+
+def _judged(check: Callable[[Story], Iterator[str]], story: Story) -> Iterator[str]:
+    # What a check finds; a journal that it cannot read, as a restart could not, is wrong too.
+    try:
+        yield from check(story)
+    except Exception as failure:  # noqa: BLE001  whatever the bot's own code dies of at its journal
+        yield f"the journal makes no sense: {type(failure).__name__} {failure}"
+
+
+def _name(check: Callable[[Story], Iterator[str]]) -> str:
+    return check.__name__.lstrip("_").partition("_")[0].upper()
+
+
+def _i1(story: Story) -> Iterator[str]:
+    # No signal's leg is filled beyond its intent at any moment, unless the venue itself did so.
+    #
+    # What was taken back of an entry at work is filled anew: it was not bought twice.
+    if story.struck & _OVERFILLS:
+        return
+    intents = story.intents()
+    filled: Counter[tuple[str, Leg]] = Counter()
+    most: Counter[tuple[str, Leg]] = Counter()
+    for fact in story.facts:
+        if fact.kind in _EXECUTED and fact.client_order_id in intents:
+            signal, leg, _ = intents[fact.client_order_id]
+            mark = signal.text, leg
+            filled[mark] += fact.units
+            most[mark] = max(most[mark], abs(filled[mark]))
+    wanted: Counter[tuple[str, Leg]] = Counter()
+    added = story.top_ups
+    for cid, (signal, leg, units) in intents.items():
+        mark = signal.text, leg
+        wanted[mark] = wanted[mark] + units if cid in added else max(units, wanted[mark])
+    for (text, leg), units in most.items():
+        if leg is Leg.ENTRY and units > wanted[text, leg]:
+            yield f"{leg.value} of {text} bought {units} of {wanted[text, leg]} intended units"
+
+
+def _i2(story: Story) -> Iterator[str]:
+    # Every order of ours at the venue was written down, and marked as being sent by the process that wrote it.
+    intended, sent = _writers(story, records.INTENDED), _writers(story, records.SENDING)
+    for fact in story.facts:
+        if fact.kind != "accepted" or not fact.ours:
+            continue
+        cid = fact.client_order_id
+        if cid not in intended:
+            yield f"{cid} is at the venue and not in the journal"
+        elif sent.get(cid) != intended[cid]:
+            yield f"{cid} is at the venue, and the process that wrote it down never marked it as sent"
+
+
+def _writers(story: Story, kind: str) -> dict[str | None, int]:
+    # Which life wrote an event of that kind of each order, the last one where there were more.
+    ends = [life.last for life in story.lives]
+    return {event.cid: bisect_left(ends, event.seq) for event in story.events if event.kind == kind}
+
+
+def _i4(story: Story) -> Iterator[str]:
+    # At the end desk and ledger hold what the account holds, ours and what is known to be foreign.
+    if story.held is None:
+        return
+    there = story.way.exchange.floor.books.units
+    for whose, ours in (("the desk", story.held), ("the ledger", _lots(story))):
+        for symbol in sorted({*there, *ours, *story.foreign}):
+            known = ours.get(symbol, 0) + _signed_units(story.foreign.get(symbol, Decimal(0)))
+            if known != there.get(symbol, 0):
+                yield f"{symbol}: {whose} holds {known}, the account {there.get(symbol, 0)}"
+
+
+def _lots(story: Story) -> dict[str, int]:
+    # What the lots of the journal's executions and adjustments come to.
+    return {symbol: _signed_units(quantity) for symbol, quantity in booked(story.events).holdings.items()}
+
+
+def _signed_units(quantity: Decimal) -> int:
+    return units_of(quantity) if quantity >= 0 else -units_of(-quantity)
+
+
+def _i6(story: Story) -> Iterator[str]:
+    # What is held has an order that would close it, a bot that would, or somebody says that it has not.
+    yield from story.unguarded
+
+
+def _i7(story: Story) -> Iterator[str]:
+    # While a kill stands no entry leaves.
+    intents = story.intents()
+    for request in story.way.requests:
+        entry = request.kind == "submit" and intents.get(request.client_order_id, (None, None))[1] is Leg.ENTRY
+        for since, until in story.people.killed if entry and request.left else ():
+            if since < request.at < until:
+                yield f"{request.client_order_id} left {request.at - since:.3f} s after the kill"
+
+
+def _i8(story: Story) -> Iterator[str]:
+    # Nothing is entered while exits alone are allowed, nor once a latch is set.
+    states, latched = States(), set[str]()
+    others: defaultdict[str, States] = defaultdict(States)
+    intents = story.intents()
+    for event in story.events:
+        whose = event.payload.get("broker", "")
+        note(states, event)
+        if whose:
+            note(others[whose], event, whose)
+        state = max(states.state, others[whose].here) if whose else states.here
+        if event.kind == records.RISK:
+            latched.add(event.payload["what"])
+        elif event.kind == records.SENDING and intents[event.cid or ""][1] is Leg.ENTRY:
+            strategy = intents[event.cid or ""][0].strategy
+            if state >= RiskState.EXIT_ONLY:
+                yield f"{event.cid} was sent while {state.word}"
+            for latch in sorted(latched & {*_LATCHES, f"window loss latch of {strategy}"}):
+                yield f"{event.cid} was sent after: {latch}"
+
+
+def _i9(story: Story) -> Iterator[str]:
+    # No order is written down as ended that goes on at the venue; no symbol is entered while an entry of it is out.
+    alive = {fact.client_order_id for fact in story.facts if fact.kind == "accepted"}
+    alive -= {fact.client_order_id for fact in story.facts if fact.kind in {"cancelled", "rejected", "expired"}}
+    filled: Counter[str] = Counter()
+    for fact in story.facts:
+        if fact.kind == "execution":
+            filled[fact.client_order_id] += abs(fact.units)
+    for event in story.events:
+        cid = event.cid or ""
+        if event.kind in _ENDED and cid in alive and not filled[cid]:
+            yield f"{cid} is {event.kind} in the journal, and accepted at the venue"
+
+
+def _i9_again(story: Story) -> Iterator[str]:
+    # No entry is sent while another one of its symbol could still be filled, here or at another venue.
+    intents = story.intents()
+    out: dict[str, set[str]] = defaultdict(set)
+    left: dict[str, Decimal] = {cid: quantity_of(units) for cid, (_, _, units) in intents.items()}
+    for event in story.events:
+        cid = event.cid or ""
+        if cid not in intents or intents[cid][1] is not Leg.ENTRY:
+            continue
+        symbol = intents[cid][0].symbol
+        if event.kind == records.SENDING:
+            yield from (f"{cid} was sent while {other} of {symbol} was out" for other in sorted(out[symbol] - {cid}))
+            out[symbol].add(cid)
+        elif event.kind == "fill":
+            left[cid] -= Decimal(event.payload["quantity"])
+        if event.kind in _ENDED or left[cid] <= 0:
+            out[symbol].discard(cid)
+
+
+def _booked(story: Story) -> Iterator[str]:
+    # At the end each order of ours has in the books what was filled of it at the venue.
+    if story.held is None:
+        return
+    filled: Counter[str] = Counter()
+    for fact in story.facts:
+        if fact.fill is not None:
+            filled[fact.client_order_id] += fact.units if fact.fill.buy else -fact.units
+    untold = story.untold
+    for cid, record in story.orders.items():
+        if cid not in untold and units_of(record.filled) != filled[cid]:
+            yield f"{cid} has {units_of(record.filled)} units in the books, and {filled[cid]} at the venue"
+
+
+def _i10(story: Story) -> Iterator[str]:
+    # No execution is in the journal twice.
+    seen: set[tuple[object, ...]] = set()
+    for event in story.events:
+        if event.kind == "fill" and event.cid is not None:
+            whose = event.source and event.source[:2]  # others place orders under one id at two venues
+            mark = event.cid, event.payload["execution_id"], whose
+            if mark in seen:
+                yield f"execution {mark[1]} of {mark[0]} is in the journal twice"
+            seen.add(mark)
+
+
+def _i12(story: Story) -> Iterator[str]:
+    # Closing a position never opens the opposite one.
+    if story.struck & (_OVERFILLS | _REPLAYED | {"F27", "F46", "F47"}):
+        return
+    intents = story.intents()
+    net: defaultdict[str, int] = defaultdict(int)
+    side: dict[str, int] = {}
+    for fact in story.facts:
+        if fact.kind != "execution" or fact.client_order_id not in intents:
+            continue
+        signal, leg, _ = intents[fact.client_order_id]
+        if leg is Leg.ENTRY:
+            side[signal.text] = 1 if fact.units > 0 else -1
+        net[signal.text] += fact.units
+        if net[signal.text] * side.get(signal.text, 0) < 0:
+            yield f"{signal.text} crossed zero to {net[signal.text]} units"
+
+
+def _i14(story: Story) -> Iterator[str]:
+    # What an append returned from is in the journal after any crash.
+    hashes = {event.seq: event.hash for event in story.events}
+    for number, life in enumerate(story.lives, 1):
+        for seq, mark in life.acknowledged:
+            if hashes.get(seq) != mark:
+                yield f"event {seq} of life {number} is gone"
+                break
+
+
+def _i16(story: Story) -> Iterator[str]:
+    # The journal adds up, and to what the desk holds.
+    told = {symbol: units for symbol, units in fold(story.events).portfolio.holdings.items() if units}
+    if story.held is None:
+        return
+    desks = Counter(story.held)
+    for left in story.elsewhere.values():
+        desks.update(left.held)
+    held = {symbol: units for symbol, units in desks.items() if units}
+    if told != held:
+        yield f"the journal adds up to {told}, the desk to {held}"
+
+
+def _i17(story: Story) -> Iterator[str]:
+    # No secret is in the journal, whoever quoted it.
+    for event in story.events:
+        if shows(json.dumps(event.payload)):
+            yield f"event {event.seq}, {event.kind}, shows the key"
+
+
+def _i19(story: Story) -> Iterator[str]:
+    # The journal's chain is whole.
+    if story.torn:
+        yield story.torn
+
+
+def _alive(story: Story) -> Iterator[str]:
+    # No life ends of an error of the bot's own.
+    yield from story.failures
+
+
+def _i20(story: Story) -> Iterator[str]:
+    # The journal grows with what is traded, and slowly with trouble: as fast in a whole day as in an hour.
+    orders, hours = len(story.intents()), max(1.0, story.world.session.minutes / 60)
+    most = (200 * hours + 40 * len(story.lives)) * (1 + len(story.elsewhere)) + _GROWTH * (orders + 1)
+    if len(story.events) > most:
+        yield f"{len(story.events)} events of {orders} orders"
+
+
+def _settled(story: Story) -> Iterator[str]:
+    # Once faults have stopped, no order stays in doubt.
+    if story.held is None:
+        return
+    for cid, record in story.orders.items():
+        if not record.terminal and record.state is not OrderState.LOST:
+            yield f"{cid} is still {record.state.value}"
+
+
+_CHECKS: Final[tuple[Callable[[Story], Iterator[str]], ...]] = (
+    _i1, _i2, _i4, _i6, _i7, _i8, _i9, _i9_again, _booked, _i10, _i12, _i14, _i16, _i17, _i19, _i20, _settled,
+)  # fmt: skip
+_WHOLE: Final = frozenset(
+    {
+        _i6,
+        _i8,
+        i3_top_ups,
+        i8_top_ups,
+        _i9_again,
+        _i14,
+        _i16,
+        _i17,
+        _i19,
+        i18_starved,
+        _i20,
+        _alive,
+        i13,
+        *HEEDED_BY_ALL,
+        *PERSONAL,
+        *STOPPED,
+        *MONEY_OF_ALL,
+    }
+)
+"""What is asked of the story of all venues together; all else of each venue by itself."""

@@ -1,0 +1,89 @@
+"""Invariants of what people allow: nothing is entered that was not confirmed in time, nor while nobody has armed it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any, Final
+
+from tbot_core.engine.control import Verb
+from tbot_core.journal import records
+from tbot_core.journal.store import Event
+from tbot_core.model.types import Leg
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from tbot_core.rehearsal.history import Story
+
+_TAKEN_S: Final = 30.0
+"""A bot that is busy sending looks at what it was asked so much later at most."""
+
+_LATCHES: Final = frozenset({"daily loss latch", "losing run latch"})
+
+
+def _i8_confirmed(story: Story) -> Iterator[str]:
+    # Where a person is asked, each entry was confirmed by the first answer that was given in time.
+    timeout_s, questions = story.people.manner.timeout_s, dict[str, Event]()
+    for event in story.events:
+        if event.kind == records.CONFIRMATION_ASKED:
+            questions[records.signal_of(event.payload["signal"]).text] = event
+        elif timeout_s is not None and event.kind == records.INTENDED and event.payload["leg"] == Leg.ENTRY.value:
+            asked = questions.get(records.signal_of(event.payload["signal"]).text)
+            if asked is None or not _agreed(story, asked, dt.timedelta(seconds=timeout_s)):
+                yield f"{event.cid} was entered and not confirmed in time"
+
+
+def _agreed(story: Story, asked: Event, timeout: dt.timedelta) -> bool:
+    # Whether the first answer that was given in time is yes.
+    name, latest = asked.payload["id"], asked.applied + timeout
+    answers = (said.verb for said in story.people.answers if said.identity == name and said.made < latest)
+    return next(answers, None) is Verb.CONFIRM
+
+
+def _i8_armed(story: Story) -> Iterator[str]:
+    # Nothing is entered in a live session that is not armed, nor after a restart before that has proven itself.
+    if not story.people.manner.live:
+        return
+    ends, intents, arming = [life.last for life in story.lives], story.intents(), _Arming()
+    for event in story.events:
+        while ends and event.seq > ends[0]:
+            ends.pop(0)
+            arming.proven &= not arming.opened
+        entry = event.kind == records.SENDING and intents[event.cid or ""][1] is Leg.ENTRY
+        if entry and not (arming.armed and arming.proven):
+            yield f"{event.cid} was sent while the bot was not armed"
+        arming.take(event.kind, event.payload)
+    for request in (request for way in story.world.ways for request in way.requests):
+        entry = request.kind == "submit" and intents.get(request.client_order_id, (None, None))[1] is Leg.ENTRY
+        for since, until in story.people.disarmed if entry and request.left else ():
+            if since + _TAKEN_S < request.at < until:
+                yield f"{request.client_order_id} left {request.at - since:.0f} s after the bot was disarmed"
+
+
+class _Arming:
+    # What the events so far say; none of the bot's own code tells it.
+    def __init__(self) -> None:
+        self.opened, self.proven = False, True
+        self._armed: object = None
+        self._terms: object = None
+
+    @property
+    def armed(self) -> bool:
+        """Whether what runs is what was armed."""
+        return self._armed is not None and self._armed == self._terms
+
+    def take(self, kind: str, payload: Mapping[str, Any]) -> None:
+        """The next event."""
+        if kind == records.ARMED:
+            self._armed, self.proven = payload["terms"], True
+        elif kind == records.DISARMED or (kind == records.RISK and payload["what"] in _LATCHES):
+            self._armed = None
+        elif kind == records.ARMING_KEPT:
+            self.proven = True
+        elif kind == records.LIVE_TERMS:
+            self._terms = payload
+        elif kind == records.SESSION_OPENED:
+            self.opened = True
+
+
+PERSONAL: Final[tuple[Callable[[Story], Iterator[str]], ...]] = (_i8_confirmed, _i8_armed)

@@ -1,0 +1,42 @@
+"""How long requests have waited for their turn: what protects and takes back waits for nothing but its own kind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from tbot_core.execution.throttling import Paced, Urgency
+from tbot_core.rehearsal.history import Turn
+from tbot_core.rehearsal.patching import Swaps, was
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tbot_core.rehearsal.history import Story
+    from tbot_core.rehearsal.virtual_loop import VirtualLoop
+
+_SHARE: Final = 0.7
+_SLACK_S: Final = 0.1
+
+
+def noted(loop: VirtualLoop, turns: list[Turn]) -> Swaps:
+    """Note each turn, in seconds of the loop."""
+    turn = was(Paced, "_turn")
+
+    async def wait(self: Any, urgency: Urgency, what: str) -> None:
+        began = loop.time()
+        await turn(self, urgency, what)
+        limit = self.rules.requests_per_minute
+        turns.append(Turn(paced=self, urgency=urgency, began=began, ended=loop.time(), per_minute=limit))
+
+    return ((Paced, "_turn", wait),)
+
+
+def i18_starved(story: Story) -> Iterator[str]:
+    """No cancel, exit or stop waits longer than the ones before it need at the rate that the venue allows."""
+    urgent = [turn for turn in story.turns if turn.urgency is Urgency.PROTECTION]
+    for turn in urgent:
+        ahead = sum(other.paced is turn.paced and turn.began < other.ended <= turn.ended for other in urgent) or 1
+        most = ahead * 60 / (turn.per_minute * _SHARE) if turn.per_minute else 0.0
+        if turn.ended - turn.began > most + _SLACK_S:
+            waited = turn.ended - turn.began
+            yield f"a cancel or an exit waited {waited:.1f} s from {turn.began:.0f} s on, at most it is {most:.1f} s"

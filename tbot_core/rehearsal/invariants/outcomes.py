@@ -1,0 +1,74 @@
+"""Invariants of evidence: nothing is written down as never sent that has left, nor as ended that goes on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tbot_core.journal import records
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+
+    from tbot_core.rehearsal.history import Story
+
+_ENDINGS: Final = frozenset({"rejected", "cancelled", "expired"})
+_WRONG_CLOCKS: Final = frozenset({"F68", "F69", "F70"})
+
+
+def _i9_dropped(story: Story) -> Iterator[str]:
+    # What is written down as never sent has never left, and is nowhere at the venue.
+    left = {request.client_order_id for request in story.way.requests if request.kind == "submit" and request.left}
+    left |= {fact.client_order_id for fact in story.facts if fact.kind == "accepted"}
+    for event in story.events:
+        if event.kind == records.DROPPED and event.cid in left:
+            yield f"{event.cid} is dropped in the journal, and has left"
+
+
+def _i9_ended(story: Story) -> Iterator[str]:
+    # What is written down as ended had ended at the venue by then, or had been refused there.
+    if story.struck & _WRONG_CLOCKS:
+        return
+    ended, entries = _ended_at(story), _entry_of(story)
+    refused = _refused(story)
+    for event in story.events:
+        cid = event.cid or ""
+        if event.kind not in _ENDINGS or cid not in entries:
+            continue
+        over = ended.get(cid)
+        if not (over is not None and over <= event.applied) and not {cid, entries[cid]} & refused:
+            yield f"{cid} is {event.kind} in the journal at {event.applied:%H:%M:%S}, and goes on at the venue"
+
+
+def _ended_at(story: Story) -> dict[str, datetime]:
+    # When each order was over at the venue.
+    filled = {working.cid for working in story.way.exchange.floor.orders if working.kind == "fill"}
+    ended: dict[str, datetime] = {}
+    for fact in story.facts:
+        if fact.kind in _ENDINGS:
+            ended.setdefault(fact.client_order_id, fact.at)
+        elif fact.kind == "execution" and fact.client_order_id in filled:
+            ended[fact.client_order_id] = fact.at
+    return ended
+
+
+def _entry_of(story: Story) -> dict[str, str]:
+    # Of each order the entry that it was sent with, or itself.
+    found: dict[str, str] = {}
+    for event in story.events:
+        if event.kind == records.INTENDED and event.cid is not None:
+            found.setdefault(event.cid, event.cid)
+            found.update(dict.fromkeys(event.payload["protection"], event.cid))
+    return found
+
+
+def _refused(story: Story) -> set[str]:
+    # The orders whose sending was answered with a refusal.
+    return {
+        request.client_order_id
+        for request in story.way.requests
+        if request.kind == "submit" and request.outcome[:1] == "4" and not request.outcome.startswith("429")
+    }
+
+
+EVIDENCE: Final[tuple[Callable[[Story], Iterator[str]], ...]] = (_i9_dropped, _i9_ended)

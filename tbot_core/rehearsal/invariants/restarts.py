@@ -1,0 +1,129 @@
+"""Invariants of restarts: what a journal is recalled as, again and again, and against what the bot itself held."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import attrs
+
+from tbot_core.engine.session.confirmations import Confirming
+from tbot_core.engine.session.recovery import Recall
+from tbot_core.execution.engine import Execution, Venue
+from tbot_core.journal import records
+from tbot_core.journal.projections.carryover import since_the_last
+from tbot_core.journal.recorder import Recorder
+from tbot_core.journal.store import Event, Journal
+from tbot_core.model.clock import ManualClock
+from tbot_core.trading.decision_engine import Desk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from tbot_core.journal.store import Entry
+    from tbot_core.model.types import Leg, SignalId
+    from tbot_core.rehearsal.history import Story
+
+
+class _Sheet:
+    # What a restart writes down, kept in memory.
+    def __init__(self, seq: int) -> None:
+        self._seq = seq
+        self.written: list[Event] = []
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Keep the entries as a journal would."""
+        for entry in entries:
+            event = Event(
+                seq=self._seq + len(self.written) + 1,
+                kind=entry.kind,
+                cid=entry.cid,
+                source=entry.source,
+                payload=entry.payload,
+                received=entry.time,
+                applied=entry.time,
+                hash="",
+            )
+            self.written.append(event)
+
+
+@attrs.frozen(kw_only=True)
+class Recalled:
+    """What a restart knows: by name what it holds and reserves, and what it wrote down to settle it."""
+
+    knows: dict[str, Any]
+    written: list[Event]
+
+
+def recalled(story: Story, events: Sequence[Event]) -> Recalled:
+    """What a restart makes of a journal, before it has asked anybody."""
+    world, past = story.world, since_the_last(events)
+    sheet = _Sheet(events[-1].seq)
+    moment = max((event.applied for event in events), default=world.start)
+    broker = world.client(story.name)
+    whose = "" if story.name == world.names[0] else story.name
+    recorder = Recorder(journal=cast("Journal", sheet), clock=ManualClock(moment), broker=whose)
+    desk = Desk(attrs.evolve(story.rules, venue=broker.rules), world.session, 0, _name)
+    venue = Venue(broker=broker, name=story.name, account_id="")
+    rows = {symbol: row for row, symbol in enumerate(world.market.symbols)}
+    execution = Execution(recorder, venue, desk)
+    found = Recall(desk, execution, rows)
+    for event in past:
+        found.take(event)
+    found.settle()
+    waiting = Confirming(story.rules.entries, desk, recorder)
+    asked = waiting.recall(past, rows)
+    knows = _known(desk) | {"orders": execution.orders, "foreign": found.foreign, "decided": found.decided | asked}
+    return Recalled(knows=knows, written=sheet.written)
+
+
+def _known(desk: Desk) -> dict[str, Any]:
+    standing = desk.standing
+    figures = ("working", "sent", "traded", "daily_loss", "window_loss", "losing_run", "losses_in_row", "equity_jump")
+    return {
+        "held": dict(desk.custody.held),
+        "taken back": desk.custody.unwanted,
+        **{name: getattr(standing, name) for name in figures},
+    }
+
+
+def _name(signal: SignalId, leg: Leg, attempt: int) -> str:
+    # A restart names nothing before it has read the account.
+    raise ValueError(f"a restart named attempt {attempt} at {leg.value} of {signal.text} by itself")
+
+
+def _i11(story: Story) -> Iterator[str]:
+    # No order leaves its end: what the bot held of each at last is what was written down of it.
+    if story.held is None:
+        return
+    events = [event for event in story.events if event.kind != records.SESSION_CLOSED]
+    told = recalled(story, events).knows["orders"]
+    for cid in sorted({*told, *story.orders}):
+        ours, written = story.orders.get(cid), told.get(cid)
+        if ours is None or written is None or (ours.state, ours.filled) != (written.state, written.filled):
+            yield f"{cid} is {_words(ours)} to the bot, and {_words(written)} in the journal"
+
+
+def _i15(story: Story) -> Iterator[str]:
+    # A second restart knows what the first one did, and has nothing more to settle.
+    for number, life in enumerate(story.lives[:-1], 1):
+        events = [event for event in story.events if event.seq <= life.last]
+        if not events:
+            continue
+        first = recalled(story, events)
+        second = recalled(story, [*events, *first.written])
+        for name, known in first.knows.items():
+            if second.knows[name] != known:
+                yield f"restarted twice after life {number}: {name} {_brief(known)}, then {_brief(second.knows[name])}"
+        if second.written:
+            yield f"restarted twice after life {number}: {second.written[0].kind} was written a second time"
+
+
+def _words(record: Any) -> str:
+    return "nothing" if record is None else f"{record.state.value} with {record.filled}"
+
+
+def _brief(known: object) -> str:
+    return str(known)[:200]
+
+
+RESTARTS: Final[tuple[Callable[[Story], Iterator[str]], ...]] = (_i11, _i15)

@@ -1,0 +1,70 @@
+"""What must hold of orders that add to a position: invariants of top-ups, added up anew from the journal's events."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from tbot_core.execution.trading_state import note
+from tbot_core.journal import records
+from tbot_core.journal.store import Event
+from tbot_core.model.types import ExitReason, Leg, RiskState, Side, ticks_of, units_of
+from tbot_core.rehearsal.invariants.limits import Reckoning
+from tbot_core.trading.risk.states import States
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tbot_core.rehearsal.history import Story
+
+_ENDED: Final = frozenset({records.DROPPED, "rejected", "cancelled", "expired"})
+
+
+def i3_top_ups(story: Story) -> Iterator[str]:
+    """No top-up takes a position beyond what its entry cost, nor adds to one on the losing side of what it cost."""
+    ledger, told = Reckoning(story.rules.risk.price_band_pct), dict[str, Event]()
+    for event in story.events:
+        if event.kind == records.TOP_UP and event.cid is not None:
+            told[event.cid] = event
+        entry = ledger.take(event)
+        if entry is None or event.cid not in told:
+            continue
+        decided = told[event.cid].payload
+        price, side = ticks_of(decided["price"]), Side[decided["side"].upper()]
+        units, part = entry.bought - entry.sold, entry.parts[-1]
+        worth = units * price + part.units * max(part.worst if side is Side.LONG else price, price)
+        if worth > entry.target:
+            yield f"{event.cid} takes {entry.symbol} to {worth} atoms, {entry.target} were entered"
+        if side * (price * entry.bought - entry.paid) < 0:
+            yield f"{event.cid} adds to {entry.symbol} at {price}, which cost {entry.paid} for {entry.bought}"
+
+
+def i8_top_ups(story: Story) -> Iterator[str]:
+    """No top-up leaves in defense, nor while an order that closes the position is out."""
+    closing: dict[str, set[str]] = defaultdict(set)
+    signals: dict[str, str] = {}
+    adds, left = set[str](), dict[str, int]()
+    states, others = States(), defaultdict[str, States](States)
+    for event in story.events:
+        cid, whose = event.cid or "", event.payload.get("broker", "")
+        note(states, event)
+        if whose:
+            note(others[whose], event, whose)
+        state = max(states.state, others[whose].here) if whose else states.here
+        if event.kind == records.INTENDED:
+            signals[cid] = records.signal_of(event.payload["signal"]).text
+            left[cid] = units_of(Decimal(event.payload["quantity"]))
+            trims = event.payload["reason"] == ExitReason.REBALANCE.value
+            if event.payload["leg"] == Leg.EXIT.value and not trims:
+                closing[signals[cid]].add(cid)
+            elif event.payload["leg"] == Leg.ENTRY.value and trims:
+                adds.add(cid)
+        elif event.kind == records.SENDING and cid in adds:
+            if state >= RiskState.DEFENSE:
+                yield f"{cid} adds to a position while {state.word}"
+            yield from (f"{cid} was sent while {one} closes its position" for one in sorted(closing[signals[cid]]))
+        elif cid in signals:
+            left[cid] -= units_of(Decimal(event.payload["quantity"])) if event.kind == "fill" else 0
+            if event.kind in _ENDED or left[cid] <= 0:
+                closing[signals[cid]].discard(cid)

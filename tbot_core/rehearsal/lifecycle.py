@@ -1,0 +1,148 @@
+"""The lives of a run in a world of one venue: its folder, its journal and its calendar, day after day."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import attrs
+
+from tbot_core.engine.disk_guard import Room
+from tbot_core.engine.live.daily_cycle import Life
+from tbot_core.engine.live.session_inputs import Days
+from tbot_core.engine.session.arming import Live
+from tbot_core.engine.session.config import Floor, Signals
+from tbot_core.engine.session.gauge_writer import Meter
+from tbot_core.engine.session.session import SessionRun, Trading
+from tbot_core.engine.settings_reload import Renewal
+from tbot_core.errors import Unavailable
+from tbot_core.execution.engine import Venue
+from tbot_core.journal.store import Event, Journal, open_journal
+from tbot_core.model.calendar import ExchangeCalendar
+from tbot_core.rehearsal.bot import habits
+from tbot_core.rehearsal.world import World
+from tbot_core.trading.orders import Naming
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tbot_core.contracts import Broker, FeedSession, LiveSession
+    from tbot_core.model.calendar import Session
+    from tbot_core.model.types import Account
+
+
+class Spoken:
+    """A client of a simulated venue that also keeps hours, and may be deaf for its first calls."""
+
+    def __init__(self, world: World, deaf: int = 0, hours: dict[dt.date, Session | None] | None = None) -> None:
+        self._client = world.client(world.names[0])
+        self._deaf = deaf
+        self._hours = hours or {}
+        self.session = world.session
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    async def connect(self) -> Account:
+        """Log in, unless the line is still dead."""
+        if self._deaf:
+            self._deaf -= 1
+            raise Unavailable("the line is dead")
+        return await self._client.connect()
+
+    async def hours(self, day: dt.date) -> Session | None:
+        """The world's own session, unless a test knows better."""
+        return self._hours.get(day, self.session)
+
+
+@attrs.define(eq=False)
+class Household:
+    """An instance in a world without faults, for one life after the other; `room` is that on its disk.
+
+    `live`: its feed is a live one, not one of whole minutes. `arming`: what makes its sessions ones to be armed.
+    """
+
+    world: World
+    home: Path
+    journal: Journal
+    broker: Spoken
+    calendar: ExchangeCalendar
+    room: Room = attrs.field(factory=Room)
+    signals: Signals = attrs.field(factory=Signals)
+    renewal: Renewal = attrs.field(factory=Renewal)
+    waited: list[dt.datetime] = attrs.field(factory=list)
+    watch: Callable[[SessionRun, int], None] = lambda _run, _minute: None
+    meter: Meter | None = None
+    past: list[Event] = attrs.field(factory=list)
+    live: bool = False
+    arming: Live | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where requests lie."""
+        return self.home / "control"
+
+    def life(self, *, once: bool = True) -> Life:
+        """A process that begins to live."""
+        self.journal.relieve = self.room.relieve
+        bot, broker = habits(self.world), cast("Broker", self.broker)
+        trading = Trading(
+            rules=bot.rules(broker.rules),
+            venue=Venue(broker=broker, name="w", account_id="a"),
+            journal=self.journal,
+            clock=self.world.clock,
+            naming=Naming(install_id="life", identity="", account_id="a", length=broker.rules.cid_length),
+            wait=self.world.clock.sleep_until,
+            tell=lambda _entries: None,
+            watch=self.watch,
+        )
+        floor = Floor(
+            folder=self.folder,
+            poll_s=1.0,
+            ttl_s=20.0,
+            watch_s=1.0,
+            signals=self.signals,
+            room=self.room,
+            lost=self.home,
+        )
+        days = Days(
+            calendar=self.calendar,
+            bars=self.bars,
+            entrants=lambda _session: bot.entrants,
+            trading=lambda _account: trading,
+            live=lambda _account: self.arming,
+            idle=self.waited.append,
+            renewal=self.renewal,
+            meter=self.meter,
+            drilled=self._drilled,
+        )
+        return Life(trading.recorder, broker, floor, days, once=once)
+
+    def _drilled(self, past: Sequence[Event]) -> bool:
+        # Whoever asks is told what a session was told of the journal; there is no other broker.
+        self.past = list(past)
+        return True
+
+    async def bars(self, session: Session) -> FeedSession | LiveSession:
+        """The world's bars; it has one session. Raises ValueError for another."""
+        if session.date != self.world.session.date:
+            raise ValueError(f"{session.date} is not a day of this world")
+        return self.world.live_feed() if self.live else self.world.feed()
+
+    def events(self, kind: str) -> list[Event]:
+        """What the journal holds of a kind."""
+        return list(self.journal.events(kind=kind))
+
+
+@contextmanager
+def household(home: Path, world: World | None = None) -> Iterator[Household]:
+    """A household in that folder; the bell of its world rings a minute after the start."""
+    world = world or World(5, (), rates={})
+    found = Household(world, home, open_journal(home / "tbot.sqlite"), Spoken(world), world.calendar)
+    try:
+        yield found
+    finally:
+        found.journal.close()

@@ -1,0 +1,190 @@
+"""The same market over a live feed: bars in pieces, late, twice, revised or never, quotes, halts, and a connection."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import numpy as np
+
+from tbot_core.contracts import Bar, FeedLabel, FeedQuality, Heartbeat, News, Quote, Status
+from tbot_core.errors import Unavailable
+from tbot_core.model.calendar import Session
+from tbot_core.model.types import TICKS_PER_DOLLAR
+from tbot_core.rehearsal.faults import Faults
+from tbot_core.rehearsal.feed import Timetable
+from tbot_core.rehearsal.prices import STEP_S, Market
+from tbot_core.rehearsal.random_streams import Stream
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Sequence
+
+    from tbot_core.model.bars import Day, Minute
+    from tbot_core.model.clock import Clock
+    from tbot_core.rehearsal.feed import Delivery
+
+_MINUTE_S: Final = 60.0
+_LATE: Final = 0.03
+_TWICE: Final = 0.03
+_REVISED: Final = 0.03
+_NEVER: Final = 0.01
+_BEAT_S: Final = 5.0
+_NAMES: Final = ("open", "high", "low", "close", "volume")
+
+Script = list[tuple[float, News]]
+
+
+@attrs.frozen(kw_only=True)
+class Scene:
+    """What a live feed tells of: the session, its market, the second of its bell, and what is wrong when."""
+
+    session: Session
+    market: Market
+    opens: float
+    timetable: Timetable
+    faults: Faults
+    chance: Callable[[str], Stream]
+
+
+class LiveFeed:
+    """A live feed of one session, the same script for every bot; each has a connection of its own."""
+
+    quality = FeedQuality(coverage="consolidated", quotes=True, halts=True)
+
+    def __init__(self, scene: Scene, script: Script, day: Day, clock: Clock) -> None:
+        self.session = scene.session
+        self.symbols = scene.market.symbols
+        self.day = day
+        self._scene = scene
+        self._script = script
+        self._clock = clock
+
+    @property
+    def label(self) -> FeedLabel:
+        """Simulated, with quotes."""
+        return FeedLabel(name="simulation", simulated=True, quotes=True)
+
+    async def news(self, symbols: Sequence[str]) -> AsyncIterator[News]:
+        """What is said from now on, after what is halted now; there is no end but a lost connection."""
+        since = self._clock.monotonic()
+        self._must_be_there(since, "F53")
+        for status in self._halted(since):
+            if _of(status, symbols):
+                yield status
+        beat = since
+        for due, item in self._script:
+            if due < since:
+                continue
+            while beat < due:
+                await self._until(beat)
+                yield Heartbeat()
+                beat += _BEAT_S
+            await self._until(due)
+            if _of(item, symbols) and not (isinstance(item, Bar | Quote) and self._struck("F52", due)):
+                yield item
+        while True:
+            await self._until(beat)
+            yield Heartbeat()
+            beat += _BEAT_S
+
+    async def history(self, symbols: Sequence[str], first: dt.datetime, last: dt.datetime) -> Sequence[Bar]:
+        """The true bars; none while the feed is frozen or away."""
+        await asyncio.sleep(0.2)
+        for fault in ("F52", "F53"):
+            self._must_be_there(self._clock.monotonic(), fault)
+        session = self.session
+        minutes = range(max(session.minute(first), 0), min(session.minute(last), session.minutes))
+        bars = (bar for index in minutes for bar in bars_of(session, self._scene.market.minute(index), self.symbols))
+        return [bar for bar in bars if bar.symbol in symbols]
+
+    async def _until(self, due: float) -> None:
+        await asyncio.sleep(max(due - self._clock.monotonic(), 0.0))
+        self._must_be_there(self._clock.monotonic(), "F53")
+
+    def _must_be_there(self, now: float, fault: str) -> None:
+        if self._struck(fault, now):
+            raise Unavailable("The feed is not to be had.", "Connect again.")
+
+    def _struck(self, fault: str, now: float) -> bool:
+        return any(begins <= now < ends for begins, ends in self._scene.timetable.struck.get(fault, ()))
+
+    def _halted(self, now: float) -> list[Status]:
+        # What is halted now.
+        step = int((now - self._scene.opens) // STEP_S)
+        return [_status(symbol, level) for symbol, start, stop, level in _stops(self._scene) if start <= step < stop]
+
+
+def script_of(scene: Scene) -> Script:
+    """Everything that a feed says of a session, each with its second, in order."""
+    lines = [*_bars(scene), *_quotes(scene), *_halts(scene)]
+    return sorted(lines, key=lambda line: line[0])
+
+
+def bars_of(session: Session, minute: Minute, symbols: tuple[str, ...]) -> Iterator[Bar]:
+    """A minute's bars, of the symbols that have one."""
+    start = session.moment(minute.index)
+    for row, symbol in enumerate(symbols):
+        values = {name: float(getattr(minute, name)[row]) for name in _NAMES}
+        if not np.isnan(values["close"]):
+            yield Bar(symbol=symbol, start=start, **values)
+
+
+def _bars(scene: Scene) -> Iterator[tuple[float, News]]:
+    stream = scene.chance("live")
+    for item in scene.timetable.plan:
+        for bar in bars_of(scene.session, scene.market.minute(item.index), scene.market.symbols):
+            due = item.due + stream.between(0.0, 0.3)
+            late, twice, revised, never = (stream.happens(often) for often in (_LATE, _TWICE, _REVISED, _NEVER))
+            if item.empty or never:
+                continue
+            due += stream.between(3.0, 40.0) if late else 0.0
+            shown = _as_shown(bar, item)
+            yield due, shown
+            if twice:
+                yield due + 0.5, shown
+            if revised:
+                yield due + 1.0, attrs.evolve(shown, volume=shown.volume + 100)
+
+
+def _of(item: News, symbols: Sequence[str]) -> bool:
+    return isinstance(item, Heartbeat) or not item.symbol or item.symbol in symbols
+
+
+def _as_shown(bar: Bar, item: Delivery) -> Bar:
+    if item.symbol != bar.symbol:
+        return bar
+    prices = {name: round(getattr(bar, name) * item.factor, 4) for name in _NAMES[:4]}
+    return attrs.evolve(bar, **prices)
+
+
+def _quotes(scene: Scene) -> Iterator[tuple[float, News]]:
+    for symbol, path in scene.market.paths.items():
+        for step in range(len(path.prices)):
+            if path.halted(step) or not path.listed(step):
+                continue
+            due = scene.opens + step * STEP_S + 0.1
+            bid, ask = path.bid(step) / TICKS_PER_DOLLAR, path.ask(step) / TICKS_PER_DOLLAR
+            if scene.faults.strikes("F56", due):
+                bid, ask = (0.0, ask) if step % 2 else (ask, bid)
+            moment = scene.session.open + dt.timedelta(seconds=step * STEP_S)
+            yield due, Quote(symbol=symbol, bid=bid, ask=ask, time=moment)
+
+
+def _halts(scene: Scene) -> Iterator[tuple[float, News]]:
+    for symbol, start, stop, level in _stops(scene):
+        yield scene.opens + start * STEP_S, _status(symbol, level)
+        yield scene.opens + stop * STEP_S, _status(symbol, level, halted=False)
+
+
+def _stops(scene: Scene) -> Iterator[tuple[str, int, int, int]]:
+    # Every halt: its symbol, "" for the whole market, its steps [from, to), and its level.
+    for symbol, path in scene.market.paths.items():
+        yield from ((symbol, start, stop, 0) for start, stop in path.halts)
+    yield from (("", *halt) for halt in scene.market.wide)
+
+
+def _status(symbol: str, level: int, *, halted: bool = True) -> Status:
+    return Status(symbol=symbol, halted=halted, level=level)

@@ -1,0 +1,333 @@
+"""The way between a bot and a venue: what becomes of each request, and of what the venue tells.
+
+It belongs to the world, not to the bot: a request that has left arrives whatever becomes of the one who sent it, and
+trouble on the way outlasts a restart.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from typing import TYPE_CHECKING, Final, TypedDict
+
+import attrs
+
+from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, Unavailable
+from tbot_core.testing.canaries import canary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from tbot_core.contracts import BrokerEvent
+    from tbot_core.rehearsal.exchange import Exchange
+    from tbot_core.rehearsal.faults import Faults
+    from tbot_core.rehearsal.random_streams import Stream
+
+TIMEOUT_S: Final = 10.0
+KEY: Final = canary("venue")
+"""The bot's key at every venue, which quotes it where it does not like it."""
+_LATENCY_S: Final = (0.01, 0.08)
+_NOTICED_S: Final = 20.0
+_SLOW_S: Final = 5.0
+_STORM_S: Final = 15.0
+_MINUTE_S: Final = 60.0
+_REPLAYED: Final = 5
+_AMBUSH_S: Final = 120.0
+_EPISODES: Final = ("F6", "F7", "F8", "F12", "F13", "F58", "F59", "F60", "F61", "F62", "F63")
+_UNREACHED: Final = {"F6": "TLS handshake failed", "F7": "its certificate is not valid", "F8": "no such host"}
+_TRADING: Final = frozenset({"submit", "cancel", "replace"})
+
+
+@attrs.define
+class Request:
+    """A request of the bot: when it left (or would have), whether it did, whether it arrived, and what was said."""
+
+    at: float
+    kind: str
+    client_order_id: str
+    left: bool = True
+    reached: bool = False
+    outcome: str = ""
+
+    @property
+    def line(self) -> str:
+        """The request as one line of a trace."""
+        marks = f"{'left' if self.left else 'kept'} {'reached' if self.reached else 'astray'}"
+        return f"{self.at:.6f} {self.kind} {self.client_order_id or '-'} {marks} {self.outcome}".rstrip()
+
+
+@attrs.frozen(kw_only=True)
+class Passage:
+    """What happens to one request.
+
+    `kept`: it fails before anything leaves. `turned`: it leaves, is not taken, and is answered so. Else it arrives or
+    not, `late_s` later than it should, and its answer is missing (`silent`), worthless (`garbled`), or true.
+    """
+
+    fault: str = ""
+    queue_s: float = 0.0
+    out_s: float = 0.0
+    back_s: float = 0.0
+    kept: BrokerError | None = None
+    turned: BrokerError | None = None
+    arrives: bool = True
+    late_s: float = 0.0
+    silent: bool = False
+    garbled: str = ""
+
+
+class Fate(TypedDict, total=False):
+    """What a fault of one request does to its passage."""
+
+    arrives: bool
+    late_s: float
+    silent: bool
+    garbled: str
+
+
+_FATES: Final[Mapping[str, Fate]] = {
+    "F1": {"arrives": False, "silent": True},
+    "F2": {"silent": True},
+    "F3": {"silent": True},
+    "F4": {"silent": True, "late_s": 300.0},
+    "F5": {"garbled": "connection reset by peer"},
+    "F9": {"garbled": "500 internal server error"},
+    "F10": {"garbled": "504 gateway time-out"},
+    "F11": {"garbled": "429 too many requests"},
+    "F15": {"garbled": "200 with a page of HTML"},
+    "F16": {"garbled": "200 with half an answer"},
+    "F17": {"garbled": "200 with a quantity of NaN"},
+    "F19": {},
+    "F31": {"arrives": False},
+    "F32": {},
+    "F33": {},
+    "F34": {},
+}
+_COUNTED_WHEN_DONE: Final = frozenset({"F19", "F32", "F33", "F49"})
+_EITHER_WAY: Final = frozenset({"F5", "F9", "F10", "F11"})
+_BY_KIND: Final = {
+    "submit": ("F1", "F2", "F3", "F4", "F5", "F9", "F10", "F11", "F15", "F16", "F17", "F19"),
+    "cancel": ("F31", "F32", "F35"),
+    "replace": ("F33", "F34"),
+    "snapshot": ("F48", "F49", "F50", "F51"),
+    "account": ("F48", "F51"),
+    "find": ("F48",),
+}
+
+
+@attrs.frozen
+class _Episode:
+    begins: float
+    ends: float
+    fault: str
+    name: str
+
+
+class Way:
+    """The way to one exchange, with its troubles as the seed has planned them, and the log of all requests.
+
+    `latency_s`: the shortest and the longest time that a request takes there, and an answer back.
+    """
+
+    def __init__(self, exchange: Exchange, faults: Faults, chance: Callable[[str], Stream], end: float) -> None:
+        """`chance` gives the stream of a purpose; `end` is the last second that troubles are planned for."""
+        self.exchange = exchange
+        self.requests: list[Request] = []
+        self.delivered: list[tuple[float, BrokerEvent]] = []
+        self.hushed: dict[str, float] = {}
+        self.replays = deque(at for at, _ in faults.planned("F24", 0.0, end))
+        self.faults = faults
+        self.chance = chance
+        self.latency_s = _LATENCY_S
+        self._episodes: list[_Episode] = []
+        self._met: dict[_Episode, None] = {}
+        self._departures: deque[float] = deque()
+        self._ambushes: deque[float] = deque()
+        for name in _EPISODES:
+            for begins, ends in faults.planned(name, 0.0, end):
+                self.trouble(name, begins, ends)
+
+    def trouble(self, fault: str, begins: float, ends: float, name: str = "") -> None:
+        """Let a trouble last from one second of the world to another; `name` is the fault that it counts as."""
+        self._episodes.append(_Episode(begins, ends, fault, name or fault))
+
+    @property
+    def announced(self) -> list[tuple[float, float]]:
+        """The seconds from and to which maintenance is planned."""
+        return [(one.begins, one.ends) for one in self._episodes if one.fault == "F63"]
+
+    def ambush(self, at: float) -> None:
+        """Let the first order that is sent from that second on fall into a partition that begins with it."""
+        self._ambushes.append(at)
+
+    def passage(self, kind: str, now: float, connected_at: float) -> Passage:
+        """What will happen to a request of this kind that is made now, over a connection of that age."""
+        latency = self.chance("latency")
+        if kind == "submit" and self._ambushes and self._ambushes[0] <= now < self.faults.over_at:
+            self._ambushes.popleft()
+            self.trouble("F60", now, min(now + _AMBUSH_S, self.faults.over_at), "F64")
+        met = self._troubles(now)
+        slow = _SLOW_S / 2 if any(episode.fault == "F62" for episode in met) else 0.0
+        plain = Passage(
+            queue_s=latency.between(0.0, 0.005),
+            out_s=latency.between(*self.latency_s) + slow,
+            back_s=latency.between(*self.latency_s) + slow,
+        )
+        fault = self.faults.first(_BY_KIND.get(kind, ()), now)
+        for episode in met:
+            age, fresh = now - episode.begins, connected_at >= episode.begins
+            troubled = self._troubled(plain, episode, kind, age=age, fresh=fresh)
+            if troubled is not None:
+                return attrs.evolve(troubled, fault=episode.name)
+        if not fault:
+            return plain
+        if fault not in _COUNTED_WHEN_DONE:
+            self.faults.count(fault)
+        return attrs.evolve(self._fated(plain, fault), fault=fault)
+
+    def depart(self, kind: str, client_order_id: str, now: float) -> Request:
+        """A request leaves. Raises its refusal where the venue has had too many in the last minute."""
+        request = Request(at=now, kind=kind, client_order_id=client_order_id)
+        self.requests.append(request)
+        while self._departures and self._departures[0] <= now - _MINUTE_S:
+            self._departures.popleft()
+        limit = self.exchange.floor.character.rules.requests_per_minute
+        if limit and len(self._departures) >= limit:
+            request.outcome = "429"
+            raise self._too_many(self._departures[0] + _MINUTE_S - now)
+        self._departures.append(now)
+        return request
+
+    def silence(self, now: float, connected_at: float) -> bool:
+        """Whether the stream says nothing just now; raises Unavailable once the bot's side has noticed why."""
+        for episode in self._troubles(now):
+            age = now - episode.begins
+            if episode.fault == "F58":
+                raise Unavailable("The stream was closed as soon as it was opened.")
+            if episode.fault == "F60" or (episode.fault == "F59" and connected_at < episode.begins):
+                if age > _NOTICED_S:
+                    raise Unavailable("The stream has been silent for two heartbeats.", "Connect again.")
+                return True
+        return False
+
+    def replayed(self, now: float) -> bool:
+        """Whether the stream starts again from earlier events just now."""
+        if not self.replays or self.replays[0] > now:
+            return False
+        while self.replays and self.replays[0] <= now:
+            self.replays.popleft()
+        return True
+
+    def _troubles(self, now: float) -> list[_Episode]:
+        met = [episode for episode in self._episodes if episode.begins <= now < episode.ends]
+        for episode in met:
+            if episode not in self._met:
+                self._met[episode] = None
+                self.faults.count(episode.name)
+        return met
+
+    def _troubled(self, plain: Passage, episode: _Episode, kind: str, *, age: float, fresh: bool) -> Passage | None:
+        # The passage under a trouble of that age; None where it does not touch such a request.
+        #
+        # `fresh`: the connection was made since it began.
+        fault = episode.fault
+        if fault in _UNREACHED:
+            words = f"The broker was not reached: {_UNREACHED[fault]}."
+            return attrs.evolve(plain, kept=Unavailable(words))
+        turned = self._turned(fault, kind)
+        if turned is not None:
+            return attrs.evolve(plain, turned=turned)
+        cut = fault == "F60" or (fault == "F61" and kind in _TRADING)
+        if cut and age > _NOTICED_S:
+            return attrs.evolve(plain, kept=Unavailable("The broker was not reached: connecting timed out."))
+        if cut or (fault == "F59" and not fresh):
+            return attrs.evolve(plain, arrives=False, silent=True)
+        return None
+
+    def _turned(self, fault: str, kind: str) -> BrokerError | None:
+        if fault == "F12" and kind != "cancel":
+            return self._too_many(_STORM_S)
+        if fault == "F13":
+            return LoginNeeded(f"401 unauthorized: the key {KEY} is not known")
+        return Unavailable("503 the venue is under maintenance") if fault == "F63" else None
+
+    def _fated(self, plain: Passage, fault: str) -> Passage:
+        if fault == "F35":
+            return attrs.evolve(plain, kept=Unavailable("The connection was closed before the cancel was sent."))
+        if fault in {"F48", "F50"}:
+            words = {"F48": "500 the positions cannot be read", "F50": "Page 2 of 3 of the orders is missing."}
+            return attrs.evolve(plain, turned=Unavailable(words[fault]))
+        if fault == "F11" and self.exchange.floor.character.documents_429:
+            return attrs.evolve(plain, turned=self._too_many(_STORM_S))
+        fate = _FATES.get(fault, Fate())
+        if fault in _EITHER_WAY:
+            fate = fate | Fate(arrives=self.chance(f"coin/{fault}").happens(0.5))
+        return attrs.evolve(plain, **fate)
+
+    def _too_many(self, retry_after_s: float) -> BrokerError:
+        kind = Unavailable if self.exchange.floor.character.documents_429 else OutcomeUnknown
+        return kind(f"429 too many requests: retry after {retry_after_s:.0f} s", retry_after_s=retry_after_s)
+
+
+class Deliveries:
+    """What the venue tells, as it comes out of the wire at one connection: late, twice, in another order, or never."""
+
+    def __init__(self, way: Way) -> None:
+        self._way = way
+        self._next = len(way.exchange.floor.told)
+        self._inbox: list[tuple[float, int, BrokerEvent]] = []
+        self._count = 0
+        self._in_order = 0.0
+        self._latest: deque[BrokerEvent] = deque(maxlen=_REPLAYED)
+
+    def take(self, now: float) -> list[BrokerEvent]:
+        """Everything that has come by then."""
+        told = self._way.exchange.floor.told
+        while self._next < len(told):
+            self._route(*told[self._next])
+            self._next += 1
+        if self._way.replayed(now) and self._latest:
+            self._way.faults.count("F24")
+            for event in self._latest:
+                self._put(now, event)
+        taken = []
+        while self._inbox and self._inbox[0][0] <= now:
+            taken.append(heapq.heappop(self._inbox)[2])
+        self._latest.extend(taken)
+        self._way.delivered += [(now, event) for event in taken]
+        return taken
+
+    def _route(self, at: float, event: BrokerEvent) -> None:
+        due = self._in_order = max(self._in_order, at + self._way.chance("delivery").between(0.01, 0.1))
+        for lag, told in self._versions(at, event):
+            self._put(due + lag, told)
+
+    def _versions(self, at: float, event: BrokerEvent) -> Iterator[tuple[float, BrokerEvent]]:
+        # The event as it comes through, once, several times or not at all, each with what it is late, seconds.
+        if event.kind == "acknowledged":
+            late = self._way.hushed.pop(event.client_order_id, 0.0)
+            fault = self._struck(("F18", "F21", "F22"), at)
+            if late < float("inf"):
+                yield late + (20.0 if fault == "F22" else 0.0), event
+            if fault == "F21":
+                yield 1.0, event
+            if fault == "F18":
+                yield 1.0, attrs.evolve(event, kind="pending_review", event_id=f"{event.event_id}-r")
+        elif event.kind == "fill":
+            fault = self._struck(("F23", "F25", "F26", "F27"), at)
+            if fault != "F26":
+                yield {"F25": 12.0, "F27": 30.0}.get(fault, 0.0), event
+            if fault == "F23":
+                yield 1.0, attrs.evolve(event, event_id=f"{event.event_id}-p")
+        else:
+            yield 0.0, event
+
+    def _struck(self, names: Sequence[str], at: float) -> str:
+        fault = self._way.faults.first(names, at)
+        if fault:
+            self._way.faults.count(fault)
+        return fault
+
+    def _put(self, due: float, event: BrokerEvent) -> None:
+        self._count += 1
+        heapq.heappush(self._inbox, (due, self._count, event))

@@ -1,0 +1,215 @@
+"""Whoever stands by a simulated bot: kills and stops it, arms it, and answers what it asks, late, twice, or never."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from tbot_core.engine import control
+from tbot_core.engine.control import Request, Verb
+from tbot_core.engine.session.arming import Live
+from tbot_core.journal import records
+from tbot_core.journal.projections.arming import Terms
+from tbot_core.rehearsal.world import LEAD_S
+from tbot_core.system import filesystem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from tbot_core.journal.store import Entry
+    from tbot_core.rehearsal.random_streams import Chances
+    from tbot_core.rehearsal.world import World
+
+_KILLS: Final = 0.15
+_STOPS: Final = 0.12
+_CONFIRMS: Final = 0.2
+_LIVE: Final = 0.25
+_CHANGES: Final = 0.05
+_AS_ORDERS_LEAVE: Final = 0.7
+_NAME: Final = "ann"
+_TAKES_BACK: Final = {
+    Verb.STOP: Verb.STOP_CANCEL,
+    Verb.STOP_FLATTEN: Verb.STOP_CANCEL,
+    Verb.KILL_FLATTEN: Verb.KILL_CLEAR,
+    Verb.DEFENSE_ON: Verb.DEFENSE_OFF,
+}
+"""What a person asks of a bot besides the kill by a file, and what takes that back."""
+
+
+@attrs.frozen(kw_only=True)
+class Manner:
+    """How a bot and its people deal with each other: `timeout_s` of a confirmation, None where nobody is asked.
+
+    `live`: nothing may be entered until somebody has armed the bot.
+    """
+
+    timeout_s: float | None = None
+    live: bool = False
+
+    @classmethod
+    def drawn(cls, chances: Chances) -> Manner:
+        """The manner of a seed."""
+        asks = chances.stream("confirmation")
+        confirms, timeout_s = asks.happens(_CONFIRMS), asks.one((15.0, 60.0, 300.0))
+        return cls(timeout_s=timeout_s if confirms else None, live=chances.stream("arming").happens(_LIVE))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that make the bot ask."""
+        if self.timeout_s is None:
+            return {}
+        return {"trade_confirmation_required": True, "confirmation_timeout": self.timeout_s}
+
+
+@attrs.frozen(kw_only=True)
+class Said:
+    """An answer of a person: to what, which, and when by the bot's clock."""
+
+    identity: str
+    verb: Verb
+    made: datetime
+
+
+@attrs.define(kw_only=True)
+class Acts:
+    """What people did, for the judges: spans in which nothing may be entered, in seconds of the world, and answers.
+
+    `killed` by the file, `stopped` by a request for a stop or a kill.
+    """
+
+    manner: Manner = attrs.field(factory=Manner)
+    killed: list[tuple[float, float]] = attrs.field(factory=list)
+    stopped: list[tuple[float, float]] = attrs.field(factory=list)
+    disarmed: list[tuple[float, float]] = attrs.field(factory=list)
+    answers: list[Said] = attrs.field(factory=list)
+
+
+class People:
+    """The people of one seed, and what they did."""
+
+    def __init__(self, world: World, folder: Path) -> None:
+        self.manner = Manner.drawn(world.chances)
+        self.acts = Acts(manner=self.manner)
+        self._world = world
+        self._folder = folder
+        self._requests = 0
+        self._lives = 0
+
+    def begin(self) -> None:
+        """Plan what is done whatever the bot does."""
+        self._plan_a_kill()
+        self._plan_a_stop()
+        if self.manner.live:
+            self._plan_the_arming()
+
+    def hear(self, entries: Sequence[Entry]) -> None:
+        """What the bot has written down: people are told of questions, and of an arming that is over."""
+        for entry in entries:
+            if entry.kind == records.CONFIRMATION_ASKED:
+                self._asked(entry.payload["id"])
+            elif entry.kind == records.DISARMED:
+                self._arms_again()
+
+    def live(self, account_id: str) -> Live | None:
+        """What makes the next life a live one; now and then its settings have been changed."""
+        if not self.manner.live:
+            return None
+        changes = self._world.chances.stream("settings").happens(_CHANGES) and self._lives > 0
+        self._lives += 1
+        terms = Terms(mode="live", account=account_id, settings=f"s{self._lives * changes}", plugins="p")
+        return Live(terms=terms, calendar=self._world.calendar)
+
+    def _plan_a_kill(self) -> None:
+        # In some seeds somebody touches control/kill, often as orders leave, and now and then takes it away again.
+        stream, world = self._world.chances.stream("kill"), self._world
+        kills, at = stream.happens(_KILLS), stream.between(LEAD_S, world.quiet_from)
+        clears, after = stream.happens(0.5), stream.between(1.0, 600.0)
+        if stream.happens(_AS_ORDERS_LEAVE):
+            at += stream.between(-1.0, 2.0) - at % 60.0
+        if kills:
+            world.loop.call_at(at, self._kill)
+            if clears:
+                world.loop.call_at(at + after, self._clear)
+
+    def _plan_a_stop(self) -> None:
+        # In some seeds somebody asks for a stop, a kill that closes, or defense, and may take it back.
+        stream, world = self._world.chances.stream("stop"), self._world
+        asks, verb = stream.happens(_STOPS), stream.one(tuple(_TAKES_BACK))
+        at, after = stream.between(LEAD_S / 2, world.quiet_from), stream.between(1.0, 600.0)
+        takes_back = stream.happens(0.4)
+        if stream.happens(_AS_ORDERS_LEAVE):
+            at += stream.between(-1.0, 2.0) - at % 60.0
+        if asks:
+            world.loop.call_at(at, self._ask, verb)
+            if takes_back:
+                world.loop.call_at(at + after, self._take_back, verb)
+
+    def _ask(self, verb: Verb) -> None:
+        self._drop(verb, {})
+        if verb is not Verb.DEFENSE_ON:
+            self.acts.stopped.append((self._world.loop.time(), float("inf")))
+
+    def _take_back(self, verb: Verb) -> None:
+        self._drop(_TAKES_BACK[verb], {})
+        self.acts.stopped = [(since, self._world.loop.time()) for since, _ in self.acts.stopped]
+
+    def _kill(self) -> None:
+        control.prepare(self._folder)
+        filesystem.write_atomic(self._folder / control.KILL, b"")
+        self.acts.killed.append((self._world.loop.time(), float("inf")))
+
+    def _clear(self) -> None:
+        filesystem.remove(self._folder / control.KILL)
+        since, _ = self.acts.killed.pop()
+        self.acts.killed.append((since, self._world.loop.time()))
+
+    def _plan_the_arming(self) -> None:
+        # Most bots are armed before the bell or soon after; some are disarmed, often as orders leave.
+        stream, world = self._world.chances.stream("arming/plan"), self._world
+        arms, at = stream.happens(0.9), stream.between(0.0, 1.5 * LEAD_S)
+        disarms, over = stream.happens(0.3), stream.between(LEAD_S, world.quiet_from)
+        if stream.happens(_AS_ORDERS_LEAVE):
+            over += stream.between(-2.0, 2.0) - over % 60.0
+        if arms:
+            world.loop.call_at(at, self._arm)
+        if disarms and over > at:
+            world.loop.call_at(over, self._disarm)
+
+    def _arm(self) -> None:
+        self._drop(Verb.ARM, {"sessions": "1"})
+        if self.acts.disarmed:
+            since, until = self.acts.disarmed[-1]
+            self.acts.disarmed[-1] = since, min(until, self._world.loop.time())
+
+    def _disarm(self) -> None:
+        self._drop(Verb.DISARM, {})
+        self.acts.disarmed.append((self._world.loop.time(), float("inf")))
+
+    def _arms_again(self) -> None:
+        stream = self._world.chances.stream("arming/again")
+        again, after = stream.happens(0.6), stream.between(3.0, 120.0)
+        if again:
+            self._world.loop.call_later(after, self._arm)
+
+    def _asked(self, identity: str) -> None:
+        # Most questions are confirmed in time; others are rejected, answered twice, too late, or not at all.
+        stream, timeout_s = self._world.chances.stream("answers"), self.manner.timeout_s or 0.0
+        draw, soon, late = stream.whole(1, 10), stream.between(0.02, 0.9), stream.between(1.05, 1.6)
+        verbs = {7: (Verb.REJECT,), 9: (Verb.CONFIRM, Verb.REJECT), 10: (Verb.REJECT, Verb.CONFIRM)}
+        at = timeout_s * late + 1.0 if draw == 8 else timeout_s * soon
+        for after, verb in enumerate(verbs.get(draw, (Verb.CONFIRM,)) if draw != 6 else ()):
+            self._world.loop.call_later(at + 3.0 * after, self._answer, identity, verb)
+
+    def _answer(self, identity: str, verb: Verb) -> None:
+        made = self._drop(verb, {"id": identity})
+        self.acts.answers.append(Said(identity=identity, verb=verb, made=made))
+
+    def _drop(self, verb: Verb, arguments: Mapping[str, str]) -> datetime:
+        self._requests += 1
+        made = self._world.clock.now()
+        name = f"{verb.value}-{self._requests:04d}.json"
+        control.drop(self._folder, Request(name=name, verb=verb, actor=_NAME, made=made, arguments=arguments))
+        return made

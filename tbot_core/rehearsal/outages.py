@@ -1,0 +1,157 @@
+"""Worlds of two venues whose first one breaks in a chosen way, and a bot that may go to the second.
+
+For tests by the names of the faults, for the drill that an instance is rehearsed with, and for processes that die while
+an entry is on its way elsewhere.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from tbot_core.contracts import VenueRules
+from tbot_core.contracts.settings import Frame
+from tbot_core.model.signals import Exits
+from tbot_core.model.types import UNITS_PER_SHARE, atoms_of
+from tbot_core.model.window import Window
+from tbot_core.rehearsal.bot import Doom, Drawn, Habits, Life
+from tbot_core.rehearsal.history import Story
+from tbot_core.rehearsal.invariants.all import violations
+from tbot_core.rehearsal.venue_profiles import Character
+from tbot_core.rehearsal.world import LEAD_S, World
+from tbot_core.testing.trades import rules
+from tbot_core.trading.proposals import Entrant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from tbot_core.journal.store import Event
+    from tbot_core.rehearsal.bot import Ways
+
+MINUTES: Final = 50
+_MINUTE_S: Final = 60.0
+_CALLS: Final = tuple(range(8, 36, 2))
+_HOLD: Final = 3
+_LONG_LIFE: Final = 10**9
+
+
+@attrs.frozen(kw_only=True)
+class Outage:
+    """Troubles of the two ways: (venue, fault, from, to), in minutes after the bell; `ambushed`: F64 from then on.
+
+    `drilled`: whether the bot may fail over at all; `second_cash`: what the second venue's account holds;
+    `most_trades`: MAX_TRADES.
+    Every second minute from the eighth to the 34th another symbol is entered, and left three minutes later.
+    """
+
+    troubles: tuple[tuple[int, str, float, float], ...] = ()
+    ambushed: float | None = None
+    seed: int = 1
+    calls: tuple[int, ...] = _CALLS
+    drilled: bool = True
+    second_cash: Decimal = Decimal(100_000)
+    most_trades: int = 20
+
+    def world(self) -> World:
+        """The world, as often as it is asked for the same."""
+        venue = VenueRules(
+            brackets=True,
+            amend_atomic=True,
+            query_by_cid=True,
+            lists_closed=True,
+            exec_ids_unique=True,
+            lookup_window_s=60.0,
+        )
+        world = World(self.seed, (), character=Character(rules=venue), live=False, venues=2, minutes=MINUTES)
+        second = world.ways[1].exchange.floor
+        second.character = attrs.evolve(second.character, cash=self.second_cash, account_id="SIM-2")
+        second.books.cash = atoms_of(self.second_cash)
+        for place, fault, begins, ends in self.troubles:
+            world.ways[place].trouble(fault, LEAD_S + begins * _MINUTE_S, LEAD_S + ends * _MINUTE_S)
+        if self.ambushed is not None:
+            world.ways[0].ambush(LEAD_S + self.ambushed * _MINUTE_S)
+        for path in world.market.paths.values():
+            path.depth[:] = [10**6 * UNITS_PER_SHARE] * len(path.depth)
+        return world
+
+    def bot(self, world: World) -> Habits:
+        """One strategy within limits that let every entry pass."""
+        settings: dict[str, Any] = {
+            "max_gross_exposure": Decimal("0.9"),
+            "total_allocation": Decimal("0.6"),
+            "max_risk_per_trade": Decimal("0.1"),
+            "max_trades": self.most_trades,
+            "weights": (Decimal("0.05"),) * 20,
+            "max_open_positions": 8,
+            "daily_loss_limit": Decimal("0.5"),
+            "defense_mode_trade_limit_pct": Decimal(100),
+            "defense_mode_total_allocation": Decimal("0.6"),
+            "one_trade_per_symbol_per_day": False,
+            "flatten_before_close": 3,
+        }
+        symbols = len(world.market.symbols)
+        window = Window(start=0, analysis=0, breakout=MINUTES - 6, monitoring=5)
+        calls = tuple((minute, number % symbols, 1) for number, minute in enumerate(self.calls))
+        strategy = Drawn(window=window, calls=calls, exits=Exits(hold=_HOLD), distance=0.05)
+        return Habits(
+            entrants=(Entrant(name="steady", rank=0, strategy=strategy, frame=Frame()),),
+            rules=lambda venue: rules(venue=venue, **settings),
+            stream=world.chances.stream("bot"),
+            failover=True,
+            drilled=self.drilled,
+        )
+
+    def story(self, world: World) -> Story:
+        """What is to be told of it."""
+        name = world.names[0]
+        return Story(world=world, name=name, rules=self.bot(world).rules(world.client(name).rules))
+
+    def play(self, home: Path, *plans: tuple[float, Callable[[World], None]], ways: Ways | None = None) -> Played:
+        """Live through it once; at so many minutes after the bell each plan is done."""
+        world = self.world()
+        story = self.story(world)
+        life = Life(world, world.names, home, self.bot(world), ways or Doom(_LONG_LIFE, after=False))
+        for minute, act in plans:
+            world.loop.call_at(LEAD_S + minute * _MINUTE_S, act, world)
+        world.run(life.live)
+        story.lives.append(life.lived)
+        story.end(life)
+        life.close()
+        return Played.of(story, home)
+
+
+@attrs.frozen(kw_only=True)
+class Played:
+    """An outage that has been lived through."""
+
+    story: Story
+    violations: tuple[str, ...]
+
+    @classmethod
+    def of(cls, story: Story, home: Path) -> Played:
+        """What its journal says, and what is violated."""
+        from tbot_core.journal.store import open_journal
+
+        journal = open_journal(home / "tbot.sqlite")
+        try:
+            journal.verify()
+            story.events = list(journal.events())
+        finally:
+            journal.close()
+        return cls(story=story, violations=tuple(violations(story)))
+
+    def events(self, kind: str) -> list[Event]:
+        """What the journal holds of a kind."""
+        return [event for event in self.story.events if event.kind == kind]
+
+    def entries(self, broker: str = "") -> list[Event]:
+        """The entries that were written down for a venue, "" for the first."""
+        intents = (event for event in self.events("intended") if event.payload["leg"] == "entry")
+        return [event for event in intents if event.payload.get("broker", "") == broker]
+
+    def minutes(self, events: Iterable[Event]) -> list[int]:
+        """At which minutes of the session these happened."""
+        return [self.story.world.session.minute(event.applied) for event in events]

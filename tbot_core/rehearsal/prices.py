@@ -1,0 +1,138 @@
+"""What the symbols of a simulated world trade at: a step every five seconds, from a seed.
+
+Prices are whole ticks of 1e-4 USD on the cent grid. A step's depth is the quantity that any one order finds there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import numpy as np
+
+from tbot_core.model.bars import Minute
+from tbot_core.model.types import TICKS_PER_DOLLAR, UNITS_PER_SHARE
+
+if TYPE_CHECKING:
+    from tbot_core.rehearsal.random_streams import Chances, Stream
+
+STEP_S: Final = 5.0
+STEPS_A_MINUTE: Final = 12
+CENT: Final = TICKS_PER_DOLLAR // 100
+_DEEP: Final = 1_000_000
+_VOLUME_A_STEP: Final = 2_000
+
+
+@attrs.define
+class Path:
+    """A symbol's steps from the opening bell to the close: last price, half the spread, and depth in units.
+
+    `halts` are the steps [from, to) in which nothing trades, `wide` those of the whole market, each with its level;
+    `quiet` are the minutes without a bar. From `coarse_from` on prices of orders are a multiple of five cents, from
+    `delisted_from` on the symbol is not traded.
+    """
+
+    prices: list[int]
+    depth: list[int]
+    half_spread: int = CENT
+    halts: list[tuple[int, int]] = attrs.field(factory=list)
+    wide: list[tuple[int, int, int]] = attrs.field(factory=list)
+    quiet: frozenset[int] = frozenset()
+    coarse_from: int | None = None
+    delisted_from: int | None = None
+
+    def grid(self, step: int) -> int:
+        """What prices of orders are a multiple of, ticks."""
+        return CENT if self.coarse_from is None or step < self.coarse_from else 5 * CENT
+
+    def listed(self, step: int) -> bool:
+        """Whether the symbol is still traded."""
+        return self.delisted_from is None or step < self.delisted_from
+
+    def halted(self, step: int) -> bool:
+        """Whether the symbol is halted in this step."""
+        return any(start <= step < stop for start, stop, *_ in (*self.halts, *self.wide))
+
+    def ask(self, step: int) -> int:
+        """What a buyer pays, ticks."""
+        return self.prices[step] + self.half_spread
+
+    def bid(self, step: int) -> int:
+        """What a seller gets, ticks."""
+        return self.prices[step] - self.half_spread
+
+    def move(self, step: int, price: int) -> None:
+        """Trade at this price, in ticks, from the step to the close."""
+        self.prices[step:] = [price] * (len(self.prices) - step)
+
+    def split(self, step: int) -> None:
+        """Two shares for one from the step on."""
+        lowest = 2 * self.half_spread
+        self.prices[step:] = [max(ticks // 2 // CENT * CENT, lowest) for ticks in self.prices[step:]]
+
+
+class Market:
+    """The paths of all symbols, one for each, sorted by symbol.
+
+    `wide` are the halts of the whole market: the steps [from, to), and the level.
+    """
+
+    def __init__(self, paths: dict[str, Path]) -> None:
+        self.paths = dict(sorted(paths.items()))
+        self.wide: list[tuple[int, int, int]] = []
+        for path in self.paths.values():
+            path.wide = self.wide
+        self.symbols = tuple(self.paths)
+
+    @classmethod
+    def drawn(cls, chances: Chances, symbols: tuple[str, ...], minutes: int) -> Market:
+        """Random walks with a jump, a spike, missing minutes and thin steps, as the seed has them."""
+        return cls({symbol: _path(chances.stream(f"path/{symbol}"), minutes) for symbol in symbols})
+
+    @classmethod
+    def flat(cls, price: int, symbols: tuple[str, ...], minutes: int) -> Market:
+        """Every symbol at one price, in ticks, in any quantity: for tests, which move it."""
+        steps = minutes * STEPS_A_MINUTE
+        depth = _DEEP * UNITS_PER_SHARE
+        return cls({symbol: Path(prices=[price] * steps, depth=[depth] * steps) for symbol in symbols})
+
+    def fall(self, start: int, stop: int, share: float) -> None:
+        """Every symbol trades lower by this share in the steps [start, stop), on the cent grid."""
+        for path in self.paths.values():
+            lower = [max(round(ticks * (1 - share) / CENT), 100) * CENT for ticks in path.prices[start:stop]]
+            path.prices[start:stop] = lower
+
+    def minute(self, index: int) -> Minute:
+        """The bar of each symbol in that minute; NaN where it is halted throughout, or quiet."""
+        start, stop = index * STEPS_A_MINUTE, (index + 1) * STEPS_A_MINUTE
+        rows = np.full((5, len(self.symbols)), np.nan)
+        for row, path in enumerate(self.paths.values()):
+            traded = [path.prices[step] for step in range(start, stop) if path.listed(step) and not path.halted(step)]
+            if traded and index not in path.quiet:
+                volume = _VOLUME_A_STEP * len(traded)
+                ticks = (traded[0], max(traded), min(traded), traded[-1])
+                rows[:, row] = (*(tick / TICKS_PER_DOLLAR for tick in ticks), volume)
+        names = ("open", "high", "low", "close", "volume")
+        bar = dict(zip(names, rows, strict=True))
+        return Minute(index=index, **bar, vwap=np.full(len(self.symbols), np.nan))
+
+
+def _path(stream: Stream, minutes: int) -> Path:
+    arrays, steps = stream.arrays, minutes * STEPS_A_MINUTE
+    moves = arrays.normal(0.0, stream.one((0.0002, 0.0006, 0.0015)), steps)
+    if stream.happens(0.5):
+        moves[stream.whole(1, steps - 1)] += stream.one((-0.04, -0.015, 0.015, 0.04))
+    log_prices = np.cumsum(moves)
+    if stream.happens(0.3):
+        at = stream.whole(1, steps - 1)
+        log_prices[at : at + 2] += stream.one((-0.06, 0.06))
+    cents = np.maximum(np.rint(stream.between(8.0, 300.0) * 100 * np.exp(log_prices)), 100)
+    thin = stream.one((0.0, 0.3, 0.8))
+    found = np.where(arrays.random(steps) < thin, arrays.integers(1, 40, steps), _DEEP)
+    quiet = arrays.random(minutes) < stream.one((0.0, 0.0, 0.05))
+    return Path(
+        prices=[int(price) * CENT for price in cents],
+        depth=[int(shares) * UNITS_PER_SHARE for shares in found],
+        half_spread=CENT * stream.one((1, 1, 3)),
+        quiet=frozenset(np.flatnonzero(quiet).tolist()),
+    )

@@ -1,0 +1,61 @@
+"""Chance by name: every purpose has numbers of its own, so that one more question of one shifts no other's."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tbot_core.system import random
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import TypeVar
+
+    Item = TypeVar("Item")
+
+
+class Chances:
+    """The streams of one seed; a name leads to the same numbers always, whatever else is asked."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self._streams: dict[str, Stream] = {}
+
+    def stream(self, name: str) -> Stream:
+        """The stream of that name, where it stands."""
+        if name not in self._streams:
+            digest = sha256(f"{self.seed}/{name}".encode()).digest()
+            self._streams[name] = Stream(int.from_bytes(digest[:8]))
+        return self._streams[name]
+
+
+class Stream:
+    """Numbers for one purpose."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._random = random.generator(seed)
+
+    @cached_property
+    def arrays(self) -> np.random.Generator:
+        """The same chance for whole arrays; it does not share numbers with the rest."""
+        return np.random.default_rng(self._seed)
+
+    def happens(self, probability: float) -> bool:
+        """Whether something of that probability happens; draws once, also for 0 and 1."""
+        return self._random.random() < probability
+
+    def between(self, low: float, high: float) -> float:
+        """A number from the range."""
+        return self._random.uniform(low, high)
+
+    def whole(self, low: int, high: int) -> int:
+        """A whole number from the range, both ends included."""
+        return self._random.randint(low, high)
+
+    def one(self, items: Sequence[Item]) -> Item:
+        """One of the items."""
+        return self._random.choice(items)

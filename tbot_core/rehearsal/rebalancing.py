@@ -1,0 +1,34 @@
+"""How the bots of simulated worlds hold their positions against their share of equity."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tbot_core.rehearsal.random_streams import Stream
+
+TOPPING_UP: Final[Mapping[str, Any]] = {
+    "rebalance_top_up": True,
+    "rebalance_threshold": Decimal(0),
+    "rebalance_check_interval": 60.0,
+    "total_allocation": Decimal("0.6"),
+    "max_risk_per_trade": Decimal("0.2"),
+    "max_gross_exposure": Decimal("0.9"),
+}
+"""A bot that tops its positions up looks for what they lack each minute; they are large, so that it is a share."""
+
+
+def rebalancing(stream: Stream) -> dict[str, Any]:
+    """One bot in four takes its positions back to their share every few minutes, most of them at any excess.
+
+    Half of these top up, too, and look each minute.
+    """
+    settings: dict[str, Any] = {
+        "rebalance_enabled": stream.happens(0.25),
+        "rebalance_threshold": stream.one((Decimal(0), Decimal("0.001"), Decimal("0.01"))),
+        "rebalance_check_interval": stream.one((60.0, 120.0, 300.0)),
+    }
+    return settings | (dict(TOPPING_UP) if stream.happens(0.5) else {})

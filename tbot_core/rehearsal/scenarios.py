@@ -1,0 +1,109 @@
+"""Worlds in which much happens for certain: every moment at which a process may die is passed, whatever the seed.
+
+A busy bot trades several symbols at once at a venue whose habits are chosen; the seed draws prices and latencies alone.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from tbot_core.contracts import VenueRules
+from tbot_core.contracts.settings import Frame
+from tbot_core.model.signals import Exits
+from tbot_core.model.types import UNITS_PER_SHARE
+from tbot_core.model.window import Window
+from tbot_core.rehearsal.bot import Drawn, Habits
+from tbot_core.rehearsal.prices import CENT, STEPS_A_MINUTE
+from tbot_core.rehearsal.venue_profiles import Character
+from tbot_core.rehearsal.world import World
+from tbot_core.testing.trades import rules
+from tbot_core.trading.proposals import Entrant
+
+if TYPE_CHECKING:
+    from tbot_core.rehearsal.prices import Path
+    from tbot_core.rehearsal.random_streams import Stream
+
+_DEPTH: Final = 4 * UNITS_PER_SHARE
+_FALLS_AT: Final = 9
+_FALL: Final = 0.03
+_EVERY_MINUTES: Final = 2
+_CALLS: Final = 5
+_POLL_S: Final = 4.0
+_SHAPES: Final = (
+    {"trailing": True},
+    {"hold": 3},
+    {"trailing": True, "hold": 6},
+)
+
+
+@attrs.frozen(kw_only=True)
+class Scene:
+    """What a world is to show.
+
+    `brackets`: an entry's stop rests at the venue from its fill on, and is amended in place; else each stop is an order
+    of its own, and is taken away before another is placed. `thin`: no more than a few shares are found at a time.
+    `falls`: all prices fall together, below every stop and the day's limit. `faults` are those that may strike.
+    """
+
+    seed: int
+    brackets: bool = True
+    thin: bool = False
+    falls: bool = False
+    faults: tuple[str, ...] = ()
+
+    def world(self) -> World:
+        """The world, as often as it is asked for the same."""
+        venue = VenueRules(
+            brackets=self.brackets,
+            amend_atomic=self.brackets,
+            query_by_cid=True,
+            lists_closed=True,
+            exec_ids_unique=True,
+            lookup_window_s=60.0,
+        )
+        character = Character(rules=venue, numbers_moments=self.seed % 2 == 0)
+        world = World(self.seed, self.faults, character=character)
+        for path in world.market.paths.values():
+            path.depth[:] = [_DEPTH if self.thin else 10**6 * UNITS_PER_SHARE] * len(path.depth)
+            if self.falls:
+                _fall(path)
+        return world
+
+    def bot(self, world: World) -> Habits:
+        """Strategies that enter again and again, each with exits of its own, within limits that let most of it pass."""
+        stream = world.chances.stream("bot")
+        settings: dict[str, Any] = {
+            "max_gross_exposure": Decimal("0.9"),
+            "total_allocation": Decimal("0.6"),
+            "max_risk_per_trade": Decimal("0.1"),
+            "max_trades": 20,
+            "weights": (Decimal("0.05"),) * 20,
+            "max_open_positions": 8,
+            "daily_loss_limit": Decimal("0.002" if self.falls else "0.5"),
+            "one_trade_per_symbol_per_day": False,
+            "flatten_before_close": 3,
+            "max_rejects_in_row": 50,
+        }
+        return Habits(
+            entrants=tuple(_entrant(world, stream, rank) for rank in range(len(_SHAPES))),
+            rules=lambda venue: rules(venue=venue, **settings),
+            stream=stream,
+            poll_s=_POLL_S,
+        )
+
+
+def _entrant(world: World, stream: Stream, rank: int) -> Entrant:
+    minutes, symbols = world.session.minutes, len(world.market.symbols)
+    window = Window(start=0, analysis=0, breakout=minutes - 6, monitoring=5)
+    calls = tuple((1 + _EVERY_MINUTES * number, (number + rank) % symbols, 1) for number in range(_CALLS))
+    strategy = Drawn(window=window, calls=calls, exits=Exits(**_SHAPES[rank]), distance=stream.between(0.004, 0.01))
+    return Entrant(name=f"busy{rank}", rank=rank, strategy=strategy, frame=Frame())
+
+
+def _fall(path: Path) -> None:
+    start = _FALLS_AT * STEPS_A_MINUTE
+    for step in range(start, len(path.prices)):
+        path.prices[step] = max(int(path.prices[step] * (1 - _FALL)) // CENT * CENT, 100 * CENT)

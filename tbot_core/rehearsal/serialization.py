@@ -1,0 +1,103 @@
+"""Values of a broker's contract as one line of JSON, and back: for a venue and a bot in two processes.
+
+Only what is named here can be told; a line makes no other object than these.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from tbot_core.contracts import Activity, BrokerEvent, Holding, OrderReport, Snapshot, VenueRules
+from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, Rejected, Unavailable, Withdrawn
+from tbot_core.model import json_document
+from tbot_core.model.types import Account, ExitReason, Fill, Leg, Order, OrderState, OrderType, SignalId
+from tbot_core.rehearsal.venue_profiles import Character
+from tbot_core.trading.orders import OrderRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_VALUES: Final[Mapping[str, type[attrs.AttrsInstance]]] = {
+    one.__name__: one
+    for one in (
+        *(Account, Activity, BrokerEvent, Character, Fill, Holding),
+        *(Order, OrderRecord, OrderReport, SignalId, Snapshot, VenueRules),
+    )
+}
+_FAULTS: Final = {
+    one.__name__: one for one in (BrokerError, LoginNeeded, OutcomeUnknown, Rejected, Unavailable, Withdrawn)
+}
+_TEXTS: Final[Mapping[str, tuple[Callable[[Any], str], Callable[[str], Any]]]] = {
+    "Decimal": (str, Decimal),
+    "datetime": (dt.datetime.isoformat, dt.datetime.fromisoformat),
+    "date": (dt.date.isoformat, dt.date.fromisoformat),
+    **{one.__name__: (str, one) for one in (ExitReason, Leg, OrderState, OrderType)},
+}
+_KIND: Final = "is"
+_OF: Final = "of"
+
+
+def told(value: object) -> bytes:
+    """The value as a line, its line feed included; raises TypeError for one that cannot be told."""
+    return json.dumps(_plain(value), separators=(",", ":")).encode() + b"\n"
+
+
+def heard(line: bytes) -> Any:
+    """The value that a line tells; lists come as tuples. Raises KeyError or ValueError for any other line."""
+    return _value(json_document.read(line))
+
+
+def _plain(value: object) -> object:
+    # What JSON knows, marked with what it stands for.
+    kind = type(value).__name__
+    if kind in _TEXTS:
+        return {_KIND: kind, _OF: _TEXTS[kind][0](value)}
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case tuple() | list():
+            return [_plain(one) for one in value]
+        case BrokerError():
+            return {_KIND: kind, _OF: [value.message, value.remedy, value.retry_after_s]}
+    return {_KIND: kind, _OF: _inside(value)}
+
+
+def _inside(value: object) -> object:
+    # What a set, a table or a value of the contract is made of.
+    match value:
+        case frozenset():
+            return [_plain(one) for one in sorted(value)]
+        case dict():
+            return [[_plain(key), _plain(one)] for key, one in value.items()]
+        case _ if type(value).__name__ in _VALUES:
+            names = [field.name for field in attrs.fields(_VALUES[type(value).__name__])]
+            return {name: _plain(getattr(value, name)) for name in names}
+    raise TypeError(f"{type(value).__name__} cannot be told.")
+
+
+def _value(plain: Any) -> Any:
+    # What `_plain` made it of.
+    match plain:
+        case list():
+            return tuple(_value(one) for one in plain)
+        case {"is": "frozenset", "of": of}:
+            return frozenset(_value(one) for one in of)
+        case {"is": "dict", "of": of}:
+            return {_value(key): _value(one) for key, one in of}
+        case {"is": kind, "of": of}:
+            return _made(kind, of)
+    return plain
+
+
+def _made(kind: str, of: Any) -> Any:
+    if kind in _TEXTS:
+        return _TEXTS[kind][1](of)
+    if kind in _FAULTS:
+        message, remedy, retry_after_s = of
+        return _FAULTS[kind](message, remedy, retry_after_s=retry_after_s)
+    return _VALUES[kind](**{name: _value(one) for name, one in of.items()})

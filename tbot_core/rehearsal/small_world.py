@@ -1,0 +1,93 @@
+"""A small world for tests: one venue, symbols at one price, and a hand that moves both price and time."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from tbot_core.execution.send_permit import SendPermit, always
+from tbot_core.model.types import ticks_of
+from tbot_core.rehearsal.broker_client import SimulatedBroker
+from tbot_core.rehearsal.exchange import Exchange
+from tbot_core.rehearsal.faults import Faults
+from tbot_core.rehearsal.network import Way
+from tbot_core.rehearsal.prices import Market
+from tbot_core.rehearsal.random_streams import Chances
+from tbot_core.rehearsal.third_parties import Others, announced
+from tbot_core.rehearsal.venue_matching import Floor
+from tbot_core.rehearsal.venue_profiles import Character
+from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop
+from tbot_core.rehearsal.world import short_day
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping
+    from decimal import Decimal
+
+    from tbot_core.contracts import BrokerEvent
+    from tbot_core.model.types import Order
+
+Value = TypeVar("Value")
+
+LEAD_S: Final = 60.0
+_MINUTES: Final = 120
+
+
+class Stage:
+    """A venue that is open since a minute, its symbols at 20 USD in any quantity, a client that is connected.
+
+    `rates` says which faults are on, and how often each strikes. The bell rings at second 60 of the world. The hand
+    moves the first of the symbols.
+    """
+
+    def __init__(
+        self,
+        character: Character | None = None,
+        rates: Mapping[str, float] | None = None,
+        *,
+        seed: int = 0,
+        symbols: tuple[str, ...] = ("A",),
+    ) -> None:
+        chances = Chances(seed)
+        _, self.session = short_day(_MINUTES)
+        start = self.session.open - dt.timedelta(seconds=LEAD_S)
+        self.symbol = symbols[0]
+        self.loop = VirtualLoop()
+        self.clock = LoopClock(self.loop, start)
+        self.faults = Faults(chances, (), rates=rates)
+        self.market = Market.flat(ticks_of(20.0), symbols, _MINUTES)
+        news = announced(self.market, self.faults, chances.stream, _MINUTES * 60.0)
+        self.floor = Floor(self.market, character or Character(), self.session, start, self.faults)
+        self.exchange = Exchange(self.floor)
+        self.way = Way(self.exchange, self.faults, chances.stream, LEAD_S + _MINUTES * 60.0)
+        self.others = Others(self.exchange, self.faults, chances.stream, news)
+        self.broker = SimulatedBroker(self.way, self.clock)
+        self.pass_time(2 * LEAD_S)
+        self.wait(self.broker.connect())
+
+    def wait(self, asked: Coroutine[Any, Any, Value]) -> Value:
+        """What is answered, in virtual time."""
+        return self.loop.run_until_complete(asked)
+
+    def pass_time(self, seconds: float) -> None:
+        """Let virtual time pass, and the venue do what is due."""
+        self.wait(asyncio.sleep(seconds))
+        self.exchange.advance(self.loop.time())
+
+    def trade_at(self, price: Decimal) -> None:
+        """Let a minute pass in which the symbol trades at this price alone."""
+        self.market.paths[self.symbol].move(self.floor.step + 1, ticks_of(float(price)))
+        self.pass_time(60.0)
+
+    def submit(self, order: Order) -> None:
+        """Send an order with a permit that holds."""
+        self.wait(self.broker.submit(order, SendPermit(order, always)))
+
+    def heard(self, seconds: float = 1.0) -> list[BrokerEvent]:
+        """What the stream has told once so much time has passed."""
+        self.pass_time(seconds)
+        return list(self.wait(self.broker.poll()))
+
+    def close(self) -> None:
+        """End the loop."""
+        self.loop.finish()

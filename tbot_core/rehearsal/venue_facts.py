@@ -1,0 +1,115 @@
+"""What is true at a venue: every fact with its moment, and the cash and the holdings that follow from them.
+
+Money is in atoms and quantities in units, so that sums are exact. The invariants compare a bot's journal with this.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, TypedDict
+
+import attrs
+
+from tbot_core.contracts import Activity, Holding
+from tbot_core.model.types import Fill, atoms_of, dollars_of, quantity_of, ticks_of, units_of
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+
+@attrs.frozen(kw_only=True)
+class Fact:
+    """Something that happened at a venue.
+
+    `kind`: accepted, rejected, replaced, cancelled, expired, execution, busted, corrected, or an activity's kind.
+    `ours`: it concerns an order that came over a wire of the simulation. `units` and `atoms` are what holdings and cash
+    gained; `quantity` is what was ordered, in units.
+    """
+
+    at: datetime
+    kind: str
+    ours: bool = False
+    client_order_id: str = ""
+    broker_order_id: str = ""
+    symbol: str = ""
+    quantity: int = 0
+    units: int = 0
+    atoms: int = 0
+    fill: Fill | None = None
+    words: str = ""
+
+    @property
+    def line(self) -> str:
+        """The fact as one line of a trace."""
+        fill = "" if self.fill is None else f" {self.fill.execution_id}@{self.fill.price}"
+        return (
+            f"{self.at.isoformat()} {self.kind} {self.client_order_id or '-'} {self.broker_order_id or '-'} "
+            f"{self.symbol or '-'} {self.quantity} {self.units} {self.atoms}{fill} {self.words}".rstrip()
+        )
+
+
+class Terms(TypedDict, total=False):
+    """What a fact may say besides its moment and kind."""
+
+    ours: bool
+    client_order_id: str
+    broker_order_id: str
+    symbol: str
+    quantity: int
+    units: int
+    atoms: int
+    fill: Fill | None
+    words: str
+
+
+class Books:
+    """Cash in atoms and holdings in units, never changed but by a fact."""
+
+    def __init__(self, cash: int) -> None:
+        """Begin flat with this cash, in atoms."""
+        self.first_cash = cash
+        self.cash = cash
+        self.units: dict[str, int] = {}
+        self.facts: list[Fact] = []
+
+    def write(self, fact: Fact) -> None:
+        """A fact: it moves what it says."""
+        self.facts.append(fact)
+        self.cash += fact.atoms
+        if fact.units:
+            held = self.units.pop(fact.symbol, 0) + fact.units
+            if held:
+                self.units[fact.symbol] = held
+
+    def holdings(self) -> tuple[Holding, ...]:
+        """What is held, by symbol."""
+        return tuple(
+            Holding(symbol=symbol, quantity=signed(units)) for symbol, units in sorted(self.units.items()) if units
+        )
+
+    def activities(self, since: datetime) -> tuple[Activity, ...]:
+        """What moved money or shares without an order since then."""
+        return tuple(
+            Activity(
+                activity_id=f"a{number}",
+                kind=fact.kind,
+                time=fact.at,
+                symbol=fact.symbol,
+                quantity=signed(fact.units),
+                cash=dollars_of(fact.atoms),
+                words=fact.words,
+            )
+            for number, fact in enumerate(self.facts)
+            if fact.at >= since and (fact.units or fact.atoms) and fact.fill is None
+        )
+
+
+def signed(units: int) -> Decimal:
+    """A quantity of either sign in shares."""
+    return quantity_of(units) if units >= 0 else -quantity_of(-units)
+
+
+def effect(fill: Fill) -> tuple[int, int]:
+    """What an execution adds to a holding, in units, and to cash, in atoms."""
+    units = units_of(fill.quantity) * (1 if fill.buy else -1)
+    return units, -units * ticks_of(float(fill.price)) - atoms_of(fill.fees)

@@ -1,0 +1,233 @@
+"""Where orders meet the market: what rests, what is done, what each bracket does then, and what is told of it.
+
+Chance has no part in it but for the faults of the venue itself; the same orders at the same seconds trade the same.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Final, Unpack
+
+from tbot_core.contracts import BrokerEvent
+from tbot_core.model.types import (
+    UNITS_PER_SHARE,
+    Fill,
+    OrderType,
+    atoms_of,
+    dollars_of,
+    price_of,
+    quantity_of,
+    units_of,
+)
+from tbot_core.rehearsal.prices import STEP_S
+from tbot_core.rehearsal.venue_facts import Books, Fact, Terms, effect
+from tbot_core.rehearsal.venue_orders import HELD, OPEN, Working
+
+if TYPE_CHECKING:
+    from tbot_core.model.calendar import Session
+    from tbot_core.model.types import Order
+    from tbot_core.rehearsal.faults import Faults
+    from tbot_core.rehearsal.prices import Market, Path
+    from tbot_core.rehearsal.venue_profiles import Character
+
+ALIVE: Final = (OPEN, HELD)
+
+
+class Floor:
+    """An account's orders and books at one venue; seconds are those of the world, whose second 0 is `start`.
+
+    `told` holds every event with its second, for the wires to deliver.
+    """
+
+    def __init__(
+        self, market: Market, character: Character, session: Session, start: dt.datetime, faults: Faults
+    ) -> None:
+        self.market = market
+        self.character = character
+        self.books = Books(atoms_of(character.cash))
+        self.told: list[tuple[float, BrokerEvent]] = []
+        self.orders: list[Working] = []
+        self.open: list[Working] = []
+        self.now = 0.0
+        self.start = start
+        self.opens = (session.open - start).total_seconds()
+        self.closes = (session.close - start).total_seconds()
+        self._faults = faults
+        self._traded = -1
+        self._executions = 0
+
+    @property
+    def step(self) -> int:
+        """The step that it is: the first one before the bell, the last one after the close."""
+        return self._step(self.now)
+
+    @property
+    def in_session(self) -> bool:
+        """Whether the bell has rung, and has not rung again."""
+        return self.opens <= self.now < self.closes
+
+    def path(self, symbol: str) -> Path | None:
+        """What the symbol trades at; None where it does not."""
+        path = self.market.paths.get(symbol)
+        return path if path is not None and path.listed(self.step) else None
+
+    def find(self, client_order_id: str) -> Working | None:
+        """The newest order of that id."""
+        return next((working for working in reversed(self.orders) if working.cid == client_order_id), None)
+
+    def moment(self, seconds: float) -> dt.datetime:
+        """A second of the world."""
+        return self.start + dt.timedelta(seconds=seconds)
+
+    def trade(self, to: float) -> None:
+        """Let the market move until then, and fill what it meets."""
+        last = self._step(to) if to >= self.opens else -1
+        while self._traded < last:
+            self._traded = self._traded + 1 if self.open else last
+            self.now = max(self.now, self.opens + self._traded * STEP_S)
+            for working in [*self.open]:
+                self.meet(working)
+        self.now = max(self.now, to)
+
+    def take(self, order: Order, *, ours: bool = True, parent: Working | None = None) -> Working:
+        """Take an order in; protection is held until its entry fills."""
+        working = Working(
+            order=order,
+            broker_order_id=f"b{len(self.orders) + 1}",
+            units=units_of(order.quantity),
+            taken=self.now,
+            changed=self.now,
+            ours=ours,
+            parent=parent,
+            kind=OPEN if parent is None else HELD,
+        )
+        self.orders.append(working)
+        self.write("accepted", working, quantity=working.units)
+        return working
+
+    def rest(self, working: Working) -> None:
+        """An order begins to work, and meets the market at once."""
+        working.kind = OPEN
+        self.open.append(working)
+        self.say("acknowledged", working)
+        self.meet(working)
+
+    def meet(self, working: Working) -> None:
+        """Fill what the present step fills of an order."""
+        path, step = self.path(working.order.symbol), self.step
+        if path is None or not self.in_session or working.kind != OPEN or path.halted(step):
+            return
+        ticks = working.price(path, step)
+        if ticks is not None and (units := min(working.left, path.depth[step])):
+            self.execute(working, units, ticks)
+
+    def execute(self, working: Working, units: int, ticks: int) -> None:
+        """So much of an order is done at that price: booked, told, and its bracket follows."""
+        order = working.order
+        fill = Fill(
+            execution_id=self._execution_id(working),
+            client_order_id=working.cid,
+            symbol=order.symbol,
+            buy=order.buy,
+            quantity=quantity_of(units),
+            price=price_of(ticks),
+            fees=dollars_of(units * self.character.fee_ticks),
+            time=self.moment(self.now),
+        )
+        working.fills.append(fill)
+        working.filled += units
+        working.changed = self.now
+        gained, paid = effect(fill)
+        self.write("execution", working, units=gained, atoms=paid, fill=fill)
+        self.say("fill", working, fill=fill)
+        if working.filled >= working.units:
+            working.kind = "fill"
+            self._leave(working)
+        self._cover(working)
+        self._reduce(working, units)
+        if working.ours and working.filled == working.units and self._faults.strikes("F28", self.now):
+            self.execute(working, max(units // 2 // UNITS_PER_SHARE, 1) * UNITS_PER_SHARE, ticks)
+
+    def end(self, working: Working, kind: str, words: str = "") -> None:
+        """An order is over; protection of which nothing was ever filled goes with its entry."""
+        if working.kind not in ALIVE:
+            return
+        working.kind, working.words, working.changed = kind, words, self.now
+        self.write(kind, working, words=words)
+        self.say(kind, working, words=words)
+        self._leave(working)
+        if not working.filled:
+            for leg in working.legs:
+                self.end(leg, kind, words)
+
+    def write(self, kind: str, working: Working | None = None, **terms: Unpack[Terms]) -> None:
+        """Write a fact down."""
+        known: Terms = {}
+        if working is not None:
+            known["ours"], known["client_order_id"] = working.ours, working.cid
+            known["broker_order_id"], known["symbol"] = working.broker_order_id, working.order.symbol
+        known.update(terms)
+        self.books.write(Fact(at=self.moment(self.now), kind=kind, **known))
+
+    def say(self, kind: str, working: Working | str, *, fill: Fill | None = None, words: str = "") -> None:
+        """Tell of an order, or of a client order id that stands for none."""
+        cid = working if isinstance(working, str) else working.cid
+        event_id = f"{self.character.account_id}-e{len(self.told) + 1}"
+        event = BrokerEvent(kind=kind, event_id=event_id, client_order_id=cid, fill=fill, words=words)
+        self.told.append((self.now, event))
+
+    def retell(self, kind: str, working: Working, was: Fill, fill: Fill) -> None:
+        """An execution is taken back (`busted`), or has the new terms of `fill` (`corrected`)."""
+        units, atoms = effect(was)
+        new_units, new_atoms = (0, 0) if kind == "busted" else effect(fill)
+        at = working.fills.index(was)
+        working.fills[at : at + 1] = [] if kind == "busted" else [fill]
+        working.filled += abs(new_units) - abs(units)
+        working.changed = self.now
+        self.write(kind, working, units=new_units - units, atoms=new_atoms - atoms, fill=fill)
+        self.say(kind, working, fill=fill)
+
+    def _cover(self, entry: Working) -> None:
+        # Protection rests from the entry's first fill on, for what was filled.
+        for leg in entry.legs:
+            if leg.kind in ALIVE:
+                leg.units = entry.filled
+            if leg.kind != HELD:
+                continue
+            if leg.order.type is OrderType.STOP and self._faults.strikes("F37", self.now):
+                self.end(leg, "rejected", "42210009 the stop was refused by the market")
+                continue
+            leg.kind = OPEN
+            self.open.append(leg)
+            self.say("acknowledged", leg)
+
+    def _reduce(self, leg: Working, units: int) -> None:
+        # What one leg fills, the other cannot fill any more; an entry that is being left takes in no more.
+        if leg.parent is None:
+            return
+        self.end(leg.parent, "cancelled", "its protection was filled")
+        for other in leg.siblings:
+            if other.kind != OPEN:
+                continue
+            path = self.path(other.order.symbol)
+            if path is not None and leg.kind == "fill" and self._faults.strikes("F38", self.now):
+                self.execute(other, other.left, path.prices[self.step])
+                continue
+            other.units = max(other.units - units, other.filled)
+            if not other.left:
+                self.end(other, "cancelled", "the other leg was filled")
+
+    def _leave(self, working: Working) -> None:
+        self.open = [other for other in self.open if other is not working]
+
+    def _execution_id(self, working: Working) -> str:
+        if working.fills and self._faults.strikes("F30", self.now):
+            return working.fills[-1].execution_id
+        if not self.character.rules.exec_ids_unique:
+            return str(len(working.fills) + 1)
+        self._executions += 1
+        return f"{self.character.account_id}-{self._executions}"
+
+    def _step(self, seconds: float) -> int:
+        steps = int((self.closes - self.opens) // STEP_S)
+        return min(max(int((seconds - self.opens) // STEP_S), 0), steps - 1)

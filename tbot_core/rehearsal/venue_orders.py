@@ -1,0 +1,145 @@
+"""Orders at a simulated venue: what each has become, and what may be said against a new one."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from tbot_core.contracts import OrderReport
+from tbot_core.model.types import Fill, Order, OrderType, price_of, quantity_of, ticks_of, units_of
+
+if TYPE_CHECKING:
+    from tbot_core.rehearsal.prices import Path
+    from tbot_core.rehearsal.venue_profiles import Character
+
+HELD: Final = "held"
+OPEN: Final = "acknowledged"
+_BAND: Final = Decimal("0.2")
+
+
+@attrs.define(eq=False)
+class Working:
+    """An order that a venue has taken.
+
+    `kind` is that of its report; `held`: protection that waits for its entry's fill. `units` is what it may fill in
+    all, `level` its limit or stop in ticks, `legs` the protection of an entry, which cancel each other. `ours`: it came
+    over a wire of the simulation.
+    """
+
+    order: Order
+    broker_order_id: str
+    units: int
+    taken: float
+    level: int = attrs.field(default=attrs.Factory(lambda self: level(self.order), takes_self=True))
+    ours: bool = True
+    kind: str = OPEN
+    parent: Working | None = None
+    legs: list[Working] = attrs.field(factory=list)
+    fills: list[Fill] = attrs.field(factory=list)
+    filled: int = 0
+    triggered: bool = False
+    changed: float = 0.0
+    words: str = ""
+    _reported: tuple[tuple[object, ...], OrderReport] | None = None
+
+    @property
+    def cid(self) -> str:
+        """The client order id; empty for an order that was placed without one."""
+        return self.order.client_order_id
+
+    @property
+    def left(self) -> int:
+        """What may still fill, units."""
+        return max(self.units - self.filled, 0) if self.kind in {OPEN, HELD} else 0
+
+    @property
+    def siblings(self) -> list[Working]:
+        """The other legs of the same bracket."""
+        return [] if self.parent is None else [leg for leg in self.parent.legs if leg is not self]
+
+    def price(self, path: Path, step: int) -> int | None:
+        """At what price it fills in this step, ticks; None where it does not."""
+        last, buy, order = path.prices[step], self.order.buy, self.order
+        met = path.ask(step) if buy else path.bid(step)
+        if order.type is OrderType.LIMIT:
+            return met if (met <= self.level if buy else met >= self.level) else None
+        if order.type is OrderType.STOP and not self.triggered:
+            self.triggered = last >= self.level if buy else last <= self.level
+            return met if self.triggered else None
+        return met
+
+    def report(self, start: dt.datetime) -> OrderReport:
+        """What the venue knows of it; `start` is the moment of the world's second 0."""
+        # Most orders of a day are over, and are read again and again.
+        state = (self.kind, self.changed, self.units, tuple(map(id, self.fills)))
+        if self._reported is None or self._reported[0] != state:
+            self._reported = state, self._report(start)
+        return self._reported[1]
+
+    def _report(self, start: dt.datetime) -> OrderReport:
+        filled = sum((fill.quantity for fill in self.fills), Decimal(0))
+        paid = sum((fill.quantity * fill.price for fill in self.fills), Decimal(0))
+        return OrderReport(
+            client_order_id=self.cid,
+            broker_order_id=self.broker_order_id,
+            kind=OPEN if self.kind == HELD else self.kind,
+            symbol=self.order.symbol,
+            buy=self.order.buy,
+            quantity=quantity_of(self.units),
+            time=start + dt.timedelta(seconds=self.changed),
+            filled=filled,
+            average_price=paid / filled if filled else None,
+            fills=tuple(self.fills),
+            words=self.words,
+        )
+
+
+def objection(order: Order, character: Character, path: Path | None, step: int) -> str:
+    """Why the venue does not take the order, beginning with its code; empty where it does.
+
+    `path` None: the symbol does not trade there. Money is not looked at.
+    """
+    if path is None:
+        return f"42210002 asset {order.symbol} is not tradable"
+    if order.protection and not character.rules.brackets:
+        return "42210007 complex orders are not supported"
+    words = (_against_terms(part, character, path, step) for part in (order, *order.protection))
+    return next(filter(None, words), "") or _against_price(order, character, path, step)
+
+
+def worth(order: Order, path: Path, step: int) -> int:
+    """What the order may cost at worst, atoms."""
+    price = path.ask(step) * 103 // 100 if order.limit_price is None else ticks_of(float(order.limit_price))
+    return units_of(order.quantity) * price
+
+
+def _against_terms(order: Order, character: Character, path: Path, step: int) -> str:
+    rules, quantity = character.rules, order.quantity
+    fraction = quantity % 1 != 0 and order.type.value not in rules.fractional_types
+    if quantity <= 0 or quantity % rules.quantity_step or fraction:
+        return f"42210003 quantity {quantity} is not a multiple of what may be traded"
+    if (order.type is OrderType.MARKET) is bool(level(order)):
+        return f"42210010 a {order.type.value} order with the prices of another type"
+    for price in (order.limit_price, order.stop_price):
+        if price is not None and (price <= 0 or ticks_of(float(price)) % path.grid(step)):
+            return f"42210004 price {price} is not on the tick grid"
+    return ""
+
+
+def _against_price(order: Order, character: Character, path: Path, step: int) -> str:
+    last, limit, stop = price_of(path.prices[step]), order.limit_price, order.stop_price
+    beyond = limit is not None and (limit - last if order.buy else last - limit) > last * _BAND
+    if beyond and not path.halted(step):
+        return f"42210005 price {limit} lies beyond the band around {last}"
+    if stop is not None and character.refuses_crossed_stops and (stop <= last if order.buy else stop >= last):
+        return f"42210006 stop {stop} would trigger at once at {last}"
+    return ""
+
+
+def level(order: Order) -> int:
+    """The limit of a limit order, the stop of a stop order, ticks; 0 for a market order."""
+    price = order.stop_price if order.type is OrderType.STOP else order.limit_price
+    return 0 if price is None else ticks_of(float(price))

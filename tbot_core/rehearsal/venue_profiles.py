@@ -1,0 +1,78 @@
+"""What a simulated venue is like: the rules that its broker declares, and the habits that no broker declares."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from tbot_core.contracts import VenueRules
+from tbot_core.model.types import TICKS_PER_DOLLAR, OrderType
+
+if TYPE_CHECKING:
+    from tbot_core.rehearsal.random_streams import Chances
+
+_FRACTION: Final = Decimal("0.000001")
+
+
+@attrs.frozen(kw_only=True)
+class Character:
+    """A venue's rules and habits.
+
+    `fee_ticks`: price of a share's execution in ticks. `margin` false: no short sales, no more than the cash.
+    `numbers_moments`: its readings bear a barrier. `refuses_at_once`: a rejection is its answer, else the order is
+    taken and its rejection told later. `documents_429`: too many requests are turned away before anything else.
+    `index_lag_s`: how long an order that was taken cannot be found yet. `dedupe_window_s`: for how long a second order
+    under a client order id is refused; 0: it is taken. `cancels_by_cid` false: a cancel needs the venue's own order id.
+    """
+
+    rules: VenueRules = attrs.field(factory=VenueRules)
+    account_id: str = "SIM-1"
+    cash: Decimal = Decimal(100_000)
+    fee_ticks: int = 0
+    margin: bool = True
+    numbers_moments: bool = True
+    refuses_at_once: bool = True
+    refuses_crossed_stops: bool = False
+    documents_429: bool = True
+    index_lag_s: float = 0.0
+    dedupe_window_s: float = 0.0
+    cancels_by_cid: bool = True
+
+
+def drawn(chances: Chances, name: str) -> Character:
+    """A venue as the seed has it; `name` tells the venues of one world apart."""
+    stream = chances.stream(f"venue/{name}")
+    fractional = stream.happens(0.3)
+    dedupes = stream.happens(0.5)
+    window = stream.one((120.0, 900.0, 86_400.0))
+    brackets, amends = stream.happens(0.5), stream.happens(0.5)
+    finds, cancels = stream.happens(0.7), stream.happens(0.7)
+    rules = VenueRules(
+        brackets=brackets,
+        amend_atomic=amends,
+        query_by_cid=finds,
+        lists_closed=stream.happens(0.8),
+        exec_ids_unique=stream.happens(0.8),
+        requests_per_minute=stream.one((0, 0, 60, 200)),
+        quantity_step=_FRACTION if fractional else Decimal(1),
+        fractional_types=frozenset({OrderType.MARKET.value, OrderType.LIMIT.value} if fractional else ()),
+        cid_length=stream.one((20, 32, 48, 128)),
+    )
+    character = Character(
+        rules=rules,
+        account_id=f"SIM-{name.upper()}",
+        cash=Decimal(stream.one((25_000, 100_000, 1_000_000))),
+        fee_ticks=stream.one((0, 35, TICKS_PER_DOLLAR // 200)),
+        margin=stream.happens(0.8),
+        numbers_moments=stream.happens(0.5),
+        refuses_at_once=stream.happens(0.7),
+        refuses_crossed_stops=stream.happens(0.5),
+        documents_429=stream.happens(0.5),
+        index_lag_s=stream.one((0.0, 0.0, 1.0, 3.0)),
+        dedupe_window_s=window if dedupes else 0.0,
+        cancels_by_cid=cancels,
+    )
+    tells = rules.lists_closed or rules.query_by_cid
+    return attrs.evolve(character, rules=attrs.evolve(rules, lists_fills=stream.happens(0.3) or not tells))

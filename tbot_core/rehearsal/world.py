@@ -1,0 +1,242 @@
+"""The world of one seed: its session, prices, venues, ways, feed and faults, in virtual time.
+
+Everything outside the bot; the bot that runs in it is the real one.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from functools import cached_property
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from tbot_core.model.calendar import ClosesEarly, ExchangeCalendar
+from tbot_core.model.clock import exchange_time
+from tbot_core.rehearsal.broker_client import AnnouncingBroker, SimulatedBroker
+from tbot_core.rehearsal.exchange import Exchange
+from tbot_core.rehearsal.faults import Faults
+from tbot_core.rehearsal.feed import SimulatedFeed, Timetable, facts_of_the_day
+from tbot_core.rehearsal.live_feed import LiveFeed, Scene, Script, script_of
+from tbot_core.rehearsal.network import KEY, Way
+from tbot_core.rehearsal.prices import STEPS_A_MINUTE, Market
+from tbot_core.rehearsal.random_streams import Chances
+from tbot_core.rehearsal.third_parties import Others, announced
+from tbot_core.rehearsal.venue_matching import Floor
+from tbot_core.rehearsal.venue_profiles import drawn
+from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop, run
+from tbot_core.system.secret import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
+
+    from tbot_core.model.bars import Day
+    from tbot_core.model.calendar import Session
+    from tbot_core.rehearsal.random_streams import Stream
+    from tbot_core.rehearsal.venue_profiles import Character
+
+Value = TypeVar("Value")
+
+DAY: Final = dt.date(2026, 3, 3)
+LEAD_S: Final = 300.0
+QUIET_MINUTES: Final = 12
+"""So many minutes before the close the faults stop, so that everything can settle."""
+_AFTERMATH_S: Final = 1_200.0
+_SYMBOLS: Final = ("AAPL", "AMD", "F", "KO", "MSFT", "SPY", "T", "XOM")
+_NAMES: Final = ("alpha", "beta", "gamma")
+_WHOLE_DAY: Final = 0.02
+_FALLS: Final = 0.1
+_AN_HOUR_S: Final = 3_600.0
+_DRIFT: Final = 0.05
+_FLAPS: Final = 3
+_FLAP_S: Final = 30.0
+
+
+class World:
+    """All that surrounds a bot; `faults` None lets the seed choose them, else exactly these are on.
+
+    Second 0 is five minutes before the bell. A day lasts 25 to 60 minutes, in one seed of fifty as long as a real one:
+    `calendar` says so to the bot. `falls`: whether all prices do, at once. `rates` overrides how often faults strike,
+    `character` what the venues are like, `venues` how many there are, `minutes` how long the day is, `live` whether the
+    bot hears a live feed (None: half of the seeds). A bot that has crashed gets another `client` and another feed; the
+    venues and the ways stay what they are.
+    """
+
+    def __init__(  # noqa: PLR0913  what a test may take out of the seed's hands
+        self,
+        seed: int,
+        faults: Sequence[str] | None = None,
+        *,
+        rates: Mapping[str, float] | None = None,
+        character: Character | None = None,
+        live: bool | None = None,
+        venues: int | None = None,
+        minutes: int | None = None,
+    ) -> None:
+        self.seed = seed
+        self.key = Secret(KEY)
+        self.chances = Chances(seed)
+        shape = self.chances.stream("world")
+        self.calendar, self.session = short_day(minutes or (None if shape.happens(_WHOLE_DAY) else shape.whole(25, 60)))
+        self.start = self.session.open - dt.timedelta(seconds=LEAD_S)
+        self.loop = VirtualLoop()
+        self.clock = LoopClock(self.loop, self.start)
+        session_s = self.session.minutes * 60.0
+        self.end = LEAD_S + session_s + _AFTERMATH_S
+        self.quiet_from = LEAD_S + session_s - QUIET_MINUTES * 60.0
+        self.live = self.chances.stream("live").happens(0.5) if live is None else live
+        count = shape.whole(2, 5)
+        self.market = Market.drawn(self.chances, _SYMBOLS[:count], self.session.minutes)
+        self.falls = self._fall(self.chances.stream("fall"))
+        self.names = _NAMES[: shape.one((1, 1, 1, 2, 3)) if venues is None else venues]
+        several = len(self.names) > 1
+        self.faults = Faults(self.chances, faults, rates=rates, until=self.quiet_from, often=several)
+        news = announced(self.market, self.faults, self._of("news"), session_s)
+        self.ways = tuple(self._paved(name, character or drawn(self.chances, name)) for name in self.names)
+        for name, way in zip(self.names, self.ways, strict=True):
+            Others(way.exchange, self.faults, self._of(name), news)
+        asked = faults is not None and "F63" in faults
+        self.announces = asked and self.chances.stream("announced").happens(0.5)
+        self._notes: list[str] = []
+        self.jumps: list[float] = []
+        self._plan_outages()
+        self._plan_the_clock()
+
+    @property
+    def line(self) -> str:
+        """The options that make this world again."""
+        return f"--seed {self.seed} --fault {','.join(self.faults.on) or 'none'}"
+
+    @cached_property
+    def timetable(self) -> Timetable:
+        """When each minute comes, the same for every bot that asks."""
+        timetable = Timetable(self.session, LEAD_S, self.faults, self._of("feed"))
+        timetable.spoil(self.market.symbols)
+        return timetable
+
+    @cached_property
+    def _scene(self) -> Scene:
+        return Scene(
+            session=self.session,
+            market=self.market,
+            opens=LEAD_S,
+            timetable=self.timetable,
+            faults=self.faults,
+            chance=self._of("feed"),
+        )
+
+    @cached_property
+    def _script(self) -> Script:
+        return script_of(self._scene)
+
+    def way(self, name: str) -> Way:
+        """The way to the venue of that name; what is true there is its `exchange.floor.books.facts`."""
+        return self.ways[self.names.index(name)]
+
+    def client(self, name: str) -> SimulatedBroker:
+        """A new client of the venue of that name."""
+        made = AnnouncingBroker if self.announces else SimulatedBroker
+        return made(self.way(name), self.clock)
+
+    def feed(self) -> SimulatedFeed:
+        """The session's feed of whole minutes, for one bot."""
+        return SimulatedFeed(self.session, self.market, self.timetable.plan, self._day(), self.clock)
+
+    def live_feed(self) -> LiveFeed:
+        """The session's live feed, for one bot."""
+        return LiveFeed(self._scene, self._script, self._day(), self.clock)
+
+    def heard(self) -> SimulatedFeed | LiveFeed:
+        """The feed that this world's bot hears."""
+        return self.live_feed() if self.live else self.feed()
+
+    def _day(self) -> Day:
+        return facts_of_the_day(self.market, Chances(self.seed).stream("day"))
+
+    def run(self, main: Callable[[], Coroutine[Any, Any, Value]]) -> Value:
+        """Run a bot in this world to its end; a world is run once."""
+        return run(main, self.loop)
+
+    def note(self, words: str) -> None:
+        """Add a line of the bot's own to the trace."""
+        self._notes.append(f"{self.loop.time():.6f} {words}")
+
+    def trace(self) -> list[str]:
+        """Everything that happened: facts, requests and events of each venue, faults, and the bot's own lines."""
+        lines = [self.line]
+        for name, way in zip(self.names, self.ways, strict=True):
+            lines += [f"{name} {fact.line}" for fact in way.exchange.floor.books.facts]
+            lines += [f"{name} {request.line}" for request in way.requests]
+            lines += [f"{name} {at:.6f} {event.kind} {event.event_id}" for at, event in way.delivered]
+        lines += [f"{name} x {count}" for name, count in self.faults.injected.items()]
+        return lines + self._notes
+
+    @property
+    def trace_hash(self) -> str:
+        """SHA-256 of the trace."""
+        return sha256("\n".join(self.trace()).encode()).hexdigest()
+
+    def _fall(self, chance: Stream) -> bool:
+        # Whether every price falls in the first half of the day: for good, or for so long that marks alone show it.
+        falls = chance.happens(_FALLS)
+        if falls:
+            start = chance.whole(1, self.session.minutes // 2) * STEPS_A_MINUTE
+            back = chance.whole(1, 2 * STEPS_A_MINUTE)
+            steps, share = chance.one(((self.session.minutes * STEPS_A_MINUTE, 0.15), (back, 0.02)))
+            self.market.fall(start, start + steps, share)
+        return falls
+
+    def _paved(self, name: str, character: Character) -> Way:
+        floor = Floor(self.market, character, self.session, self.start, self.faults)
+        return Way(Exchange(floor), self.faults, self._of(name), self.end)
+
+    def _of(self, name: str) -> Callable[[str], Stream]:
+        return lambda purpose: self.chances.stream(f"{name}/{purpose}")
+
+    def _plan_outages(self) -> None:
+        # What the first venue, or all of them, bring upon a bot that could trade elsewhere.
+        primary, plan = self.ways[0], self.faults.planned
+        for begins, _ in plan("F64", LEAD_S, self.quiet_from):
+            primary.ambush(begins)
+        for begins, ends in plan("F65", LEAD_S, self.quiet_from):
+            primary.trouble("F60", begins, ends, "F65")
+        for begins, _ in plan("F66", LEAD_S, self.quiet_from - _FLAPS * 2 * _FLAP_S):
+            for flap in range(_FLAPS):
+                at = begins + 2 * flap * _FLAP_S
+                primary.trouble("F60", at, at + _FLAP_S, "F66")
+        for begins, ends in plan("F67", LEAD_S, self.quiet_from):
+            for way in self.ways:
+                way.trouble("F60", begins, ends, "F67")
+
+    def _plan_the_clock(self) -> None:
+        for fault, jump_s in (("F68", _AN_HOUR_S), ("F69", -_AN_HOUR_S), ("F70", 0.0)):
+            for begins, ends in self.faults.planned(fault, 0.0, self.quiet_from):
+                self.loop.call_at(begins, self._spoil_the_clock, fault, jump_s)
+                self.loop.call_at(ends, self._mend_the_clock)
+
+    def _spoil_the_clock(self, fault: str, jump_s: float) -> None:
+        self.faults.count(fault)
+        if jump_s:
+            self.jumps.append(self.loop.time())
+            self.clock.jump(jump_s)
+        else:
+            self.clock.drift(_DRIFT)
+
+    def _mend_the_clock(self) -> None:
+        if self.clock.now() != self.clock.true():
+            self.jumps.append(self.loop.time())
+        self.clock.mend()
+
+
+def short_day(minutes: int | None) -> tuple[ExchangeCalendar, Session]:
+    """The calendar of a day that closes so many minutes after its bell (None: as usual), and its session."""
+    whole = ExchangeCalendar().session(DAY)
+    if whole is None:
+        raise ValueError(f"{DAY} has no session")
+    if minutes is None:
+        return ExchangeCalendar(), whole
+    close = exchange_time(whole.moment(minutes)).time()
+    calendar = ExchangeCalendar(overrides={DAY: ClosesEarly(close=close)})
+    cut = calendar.session(DAY)
+    if cut is None:
+        raise ValueError(f"{DAY} has no session")
+    return calendar, cut

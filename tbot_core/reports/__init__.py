@@ -1,0 +1,1 @@
+"""A finished run: its summary, its timeline and its HTML report."""

@@ -1,0 +1,57 @@
+"""The report of a run: one HTML file that needs no network and no script."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tbot_core.reports import timeline
+from tbot_core.reports.html import charts, tables
+from tbot_core.reports.html.tables import cards, header
+from tbot_core.system import filesystem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tbot_core.journal.projections.book import Said
+    from tbot_core.reports.summary import Summary
+
+
+_STYLE: Final = Path(__file__).with_name("report.css")
+
+
+def write(folder: Path, name: str, summary: Summary, events: Iterable[Said]) -> Path:
+    """Write the report of a run to `folder`/`name`.html and return its path; the same run gives the same bytes."""
+    path = folder / f"{name}.html"
+    filesystem.make_folder(folder)
+    filesystem.write_atomic(path, page(summary, timeline.read(events)).encode())
+    return path
+
+
+def page(summary: Summary, story: timeline.Chronicle) -> str:
+    """The whole document."""
+    parts = (
+        header(summary, story),
+        cards(summary),
+        charts.equity(story),
+        charts.sessions(story),
+        tables.strategies(summary),
+        tables.brokers(summary),
+        tables.trades(story),
+        tables.denials(summary),
+        tables.near_misses(story),
+        tables.risk(story),
+        tables.stuck(story),
+        tables.provenance(summary, story),
+    )
+    body = "\n".join(part for part in parts if part)
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
+        '<meta name="color-scheme" content="light dark">\n'
+        f"<title>{escape(tables.title(summary, story))}</title>\n"
+        f"<style>\n{filesystem.read_text(_STYLE)}</style>\n</head>\n"
+        f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+    )

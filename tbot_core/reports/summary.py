@@ -1,0 +1,101 @@
+"""What a run came to, as one document: the same for replay, demo and backtest, so that they can be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from operator import attrgetter
+from typing import Any, Final
+
+import attrs
+
+from tbot_core.model.types import Trade
+
+_MARKET: Final = frozenset({"paper", "live"})
+"""The modes that trade at a broker; of simulations the agreed keys are all that is said of a trade."""
+
+
+@attrs.frozen(kw_only=True)
+class Summary:
+    """A run's result; money in dollars, `denials` by reason code. `notes` are what a person must know of it.
+
+    `brokers` are all that its sessions had, the primary first.
+    """
+
+    mode: str
+    sessions: int
+    symbols: int
+    equity_start: Decimal
+    equity_end: Decimal
+    trades: Sequence[Trade]
+    denials: Mapping[str, int]
+    settings_hash: str
+    data_hash: str
+    notes: Sequence[str] = ()
+    report: str = ""
+    brokers: Sequence[str] = ()
+
+    @property
+    def pnl(self) -> Decimal:
+        """Profit after fees."""
+        return self.equity_end - self.equity_start
+
+    @property
+    def by_strategy(self) -> dict[str, tuple[int, int, Decimal]]:
+        """Trades, winners and profit of each strategy, by name."""
+        return self._split(attrgetter("strategy"))
+
+    @property
+    def by_broker(self) -> dict[str, tuple[int, int, Decimal]]:
+        """The same of each broker; nothing where there was only one."""
+        return self._split(attrgetter("broker")) if len(self.brokers) > 1 else {}
+
+    @property
+    def reasons(self) -> list[tuple[str, int]]:
+        """How often each reason denied, most often first."""
+        return sorted(self.denials.items(), key=lambda pair: (-pair[1], pair[0]))
+
+    def _split(self, part: Callable[[Trade], str]) -> dict[str, tuple[int, int, Decimal]]:
+        found: dict[str, tuple[int, int, Decimal]] = {}
+        for trade in self.trades:
+            count, won, pnl = found.get(part(trade), (0, 0, Decimal(0)))
+            found[part(trade)] = (count + 1, won + (trade.pnl > 0), pnl + trade.pnl)
+        return dict(sorted(found.items()))
+
+    def document(self) -> dict[str, Any]:
+        """The summary for JSON: nothing in it depends on the wall clock, nor on paths but `report`."""
+        return {
+            "mode": self.mode,
+            "sessions": self.sessions,
+            "symbols": self.symbols,
+            "equity_start": str(self.equity_start),
+            "equity_end": str(self.equity_end),
+            "trades": [trade_document(trade, named=self.mode in _MARKET) for trade in self.trades],
+            "denials": dict(sorted(self.denials.items())),
+            "settings_hash": self.settings_hash,
+            "data_hash": self.data_hash,
+            "notes": list(self.notes),
+            "report": self.report,
+        }
+
+
+def trade_document(trade: Trade, *, named: bool = True) -> dict[str, Any]:
+    """A trade for JSON: times in UTC, ISO 8601; money and quantities as strings; `named`: with its broker."""
+    return {
+        "strategy": trade.strategy,
+        "symbol": trade.symbol,
+        "side": trade.side.word,
+        "quantity": _plain(trade.quantity),
+        "entry_time": trade.entry_time.isoformat(),
+        "entry_price": str(trade.entry_price),
+        "exit_time": trade.exit_time.isoformat(),
+        "exit_price": str(trade.exit_price),
+        "fees": _plain(trade.fees),
+        "pnl": _plain(trade.pnl),
+        "exit_reason": trade.exit_reason.value,
+        **({"broker": trade.broker} if named else {}),
+    }
+
+
+def _plain(value: Decimal) -> str:
+    return f"{value:f}"

@@ -1,0 +1,127 @@
+"""A run as a story: its sessions with their windows, trades, denials and risk changes, told from the journal's events.
+
+The report and the end of `tbot run` tell it to people; nothing decides on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from tbot_core.journal import records
+from tbot_core.journal.projections.book import Book
+from tbot_core.model.types import Trade
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tbot_core.journal.projections.book import Said
+
+
+@attrs.frozen(kw_only=True)
+class Window:
+    """A strategy's part of one session: candidates, triggers, and who came closest without triggering."""
+
+    strategy: str
+    candidates: int
+    triggers: int
+    near_misses: tuple[Mapping[str, Any], ...]
+
+
+@attrs.define(kw_only=True)
+class Chapter:
+    """One session; `curve` is the equity after each fill, at the last prices known to the journal."""
+
+    date: str
+    open: datetime
+    close: datetime
+    opening: Decimal
+    closing: Decimal
+    closed: bool = False
+    trades: list[Trade] = attrs.field(factory=list)
+    windows: list[Window] = attrs.field(factory=list)
+    risk: list[tuple[datetime, Mapping[str, Any]]] = attrs.field(factory=list)
+    curve: list[tuple[datetime, Decimal]] = attrs.field(factory=list)
+    stuck: list[Mapping[str, Any]] = attrs.field(factory=list)
+    primary: str = ""
+
+    @property
+    def pnl(self) -> Decimal:
+        """The session's profit so far."""
+        return self.closing - self.opening
+
+
+@attrs.frozen(kw_only=True)
+class Chronicle:
+    """A run's sessions in order, with what it said of itself when it started."""
+
+    run: Mapping[str, Any]
+    chapters: tuple[Chapter, ...]
+    book: Book
+
+    @property
+    def several(self) -> bool:
+        """Whether its sessions had more than one broker."""
+        return len(self.book.brokers) > 1
+
+
+def read(events: Iterable[Said]) -> Chronicle:
+    """The story of a journal's events."""
+    book, chapters = Book(), list[Chapter]()
+    for event in events:
+        done = len(book.trades)
+        book.apply(event.kind, event.cid, event.payload, event.applied)
+        if event.kind == records.SESSION_OPENED:
+            chapters.append(_chapter(event.payload))
+        if chapters:
+            _tell(chapters[-1], event, book)
+            chapters[-1].trades += book.trades[done:]
+    return Chronicle(run=book.run, chapters=tuple(chapters), book=book)
+
+
+def _chapter(payload: Mapping[str, Any]) -> Chapter:
+    opened, equity = datetime.fromisoformat(payload["open"]), Decimal(payload["equity"])
+    return Chapter(
+        date=payload["date"],
+        open=opened,
+        close=datetime.fromisoformat(payload["close"]),
+        opening=equity,
+        closing=equity,
+        primary=payload.get("primary", ""),
+        curve=[(opened, equity)],
+    )
+
+
+def _tell(chapter: Chapter, event: Said, book: Book) -> None:
+    match event.kind:
+        case "fill":
+            chapter.closing = book.equity
+            chapter.curve.append((event.applied, book.equity))
+        case records.RISK:
+            chapter.risk.append((event.applied, event.payload))
+        case records.STUCK:
+            chapter.stuck.append(event.payload)
+        case records.WINDOW_CLOSED:
+            chapter.windows.append(_window(event.payload))
+        case records.SESSION_CLOSED:
+            several = len(records.brokers_of(book.session)) > 1  # then the equity that is said is the primary's alone
+            chapter.closing = chapter.opening + Decimal(event.payload["pnl"]) if several else _equity(event)
+            chapter.closed = True
+            chapter.curve.append((chapter.close, chapter.closing))
+
+
+def _equity(event: Said) -> Decimal:
+    return Decimal(event.payload["equity"])
+
+
+def _window(payload: Mapping[str, Any]) -> Window:
+    return Window(
+        strategy=payload["strategy"],
+        candidates=payload["candidates"],
+        triggers=payload["triggers"],
+        near_misses=tuple(payload["near_misses"]),
+    )

@@ -1,1 +1,0 @@
-"""Trades sessions minute by minute, live, on paper and in replay alike: only the clock and the venue differ."""

@@ -1,0 +1,1 @@
+"""Read models of an instance, for the command line and the web."""

@@ -1,0 +1,211 @@
+"""The events of a run as lines of text."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import attrs
+
+from tbot_core.execution import instrument_rules, orphan_orders
+from tbot_core.journal import records
+from tbot_core.journal.projections import failover_text
+from tbot_core.journal.projections.book import Book
+from tbot_core.model.formatting import legible, money, percent, plural, price, quantity
+from tbot_core.model.types import Leg
+from tbot_core.status.feed import DATA, data_words
+from tbot_core.trading.risk.states import Cause
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from tbot_core.journal.store import Entry
+    from tbot_core.model.types import Trade
+
+Weight = Literal["session", "entry", "exit", "risk", "denial", "window"]
+LOUD: Final = frozenset({"session", "entry", "exit", "risk"})
+"""The weights that plain lines show; the live view shows the rest, too."""
+
+
+@attrs.frozen(kw_only=True)
+class Line:
+    """One event: its time (UTC), its text and its weight; `gain` is the profit of an exit.
+
+    A fill has its own time, as in every table: the start of the bar that filled it. Other events have the time of the
+    decision or report; None if the text belongs to no moment of the run.
+    """
+
+    time: datetime | None
+    text: str
+    weight: Weight
+    gain: Decimal | None = None
+
+
+class Narrator:
+    """Follows the events that a run writes; `book` is their projection."""
+
+    def __init__(self) -> None:
+        self.book = Book()
+
+    def follow(self, entries: Iterable[Entry]) -> list[Line]:
+        """The lines for these events."""
+        lines: list[Line] = []
+        for entry in entries:
+            done = len(self.book.trades)
+            self.book.apply(entry.kind, entry.cid, entry.payload, entry.time)
+            lines += self._told(entry, self.book.trades[done:])
+        return lines
+
+    def _told(self, entry: Entry, closed: Sequence[Trade]) -> list[Line]:
+        weight: Weight | None = None
+        payload, text = entry.payload, ""
+        match entry.kind:
+            case records.SESSION_OPENED | records.SESSION_CLOSED | records.HOLIDAY | records.SETTINGS:
+                weight, text = "session", _day(entry.kind, payload)
+            case records.RISK:
+                weight, text = "risk", _risk(payload)
+            case records.STATE | records.REQUEST | records.REQUEST_REFUSED:
+                weight, text = "risk", _asked(entry.kind, payload)
+            case kind if kind in _WARY:
+                weight, text = "risk", _WARY[kind](payload)
+            case kind if kind in DATA:
+                weight, text = "risk", data_words(kind, payload)
+            case records.DECISION | records.TOP_UP if payload["reason"] != "ALLOWED":
+                weight, text = "denial", _denied(payload, "TOP-UP " if entry.kind == records.TOP_UP else "")
+            case records.WINDOW_CLOSED | records.VIX:
+                weight, text = "window", (_vix if entry.kind == records.VIX else _window)(payload)
+            case "fill" if entry.cid is not None:
+                return [self._filled(entry, closed)]
+        return [] if weight is None else [Line(time=entry.time, text=text, weight=weight)]
+
+    def _filled(self, entry: Entry, closed: Sequence[Trade]) -> Line:
+        if closed:
+            trade = closed[-1]
+            return Line(time=trade.exit_time, text=_exit(trade), weight="exit", gain=trade.pnl)
+        fill, order = entry.payload, self.book.orders[entry.cid or ""].order
+        what = "BUY" if order.buy else "SELL SHORT"
+        if order.leg is not Leg.ENTRY:
+            what = "REDUCE"
+        elif order.tops_up:
+            what = f"TOP-UP {what}"
+        shares, at = (Decimal(fill[name]) for name in ("quantity", "price"))
+        text = f"[{order.signal.strategy.upper()}] {what} {quantity(shares)} {order.symbol} @ {price(at)}"
+        return Line(time=datetime.fromisoformat(fill["time"]), text=text, weight="entry")
+
+
+def window_words(strategy: str, candidates: int, triggers: int, near_misses: Sequence[Mapping[str, Any]]) -> str:
+    """The end of a window: candidates, triggers, and the nearest misses."""
+    near = [f"{one['symbol']} {percent(one['distance'])}" for one in near_misses]
+    closest = f"; near: {', '.join(near)}" if near else ""
+    return f"[{strategy.upper()}] window: {plural(candidates, 'candidate')}, {plural(triggers, 'trigger')}{closest}"
+
+
+def _window(payload: Mapping[str, Any]) -> str:
+    words = window_words(*(payload[name] for name in ("strategy", "candidates", "triggers", "near_misses")))
+    left_out = ", ".join(payload.get("bad_prints", ()))
+    return f"{words}; BAD_PRINT, first bar ignored: {left_out}" if left_out else words
+
+
+def _exit(trade: Trade) -> str:
+    why = trade.exit_reason.value.lower().replace("_", " ")
+    what = f"[{trade.strategy.upper()}] EXIT {trade.symbol}"
+    return f"{what} {why} {money(trade.pnl, signed=True)} ({quantity(trade.quantity)} @ {price(trade.exit_price)})"
+
+
+def _day(kind: str, payload: Mapping[str, Any]) -> str:
+    # A session's beginning or its end, a day without one, or settings that were changed in one.
+    if kind == records.SETTINGS:
+        return settings_words(payload)
+    if kind == records.HOLIDAY:
+        return f"Closed, {payload['name']}; next session {payload['next']}"
+    return _opened(payload) if kind == records.SESSION_OPENED else _closed(payload)
+
+
+def settings_words(payload: Mapping[str, Any]) -> str:
+    """Which settings of a running bot were changed, and when they take effect."""
+    if payload["fault"]:
+        return f"The changed settings are invalid, so the run keeps its previous ones: {payload['fault']}"
+    changes = ", ".join(
+        f"{name} {old or 'unset'} -> {new or 'unset'}" for name, (old, new) in payload["changes"].items()
+    )
+    if not changes:
+        return "The settings files have changed, but no value differs."
+    return f"The settings have changed, effective from the next session: {changes}"
+
+
+def _opened(payload: Mapping[str, Any]) -> str:
+    symbols, equity = plural(payload["symbols"], "symbol"), money(Decimal(payload["equity"]))
+    return f"Session {payload['date']}: {symbols}, equity {equity}"
+
+
+def _vix(payload: Mapping[str, Any]) -> str:
+    value = "unknown" if payload["value"] is None else f"{payload['value']:.2f}"
+    return f"[{payload['strategy'].upper()}] window: VIX {value}, {plural(payload['candidates'], 'candidate')}"
+
+
+def _risk(payload: Mapping[str, Any]) -> str:
+    return f"Risk: {payload['what']}, {payload['cause']} ({payload['value']} against {payload['limit']})"
+
+
+def _asked(kind: str, payload: Mapping[str, Any]) -> str:
+    # What somebody asked for, or what it does to the state.
+    if kind == records.REQUEST:
+        flaw = payload.get("flaw", "")
+        return (
+            f"{payload['verb']} requested by {payload['actor']}{(f' (invalid file content: {flaw})' if flaw else '')}"
+        )
+    if kind == records.REQUEST_REFUSED:
+        return f"control/{legible(payload['name'])} was refused: {payload['words']}"
+    word = "" if payload["there"] else "no longer "
+    at = f" at {payload['broker']}" if "broker" in payload else ""
+    return f"State {payload['state']}{at}: {word}{Cause[payload['cause']].value}"
+
+
+def _question(payload: Mapping[str, Any]) -> str:
+    signal, at = payload["signal"], price(Decimal(str(payload["price"])))
+    what = f"{_action(payload)} {quantity(Decimal(payload['quantity']))} {signal['symbol']}"
+    return f"Needs a confirmation, `tbot confirm {payload['id']}`: {what} @ about {at}"
+
+
+def _trouble(kind: str, payload: Mapping[str, Any]) -> str:
+    # A plugin that failed, a symbol that is frozen, or a position that could not be closed, or cannot be yet.
+    if kind == records.PLUGIN_FAILED:
+        off = "; it is disabled for the rest of the session" if payload["off"] else ""
+        return f"Plugin {payload['plugin']} failed: {payload['error']}{off}"
+    if kind == records.CORPORATE_ACTION:
+        return f"{payload['before']} {payload['symbol']} became {payload['after']}: {payload['words']}"
+    if kind == records.FROZEN:
+        return f"{payload['symbol']} is {'frozen' if payload['there'] else 'free again'}: {payload['words']}"
+    what = f"{payload['side']} {payload['symbol']} {quantity(Decimal(payload['quantity']))}"
+    return f"{'STUCK' if kind == records.STUCK else 'Not closed yet'}: {what}, {payload['words']}"
+
+
+def _closed(payload: Mapping[str, Any]) -> str:
+    pnl, equity = (Decimal(payload[name]) for name in ("pnl", "equity"))
+    trades = plural(payload["trades"], "trade")
+    return f"Session {payload['date']} closed: {trades}, P&L {money(pnl, signed=True)}, equity {money(equity)}"
+
+
+def _denied(payload: Mapping[str, Any], what: str = "") -> str:
+    signal = payload["signal"]
+    figures = "" if payload["value"] is None else f" ({payload['value']} of {payload['limit']})"
+    return f"{_action(payload, what)} {signal['symbol']} denied: {payload['reason']}{figures}"
+
+
+def _action(payload: Mapping[str, Any], what: str = "") -> str:
+    return f"[{payload['signal']['strategy'].upper()}] {what}{'BUY' if payload['side'] == 'long' else 'SELL SHORT'}"
+
+
+_WARY: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
+    records.PLUGIN_FAILED: partial(_trouble, records.PLUGIN_FAILED),
+    records.CLOSING_LATE: partial(_trouble, records.CLOSING_LATE),
+    records.STUCK: partial(_trouble, records.STUCK),
+    records.FROZEN: partial(_trouble, records.FROZEN),
+    records.CORPORATE_ACTION: partial(_trouble, records.CORPORATE_ACTION),
+    records.INSTRUMENT: instrument_rules.words,
+    records.TAKEN_OTHERWISE: orphan_orders.words,
+    records.CONFIRMATION_ASKED: _question,
+    **{kind: partial(failover_text.words, kind) for kind in failover_text.KINDS},
+}

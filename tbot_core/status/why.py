@@ -1,0 +1,197 @@
+"""What is known of a symbol in a session of a run: from its journal, and from recorded bars."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from tbot_core.engine.bootstrap import assemble
+from tbot_core.engine.explain import Explained, explain, explain_received, request_of
+from tbot_core.errors import JournalError, TbotError, UsageError
+from tbot_core.instance import Instance
+from tbot_core.journal import records
+from tbot_core.journal.projections.book import Book
+from tbot_core.journal.projections.vix import told_by
+from tbot_core.journal.store import Event, Journal
+from tbot_core.marketdata import received_bars
+from tbot_core.model import dates
+from tbot_core.model.clock import SystemClock, exchange_moment, exchange_time, exchange_zone
+from tbot_core.model.formatting import plural
+from tbot_core.status import runs
+from tbot_core.status.runs import RunFile
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+_MINUTE: Final = dt.timedelta(minutes=1)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Answer:
+    """What is known of a symbol in one session of a run.
+
+    `asked` is the minute that was asked for; `explained` is None, and `lacking` says why, where bars or plugins are no
+    longer there. `book` is what the journal adds up to at the minute asked for, else at the session's end.
+    """
+
+    file: RunFile
+    run: Mapping[str, Any]
+    symbol: str
+    session: Mapping[str, Any]
+    sessions: tuple[str, ...]
+    decisions: tuple[Event, ...]
+    top_ups: tuple[Event, ...]
+    asked: int | None
+    explained: Explained | None
+    lacking: str
+    book: Book
+
+
+def answer(
+    symbol: str, home: Path | None, *, at: str | None = None, date: str | None = None, run: str | None = None
+) -> Answer:
+    """Everything that the journal and the recorded bars say of a symbol.
+
+    Raises UsageError for a symbol, session or time that the run does not have, JournalError where no run is recorded.
+    """
+    instance = Instance.at(home)
+    file = runs.run_file(instance, run)
+    with runs.reading(file) as journal:
+        opened = _opened(journal)
+        wanted = _asked(at, date)
+        decisions = _of_symbol(journal, records.DECISION, symbol)
+        session = _session(opened, decisions, wanted[0])
+        here, topped_up = (
+            tuple(one for one in found if one.payload["signal"]["session"] == session["date"])
+            for found in (decisions, _of_symbol(journal, records.TOP_UP, symbol))
+        )
+        asked = None if wanted[1] is None else _minute(session, wanted[1])
+        minutes = [asked] if asked is not None else [one.payload["signal"]["minute"] for one in here]
+        started = journal.last(records.RUN_STARTED)
+        if started is None:
+            raise JournalError(f"The journal {file.path} does not say how its run began.", "Name another with --run.")
+        explained, lacking = _explained(instance.home, file, started.payload, session, (symbol, minutes))
+        book = _book(journal, session, asked)
+    named = {one.payload["signal"]["session"] for one in decisions}
+    return Answer(
+        file=file,
+        run=started.payload,
+        symbol=symbol,
+        session=session,
+        sessions=tuple(sorted(named)),
+        decisions=here,
+        top_ups=topped_up,
+        asked=asked,
+        explained=explained,
+        lacking=lacking,
+        book=book,
+    )
+
+
+def _of_symbol(journal: Journal, kind: str, symbol: str) -> list[Event]:
+    return [one for one in journal.events(kind=kind) if one.payload["signal"]["symbol"] == symbol]
+
+
+def _opened(journal: Journal) -> Mapping[str, Mapping[str, Any]]:
+    found = {one.payload["date"]: one.payload for one in journal.events(kind=records.SESSION_OPENED)}
+    if not found:
+        raise JournalError(f"The journal {journal.path} holds no session yet.", "Look again after the opening bell.")
+    return found
+
+
+def _session(
+    opened: Mapping[str, Mapping[str, Any]], decisions: Sequence[Event], date: dt.date | None
+) -> Mapping[str, Any]:
+    if date is None:
+        named = decisions[-1].payload["signal"]["session"] if decisions else max(opened)
+        return opened[named]
+    if date.isoformat() not in opened:
+        raise UsageError(f"The run has no session of {date}.", recorded(sorted(opened), date))
+    return opened[date.isoformat()]
+
+
+def recorded(days: Sequence[str], date: dt.date) -> str:
+    """Which sessions there are: from when to when, and those next to the day that was asked for."""
+    before = [day for day in days if day < date.isoformat()]
+    near = days[max(len(before) - 2, 0) : len(before) + 2]
+    if len(near) == len(days):
+        return f"It has {', '.join(days)}."
+    whole = f"It has {plural(len(days), 'session')}, {days[0]} to {days[-1]}"
+    return f"{whole}; next to that day are {', '.join(near)}."
+
+
+def _asked(at: str | None, date: str | None) -> tuple[dt.date | None, dt.time | dt.datetime | None]:
+    # The session's date and the time that were asked for.
+    day = None if date is None else dates.day(date)
+    if at is None:
+        return day, None
+    try:
+        if len(at) <= 5:
+            return day, dt.time.fromisoformat(at.zfill(5))
+        moment = dt.datetime.fromisoformat(at)
+    except ValueError as error:
+        raise UsageError(f"{at!r} is no time.", "Write 10:56 (New York) or 2026-11-27T15:56+00:00.") from error
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=exchange_zone())
+    return day or exchange_time(moment).date(), moment
+
+
+def _minute(session: Mapping[str, Any], at: dt.time | dt.datetime) -> int:
+    # The minute that had just closed; raises UsageError for a time before the first or after the last.
+    opened, closes = (dt.datetime.fromisoformat(session[name]) for name in ("open", "close"))
+    moment = at if isinstance(at, dt.datetime) else exchange_moment(dt.date.fromisoformat(session["date"]), at)
+    minute = (moment - opened) // _MINUTE - 1
+    if not 0 <= minute < session["minutes"]:
+        first, last = (f"{exchange_time(one):%H:%M}" for one in (opened + _MINUTE, closes))
+        raise UsageError(
+            f"{exchange_time(moment):%H:%M} New York is outside the session of {session['date']}.",
+            f"Its first minute had closed at {first}, its last at {last}.",
+        )
+    return minute
+
+
+def _explained(
+    home: Path, file: RunFile, run: Mapping[str, Any], session: Mapping[str, Any], what: tuple[str, Sequence[int]]
+) -> tuple[Explained | None, str]:
+    # The session worked out anew; where that cannot be done any more, why.
+    seed = {"SEED": str(run["request"]["seed"])}
+    try:
+        assembly = assemble(home, run["mode"], SystemClock(), seed)
+        day = dt.date.fromisoformat(session["date"])
+        data = assembly.settings.instance.data
+        recording = received_bars.recorded(
+            received_bars.beside(file.path) if file.dry else data / received_bars.FOLDER, day
+        )
+        if recording is None or run["request"]["kind"] != "live":
+            found = asyncio.run(explain(assembly, request_of(run["request"], day, assembly), day, *what))
+        else:
+            told = {} if file.dry else told_by(assembly.settings.instance.journal)
+            found = asyncio.run(explain_received(assembly, received_bars.read(recording), *what, told))
+    except UsageError:
+        raise
+    except TbotError as fault:
+        return None, f"{fault} So only what the journal says is shown."
+    changed = assembly.settings.fingerprint != run["settings_hash"]
+    words = "Settings have changed since the run: limits shown are those of now; decisions are the run's own."
+    return found, words if changed else ""
+
+
+def _book(journal: Journal, session: Mapping[str, Any], asked: int | None) -> Book:
+    # What the journal adds up to when the minute asked for has been dealt with.
+    book, until = Book(), None
+    if asked is not None:
+        until = dt.datetime.fromisoformat(session["open"]) + (asked + 1) * _MINUTE
+    inside = False
+    for event in journal.events():
+        if event.kind == records.SESSION_OPENED:
+            if inside:
+                break
+            inside = event.payload["date"] == session["date"]
+        if inside and until is not None and event.applied > until:
+            break
+        book.apply(event.kind, event.cid, event.payload, event.applied)
+    return book

@@ -1,0 +1,73 @@
+"""A page of a file on which a process says where it is, for others to read when it stands still; nothing is synced."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from tbot_core.errors import AccessError
+from tbot_core.system import filesystem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+SIZE: Final = 512
+_HEAD: Final = struct.Struct("=QH")
+
+
+@attrs.frozen(kw_only=True)
+class Place:
+    """Where a process is: in words, and `entered`, which no two stays share."""
+
+    entered: int
+    words: str
+
+
+@contextmanager
+def told(path: Path) -> Iterator[Callable[[str], AbstractContextManager[None]]]:
+    """What this yields stands around a stay somewhere, and is given its words; the page is begun anew."""
+    with filesystem.faults("open", path):
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.ftruncate(handle, SIZE)
+            page = mmap.mmap(handle, SIZE)
+        finally:
+            os.close(handle)
+    entered = 0
+
+    @contextmanager
+    def inside(words: str) -> Iterator[None]:
+        nonlocal entered
+        entered += 1
+        before = page[:SIZE]
+        data = words.encode()[: SIZE - _HEAD.size]
+        page[: _HEAD.size + len(data)] = _HEAD.pack(entered, len(data)) + data
+        try:
+            yield
+        finally:
+            page[:SIZE] = before
+
+    try:
+        yield inside
+    finally:
+        page.close()
+
+
+def read(path: Path) -> Place | None:
+    """Where the process of this file is, None where that is nowhere or cannot be told."""
+    try:
+        page = filesystem.read_bytes(path, limit=SIZE)
+    except AccessError:
+        return None
+    if len(page) != SIZE:
+        return None
+    entered, length = _HEAD.unpack_from(page)
+    words = page[_HEAD.size : _HEAD.size + length].decode(errors="replace")
+    return Place(entered=entered, words=words) if words else None

@@ -1,0 +1,311 @@
+"""The one gate that every log line passes: levels, json or csv lines, rotated files, and redaction."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import os
+import shutil
+import sys
+from collections import deque
+from collections.abc import Mapping, MutableMapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from tbot_core.system import filesystem
+from tbot_core.system.redaction import redact
+
+Level = Literal["quiet", "info", "verbose"]
+Format = Literal["json", "csv"]
+
+FILE_NAME: Final = "tbot.log"
+FILE_BYTES: Final = 10_000_000
+"""A log file of this size is moved into the backups folder, and a new one is begun."""
+FILES_KEPT: Final = 10
+
+_HELD: Final = 200
+_LEVELS: Final[Mapping[Level, int]] = {"quiet": logging.WARNING, "info": logging.INFO, "verbose": logging.DEBUG}
+_COLUMNS: Final = ("timestamp", "level", "logger", "event")
+
+
+class Logger:
+    """A logger by module: an event name, then fields. Nothing is imported or opened until a line is written."""
+
+    __slots__ = ("_bound", "_name")
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._bound: Any = None
+
+    def debug(self, event: str, **fields: object) -> None:
+        """Write what only a person who hunts a fault wants to see."""
+        self._structlog().debug(event, **fields)
+
+    def info(self, event: str, **fields: object) -> None:
+        """Write what a person wants to know today."""
+        self._structlog().info(event, **fields)
+
+    def warning(self, event: str, **fields: object) -> None:
+        """Write what went wrong and was mended or set aside."""
+        self._structlog().warning(event, **fields)
+
+    def error(self, event: str, **fields: object) -> None:
+        """Write what went wrong and was not mended."""
+        self._structlog().error(event, **fields)
+
+    def exception(self, event: str, **fields: object) -> None:
+        """Write an error with the traceback of the exception that is being handled."""
+        self._structlog().exception(event, **fields)
+
+    def _structlog(self) -> Any:
+        hold()
+        if self._bound is None:
+            self._bound = _bind(self._name)
+        return self._bound
+
+
+def logger(name: str) -> Logger:
+    """The logger of a module; cheap, so it may be made at import."""
+    return Logger(name)
+
+
+def configure(
+    level: Level,
+    format: Format,  # noqa: A002  -- the setting is called so
+    folder: Path | None,
+    *,
+    backups: Path | None = None,
+    screen: bool = True,
+) -> None:
+    """Open the gate: lines to standard error, unless `screen` is false, and to `folder`/tbot.log unless that is None.
+
+    A full file is moved into `backups` (default: the folder `backups` beside `folder`). Called again, it closes what
+    was open. What was held before goes to the file alone. Python's warnings, and what other libraries say from WARNING
+    up, pass the same gate. Raises AccessError when a folder or the file cannot be made.
+    """
+    held = _taken()
+    close()
+    handlers: list[logging.Handler] = [_Screen()] if screen else []
+    if folder is not None:
+        handlers.append(_file(format, folder, folder.parent / "backups" if backups is None else backups))
+    lines = _Lines(format)
+    root = logging.getLogger()
+    for handler in handlers:
+        handler.setFormatter(lines)
+        handler.addFilter(_ours_or_grave)
+        root.addHandler(handler)
+    root.setLevel(_LEVELS[level])
+    logging.captureWarnings(capture=True)
+    for record in held:
+        for handler in handlers:
+            if isinstance(handler, _File):
+                handler.handle(record)
+
+
+def hold() -> None:
+    """Keep warnings and errors from the screen until the gate opens; does nothing when it is open."""
+    root = logging.getLogger()
+    if not any(isinstance(handler, _Screen | _File | _Held) for handler in root.handlers):
+        root.addHandler(_Held())
+
+
+def holds() -> bool:
+    """Whether something waits for the gate to open."""
+    return any(isinstance(handler, _Held) and handler.records for handler in logging.getLogger().handlers)
+
+
+def _taken() -> list[logging.LogRecord]:
+    root, records = logging.getLogger(), list[logging.LogRecord]()
+    for handler in [handler for handler in root.handlers if isinstance(handler, _Held)]:
+        root.removeHandler(handler)
+        records += handler.records
+    return records
+
+
+def _ours_or_grave(record: logging.LogRecord) -> bool:
+    # What a library says below WARNING is for its own developers; our events are dictionaries.
+    return isinstance(record.msg, dict) or record.levelno >= logging.WARNING
+
+
+def lost() -> int:
+    """How many lines could not be written since the process began, as on a disk without room."""
+    return _losses.count
+
+
+def close() -> None:
+    """Close the gate and its file; does nothing when it is not open."""
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if isinstance(handler, _Screen | _File)]:
+        root.removeHandler(handler)
+        with suppress(OSError):  # what waited for a full disk is lost, and was counted
+            handler.close()
+    logging.captureWarnings(capture=False)
+
+
+class _Held(logging.Handler):
+    # The newest lines of a time without a gate, redacted while their secrets are known.
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.records: deque[logging.LogRecord] = deque(maxlen=_HELD)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        kept = logging.makeLogRecord(vars(record))
+        ours = isinstance(record.msg, dict)
+        kept.msg = _clean(None, "", record.msg) if ours else redact(record.getMessage())  # type: ignore[arg-type]  # a dict
+        kept.args, kept.exc_info = None, None
+        self.records.append(kept)
+
+
+class _Screen(logging.StreamHandler[Any]):
+    # Standard error as it is at the moment of writing.
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> Any:
+        return sys.stderr
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  -- the standard library's name
+        _lost(record)
+
+
+class _File(RotatingFileHandler):
+    # A file readable by its owner alone; a csv file begins with its column names.
+    def __init__(self, path: Path, header: str) -> None:
+        self._header = header
+        super().__init__(path, maxBytes=FILE_BYTES, backupCount=FILES_KEPT, encoding="utf-8")
+
+    def _open(self) -> Any:
+        stream = open(self.baseFilename, "a", encoding="utf-8", opener=_private)  # noqa: SIM115  -- the handler closes it
+        if self._header and stream.tell() == 0:
+            stream.write(self._header)
+        return stream
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  -- the standard library's name
+        _lost(record)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+class _Losses:
+    count = 0
+
+
+_losses: Final = _Losses()
+
+
+def _lost(record: logging.LogRecord) -> None:
+    # The standard library would print the record unredacted here.
+    _losses.count += 1
+    failure = sys.exc_info()[1]
+    sys.stderr.write(f"tbot: a log line of {record.name} could not be written: {type(failure).__name__}\n")
+
+
+def _file(form: Format, folder: Path, backups: Path) -> logging.Handler:
+    filesystem.make_folder(folder)
+    filesystem.make_folder(backups)
+    with filesystem.faults("open the log file", folder / FILE_NAME):
+        handler = _File(folder / FILE_NAME, _row((*_COLUMNS, "fields")) if form == "csv" else "")
+    handler.namer = lambda name: str(backups / Path(name).name)
+    handler.rotator = _move
+    return handler
+
+
+def _move(source: str, target: str) -> None:
+    # A rename fails where the two folders lie on different file systems.
+    if Path(source).exists():
+        shutil.move(source, target)
+
+
+class _Lines(logging.Formatter):
+    # The last step before a line leaves: rendered as a whole, then redacted as a whole.
+    def __init__(self, form: Format) -> None:
+        super().__init__()
+        from structlog.stdlib import ProcessorFormatter
+
+        render = _render_csv if form == "csv" else _render_json
+        self._inner = ProcessorFormatter(
+            processors=[_stamp, ProcessorFormatter.remove_processors_meta, _clean, render],
+            foreign_pre_chain=_shared(),
+        )
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(self._inner.format(record))
+
+
+def _bind(name: str) -> Any:
+    import structlog
+
+    return structlog.wrap_logger(
+        logging.getLogger(name),
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *_shared(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+
+
+def _shared() -> list[Any]:
+    import structlog
+
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.format_exc_info,
+    ]
+
+
+def _stamp(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    # The record's own time, so that every handler writes the same.
+    moment = datetime.fromtimestamp(event["_record"].created, UTC)
+    event["timestamp"] = moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return event
+
+
+def _clean(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    # Redact each value by itself, so that what is replaced in a line leaves it well formed.
+    return {redact(str(key)): _plain(value) for key, value in event.items()}
+
+
+def _plain(value: object) -> object:
+    match value:
+        case None | bool():
+            return value
+        case int() | float():
+            text = redact(repr(value))
+            return value if text == repr(value) else text
+        case Mapping():
+            return {redact(str(key)): _plain(part) for key, part in value.items()}
+        case Sequence() if not isinstance(value, str | bytes | bytearray):
+            return [_plain(part) for part in value]
+        case bytes() | bytearray():
+            return redact(value.decode(errors="backslashreplace"))
+        case _:
+            return redact(str(value))
+
+
+def _render_json(_logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
+    front = {name: event.pop(name) for name in _COLUMNS if name in event}
+    return json.dumps(front | dict(sorted(event.items())), ensure_ascii=False)
+
+
+def _render_csv(_logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
+    front = [str(event.pop(name, "")) for name in _COLUMNS]
+    return _row((*front, json.dumps(event, ensure_ascii=False, sort_keys=True) if event else "")).rstrip("\r\n")
+
+
+def _row(cells: Sequence[str]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue()

@@ -1,0 +1,238 @@
+"""The one way to child processes: bounded in time and in output, with the environment that is given and no more."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import subprocess
+import time
+from contextlib import ExitStack, contextmanager, suppress
+from typing import IO, TYPE_CHECKING, Final, cast
+
+import attrs
+
+from tbot_core.errors import AccessError
+from tbot_core.system import filesystem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+OUTPUT_BYTES: Final = 1_000_000
+"""What is kept of each stream of a child; the rest is read and dropped, so that the child never waits."""
+
+_CHUNK: Final = 65_536
+_GRACE_S: Final = 0.2
+_LAST_S: Final = 2.0
+_POLL_S: Final = 0.01
+
+
+@attrs.frozen(kw_only=True)
+class Finished:
+    """How a child ended: its exit code (negative: the signal), the first megabyte of each stream as text."""
+
+    code: int
+    output: str
+    errors: str
+    timed_out: bool
+
+
+def run(args: Sequence[str], *, timeout_s: float, environment: Mapping[str, str]) -> Finished:
+    """Run a program to its end, or kill it and its descendants after `timeout_s` seconds; blocks until then.
+
+    The child gets no input, no open file of ours, and `environment` alone (`environ.minimal` gives what a program
+    needs). Raises AccessError when the program cannot be started.
+    """
+    try:
+        child = subprocess.Popen(  # noqa: S603  -- no shell, and callers choose the program
+            args,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=dict(environment),
+            start_new_session=True,
+        )
+    except OSError as fault:
+        raise AccessError(f"Cannot start {args[0]}: {fault.strerror}.", "Check that the program is there.") from fault
+    with child:
+        kept, in_time = _drain(child, time.monotonic() + timeout_s)
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        code = child.wait()
+    output, errors = (bytes(part).decode(errors="replace") for part in kept)
+    return Finished(code=code, output=output, errors=errors, timed_out=not in_time)
+
+
+@contextmanager
+def listening(args: Sequence[str], *, environment: Mapping[str, str]) -> Iterator[Callable[[bytes], bool]]:
+    """A program that runs as long as the context lasts, and hears on standard input what it is told; it never waits.
+
+    Telling it something says whether it still listens; what it does not take in is lost. It outlives an interrupt from
+    the terminal, and ends by itself when its input does, else it is killed. Raises AccessError as `run` does.
+    """
+    try:
+        child = subprocess.Popen(  # noqa: S603  -- no shell, and callers choose the program
+            args,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=dict(environment),
+            start_new_session=True,
+            bufsize=0,
+        )
+    except OSError as fault:
+        raise AccessError(f"Cannot start {args[0]}: {fault.strerror}.", "Check that the program is there.") from fault
+    pipe = cast("IO[bytes]", child.stdin)
+    os.set_blocking(pipe.fileno(), False)
+
+    def tell(data: bytes) -> bool:
+        try:
+            os.write(pipe.fileno(), data)
+        except BlockingIOError:
+            return True
+        except BrokenPipeError:
+            return False
+        return True
+
+    try:
+        yield tell
+    finally:
+        pipe.close()
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(_LAST_S)
+        child.kill()
+        child.wait()
+
+
+@contextmanager
+def together(commands: Sequence[Sequence[str]], *, environment: Mapping[str, str]) -> Iterator[Iterator[bytes]]:
+    """Several programs at once; what this yields gives the lines that they say, as they come, until all have ended.
+
+    They get no input, and say on our standard error what they say on theirs. Whoever leaves early interrupts them.
+    Raises AccessError when one cannot be started, and, among the lines, when one fails or says a line without end.
+    """
+    with ExitStack() as ends:
+        yield _lines([ends.enter_context(_speaking(args, environment)) for args in commands])
+
+
+def start(args: Sequence[str], *, environment: Mapping[str, str], output: Path) -> None:
+    """Start a program that outlives us, in a session of its own; what it says is added to `output`.
+
+    Raises AccessError when it cannot be started.
+    """
+    with filesystem.faults("open", output):
+        handle = os.open(output, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        subprocess.Popen(  # noqa: S603  -- no shell, and callers choose the program
+            args,
+            stdin=subprocess.DEVNULL,
+            stdout=handle,
+            stderr=handle,
+            env=dict(environment),
+            start_new_session=True,
+        )
+    except OSError as fault:
+        raise AccessError(f"Cannot start {args[0]}: {fault.strerror}.", "Check that the program is there.") from fault
+    finally:
+        os.close(handle)
+
+
+def own_id() -> int:
+    """The number of this process."""
+    return os.getpid()
+
+
+def end_parent(
+    process: int, parent: Callable[[], int] = os.getppid, kill: Callable[[int, int], None] = os.kill
+) -> bool:
+    """Kill the process that started us, if that is still its number; whether it is gone."""
+    if parent() == process:
+        with suppress(ProcessLookupError, PermissionError):
+            kill(process, signal.SIGKILL)
+    deadline = time.monotonic() + _LAST_S
+    while parent() == process and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+    return parent() != process
+
+
+def heard(timeout_s: float) -> bytes | None:
+    """What came on our standard input within this time: None for nothing, empty once it has ended."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(0, selectors.EVENT_READ)
+        return os.read(0, _CHUNK) if selector.select(timeout_s) else None
+
+
+@contextmanager
+def _speaking(args: Sequence[str], environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    try:
+        child = subprocess.Popen(  # noqa: S603  -- no shell, and callers choose the program
+            args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=dict(environment), start_new_session=True
+        )
+    except OSError as fault:
+        raise AccessError(f"Cannot start {args[0]}: {fault.strerror}.", "Check that the program is there.") from fault
+    with child:
+        try:
+            yield child
+        finally:
+            child.send_signal(signal.SIGINT)
+            _has_ended(child, _LAST_S)
+            child.kill()
+
+
+def _lines(children: Sequence[subprocess.Popen[bytes]]) -> Iterator[bytes]:
+    # Whole lines of all of them, without their ends.
+    begun = {child.pid: b"" for child in children}
+    with selectors.DefaultSelector() as selector:
+        for child in children:
+            selector.register(cast("IO[bytes]", child.stdout), selectors.EVENT_READ, child)
+        while selector.get_map():
+            for key, _ in selector.select():
+                child, chunk = key.data, os.read(key.fd, _CHUNK)
+                if not chunk:
+                    selector.unregister(key.fileobj)
+                    _assert_done(child)
+                *whole, begun[child.pid] = (begun[child.pid] + chunk).split(b"\n")
+                yield from whole
+                if len(begun[child.pid]) > OUTPUT_BYTES:
+                    raise AccessError(f"{child.args[0]} says a line without end.", "Run it by itself to see what.")
+
+
+def _assert_done(child: subprocess.Popen[bytes]) -> None:
+    _has_ended(child, _LAST_S)
+    if child.poll() != 0:
+        words = "still runs, and says nothing more" if child.returncode is None else f"ended with {child.returncode}"
+        raise AccessError(f"{cast('Sequence[str]', child.args)[0]} {words}.", "Run it by itself to see why.")
+
+
+def _drain(child: subprocess.Popen[bytes], deadline: float) -> tuple[tuple[bytearray, bytearray], bool]:
+    # Read both streams until the child has ended (True) or the deadline has passed (False).
+    kept = bytearray(), bytearray()
+    streams = cast("tuple[IO[bytes], IO[bytes]]", (child.stdout, child.stderr))
+    with selectors.DefaultSelector() as selector:
+        for stream, buffer in zip(streams, kept, strict=True):
+            selector.register(stream, selectors.EVENT_READ, buffer)
+        while True:
+            left = max(deadline - time.monotonic(), 0)
+            ended = _has_ended(child, 0 if selector.get_map() else min(left, _GRACE_S))
+            ready = selector.select(0 if ended else min(left, _GRACE_S)) if selector.get_map() else []
+            for key, _ in ready:
+                _take(selector, key)
+            if not left or (ended and not ready):
+                return kept, ended
+
+
+def _has_ended(child: subprocess.Popen[bytes], wait_s: float) -> bool:
+    try:
+        child.wait(wait_s)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _take(selector: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
+    chunk = os.read(key.fd, _CHUNK)
+    if chunk:
+        key.data.extend(chunk[: OUTPUT_BYTES - len(key.data)])
+    else:
+        selector.unregister(key.fileobj)

@@ -1,0 +1,88 @@
+"""What leaves the process is cleaned here: live secrets in any usual encoding, and text that looks like one."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Final
+from urllib.parse import quote, quote_plus
+
+from tbot_core.system.secret import SHOWN, living
+
+SHORTEST: Final = 4
+"""Secrets with fewer characters are not searched for: they would blot out ordinary words and so show themselves."""
+
+_HALF: Final = 8
+_NOTHING: Final = r"[^\s\S]"
+_SHAPES: Final = (
+    (
+        "author",
+        re.compile(r"(?i)(authorization[\"']?\s*[:=]\s*[\"']?(?:(?:basic|bearer|token)\s+)?)[^\s\"',;]+"),
+    ),
+    ("bearer", re.compile(r"(?i)(\bbearer\s+)[\w.~+/=-]{8,}")),
+    ("cook", re.compile(r"(?i)((?:set-)?cookie[\"']?\s*[:=]\s*[\"']?)[^\"'\r\n]+")),
+    (
+        "=",
+        re.compile(
+            r"(?i)([?&](?:token|key|api_?key|apikey|secret|signature|sig|password|access_token|x-amz-signature)=)[^&\s\"'#]+"
+        ),
+    ),
+    ("-----begin ", re.compile(r"()-----BEGIN [A-Z ]+-----.*?(?:-----END [A-Z ]+-----|\Z)", re.DOTALL)),
+)
+"""Each shape behind a text that all its matches hold once folded: looking for that first spares every journal row the
+search. No "i" is among them: a pattern that ignores case takes dotless and dotted ones for it, and folding does not."""
+
+
+def redact(text: str) -> str:
+    """The text with every living secret, in any usual encoding, and every secret-shaped part replaced."""
+    text = _pattern(tuple(serial for serial, _ in living())).sub(SHOWN, text)
+    folded = text.casefold()
+    for sign, shape in _SHAPES:
+        if sign in folded:
+            text = shape.sub(rf"\1{SHOWN}", text)
+    return text
+
+
+def redact_all(part: object) -> object:
+    """A value for JSON with each of its texts redacted; keys of mappings stay."""
+    match part:
+        case str():
+            return redact(part)
+        case Mapping():
+            return {key: redact_all(value) for key, value in part.items()}
+        case list() | tuple():
+            return [redact_all(value) for value in part]
+        case _:
+            return part
+
+
+def encodings(value: bytes) -> frozenset[str]:
+    """The texts under which a value may show: raw, halves, reversed, hex, base64 at each offset, URL, JSON."""
+    text = value.decode(errors="replace")
+    found = {text, text[::-1], value.hex(), value.hex().upper(), quote(value, safe=""), quote(value), quote_plus(value)}
+    found |= {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1]}
+    middle = len(text) // 2
+    found |= {half for half in (text[:middle], text[middle:]) if len(half) >= _HALF}
+    for shift in range(3):
+        found |= _base64_core(value, shift)
+    return frozenset(form for form in found if len(form) >= SHORTEST)
+
+
+def _base64_core(value: bytes, shift: int) -> set[str]:
+    # The letters that base64 gives the value when `shift` bytes stand before it and anything after it.
+    plain = base64.b64encode(bytes(shift) + value)
+    first = (0, 2, 3)[shift]
+    whole_bits = 8 * (shift + len(value))
+    core = plain[first : whole_bits // 6].decode()
+    return {core, core.replace("+", "-").replace("/", "_")}
+
+
+@lru_cache(maxsize=1)
+def _pattern(serials: tuple[int, ...]) -> re.Pattern[str]:
+    # The pattern for the secrets of these serials; only the latest is kept, so that none outlives its secret long.
+    forms = {form for serial, secret in living() if serial in serials for form in encodings(secret.reveal_bytes())}
+    ordered = sorted(forms, key=lambda form: (-len(form), form))
+    return re.compile("|".join(map(re.escape, ordered)) or _NOTHING)

@@ -1,0 +1,111 @@
+"""A child process that is asked and answers: bytes to its standard input, bytes from its standard output."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+from contextlib import suppress
+from typing import IO, TYPE_CHECKING, Final, cast
+
+from tbot_core.errors import AccessError
+from tbot_core.system import hardening
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+MEMORY_BYTES: Final = 4 * 2**30
+"""The address space of a child that confines itself; numpy reserves far more than it uses."""
+
+FILES: Final = 64
+_CHUNK: Final = 1 << 20
+
+
+class Partner:
+    """The child, from its start to its end; who waits for it waits as long as it takes, or is interrupted.
+
+    It gets no file of ours, `environment` alone, and a session of its own with all that it starts. Raises AccessError
+    when it cannot be started, and later when it has ended.
+    """
+
+    def __init__(self, args: Sequence[str], *, environment: Mapping[str, str]) -> None:
+        try:
+            self._child = subprocess.Popen(  # noqa: S603  -- no shell, and callers choose the program
+                args,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                env=dict(environment),
+                start_new_session=True,
+                bufsize=0,
+            )
+        except OSError as fault:
+            raise AccessError(
+                f"Cannot start {args[0]}: {fault.strerror}.", "Check that the program is there."
+            ) from fault
+        self._in = cast("IO[bytes]", self._child.stdin)
+        self._out = cast("IO[bytes]", self._child.stdout)
+
+    def say(self, data: bytes) -> None:
+        """Hand it everything."""
+        try:
+            written_whole(self._in.fileno(), data)
+        except OSError as fault:
+            raise self._gone() from fault
+
+    def hear(self, size: int) -> bytes:
+        """Exactly so many bytes of what it says."""
+        data = read_whole(self._out.fileno(), size)
+        if len(data) < size:
+            raise self._gone()
+        return data
+
+    def end(self) -> None:
+        """Kill it and all that it started."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._child.pid, signal.SIGKILL)
+        self._child.wait()
+        self._in.close()
+        self._out.close()
+
+    def _gone(self) -> AccessError:
+        return AccessError(f"its process ended with code {self._child.wait()} before it had answered.")
+
+
+def read_whole(handle: int, size: int) -> bytes:
+    """So many bytes, fewer only at the end of what there is."""
+    data = bytearray()
+    while len(data) < size:
+        part = os.read(handle, min(size - len(data), _CHUNK))
+        if not part:
+            break
+        data += part
+    return bytes(data)
+
+
+def written_whole(handle: int, data: bytes) -> None:
+    """Write everything."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(handle, view) :]
+
+
+def answering() -> tuple[Callable[[int], bytes], Callable[[bytes], None]]:
+    """In the child: how to hear and to say. What is printed from now on goes to standard error, and so nowhere."""
+    asked, answers = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return lambda size: read_whole(asked, size), lambda data: written_whole(answers, data)
+
+
+def confine(hardened: Callable[[], object] = hardening.harden) -> None:
+    """In the child: hardened, and no more memory and files than these, whatever the plugin does."""
+    hardened()
+    for what, most in ((resource.RLIMIT_AS, MEMORY_BYTES), (resource.RLIMIT_NOFILE, FILES)):
+        _, hard = resource.getrlimit(what)
+        limit = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(what, (limit, limit))

@@ -1,0 +1,58 @@
+"""Whether a journal's money and shares balance: its ledger against what its sessions said when they closed."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from tbot_core.errors import JournalError
+from tbot_core.journal import records
+from tbot_core.journal.ledger.accounts import CASH
+from tbot_core.journal.ledger.booking import Ledger
+from tbot_core.journal.store import read_journal
+from tbot_core.model.types import atoms_of, dollars_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tbot_core.journal.store import Event
+
+
+def unbalanced(path: Path) -> str:
+    """The first closed session whose cash or open symbols the ledger does not have; "" where there is none.
+
+    Nothing is said of a file that a test has damaged on purpose, nor of one that holds no run.
+    """
+    try:
+        journal = read_journal(path)
+    except JournalError:
+        return ""
+    try:
+        if journal.last(records.RUN_STARTED) is None:
+            return ""
+        return next(filter(None, map(_Audit().take, journal.events())), "")
+    except JournalError:
+        return ""
+    finally:
+        journal.close()
+
+
+class _Audit:
+    def __init__(self) -> None:
+        self._ledger = Ledger()
+        self._outside = False
+
+    def take(self, event: Event) -> str:
+        """What a session's last words say against the ledger, "" for any other event."""
+        self._ledger.apply(event.kind, event.cid, event.payload, event.applied)
+        self._outside |= event.kind == records.ADJUSTMENT
+        if event.kind != records.SESSION_CLOSED or self._outside:
+            return ""
+        cash, symbols = Decimal(event.payload["cash"]), list(self._ledger.holdings)
+        primary = self._ledger.balances.get(CASH, Decimal(0))  # the cash of a session is that of its primary's account
+        if cash != primary or event.payload["open"] != symbols:
+            return (
+                f"{event.payload['date']} closed with {cash} USD and {event.payload['open']}, "
+                f"the ledger has {dollars_of(atoms_of(primary))} USD and {symbols}"
+            )
+        return ""

@@ -1,1 +1,0 @@
-"""The world of the deterministic simulation: virtual time, venues, wires that fail, prices; all of it from a seed."""

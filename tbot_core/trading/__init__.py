@@ -1,0 +1,1 @@
+"""Pure decisions: from signals to orders, risk limits, positions and exits."""

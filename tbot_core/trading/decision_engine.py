@@ -1,0 +1,244 @@
+"""The desk of one session: a state machine that says what to do after each closed minute.
+
+It waits for nothing and sends nothing. Whoever drives it, live or in a backtest, keeps to one order: broker events are
+booked, then the minute is marked, then positions are managed, then signals are decided. What it returns is written down
+before it is done.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from tbot_core.model.reasons import Reason
+from tbot_core.model.types import Order, RiskState, price_of, ticks_of
+from tbot_core.trading import exit_plan
+from tbot_core.trading.commands import Decision
+from tbot_core.trading.portfolio import Portfolio
+from tbot_core.trading.positions import order_factory
+from tbot_core.trading.positions.manager import Custody
+from tbot_core.trading.risk.account import in_force
+from tbot_core.trading.risk.exposure import RiskChange, Standing, Working, count_topped_up, grid_of, join, lot_of
+from tbot_core.trading.risk.gate import Gate, Limits, Refusal, breached, count_losses, objection, review
+from tbot_core.trading.risk.sizing import Planned, Sizer, share
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tbot_core.contracts import RiskCheck
+    from tbot_core.model.bars import Bars
+    from tbot_core.model.calendar import Session
+    from tbot_core.model.types import Account, SignalId
+    from tbot_core.trading.proposals import Proposal, Rules
+
+
+class Desk:
+    """Decisions of one session. `name` makes client order ids; `checks` are plugins' further limits.
+
+    `custody` keeps what the decisions lead to: positions and their orders. While it is `stopping`, nothing is entered.
+    """
+
+    def __init__(
+        self,
+        rules: Rules,
+        session: Session,
+        opening_atoms: int,
+        name: order_factory.Name,
+        checks: Sequence[tuple[str, RiskCheck]] = (),
+    ) -> None:
+        self.standing = Standing(portfolio=Portfolio(opening_atoms=opening_atoms, session=session.date))
+        if rules.risk.defense_mode_active:
+            self.standing.state = RiskState.DEFENSE
+        self._rules = rules
+        self._name = name
+        self._checks = checks
+        self._gate = Gate(risk=rules.risk, once_a_day=rules.entries.one_trade_per_symbol_per_day, indices=rules.indices)
+        self._sizer = Sizer(
+            entries=rules.entries,
+            rules=rules.venue,
+            price_band=rules.risk.price_band_pct,
+            fixed_units=rules.fixed_units,
+        )
+        self.custody = Custody(rules, session, self.standing, name)
+        self._limits = {defense: Limits.of(rules.risk, opening_atoms, defense=defense) for defense in (False, True)}
+
+    def stand_in(self, primary: Desk) -> None:
+        """Enter in place of another desk: what stands there counts here too, and no limit is wider than its own."""
+        join(self.standing, primary.standing)
+        atoms = min(self.portfolio.opening_atoms, primary.portfolio.opening_atoms)
+        self._limits = {one: Limits.of(self._rules.risk, atoms, defense=one) for one in self._limits}
+
+    def admit(self, account: Account, *, crossed: bool = False) -> None:
+        """The broker has said what the account is and allows: its rules count from now on.
+
+        `crossed`: it may have said so before or after what is in the books, as in `Funds.read`.
+        """
+        self.standing.funds.read(account, self.portfolio, crossed=crossed)
+        rules, on = self._rules.venue.day_trade_rules, self.custody.session.date
+        allowed = in_force(rules, on, self.standing.funds, self.portfolio.opening_atoms)
+        self._limits = {defense: attrs.evolve(limits, day_trades=allowed) for defense, limits in self._limits.items()}
+
+    @property
+    def portfolio(self) -> Portfolio:
+        """Cash, positions and closed trades."""
+        return self.standing.portfolio
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of the present risk state."""
+        return self._limits[self.standing.present >= RiskState.DEFENSE]
+
+    def recall(self, order: Order, proposal: Proposal) -> None:
+        """Take in an entry that was written down before a restart, with the proposal it came from."""
+        planned = self._sizer.planned(order, ticks_of(proposal.bought_at), proposal.side)
+        if order.tops_up:
+            self._add(order, proposal, planned)
+        else:
+            self._write_down(order, proposal, planned, self._plan(proposal))
+
+    def mark(self, bars: Bars, minute: int, *, judged: bool = True) -> list[RiskChange]:
+        """Value positions at the minute's closes, else at the last known, and compare losses with their limits.
+
+        Where somebody else compares them, between minutes too, they are not `judged` here.
+        """
+        self.custody.mark(bars, minute)
+        if self.standing.foreign:
+            self.standing.foreign.see(bars, minute)
+        if judged:
+            return self.review()
+        told, self.standing.told = self.standing.told, []
+        return told
+
+    @property
+    def breached(self) -> bool:
+        """Whether the marks are beyond a loss limit that is not latched yet."""
+        return breached(self.standing, self._limits[False])
+
+    def review(self, *, priced: bool = True) -> list[RiskChange]:
+        """Compare losses at the marks with their limits; unless `priced` only the run of them, which needs no mark."""
+        return (review if priced else count_losses)(self.standing, self._limits[False])
+
+    def decide(self, proposals: Sequence[Proposal]) -> list[Decision]:
+        """Decide a minute's signals in their order; each allowed one counts for those after it."""
+        return [self._decide_one(proposal) for proposal in sorted(proposals, key=lambda one: one.order)]
+
+    def top_up(self, proposals: Sequence[Proposal]) -> list[Decision]:
+        """Decide what is added to positions under their share of equity; a denial that was told is not told again."""
+        decided = [self._top_up_one(one) for one in proposals]
+        topping = self.custody.topping
+        return [one for one in decided if not topping.said(one.proposal.signal.symbol, one.reason)]
+
+    def weigh(self, proposal: Proposal) -> Decision:
+        """What would be decided now; nothing counts for it."""
+        return self._weighed(proposal)[0]
+
+    def _decide_one(self, proposal: Proposal) -> Decision:
+        decision, made = self._weighed(proposal)
+        if decision.order is not None and made is not None:
+            self._write_down(decision.order, proposal, *made)
+        return decision
+
+    def _weighed(self, proposal: Proposal) -> tuple[Decision, tuple[Planned, exit_plan.Plan] | None]:
+        # The decision as it would be now, and for an allowed one its size and the plan of its exits.
+        if proposal.reason is not Reason.ALLOWED:
+            return Decision(proposal=proposal, reason=proposal.reason), None
+        signal, limits = proposal.signal, self.limits
+        if proposal.confirmed is not None:
+            signal = attrs.evolve(signal, minute=proposal.confirmed)
+        refusal = self._before_sizing(signal)
+        if refusal is not None:
+            return _denied(proposal, refusal), None
+        for one in self.standing.everywhere:
+            if one.foreign:  # what it trades at is a price of what others hold of it, too
+                one.foreign.learn(signal.symbol, price_of(ticks_of(proposal.price)))
+        sizer = self._sizer_of(signal.symbol)
+        planned = sizer.plan(ticks_of(proposal.bought_at), proposal.side, self._budget(signal.strategy))
+        planned = attrs.evolve(planned, last=ticks_of(proposal.price))
+        refusal = self._gate.after_sizing(self.standing, limits, signal, proposal.side, planned)
+        if refusal is not None:
+            return _denied(proposal, refusal), None
+        if order_factory.bare(self._rules, planned.units):
+            return Decision(proposal=proposal, reason=Reason.FRACTION_UNPROTECTED), None
+        plan = self._plan(proposal)
+        order = order_factory.entry(self._name, proposal.signal, planned, plan, venue=self._rules.venue)
+        refusal = objection(self._checks, order)
+        if refusal is not None:
+            return _denied(proposal, refusal), None
+        return Decision(proposal=proposal, reason=Reason.ALLOWED, order=order), (planned, plan)
+
+    def _top_up_one(self, proposal: Proposal) -> Decision:
+        if proposal.reason is not Reason.ALLOWED:
+            return Decision(proposal=proposal, reason=proposal.reason)
+        symbol, limits, topping = proposal.signal.symbol, self.limits, self.custody.topping
+        signal = attrs.evolve(proposal.signal, minute=proposal.minute)
+        refusal = self._gate.before_top_up(self.standing, limits, signal)
+        if refusal is not None:
+            return _denied(proposal, refusal)
+        gap, position = topping.gap(symbol), self.portfolio.positions[symbol]
+        budget = min(gap.atoms, limits.per_trade - position.cost_atoms)
+        sizer = self._sizer_of(symbol)
+        planned = sizer.addition(ticks_of(proposal.bought_at), proposal.side, budget, whole=gap.whole)
+        planned = attrs.evolve(planned, last=ticks_of(proposal.price))
+        refusal = self._gate.after_sizing(self.standing, limits, signal, proposal.side, planned)
+        if refusal is not None:
+            return _denied(proposal, refusal)
+        order = order_factory.top_up(self._name, position, planned, topping.next_attempt(symbol))
+        refusal = objection(self._checks, order)
+        if refusal is not None:
+            return _denied(proposal, refusal)
+        self._add(order, proposal, planned)
+        return Decision(proposal=proposal, reason=Reason.ALLOWED, order=order)
+
+    def _before_sizing(self, signal: SignalId) -> Refusal | None:
+        if self.custody.leaving.stopping:
+            return Refusal(reason=Reason.EXIT_ONLY)
+        if signal.minute + 1 >= self.custody.flatten_from:
+            return Refusal(reason=Reason.FLATTENING)
+        limits = self.limits
+        refusal = self._gate.before_sizing(self.standing, limits, signal)
+        if refusal is None and not self._rules.fixed_units:
+            spent = self.standing.sent.get(signal.strategy, 0) >= len(limits.weights)
+            return Refusal(reason=Reason.NO_WEIGHT) if spent else None
+        return refusal
+
+    def _budget(self, strategy: str) -> int:
+        weights, sent = self.limits.weights, self.standing.sent.get(strategy, 0)
+        weighted = share(self.limits.budget, weights[sent]) if sent < len(weights) else 0
+        return min(weighted, self.limits.per_trade)
+
+    def _plan(self, proposal: Proposal) -> exit_plan.Plan:
+        levels = (proposal.price, proposal.stop, proposal.target)
+        plan = exit_plan.plan(proposal.side, levels, proposal.exits, self._rules.exits)
+        if grid := grid_of(self.standing, proposal.signal.symbol):
+            plan.move_to(grid)
+        return plan
+
+    def _sizer_of(self, symbol: str) -> Sizer:
+        grid, lot = grid_of(self.standing, symbol), lot_of(self.standing, symbol)
+        return attrs.evolve(self._sizer, grid=grid, lot=lot) if grid or lot > 1 else self._sizer
+
+    def _write_down(self, order: Order, proposal: Proposal, planned: Planned, plan: exit_plan.Plan) -> None:
+        self.standing.count_sent(proposal.signal.strategy, proposal.minute)
+        self._reserve(order, proposal, planned)
+        self.custody.expect(order, plan, proposal.row)
+
+    def _add(self, order: Order, proposal: Proposal, planned: Planned) -> None:
+        count_topped_up(self.standing, proposal.minute)
+        self._reserve(order, proposal, planned)
+        self.custody.topping.expect(order, planned.reference)
+
+    def _reserve(self, order: Order, proposal: Proposal, planned: Planned) -> None:
+        self.standing.working[order.client_order_id] = Working(
+            signal=proposal.signal,
+            side=proposal.side,
+            worst_atoms=planned.worst_atoms,
+            power_atoms=planned.power_atoms(proposal.side),
+            adds=order.tops_up,
+        )
+
+
+def _denied(proposal: Proposal, refusal: Refusal) -> Decision:
+    return Decision(
+        proposal=proposal, reason=refusal.reason, value=refusal.value, limit=refusal.limit, words=refusal.words
+    )

@@ -1,0 +1,120 @@
+"""How close the symbols of a window came to their triggers: the near-miss line, and the comparisons of one minute."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+import numpy as np
+
+from tbot_core.contracts import Explains
+
+if TYPE_CHECKING:
+    from tbot_core.model.bars import Array, Bars, Day, Flags
+    from tbot_core.model.signals import Trigger
+    from tbot_core.trading.proposals import Entrant
+
+SHOWN = 3
+
+
+@attrs.frozen(kw_only=True)
+class NearMiss:
+    """A symbol that did not trigger: the rule it came closest to, when, and the relative distance that was lacking."""
+
+    symbol: str
+    rule: str
+    side: int
+    minute: int
+    distance: float
+
+
+@attrs.frozen(kw_only=True)
+class Comparison:
+    """What a trigger compared in one minute for one symbol, and whether it fired; `conditions` had to hold besides."""
+
+    rule: str
+    side: int
+    value: float
+    level: float
+    above: bool
+    fires: bool
+    conditions: tuple[Comparison, ...] = ()
+
+
+def near_misses(entrant: Entrant, bars: Bars, day: Day, candidates: Flags) -> list[NearMiss]:
+    """The candidates that came closest without triggering, closest first; none of a strategy that does not explain.
+
+    Shapes as one session's: `candidates` (symbols).
+    """
+    if not isinstance(entrant.strategy, Explains):
+        return []
+    triggers = entrant.strategy.triggers(bars, day)
+    if not triggers:
+        return []
+    fired = np.logical_or.reduce([trigger.fires() for trigger in triggers]).any(axis=-1)
+    shape = (*fired.shape, bars.close[..., entrant.window.entry : entrant.window.entry_end].shape[-1])
+    if not shape[-1]:
+        return []
+    lacking = np.stack([_lacking(np.broadcast_to(-trigger.beyond(), shape)) for trigger in triggers])
+    lacking[:, fired | ~candidates] = np.inf
+    flat = lacking.transpose(1, 0, 2).reshape(len(bars.symbols), -1)
+    closest = flat.argmin(axis=-1)
+    distance = flat.min(axis=-1)
+    found = []
+    for row in np.argsort(distance, kind="stable")[:SHOWN]:
+        if np.isfinite(distance[row]):
+            which, column = divmod(int(closest[row]), shape[-1])
+            trigger = triggers[which]
+            found.append(
+                NearMiss(
+                    symbol=bars.symbols[row],
+                    rule=trigger.rule,
+                    side=trigger.side,
+                    minute=entrant.window.entry + column,
+                    distance=float(distance[row]),
+                )
+            )
+    return found
+
+
+def comparisons(entrant: Entrant, bars: Bars, day: Day, row: int) -> list[Comparison]:
+    """What the strategy compared for one symbol in the last minute of `bars`; empty outside its entry phase."""
+    column = bars.minutes - 1 - entrant.window.entry
+    if not isinstance(entrant.strategy, Explains) or not 0 <= column < entrant.window.breakout:
+        return []
+    return [_compared(trigger, row, column) for trigger in entrant.strategy.triggers(bars, day)]
+
+
+def _compared(trigger: Trigger, row: int, column: int) -> Comparison:
+    fires = trigger.fires()
+
+    def cell(values: Array | Flags) -> float:
+        return float(np.broadcast_to(values, fires.shape)[row, column])
+
+    conditions = tuple(
+        Comparison(
+            rule=one.name,
+            side=trigger.side,
+            value=cell(one.value),
+            level=cell(one.level),
+            above=one.above,
+            fires=bool(cell(one.holds())),
+        )
+        for one in trigger.when
+    )
+    return Comparison(
+        rule=trigger.rule,
+        side=trigger.side,
+        value=cell(trigger.value),
+        level=cell(trigger.level),
+        above=trigger.above,
+        fires=bool(fires[row, column]),
+        conditions=conditions,
+    )
+
+
+def _lacking(
+    distance: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    # Unknown distances and those of cells that a further condition kept from firing are infinitely far.
+    return np.where(np.isnan(distance) | (distance < 0), np.inf, distance)

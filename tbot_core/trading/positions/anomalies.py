@@ -1,0 +1,69 @@
+"""What orders have filled beyond what was held, as when both legs of a bracket fill: bought back or sold, nothing more.
+
+A reading must have proven that the account holds it, and that nobody else has taken it back.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tbot_core.model.types import ExitReason, Leg, Order, quantity_of
+from tbot_core.trading.commands import Action, Place
+from tbot_core.trading.positions import order_factory
+
+if TYPE_CHECKING:
+    from tbot_core.trading.portfolio import Portfolio
+    from tbot_core.trading.positions.state import Files, Known
+    from tbot_core.trading.risk.exposure import Standing
+
+
+class Excess:
+    """Takes back what one session's orders have filled too much; `proven` are the symbols that a reading has named."""
+
+    def __init__(self, files: Files, portfolio: Portfolio, standing: Standing) -> None:
+        self.proven: frozenset[str] = frozenset()
+        self._files = files
+        self._portfolio = portfolio
+        self._standing = standing
+        self._closing: dict[str, str] = {}
+
+    @staticmethod
+    def takes_back(order: Order) -> bool:
+        """Whether an order is one of these."""
+        return order.reason is ExitReason.EXCESS
+
+    def beyond(self, symbol: str) -> int:
+        """What is held of it that no position accounts for, in signed units."""
+        return self._portfolio.beyond.get(symbol, 0)
+
+    def tell(self, order: Order, since: int) -> None:
+        """Say what an order's fill has left beyond what was held; `since`: how much surplus there was before it."""
+        for one in self._portfolio.surplus[since:]:
+            # What takes back too much leaves less of it, or nothing; what goes beyond that is too much itself.
+            if not self.takes_back(order) or self.beyond(one.symbol) * one.units > 0:
+                self._standing.find_surplus(one.symbol, quantity_of(abs(one.units)))
+
+    def close(self, symbol: str) -> list[Action]:
+        """One order for all that is too much of a symbol, unless one works already."""
+        units, known = self._portfolio.holdings.get(symbol, 0), self._latest(symbol)
+        if not units or known is None or symbol in self._closing or symbol in self._portfolio.positions:
+            return []
+        signal, leg = known.order.signal, Leg.EXIT
+        self._files.attempts[signal, leg] += 1
+        order = order_factory.excess(self._files.name, signal, units, self._files.attempts[signal, leg])
+        self._files.know(order, known.plan, known.row)
+        self.recall(order)
+        self.proven -= {symbol}  # another one needs another proof
+        return [Place(order=order)]
+
+    def recall(self, order: Order) -> None:
+        """Such an order works."""
+        self._closing[order.symbol] = order.client_order_id
+
+    def ended(self, order: Order) -> None:
+        """Such an order works no more."""
+        if self._closing.get(order.symbol) == order.client_order_id:
+            del self._closing[order.symbol]
+
+    def _latest(self, symbol: str) -> Known | None:
+        return next((one for one in reversed(self._files.known.values()) if one.order.symbol == symbol), None)

@@ -1,0 +1,49 @@
+"""Orders that are to be taken back, since what they belong to is gone or has changed.
+
+A cancel may get lost: it is asked for each minute anew, until the broker says that the order has ended.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tbot_core.trading.commands import Action, Cancel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+class Unwanted:
+    """The orders of a session that nobody wants any more, by their ids."""
+
+    def __init__(self) -> None:
+        self._orders: dict[str, None] = {}
+        self._pressing: list[str] = []
+
+    def __iter__(self) -> Iterator[str]:
+        """Their ids."""
+        return iter(self._orders)
+
+    def add(self, orders: Iterable[str]) -> None:
+        """These are cancelled with the next minute."""
+        self._orders.update(dict.fromkeys(orders))
+
+    def press(self, orders: Iterable[str]) -> None:
+        """These wait for no minute: they are cancelled with the next that is sent."""
+        fresh = [*orders]
+        self.add(fresh)
+        self._pressing += fresh
+
+    def ended(self, client_order_id: str) -> None:
+        """This one works no more."""
+        self._orders.pop(client_order_id, None)
+
+    def minute(self) -> list[Action]:
+        """The cancels of a new minute."""
+        self._pressing = []
+        return [Cancel(client_order_id=one) for one in self._orders]
+
+    def pressing(self) -> list[Action]:
+        """The cancels of what waits for no minute, each once."""
+        fresh, self._pressing = self._pressing, []
+        return [Cancel(client_order_id=one) for one in dict.fromkeys(fresh) if one in self._orders]

@@ -1,0 +1,128 @@
+"""Why a position is closed, and when its exit waits: in a kill, a halt or a freeze its stop alone goes on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tbot_core.model.types import ExitReason, Leg, OrderType, RiskState
+from tbot_core.trading import exit_plan
+from tbot_core.trading.positions import order_factory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tbot_core.model.bars import Bars
+    from tbot_core.trading.positions.state import Held
+    from tbot_core.trading.positions.stops import Protection
+    from tbot_core.trading.proposals import Rules
+    from tbot_core.trading.risk.exposure import Standing
+
+_NOBODY: Final = frozenset[str]()
+
+
+class Leaving:
+    """Judges a session's positions; `flatten_from` is the minute from which every one is closed.
+
+    While `stopping` is set all of them are. What is `halted` keeps its stops. `keeping` says whether the process is to
+    end with what is held as it is.
+    """
+
+    def __init__(self, rules: Rules, standing: Standing, protection: Protection, flatten_from: int) -> None:
+        self.stopping, self.halted = False, _NOBODY
+        self.keeping: Callable[[], bool] = lambda: False
+        self._rules = rules
+        self._standing = standing
+        self._protection = protection
+        self._flatten_from = flatten_from
+
+    def reason(self, held: Held, bars: Bars, minute: int) -> ExitReason | None:
+        """Why a position is to be closed after a minute; None where it is not, or where all but its stop waits."""
+        close = held.seen(bars, "close", minute)
+        reason = held.leaving or self._wanted(held, bars, minute, close)
+        if reason is None or not self.waits(reason):
+            return reason
+        return held.plan.stop_reason if self._stopped(held, close, minute) else None
+
+    def waits(self, reason: ExitReason | None) -> bool:
+        """Whether an exit waits for the end of a kill: then only stops go on, and what is to be flattened."""
+        return self._standing.present is RiskState.HALTED and not self.stopping and reason not in exit_plan.STOPS
+
+    def untouched(self, symbol: str) -> bool:
+        """Whether exits wait: the symbol is halted, or what is true of it, or may be traded of it, is not clear."""
+        return self._unclear(symbol) or bool(self._standing.unruled.get(symbol))
+
+    def stay(self, held: Held) -> None:
+        """Give up what has not left and must wait now: the stop that made way for it is to rest again.
+
+        It is decided anew when nothing waits any more. What the stop has begun goes on like a stop, since a new one
+        would act at once, and what was left over from another session waits: nobody knows the stop that it had.
+        """
+        reason, symbol = held.leaving, held.position.signal.symbol
+        # Where it is not known what may be traded, no stop could be placed either: that is not looked at here.
+        still = self._unclear(symbol)
+        if held.keep is not None and (still or self.waits(ExitReason.REBALANCE)):
+            held.keep = None
+            self._protection.take_over(held)
+        if reason is None or held.exit is not None or held.plan.bygone:
+            return
+        if self._forsaken(held) and self._kept(symbol):
+            held.leaving, held.due = None, False
+            return
+        if reason in exit_plan.STOPS or not (still or self.waits(reason)):
+            return
+        if held.stop_triggered:
+            held.leaving, held.due = held.plan.stop_reason, True
+        else:
+            held.leaving, held.due = None, False
+            self._protection.take_over(held)
+
+    def bare(self, held: Held) -> bool:
+        """Whether a position has come to less than a share, without a stop, where that may not be held like that.
+
+        One that nobody buys or sells a fraction of is left as it is. Where nothing is closed, only what its stop has
+        begun goes on.
+        """
+        if held.leaving is not None or Leg.STOP in held.resting:
+            return False
+        if not held.stop_triggered and self._kept(held.position.signal.symbol):
+            return False
+        sold = OrderType.MARKET in self._rules.venue.fractional_types
+        return sold and order_factory.bare(self._rules, held.position.units)
+
+    @staticmethod
+    def forsake(held: Held) -> None:
+        """Close it: what its stop has left over as its stop, anything else since nothing protects it."""
+        held.leaving = held.plan.stop_reason if held.stop_triggered else ExitReason.UNPROTECTED
+        held.due = True
+
+    def _forsaken(self, held: Held) -> bool:
+        # Whether it is closed for being less than a share without a stop: no refused stop comes to that.
+        return held.leaving is ExitReason.UNPROTECTED and order_factory.bare(self._rules, held.position.units)
+
+    def _kept(self, symbol: str) -> bool:
+        # Whether what nothing but its being bare would close stays: in a kill, and where all is to be kept.
+        return self.keeping() or self.waits(None) or self._unclear(symbol)
+
+    def _unclear(self, symbol: str) -> bool:
+        # Whether nothing is closed, and what protects goes on: nobody knows what is held, or it is not traded.
+        standing = self._standing
+        return standing.unread or symbol in self.halted or symbol in standing.frozen or symbol in standing.disputed
+
+    def _wanted(self, held: Held, bars: Bars, minute: int, close: float) -> ExitReason | None:
+        if self._standing.daily_loss:
+            return ExitReason.DAILY_LOSS
+        if (reason := exit_plan.due(held.plan, minute, close, self._flatten_from)) is not None:
+            return reason
+        if self._stopped(held, close, minute):
+            return held.plan.stop_reason
+        if self.stopping:
+            return ExitReason.STOPPED
+        high, low = (held.seen(bars, name, minute) for name in ("high", "low"))
+        emulated = held.own and Leg.TARGET not in held.resting
+        return ExitReason.TARGET if emulated and held.plan.reached(high, low) else None
+
+    def _stopped(self, held: Held, close: float, minute: int) -> bool:
+        # Whether a stop that the bot keeps itself, since none rests, acts on this close.
+        emulated = held.plan.on_close or Leg.STOP not in held.resting
+        acts = emulated and not held.plan.bygone and held.plan.passed(close)
+        return acts or self._protection.missed(held, close, minute)

@@ -1,0 +1,77 @@
+"""Orders that a broker takes for something else than was ordered, or works for more, and what they were to protect.
+
+It waits for nothing and sends nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tbot_core.model.types import Leg
+
+if TYPE_CHECKING:
+    from tbot_core.trading.positions.cancel_queue import Unwanted
+    from tbot_core.trading.positions.state import Files, Held, Known
+    from tbot_core.trading.positions.stops import Protection
+
+
+class Mistaken:
+    """Sees to it that what such orders of a session cover is covered anew."""
+
+    def __init__(self, files: Files, protection: Protection, unwanted: Unwanted) -> None:
+        self._files = files
+        self._protection = protection
+        self._unwanted = unwanted
+
+    def take_back(self, client_order_id: str) -> None:
+        """A broker works an order for more than the books know of it, and it is taken back.
+
+        What it covers gets a stop of its own as soon as it has ended; a stop that was told to be over covers as well,
+        where no other rests, also while its position is being closed: nothing is to leave beside it. A second stop of
+        a position is followed by none: it acts on closes. To be called as often as its end is asked for.
+        """
+        known = self._files.known[client_order_id]
+        order, held = known.order, self._files.held.get(known.order.symbol)
+        if held is None:
+            known.refused |= order.leg is Leg.STOP
+        elif client_order_id in held.resting.values():
+            self._replace(held, known)
+        elif order.leg is Leg.STOP and order.signal == held.position.signal and Leg.STOP not in held.resting:
+            held.resting[Leg.STOP] = client_order_id
+            held.plan.on_close = not held.plan.rests
+            self._replace(held, known)
+
+    def amiss(self, known: Known) -> None:
+        """An order was filled for something else than was ordered: its rest is taken back, with its protection.
+
+        What of the position it was to protect is held all the same gets a stop of its own.
+        """
+        order, held = known.order, self._files.held.get(known.order.symbol)
+        known.amiss = True
+        self._unwanted.press([order.client_order_id, *(one.client_order_id for one in order.protection)])
+        if held is None or held.position.signal != order.signal:
+            return
+        if order.client_order_id in held.resting.values():
+            self._replace(held, known)
+            self._protection.clear(held)
+        elif order.protection:
+            held.own = True
+            self._protection.clear(held)
+
+    def gone(self, client_order_id: str) -> None:
+        """What was taken back of an order that the books call over works no more, and nobody says so of the order."""
+        held = self._files.held.get(self._files.known[client_order_id].order.symbol)
+        self._unwanted.ended(client_order_id)
+        if held is not None and held.resting.get(Leg.STOP) == client_order_id:
+            del held.resting[Leg.STOP]
+            held.renewing = False
+
+    def _replace(self, held: Held, known: Known) -> None:
+        # A broker that does not take stops for what they are counts like one that refuses them.
+        #
+        # An exit at once could be mistaken as well: the position is not sold before its level is reached.
+        self._protection.take_over(held)
+        if known.order.leg is Leg.STOP and not known.refused:
+            known.refused = True
+            held.refused_stops += 1
+        held.plan.on_close |= held.refused_stops > 1

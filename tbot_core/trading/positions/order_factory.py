@@ -1,0 +1,121 @@
+"""Orders as they are written down: an entry with the protection that goes with it, one that adds, a stop, an exit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+import attrs
+
+from tbot_core.model.types import (
+    UNITS_PER_SHARE,
+    ExitReason,
+    Leg,
+    Order,
+    OrderType,
+    Side,
+    SignalId,
+    price_of,
+    quantity_of,
+)
+
+if TYPE_CHECKING:
+    from tbot_core.contracts import VenueRules
+    from tbot_core.trading.exit_plan import Plan
+    from tbot_core.trading.portfolio import Position
+    from tbot_core.trading.proposals import Rules
+    from tbot_core.trading.risk.sizing import Planned
+
+Name: TypeAlias = Callable[[SignalId, Leg, int], str]
+"""Makes the client order id of a signal's leg, for each attempt another."""
+
+REASONS = {Leg.STOP: ExitReason.STOP, Leg.TARGET: ExitReason.TARGET}
+"""What the fill of a protective order closes its position for, while nothing has moved it."""
+
+
+def bracketed(venue: VenueRules, units: int) -> bool:
+    """Whether an entry of so many units takes its protection along: where brackets rest, fractions of a share too."""
+    whole = units % UNITS_PER_SHARE == 0
+    return venue.brackets and (whole or venue.fractional_types.issuperset({OrderType.STOP, OrderType.LIMIT}))
+
+
+def bare(rules: Rules, units: int) -> bool:
+    """Whether a position of so many units could have no stop at the broker, and may not be held like that."""
+    permitted = rules.entries.fractional_unprotected or OrderType.STOP in rules.venue.fractional_types
+    return 0 < units < UNITS_PER_SHARE and not permitted
+
+
+def entry(name: Name, signal: SignalId, planned: Planned, plan: Plan, *, venue: VenueRules) -> Order:
+    """The entry; where the broker keeps brackets for it, with the protection that rests from its fill on."""
+    buy, brackets = plan.side is Side.LONG, bracketed(venue, planned.units)
+    protection = []
+    if brackets and not plan.on_close:
+        protection.append(_draft(name, signal, Leg.STOP, planned.units, buy=not buy, ticks=plan.stop))
+    if brackets and plan.target is not None:
+        protection.append(_draft(name, signal, Leg.TARGET, planned.units, buy=not buy, ticks=plan.target))
+    return _draft(name, signal, Leg.ENTRY, planned.units, buy=buy, ticks=planned.limit, protection=tuple(protection))
+
+
+def stop(name: Name, position: Position, plan: Plan, attempt: int, units: int) -> Order:
+    """A stop for so much of a position, at the plan's level."""
+    buy = position.side is Side.SHORT
+    draft = _draft(name, position.signal, Leg.STOP, units, buy=buy, ticks=plan.stop, attempt=attempt)
+    return attrs.evolve(draft, reason=plan.stop_reason)
+
+
+def exit_order(name: Name, position: Position, units: int, reason: ExitReason | None, attempt: int) -> Order:
+    """A market order that closes so much of a position."""
+    buy = position.side is Side.SHORT
+    return _draft(name, position.signal, Leg.EXIT, units, buy=buy, attempt=attempt, reason=reason)
+
+
+def excess(name: Name, signal: SignalId, units: int, attempt: int) -> Order:
+    """A market order that takes back what a signal's orders have filled too much, in signed units."""
+    return _draft(name, signal, Leg.EXIT, abs(units), buy=units < 0, attempt=attempt, reason=ExitReason.EXCESS)
+
+
+def trim(name: Name, position: Position, units: int, attempt: int) -> Order:
+    """A market order that closes a part of a position."""
+    buy = position.side is Side.SHORT
+    reason = ExitReason.REBALANCE
+    draft = _draft(name, position.signal, Leg.EXIT, units, buy=buy, attempt=attempt, reason=reason)
+    return attrs.evolve(draft, tag=reason.value)
+
+
+def top_up(name: Name, position: Position, planned: Planned, attempt: int) -> Order:
+    """An entry that adds to a position; what protects the whole of it is made anew with its fill."""
+    reason = ExitReason.REBALANCE
+    buy, ticks = position.side is Side.LONG, planned.limit
+    draft = _draft(
+        name, position.signal, Leg.ENTRY, planned.units, buy=buy, ticks=ticks, attempt=attempt, reason=reason
+    )
+    return attrs.evolve(draft, tag=reason.value)
+
+
+def _draft(  # noqa: PLR0913  what tells one order from another
+    name: Name,
+    signal: SignalId,
+    leg: Leg,
+    units: int,
+    *,
+    buy: bool,
+    ticks: int | None = None,
+    protection: tuple[Order, ...] = (),
+    attempt: int = 1,
+    reason: ExitReason | None = None,
+) -> Order:
+    price = None if ticks is None else price_of(ticks)
+    priced = OrderType.STOP if leg is Leg.STOP else OrderType.LIMIT
+    return Order(
+        client_order_id=name(signal, leg, attempt),
+        signal=signal,
+        leg=leg,
+        symbol=signal.symbol,
+        buy=buy,
+        quantity=quantity_of(units),
+        type=OrderType.MARKET if price is None else priced,
+        limit_price=price if priced is OrderType.LIMIT else None,
+        stop_price=price if priced is OrderType.STOP else None,
+        protection=protection,
+        reason=reason or REASONS.get(leg),
+    )

@@ -1,0 +1,125 @@
+"""Positions under their share of equity: which of them lack something, and what speaks against adding to one.
+
+It waits for nothing and sends nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import attrs
+
+from tbot_core.model.reasons import Reason
+from tbot_core.model.signals import Exits
+from tbot_core.model.types import TICKS_PER_DOLLAR, UNITS_PER_SHARE, Leg
+from tbot_core.trading import exit_plan
+from tbot_core.trading.positions import rebalance_rules
+from tbot_core.trading.proposals import Proposal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tbot_core.model.bars import Bars
+    from tbot_core.model.calendar import Session
+    from tbot_core.model.types import Order
+    from tbot_core.trading.exit_plan import Plan
+    from tbot_core.trading.positions.state import Files, Held
+    from tbot_core.trading.proposals import Rules
+    from tbot_core.trading.risk.exposure import Standing
+
+
+@attrs.frozen(kw_only=True)
+class Gap:
+    """What a position lacks of its target, in atoms; a position of `whole` shares stays one."""
+
+    atoms: int
+    whole: bool
+
+
+class Topping:
+    """Finds the positions of a session that may be topped up, and takes in the orders that do so."""
+
+    def __init__(self, files: Files, rules: Rules, standing: Standing, session: Session) -> None:
+        self._files = files
+        self._rules = rules
+        self._standing = standing
+        self._session = session
+
+    def proposals(self, bars: Bars, minute: int) -> list[Proposal]:
+        """The positions that lie under their share when a check falls, each as its own signal, by their symbols."""
+        policy = self._rules.rebalance
+        if not (policy.rebalance_top_up and rebalance_rules.checks(policy, minute)):
+            return []
+        return [
+            self._proposal(one, float(one.seen(bars, "close", minute)), minute) for one in self._lacking(bars, minute)
+        ]
+
+    def gap(self, symbol: str) -> Gap:
+        """What a position lacks now."""
+        position = self._files.held[symbol].position
+        whole = position.units % UNITS_PER_SHARE == 0
+        return Gap(atoms=rebalance_rules.lack(self._rules.rebalance, position), whole=whole)
+
+    def objection(self, order: Order) -> str:
+        """Why an order must not add to its position any more; "" for all other orders."""
+        held = self._files.held.get(order.symbol) if order.tops_up else None
+        if not order.tops_up or (held is not None and held.position.signal == order.signal and held.steady):
+            return ""
+        return "the position that it adds to is closed, or changes"
+
+    def said(self, symbol: str, reason: Reason) -> bool:
+        """Whether that was decided of the position the last time, too; a denial is told once until it changes."""
+        held = self._files.held[symbol]
+        again = reason is held.denied
+        held.denied = None if reason is Reason.ALLOWED else reason
+        return again
+
+    def next_attempt(self, symbol: str) -> int:
+        """The number of the order that would top a position up."""
+        return self._files.attempts[self._files.held[symbol].position.signal, Leg.ENTRY] + 1
+
+    def expect(self, order: Order, reference: int) -> None:
+        """An order that adds to a position was written down, whatever has become of that meanwhile."""
+        entered = next(one for one in self._files.known.values() if one.order.signal == order.signal)
+        self._files.attempts[order.signal, Leg.ENTRY] += 1
+        self._files.know(order, entered.plan, entered.row)
+        self._files.known[order.client_order_id].reference = reference
+
+    def _lacking(self, bars: Bars, minute: int) -> Iterator[Held]:
+        working = {one.signal for one in self._standing.working.values()}
+        for symbol in sorted(self._files.held):
+            held = self._files.held[symbol]
+            seen = not math.isnan(held.seen(bars, "close", minute))
+            if seen and held.steady and held.position.signal not in working:
+                if rebalance_rules.lack(self._rules.rebalance, held.position):
+                    yield held
+                else:
+                    held.denied = None
+
+    def _proposal(self, held: Held, close: float, minute: int) -> Proposal:
+        plan, position = held.plan, held.position
+        return Proposal(
+            signal=position.signal,
+            side=position.side,
+            row=held.row or 0,
+            rank=0,
+            price=close,
+            strength=0.0,
+            stop=plan.stop / TICKS_PER_DOLLAR,
+            target=math.nan if plan.target is None else plan.target / TICKS_PER_DOLLAR,
+            exits=Exits(),
+            reason=self._against(held, plan, minute),
+            confirmed=minute,
+        )
+
+    def _against(self, held: Held, plan: Plan, minute: int) -> Reason:
+        position, session = held.position, self._session
+        last = session.minutes - self._rules.exits.flatten_before_close
+        if self._rules.entries.trade_confirmation_required:
+            return Reason.TOP_UP_UNCONFIRMED
+        if rebalance_rules.loses(position):
+            return Reason.TOP_UP_LOSING
+        if exit_plan.near(plan, position.mark, session.minute(position.entry_time), minute, last):
+            return Reason.TOP_UP_NEAR_EXIT
+        return Reason.ALLOWED

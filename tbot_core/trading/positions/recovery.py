@@ -1,0 +1,73 @@
+"""What a custody is told of the time before it: of the session before a restart, and of what another session held."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tbot_core.model.types import ExitReason, Leg, Order, ticks_of
+from tbot_core.trading import exit_plan
+from tbot_core.trading.positions.state import Held
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from tbot_core.model.types import SignalId
+    from tbot_core.trading.portfolio import Portfolio
+    from tbot_core.trading.positions.anomalies import Excess
+    from tbot_core.trading.positions.state import Carried, Files
+
+
+class Recollection:
+    """Takes positions, orders and requests in that were written down before; it asks for nothing."""
+
+    def __init__(self, files: Files, portfolio: Portfolio, excess: Excess) -> None:
+        self._files = files
+        self._portfolio = portfolio
+        self._excess = excess
+
+    def carry(self, carried: Carried, row: int | None) -> None:
+        """A position could not be closed in the session before: it is held on, and closed as soon as `reopened`."""
+        fill = carried.fill
+        self._files.attempts.update({(carried.signal, leg): count for leg, count in carried.attempts.items()})
+        self._portfolio.apply(fill, carried.signal, Leg.ENTRY)
+        position = self._portfolio.positions[fill.symbol]
+        plan = exit_plan.at_once(position.side, position.mark)
+        held = Held(plan=plan, row=row, position=position, resting={}, leaving=ExitReason.SESSION_END, own=True)
+        self._files.held[fill.symbol] = held
+
+    def attempts(self, signal: SignalId) -> dict[Leg, int]:
+        """How many orders each leg of a signal has had: no two ever bear one name."""
+        return {leg: count for (one, leg), count in self._files.attempts.items() if one == signal}
+
+    def order(self, order: Order) -> None:
+        """Take in a further order of a position that was written down before a restart."""
+        if self._excess.takes_back(order):
+            known = next(one for one in reversed(self._files.known.values()) if one.order.signal == order.signal)
+            self._files.attempts[order.signal, order.leg] += 1
+            self._files.know(order, known.plan, known.row)
+            self._excess.recall(order)
+            return
+        held = self._files.held[order.symbol]
+        if order.trims:
+            held.own, held.trim = True, order.client_order_id
+        elif order.leg is Leg.EXIT:
+            held.leaving, held.due, held.exit = order.reason, False, order.client_order_id
+        else:
+            held.own = True
+            # An exit that had been decided before its stop was placed again was given up.
+            held.leaving, held.due, held.plan.on_close = None, False, False
+            held.resting[order.leg] = order.client_order_id
+        self._files.attempts[order.signal, order.leg] += 1
+        self._files.know(order, held.plan, held.row)
+        # A trail goes on from where its latest stop was placed.
+        held.plan.stop = self._files.known[order.client_order_id].move.level or held.plan.stop
+
+    def request(self, client_order_id: str, stop_price: Decimal | None = None) -> None:
+        """Take in what was asked of an order before a restart: to move, or without a price to end."""
+        known = self._files.known[client_order_id]
+        held = self._files.held.get(known.order.symbol)
+        if stop_price is not None:
+            known.plan.stop = ticks_of(float(stop_price))
+            known.move.ask(known.plan.stop)
+        elif held is not None and held.leaving is None and held.resting.get(Leg.STOP) == client_order_id:
+            held.own = held.renewing = True

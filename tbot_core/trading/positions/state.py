@@ -1,0 +1,154 @@
+"""What a desk knows of the positions and orders of its session."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import attrs
+
+from tbot_core.model.reasons import Reason
+from tbot_core.model.types import ExitReason, Fill, Leg, Order, SignalId, ticks_of, units_of
+from tbot_core.trading.exit_plan import Plan
+from tbot_core.trading.portfolio import Position
+from tbot_core.trading.positions.order_factory import Name
+
+if TYPE_CHECKING:
+    from tbot_core.model.bars import Bars
+
+
+@attrs.define(kw_only=True)
+class Held:
+    """A position being managed: its plan, its row in the bars, where it has one, and the ids of what rests for it.
+
+    `leaving` is why it is being closed; `due` holds until its exit is placed, `exit` names that order while it works,
+    and `since` is the minute after which it was placed.
+    `own`: its stops are placed here, since the broker keeps no brackets, or none that can be moved. `renewing`
+    holds while one is taken away that protects too much, too little, or at an old level. `keep`: the units that are
+    to be left once nothing rests any more; `trim` names the order that sells the others while it works. `denied`:
+    why it was not topped up when that was last decided. `off_grid`: the level of a stop that was refused as none.
+    """
+
+    plan: Plan
+    row: int | None
+    position: Position
+    resting: dict[Leg, str]
+    leaving: ExitReason | None = None
+    due: bool = False
+    exit: str | None = None
+    since: int | None = None
+    own: bool = False
+    refused_stops: int = 0
+    renewing: bool = False
+    stop_triggered: bool = False
+    keep: int | None = None
+    trim: str | None = None
+    denied: Reason | None = None
+    off_grid: Decimal | None = None
+
+    def seen(self, bars: Bars, field: str, minute: int) -> float:
+        """What a minute's bar says of the symbol; NaN where there is none."""
+        return math.nan if self.row is None else float(bars.field(field)[minute, self.row])
+
+    @property
+    def steady(self) -> bool:
+        """Whether nothing is being done to the position: no exit, no trim, no change of its stop."""
+        leaves = self.leaving is not None or self.due or self.exit is not None or self.stop_triggered
+        return not (leaves or self.renewing or self.keep is not None or self.trim is not None)
+
+
+@attrs.frozen(kw_only=True)
+class Carried:
+    """A position that a session could not close, as an entry into the next.
+
+    `attempts` are its orders so far by leg; `broker` says where it is held, and at which account.
+    """
+
+    fill: Fill
+    signal: SignalId
+    attempts: Mapping[Leg, int]
+    account: str
+    broker: str = ""
+
+
+@attrs.define
+class Move:
+    """Where a stop rests by the broker's word, in ticks, and what was asked of it since.
+
+    The `level` is None where that is not known. `asked` are those whose request nobody has answered, oldest first,
+    `since` is the minute of the latest one. `refused`: the broker does not move it any more.
+    """
+
+    level: int | None
+    asked: list[int] = attrs.field(factory=list)
+    since: int | None = None
+    refused: bool = False
+
+    def ask(self, level: int) -> None:
+        """It was asked for; the same level twice is one request."""
+        if level not in self.asked:
+            self.asked.append(level)
+
+    def done(self) -> None:
+        """The broker has moved it, and does not say where to: to the oldest level that was asked for."""
+        if self.asked:
+            self.level = self.asked.pop(0)
+
+    def refuse(self) -> None:
+        """The broker refused something; where a move was asked for, that."""
+        self.refused |= bool(self.asked)
+        self.asked.clear()
+
+
+@attrs.define(kw_only=True)
+class Known:
+    """An order of the session and what it belongs to.
+
+    `reason` is what its fill closes the position for by now, `open` the units that may still fill. `reference`: the
+    price in ticks that a top-up was decided at; an entry's own is its plan's. `move`: what is known of a stop's level.
+    `refused`: it is a stop that a broker did not take, or not for what it is. `amiss`: some of it was filled for
+    something else than was ordered.
+    """
+
+    order: Order
+    plan: Plan
+    row: int | None
+    reason: ExitReason | None
+    open: int
+    move: Move
+    reference: int | None = None
+    refused: bool = False
+    amiss: bool = False
+
+
+@attrs.define
+class Files:
+    """All positions and orders of a session, for everybody who looks after them. `name` makes client order ids."""
+
+    name: Name
+    held: dict[str, Held] = attrs.field(factory=dict)
+    known: dict[str, Known] = attrs.field(factory=dict)
+    attempts: Counter[tuple[SignalId, Leg]] = attrs.field(factory=Counter)
+
+    def know(self, order: Order, plan: Plan, row: int | None) -> None:
+        """An order of the session is there."""
+        units = units_of(order.quantity)
+        move = Move(None if order.stop_price is None else ticks_of(float(order.stop_price)))
+        known = Known(order=order, plan=plan, row=row, reason=order.reason, open=units, move=move)
+        self.known[order.client_order_id] = known
+
+    def latest(self, signal: SignalId) -> Known | None:
+        """The newest order of a signal."""
+        return next((one for one in reversed(self.known.values()) if one.order.signal == signal), None)
+
+    def attempt(self, held: Held, leg: Leg) -> int:
+        """The number of the next order of a signal's leg: no two ever bear one name."""
+        self.attempts[held.position.signal, leg] += 1
+        return self.attempts[held.position.signal, leg]
+
+    def trimming(self, held: Held) -> int:
+        """The units that a trim at work may still take."""
+        return 0 if held.trim is None else self.known[held.trim].open

@@ -1,0 +1,150 @@
+"""The stops that rest for positions: placed where the broker keeps no brackets, sized, moved, and what a refusal means.
+
+It waits for nothing and sends nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from tbot_core.model.types import UNITS_PER_SHARE, ExitReason, Leg, Order, OrderType, price_of
+from tbot_core.trading.commands import Action, Cancel, Place, Replace
+from tbot_core.trading.positions import order_factory
+from tbot_core.trading.risk.exposure import grid_of, lot_of
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+    from tbot_core.contracts import VenueRules
+    from tbot_core.trading.positions.cancel_queue import Unwanted
+    from tbot_core.trading.positions.state import Files, Held, Known, Move
+    from tbot_core.trading.risk.exposure import Standing
+
+
+class Protection:
+    """Looks after the stops of a session's positions at a venue."""
+
+    def __init__(self, files: Files, venue: VenueRules, standing: Standing, unwanted: Unwanted) -> None:
+        self._files = files
+        self._venue = venue
+        self._standing = standing
+        self._unwanted = unwanted
+
+    def share(self, held: Held) -> int:
+        """The units of a position that a stop at the broker is to cover; 0 where the bot acts on closes for all of it.
+
+        Fractions of a share are left to the bot where the broker takes no stop for them.
+        """
+        if held.plan.on_close:
+            return 0
+        units = held.position.units - self._files.trimming(held)
+        lot = lot_of(self._standing, held.position.signal.symbol)
+        units = units // lot * lot or units
+        return units if OrderType.STOP in self._venue.fractional_types else units - units % UNITS_PER_SHARE
+
+    def protect(self, held: Held) -> list[Action]:
+        """A stop of its own for a position, sized to what is held; one of another size is renewed.
+
+        None while it is not known which levels the broker takes.
+        """
+        resting, units = held.resting.get(Leg.STOP), self.share(held)
+        if resting is None and (not units or self._standing.unruled.get(held.position.signal.symbol)):
+            return []
+        if resting is None:
+            attempt = self._files.attempt(held, Leg.STOP)
+            order = order_factory.stop(self._files.name, held.position, held.plan, attempt, units)
+            held.resting[Leg.STOP] = order.client_order_id
+            self._files.know(order, held.plan, held.row)
+            return [Place(order=order)]
+        if held.stop_triggered or self._files.known[resting].open == units:
+            return []
+        return self.renew(held)
+
+    @staticmethod
+    def renew(held: Held) -> list[Action]:
+        """Take a stop away that is not what it should be; another is placed once it is proven to have ended."""
+        if held.renewing:
+            return []
+        held.own = held.renewing = True
+        return [Cancel(client_order_id=held.resting[Leg.STOP])]
+
+    def follow(self, held: Held, high: float, low: float, minute: int) -> list[Action]:
+        """Let a trailing stop follow a completed bar, and move the one that rests where it lags.
+
+        It is asked for once a minute until the broker says that it has moved. One that a broker cannot move, or has
+        refused to, is renewed.
+        """
+        if not (math.isnan(high + low) or held.stop_triggered):
+            held.plan.follow(high, low)
+        move = self._lagging(held)
+        if move is None or held.renewing or move.since == minute:
+            return []
+        move.since = minute
+        if not self._venue.amend_atomic or move.refused:
+            return self.renew(held)
+        move.ask(held.plan.stop)
+        stop, level = held.resting[Leg.STOP], price_of(held.plan.stop)
+        return [Replace(client_order_id=stop, stop_price=level, reason=held.plan.stop_reason)]
+
+    def missed(self, held: Held, close: float, minute: int) -> bool:
+        """Whether a minute closed beyond the level to which a stop should have been moved in a minute before it."""
+        move = self._lagging(held)
+        return move is not None and move.since != minute and held.plan.passed(close)
+
+    def heard(self, kind: str, known: Known) -> None:
+        """Take in what a broker said of a stop: where it rests, or that it will not be moved."""
+        if kind == "replaced":
+            known.reason = known.plan.stop_reason
+            known.move.done()
+        elif kind == "cancel_refused":
+            known.move.refuse()
+
+    def _lagging(self, held: Held) -> Move | None:
+        # What is known of the level of a resting stop that is behind its plan's.
+        stop = held.resting.get(Leg.STOP)
+        if stop is None or held.stop_triggered:
+            return None
+        move = self._files.known[stop].move
+        return move if move.level is not None and held.plan.leads(move.level) else None
+
+    def split(self, held: Held, ratio: Fraction) -> None:
+        """Every share became so many: levels follow, and the stop that rests, nobody knows where, is made anew."""
+        held.plan.split(ratio)
+        held.own, held.stop_triggered = True, False
+        if stop := held.resting.get(Leg.STOP):
+            held.renewing, self._files.known[stop].move.level = True, None
+
+    def ruled(self, symbol: str) -> None:
+        """It is known which levels a broker takes: a stop that was refused is made at one, else the position closed."""
+        held = self._files.held.get(symbol)
+        if held is None:
+            return
+        held.plan.move_to(grid_of(self._standing, symbol))
+        if held.off_grid is not None and held.off_grid == price_of(held.plan.stop):
+            held.leaving, held.due = held.leaving or ExitReason.UNPROTECTED, True
+        held.off_grid, held.refused_stops = None, 0
+
+    def refused(self, order: Order) -> None:
+        """A broker refused a position's stop, whose ever: one of its own is tried, then the position is closed."""
+        self._files.known[order.client_order_id].refused = True
+        held = self._files.held.get(order.symbol)
+        if held is None or held.resting.get(Leg.STOP) != order.client_order_id:
+            return
+        self.take_over(held)
+        held.refused_stops += 1
+        if self._standing.unruled.get(order.symbol):
+            held.off_grid = order.stop_price
+        elif held.refused_stops > 1:
+            held.leaving, held.due = held.leaving or ExitReason.UNPROTECTED, True
+
+    def take_over(self, held: Held) -> None:
+        """Let a stop of its own protect all of a position; a target that rests would be another seller beside it."""
+        held.own = True
+        held.renewing |= Leg.STOP in held.resting
+        self._unwanted.press(cid for leg, cid in held.resting.items() if leg is Leg.TARGET)
+
+    def clear(self, held: Held) -> None:
+        """Take all away at once that rests for a position; its own stop is placed when the one there has ended."""
+        held.renewing |= Leg.STOP in held.resting
+        self._unwanted.press(reversed(held.resting.values()))

@@ -1,0 +1,349 @@
+"""From facts and signals to proposals: screening before the bell, judgement at the signal, and their order.
+
+Vectorised over sessions and symbols alike, so that the same lines serve one live minute and a block of sessions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+
+from tbot_core.contracts import Check, Filter, Screens, Strategy, VenueRules
+from tbot_core.contracts.settings import Entries, Frame, Rebalance, Risk
+from tbot_core.contracts.settings import Exits as ExitPolicy
+from tbot_core.errors import PluginError
+from tbot_core.model.bars import Index, Quoted
+from tbot_core.model.reasons import BY_CODE, Reason
+from tbot_core.model.signals import Exits, Signals, level
+from tbot_core.model.types import Side, SignalId
+from tbot_core.trading.universe import beyond
+
+if TYPE_CHECKING:
+    from tbot_core.model.bars import Array, Bars, Day, Flags, Market
+    from tbot_core.model.window import Window
+
+SHORT_RESTRICTION = 0.9
+"""A low at or under this share of the previous close restricts short sales (Rule 201 of Regulation SHO)."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Entrant:
+    """A strategy as it takes part in a run: `rank` is its place in STRATEGY_SEQUENCE."""
+
+    name: str
+    rank: int
+    strategy: Strategy
+    frame: Frame
+
+    @property
+    def window(self) -> Window:
+        """The strategy's part of a session."""
+        return self.strategy.window
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Rules:
+    """Everything that decisions depend on besides the market: settings, filters, venue and shipped tables."""
+
+    risk: Risk
+    entries: Entries
+    exits: ExitPolicy
+    venue: VenueRules
+    filters: Mapping[str, Filter]
+    missing_rejects: bool
+    blocklist: frozenset[str] = frozenset()
+    universe_max: int = 500
+    fixed_units: int = 0
+    indices: Mapping[str, Mapping[str, Decimal]] = attrs.field(factory=dict)
+    rebalance: Rebalance = attrs.field(factory=Rebalance)
+
+
+@attrs.frozen(kw_only=True)
+class Finding:
+    """What one check compared for one row, and whether it passed."""
+
+    check: str
+    value: float
+    low: float | None
+    high: float | None
+    reason: Reason
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Judged:
+    """The outcome of many checks over many rows: the first reason that denies each, and the checks for explanations."""
+
+    reasons: Index
+    checks: tuple[Check, ...]
+    missing_rejects: bool
+
+    def findings(self, row: int) -> list[Finding]:
+        """Every comparison made for one row (flat position), in order."""
+        shape = self.reasons.shape
+        return [_finding(check, row, shape, missing_rejects=self.missing_rejects) for check in self.checks]
+
+
+@attrs.frozen(kw_only=True)
+class Proposal:
+    """A signal with its verdict so far; `reason` is ALLOWED or what a filter or the short rule said.
+
+    `confirmed`: the latest closed minute when it was decided later than at its signal: a person confirmed it and it was
+    judged anew, or it tops up what the signal has entered.
+    `price` is the signal bar's close; `reference` the far side of a fresh quote, None where the source has no quotes.
+    `quote` is what was known of the symbol then, None where nothing was. `row` is the symbol's in the bars;
+    None for one of before a restart that is heard no more.
+    """
+
+    signal: SignalId
+    side: Side
+    row: int | None
+    rank: int
+    price: float
+    strength: float
+    stop: float
+    target: float
+    exits: Exits
+    reason: Reason
+    findings: tuple[Finding, ...] = ()
+    confirmed: int | None = None
+    reference: float | None = None
+    quote: Quoted | None = None
+
+    @property
+    def minute(self) -> int:
+        """The minute in which it is decided: the signal's own, or a later one."""
+        return self.signal.minute if self.confirmed is None else self.confirmed
+
+    @property
+    def bought_at(self) -> float:
+        """The price that an entry is sized and limited by."""
+        return self.price if self.reference is None else self.reference
+
+    @property
+    def order(self) -> tuple[int, float, int, str]:
+        """The key that sorts signals: minute, strongest first, STRATEGY_SEQUENCE, symbol."""
+        return self.signal.minute, -self.strength, self.rank, self.signal.symbol
+
+
+def screen(entrant: Entrant, rules: Rules, day: Day, symbols: tuple[str, ...], minutes: int) -> Judged:
+    """Which symbols are candidates of a strategy: reasons of shape (..., symbols), ALLOWED = candidate.
+
+    `minutes` is the sessions' length.
+    """
+    shape = day.previous_close.shape
+    reasons = np.zeros(shape, dtype=np.intp)
+    if entrant.window.outside(minutes, rules.exits.flatten_before_close):
+        reasons[:] = Reason.WINDOW_OUTSIDE_SESSION
+    blocked = np.array([symbol in rules.blocklist for symbol in symbols])
+    _deny(reasons, np.broadcast_to(blocked, shape), Reason.BLOCKLISTED)
+    if len(symbols) > rules.universe_max:
+        _deny(reasons, beyond(day, rules.universe_max), Reason.UNIVERSE_TRUNCATED)
+    checks: list[Check] = []
+    if isinstance(entrant.strategy, Screens):
+        checks += entrant.strategy.screen(day)
+    for one in rules.filters.values():
+        checks += one.screen(day, symbols, entrant.frame)
+    return _judge(reasons, checks, missing_rejects=rules.missing_rejects)
+
+
+def judge(entrant: Entrant, rules: Rules, signals: Signals, market: Market) -> Judged:
+    """What filters and the short rule say of each signal."""
+    checks: list[Check] = []
+    for one in rules.filters.values():
+        checks += one.judge(signals, market, entrant.frame)
+    judged = _judge(np.zeros(len(signals), dtype=np.intp), checks, missing_rejects=rules.missing_rejects)
+    short = signals.side < 0
+    match entrant.frame.short_type.lower():
+        case "shortsell":
+            _deny(
+                judged.reasons,
+                short & _restricted(signals, market, unknown=rules.missing_rejects),
+                Reason.SHORT_RESTRICTED,
+            )
+        case "inverseetf":
+            _deny(judged.reasons, short, Reason.SHORT_BY_FUND_UNAVAILABLE)
+        case "longput":
+            _deny(judged.reasons, short, Reason.SHORT_BY_PUT_UNAVAILABLE)
+        case _:
+            _deny(judged.reasons, short, Reason.SHORT_DISABLED)
+    return judged
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Scan:
+    """A strategy's signals with what was known before the bell; `dates` has an entry for each session scanned."""
+
+    signals: Signals
+    screened: Judged
+    dates: Sequence[date]
+
+
+def propose(entrant: Entrant, rules: Rules, scan: Scan, market: Market) -> list[list[Proposal]]:
+    """The proposals of each session scanned, unsorted.
+
+    Symbols that screening denied have no proposals: they were decided before the bell.
+    """
+    dates = scan.dates
+    signals = checked(entrant.name, entrant.window, scan.signals, market.bars)
+    signals = _protected(signals.take(scan.screened.reasons[signals.cells] == Reason.ALLOWED), rules.exits, market.day)
+    judged = judge(entrant, rules, signals, market)
+    found: list[list[Proposal]] = [[] for _ in dates]
+    symbols = market.bars.symbols
+    for number, (session, row, minute, side, price, strength, stop, target, rule, reason) in enumerate(
+        _columns(signals, judged)
+    ):
+        identity = SignalId(
+            session=dates[session], strategy=entrant.name, symbol=symbols[row], minute=minute, rule=signals.rules[rule]
+        )
+        found[session].append(
+            Proposal(
+                signal=identity,
+                side=Side(side),
+                row=row,
+                rank=entrant.rank,
+                price=price,
+                strength=strength,
+                stop=stop,
+                target=target,
+                exits=signals.exits,
+                reason=BY_CODE[reason],
+                findings=tuple(judged.findings(number)) if reason else (),
+            )
+        )
+    return found
+
+
+def renew(entrant: Entrant, rules: Rules, proposal: Proposal, market: Market) -> Proposal | None:
+    """A proposal judged anew at its symbol's last known close; None while no close is known.
+
+    Its stop and its target stay where the strategy put them; a price beyond one of them is too late.
+    """
+    if proposal.row is None:
+        return None
+    closes = market.bars.close[proposal.row]
+    known = np.flatnonzero(~np.isnan(closes))
+    if not len(known):
+        return None
+    minute, price = int(known[-1]), float(closes[known[-1]])
+    side = int(proposal.side)
+    fresh = attrs.evolve(
+        proposal, price=price, confirmed=market.bars.minutes - 1, reason=Reason.ALLOWED, findings=(), reference=None
+    )
+    if side * (price - proposal.stop) <= 0 or side * (proposal.target - price) <= 0:
+        return attrs.evolve(fresh, reason=Reason.CONFIRMED_TOO_LATE)
+    signals = Signals(
+        cells=(np.array([proposal.row]),),
+        minute=np.array([minute]),
+        side=np.array([side]),
+        price=np.array([price]),
+        strength=np.array([proposal.strength]),
+        stop=np.array([proposal.stop]),
+        target=np.array([proposal.target]),
+        rule=np.array([0]),
+        rules=(proposal.signal.rule,),
+        exits=proposal.exits,
+    )
+    judged = judge(entrant, rules, signals, market)
+    reason = BY_CODE[int(judged.reasons[0])]
+    findings = tuple(judged.findings(0)) if reason is not Reason.ALLOWED else ()
+    return attrs.evolve(fresh, reason=reason, findings=findings)
+
+
+def _columns(signals: Signals, judged: Judged) -> Iterator[tuple[Any, ...]]:
+    # Each signal's session, row, minute, side, price, strength, stop, target, rule and reason as plain numbers.
+    session_of = signals.cells[0].tolist() if len(signals.cells) > 1 else [0] * len(signals)
+    names = ("minute", "side", "price", "strength", "stop", "target", "rule")
+    columns = (getattr(signals, name).tolist() for name in names)
+    return zip(session_of, signals.cells[-1].tolist(), *columns, judged.reasons.tolist(), strict=True)
+
+
+def _judge(reasons: Index, checks: list[Check], *, missing_rejects: bool) -> Judged:
+    for check in checks:
+        unknown, below, above = _outcome(check, missing_rejects=missing_rejects)
+        _deny(reasons, unknown, check.unknown)
+        _deny(reasons, below, check.below)
+        _deny(reasons, above, check.above)
+    return Judged(reasons=reasons, checks=tuple(checks), missing_rejects=missing_rejects)
+
+
+def _outcome(check: Check, *, missing_rejects: bool) -> tuple[Flags, Flags, Flags]:
+    nothing = np.zeros(check.value.shape, dtype=np.bool_)
+    unknown = np.isnan(check.value) if check.required or missing_rejects else nothing
+    below = nothing if check.low is None else check.value < check.low
+    above = nothing if check.high is None else check.value > check.high
+    return unknown, below, above
+
+
+def _deny(reasons: Index, denied: Flags, reason: Reason) -> None:
+    # Give a reason to the rows that have none yet; arrays broadcast towards `reasons`.
+    reasons[np.broadcast_to(denied, reasons.shape) & (reasons == Reason.ALLOWED)] = reason
+
+
+def _finding(check: Check, row: int, shape: tuple[int, ...], *, missing_rejects: bool) -> Finding:
+    def cell(values: Array | float | None) -> float | None:
+        return None if values is None else float(np.broadcast_to(np.asarray(values, dtype=float), shape).flat[row])
+
+    reason = Reason.ALLOWED
+    for flags, says in zip(
+        _outcome(check, missing_rejects=missing_rejects), (check.unknown, check.below, check.above), strict=True
+    ):
+        if reason is Reason.ALLOWED and bool(np.broadcast_to(flags, shape).flat[row]):
+            reason = says
+    value = cell(check.value)
+    return Finding(
+        check=check.name,
+        value=np.nan if value is None else value,
+        low=cell(check.low),
+        high=cell(check.high),
+        reason=reason,
+    )
+
+
+def _restricted(signals: Signals, market: Market, *, unknown: bool) -> Flags:
+    # Short-sale restriction at each signal; what is unknown of today or of yesterday counts as `unknown`.
+    previous = market.day.previous_close[signals.cells]
+    lowest = market.bars.low_so_far[(*signals.cells, signals.minute)]
+    today = lowest <= level(previous, SHORT_RESTRICTION)
+    yesterday = market.day.restricted[signals.cells]
+    unsure = np.isnan(previous) | np.isnan(yesterday)
+    restricted: Flags = today | (yesterday == 1) | (unsure & unknown)
+    return restricted
+
+
+def _protected(signals: Signals, policy: ExitPolicy, day: Day) -> Signals:
+    # Stops at STOP_ATR for signals that name none; those that stay without get STOP_LOSS_PCT when they are planned.
+    if not policy.stop_atr:
+        return signals
+    distance = policy.stop_atr * day.atr[signals.cells]
+    missing = np.isnan(signals.stop) & (distance > 0) & (distance < signals.price)
+    return attrs.evolve(signals, stop=np.where(missing, signals.price - signals.side * distance, signals.stop))
+
+
+def checked(name: str, window: Window, signals: Signals, bars: Bars) -> Signals:
+    """The signals of a strategy, if they are sane; raises PluginError: one that returns others is a broken plugin."""
+    away = signals.side * (signals.price - signals.stop)
+    ahead = signals.side * (signals.target - signals.price)
+    again = np.ones(len(signals), dtype=np.bool_)
+    again[np.unique(np.ravel_multi_index(signals.cells, bars.close.shape[:-1]), return_index=True)[1]] = False
+    faults = {
+        "a side other than 1 and -1": np.abs(signals.side) != 1,
+        "a minute outside the entry phase": (signals.minute < window.entry) | (signals.minute >= window.entry_end),
+        "a minute that has not closed": signals.minute >= bars.minutes,
+        "a price that is not positive": ~((signals.price > 0) & (signals.price < np.inf)),
+        "a strength that is not finite": ~np.isfinite(signals.strength),
+        "a stop that is no price on the losing side": (away <= 0) | (signals.stop <= 0) | np.isinf(signals.stop),
+        "a target on the losing side": (np.round(ahead, 4) < 0) | np.isinf(signals.target),
+        "a symbol that has one already": again,
+    }
+    for fault, rows in faults.items():
+        if rows.any():
+            raise PluginError(
+                f"Strategy {name} returned {int(rows.sum())} signal(s) with {fault}.",
+                f"Run `tbot plugins check {name}`, or take it off STRATEGY_SEQUENCE.",
+            )
+    return signals

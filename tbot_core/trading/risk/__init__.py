@@ -1,0 +1,1 @@
+"""Limits: the risk gate, sizing, exposure, account rules and risk states."""

@@ -1,0 +1,304 @@
+"""The risk gate: every limit of a session, checked on the worst case before an entry is written down.
+
+Exposure is what positions cost plus what working entries would cost filled at their worst price, and what is foreign in
+the accounts at its own worst. All amounts are integers of 1e-10 USD; equity in every limit is the session's opening
+equity. Pure: nothing here sends or waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, TypeAlias
+
+import attrs
+
+from tbot_core.contracts.settings import Risk
+from tbot_core.errors import PluginError
+from tbot_core.model.reasons import Reason
+from tbot_core.model.types import RiskState, Side, SignalId, dollars_of
+from tbot_core.trading.risk.exposure import (
+    RiskChange,
+    Standing,
+    defend,
+    foreign_in,
+    net_of,
+    power_worked,
+    powered,
+    undefended,
+    window_pnl,
+)
+from tbot_core.trading.risk.sizing import share
+from tbot_core.trading.risk.states import Cause
+
+if TYPE_CHECKING:
+    from tbot_core.contracts import RiskCheck
+    from tbot_core.model.types import Order
+    from tbot_core.trading.risk.sizing import Planned
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """The settings' fractions as amounts of one session and one risk state; 0 = off where the setting says so.
+
+    `day_trades`: how many the account may make in five sessions; None: no rule is in force.
+    """
+
+    budget: int
+    per_trade: int
+    per_symbol: int
+    per_index: int
+    gross: int
+    leverage: int
+    order_notional: int
+    daily_loss: int
+    window_loss: int
+    weights: tuple[Decimal, ...]
+    max_trades: int
+    max_positions: int
+    max_orders_per_minute: int
+    max_consecutive_losses: int
+    price_band: Decimal
+    day_trades: int | None = None
+
+    @classmethod
+    def of(cls, risk: Risk, equity_atoms: int, *, defense: bool) -> Limits:
+        """The limits of a session that opened with `equity_atoms`; in defense budget, trades and positions shrink."""
+        allocation = risk.defense_mode_total_allocation if defense else risk.total_allocation
+        budget = share(equity_atoms, min(allocation, risk.total_allocation))
+
+        def count(limit: int) -> int:
+            return int(limit * risk.defense_mode_trade_limit_pct // 100) if defense else limit
+
+        symbol = risk.max_risk_per_trade if risk.max_symbol_exposure is None else risk.max_symbol_exposure
+        return cls(
+            budget=budget,
+            per_trade=share(equity_atoms, risk.max_risk_per_trade),
+            per_symbol=share(equity_atoms, symbol),
+            per_index=share(equity_atoms, risk.max_index_exposure),
+            gross=share(equity_atoms, risk.max_gross_exposure),
+            leverage=share(equity_atoms, risk.max_leverage),
+            order_notional=share(10**10, risk.max_order_notional),
+            daily_loss=share(equity_atoms, risk.daily_loss_limit),
+            window_loss=share(share(equity_atoms, risk.total_allocation), risk.window_loss_limit),
+            weights=risk.weights,
+            max_trades=count(risk.max_trades),
+            max_positions=count(risk.max_open_positions),
+            max_orders_per_minute=risk.max_orders_per_minute,
+            max_consecutive_losses=risk.max_consecutive_losses,
+            price_band=risk.price_band_pct,
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Refusal:
+    """A denial by the gate with the figures it compared, in dollars or as counts, or with a plugin's words."""
+
+    reason: Reason
+    value: object = None
+    limit: object = None
+    words: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Gate:
+    """The checks in their order; `indices` maps each index to its instruments' signed leverage."""
+
+    risk: Risk
+    once_a_day: bool
+    indices: Mapping[str, Mapping[str, Decimal]] = attrs.field(factory=dict)
+
+    def before_sizing(self, standing: Standing, limits: Limits, signal: SignalId) -> Refusal | None:
+        """States, latches, what is held, and counts."""
+        sent = standing.sent.get(signal.strategy, 0)
+        held = standing.places
+        checks = (
+            *self._barred(standing, limits, signal),
+            (standing.busy(signal.symbol), Reason.ALREADY_HELD, None, None),
+            (self.once_a_day and signal.symbol in standing.traded, Reason.SYMBOL_TRADED, None, None),
+            (sent >= limits.max_trades, Reason.MAX_TRADES, sent, limits.max_trades),
+            (held >= limits.max_positions, Reason.MAX_OPEN_POSITIONS, held, limits.max_positions),
+            _too_fast(standing, limits, signal),
+        )
+        return _first(checks) or _too_many_day_trades(standing, limits)
+
+    def before_top_up(self, standing: Standing, limits: Limits, signal: SignalId) -> Refusal | None:
+        """States, latches and the rate: a top-up makes no position, and does not count in MAX_TRADES."""
+        checks = (
+            *self._barred(standing, limits, signal),
+            (standing.present >= RiskState.DEFENSE, Reason.DEFENSE, None, None),
+            _too_fast(standing, limits, signal),
+        )
+        return _first(checks) or _too_many_day_trades(standing, limits)
+
+    def _barred(self, standing: Standing, limits: Limits, signal: SignalId) -> tuple[_Check, ...]:
+        # What bars everything that opens something.
+        return (
+            (self.risk.disable_all_trades, Reason.TRADING_DISABLED, None, None),
+            (standing.present is RiskState.HALTED, Reason.HALTED, None, None),
+            (standing.daily_loss, Reason.DAILY_LOSS, None, None),
+            (not standing.armed, Reason.NOT_ARMED, None, None),
+            (standing.present is RiskState.EXIT_ONLY, Reason.EXIT_ONLY, None, None),
+            (
+                bool(limits.max_consecutive_losses) and standing.most_losses_in_row >= limits.max_consecutive_losses,
+                Reason.CONSECUTIVE_LOSSES,
+                standing.most_losses_in_row,
+                limits.max_consecutive_losses,
+            ),
+            (standing.equity_jump, Reason.EQUITY_JUMP, None, None),
+            (signal.strategy in standing.window_loss, Reason.WINDOW_LOSS, None, None),
+            (standing.is_frozen(signal.symbol), Reason.INSTRUMENT_FROZEN, None, None),
+            (signal.symbol in standing.unruled, Reason.RULES_UNKNOWN, None, None),
+        )
+
+    def after_sizing(
+        self, standing: Standing, limits: Limits, signal: SignalId, side: Side, planned: Planned
+    ) -> Refusal | None:
+        """Worst cases of the planned entry: by itself, with its symbol, its index, and everything else.
+
+        What a top-up adds to counts as part of the same trade.
+        """
+        if not planned.units:
+            return Refusal(reason=Reason.QUANTITY_TOO_SMALL)
+        last = planned.reference if planned.last is None else planned.last
+        if abs(planned.worst - last) > last * limits.price_band:
+            away = Decimal(abs(planned.worst - last)) / max(1, last)
+            return Refusal(reason=Reason.PRICE_BAND, value=round(away, 6), limit=limits.price_band)
+        if side is Side.SHORT and (reason := _unshortable(standing, signal.symbol)) is not None:
+            return Refusal(reason=reason)
+        worst, position = planned.worst_atoms, standing.portfolio.positions.get(signal.symbol)
+        whole = worst if position is None else worst + position.cost_atoms
+        power = power_worked(standing) + planned.power_atoms(side)
+        checks = [
+            (whole, limits.per_trade, Reason.TRADE_NOTIONAL),
+            (worst, limits.order_notional or worst, Reason.ORDER_NOTIONAL),
+            (whole + foreign_in(standing, signal.symbol), limits.per_symbol, Reason.SYMBOL_EXPOSURE),
+            *self._index_checks(standing, limits, signal.symbol, side * worst),
+            (standing.gross() + worst, limits.gross, Reason.GROSS_EXPOSURE),
+            (power, workable(standing, limits), Reason.BUYING_POWER),
+        ]
+        payable = standing.funds.payable(standing.portfolio)
+        if payable is not None:
+            checks.append((power, payable, Reason.UNSETTLED_CASH))
+        for amount, limit, reason in checks:
+            if amount > limit:
+                return Refusal(reason=reason, value=dollars_of(amount), limit=dollars_of(limit))
+        return None
+
+    def _index_checks(
+        self, standing: Standing, limits: Limits, symbol: str, signed: int
+    ) -> list[tuple[int, int, Reason]]:
+        found = []
+        for members in self.indices.values():
+            if symbol in members:
+                atoms = int(signed * members[symbol])
+                net = net_of(standing, members, 1 if atoms > 0 else -1) + abs(atoms)
+                found.append((net, limits.per_index, Reason.INDEX_EXPOSURE))
+        return found
+
+
+_Check: TypeAlias = tuple[bool, Reason, object, object]
+
+
+def _first(checks: Iterable[_Check]) -> Refusal | None:
+    # The first check that denies.
+    found = (Refusal(reason=reason, value=value, limit=limit) for denied, reason, value, limit in checks if denied)
+    return next(found, None)
+
+
+def _unshortable(standing: Standing, symbol: str) -> Reason | None:
+    # Why a symbol is not sold short here.
+    told = standing.instruments.get(symbol)
+    if not standing.funds.margin:
+        return Reason.CASH_LONG_ONLY
+    return Reason.NOT_SHORTABLE if told is not None and told.shortable is False else None
+
+
+def _too_fast(standing: Standing, limits: Limits, signal: SignalId) -> _Check:
+    rate, most = standing.sent_at[1] if standing.sent_at[0] == signal.minute else 0, limits.max_orders_per_minute
+    return rate >= most, Reason.ORDER_RATE, rate, most
+
+
+def workable(standing: Standing, limits: Limits) -> int:
+    """What entries here may cost together: all brokers by MAX_LEVERAGE, and here no more than this one grants."""
+    allowed = limits.leverage - powered(standing) + power_worked(standing)
+    granted = standing.funds.granted
+    return allowed if granted is None else min(allowed, granted - standing.portfolio.cost_atoms)
+
+
+def day_trades(standing: Standing) -> int | None:
+    """The day trades of five sessions once all that is held and worked has been closed today; None: unknown."""
+    portfolio, before = standing.portfolio, standing.funds.day_trades
+    ours = portfolio.of_its_day((*portfolio.closed, *portfolio.positions.values()))
+    ours += len(standing.entering) + standing.topped_up
+    return None if before is None else before + ours
+
+
+def _too_many_day_trades(standing: Standing, limits: Limits) -> Refusal | None:
+    # An entry is closed on its day: it is not made where that would be a day trade too many.
+    if limits.day_trades is None:
+        return None
+    after = day_trades(standing)
+    if after is not None and after < limits.day_trades:
+        return None
+    return Refusal(reason=Reason.DAY_TRADES, value=after, limit=limits.day_trades)
+
+
+def objection(checks: Sequence[tuple[str, RiskCheck]], order: Order) -> Refusal | None:
+    """The first of the plugins' own limits that denies an order; one that fails with PluginError denies it too."""
+    for name, check in checks:
+        try:
+            words = check(order)
+        except PluginError as fault:
+            return Refusal(reason=Reason.RISK_CHECK_FAILED, words=f"{name}: {fault.message}")
+        if words is not None:
+            return Refusal(reason=Reason.RISK_CHECK_DENIED, words=f"{name}: {words}")
+    return None
+
+
+def breached(standing: Standing, limits: Limits) -> bool:
+    """Whether the marks are beyond a loss limit, or half of the daily one, that is not latched yet."""
+    pnl = standing.pnl_atoms
+    daily = not standing.daily_loss and pnl <= -limits.daily_loss
+    half = 2 * pnl <= -limits.daily_loss and undefended(standing)
+    open_windows = standing.sent.keys() - standing.window_loss
+    return daily or half or any(window_pnl(standing, one) <= -limits.window_loss for one in open_windows)
+
+
+def review(standing: Standing, limits: Limits) -> list[RiskChange]:
+    """Compare the profit of session and windows with their limits; latches are set here and never cleared.
+
+    Half of the daily limit used is a cause of defense to the session's end, at all its brokers; the whole of it is the
+    daily loss latch.
+    What happened to the state since the last review comes first.
+    """
+    changes, standing.told = standing.told, []
+    pnl = standing.pnl_atoms
+    if not standing.daily_loss and pnl <= -limits.daily_loss:
+        standing.latch("daily_loss")
+        changes.append(_change("daily loss latch", "DAILY_LOSS_LIMIT reached", pnl, -limits.daily_loss))
+    if 2 * pnl <= -limits.daily_loss and undefended(standing):
+        defend(standing)
+        changes.append(_change(RiskState.DEFENSE.word, Cause.HALF_LOSS.value, pnl, -limits.daily_loss // 2))
+    for strategy in sorted(standing.sent.keys() - standing.window_loss):
+        lost = window_pnl(standing, strategy)
+        if lost <= -limits.window_loss:
+            standing.latch("window_loss", strategy)
+            changes.append(
+                _change(f"window loss latch of {strategy}", "WINDOW_LOSS_LIMIT reached", lost, -limits.window_loss)
+            )
+    return [*changes, *count_losses(standing, limits)]
+
+
+def count_losses(standing: Standing, limits: Limits) -> list[RiskChange]:
+    """Compare the closed losing trades in a row with their limit, which hangs on no price; the latch is set here."""
+    if standing.losing_run or not 0 < limits.max_consecutive_losses <= standing.most_losses_in_row:
+        return []
+    standing.latch("losing_run")
+    counts = Decimal(standing.most_losses_in_row), Decimal(limits.max_consecutive_losses)
+    cause = "MAX_CONSECUTIVE_LOSSES reached"
+    return [RiskChange(what="losing run latch", cause=cause, value=counts[0], limit=counts[1])]
+
+
+def _change(what: str, cause: str, value: int, limit: int) -> RiskChange:
+    return RiskChange(what=what, cause=cause, value=dollars_of(value), limit=dollars_of(limit))

@@ -1,0 +1,228 @@
+"""What the bot may do and why: causes that come and go, and the risk state that they add up to.
+
+A cause is withdrawn by whatever raised it; how long it holds on after that is its own. Pure: moments are passed in.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+import attrs
+
+from tbot_core.model.types import RiskState
+
+RECONCILED: Final = timedelta(seconds=60)
+"""A clean reconcile must have held this long before exits-only ends."""
+
+QUIET: Final = timedelta(minutes=15)
+"""Defense lasts this long after its last cause."""
+
+
+class End(StrEnum):
+    """What ends the effect of a cause that has been withdrawn."""
+
+    WITHDRAWAL = "its withdrawal"
+    RECONCILE = "a clean reconcile, held for 60 s"
+    QUIET = "15 minutes without it"
+    SESSION = "the session's end"
+
+
+@attrs.frozen
+class Kind:
+    """What a cause does to the state, and what ends that."""
+
+    state: RiskState
+    end: End
+
+
+class Cause(StrEnum):
+    """Everything that takes the bot out of its normal state; the value is what people read."""
+
+    KILL_FILE = "control/kill is there"
+    KILL_COMMAND = "tbot kill"
+    KILL_SIGNAL = "a kill signal"
+    STOP_FILE = "control/stop is there"
+    STOP_COMMAND = "tbot stop"
+    STOP_SIGNAL = "a stop signal"
+    UNKNOWN = "the account is not known"
+    NOT_ARMED = "not armed"
+    UNRECONCILED = "the account has not been read since the start"
+    CONTROL_LOST = "the folder of requests cannot be read"
+    MISMATCH = "the broker holds something else than the journal says"
+    SURPLUS = "a fill that no position accounts for"
+    FEEDS_STALE = "every feed is stale"
+    CLOCK_JUMP = "the clock jumped"
+    STALLED = "the loop stood still"
+    CLOCK_SKEW = "the clock differs from the broker's"
+    DISK_LOW = "the disk is nearly full"
+    JOURNAL = "the journal or the audit log lost something"
+    REJECTS = "MAX_REJECTS_IN_ROW"
+    RESTRICTED = "the broker restricts the account"
+    LOGIN = "the broker asks for a new login"
+    PLUGIN_LOST = "a plugin of the order path was lost"
+    UNREACHABLE = "the broker does not answer"
+    MAINTENANCE = "the broker is under maintenance, as it has announced"
+    LEFT_BEHIND = "a position is held at an account that this session does not trade"
+    BROKERS_DOWN = "no broker answers"
+    PRIMARY_DOWN = "the primary broker is down"
+    UNIVERSE_STALE = "over 20 % of the universe is stale"
+    HALF_LOSS = "half of DAILY_LOSS_LIMIT used"
+    DEVIATIONS = "MAX_FILL_DEVIATION_PCT in a row"
+    DEFENSE_COMMAND = "tbot defense on"
+    DEFENSE_SETTING = "DEFENSE_MODE_ACTIVE"
+
+
+_HALTED = Kind(RiskState.HALTED, End.WITHDRAWAL)
+_STOPPING = Kind(RiskState.EXIT_ONLY, End.WITHDRAWAL)
+_DOUBT = Kind(RiskState.EXIT_ONLY, End.RECONCILE)
+_WARY = Kind(RiskState.DEFENSE, End.QUIET)
+_SESSION = Kind(RiskState.DEFENSE, End.SESSION)
+
+KINDS: Final = {
+    Cause.KILL_FILE: _HALTED,
+    Cause.KILL_COMMAND: _HALTED,
+    Cause.KILL_SIGNAL: _HALTED,
+    Cause.STOP_FILE: _STOPPING,
+    Cause.STOP_COMMAND: _STOPPING,
+    Cause.STOP_SIGNAL: _STOPPING,
+    Cause.UNKNOWN: _DOUBT,
+    Cause.UNRECONCILED: Kind(RiskState.EXIT_ONLY, End.WITHDRAWAL),
+    Cause.CONTROL_LOST: _STOPPING,
+    Cause.NOT_ARMED: _STOPPING,
+    Cause.MISMATCH: _DOUBT,
+    Cause.SURPLUS: _DOUBT,
+    Cause.FEEDS_STALE: _DOUBT,
+    Cause.CLOCK_JUMP: _DOUBT,
+    Cause.STALLED: _DOUBT,
+    Cause.CLOCK_SKEW: _DOUBT,
+    Cause.DISK_LOW: _DOUBT,
+    Cause.JOURNAL: _DOUBT,
+    Cause.REJECTS: _DOUBT,
+    Cause.RESTRICTED: _DOUBT,
+    Cause.LOGIN: _DOUBT,
+    Cause.PLUGIN_LOST: _DOUBT,
+    Cause.UNREACHABLE: _DOUBT,
+    Cause.MAINTENANCE: _DOUBT,
+    Cause.LEFT_BEHIND: _STOPPING,
+    Cause.BROKERS_DOWN: _DOUBT,
+    Cause.PRIMARY_DOWN: _WARY,
+    Cause.UNIVERSE_STALE: _WARY,
+    Cause.HALF_LOSS: _SESSION,
+    Cause.DEVIATIONS: _SESSION,
+    Cause.DEFENSE_COMMAND: Kind(RiskState.DEFENSE, End.WITHDRAWAL),
+    Cause.DEFENSE_SETTING: Kind(RiskState.DEFENSE, End.WITHDRAWAL),
+}
+
+KILLS_AND_STOPS: Final = frozenset(
+    {
+        Cause.KILL_FILE,
+        Cause.KILL_COMMAND,
+        Cause.KILL_SIGNAL,
+        Cause.STOP_FILE,
+        Cause.STOP_COMMAND,
+        Cause.STOP_SIGNAL,
+    }
+)
+"""What a person brings about: it holds whatever an account may turn out to be like."""
+
+LOCAL: Final = frozenset(
+    {
+        Cause.UNKNOWN,
+        Cause.UNRECONCILED,
+        Cause.MISMATCH,
+        Cause.SURPLUS,
+        Cause.REJECTS,
+        Cause.RESTRICTED,
+        Cause.LOGIN,
+        Cause.UNREACHABLE,
+        Cause.MAINTENANCE,
+    }
+)
+"""Causes that concern one account: while entries go elsewhere, they bind that account alone."""
+
+
+@attrs.define(kw_only=True)
+class States:
+    """The causes at work. `standing` have not been withdrawn; `lingering` have, and hold on until their end.
+
+    `clean_since` is when reconciliation last began to agree, None while it does not. `away`: entries go to another
+    broker than the one whose account these causes are of; `vouched` is since when that one agrees.
+    """
+
+    standing: dict[Cause, datetime] = attrs.field(factory=dict)
+    lingering: dict[Cause, datetime] = attrs.field(factory=dict)
+    clean_since: datetime | None = None
+    away: bool = False
+    vouched: datetime | None = None
+
+    def begin(self, cause: Cause, now: datetime) -> bool:
+        """A cause is there; whether it was not before."""
+        fresh = cause not in self.standing
+        self.standing.setdefault(cause, now)
+        self.lingering.pop(cause, None)
+        return fresh
+
+    def withdraw(self, cause: Cause, now: datetime) -> bool:
+        """A cause is gone, and lingers as long as its kind says; whether it was there."""
+        if self.standing.pop(cause, None) is None:
+            return False
+        if KINDS[cause].end is not End.WITHDRAWAL:
+            self.lingering[cause] = now
+        return True
+
+    def reconciled(self, now: datetime, *, clean: bool) -> None:
+        """A reading of the broker agreed with the journal, or it did not."""
+        if not clean:
+            self.clean_since = None
+        elif self.clean_since is None:
+            self.clean_since = now
+
+    def expire(self, now: datetime) -> tuple[Cause, ...]:
+        """Take out the causes that have lingered to their end, and say which."""
+        over = tuple(cause for cause, since in self.lingering.items() if self._over(cause, since, now))
+        for cause in over:
+            del self.lingering[cause]
+        return over
+
+    def open_session(self) -> None:
+        """A new session: what held to the last one's end is over."""
+        self.lingering = {cause: since for cause, since in self.lingering.items() if not _of_session(cause)}
+        self.standing = {cause: since for cause, since in self.standing.items() if not _of_session(cause)}
+
+    @property
+    def causes(self) -> tuple[Cause, ...]:
+        """All causes at work, the gravest first."""
+        return tuple(sorted((*self.standing, *self.lingering), key=lambda cause: (-KINDS[cause].state, cause)))
+
+    @property
+    def everywhere(self) -> tuple[Cause, ...]:
+        """The causes that bind wherever something may be entered, the gravest first."""
+        return tuple(cause for cause in self.causes if not (self.away and cause in LOCAL))
+
+    @property
+    def state(self) -> RiskState:
+        """The gravest state that a cause asks for, wherever something may be entered."""
+        return max((KINDS[cause].state for cause in self.everywhere), default=RiskState.NORMAL)
+
+    @property
+    def here(self) -> RiskState:
+        """The gravest state that a cause asks for at the account itself."""
+        if not (self.standing or self.lingering):
+            return RiskState.NORMAL
+        return max(KINDS[cause].state for cause in (*self.standing, *self.lingering))
+
+    def _over(self, cause: Cause, since: datetime, now: datetime) -> bool:
+        match KINDS[cause].end:
+            case End.QUIET:
+                return now - since >= QUIET
+            case End.RECONCILE:
+                clean = self.vouched if self.away and cause not in LOCAL else self.clean_since
+                return clean is not None and now - max(since, clean) >= RECONCILED
+            case _:
+                return False
+
+
+def _of_session(cause: Cause) -> bool:
+    return KINDS[cause].end is End.SESSION

@@ -1,0 +1,294 @@
+"""The audit log of secrets: one line for each access, chained by hash and sealed by HMAC. No line, no access.
+
+A chain shows what was edited, removed, added or moved; what was cut off its end it shows only against an anchor that is
+kept elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from tbot_core.errors import AccessError
+from tbot_core.model import json_document
+from tbot_core.system import filesystem, secure_files
+from tbot_core.vault import categories
+from tbot_core.vault.error_codes import Code, fault
+from tbot_core.vault.store import Store
+from tbot_core.vault.vault import Access, Vault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from tbot_core.errors import VaultError
+    from tbot_core.vault.categories import Home
+    from tbot_core.vault.keys import Key
+
+GENESIS: Final = "0" * 64
+RESERVE_BYTES: Final = 65_536
+"""Room for some 150 lines that is kept behind the end, so that a full disk cannot stop an exit."""
+
+_DIGITS: Final = 18
+_LABEL: Final = b"tbot audit v1 "
+_ROTATED: Final = ("rotate", "ok")
+_BACKED_UP: Final = ("backup", "ok")
+
+
+@attrs.frozen(kw_only=True)
+class Anchor:
+    """How many lines the log had, and the hash of the last: kept elsewhere it proves that none was cut off."""
+
+    count: int
+    hash: str
+
+    @property
+    def text(self) -> str:
+        """The anchor as it is sent and logged, as in `12:9f86…`."""
+        return f"{self.count}:{self.hash}"
+
+
+@attrs.frozen(kw_only=True)
+class Line:
+    """An access as it stands in the log; `utc` is when, `monotonic` the machine's seconds, `actor` who."""
+
+    seq: int
+    utc: datetime
+    monotonic: float
+    actor: str
+    action: str
+    category: str
+    key_id: str
+    outcome: str
+
+
+@attrs.define(kw_only=True)
+class Audit:
+    """Writes the log of one instance in the name of an actor; many processes may at once."""
+
+    store: Store
+    actor: str
+
+    @property
+    def path(self) -> Path:
+        """The log's file."""
+        return log_path(self.store.instance)
+
+    def record(self, access: Access) -> None:
+        """Write one line durably; raises VaultError when that fails, and the access must not happen then."""
+        key = self.key()
+        try:
+            filesystem.make_folder(self.path.parent)
+            secure_files.append(
+                self.path,
+                lambda last, torn: self._lines(access, last, torn=torn, key=key),
+                reserve=RESERVE_BYTES,
+                system=self.store.system,
+            )
+        except AccessError:
+            raise self._fault(Code.AUDIT_UNWRITABLE) from None
+        finally:
+            key.wipe()
+
+    def key(self) -> Key:
+        """The key of the log, to be wiped by the caller. Raises VaultError where there is none."""
+        here = self.store.place(categories.AUDIT)
+        key = self.store.key(categories.AUDIT)
+        if key is None:
+            raise fault(Code.KEY_MISSING, categories.AUDIT, here.shown(here.key))
+        return key
+
+    def verify(self) -> Anchor:
+        """Walk the log with its key and against the kept anchors, see `verify`; its head is kept as the next anchor."""
+        kept, key = read_anchors(self.store.instance), self.key()
+        try:
+            found = verify(self.path, key, anchors=kept)
+        finally:
+            key.wipe()
+        if found not in kept[-1:]:
+            keep_anchor(self.store.instance, found)
+        return found
+
+    def _lines(self, access: Access, last: bytes | None, *, torn: bool, key: Key) -> bytes:
+        lines = b""
+        said = [access]
+        if torn:
+            said.insert(0, Access(action="open", category=categories.AUDIT, outcome=Code.AUDIT_TORN.text))
+        for it in said:
+            last = self._line(it, last, key)
+            lines += last + b"\n"
+        return lines
+
+    def _line(self, access: Access, last: bytes | None, key: Key) -> bytes:
+        try:
+            seq = 0 if last is None else _whole(json_document.read(last)["seq"])
+        except (ValueError, TypeError, KeyError):
+            raise self._fault(Code.AUDIT_BROKEN, section="last") from None
+        clock = self.store.clock
+        content = {
+            **attrs.asdict(access),
+            "actor": self.actor,
+            "monotonic": round(clock.monotonic(), 6),
+            "previous": GENESIS if last is None else _hash(last),
+            "seq": seq + 1,
+            "utc": clock.now().astimezone(UTC).isoformat(),
+        }
+        return _dump({**content, "mac": _mac(key, content)})
+
+    def _fault(self, code: Code, section: str = "") -> VaultError:
+        here = self.store.place(categories.AUDIT)
+        return fault(code, categories.AUDIT, here.shown(here.file), section=section)
+
+
+def open_vault(store: Store, actor: str) -> Vault:
+    """The vault of a store, whose accesses are written to its audit log in the name of the actor."""
+    return Vault(
+        store.instance,
+        store.deployment,
+        clock=store.clock,
+        audit=Audit(store=store, actor=actor),
+        live=store.strict,
+        provider=store.provider,
+        system=store.system,
+        entropy=store.entropy,
+    )
+
+
+def log_path(instance: Home) -> Path:
+    """The log's file."""
+    return instance.home / "data" / "audit.log"
+
+
+def anchor_path(instance: Home) -> Path:
+    """The file of anchors that are kept in the instance itself."""
+    return instance.home / "data" / "audit.anchors"
+
+
+def head(path: Path) -> Anchor:
+    """The anchor of the log as it stands, which is not verified; count 0 when there is none. Raises VaultError."""
+    lines = _whole_lines(path)
+    return Anchor(count=len(lines), hash=_hash(lines[-1]) if lines else GENESIS)
+
+
+def keep_anchor(instance: Home, anchor: Anchor) -> None:
+    """Add an anchor to the instance's own; the caller sends it elsewhere too."""
+    filesystem.append(anchor_path(instance), f"{anchor.text}\n".encode())
+
+
+def read_anchors(instance: Home) -> tuple[Anchor, ...]:
+    """The anchors that are kept in the instance; a line that is none raises VaultError."""
+    path = anchor_path(instance)
+    if not filesystem.is_present(path):
+        return ()
+    return tuple(parse_anchor(line) for line in filesystem.read_text(path).splitlines())
+
+
+def parse_anchor(text: str) -> Anchor:
+    """The anchor of its text. Raises VaultError."""
+    count, _, digest = text.partition(":")
+    if not count.isdecimal() or len(count) > _DIGITS or len(digest) != len(GENESIS):
+        raise fault(Code.AUDIT_ANCHOR, categories.AUDIT, "audit.anchors", section=text[:20])
+    return Anchor(count=int(count), hash=digest)
+
+
+def entries(path: Path) -> Iterator[Line]:
+    """What the log says, in order; it is not verified. Raises VaultError for a line that is none."""
+    for number, line in enumerate(_whole_lines(path), start=1):
+        try:
+            yield _said(json_document.read(line))
+        except (ValueError, TypeError, KeyError):
+            raise _broken(path, number) from None
+
+
+def _said(content: Mapping[str, Any]) -> Line:
+    # What a line says; raises KeyError, TypeError or ValueError for values of another kind.
+    texts = {name: content[name] for name in ("actor", "action", "category", "key_id", "outcome")}
+    moment, seconds = datetime.fromisoformat(content["utc"]), content["monotonic"]
+    known = all(isinstance(text, str) for text in texts.values()) and isinstance(seconds, int | float)
+    if not known or moment.utcoffset() is None:
+        raise ValueError("values of another kind")
+    return Line(seq=_whole(content["seq"]), utc=moment, monotonic=seconds, **texts)
+
+
+def rotations(path: Path) -> dict[str, datetime]:
+    """When each category was last rotated, as the log tells."""
+    return {line.category: line.utc for line in entries(path) if (line.action, line.outcome) == _ROTATED}
+
+
+def backed_up(path: Path) -> datetime | None:
+    """When a backup was last written and opened again, as the log tells."""
+    moments = [line.utc for line in entries(path) if (line.action, line.outcome) == _BACKED_UP]
+    return max(moments, default=None)
+
+
+def verify(path: Path, key: Key | None, *, anchors: Sequence[Anchor] = ()) -> Anchor:
+    """Walk the whole chain and return its head. Raises VaultError naming the first line that does not fit.
+
+    With the key each line's HMAC is proven too; without it a chain forged as a whole passes. Each anchor must name a
+    line that is there.
+    """
+    digest, number = GENESIS, 0
+    hashes = {0: GENESIS}
+    *lines, rest = _read(path).split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        if not _fits(line, number, digest, key):
+            raise _broken(path, number)
+        digest = hashes[number] = _hash(line)
+    if rest:
+        raise fault(Code.AUDIT_TORN, categories.AUDIT, path.name)
+    for anchor in sorted(anchors, key=lambda it: it.count):
+        if anchor.count > number:
+            raise fault(Code.AUDIT_CUT, categories.AUDIT, path.name, section=str(anchor.count))
+        if hashes[anchor.count] != anchor.hash:
+            raise fault(Code.AUDIT_ANCHOR, categories.AUDIT, path.name, section=str(anchor.count))
+    return Anchor(count=number, hash=digest)
+
+
+def _fits(line: bytes, number: int, previous: str, key: Key | None) -> bool:
+    try:
+        content = json_document.read(line)
+    except ValueError:
+        return False
+    if not isinstance(content, dict) or _dump(content) != line:
+        return False
+    mac = content.pop("mac", None)
+    proven = key is None or mac == _mac(key, content)
+    return proven and content.get("seq") == number and content.get("previous") == previous
+
+
+def _read(path: Path) -> bytes:
+    return filesystem.read_bytes(path) if filesystem.is_present(path) else b""
+
+
+def _whole_lines(path: Path) -> list[bytes]:
+    return _read(path).split(b"\n")[:-1]
+
+
+def _whole(number: object) -> int:
+    if not isinstance(number, int):
+        raise TypeError("no whole number")
+    return number
+
+
+def _dump(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, separators=(",", ":"), sort_keys=True).encode()
+
+
+def _hash(line: bytes) -> str:
+    return sha256(line).hexdigest()
+
+
+def _mac(key: Key, content: Mapping[str, Any]) -> str:
+    from cryptography.hazmat.primitives import hashes, hmac
+
+    mac = hmac.HMAC(key.root.view, hashes.SHA256())
+    mac.update(_LABEL + _dump(content))
+    return mac.finalize().hex()
+
+
+def _broken(path: Path, number: int) -> VaultError:
+    return fault(Code.AUDIT_BROKEN, categories.AUDIT, path.name, section=str(number))

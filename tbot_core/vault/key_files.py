@@ -1,0 +1,65 @@
+"""The default provider of keys: files, one for each category, and beside it those of a rotation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from tbot_core.errors import VaultError
+from tbot_core.system.secure_files import Flaw, System
+from tbot_core.vault import files, keys
+from tbot_core.vault.categories import Place
+from tbot_core.vault.error_codes import Code
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+_ABSENT: Final = frozenset({Code.KEY_MISSING.text, Code.KEY_FOLDER_MISSING.text})
+
+
+@attrs.define(kw_only=True)
+class KeyFiles:
+    """Keys in files: `smtp.key`, and `smtp.next.key` and `smtp.prev.key` around a rotation."""
+
+    locate: Callable[[str], Place]
+    strict: bool
+    system: System
+    told: dict[str, tuple[Flaw, ...]] = attrs.field(factory=dict)
+    """The loose flaws of each category's key as last read."""
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """A file can be written."""
+        return frozenset({"put", "files"})
+
+    def get_key(self, category: str, slot: str) -> bytearray | None:
+        """The 32 bytes of a key, None where its file is missing. Raises VaultError."""
+        place = self.locate(category)
+        path = slot_path(place.key, slot)
+        try:
+            content = files.read_key(place, path, strict=self.strict, system=self.system)
+        except VaultError as error:
+            if error.code in _ABSENT:
+                return None
+            raise
+        self.told[category] = content.flaws
+        with content.data as text, keys.parse(text.view, category, place.shown(path)).root as root:
+            return bytearray(root.view)
+
+    def put_key(self, category: str, slot: str, key: memoryview | None) -> None:
+        """Write a key durably, or with None take it away. Raises VaultError."""
+        place = self.locate(category)
+        path = slot_path(place.key, slot)
+        if key is None:
+            files.remove_key(place, path, system=self.system)
+            return
+        with keys.render(key) as text:
+            files.write_key(place, path, text, system=self.system)
+
+
+def slot_path(key: Path, slot: str) -> Path:
+    """The file of a slot: `smtp.key` itself for the current one, `smtp.next.key` beside it for the next."""
+    return key if slot == "cur" else key.with_name(f"{key.stem}.{slot}{key.suffix}")

@@ -1,0 +1,247 @@
+"""Where keys may come from besides files: a passphrase, the system's keyring, a plugin. None stands in for another."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import attrs
+
+from tbot_core.model import json_document
+from tbot_core.system import random, secure_files
+from tbot_core.system.secret import Secret
+from tbot_core.system.secure_files import System
+from tbot_core.system.secure_memory import Buffer
+from tbot_core.vault import keys
+from tbot_core.vault.error_codes import Code, fault
+
+if TYPE_CHECKING:
+    from tbot_core.contracts import KeyProvider
+    from tbot_core.vault.categories import Home
+
+VARIABLE: Final = "TBOT_KEY_PROVIDER"
+"""Named by the environment, because even the settings are encrypted: file (default), passphrase, keyring, plugin."""
+
+HEADER_PATH: Final = "storage/keys/passphrase.json"
+MEMORY_KIB: Final = 65_536
+ITERATIONS: Final = 3
+LANES: Final = 4
+SALT_BYTES: Final = 16
+
+_LABEL: Final = b"tbot passphrase key v1 "
+_HEADER_LIMIT_BYTES: Final = 4096
+_KEEPS_NOTHING: Final = frozenset({"keyring.backends.fail", "keyring.backends.null"})
+
+
+def choose(
+    name: str | None,
+    instance: Home,
+    *,
+    ask: Callable[[], Secret],
+    offered: Callable[[], KeyProvider | None],
+    system: System = secure_files.SYSTEM,
+) -> KeyProvider | None:
+    """The provider of that name; None for key files. `ask` gives the passphrase, `offered` what a plugin provides.
+
+    Raises VaultError for an unknown name, and where a plugin was to provide and none does.
+    """
+    match name:
+        case None | "" | "file":
+            return None
+        case "passphrase":
+            return Passphrase(path=instance.home / HEADER_PATH, ask=ask, system=system)
+        case "keyring":
+            return Keyring(service=f"tbot {instance.home}")
+        case "plugin":
+            provider = offered()
+            if provider is None:
+                raise fault(Code.PROVIDER_ABSENT, "every category", VARIABLE)
+            return provider
+        case _:
+            raise fault(Code.PROVIDER_UNKNOWN, "every category", "all files", section=name)
+
+
+def stretch(secret: Secret, salt: bytes) -> Buffer:
+    """The 32 bytes that argon2id makes of a passphrase, to be wiped by the caller."""
+    from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+
+    master = Buffer(keys.KEY_BYTES)
+    kdf = Argon2id(salt=salt, length=keys.KEY_BYTES, iterations=ITERATIONS, lanes=LANES, memory_cost=MEMORY_KIB)
+    kdf.derive_into(secret.reveal_bytes(), master.view)
+    return master
+
+
+@attrs.define(kw_only=True)
+class Passphrase:
+    """Keys derived from a passphrase by argon2id; no key lies on the disk, only the salt, in a header file.
+
+    The passphrase is asked for once, when the first key is needed; a wrong one serves no other key either. Keys cannot
+    be changed one by one.
+    """
+
+    path: Path
+    ask: Callable[[], Secret]
+    system: System = secure_files.SYSTEM
+    _master: Buffer | None = None
+    _wrong: bool = False
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """Derived keys cannot be put."""
+        return frozenset()
+
+    def create(self, entropy: Callable[[int], bytes] = random.entropy) -> None:
+        """Write the header of a new passphrase, which is asked for; refused when there is one. Raises VaultError."""
+        if self._header() is not None:
+            self._refuse(Code.KEY_EXISTS)
+        salt = entropy(SALT_BYTES)
+        self._master = self._derive(salt)
+        header = {
+            "version": 1,
+            "salt": base64.urlsafe_b64encode(salt).decode(),
+            "check": keys.key_id(self._master.view).hex(),
+        }
+        text = json.dumps(header, sort_keys=True).encode() + b"\n"
+        try:
+            secure_files.write(self.path, text, check=_read_back, system=self.system)
+        except secure_files.PrivateError:
+            self._refuse(Code.PASSPHRASE_HEADER)
+
+    def get_key(self, category: str, slot: str) -> bytearray | None:
+        """The category's key; there is no next and no previous one. Raises VaultError."""
+        if slot != "cur":
+            return None
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+
+        key = bytearray(keys.KEY_BYTES)
+        HKDFExpand(hashes.SHA256(), keys.KEY_BYTES, _LABEL + category.encode()).derive_into(self._opened().view, key)
+        return key
+
+    def put_key(self, category: str, slot: str, key: memoryview | None) -> None:
+        """Refused with VaultError."""
+        raise fault(Code.PROVIDER_FIXED, category, f"{category} ({slot}, {'no key' if key is None else 'a key'})")
+
+    def wipe(self) -> None:
+        """Forget the passphrase; it is asked for again when it is needed."""
+        if self._master is not None:
+            self._master.wipe()
+        self._master, self._wrong = None, False
+
+    def _opened(self) -> Buffer:
+        if self._wrong:
+            self._refuse(Code.PASSPHRASE_WRONG)
+        if self._master is None:
+            header = self._header()
+            if header is None:
+                self._refuse(Code.PASSPHRASE_HEADER)
+            salt, check = header
+            master = self._derive(salt)
+            if keys.key_id(master.view) != check:
+                master.wipe()
+                self._wrong = True
+                self._refuse(Code.PASSPHRASE_WRONG)
+            self._master = master
+        return self._master
+
+    def _derive(self, salt: bytes) -> Buffer:
+        secret = self.ask()
+        try:
+            return stretch(secret, salt)
+        finally:
+            secret.wipe()
+
+    def _header(self) -> tuple[bytes, bytes] | None:
+        # Salt and check, None where there is no header.
+        try:
+            content = secure_files.read(self.path, limit=_HEADER_LIMIT_BYTES, strict=True, system=self.system)
+        except secure_files.PrivateError as error:
+            if error.flaw is secure_files.Flaw.MISSING:
+                return None
+            self._refuse(Code.PASSPHRASE_HEADER)
+        try:
+            match json_document.read(bytes(content.data.view)):
+                case {"version": 1, "salt": str(salt), "check": str(check), **rest} if not rest:
+                    parts = base64.urlsafe_b64decode(salt), bytes.fromhex(check)
+                case _:
+                    self._refuse(Code.PASSPHRASE_HEADER)
+        except ValueError:
+            self._refuse(Code.PASSPHRASE_HEADER)
+        if (len(parts[0]), len(parts[1])) != (SALT_BYTES, keys.ID_BYTES):
+            self._refuse(Code.PASSPHRASE_HEADER)
+        return parts
+
+    def _refuse(self, code: Code) -> NoReturn:
+        raise fault(code, "every category", HEADER_PATH)
+
+
+@attrs.define(kw_only=True)
+class Keyring:
+    """Keys in the system's keyring, as the 44 characters of a key file.
+
+    A keyring that keeps nothing, or keeps it in the clear, is refused. `open_backend` gives the keyring; by default it
+    is what the distribution keyring chooses.
+    """
+
+    service: str
+    open_backend: Callable[[], Any] | None = None
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """A keyring can be written."""
+        return frozenset({"put"})
+
+    def get_key(self, category: str, slot: str) -> bytearray | None:
+        """The key, None where the keyring has none. Raises VaultError."""
+        text = self._call(category, lambda ring: ring.get_password(self.service, f"{category}.{slot}"))
+        if text is None:
+            return None
+        with keys.parse(memoryview(str(text).encode()), category, f"the keyring ({slot})").root as root:
+            return bytearray(root.view)
+
+    def put_key(self, category: str, slot: str, key: memoryview | None) -> None:
+        """Keep the key, or with None take it out. Raises VaultError."""
+        name = f"{category}.{slot}"
+        if key is not None:
+            text = base64.urlsafe_b64encode(key).decode()
+            self._call(category, lambda ring: ring.set_password(self.service, name, text))
+        elif self.get_key(category, slot) is not None:
+            self._call(category, lambda ring: ring.delete_password(self.service, name))
+
+    def _call(self, category: str, deed: Callable[[Any], object]) -> object:
+        where = f"{category} ({self.service})"
+        try:
+            import keyring
+            from keyring.errors import KeyringError
+        except ImportError:
+            raise fault(Code.KEYRING_ABSENT, category, where) from None
+        try:
+            backend = _first((self.open_backend or keyring.get_keyring)())
+            if _is_unsafe(backend):
+                raise fault(Code.KEYRING_BACKEND, category, where)
+            return deed(backend)
+        except KeyringError:
+            raise fault(Code.KEYRING_LOCKED, category, where) from None
+
+
+def _first(backend: Any) -> Any:
+    # Of a chain of keyrings the first is used, and no other steps in for it.
+    chained = list(getattr(backend, "backends", ()))
+    return chained[0] if chained else backend
+
+
+def _is_unsafe(backend: Any) -> bool:
+    kind = type(backend)
+    return (
+        kind.__module__ in _KEEPS_NOTHING
+        or kind.__module__.startswith("keyrings.alt")
+        or "plaintext" in kind.__name__.lower()
+    )
+
+
+def _read_back(_: memoryview) -> None:
+    # A header that reads back is proven.
+    pass

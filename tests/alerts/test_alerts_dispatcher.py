@@ -1,0 +1,504 @@
+"""The dispatcher: what the journal says reaches a person once, whatever fails, and never holds trading up."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+from tbot_core.alerts import dispatcher as module
+from tbot_core.alerts.delivery import Delivery
+from tbot_core.alerts.dispatcher import Dispatcher, Terms
+from tbot_core.alerts.service import attended
+from tbot_core.alerts.store import FILE_NAME, WAITING, Store
+from tbot_core.alerts.text import Voice
+from tbot_core.contracts import Alert, Urgency
+from tbot_core.errors import AccessError, JournalError, TbotError, Undelivered
+from tbot_core.instance import Instance
+from tbot_core.journal.store import Entry, Journal, open_journal
+from tbot_core.model.clock import ManualClock
+from tbot_core.rehearsal.virtual_loop import VirtualLoop
+from tbot_core.system import log
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterator
+    from pathlib import Path
+
+NOW = datetime(2026, 11, 24, 15, 0, tzinfo=UTC)
+
+
+@attrs.define
+class Channel:
+    """A channel that keeps what it is sent; `fault` is raised instead while there is one."""
+
+    got: list[Alert] = attrs.field(factory=list)
+    fault: BaseException | None = None
+    tries: int = 0
+
+    async def send(self, alert: Alert) -> None:
+        """Keep it."""
+        self.tries += 1
+        if self.fault is not None:
+            raise self.fault
+        self.got.append(alert)
+
+    @property
+    def said(self) -> list[str]:
+        """What happened, without who says it."""
+        return [alert.title.removeprefix("[PAPER BOT_1] ") for alert in self.got]
+
+
+class Bot:
+    """What stands around a dispatcher."""
+
+    def __init__(self, home: Path) -> None:
+        self.instance = Instance.at(home)
+        self.instance.data.mkdir(parents=True, exist_ok=True)
+        self.clock = ManualClock(NOW)
+        self.pager, self.mail = Channel(), Channel()
+        self.journal: Journal = open_journal(self.instance.journal)
+
+    def dispatcher(self, **terms: Any) -> Dispatcher:
+        """One that begins a run."""
+        own = {Urgency.CRITICAL: "pager", Urgency.ROUTINE: "mail"}
+        delivery = Delivery({"pager": self.pager, "mail": self.mail}, own)
+        voice = Voice(mode="paper", identity="BOT_1")
+        made = Dispatcher(self.instance, delivery, voice, self.clock, Terms(**terms))
+        made.begin()
+        return made
+
+    def write(self, kind: str, payload: dict[str, Any], cid: str | None = None) -> None:
+        """An event of now."""
+        self.journal.append([Entry(kind=kind, payload=payload, time=self.clock.now(), cid=cid)])
+
+    def cause(self, name: str, *, there: bool = True, words: str = "") -> None:
+        """A cause that comes or goes."""
+        self.write("state", {"cause": name, "there": there, "state": "?", "words": words})
+
+    def pass_time(self, **span: float) -> None:
+        """Let time pass."""
+        self.clock.advance(timedelta(**span).total_seconds())
+
+
+async def pump(dispatcher: Dispatcher) -> None:
+    """Read once, and send once what is due."""
+    dispatcher.read()
+    for urgency in Urgency:
+        await dispatcher.send(urgency)
+
+
+@pytest.fixture
+def bot(tmp_path: Path) -> Iterator[Bot]:
+    """A bot whose journal is open."""
+    made = Bot(tmp_path)
+    yield made
+    made.journal.close()
+
+
+def heard() -> bool:
+    """A watchdog that listens."""
+    return True
+
+
+def in_virtual_time(work: Coroutine[Any, Any, Any]) -> float:
+    """Run something to its end; how many seconds it took, none of which anybody waited."""
+    loop = VirtualLoop()
+    try:
+        loop.run_until_complete(work)
+        return loop.time()
+    finally:
+        loop.finish()
+
+
+def kept(bot: Bot) -> list[tuple[str, str | None]]:
+    """What is kept of each alert, and the way it went."""
+    store = Store(bot.instance.data / FILE_NAME, reading=True)
+    rows = store.rows(5_000)
+    store.close()
+    return [(row.what, row.via) for row in rows]
+
+
+def test_an_incident_is_told_once_and_again_when_it_is_over(bot: Bot) -> None:
+    """A cause pages its channel with who, what, when and the next command; a minute after it went its end is told."""
+    alerts = bot.dispatcher()
+    bot.cause("LOGIN", words="session expired")
+    asyncio.run(pump(alerts))
+    asyncio.run(pump(alerts))
+    (page,) = bot.pager.got
+    assert page.text.splitlines() == [
+        "[PAPER BOT_1] Exit-only: the broker asks for a new login, session expired.",
+        "2026-11-24 15:00 UTC (10:00 New York)",
+        "Next: tbot check",
+    ]
+    assert (page.urgency, page.resolved, page.key) == (Urgency.CRITICAL, False, "BOT_1-1")
+    bot.cause("LOGIN", there=False)
+    asyncio.run(pump(alerts))
+    assert len(bot.pager.got) == 1
+    bot.pass_time(seconds=60)
+    asyncio.run(pump(alerts))
+    over = bot.pager.got[1]
+    assert (over.key, over.resolved, bot.pager.said[1]) == (page.key, True, f"Over: {bot.pager.said[0]}")
+    bot.pass_time(minutes=5)
+    asyncio.run(pump(alerts))
+    assert len(bot.pager.got) == 2
+
+
+def test_a_cause_that_comes_and_goes_is_one_incident(bot: Bot) -> None:
+    """What returns within a minute of its end pages nobody again, and its end is told when it holds."""
+    alerts = bot.dispatcher()
+    for _ in range(20):
+        bot.cause("UNREACHABLE")
+        bot.cause("UNREACHABLE", there=False)
+        asyncio.run(pump(alerts))
+        bot.pass_time(seconds=20)
+    assert [alert.resolved for alert in bot.pager.got] == [False]
+    bot.pass_time(seconds=60)
+    asyncio.run(pump(alerts))
+    assert [alert.resolved for alert in bot.pager.got] == [False, True]
+
+
+def test_what_was_there_before_the_first_run_is_not_told(bot: Bot) -> None:
+    """The first dispatcher of an instance starts where the journal ends; only what stands then is told."""
+    bot.write("request_refused", {"name": "arm", "words": "no."})
+    bot.cause("DISK_LOW")
+    bot.cause("DISK_LOW", there=False)
+    bot.cause("LOGIN")
+    asyncio.run(pump(bot.dispatcher()))
+    assert (bot.mail.got, bot.pager.said) == ([], ["Exit-only: the broker asks for a new login."])
+
+
+def test_a_crash_loses_no_alert_and_repeats_none(bot: Bot) -> None:
+    """A new dispatcher goes on after the last event that was dealt with, and knows which incidents stand."""
+    first = bot.dispatcher()
+    bot.cause("LOGIN")
+    asyncio.run(pump(first))
+    bot.cause("DISK_LOW")
+    second = bot.dispatcher()
+    asyncio.run(pump(second))
+    assert len(bot.pager.got) == 2
+    bot.cause("LOGIN", there=False)
+    bot.pass_time(minutes=2)
+    asyncio.run(pump(bot.dispatcher()))
+    assert [alert.key for alert in bot.pager.got if alert.resolved] == ["BOT_1-1"]
+
+
+def test_what_could_not_be_kept_is_read_again(bot: Bot) -> None:
+    """When the file of alerts is locked by somebody, nothing is half taken in: the next reading tells it once."""
+    alerts = bot.dispatcher()
+    bot.cause("LOGIN")
+    blocker = Store(bot.instance.data / FILE_NAME)
+    with blocker.writing(), pytest.raises(AccessError, match="locked"):
+        alerts.read()
+    asyncio.run(pump(alerts))
+    asyncio.run(pump(alerts))
+    assert len(bot.pager.got) == 1
+
+
+def test_f109_a_channel_that_is_down_is_replaced_by_the_other(bot: Bot) -> None:
+    """F109: the page goes by the second channel, once, whatever the first one raises."""
+    alerts = bot.dispatcher()
+    bot.pager.fault = RuntimeError("no route")
+    bot.cause("LOGIN")
+    asyncio.run(pump(alerts))
+    assert (len(bot.mail.got), kept(bot)[0][1]) == (1, "mail")
+
+
+def test_f109_with_all_channels_down_alerts_wait_and_are_tried_more_and_more_rarely(bot: Bot) -> None:
+    """F109: nothing is lost, each failure doubles the wait, a service's own wish for a pause is respected."""
+    alerts = bot.dispatcher()
+    bot.pager.fault, bot.mail.fault = RuntimeError(), Undelivered("no", retry_after_s=40.0)
+    bot.cause("LOGIN")
+    for _ in range(100):
+        asyncio.run(pump(alerts))
+        bot.pass_time(seconds=1)
+    assert 6 <= bot.pager.tries <= 8
+    bot.mail.fault = Undelivered("later", retry_after_s=300.0)
+    bot.pager.fault = Undelivered("later", retry_after_s=200.0)
+    bot.pass_time(minutes=5)
+    tries = bot.pager.tries
+    for _ in range(199):
+        asyncio.run(pump(alerts))
+        bot.pass_time(seconds=1)
+    assert bot.pager.tries == tries + 1
+    bot.pager.fault = None
+    bot.pass_time(seconds=10)
+    asyncio.run(pump(alerts))
+    assert len(bot.pager.got) == 1
+
+
+def test_f109_the_queue_is_bounded(bot: Bot) -> None:
+    """F109: of more alerts than may wait the oldest routine ones are kept unsent; the critical one is still sent."""
+    alerts = bot.dispatcher()
+    bot.pager.fault = bot.mail.fault = RuntimeError()
+    bot.cause("LOGIN")
+    refused = ({"name": f"r{number}", "words": "no."} for number in range(WAITING + 50))
+    bot.journal.append([Entry(kind="request_refused", payload=one, time=bot.clock.now()) for one in refused])
+    for _ in range(4):
+        alerts.read()
+    ways = [via for _, via in kept(bot)]
+    assert (ways.count("kept"), ways[0]) == (51, None)
+    bot.pager.fault = bot.mail.fault = None
+    bot.pass_time(minutes=2)
+    asyncio.run(pump(alerts))
+    assert bot.pager.said == ["Exit-only: the broker asks for a new login."]
+    assert len(bot.mail.got) == 21
+    assert bot.mail.said[-1] == "979 routine alerts"
+
+
+@pytest.mark.parametrize("hanging", ["pager", "mail"])
+def test_f109_trading_is_not_blocked(bot: Bot, hanging: str) -> None:
+    """F109: while a channel hangs the run goes on, the other urgency is sent, and each message is given up in time."""
+
+    class Hanging(Channel):
+        async def send(self, alert: Alert) -> None:
+            self.tries += 1
+            await asyncio.Event().wait()
+            self.got.append(alert)
+
+    setattr(bot, hanging, Hanging())
+    minutes: list[float] = []
+
+    async def work() -> None:
+        bot.cause("LOGIN")
+        bot.write("request_refused", {"name": "arm", "words": "no."})
+        for _ in range(30):
+            await asyncio.sleep(1.0)
+            minutes.append(asyncio.get_running_loop().time())
+
+    took = in_virtual_time(attended(work(), bot.dispatcher(), heard))
+    assert minutes == [float(second) for second in range(1, 31)]
+    assert took <= 30 + module.FINISH_S
+    other = bot.mail if hanging == "pager" else bot.pager
+    assert len(other.got) == 2
+    assert {via for _, via in kept(bot)} == {"mail" if hanging == "pager" else "pager"}
+
+
+def test_pages_are_limited(bot: Bot) -> None:
+    """Five pages an hour, then one of all that waits, then none until the hour is over; its end is one message."""
+    alerts = bot.dispatcher()
+    names = ["LOGIN", "DISK_LOW", "MISMATCH", "SURPLUS", "CLOCK_JUMP", "REJECTS", "RESTRICTED", "UNKNOWN"]
+    for name in names:
+        bot.cause(name)
+    asyncio.run(pump(alerts))
+    assert len(bot.pager.got) == 6
+    merged = bot.pager.got[5]
+    assert merged.title.endswith("3 critical alerts")
+    assert merged.text.splitlines()[2].startswith("- Exit-only: MAX_REJECTS_IN_ROW")
+    assert merged.text.splitlines()[-1] == "Next: tbot alerts log"
+    bot.cause("JOURNAL")
+    bot.pass_time(minutes=50)
+    asyncio.run(pump(alerts))
+    assert len(bot.pager.got) == 6
+    bot.pass_time(minutes=11)
+    asyncio.run(pump(alerts))
+    assert bot.pager.said[6] == "Exit-only: the journal or the audit log lost something."
+    for name in names[5:]:
+        bot.cause(name, there=False)
+    bot.pass_time(minutes=2)
+    asyncio.run(pump(alerts))
+    assert [(alert.key, alert.resolved) for alert in bot.pager.got[7:]] == [(merged.key, True)]
+
+
+def test_routine_alerts_wait_through_quiet_hours(bot: Bot) -> None:
+    """Between the hours of ALERT_QUIET_HOURS in New York routine alerts wait; critical ones never do."""
+    alerts = bot.dispatcher(quiet="09:00-11:00")
+    bot.cause("LOGIN")
+    bot.write("request_refused", {"name": "arm", "words": "no."})
+    asyncio.run(pump(alerts))
+    assert (len(bot.pager.got), len(bot.mail.got)) == (1, 0)
+    bot.pass_time(hours=1)
+    asyncio.run(pump(alerts))
+    assert bot.mail.said == ["The request arm was refused: no."]
+
+
+def test_a_run_that_fails_says_so(bot: Bot) -> None:
+    """A journal that cannot be written pages somebody though nothing of it can be kept, and the run fails as before."""
+
+    async def work() -> None:
+        raise JournalError("The journal could not be written: disk full.", "Check the disk.")
+
+    with pytest.raises(JournalError):
+        in_virtual_time(attended(work(), bot.dispatcher(), heard))
+    assert bot.pager.said == ["The run has ended: The journal could not be written: disk full. Check the disk."]
+
+
+async def failing() -> None:
+    """A run that ends with a sentence."""
+    raise JournalError("The journal could not be written: disk full.", "Check the disk.")
+
+
+def test_why_a_run_ended_is_an_incident_until_the_next_one_begins(bot: Bot) -> None:
+    """Sent once and kept with its channel; the run that follows clears it, and says a minute later that it is over."""
+    for _ in range(2):
+        with pytest.raises(JournalError):
+            in_virtual_time(attended(failing(), bot.dispatcher(), heard))
+    words = "The run has ended: The journal could not be written: disk full. Check the disk."
+    assert kept(bot) == [(words, "pager")]
+    assert bot.pager.said == [words] * 2
+    alerts = bot.dispatcher()
+    bot.pass_time(minutes=2)
+    asyncio.run(pump(alerts))
+    assert bot.pager.said[2:] == [f"Over: {words}"]
+
+
+def test_each_reason_why_a_run_ended_is_kept_in_its_own_words(bot: Bot) -> None:
+    """The second of two within a minute is not taken for the first."""
+
+    async def other() -> None:
+        raise ZeroDivisionError("\udcff")
+
+    for work in (failing, other):
+        with pytest.raises((JournalError, ZeroDivisionError)):
+            in_virtual_time(attended(work(), bot.dispatcher(), heard))
+    assert [what for what, _ in kept(bot)][1:] == ["The run has ended: ?"]
+
+
+def test_why_a_run_ended_waits_for_the_next_one_where_no_channel_takes_it(bot: Bot) -> None:
+    """It is kept unsent, and the dispatcher that lives next sends it."""
+    bot.pager.fault = bot.mail.fault = Undelivered("no route")
+    with pytest.raises(JournalError):
+        in_virtual_time(attended(failing(), bot.dispatcher(), heard))
+    ((words, way),) = kept(bot)
+    assert (way, bot.pager.got) == (None, [])
+    bot.pager.fault = None
+    asyncio.run(pump(bot.dispatcher()))
+    assert bot.pager.said == [words]
+
+
+def test_why_a_run_ended_is_sent_though_it_cannot_be_kept(bot: Bot) -> None:
+    """A file of alerts that somebody else holds does not hide the reason, and the run fails as before."""
+    alerts = bot.dispatcher()
+    with Store(bot.instance.data / FILE_NAME).writing(), pytest.raises(JournalError):
+        in_virtual_time(attended(failing(), alerts, heard))
+    assert len(bot.pager.said) == 1
+    assert kept(bot) == []
+
+
+def test_alerts_that_cannot_be_kept_are_said_once(bot: Bot) -> None:
+    """While the file of alerts is broken somebody is told once, and what the run does goes on."""
+    alerts = bot.dispatcher()
+    beats: list[None] = []
+
+    async def work() -> str:
+        with Store(bot.instance.data / FILE_NAME).writing():
+            bot.cause("LOGIN")
+            await asyncio.sleep(5.0)
+        await asyncio.sleep(2.0)
+        return "done"
+
+    def beat() -> bool:
+        beats.append(None)
+        return True
+
+    in_virtual_time(attended(work(), alerts, beat))
+    assert len(beats) >= 5
+    assert bot.pager.said[0].startswith("Alerts cannot be relied upon: ")
+    assert bot.pager.said[1:] == ["Exit-only: the broker asks for a new login."]
+
+
+def test_a_fault_of_the_dispatcher_itself_ends_nothing(bot: Bot) -> None:
+    """What nobody foresaw is logged; alerts begin again a second later, and the run never notices."""
+    alerts = bot.dispatcher()
+    bot.write("state", {"nonsense": True, "cause": "LOGIN"})
+
+    async def work() -> str:
+        await asyncio.sleep(3.0)
+        return "done"
+
+    loop = VirtualLoop()
+    assert loop.run_until_complete(attended(work(), alerts, heard)) == "done"
+    loop.finish()
+
+
+def test_alerts_that_fail_as_they_are_cancelled_end_with_the_run(bot: Bot, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group of tasks keeps such a cancel to itself; the run ends all the same."""
+
+    async def run() -> None:
+        try:
+            await asyncio.sleep(3600.0)
+        except asyncio.CancelledError:
+            raise ExceptionGroup("both at once", [ValueError("nonsense")]) from None
+
+    async def work() -> str:
+        await asyncio.sleep(3.0)
+        return "done"
+
+    alerts = bot.dispatcher()
+    monkeypatch.setattr(alerts, "run", run)
+    loop = VirtualLoop()
+    assert loop.run_until_complete(attended(work(), alerts, heard)) == "done"
+    assert loop.time() <= 5.0
+    loop.finish()
+
+
+def test_f78_a_log_without_room_ends_nothing_and_is_told_once(bot: Bot, tmp_path: Path) -> None:
+    """F78: lines that are lost are counted, one alert says so, and the run goes on to its end."""
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / log.FILE_NAME).symlink_to("/dev/full")
+    log.configure("info", "json", tmp_path / "full", screen=False)
+    before, alerts = log.lost(), bot.dispatcher()
+
+    async def work() -> None:
+        for _ in range(5):
+            log.logger("a").error("said")
+            await asyncio.sleep(1.0)
+
+    try:
+        in_virtual_time(attended(work(), alerts, heard))
+    finally:
+        log.close()
+    assert log.lost() - before == 5
+    assert bot.pager.said == ["Lines of the log cannot be written any more; trading goes on."]
+
+
+@pytest.mark.parametrize("ends", ["aloud", "silently"])
+def test_f90_a_part_beside_the_run_that_ends_ends_the_run_with_a_sentence(bot: Bot, ends: str) -> None:
+    """F90: whether it raised or not: the work is ended too, somebody is told, and what it left is given back."""
+    cleaned: list[bool] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(1000.0)
+        finally:
+            cleaned.append(True)
+
+    def beat() -> bool:
+        if ends == "aloud":
+            raise OSError("the heart is broken")
+        raise asyncio.CancelledError
+
+    with pytest.raises(OSError if ends == "aloud" else TbotError) as raised:
+        in_virtual_time(attended(work(), bot.dispatcher(), beat))
+    assert cleaned
+    assert bot.pager.said == [f"The run has ended: {raised.value}"]
+
+
+def test_f90_a_watchdog_that_died_is_told_of_and_the_run_goes_on(bot: Bot) -> None:
+    """F90: once each time that it was heard before."""
+    beats = iter([True, False, False, True, True, False])
+
+    async def work() -> str:
+        await asyncio.sleep(5.5)
+        return "done"
+
+    in_virtual_time(attended(work(), bot.dispatcher(), lambda: next(beats)))
+    assert bot.pager.said == ["The watchdog of the run died; another one is started."] * 2
+
+
+@pytest.mark.slow
+def test_f92_a_channel_that_blocks_the_loop_is_interrupted() -> None:
+    """It may wait for its service; where it keeps everything else waiting it is ended, and the other channel tried."""
+
+    class Blocking(Channel):
+        async def send(self, alert: Alert) -> None:  # noqa: ARG002  it gets no further
+            while True:
+                pass
+
+    other = Channel()
+    both = Delivery({"a": Blocking(), "b": other}, {Urgency.CRITICAL: "a", Urgency.ROUTINE: "b"})
+    alert = Alert(key="k", urgency=Urgency.CRITICAL, title="t", text="t", time=datetime(2026, 11, 24, tzinfo=UTC))
+    assert asyncio.run(both.send(alert)) == "b"
+    assert asyncio.run(both.test(alert)).startswith("Overdue: it had not finished after 2 s")

@@ -1,0 +1,154 @@
+"""What a person is told of a session's data: each incident exactly as long as it stands."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tbot_core.alerts.feed_rules import FeedWatch, few
+from tbot_core.contracts import Urgency
+from tbot_core.journal import records
+from tbot_core.journal.store import Event
+
+if TYPE_CHECKING:
+    from tbot_core.alerts.alert import Notice
+
+BELL = datetime(2026, 11, 24, 14, 30, tzinfo=UTC)
+OPENED = {"date": "2026-11-24", "open": BELL.isoformat()}
+
+
+class Story:
+    """A watch that reads events along."""
+
+    def __init__(self) -> None:
+        self.watch = FeedWatch()
+        self.event(records.SESSION_OPENED, OPENED)
+
+    def event(self, kind: str, payload: dict[str, Any]) -> list[Notice]:
+        """The next event."""
+        event = Event(seq=1, kind=kind, cid=None, source=None, payload=payload, received=BELL, applied=BELL, hash="")
+        return list(self.watch.take(event))
+
+    def standing(self, *held: str) -> dict[str, Notice]:
+        """What stands while these are held."""
+        return {one.key: one for one in self.watch.standing(held)}
+
+
+def halt(symbol: str, *, halted: bool = True, words: str = "") -> dict[str, Any]:
+    """A halt that begins or ends."""
+    return {"symbol": symbol, "halted": halted, "level": 0, "words": words}
+
+
+def denied(symbol: str, reason: str = "ANALYSIS_INCOMPLETE") -> dict[str, Any]:
+    """A decision."""
+    return {"signal": {"strategy": "open", "symbol": symbol}, "reason": reason}
+
+
+def test_f53_a_gap_stands_until_it_is_filled() -> None:
+    """It says how many minutes and which; what history has answered for is no longer counted."""
+    story = Story()
+    story.event(records.FEED_GAP, {"first": 3, "last": 5, "words": "no prices for 180 s"})
+    (gap,) = story.standing().values()
+    assert gap.urgency is Urgency.ROUTINE
+    assert gap.what.startswith(
+        "The feed lost 3 minutes between 14:33 UTC (09:33 New York) and 14:36 UTC (09:36 New York)"
+    )
+    story.event(records.FEED_FILLED, {"minutes": [3, 4], "open": 1})
+    assert story.standing()["feed gap"].what.startswith("The feed lost 1 minute between 14:35 UTC")
+    story.event(records.FEED_FILLED, {"minutes": [5], "open": 0})
+    assert story.standing() == {}
+
+
+def test_f40_a_halt_stands_while_its_symbol_is_held() -> None:
+    """Nobody is told of the halt of a symbol that is not held; the next command explains the symbol."""
+    story = Story()
+    story.event(records.HALT, halt("ACME", words="LULD"))
+    assert story.standing() == {}
+    assert story.standing("XYZ") == {}
+    notice = story.standing("ACME")["halt ACME"]
+    assert notice.what == "ACME is halted (LULD) and held: its exits wait, its stop rests."
+    assert notice.command == "tbot why ACME"
+    story.event(records.HALT, halt("ACME", halted=False))
+    assert story.standing("ACME") == {}
+
+
+def test_a_halt_of_the_whole_market_names_what_is_held() -> None:
+    """Whatever is held is in it."""
+    story = Story()
+    story.event(records.HALT, halt(""))
+    assert story.standing() == {}
+    assert story.standing("B", "A")["halt"].what == (
+        "The whole market is halted; held are A, B: their exits wait, their stops rest."
+    )
+
+
+def test_f41_the_third_level_is_told_as_the_end_of_the_session() -> None:
+    """Once, held or not, until the next session."""
+    story = Story()
+    third = halt("", words="MWCB") | {"level": 3}
+    assert story.event(records.HALT, halt("", words="MWCB") | {"level": 2}) == []
+    (told,) = story.event(records.HALT, third)
+    assert told.what == "The whole market is halted to the close (level 3): the session is over."
+    assert story.event(records.HALT, third) == []
+    assert story.standing("A")["halt"].what.startswith("The whole market is halted to the close (MWCB); held are A")
+    story.event(records.SESSION_CLOSED, {})
+    story.event(records.SESSION_OPENED, OPENED)
+    assert len(story.event(records.HALT, third)) == 1
+
+
+def test_f57_a_disagreement_stands_until_both_agree() -> None:
+    """Both prices are named."""
+    story = Story()
+    seen = {"symbol": "ACME", "feed": "10.3", "theirs": "10", "there": True}
+    story.event(records.FEEDS_APART, seen)
+    notice = story.standing()["feeds apart ACME"]
+    assert notice.what == "ACME is not entered: it is at 10.30 by the feed, 10.00 by the broker."
+    story.event(records.FEEDS_APART, {**seen, "broker": "beta"})
+    story.event(records.FEEDS_APART, {**seen, "there": False})
+    (there,) = story.standing().values()
+    assert there.what == "ACME is not entered at beta: it is at 10.30 by the feed, 10.00 by beta."
+    story.event(records.FEEDS_APART, {**seen, "broker": "beta", "there": False})
+    assert story.standing() == {}
+
+
+def test_signals_without_their_analysis_are_told_when_the_window_ends() -> None:
+    """Once, with their symbols; other denials are nobody's business here."""
+    story = Story()
+    story.event(records.DECISION, denied("ACME"))
+    story.event(records.DECISION, denied("BETA"))
+    story.event(records.DECISION, denied("CORP", "NO_QUOTE"))
+    assert story.event(records.WINDOW_CLOSED, {"strategy": "mid"}) == []
+    (told,) = story.event(records.WINDOW_CLOSED, {"strategy": "open"})
+    assert told.what == (
+        "ANALYSIS_INCOMPLETE: 2 signals of open not entered, "
+        "because the feed lost a minute of the analysis: ACME, BETA."
+    )
+    assert told.command == "tbot why ACME"
+
+
+def test_a_universe_that_was_cut_is_told_once() -> None:
+    """How many are left, by which limit, and the first of those that are not heard."""
+    cut = [f"S{number}" for number in range(9)]
+    (told,) = Story().event(records.UNIVERSE, {"kept": 30, "limit": 30, "by": "UNIVERSE_MAX", "cut": cut})
+    assert told.what == (
+        "UNIVERSE_TRUNCATED: 30 of 39 symbols are heard, by UNIVERSE_MAX of 30; "
+        "left out are S0, S1, S2, S3, S4, S5, S6, S7 and 1 more."
+    )
+
+
+@pytest.mark.parametrize("kind", [records.SESSION_CLOSED, records.SESSION_OPENED])
+def test_another_session_begins_anew(kind: str) -> None:
+    """Nothing of the one before stands on."""
+    story = Story()
+    story.event(records.HALT, halt("ACME"))
+    story.event(records.FEED_GAP, {"first": 3, "last": 5, "words": ""})
+    story.event(records.FEEDS_APART, {"symbol": "ACME", "feed": "1", "theirs": "2", "there": True})
+    story.event(kind, OPENED)
+    assert story.standing("ACME") == {}
+
+
+def test_few_names_are_all_named() -> None:
+    """In their order."""
+    assert few(["B", "A"]) == "A, B"

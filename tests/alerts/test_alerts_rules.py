@@ -1,0 +1,346 @@
+"""What a person is told of the journal: each event's sentence, and incidents exactly as long as they stand."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tbot_core.alerts.rules import DOUBT, Wanted, Watch
+from tbot_core.contracts import Urgency
+from tbot_core.journal import records
+from tbot_core.journal.store import Event
+from tbot_core.model.types import ExitReason, Fill, Leg, Order, OrderType, SignalId
+from tbot_core.trading.risk.states import KINDS, Cause
+
+if TYPE_CHECKING:
+    from tbot_core.alerts.alert import Notice
+
+BELL = datetime(2026, 11, 24, 14, 30, tzinfo=UTC)
+SIGNAL = SignalId(session=date(2026, 11, 24), strategy="open", symbol="ACME", minute=5, rule="up")
+OPENED = {"date": "2026-11-24", "open": BELL.isoformat(), "close": BELL.isoformat(), "minutes": 390, "symbols": 1,
+          "equity": "100000.00", "state": "normal", "windows": {}}  # fmt: skip
+CLOSED = {"date": "2026-11-24", "equity": "100012.50", "cash": "100012.50", "pnl": "12.50", "trades": 1, "open": []}
+
+READY = {"session": "2026-11-24", "equity": "100000", "windows": ["close"], "positions": [], "stuck": []}
+
+
+class Story:
+    """A watch that reads events along as they are told."""
+
+    def __init__(self, **wanted: bool) -> None:
+        self.watch = Watch(Wanted(**wanted))
+        self.now = BELL
+        self.seq = 0
+        self.said: list[Notice] = []
+        self.event(records.SESSION_OPENED, OPENED)
+
+    def event(self, kind: str, payload: dict[str, Any], cid: str | None = None) -> list[Notice]:
+        """The next event."""
+        self.seq += 1
+        event = Event(seq=self.seq, kind=kind, cid=cid, source=None, payload=payload, received=self.now,
+                      applied=self.now, hash="")  # fmt: skip
+        found = self.watch.take(event)
+        self.said += found
+        return found
+
+    def cause(self, cause: Cause, *, there: bool = True, words: str = "") -> None:
+        """A cause that comes or goes."""
+        self.event(records.STATE, {"cause": cause.name, "there": there, "state": "?", "words": words})
+
+    def intend(self, cid: str, leg: Leg, quantity: str = "10") -> None:
+        """An order that is written down and sent."""
+        order = Order(client_order_id=cid, signal=SIGNAL, leg=leg, symbol="ACME", buy=leg is Leg.ENTRY,
+                      quantity=Decimal(quantity), type=OrderType.MARKET,
+                      reason=None if leg is Leg.ENTRY else ExitReason.STOP)  # fmt: skip
+        self.event(records.INTENDED, records.order_payload(order), cid)
+        self.event(records.SENDING, {}, cid)
+
+    def fill(self, cid: str, price: str, quantity: str = "10", *, buy: bool = True) -> list[Notice]:
+        """An execution."""
+        fill = Fill(execution_id=f"x{self.seq}", client_order_id=cid, symbol="ACME", buy=buy,
+                    quantity=Decimal(quantity), price=Decimal(price), fees=Decimal(0), time=self.now)  # fmt: skip
+        return self.event("fill", {"words": "", **records.fill_payload(fill)}, cid)
+
+    def enter(self) -> None:
+        """Ten shares that a resting stop protects."""
+        self.intend("e", Leg.ENTRY)
+        self.intend("s", Leg.STOP)
+        self.fill("e", "20.00")
+        self.event("acknowledged", {"words": ""}, "s")
+
+    def standing(self, seconds: float = 0.0) -> dict[str, Notice]:
+        """What stands once this much time has passed, looked at before and after."""
+        self.watch.standing(self.now)
+        self.now += timedelta(seconds=seconds)
+        return self.watch.standing(self.now)
+
+
+def test_a_trade_is_told_from_its_entry_to_its_exit() -> None:
+    """An entry once it is done, with its average price; an exit with profit, reason and how to ask why."""
+    story = Story()
+    story.intend("e", Leg.ENTRY)
+    assert story.fill("e", "20.00", "4") == []
+    (entry,) = story.fill("e", "20.10", "6")
+    assert (entry.what, entry.urgency) == ("Bought 10 ACME at 20.06, open.", Urgency.ROUTINE)
+    story.intend("s", Leg.STOP)
+    (done,) = story.fill("s", "21.31", buy=False)
+    assert done.what == "Sold 10 ACME at 21.31, P&L +12.50, STOP, open."
+    assert done.command == "tbot why ACME"
+    assert entry.key != done.key
+
+
+def test_a_part_of_an_entry_is_told_when_its_rest_is_cancelled() -> None:
+    """What was filled is told at the order's end, however it ended; an entry without a fill is not told."""
+    story = Story()
+    story.intend("e", Leg.ENTRY)
+    story.fill("e", "20.00", "4")
+    (entry,) = story.event("cancelled", {"words": ""}, "e")
+    assert entry.what == "Bought 4 ACME at 20.00, open."
+    story.intend("f", Leg.ENTRY)
+    assert story.event("expired", {"words": ""}, "f") == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload", "what", "urgency"),
+    [
+        (records.WINDOW_CLOSED, records.window_payload("open", {"candidates": 12, "triggers": 1}, []),
+         "The entries of open are over: 12 candidates, 1 signal.", Urgency.ROUTINE),
+        (records.SESSION_CLOSED, CLOSED,
+         "The session of 2026-11-24 is over: P&L +12.50, 1 trade, 0 denials, equity 100,012.50.", Urgency.ROUTINE),
+        (records.STOPPED, {"open": []}, "The run was stopped; nothing is open.", Urgency.ROUTINE),
+        (records.STOPPED, {"open": ["ACME"]}, "The run was stopped and left open: ACME.", Urgency.CRITICAL),
+        (records.STOPPED, {"open": [], "unconfirmed": ""}, "The run was stopped; nothing is open.", Urgency.ROUTINE),
+        (records.STOPPED, {"open": [], "unconfirmed": "no line"},
+         "The run was stopped; by the books nothing is open, but the account could not be read: no line.",
+         Urgency.CRITICAL),
+        (records.STOPPED, {"open": ["ACME"], "unconfirmed": "no line."},
+         "The run was stopped and left open: ACME. The account could not be read: no line.", Urgency.CRITICAL),
+        (records.RISK, {"what": "losing run latch", "cause": "losses in a row", "value": "3", "limit": "3"},
+         "Losing run latch: losses in a row, 3 against 3.", Urgency.ROUTINE),
+        (records.RISK, {"what": "equity jump", "cause": "nothing explains it", "value": "130", "limit": "100"},
+         "Equity jump: nothing explains it, 130 against 100.", Urgency.CRITICAL),
+        (records.SETTINGS, {"changes": {"MAX_TRADES": ["3", "4"]}, "fault": ""},
+         "The settings have changed, from the next session on: MAX_TRADES 3 -> 4.", Urgency.ROUTINE),
+        (records.SETTINGS, {"changes": {}, "fault": "MAX_TRADES: many."},
+         "The settings have changed and are not fit, so the run goes on with those it has: MAX_TRADES: many.",
+         Urgency.CRITICAL),
+        (records.HOLIDAY, {"date": "2026-11-26", "name": "Thanksgiving Day", "next": "2026-11-27"},
+         "Closed today, 2026-11-26: Thanksgiving Day. Next session: 2026-11-27.", Urgency.ROUTINE),
+        (records.CASH_SHARE, {"share": "0.853211", "target": "0.98"},
+         "The cash is 85.3 % of equity, its target 98.0 %.", Urgency.ROUTINE),
+        (records.FOREIGN_HOLDING, {"symbol": "ACME", "quantity": "5"},
+         "The account holds 5 ACME that are not tbot's.", Urgency.ROUTINE),
+        (records.FOREIGN_HOLDING, {"symbol": "ACME", "quantity": "5", "price": "9.5"},
+         "The account holds 5 ACME that are not tbot's.", Urgency.ROUTINE),
+        (records.FOREIGN_HOLDING, {"symbol": "ACME", "quantity": "0", "price": None},
+         "The account holds 0 ACME that are not tbot's.", Urgency.ROUTINE),
+        (records.FOREIGN_HOLDING, {"symbol": "ACME", "quantity": "5", "price": None},
+         "The account holds 5 ACME that are not tbot's; until a price of them is known they count in no limit.",
+         Urgency.ROUTINE),
+        (records.FOREIGN_ORDER, {"buy": False, "quantity": "5", "symbol": "ACME", "said": "acknowledged"},
+         "An order at the broker is not tbot's: sell 5 ACME, acknowledged.", Urgency.ROUTINE),
+        (records.TAKEN_OTHERWISE,
+         {"leg": "entry", "symbol": "ACME", "buy": True, "quantity": "700",
+          "ordered": {"symbol": "ACME", "buy": True, "quantity": "7"}},
+         "The broker works the entry to buy 7 ACME as one to buy 700 ACME.", Urgency.CRITICAL),
+        (records.REQUEST_REFUSED, {"name": "arm", "words": "it is another's."},
+         "The request arm was refused: it is another's.", Urgency.ROUTINE),
+        (records.PLUGIN_FAILED, {"plugin": "filter/mine", "error": "judge: it hangs.", "off": False},
+         "The filter mine failed: judge: it hangs.", Urgency.ROUTINE),
+        (records.PLUGIN_FAILED, {"plugin": "strategy/open", "error": "scan: it hangs.", "off": True},
+         "The strategy open failed and is off to the session's end: scan: it hangs.", Urgency.CRITICAL),
+        (records.READY, READY | {"vix": 18.25},
+         "READY for the session of 2026-11-24: equity 100,000.00, close, VIX 18.25.", Urgency.ROUTINE),
+        (records.READY, READY | {"vix": None},
+         "READY for the session of 2026-11-24: equity 100,000.00, close, VIX unknown.", Urgency.ROUTINE),
+        (records.READY, READY | {"vix_live": True},
+         "READY for the session of 2026-11-24: equity 100,000.00, close, VIX read live as entries begin.",
+         Urgency.ROUTINE),
+        (records.READY, READY | {"mode": "live", "armed": "2026-11-25", "feed": "alpaca", "worst_day": "0.0125"},
+         ("READY for the session of 2026-11-24: live, armed to 2026-11-25, equity 100,000.00, feed alpaca, close, "
+          "planned worst day 1.25\N{NO-BREAK SPACE}%."), Urgency.ROUTINE),
+        ("busted", {"words": "clearly erroneous"},
+         "The broker says of an execution that it is busted: clearly erroneous", Urgency.ROUTINE),
+    ],
+)  # fmt: skip
+def test_what_an_event_alone_says(kind: str, payload: dict[str, Any], what: str, urgency: Urgency) -> None:
+    """Windows, sessions, stops, latches, what is foreign, refusals and busts each have their sentence."""
+    (notice,) = Story().event(kind, payload)
+    assert (notice.what, notice.urgency) == (what, urgency)
+
+
+def test_a_reject_is_told_in_the_brokers_words() -> None:
+    """Which order, why, and how to ask for its reason; a broker that gave no reason is not quoted."""
+    story = Story()
+    for cid, words in (("a", "insufficient buying power"), ("b", "")):
+        story.intend(cid, Leg.ENTRY)
+        story.event("rejected", {"words": words}, cid)
+    assert [one.what for one in story.said] == [
+        "The broker rejected the entry of 10 ACME: insufficient buying power",
+        "The broker rejected the entry of 10 ACME: it gave no reason",
+    ]
+
+
+def test_notify_settings_drop_what_they_name() -> None:
+    """NOTIFY_ON_FILL, NOTIFY_ON_EXIT and NOTIFY_ON_FAILURE drop their events; critical ones go out all the same."""
+    story = Story(fills=False, exits=False, failures=False)
+    story.enter()
+    story.fill("s", "19.00", buy=False)
+    story.intend("r", Leg.ENTRY)
+    story.event("rejected", {"words": ""}, "r")
+    story.event(records.REQUEST_REFUSED, {"name": "arm", "words": "no."})
+    story.event("busted", {"words": ""})
+    story.event(records.PLUGIN_FAILED, {"plugin": "filter/mine", "error": "", "off": False})
+    assert story.said == []
+    story.cause(Cause.LOGIN)
+    assert [one.urgency for one in story.standing().values()] == [Urgency.CRITICAL]
+
+
+@pytest.mark.parametrize("cause", list(Cause))
+def test_every_cause_is_told_as_long_as_it_stands(cause: Cause) -> None:
+    """Each is an incident with its state, its words and a command; its withdrawal ends it.
+
+    That of the data says what is held meanwhile.
+    """
+    story = Story()
+    story.enter()
+    story.cause(cause, words="because")
+    (notice,) = story.standing(DOUBT.total_seconds() + 1).values()
+    held = ", while 1 position is held: ACME" if cause is Cause.FEEDS_STALE else ""
+    assert notice.what.lower() == f"{KINDS[cause].state.word}: {cause.value}, because{held}.".lower()
+    asked = cause.name.startswith(("STOP_", "DEFENSE_")) or cause in {Cause.NOT_ARMED, Cause.MAINTENANCE}
+    wary = KINDS[cause].state.word == "defense"
+    assert notice.urgency is (Urgency.ROUTINE if asked or wary else Urgency.CRITICAL)
+    assert notice.command.startswith(("tbot ", "rm control/"))
+    story.cause(cause, there=False)
+    assert story.standing() == {}
+
+
+def test_an_account_is_unread_at_every_start_and_wakes_nobody_for_a_minute() -> None:
+    """The first reading may take a minute; a stale feed wakes somebody only while something is held."""
+    story = Story()
+    story.cause(Cause.UNRECONCILED)
+    assert story.standing(60.0) == {}
+    assert set(story.standing(1.0)) == {"state UNRECONCILED"}
+    story.cause(Cause.UNRECONCILED, there=False)
+    story.cause(Cause.FEEDS_STALE)
+    assert [one.urgency for one in story.standing().values()] == [Urgency.ROUTINE]
+    story.enter()
+    assert [one.urgency for one in story.standing().values()] == [Urgency.CRITICAL]
+
+
+def test_an_order_in_doubt_wakes_somebody_after_a_minute() -> None:
+    """Sixty seconds without an outcome are critical until one is there; a lost order is at once."""
+    story = Story()
+    story.intend("e", Leg.ENTRY)
+    story.event(records.NO_ANSWER, {"words": "time-out"}, "e")
+    assert story.standing(60.0) == {}
+    (notice,) = story.standing(1.0).values()
+    assert notice.what == "Nobody knows what became of the entry of 10 ACME, order e."
+    story.event(records.LOST, {}, "e")
+    (notice,) = story.standing().values()
+    assert notice.what == "Lost: the entry of 10 ACME, order e, is not at the broker; its exposure stays reserved."
+    story.event("cancelled", {"words": ""}, "e")
+    assert story.standing(120.0) == {}
+
+
+def test_doubt_that_comes_back_is_counted_from_its_return() -> None:
+    """An order that was found and is lost sight of again has its minute once more."""
+    story = Story()
+    story.intend("e", Leg.ENTRY)
+    story.event(records.NO_ANSWER, {"words": ""}, "e")
+    story.standing(50.0)
+    story.event("acknowledged", {"words": ""}, "e")
+    story.standing(5.0)
+    story.event(records.ABSENT, {}, "e")
+    assert story.standing(50.0) == {}
+
+
+def test_a_position_without_a_stop_is_unprotected_after_a_second() -> None:
+    """A resting stop for all of it protects, an exit under way ends the question, a rest under a share needs none."""
+    story = Story()
+    story.enter()
+    assert story.standing(60.0) == {}
+    story.event("cancelled", {"words": ""}, "s")
+    assert story.standing(1.0) == {}
+    (notice,) = story.standing(0.1).values()
+    assert (notice.what, notice.urgency) == ("UNPROTECTED: long 10 ACME has no stop for all of it.", Urgency.CRITICAL)
+    story.intend("t", Leg.STOP, "9.5")
+    assert set(story.standing()) == {"unprotected ACME"}
+    story.event("acknowledged", {"words": ""}, "t")
+    assert story.standing(5.0) == {}
+    story.event("cancelled", {"words": ""}, "t")
+    story.intend("x", Leg.EXIT)
+    assert story.standing(5.0) == {}
+
+
+def test_f28_what_was_filled_beyond_a_position_is_said_for_as_long_as_it_is_held() -> None:
+    """No stop and no exit of tbot's works for it, so a person has to know until it is gone."""
+    story = Story()
+    story.enter()
+    story.fill("s", "19.00", "10", buy=False)
+    assert story.standing(60.0) == {}
+    story.intend("x", Leg.EXIT)
+    story.fill("x", "19.00", "10", buy=False)
+    (notice,) = story.standing(600.0).values()
+    assert notice.urgency is Urgency.CRITICAL
+    words = "UNPROTECTED: short 10 ACME beyond every position, without a stop."
+    assert notice.what == words
+
+
+@pytest.mark.parametrize(
+    ("cause", "command"),
+    [
+        ("KILL_FILE", "rm control/kill"),
+        ("STOP_FILE", "rm control/stop"),
+        ("KILL_COMMAND", "tbot kill --clear"),
+        ("KILL_SIGNAL", "tbot kill --clear"),
+    ],
+)
+def test_the_command_to_run_next_ends_what_is_told(cause: str, command: str) -> None:
+    """A file in control/ is removed by whoever set it: no command of tbot takes it back."""
+    story = Story()
+    story.event(records.STATE, {"cause": cause, "there": True, "state": "halted", "words": ""})
+    assert [one.command for one in story.standing().values()] == [command]
+
+
+@pytest.mark.parametrize("what", ["daily loss latch", "exit-only"])
+def test_a_latch_stands_to_the_sessions_end(what: str) -> None:
+    """A loss latch, and exits only for the session, are critical until the next session opens."""
+    story = Story()
+    story.event(records.RISK, {"what": what, "cause": "DAILY_LOSS_LIMIT reached", "value": "-500", "limit": "-400"})
+    (notice,) = story.standing().values()
+    assert notice.urgency is Urgency.CRITICAL
+    assert notice.what.endswith(" to the session's end: DAILY_LOSS_LIMIT reached, -500 against -400.")
+    story.event(records.SESSION_CLOSED, CLOSED)
+    assert story.standing() == {}
+
+
+def test_what_is_held_after_the_bell_is_stuck() -> None:
+    """A position that could not be closed is critical until it is, also in the session that follows."""
+    story = Story()
+    story.enter()
+    left = Fill(execution_id="c", client_order_id="", symbol="ACME", buy=True, quantity=Decimal(10),
+                price=Decimal(21), fees=Decimal(0), time=BELL)  # fmt: skip
+    carried = records.carried_payload(SIGNAL, left)
+    story.event(records.STUCK, {**carried, "side": "long", "words": "it is halted", "attempts": {}})
+    story.event(records.SESSION_CLOSED, {**CLOSED, "open": ["ACME"]})
+    story.event(records.SESSION_OPENED, {**OPENED, "carried": [carried]})
+    (notice,) = [one for one in story.standing(5.0).values() if "STUCK" in one.what]
+    assert notice.what == "STUCK: long 10 ACME could not be closed, it is halted; it is closed at the next open."
+    assert (notice.urgency, notice.command) == (Urgency.CRITICAL, "tbot why ACME")
+    story.intend("x", Leg.EXIT)
+    story.fill("x", "21.00", buy=False)
+    assert story.standing() == {}
+
+
+def test_what_is_not_closed_two_minutes_before_the_bell_wakes_somebody() -> None:
+    """It is said once, with why."""
+    story = Story()
+    said = {"symbol": "ACME", "side": "long", "quantity": "10", "words": "its exit does not fill"}
+    (notice,) = story.event(records.CLOSING_LATE, said)
+    what = "The session ends in two minutes and long 10 ACME is not closed: its exit does not fill."
+    assert (notice.what, notice.urgency) == (what, Urgency.CRITICAL)

@@ -1,0 +1,302 @@
+"""The watchdog: what stands still or dies is written down by a process that does neither."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tbot_core.alerts import watchdog
+from tbot_core.alerts.alert import Notice
+from tbot_core.alerts.store import ENDED, FILE_NAME, Row, Store, open_store
+from tbot_core.contracts import Urgency
+from tbot_core.errors import AccessError, DataError
+from tbot_core.instance import Instance
+from tbot_core.model.clock import ManualClock, SystemClock
+from tbot_core.plugins import hung_plugins
+from tbot_core.plugins.hung_plugins import Stuck
+from tbot_core.system import environ, log, processes
+from tbot_core.system.heartbeat_page import Place
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import TypeAlias
+
+    Spoken: TypeAlias = Callable[[bytes | None], None]
+
+NOW = datetime(2026, 11, 24, 15, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """The alerts of an instance."""
+    made = open_store(tmp_path / FILE_NAME)
+    yield made
+    made.close()
+
+
+def hear(store: Store, *said: bytes | None) -> list[Row]:
+    """What is written down by whoever hears this; None is ten seconds of silence."""
+    clock, words = ManualClock(NOW), iter(said)
+
+    def listen(seconds: float) -> bytes | None:
+        word = next(words)
+        clock.advance(seconds if word is None else 1.0)
+        return word
+
+    watchdog.watch(listen, store, clock)
+    return store.rows(10)
+
+
+def test_f89_a_loop_that_stands_still_for_ten_seconds_is_an_incident(store: Store) -> None:
+    """F89: once, critical, with the place where the stacks lie; it is over when the heart beats again."""
+    (row,) = hear(store, b".", b"..", None, None, b".", b"!", b"")
+    assert row.what == "The run has stood still for 10 s; where: logs/stalled.txt."
+    assert (row.urgency.value, row.times, row.open) == ("critical", 1, False)
+
+
+def test_f89_a_loop_that_never_moves_again_stays_an_incident(store: Store) -> None:
+    """F89: as long as nothing is heard it stands, and when the process then dies too there is still one."""
+    (row,) = hear(store, b".", None, None, b"")
+    assert row.open
+
+
+def test_a_process_that_dies_without_a_word_is_an_incident(store: Store) -> None:
+    """A killed run is told of by the process that outlived it, with the command that takes over."""
+    (row,) = hear(store, b".", b"")
+    assert (row.what, row.command) == ("The run died without a word; nobody manages what is held.", "tbot run")
+
+
+def test_a_run_that_has_said_itself_why_it_ended_is_told_of_once(store: Store) -> None:
+    """An incident with the true reason stands already: that nobody foresaw the end adds no second page."""
+    store.begin(Notice(key=ENDED, urgency=Urgency.CRITICAL, what="The run has ended: why."), NOW)
+    assert [row.what for row in hear(store, b".", b"")] == ["The run has ended: why."]
+    store.clear(ENDED, NOW)
+    assert [row.what for row in hear(store, b".", b"") if row.open] == [
+        "The run died without a word; nobody manages what is held."
+    ]
+
+
+def test_a_run_that_ends_in_order_is_none(store: Store) -> None:
+    """The last word is that of an end."""
+    assert hear(store, b"...", b".!", b"") == []
+
+
+def test_what_cannot_be_written_down_ends_no_watch(tmp_path: Path) -> None:
+    """A watchdog whose file is locked goes on listening, and writes the next incident."""
+    store, blocker = open_store(tmp_path / FILE_NAME), open_store(tmp_path / FILE_NAME)
+    words = iter([None, b".", None, b"!", b""])
+    with blocker.writing():
+        watchdog.watch(lambda _: b"", store, ManualClock(NOW))
+    watchdog.watch(lambda _: next(words), store, ManualClock(NOW))
+    assert [row.what for row in store.rows(10)] == ["The run has stood still for 10 s; where: logs/stalled.txt."]
+    store.close()
+    blocker.close()
+
+
+def test_the_process_hears_a_run_and_its_end(tmp_path: Path) -> None:
+    """In processes of their own: a run that ends in order leaves nothing, one that breaks off is written down."""
+    instance = Instance.at(tmp_path)
+    instance.data.mkdir()
+    with watchdog.guarded(instance) as beat:
+        beat()
+    store = open_store(instance.data / FILE_NAME)
+    assert store.rows(10) == []
+    command = (sys.executable, "-m", "tbot_core.alerts.watchdog", str(tmp_path), "0")
+    with processes.listening(command, environment=environ.minimal()) as tell:
+        assert tell(watchdog.BEAT)
+    assert [row.command for row in store.rows(10)] == ["tbot run"]
+    store.close()
+
+
+def test_a_run_that_breaks_off_is_written_down_where_its_instance_is(tmp_path: Path, spoken: Spoken) -> None:
+    """The watchdog of an instance hears its standard input, and writes into that instance's alerts."""
+    instance = Instance.at(tmp_path)
+    instance.data.mkdir()
+    spoken(watchdog.BEAT)
+    spoken(None)
+    watchdog.main([str(tmp_path), "0"])
+    store = open_store(instance.data / FILE_NAME)
+    assert [(row.what, row.open) for row in store.rows(10)] == [
+        ("The run died without a word; nobody manages what is held.", True)
+    ]
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("fault", "paged"),
+    [
+        (DataError("The market does not list ZZZ.", "List others."), 0),
+        (KeyboardInterrupt(), 0),
+        (ZeroDivisionError("nobody foresaw it"), 1),
+        (SystemExit(1), 1),
+    ],
+    ids=["refused", "Ctrl-C", "unforeseen", "exit"],
+)
+def test_a_run_that_ends_with_a_word_takes_leave(tmp_path: Path, fault: BaseException, paged: int) -> None:
+    """In processes of their own: after a sentence and after Ctrl-C nobody is paged for a death without a word."""
+    instance = Instance.at(tmp_path)
+    instance.data.mkdir()
+
+    def run() -> None:
+        with watchdog.guarded(instance) as beat:
+            beat()
+            raise fault
+
+    with pytest.raises(type(fault)):
+        run()
+    store = open_store(instance.data / FILE_NAME)
+    assert len(store.rows(10)) == paged
+    store.close()
+
+
+def children() -> set[int]:
+    """The processes that this one has begun and not taken leave of."""
+    return {int(one) for task in Path("/proc/self/task").iterdir() for one in (task / "children").read_text().split()}
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no /proc to look into")
+def test_f90_a_watchdog_that_died_is_replaced(tmp_path: Path) -> None:
+    """F90: the call after its death says that it was not heard, and begins another, which hears the end."""
+    instance = Instance.at(tmp_path)
+    instance.data.mkdir()
+    before = children()
+    with watchdog.guarded(instance) as beat:
+        assert beat()
+        (first,) = children() - before
+        os.kill(first, signal.SIGKILL)
+        while beat():
+            pass
+        while not beat():
+            pass
+        assert children() - before - {first}
+    store = open_store(instance.data / FILE_NAME)
+    assert store.rows(10) == []
+    store.close()
+
+
+def test_a_watchdog_that_is_gone_is_missed_once(tmp_path: Path) -> None:
+    """One that cannot begin, as its folder is missing, is told of in the log, and the run goes on."""
+    instance = Instance.at(tmp_path)
+    log.configure("info", "json", instance.logs)
+    try:
+        with watchdog.guarded(instance) as beat:
+            while "watchdog.lost" not in (instance.logs / "tbot.log").read_text():
+                beat()
+            beat()
+        assert (instance.logs / "tbot.log").read_text().count("watchdog.lost") == 1
+    finally:
+        log.close()
+
+
+CALL = f"strategy/theirs scan 0 {NOW.isoformat()}"
+STUCK = Stuck(plugin="strategy/theirs", call="scan", turn=0, moment=NOW, noticed=NOW)
+
+
+def rescued(
+    store: Store, places: list[Place | None], *said: bytes | None, fault: Exception | None = None
+) -> list[Stuck]:
+    """The calls in which a run is ended by a watchdog that sees it there, silence by silence."""
+    clock, words, looks, ended = ManualClock(NOW), iter(said), iter(places), []
+
+    def end(stuck: Stuck) -> str:
+        if fault is not None:
+            raise fault
+        ended.append(stuck)
+        return "was ended"
+
+    rescue = watchdog.Rescue(look=lambda: next(looks), end=end)
+    watchdog.watch(lambda _: next(words), store, clock, rescue)
+    return ended
+
+
+def test_f92_a_run_that_stays_in_one_call_of_a_plugin_is_ended(store: Store) -> None:
+    """F92: where it is in the same stay twice, the call is in native code, and the incident names it."""
+    place = Place(entered=7, words=CALL)
+    assert rescued(store, [place, place], b".", None, None) == [STUCK]
+    (row,) = [row for row in store.rows(10) if "ended" in row.what]
+    assert row.what == "The run stood still in the scan of strategy/theirs; it was ended."
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        [None, None],
+        [Place(entered=7, words=CALL), None],
+        [Place(entered=7, words=CALL), Place(entered=8, words=CALL)],
+        [Place(entered=7, words="something else"), Place(entered=7, words="something else")],
+    ],
+)
+def test_f89_a_run_that_stands_still_elsewhere_is_not_ended(store: Store, places: list[Place | None]) -> None:
+    """F89: outside of plugins, or from one call to the next, it is an incident and nothing more."""
+    assert rescued(store, places, b".", None, None, b".", b"!", b"") == []
+    (row,) = store.rows(10)
+    assert row.what.startswith("The run has stood still for 10 s")
+    assert not row.open
+
+
+def test_f92_a_run_that_cannot_be_ended_is_watched_on(store: Store) -> None:
+    """F92: a note that cannot be written ends no watch; the next silence tries again."""
+    place = Place(entered=7, words=CALL)
+    said = (b".", None, None, None, b"!", b"")
+    assert rescued(store, [place] * 3, *said, fault=AccessError("The disk is full.")) == []
+
+
+NATIVE = """
+import ctypes, os, sys
+from tbot_core.plugins import lost
+from tbot_core.system import environ, spawn, whereabouts
+from tbot_core.instance import Instance
+instance = Instance.at(sys.argv[1])
+watch = "from tbot_core.alerts import watchdog as w; import sys; w.STALL_S = w.GRACE_S = 0.2; w.main(sys.argv[1:])"
+again = sys.argv[2:]
+command = (sys.executable, "-c", watch, sys.argv[1], str(os.getpid()), *again)
+told = whereabouts.told(instance.data / lost.WHERE)
+with told as inside, spawn.listening(command, environment=environ.ours()) as tell:
+    tell(b".")
+    with inside("strategy/theirs scan 0 2026-11-24T15:00:00+00:00"):
+        ctypes.PyDLL(None).pause()
+"""
+
+
+@pytest.mark.slow
+def test_f92_native_code_that_never_returns_costs_the_run_its_plugin_and_no_more(tmp_path: Path) -> None:
+    """F92: the process is killed, the call is noted, and the command is run again; at the third time it is not."""
+    instance = Instance.at(tmp_path)
+    instance.data.mkdir()
+    instance.logs.mkdir()
+    again = (sys.executable, "-c", "import sys; from pathlib import Path; Path(sys.argv[1]).touch()")
+    for time in range(3):
+        started = tmp_path / f"started {time}"
+        command = (sys.executable, "-c", NATIVE, str(tmp_path), *again, str(started))
+        finished = processes.run(command, timeout_s=60.0, environment=environ.minimal())
+        assert finished.code == -9, finished.errors
+        store = open_store(instance.data / FILE_NAME)
+        while sum("it was ended" in row.what for row in store.rows(10)) <= time:
+            pass
+        row = max((row for row in store.rows(10) if "it was ended" in row.what), key=lambda row: row.id)
+        if time < 2:
+            assert row.what.endswith("and started again without it; what it says: logs/restarted.txt.")
+            while not started.exists():
+                pass
+        else:
+            assert row.what.endswith("was ended for the third time in ten minutes, and not started again.")
+            assert not started.exists()
+        store.close()
+    assert [one.plugin for one in hung_plugins.noted(instance.data, SystemClock().now())] == ["strategy/theirs"] * 3
+
+
+def test_what_cannot_be_started_again_is_said(tmp_path: Path) -> None:
+    """A run without a command is ended, and one whose command is not there is named; somebody else is never killed."""
+    instance = Instance.at(tmp_path)
+    instance.data.mkdir()
+    instance.logs.mkdir()
+    nobody = 2**22 + 1
+    assert watchdog.replaced(instance, STUCK, nobody, ()) == "was ended"
+    words = watchdog.replaced(instance, STUCK, nobody, ("/no/such",))
+    assert words.startswith("was ended, and could not be started again: Cannot start /no/such")

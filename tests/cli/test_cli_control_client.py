@@ -1,0 +1,477 @@
+"""`tbot stop`, `tbot kill` and `tbot defense`: what they ask of a running bot, and what they say of it."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+from tbot_core import cli
+from tbot_core.cli import control_client
+from tbot_core.cli.commands.defense import sentence as of_defense
+from tbot_core.cli.commands.defense import stands
+from tbot_core.cli.commands.kill import sentence as of_kill
+from tbot_core.cli.commands.run import furnish
+from tbot_core.cli.commands.stop import sentence as of_stop
+from tbot_core.cli.control_client import Answer
+from tbot_core.cli.instance_lock import alone
+from tbot_core.cli.run_options import SIMULATION
+from tbot_core.contracts import FeedRequest
+from tbot_core.engine import control
+from tbot_core.engine.bootstrap import assemble
+from tbot_core.engine.control import Verb
+from tbot_core.engine.run import run
+from tbot_core.engine.run_plan import Plan, Watcher
+from tbot_core.instance import Instance
+from tbot_core.journal import records
+from tbot_core.journal.projections.book import Book
+from tbot_core.journal.store import Entry, Event, read_journal
+from tbot_core.model.clock import ManualClock, SystemClock
+from tbot_core.status.event_text import Narrator
+from tbot_core.status.risk_state import condition
+from tbot_core.system import filesystem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tbot_core.engine.session.session import SessionRun
+
+MORNING = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "mon", "tue")
+TBOT = (sys.executable, "-c", "import sys; from tbot_core.__main__ import main; sys.exit(main())")
+
+
+class Bot:
+    """Paper trading in a process of its own, and what it has said."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.process = subprocess.Popen(
+            [*TBOT, "run", "--home", str(home)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    def until(self, words: str) -> None:
+        """Read its lines until one holds the words."""
+        assert self.process.stdout is not None
+        said = []
+        for line in self.process.stdout:
+            said.append(line)
+            if words in line:
+                return
+        pytest.fail(f"the run ended without saying {words!r}: {said}")
+
+    def end(self) -> tuple[int, str]:
+        """Its exit code, and what else it said."""
+        out, _ = self.process.communicate(timeout=60)
+        return self.process.returncode, out
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """An instance with the demo's settings."""
+    furnish(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def bot(home: Path) -> Iterator[Bot]:
+    """A bot that waits for the next session, which is days away."""
+    day = SystemClock().now() + dt.timedelta(days=3)
+    settings = home / ".env_bot"
+    settings.write_text(f"{settings.read_text()}TRADING_DAYS={WEEKDAYS[day.weekday()]}\n")
+    found = Bot(home)
+    found.until("Waiting for the session")
+    yield found
+    if found.process.poll() is None:
+        found.process.kill()
+    found.process.communicate()
+
+
+def asked(capsys: pytest.CaptureFixture[str], home: Path, *words: str, code: int = 0) -> Any:
+    """The document of a command."""
+    assert cli.invoke([*words, "--home", str(home), "--json"]) == code
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.slow
+def test_a_running_bot_is_killed_cleared_and_stopped(bot: Bot, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each command is answered by the bot's journal; the stop ends the process with its summary and exit 0."""
+    killed = asked(capsys, bot.home, "kill")
+    assert (killed["taken"], killed["state"], killed["causes"]) == (True, "halted", ["tbot kill"])
+    bot.until("State halted: tbot kill")
+    assert asked(capsys, bot.home, "status", code=1)["causes"] == ["tbot kill"]
+    assert asked(capsys, bot.home, "kill", "--clear")["state"] == "normal"
+    assert asked(capsys, bot.home, "defense", "on")["causes"] == ["tbot defense on"]
+    assert asked(capsys, bot.home, "defense", "status")["state"] == "defense"
+    assert asked(capsys, bot.home, "defense", "off")["state"] == "normal"
+    refused = asked(capsys, bot.home, "failover", "confirm", "--amount", "100", code=5)["refused"]
+    assert "Nothing is to be confirmed" in refused
+    (bot.home / "control").chmod(0o777)
+    assert asked(capsys, bot.home, "defense", "off", code=1)["taken"] is False
+    stopped = asked(capsys, bot.home, "stop")
+    assert (stopped["ended"], stopped["open"]) == (True, [])
+    code, said = bot.end()
+    assert code == 0
+    assert "0 trades" in said
+    assert "Stopped; nothing is open." in said
+
+
+@pytest.mark.slow
+def test_a_touched_file_and_a_signal_halt_a_running_bot(bot: Bot) -> None:
+    """Loose modes and no words at all: obeyed; so is SIGUSR2, also while the bot only waits."""
+    (bot.home / "control").mkdir(mode=0o700, exist_ok=True)
+    (bot.home / "control" / "kill").touch(mode=0o666)
+    bot.until("State halted: control/kill is there")
+    bot.process.send_signal(signal.SIGUSR2)
+    bot.until("State halted: a kill signal")
+    (bot.home / "control" / "stop").touch(mode=0o666)
+    code, said = bot.end()
+    assert (code, "Stopped; nothing is open." in said) == (0, True)
+
+
+@pytest.mark.slow
+def test_f111_a_loose_request_is_refused_and_named(bot: Bot, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is not obeyed, stands in the journal, and status and check name it with its flaw."""
+    odd = bot.home / "control" / "kill-clear-x.json"
+    odd.parent.mkdir(mode=0o700, exist_ok=True)
+    odd.touch(mode=0o644)
+    bot.until("control/kill-clear-x.json is not obeyed")
+    found = asked(capsys, bot.home, "status", code=1)
+    assert [one["name"] for one in found["requests"]["refused"]] == ["kill-clear-x.json"]
+    assert any("others may read or write it" in sentence for sentence in found["attention"])
+    cli.invoke(["check", "--home", str(bot.home), "--json"])
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert any(row["subject"] == "requests" and row["level"] == "warn" for row in rows)
+
+
+def test_without_a_bot_requests_wait_for_the_next_start(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each command says that nobody runs; what was asked lies in the folder, and status names it."""
+    for words in (
+        ("kill",),
+        ("kill", "--clear"),
+        ("stop",),
+        ("stop", "--cancel"),
+        ("defense", "on"),
+        ("defense", "off"),
+    ):
+        assert cli.invoke([*words, "--home", str(home)]) == 0
+        assert "No bot runs here" in capsys.readouterr().out
+    waiting = asked(capsys, home, "status", code=1)["requests"]["waiting"]
+    assert waiting == ["kill", "kill-clear", "stop", "stop-cancel", "defense-on", "defense-off"]
+    assert (home / "control").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_kill_that_a_file_keeps_is_not_taken_back(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 1 with what remains, and 0 once the file is gone."""
+    kill = home / "control" / control.KILL
+    kill.parent.mkdir(mode=0o700)
+    kill.touch()
+    assert cli.invoke(["kill", "--clear", "--home", str(home)]) == 1
+    assert "control/kill is there, and keeps the bot halted: `rm control/kill` ends it." in capsys.readouterr().out
+    kill.unlink()
+    assert cli.invoke(["kill", "--clear", "--home", str(home)]) == 0
+    assert "control/kill" not in capsys.readouterr().out
+
+
+def test_the_name_of_a_file_moves_no_cursor(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line end and an escape in a name in control/ are shown as such."""
+    odd = home / "control" / "a\nb\x1b[31m.json"
+    odd.parent.mkdir(mode=0o700)
+    odd.touch(mode=0o600)
+    assert cli.invoke(["status", "--home", str(home)]) == 1
+    assert r"control/a\nb\x1b[31m.json was not obeyed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("stop", "--cancel", "--keep"), "--keep and --cancel"),
+        (("stop", "--flatten", "--keep"), "--flatten and --keep"),
+        (("stop", "--flatten", "--keep", "--cancel"), "--flatten and --keep and --cancel"),
+        (("kill", "--clear", "--flatten"), "--flatten and --clear"),
+    ],
+)
+def test_options_that_contradict_ask_nothing(
+    home: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], named: str
+) -> None:
+    """Exit 2 with both names, in whichever order: the last one given must not win."""
+    assert cli.invoke([*words, "--home", str(home)]) == 2
+    assert "exclude each other" in (said := capsys.readouterr().err)
+    assert all(name in said for name in named.split(" and "))
+    assert not (home / "control").exists()
+
+
+def test_what_was_asked_before_the_start_counts_from_the_first_minute(home: Path) -> None:
+    """A kill that lay in the folder lets nothing be entered all day."""
+    assert cli.invoke(["kill", "--home", str(home)]) == 0
+    clock = ManualClock(MORNING)
+    plan = Plan(
+        assembly=assemble(home, "paper", clock), request=FeedRequest(kind="live"), wall=clock, once=True, watch_s=10.0
+    )
+    assert asyncio.run(run(plan, Watcher())).summary.trades == ()
+
+
+def test_a_stop_of_nobody_names_what_nobody_manages(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Positions of a bot that has been stopped are open: exit 1."""
+    clock = ManualClock(MORNING)
+    plan = Plan(assembly=assemble(home, "paper", clock), request=FeedRequest(kind="live"), wall=clock, watch_s=10.0)
+
+    def minute(session: SessionRun, _index: int) -> None:
+        if session.desk.portfolio.positions:
+            plan.stop.set()
+
+    held = asyncio.run(run(plan, Watcher(minute=minute))).open
+    assert held
+    assert tuple(asked(capsys, home, "stop", code=1)["open"]) == held
+    assert cli.invoke(["stop", "--home", str(home)]) == 1
+    assert "nobody manages them" in capsys.readouterr().out
+
+
+def test_a_bot_that_does_not_answer_is_named(home: Path) -> None:
+    """Whoever holds the instance and takes nothing in its time is named; the request stays."""
+    (home / "data").mkdir()
+    with filesystem.hold(home / "data" / "tbot.lock"):
+        answer = asyncio.run(control_client.ask(home, Verb.KILL, ManualClock(MORNING)))
+    assert not answer.taken
+    assert "has not taken the request in 5 s" in of_kill(answer)
+    assert len(control.look(home / "control").requests) == 1
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_running_bot_whose_journal_cannot_be_read_has_taken_what_is_gone(home: Path, *, taken: bool) -> None:
+    """Whoever took the file away has written the request down, whether or not that can be read here."""
+    (home / "data").mkdir()
+    (home / "data" / "tbot.sqlite").write_bytes(b"no journal at all" * 100)
+    name = control.ask(home / "control", Verb.KILL, actor="ann", now=MORNING)
+    if taken:
+        control.take(home / "control", name)
+    found = control_client.answer(Instance.at(home), Verb.KILL, name, 7)
+    assert (found.taken, bool(found.lost)) == (taken, not taken)
+    assert "what is held is not known" in control_client.notes(found)[0]
+
+
+@pytest.mark.parametrize("words", [("stop",), ("kill",), ("defense", "on")])
+def test_a_simulation_is_asked_nothing(home: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
+    """It takes no requests, and what is asked beside it must not stop the next start: exit 1, nothing is dropped."""
+    (home / "data").mkdir()
+    with alone(home, SIMULATION):
+        assert cli.invoke([*words, "--home", str(home)]) == 1
+    assert "runs a simulation here, which takes no requests" in capsys.readouterr().err
+    assert not (home / "control").exists()
+
+
+def test_a_folder_without_an_instance_is_asked_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 3 and a sentence; no folder is made."""
+    assert cli.invoke(["kill", "--home", str(tmp_path)]) == 3
+    assert "holds no instance" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def answer(verb: Verb, **more: Any) -> Answer:
+    """An answer of a bot that took the request."""
+    return attrs.evolve(Answer(verb=verb, process=7, taken=True), **more)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (of_stop(answer(Verb.STOP, open=("A", "B"))), "manages to their exits A, B, then ends"),
+        (of_stop(answer(Verb.STOP_FLATTEN, open=("A",))), "closes A, then ends"),
+        (of_stop(answer(Verb.STOP)), "what is worked, then ends"),
+        (of_stop(answer(Verb.STOP_KEEP, ended=True, open=("A",))), "Stopped and left open: A"),
+        (of_stop(answer(Verb.STOP_FLATTEN, ended=True)), "nothing is open"),
+        (of_stop(answer(Verb.STOP, ended=True, unconfirmed="no line.")), "but the account could not be read: no line."),
+        (
+            of_stop(answer(Verb.STOP, ended=True, open=("A",), unconfirmed="no line")),
+            "Stopped and left open: A. The account could not be read: no line.",
+        ),
+        (of_stop(answer(Verb.STOP_CANCEL, state="halted")), "taken back; the state is halted"),
+        (of_stop(answer(Verb.STOP, taken=False, refused="loose.")), "refused the request: loose."),
+        (of_kill(answer(Verb.KILL, open=("A",))), "kept with their stops: A"),
+        (of_kill(answer(Verb.KILL_FLATTEN, open=("A",))), "Positions are being closed: A."),
+        (
+            of_kill(answer(Verb.KILL_CLEAR, state="halted", causes=("control/kill is there",))),
+            "`tbot kill` is taken back, but the state stays halted: control/kill is there. `rm control/kill` ends it.",
+        ),
+        (of_kill(answer(Verb.KILL_CLEAR)), "The kill is taken back; the state is normal."),
+        (of_defense(answer(Verb.DEFENSE_ON, state="defense", causes=("tbot defense on",))), "defense: tbot defense on"),
+        (of_defense(answer(Verb.DEFENSE_OFF, state="defense", causes=("DEFENSE_MODE_ACTIVE",))), "DEFENSE_MODE_ACTIVE"),
+        (of_defense(answer(Verb.DEFENSE_OFF)), "The state is normal."),
+        (
+            of_defense(Answer(verb=Verb.DEFENSE_OFF, process=None)),
+            "No bot runs here; `tbot defense on` is taken back at the next start.",
+        ),
+        (of_defense(answer(Verb.DEFENSE_OFF, taken=False)), "has not taken the request"),
+    ],
+)
+def test_each_answer_is_one_sentence(said: str, words: str) -> None:
+    """What was asked for, what it has come to, and what stands in its way."""
+    assert words in said
+
+
+def test_defense_stays_while_the_setting_stands(home: Path) -> None:
+    """DEFENSE_MODE_ACTIVE is named as the cause, read from the run's own journal."""
+    settings = home / ".env_bot"
+    settings.write_text(settings.read_text() + "DEFENSE_MODE_ACTIVE=true\n")
+    clock = ManualClock(MORNING)
+    plan = Plan(
+        assembly=assemble(home, "paper", clock), request=FeedRequest(kind="live"), wall=clock, once=True, watch_s=10.0
+    )
+    heard: list[Answer] = []
+
+    def minute(_session: SessionRun, index: int) -> None:
+        if index == 3:
+            heard.append(control_client.answer(plan.assembly.settings.instance, Verb.DEFENSE_OFF, "none", 7))
+            plan.stop.set()
+
+    asyncio.run(run(plan, Watcher(minute=minute)))
+    assert [(one.state, one.causes) for one in heard] == [("defense", ("DEFENSE_MODE_ACTIVE",))]
+
+
+def traded(home: Path) -> tuple[bool, list[Event]]:
+    """One session: whether it was stopped, and what the journal holds of requests."""
+    clock = ManualClock(MORNING)
+    plan = Plan(
+        assembly=assemble(home, "paper", clock), request=FeedRequest(kind="live"), wall=clock, once=True, watch_s=10.0
+    )
+    stopped = asyncio.run(run(plan, Watcher())).stopped
+    journal = read_journal(home / "data" / "tbot.sqlite")
+    found = [event for event in journal.events() if event.kind in {records.REQUEST, records.REQUEST_REFUSED}]
+    journal.close()
+    return stopped, found
+
+
+def test_f111_a_permit_of_another_user_is_refused_in_the_journal(home: Path) -> None:
+    """What somebody else dropped takes no kill back, and stands in the journal with the reason."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    name = control.ask(home / "control", Verb.KILL_CLEAR, actor="eve", now=MORNING)
+    os.chown(home / "control" / name, 12345, 12345)
+    stopped, (refused,) = traded(home)
+    assert not stopped
+    assert (refused.kind, "another user" in refused.payload["words"]) == (records.REQUEST_REFUSED, True)
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+def test_a_stop_is_obeyed_whatever_the_folder_and_said(home: Path, *, foreign: bool) -> None:
+    """A folder that anybody may write to, or that is another user's, stops the bot; the journal has what is odd."""
+    if foreign and os.geteuid() != 0:
+        pytest.skip("only root can give a folder away")
+    folder = home / "control"
+    control.ask(folder, Verb.STOP, actor="ann", now=MORNING)
+    folder.chmod(0o777)
+    if foreign:
+        os.chown(folder, 12345, 12345)
+    stopped, (taken,) = traded(home)
+    assert (stopped, taken.kind, list(folder.iterdir())) == (True, records.REQUEST, [])
+    words = "its folder belongs to another user" if foreign else "others may replace what lies in its folder"
+    assert taken.payload["flaw"] == words
+    (line,) = Narrator().follow([Entry(kind=taken.kind, payload=taken.payload, time=MORNING)])
+    assert line.text.endswith(f"asks: stop (of its file: {words})")
+
+
+def test_status_says_that_others_may_use_the_folder(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before anybody asks for anything: attention, exit 1, as long as it is so."""
+    control.prepare(home / "control")
+    assert not any("others may" in one for one in asked(capsys, home, "status", code=0)["attention"])
+    (home / "control").chmod(0o777)
+    assert any("others may enter its folder" in one for one in asked(capsys, home, "status", code=1)["attention"])
+
+
+def checked(capsys: pytest.CaptureFixture[str], home: Path) -> list[tuple[str, str]]:
+    """The rows of `tbot check` about requests."""
+    cli.invoke(["check", "--home", str(home), "--json"])
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    return [(row["level"], row["message"]) for row in rows if row["subject"] == "requests"]
+
+
+def test_check_judges_the_folder_of_requests(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """None and an empty one are good, a kill is warned of, and one that others may enter fails."""
+    good = [("ok", "Nothing keeps the bot from trading.")]
+    assert checked(capsys, home) == good
+    control.prepare(home / "control")
+    assert checked(capsys, home) == good
+    (home / "control" / "kill").touch()
+    assert checked(capsys, home) == [("warn", "control/kill is there: remove it to trade on.")]
+    (home / "control" / "kill").unlink()
+    (home / "control").chmod(0o755)
+    ((level, words),) = checked(capsys, home)
+    assert (level, "others may enter" in words or "mode" in words) == ("fail", True)
+
+
+def test_a_folder_that_cannot_be_read_is_told(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Status names what is wrong instead of failing."""
+    (home / "control").write_text("a file")
+    assert any("Not a directory" in one for one in asked(capsys, home, "status", code=1)["attention"])
+
+
+def risk(what: str, cause: str) -> dict[str, str]:
+    """What the journal says of a limit."""
+    return {"what": what, "cause": cause, "value": "1", "limit": "1"}
+
+
+HALF = risk("defense", "half of DAILY_LOSS_LIMIT used")
+LOST = risk("daily loss latch", "DAILY_LOSS_LIMIT reached")
+
+
+def test_causes_of_the_session_are_told_with_those_of_the_operator(home: Path) -> None:
+    """Half of the daily loss is defense, the whole of it leaves exits only, a kill is graver than both."""
+    book = Book(in_session=True, session={"state": "normal"}, risk=[HALF])
+    half = condition(home / "control", [], book, running=False)
+    assert (half.state, half.causes, half.latched) == ("defense", (HALF["cause"],), False)
+    book.risk.append(LOST)
+    latched = condition(home / "control", [], book, running=False)
+    assert (latched.state, latched.causes, latched.latched) == ("exit-only", (LOST["cause"], HALF["cause"]), True)
+    killed = {"cause": "KILL_COMMAND", "there": True, "state": "halted", "words": ""}
+    event = Event(
+        seq=1, kind=records.STATE, cid=None, source=None, payload=killed, received=MORNING, applied=MORNING, hash=""
+    )
+    whole = condition(home / "control", [event], book, running=False)
+    assert (whole.state, whole.causes) == ("halted", ("tbot kill", LOST["cause"], HALF["cause"]))
+    assert not condition(home / "control", [], attrs.evolve(book, in_session=False), running=False).latched
+
+
+def test_a_setting_keeps_defense_after_a_kill_at_the_bell(home: Path) -> None:
+    """The state in which the session was opened does not outlast its cause."""
+    run = {"settings": {"DEFENSE_MODE_ACTIVE": "true"}}
+    found = condition(home / "control", [], Book(in_session=True, session={"state": "halted"}, run=run), running=False)
+    assert (found.state, found.causes) == ("defense", ("DEFENSE_MODE_ACTIVE",))
+
+
+def test_a_setting_keeps_defense_while_a_bot_waits_for_the_bell(home: Path) -> None:
+    """Who takes defense back before the session learns what stands; a loss of the session before has ended with it."""
+    run = {"settings": {"DEFENSE_MODE_ACTIVE": "true"}}
+    book = Book(in_session=False, run=run, risk=[LOST])
+    found = condition(home / "control", [], book, running=True)
+    assert (found.state, found.causes, found.latched) == ("defense", ("DEFENSE_MODE_ACTIVE",), False)
+
+
+def test_a_run_that_is_over_keeps_no_defense(home: Path) -> None:
+    """The next start goes by the settings as they are then."""
+    run = {"settings": {"DEFENSE_MODE_ACTIVE": "true"}}
+    found = condition(home / "control", [], Book(in_session=False, run=run), running=False)
+    assert (found.state, found.causes) == ("normal", ())
+
+
+@pytest.mark.parametrize(
+    ("causes", "stays"),
+    [
+        (("DEFENSE_MODE_ACTIVE",), True),
+        (("DAILY_LOSS_LIMIT reached", "half of DAILY_LOSS_LIMIT used"), True),
+        (("tbot kill", "the primary broker is down"), True),
+        (("tbot kill",), False),
+        ((), False),
+    ],
+)
+def test_defense_off_heeds_the_causes_of_defense_alone(causes: tuple[str, ...], *, stays: bool) -> None:
+    """Also where the state is graver; what is no cause of defense is none of its business."""
+    assert stands(causes) is stays

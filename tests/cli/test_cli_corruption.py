@@ -1,0 +1,165 @@
+"""A journal that was damaged, cut short or written by a later version, as a person meets it: a sentence, exit 1."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from tbot_core import cli
+from tbot_core.journal import records, tail_mark
+from tbot_core.journal.store import SCHEMA_VERSION, Entry, open_journal
+from tbot_core.testing.trades import session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+COMMANDS = (["run", "--once"], ["status"], ["audit", "verify"], ["why", "SYM"])
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A paper instance whose process was killed: of its journal, a part is in the file and the rest in the log."""
+    folder = tmp_path_factory.mktemp("made")
+    home = folder / "living"
+    assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
+    path = home / "data" / "tbot.sqlite"
+    with closing(open_journal(path)) as journal:
+        journal.append([_entry("x" * 1000) for _ in range(21)])
+    with closing(open_journal(path)) as journal:
+        journal.append([_entry("no")])
+        shutil.copytree(home, folder / "killed")
+    return folder / "killed"
+
+
+def _entry(words: str) -> Entry:
+    return Entry(kind=records.REQUEST_REFUSED, payload={"name": "stop", "words": words}, time=session().open)
+
+
+@pytest.fixture
+def home(made: Path, tmp_path: Path) -> Path:
+    """An instance of the test's own."""
+    shutil.copytree(made, tmp_path / "x")
+    return tmp_path / "x"
+
+
+def said(home: Path, *words: str, code: int) -> str:
+    """What a command says on both streams, in one line."""
+    with CliRunner().isolation() as streams:
+        got = cli.invoke([*words, "--home", str(home)])
+        text = b" ".join((streams[0].getvalue() + streams[1].getvalue()).split()).decode()
+    assert got == code, text
+    return text
+
+
+def files(home: Path) -> dict[str, bytes]:
+    """What the journal's files hold; the index of the log is made anew at will."""
+    journal, log, _, note = tail_mark.files(home / "data" / "tbot.sqlite")
+    return {path.name: path.read_bytes() for path in (journal, log, note) if path.exists() and path.stat().st_size}
+
+
+def newer(path: Path) -> None:
+    """A later version wrote it."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+
+
+def torn(path: Path) -> None:
+    """A page of an index is overwritten."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'events_by_kind'").fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\x5a" * size)
+
+
+def cut_off(path: Path) -> None:
+    """The log is deleted, with the events that were not in the file yet."""
+    tail_mark.files(path)[1].unlink()
+
+
+def gone(path: Path) -> None:
+    """The whole journal is deleted; what it held is noted beside it."""
+    for one in tail_mark.files(path)[:3]:
+        one.unlink(missing_ok=True)
+
+
+DAMAGES = [
+    (gone, "ends at event 0 and held 22: its file is an older one, or tbot.sqlite-wal"),
+    (newer, f"has schema {SCHEMA_VERSION + 1}; this version knows {SCHEMA_VERSION}. Install the newer tbot."),
+    (
+        cut_off,
+        "ends at event 21 and held 22: its file is an older one, or tbot.sqlite-wal, the log beside it, was removed or",
+    ),
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize(
+    ("damage", "sentence"), DAMAGES, ids=["f82 a deleted journal", "f86 a newer schema", "f82 a deleted log"]
+)
+def test_f82_f86_a_journal_that_cannot_be_used_is_refused_and_left_as_it_is(
+    home: Path, words: list[str], damage: Callable[[Path], None], sentence: str
+) -> None:
+    """Whoever runs or reads: one sentence with the remedy, exit 1, no traceback, and no byte is changed."""
+    damage(home / "data" / "tbot.sqlite")
+    before = files(home)
+    text = said(home, *words, code=1)
+    assert sentence in text
+    assert "Traceback" not in text
+    assert files(home) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        (["kill"], 0, "No bot runs here; the kill counts from the next start on"),
+        (["defense", "on"], 0, "No bot runs here; defense begins at the next start"),
+        (["stop"], 1, "No bot runs here; the stop counts at the next start"),
+    ],
+    ids=["kill", "defense", "stop"],
+)
+@pytest.mark.parametrize(("damage", "fault"), DAMAGES, ids=["deleted journal", "newer schema", "deleted log"])
+def test_a_request_beside_a_journal_that_cannot_be_read_says_that_it_waits(
+    home: Path, words: list[str], code: int, sentence: str, damage: Callable[[Path], None], fault: str
+) -> None:
+    """The answer comes first, then why nobody can tell what is held; a stop cannot say that nothing is left open."""
+    damage(home / "data" / "tbot.sqlite")
+    text = said(home, *words, code=code)
+    assert text.startswith(sentence)
+    assert f"The journal cannot be read, so what is held is not known: The journal {home}" in text
+    assert fault in text
+    assert len(list((home / "control").iterdir())) == 1
+
+
+def test_check_fails_where_the_journal_is_gone(home: Path) -> None:
+    """It is no instance in which nothing was traded yet."""
+    gone(home / "data" / "tbot.sqlite")
+    assert "ends at event 0 and held 22" in said(home, "check", code=1)
+
+
+@pytest.mark.parametrize("words", [COMMANDS[0], COMMANDS[2]], ids=" ".join)
+def test_f81_a_damaged_page_stops_a_start_and_a_verification(home: Path, words: list[str]) -> None:
+    """Where the pages are looked through, the sentence says how the journal is restored."""
+    torn(home / "data" / "tbot.sqlite")
+    text = said(home, *words, code=1)
+    assert "is damaged: " in text
+    assert "Restore it from a backup." in text
+    assert "Traceback" not in text
+
+
+def test_f82_a_log_that_is_put_back_loses_nothing(home: Path, tmp_path: Path) -> None:
+    """Refused without its log, whole with it; without the index of the log as well."""
+    log, index = tail_mark.files(home / "data" / "tbot.sqlite")[1:3]
+    kept = log.rename(tmp_path / "kept")
+    said(home, "audit", "verify", code=1)
+    kept.rename(log)
+    index.unlink(missing_ok=True)
+    assert "22" in said(home, "audit", "verify", code=0)

@@ -1,0 +1,119 @@
+"""How a session's data are shown: in `tbot status`, and to whoever looks on."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from tbot_core.journal import records
+from tbot_core.journal.store import Event
+from tbot_core.marketdata.received_bars import FOLDER, Header, Kept, Recording
+from tbot_core.model.bars import FIELDS, Minute
+from tbot_core.rehearsal.feed import facts_of_the_day
+from tbot_core.rehearsal.prices import Market
+from tbot_core.rehearsal.random_streams import Stream
+from tbot_core.rehearsal.world import short_day
+from tbot_core.status.feed import data_words, document, lines
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_, SESSION = short_day(6)
+UNIVERSE = {"kept": 1, "limit": 1, "by": "UNIVERSE_MAX", "cut": ["B", "C"]}
+APART = {"symbol": "A", "feed": "10.3", "theirs": "10", "there": True}
+
+
+def told(*said: tuple[str, dict[str, Any]]) -> list[Event]:
+    """Events of a session that is open."""
+    opened = (records.SESSION_OPENED, {"open": SESSION.open.isoformat()})
+    return [
+        Event(
+            seq=number, kind=kind, cid=None, source=None, payload=payload, received=SESSION.open, applied=SESSION.open,
+            hash="",
+        )
+        for number, (kind, payload) in enumerate((opened, *said))
+    ]  # fmt: skip
+
+
+def recorded(data: Path) -> Recording:
+    """A recording of one symbol."""
+    facts = facts_of_the_day(Market.flat(200_000, ("A",), 6), Stream(0))
+    header = Header(session=SESSION, symbols=("A",), day=facts, source="acme", coverage="single_venue")
+    return Recording.open(data / FOLDER, header)
+
+
+def test_the_status_shows_feed_age_late_bars_and_what_is_wrong(tmp_path: Path) -> None:
+    """All from the journal and the recording, so that it can be asked of a running bot."""
+    minute = Minute(index=2, **dict.fromkeys((*FIELDS, "vwap"), np.ones(1)))
+    recorded(tmp_path).keep(Kept(minute=minute, at=SESSION.moment(3), counts={"late": 12, "revised": 1}))
+    events = told(
+        (records.UNIVERSE, UNIVERSE),
+        (records.FEED_GAP, {"first": 0, "last": 1, "words": ""}),
+        (records.HALT, {"symbol": "", "halted": True, "level": 1, "words": ""}),
+        (records.HALT, {"symbol": "A", "halted": True, "level": 0, "words": ""}),
+        (records.FEEDS_APART, APART),
+    )
+    shown = document(tmp_path, events, SESSION.moment(3) + dt.timedelta(seconds=34))
+    assert shown is not None
+    assert list(lines(shown)) == [
+        "feed       acme, single venue: last minute 34 s ago, 12 late bars, 1 revised",
+        "universe   1 of 3 symbols, by UNIVERSE_MAX of 1",
+        "gaps       2 minutes lost and not filled",
+        "halted     A, the whole market",
+        "apart      feed and broker differ on A: not entered",
+    ]
+
+
+def test_before_the_first_minute_there_is_no_age(tmp_path: Path) -> None:
+    """The feed is named all the same."""
+    recorded(tmp_path)
+    shown = document(tmp_path, told(), SESSION.open)
+    assert shown is not None
+    assert list(lines(shown)) == ["feed       acme, single venue: no minute yet, 0 late bars, 0 revised"]
+
+
+def test_without_a_session_or_a_recording_nothing_is_shown(tmp_path: Path) -> None:
+    """A recording that holds nothing whole is none."""
+    assert document(tmp_path, [], SESSION.open) is None
+    shown = document(tmp_path, told(), SESSION.open)
+    assert shown is not None
+    assert list(lines(shown)) == []
+    path = recorded(tmp_path).path
+    path.write_bytes(b"torn")
+    shown = document(tmp_path, told(), SESSION.open)
+    assert shown is not None
+    assert shown["source"] is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload", "words"),
+    [
+        (records.UNIVERSE, UNIVERSE, "UNIVERSE_TRUNCATED: 1 of 3 symbols, by UNIVERSE_MAX of 1"),
+        (
+            records.FEED_GAP,
+            {"first": 3, "last": 5, "words": "no prices for 180 s"},
+            "Feed: no prices for 180 s, 3 minutes to be filled",
+        ),
+        (records.FEED_FILLED, {"minutes": [3], "open": 2}, "Feed: 1 minute filled, 2 still open"),
+        (records.HALT, {"symbol": "A", "halted": True, "level": 0, "words": "LULD"}, "A is halted (LULD)"),
+        (records.HALT, {"symbol": "", "halted": False, "level": 0, "words": ""}, "The whole market is trading again"),
+        (
+            records.HALT,
+            {"symbol": "", "halted": True, "level": 1, "words": "MWCB"},
+            "The whole market is halted (level 1, MWCB)",
+        ),
+        (
+            records.HALT,
+            {"symbol": "", "halted": True, "level": 3, "words": ""},
+            "The whole market is halted to the close (level 3)",
+        ),
+        (records.FEEDS_APART, APART, "A: feed and broker differ, 10.30 and 10.00"),
+        (records.FEEDS_APART, {**APART, "there": False}, "A: feed and broker agree again, 10.30 and 10.00"),
+    ],
+)
+def test_what_happens_to_the_data_is_said_in_a_line(kind: str, payload: dict[str, Any], words: str) -> None:
+    """With its numbers."""
+    assert data_words(kind, payload) == words

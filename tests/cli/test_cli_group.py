@@ -1,0 +1,511 @@
+"""The frame of the command line: what is imported, how failures end, what the options do."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import pkgutil
+import runpy
+import subprocess
+import sys
+from decimal import Decimal
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import importlib_metadata
+import pytest
+
+from tbot_core import __main__, cli, errors
+from tbot_core.cli import COMMANDS, group, invoke
+from tbot_core.cli.crash_report import Unforeseen
+from tbot_core.cli.options import emit, home_option, json_option, resolve_home, use_home
+from tbot_core.system import environ, log, processes
+from tbot_core.system.secret import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HEAVY = ("asyncio", "cattrs", "filelock", "holidays", "numpy", "pandas", "polars", "rich", "sqlite3", "structlog")
+ENTRY = "import sys; from tbot_core.__main__ import main; sys.exit(main())"
+
+
+def tbot(*args: str, **variables: str) -> processes.Finished:
+    """Run the console script's function in a process of its own."""
+    environment = environ.minimal() | variables
+    return processes.run([sys.executable, "-c", ENTRY, *args], timeout_s=60, environment=environment)
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A command `sample` of the core that does what the test puts into `deed`."""
+    deed: dict[str, Any] = {}
+
+    @click.command()
+    @home_option
+    @json_option
+    def sample(*, home: Path | None, as_json: bool) -> Any:
+        return deed["do"](home, as_json)
+
+    module = type(sys)("their_sample_command")
+    module.command = sample  # type: ignore[attr-defined]  # a module made here
+    monkeypatch.setitem(sys.modules, "their_sample_command", module)
+    monkeypatch.setitem(COMMANDS, "sample", ("their_sample_command:command", "A sample."))
+    return deed
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_each_command_of_the_table_exists(name: str) -> None:
+    """The module and object that the table names are there, and the object is a click command with --help."""
+    module, _, attribute = COMMANDS[name][0].partition(":")
+    assert isinstance(getattr(import_module(module), attribute), click.Command)
+    assert invoke([name, "--help"]) == 0
+
+
+def test_each_module_with_a_command_is_in_the_table() -> None:
+    """No command is forgotten: every module of the command line that defines one is named by the table."""
+    names = {module.name for module in pkgutil.iter_modules(cli.__path__)}
+    with_command = {name for name in names if hasattr(import_module(f"tbot_core.cli.{name}"), "command")}
+    named = {target.partition(":")[0] for target, _ in COMMANDS.values()}
+    assert named == {f"tbot_core.cli.{name}" for name in with_command}
+
+
+def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """`tbot --help` names each command of the table with its line."""
+    assert invoke(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(f"  {name} " in text and line in text for name, (_, line) in COMMANDS.items())
+
+
+def test_the_version_is_the_distributions(capsys: pytest.CaptureFixture[str]) -> None:
+    """`tbot --version` prints the installed version of tbot-core."""
+    assert invoke(["--version"]) == 0
+    assert capsys.readouterr().out == f"tbot {importlib_metadata.version('tbot-core')}\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["plugins", "list"]])
+def test_the_start_imports_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
+    """Neither the help nor the list of plugins imports numpy, polars, asyncio, pluggy or a plugin's package."""
+    (tmp_path / ".env_bot").write_text("STRATEGY_SEQUENCE=open\n")
+    code = (
+        "import sys; from tbot_core.cli import invoke; code = invoke(sys.argv[1:]); import json;"
+        "sys.stderr.write(json.dumps(sorted({name.partition('.')[0] for name in sys.modules}))); sys.exit(code)"
+    )
+    variables = environ.minimal() | {"TBOT_HOME": str(tmp_path)}
+    finished = processes.run([sys.executable, "-c", code, *arguments], timeout_s=60, environment=variables)
+    assert finished.code == 0
+    loaded = set(json.loads(finished.errors))
+    assert loaded.isdisjoint({*HEAVY, "pluggy"})
+    assert [name for name in loaded if name.startswith("tbot_") and name != "tbot_core"] == []
+
+
+def test_an_unknown_command_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 2, with the nearest name."""
+    assert invoke(["backtst"]) == 2
+    assert "No such command 'backtst'. Did you mean 'backtest'?" in capsys.readouterr().err
+    assert invoke(["--no-such-option"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (errors.TbotError, 1),
+        (errors.UsageError, 2),
+        (errors.SettingsError, 3),
+        (errors.Unavailable, 4),
+        (errors.RiskError, 5),
+    ],
+)
+def test_a_foreseen_failure_is_a_sentence_and_its_exit_code(
+    command: dict[str, Any], capsys: pytest.CaptureFixture[str], fault: type[errors.TbotError], code: int
+) -> None:
+    """Message and remedy stand on standard error, and the class says the exit code."""
+
+    def fail(*_: object) -> None:
+        raise fault("It is broken.", "Mend it.")
+
+    command["do"] = fail
+    assert invoke(["sample"]) == code
+    assert capsys.readouterr().err == "tbot: It is broken.\n      Mend it.\n"
+
+
+def test_a_failure_without_remedy_is_one_line(command: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing follows the message when there is nothing to add."""
+
+    def fail(*_: object) -> None:
+        raise errors.DataError("It is broken.")
+
+    command["do"] = fail
+    assert invoke(["sample"]) == 1
+    assert capsys.readouterr().err == "tbot: It is broken.\n"
+
+
+def test_a_command_returns_its_exit_code(command: dict[str, Any]) -> None:
+    """A whole number that a command returns is the exit code, anything else is success."""
+    for returned, code in ((None, 0), (1, 1), ("text", 0), (0, 0)):
+        command["do"] = lambda *_, value=returned: value
+        assert invoke(["sample"]) == code
+
+
+@pytest.mark.parametrize(
+    ("deed", "code", "words"),
+    [("interrupt", 130, "Stopped."), ("decline", 1, "Nothing was done."), ("interrupted prompt", 130, "Stopped.")],
+)
+def test_an_interrupt_is_130_and_a_refusal_is_not(
+    command: dict[str, Any], capsys: pytest.CaptureFixture[str], deed: str, code: int, words: str
+) -> None:
+    """Ctrl-C ends any command with 130, also at a question; saying no to a question ends it with 1."""
+
+    def do(*_: object) -> None:
+        if deed == "interrupt":
+            raise KeyboardInterrupt
+        if deed == "decline":
+            raise click.Abort
+        # What click makes of Ctrl-C at a prompt.
+        abort = click.Abort()
+        abort.__context__ = KeyboardInterrupt()
+        raise abort
+
+    command["do"] = do
+    assert invoke(["sample"]) == code
+    assert f"tbot: {words}" in capsys.readouterr().err
+
+
+SHOWING = [
+    ["--help"],
+    ["config", "show"],
+    ["config", "explain", "SEED"],
+    ["data", "list"],
+    ["plugins", "list"],
+    ["calendar", "--days", "200"],
+    ["status", "--json"],
+]
+
+
+@pytest.fixture
+def showing(tmp_path: Path) -> Callable[..., tuple[int, str]]:
+    """A command in an instance of its own, with standard output as said: its exit code, and what else it says."""
+    (tmp_path / ".env_bot").write_text("STRATEGY_SEQUENCE=open\n")
+
+    def show(output: int, *arguments: str, before: str = "", **variables: str) -> tuple[int, str]:
+        finished = subprocess.run(
+            [sys.executable, "-c", before + ENTRY, *arguments],
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+            env=environ.minimal() | {"TBOT_HOME": str(tmp_path)} | variables,
+        )
+        return finished.returncode, finished.stderr
+
+    return show
+
+
+@pytest.mark.parametrize("arguments", SHOWING, ids=" ".join)
+def test_a_closed_pipe_is_quiet(arguments: list[str], showing: Callable[..., tuple[int, str]]) -> None:
+    """A reader that goes away early, such as `head`, is no failure of any command: nothing is said, exit 0."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    assert showing(writer, *arguments) == (0, "")
+    os.close(writer)
+
+
+def test_a_pipe_that_breaks_elsewhere_is_a_failure(command: dict[str, Any]) -> None:
+    """A broker's connection that breaks unforeseen does not end a command in silence, as a gone reader would."""
+
+    def fail(*_: object) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    command["do"] = fail
+    with pytest.raises(ConnectionError, match="Broken pipe"):
+        invoke(["sample"])
+
+
+@pytest.mark.parametrize("variables", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("arguments", SHOWING[:3], ids=" ".join)
+def test_an_output_that_is_full_is_one_sentence(
+    arguments: list[str], variables: dict[str, str], showing: Callable[..., tuple[int, str]]
+) -> None:
+    """What cannot be written is said with its reason, exit 1, whether Python holds words back or not."""
+    full = os.open("/dev/full", os.O_WRONLY)
+    code, said = showing(full, *arguments, **variables)
+    os.close(full)
+    assert (code, said.splitlines()[0]) == (1, "tbot: Cannot write to standard output: No space left on device.")
+    assert "nobody foresaw" not in said
+
+
+def test_an_output_that_is_closed_is_one_sentence(showing: Callable[..., tuple[int, str]]) -> None:
+    """With standard output closed from the start nothing begins, exit 1."""
+    closed = (
+        f"import os, sys\nif sys.stdout: os.close(1); os.execv(sys.executable, [sys.executable, '-c', {ENTRY!r}])\n"
+    )
+    code, said = showing(subprocess.DEVNULL, before=closed)
+    assert (code, said.splitlines()[0]) == (1, "tbot: Standard output is closed.")
+
+
+def test_home_is_the_option_else_the_variable_else_here(
+    command: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--home` wins over $TBOT_HOME, which wins over the working directory."""
+    seen: list[Path | None] = []
+    command["do"] = lambda home, _: seen.append(home)
+    assert invoke(["sample", "--home", str(tmp_path)]) == 0
+    assert invoke(["sample"]) == 0
+    assert seen == [tmp_path, None]
+    monkeypatch.setenv("TBOT_HOME", str(tmp_path))
+    assert resolve_home(None) == tmp_path
+    assert resolve_home(Path("other")) == Path("other")
+    monkeypatch.delenv("TBOT_HOME")
+    assert resolve_home(None) == Path()
+    (tmp_path / "file").write_text("")
+    assert invoke(["sample", "--home", str(tmp_path / "file")]) == 2
+
+
+def test_a_home_without_a_name_is_refused(command: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    """An unset shell variable after --home does not mean the working directory: exit 2, and nothing is done."""
+    command["do"] = lambda *_: pytest.fail("the command was called")
+    assert invoke(["sample", "--home", ""]) == 2
+    assert "--home '' names no folder" in capsys.readouterr().err
+
+
+def test_a_document_is_one_sorted_json_text(command: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    """With --json the document alone is written, keys sorted, values of the edge as strings; else the lines."""
+    document = {
+        "b": Decimal("1.50"),
+        "a": dt.datetime(2026, 1, 5, 14, 30, tzinfo=dt.UTC),
+        "c": {"y", "x"},
+        "d": Path("p"),
+        "e": dt.date(2026, 1, 5),
+    }
+    command["do"] = lambda _, as_json: emit(document, as_json=as_json, lines=("one", "two"))
+    invoke(["sample", "--json"])
+    text = capsys.readouterr().out
+    assert json.loads(text) == {
+        "a": "2026-01-05T14:30:00+00:00",
+        "b": "1.50",
+        "c": ["x", "y"],
+        "d": "p",
+        "e": "2026-01-05",
+    }
+    assert text.index('"a"') < text.index('"b"') < text.index('"e"')
+    invoke(["sample"])
+    assert capsys.readouterr().out == "one\ntwo\n"
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        emit({"a": float("nan")}, as_json=True)
+
+
+def caught() -> tuple[type[BaseException], BaseException, Any]:
+    """A fault as the interpreter hands it to its last hook."""
+    try:
+        int("lost canary-4711")
+    except ValueError as fault:
+        return type(fault), fault, fault.__traceback__
+    raise AssertionError
+
+
+def test_an_unforeseen_failure_is_a_sentence_and_a_pointer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without an instance the way to the traceback is named; secrets are redacted in either form."""
+    secret = Secret("canary-4711")
+    unforeseen = Unforeseen()
+    unforeseen.report(*caught())
+    text = capsys.readouterr().err
+    assert text.startswith(
+        "tbot: ValueError: invalid literal for int() with base 10: 'lost [redacted]': nobody foresaw this"
+    )
+    assert "TBOT_DEBUG=1" in text
+    assert "Traceback" not in text
+    unforeseen.home = tmp_path
+    monkeypatch.setenv("TBOT_DEBUG", "1")
+    unforeseen.report(*caught())
+    text = capsys.readouterr().err
+    assert "Traceback" in text
+    assert "canary" not in text
+    assert not (tmp_path / "logs").exists()
+    del secret
+
+
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_the_traceback_goes_to_the_instances_log(tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str) -> None:
+    """With an instance the traceback is logged there in its format, and the sentence names the file."""
+    (tmp_path / ".env_bot").write_text(f"LOG_FORMAT={form}\n")
+    unforeseen = Unforeseen()
+    unforeseen.home = tmp_path
+    unforeseen.report(*caught())
+    text = capsys.readouterr().err
+    assert f"The traceback is in {tmp_path / 'logs' / 'tbot.log'}." in text
+    assert "Traceback" not in text
+    logged = (tmp_path / "logs" / "tbot.log").read_text()
+    assert "command.failed" in logged
+    assert "ValueError: invalid literal" in logged
+    assert logged.startswith("{" if form == "json" else "timestamp,")
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected", "absent"),
+    [
+        ("BUILD_MODE=debug\n", "Traceback", "TBOT_DEBUG"),
+        ("ENABLE_LOGGING=false\n", "TBOT_DEBUG=1", "Traceback"),
+        (None, "TBOT_DEBUG=1", "Traceback"),
+    ],
+)
+def test_settings_say_where_a_traceback_goes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], settings: str | None, expected: str, absent: str
+) -> None:
+    """BUILD_MODE=debug shows it; without a log, or with settings that cannot be read, the way to see it is named."""
+    if settings is None:
+        (tmp_path / ".env_bot").mkdir()
+    else:
+        (tmp_path / ".env_bot").write_text(settings)
+    unforeseen = Unforeseen()
+    unforeseen.home = tmp_path
+    unforeseen.report(*caught())
+    text = capsys.readouterr().err
+    assert expected in text
+    assert absent not in text
+    assert not (tmp_path / "logs").exists()
+
+
+def test_a_log_that_cannot_be_written_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The sentence about the log's folder comes with the other way to see the traceback."""
+    (tmp_path / ".env_bot").write_text("LOG_FORMAT=json\n")
+    (tmp_path / "logs").write_text("")
+    unforeseen = Unforeseen()
+    unforeseen.home = tmp_path
+    unforeseen.report(*caught())
+    text = capsys.readouterr().err
+    assert "Cannot make the folder" in text
+    assert "TBOT_DEBUG=1" in text
+
+
+def test_what_was_said_early_is_kept_in_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Lines of a command that ended before the log was open reach the instance's; where it has none, nobody minds."""
+    (tmp_path / ".env_bot").write_text("LOG_FORMAT=json\n")
+    unforeseen = Unforeseen()
+    log.hold()
+    log.logger("early").warning("plugin.odd")
+    unforeseen.settle()
+    unforeseen.home = tmp_path
+    unforeseen.settle()
+    file = tmp_path / "logs" / "tbot.log"
+    kept = file.read_text()
+    assert "plugin.odd" in kept
+    unforeseen.settle()
+    assert file.read_text() == kept
+    log.hold()
+    log.logger("early").warning("plugin.odd")
+    file.unlink()
+    file.parent.rmdir()
+    file.parent.write_text("in the way")
+    unforeseen.settle()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_hook_knows_the_home_of_the_command(command: dict[str, Any], tmp_path: Path) -> None:
+    """`--home` is told to whoever reports failures, and a command may name another instance."""
+    unforeseen = Unforeseen()
+    command["do"] = lambda *_: None
+    assert invoke(["sample", "--home", str(tmp_path)], state=unforeseen) == 0
+    assert unforeseen.home == tmp_path
+    command["do"] = lambda *_: use_home(tmp_path / "demo")
+    invoke(["sample", "--home", str(tmp_path)], state=unforeseen)
+    assert unforeseen.home == tmp_path / "demo"
+
+
+def test_the_process_ends_as_the_command_says() -> None:
+    """The console script exits with the command's code; an unforeseen failure is a sentence and exit 1."""
+    assert tbot("backtst").code == 2
+    body = (
+        "import sys, click\nfrom tbot_core import cli\n"
+        "module = type(sys)('made'); module.command = click.Command('made', callback=lambda: 1 / 0)\n"
+        "sys.modules['made'] = module; cli.COMMANDS['made'] = ('made:command', '')\n"
+        "sys.argv[1:] = ['made']\n" + ENTRY
+    )
+    finished = processes.run([sys.executable, "-c", body], timeout_s=60, environment=environ.minimal())
+    assert finished.code == 1
+    assert finished.errors.startswith("tbot: ZeroDivisionError: division by zero: nobody foresaw this")
+    assert "Traceback" not in finished.errors
+
+
+def test_main_hands_the_last_hook_to_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The console script installs the reporter before it runs the command line."""
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    monkeypatch.setattr(sys, "argv", ["tbot", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(__main__.__file__, run_name="__main__")
+    assert ended.value.code == 0
+    assert getattr(sys.excepthook, "__self__", None).__class__ is Unforeseen
+
+
+def test_a_stop_that_no_command_hears_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before there is a command line, and after it has ended, an interrupt is a sentence and exit 130."""
+
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    module = type(sys)("tbot_core.cli")
+    module.main = interrupted  # type: ignore[attr-defined]  # a module made here
+    monkeypatch.setitem(sys.modules, "tbot_core.cli", module)
+    assert __main__.main() == 130
+    assert capsys.readouterr().err == "tbot: Stopped.\n"
+
+
+def test_the_group_is_a_click_group() -> None:
+    """Completion and documentation tools find every command through click's own interface."""
+    context = click.Context(group)
+    assert group.list_commands(context)[: len(COMMANDS)] == list(COMMANDS)
+
+
+def test_a_plugin_that_fails_is_a_sentence_and_its_traceback_is_logged(tmp_path: Path) -> None:
+    """Before the log is open nothing but the command's own sentence reaches the screen; the log has the failure."""
+    (tmp_path / ".env").write_text("EXTENSIONS=nope\n")
+    (tmp_path / ".env_bot").write_text("BROKER_NAME=PAPER\nSTRATEGY_SEQUENCE=open\n")
+    args = ("run", "--once", "--home", str(tmp_path))
+    finished = tbot(*args)
+    assert finished.code == 3
+    assert finished.errors.startswith("tbot: The extension nope cannot be used")
+    assert "{" not in finished.errors
+    assert "plugin.failed" in (tmp_path / "logs" / "tbot.log").read_text()
+    (tmp_path / "logs" / "tbot.log").unlink()
+    (tmp_path / "logs").rmdir()
+    (tmp_path / "logs").write_text("in the way")
+    assert tbot(*args).errors == finished.errors
+
+
+@pytest.mark.usefixtures("stops_heard")
+@pytest.mark.parametrize("module", ["click/core.py", "cli/run.py"])
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_before_the_command_is_imported_is_said(module: str, number: str) -> None:
+    """Right after the start a request to stop ends with 130 and a sentence, whatever is being imported."""
+    body = (
+        "import os, signal, sys\n"
+        "def hook(name, args):\n"
+        f"    if name == 'exec' and args[0].co_filename.endswith('{module}'):\n"
+        f"        os.kill(os.getpid(), signal.{number})\n"
+        "sys.addaudithook(hook)\nsys.argv[1:] = ['run']\n" + ENTRY
+    )
+    finished = processes.run([sys.executable, "-c", body], timeout_s=60, environment=environ.minimal())
+    assert (finished.code, finished.errors.strip()) == (130, "tbot: Stopped.")
+
+
+@pytest.mark.parametrize(
+    ("variables", "styled"),
+    [({"TERM": "xterm"}, True), ({"TERM": "dumb"}, False), ({"TERM": "xterm", "NO_COLOR": "1"}, False)],
+)
+def test_styles_are_left_out_where_they_are_not_wanted(
+    command: dict[str, Any], monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], styled: bool
+) -> None:
+    """A dumb terminal and NO_COLOR get bare text."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    seen: list[bool | None] = []
+    command["do"] = lambda *_: seen.append(click.get_current_context().color)
+    invoke(["sample"])
+    assert seen == [None if styled else False]

@@ -1,0 +1,415 @@
+"""Who looks on at a run, what they are told at its end, and how signals reach it."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import io
+import os
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, TextIO, cast
+
+import attrs
+import pytest
+from rich.console import Console
+
+from tbot_core import cli
+from tbot_core.cli import run_display
+from tbot_core.cli.commands.run import furnish, trade
+from tbot_core.cli.live_view import Live
+from tbot_core.cli.run_options import Wish
+from tbot_core.cli.text.banner import banner, plain
+from tbot_core.cli.text.run_summary import closing, halted
+from tbot_core.contracts import BrokerEvent, FeedLabel, FeedRequest
+from tbot_core.engine.bootstrap import assemble
+from tbot_core.engine.run import run
+from tbot_core.engine.run_plan import Outcome, Plan, Watcher
+from tbot_core.errors import AccessError
+from tbot_core.journal import records
+from tbot_core.journal.projections.book import Book
+from tbot_core.journal.store import Entry, open_journal
+from tbot_core.model.clock import ManualClock, SystemClock
+from tbot_core.model.types import ExitReason, Leg, RiskState
+from tbot_core.reports.summary import Summary
+from tbot_core.status.event_text import Narrator
+from tbot_core.system import log, signals
+from tbot_core.system.stdio import Guarded
+from tbot_core.testing.trades import fill, order
+from tbot_core.trading.risk.states import Cause
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tbot_core.contracts import Feed
+    from tbot_core.engine.session.session import SessionRun
+    from tbot_core.model.types import Order
+
+MORNING = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
+SUMMARY = Summary(
+    mode="replay",
+    sessions=0,
+    symbols=0,
+    equity_start=Decimal(0),
+    equity_end=Decimal(0),
+    trades=(),
+    denials={},
+    settings_hash="",
+    data_hash="",
+)
+
+
+@pytest.fixture(autouse=True)
+def _gate() -> Iterator[None]:
+    # Whoever opened the log closes it.
+    yield
+    log.close()
+
+
+def test_a_banner_says_whose_prices_these_are() -> None:
+    """Simulated prices are said aloud, notes follow, and a run that goes on says from where."""
+    label = FeedLabel(name="stored bars", simulated=False, quotes=False, notes=("a note",))
+    assert banner("replay", label) == ["tbot replay. Market prices: stored bars.", "  a note"]
+    assert banner("replay", label, closed=2)[-1] == "Resumed after 2 closed sessions."
+    words = "Resuming run b1 at 2026-03-03, after 1 closed session."
+    assert banner("replay", label, 1, "run b1 at 2026-03-03")[-1] == words
+
+
+def test_a_stopped_run_says_what_is_open_and_how_to_go_on() -> None:
+    """Open positions are named; the same command resumes."""
+    outcome = Outcome(summary=SUMMARY, journal=Path("x"), stopped=True, open=("AAA", "BBB"))
+    assert "Stopped and left open: AAA, BBB." in list(halted(outcome, Wish(mode="paper", home=Path())))
+    bare = attrs.evolve(outcome, bare=("BBB",))
+    assert "Without a stop order: BBB." in list(halted(bare, Wish(mode="paper", home=Path())))
+    flat = attrs.evolve(outcome, open=())
+    assert "Stopped; nothing is open." in list(halted(flat, Wish(mode="paper", home=Path())))
+    blind = list(halted(attrs.evolve(flat, unconfirmed="no line"), Wish(mode="paper", home=Path()), 200))
+    assert "Stopped; by the books nothing is open, but the account could not be read: no line." in blind
+    assert list(halted(flat, Wish(mode="demo", home=Path())))[-1].endswith("the same command resumes.")
+
+
+def test_the_end_of_a_run_without_trades_is_short(tmp_path: Path) -> None:
+    """Where nothing was traded, denied or noted, only what there is is said."""
+    path = tmp_path / "x.sqlite"
+    open_journal(path).close()
+    lines = list(closing(Outcome(summary=SUMMARY, journal=path), Wish(mode="replay", home=Path())))
+    assert [line for line in lines if "none" in line] == ["  none"]
+    assert lines[-1] == "Next:   tbot why SYMBOL"
+
+
+def test_changes_of_risk_are_told() -> None:
+    """A latch is a line with its cause and the figures compared."""
+    payload = {"what": "daily loss latch", "cause": "DAILY_LOSS_LIMIT reached", "value": "-5001", "limit": "-5000"}
+    (line,) = Narrator().follow([Entry(kind="risk", payload=payload, time=MORNING)])
+    assert line.weight == "risk"
+    assert plain(line).endswith("Risk: daily loss latch, DAILY_LOSS_LIMIT reached (-5001 against -5000)")
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload", "words"),
+    [
+        (records.REQUEST, {"verb": "stop keep", "actor": "ann"}, "ann asks: stop keep"),
+        (
+            records.REQUEST_REFUSED,
+            {"name": "stop", "words": "it belongs to another user"},
+            "control/stop is not obeyed: it belongs to another user",
+        ),
+        (
+            records.REQUEST_REFUSED,
+            {"name": "a\nb\x1b[31m", "words": "it is a pipe"},
+            r"control/a\nb\x1b[31m is not obeyed: it is a pipe",
+        ),
+        (
+            records.STATE,
+            records.state_payload(Cause.KILL_COMMAND, RiskState.HALTED, there=True, words=""),
+            f"State halted: {Cause.KILL_COMMAND.value}",
+        ),
+        (
+            records.STATE,
+            records.state_payload(Cause.KILL_COMMAND, RiskState.NORMAL, there=False, words=""),
+            f"State normal: no longer {Cause.KILL_COMMAND.value}",
+        ),
+    ],
+)
+def test_what_somebody_asks_and_what_it_changes_are_told(kind: str, payload: dict[str, Any], words: str) -> None:
+    """Who asked for what, what is not obeyed and why, and what begins or ceases to hold trading back."""
+    (line,) = Narrator().follow([Entry(kind=kind, payload=payload, time=MORNING)])
+    assert (line.weight, line.text) == ("risk", words)
+
+
+@pytest.mark.parametrize(
+    ("payload", "text"),
+    [
+        (
+            {"changes": {"MAX_TRADES": ["3", "4"], "STOP_ATR": [None, "2"]}, "fault": ""},
+            "The settings have changed, from the next session on: MAX_TRADES 3 -> 4, STOP_ATR unset -> 2",
+        ),
+        ({"changes": {}, "fault": ""}, "The settings files have changed, and say the same."),
+        (
+            {"changes": {}, "fault": "MAX_TRADES: many."},
+            "The settings have changed and are not fit, so the run goes on with those it has: MAX_TRADES: many.",
+        ),
+    ],
+)
+def test_changed_settings_are_a_line(payload: dict[str, Any], text: str) -> None:
+    """What was changed, by name, or why it is not taken over."""
+    (line,) = Narrator().follow([Entry(kind="settings", payload=payload, time=MORNING)])
+    assert line.text == text
+
+
+@pytest.mark.parametrize(("value", "words"), [(18.254, "VIX 18.25"), (None, "VIX unknown")])
+def test_the_vix_of_a_window_is_a_line(value: float | None, words: str) -> None:
+    """What it stood at as entries began, and who may be entered by it."""
+    payload = {"session": "2026-11-24", "strategy": "close", "value": value, "time": None, "candidates": 3}
+    (line,) = Narrator().follow([Entry(kind=records.VIX, payload=payload, time=MORNING)])
+    assert (line.weight, line.text) == ("window", f"close window: {words}, 3 candidates")
+
+
+def test_a_position_that_is_left_in_part_is_reduced() -> None:
+    """A fill that leaves shares is no exit yet; the one that leaves none is, with the profit of them all."""
+    entry, leave = order(quantity="10"), order(Leg.EXIT, quantity="10", reason=ExitReason.TIME)
+    told = Narrator().follow(
+        [
+            Entry(kind=records.RUN_STARTED, payload={"equity": "1000"}, time=MORNING),
+            *placed(entry),
+            filled(entry, "10", "10", "1"),
+            *placed(leave),
+            filled(leave, "4", "11", "2"),
+            filled(leave, "6", "12", "3"),
+        ]
+    )
+    assert [line.weight for line in told] == ["entry", "entry", "exit"]
+    words = ["open LONG AAA 10", "open reduces AAA 4", "open out of AAA 10"]
+    assert [line.text.split(" at ")[0] for line in told] == words
+    assert told[-1].gain == Decimal(16)
+
+
+def placed(one: Order) -> list[Entry]:
+    """An order that is written down and leaves."""
+    intent, cid = records.order_payload(one), one.client_order_id
+    return [
+        Entry(kind=records.INTENDED, cid=cid, payload=intent, time=MORNING),
+        Entry(kind=records.SENDING, cid=cid, payload={}, time=MORNING),
+    ]
+
+
+def filled(one: Order, quantity: str, price: str, execution: str) -> Entry:
+    """A broker's fill of it."""
+    done, cid = fill(one, price, quantity, execution=execution), one.client_order_id
+    event = BrokerEvent(kind="fill", event_id=execution, client_order_id=cid, fill=done)
+    return Entry(kind="fill", cid=cid, payload=records.broker_payload(event), time=MORNING)
+
+
+def test_plain_lines_say_once_what_is_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before the bell one line says what is waited for; within the session no wait is mentioned."""
+    furnish(tmp_path)
+    clock, wish = ManualClock(MORNING), Wish(mode="paper", home=tmp_path)
+    lines = run_display.Lines(wish, silent=False)
+    plan = Plan(
+        assembly=assemble(tmp_path, "paper", clock),
+        request=FeedRequest(kind="live"),
+        wall=clock,
+        once=True,
+        watch_s=1.0,
+    )
+    inner = lines.watcher
+
+    def minute(_session: SessionRun, index: int) -> None:
+        if index == 3:
+            plan.stop.set()
+
+    with lines:
+        outcome = asyncio.run(run(plan, attrs.evolve(inner, minute=minute)))
+    lines.end(outcome)
+    said = capsys.readouterr().out
+    assert said.count("Waiting for") == 1
+    assert "Waiting for the session of 2026-11-24, 14:30 UTC (09:30 New York)." in said
+    assert "Stopped; nothing is open." in said
+
+
+def test_a_terminal_gets_the_live_view_and_warnings_go_to_standard_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a terminal the view is live, unless a document is asked for; settings that warn say so first."""
+    furnish(tmp_path)
+    settings = tmp_path / ".env_bot"
+    settings.write_text(settings.read_text() + "SEEED=1\n")
+    assembly, wish = assemble(tmp_path, "demo", SystemClock()), Wish(mode="demo", home=tmp_path)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    assert isinstance(run_display.shown(wish, assembly, SystemClock(), as_json=False), Live)
+    assert isinstance(run_display.shown(wish, assembly, SystemClock(), as_json=True), run_display.Lines)
+    monkeypatch.setenv("TERM", "dumb")
+    assert isinstance(run_display.shown(wish, assembly, SystemClock(), as_json=False), run_display.Lines)
+    assert "SEEED is no setting that is known" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("stops_heard")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_an_early_signal_is_an_interrupt(number: signal.Signals) -> None:
+    """Before the run has begun SIGTERM and SIGHUP interrupt as Ctrl-C does, and afterwards all is as it was."""
+    before = signal.getsignal(number)
+
+    def terminated() -> None:
+        with signals.interruptible():
+            os.kill(os.getpid(), number)
+            signal.pause()
+
+    with pytest.raises(KeyboardInterrupt):
+        terminated()
+    assert signal.getsignal(number) is before
+
+
+def test_a_hang_up_that_is_ignored_from_the_start_stays_so() -> None:
+    """A process under nohup outlives its terminal; signals without a meaning end nothing."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert signal.SIGHUP not in signals.stops()
+        with signals.interruptible():
+            for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+                os.kill(os.getpid(), number)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_thread_without_signals_runs_all_the_same() -> None:
+    """Only the main thread may say what signals do; a command line that is called in another one leaves them alone."""
+    before = [signal.getsignal(number) for number in signals.stops()]
+
+    def inside() -> list[Any]:
+        with signals.interruptible():
+            return [signal.getsignal(number) for number in signals.stops()]
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(inside).result() == before
+
+
+@pytest.mark.usefixtures("stops_heard")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_first_signal_asks_and_the_second_breaks_off(number: signal.Signals) -> None:
+    """One signal sets the wish to stop and the work may end in its own time; a second one ends it at once."""
+
+    async def orderly() -> str:
+        stop = asyncio.Event()
+
+        async def work() -> str:
+            os.kill(os.getpid(), number)
+            await stop.wait()
+            return "in order"
+
+        return await run_display.stoppable(work(), stop, asyncio.Event())
+
+    async def stubborn() -> str:
+        async def work() -> str:
+            os.kill(os.getpid(), number)
+            await asyncio.get_running_loop().run_in_executor(None, int)
+            os.kill(os.getpid(), number)
+            await asyncio.Event().wait()
+            return "never"
+
+        return await run_display.stoppable(work(), asyncio.Event(), asyncio.Event())
+
+    before = signal.getsignal(signal.SIGTERM)
+    assert asyncio.run(orderly()) == "in order"
+    assert signal.getsignal(signal.SIGTERM) is before
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(stubborn())
+
+
+def test_a_replay_is_traded_by_the_same_function(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The function behind the command takes a wish and returns the outcome."""
+    furnish(tmp_path)
+    outcome = trade(Wish(mode="demo", home=tmp_path, symbols=("TARNO",), seed=3, rate=0.0), as_json=True)
+    assert (outcome.summary.mode, outcome.summary.sessions, outcome.stopped) == ("demo", 1, False)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_terminal_that_has_hung_up_stops_no_run(tmp_path: Path) -> None:
+    """The run that nobody sees any more ends as it would have."""
+    furnish(tmp_path)
+    wish, clock = Wish(mode="demo", home=tmp_path), SystemClock()
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs, "w", encoding="utf-8") as stream:
+        console = Console(file=cast("TextIO", Guarded(stream, "standard output")), force_terminal=True)
+        os.close(ours)
+        live = Live(wish, clock, console)
+        plan = Plan(assembly=assemble(tmp_path, "demo", clock), request=FeedRequest(kind="demo"), wall=clock)
+        with live:
+            outcome = asyncio.run(run(plan, live.watcher))
+    assert (outcome.stopped, outcome.summary.sessions) == (False, 1)
+
+
+def test_f91_a_plugin_that_failed_is_told_to_whoever_looks_on() -> None:
+    """Its name, its words, and whether it is off."""
+    payload = {"plugin": "strategy/open", "error": "scan: it hangs.", "off": True}
+    (line,) = Narrator().follow([Entry(kind="plugin_failed", payload=payload, time=MORNING)])
+    assert (line.weight, line.text) == (
+        "risk",
+        "Plugin strategy/open failed: scan: it hangs.; it is off to the session's end",
+    )
+
+
+def test_lines_that_cannot_be_written_end_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a full disk the session is traded to its end and the log says once that nobody reads; the summary fails."""
+    furnish(tmp_path)
+    clock, wish = ManualClock(MORNING), Wish(mode="demo", home=tmp_path)
+    plan = Plan(
+        assembly=assemble(tmp_path, "demo", clock), request=FeedRequest(kind="demo", sessions=1, seed=0), wall=clock
+    )
+    log.configure("info", "json", tmp_path / "logs", screen=False)
+    with Path("/dev/full").open("w", encoding="utf-8") as stream, run_display.Lines(wish, silent=False) as lines:
+        monkeypatch.setattr(sys, "stdout", Guarded(stream, "standard output"))
+        outcome = asyncio.run(run(plan, lines.watcher))
+        assert outcome.summary.trades
+        with pytest.raises(AccessError, match="Cannot write to standard output"):
+            lines.end(outcome)
+    assert (tmp_path / "logs" / "tbot.log").read_text().count("narration.lost") == 1
+
+
+def interrupt(home: Path) -> None:
+    """Stop the demo in its first session."""
+    furnish(home)
+    clock = ManualClock(MORNING)
+    plan = Plan(assembly=assemble(home, "demo", clock), request=FeedRequest(kind="demo", sessions=2), wall=clock)
+
+    def minute(_session: SessionRun, index: int) -> None:
+        if index == 3:
+            plan.stop.set()
+
+    asyncio.run(run(plan, Watcher(minute=minute)))
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_run_that_goes_on_says_which_and_where(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], *, as_json: bool
+) -> None:
+    """The run and the interrupted session are named before anything is traded, with --json on standard error."""
+    interrupt(tmp_path)
+    capsys.readouterr()
+    assert cli.invoke(["run", "--demo", "--sessions", "2", "--home", str(tmp_path), *["--json"][: int(as_json)]]) == 0
+    said = capsys.readouterr()
+    (file,) = (tmp_path / "data" / "runs").glob("*.sqlite")
+    words = f"Resuming run {file.stem} at 2026-03-02, its first session."
+    assert words in (said.err if as_json else said.out).splitlines()
+    assert cli.invoke(["run", "--demo", "--sessions", "2", "--home", str(tmp_path)]) == 0
+    assert "Resum" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("mode", "moment"), [("demo", None), ("paper", MORNING)])
+def test_the_live_view_says_that_a_run_goes_on(tmp_path: Path, mode: Any, moment: dt.datetime | None) -> None:
+    """Which run, and in which session, stands among what happened from the first picture on.
+
+    The hour of the day is no moment of a simulated run.
+    """
+    live = Live(Wish(mode=mode, home=tmp_path), ManualClock(MORNING), Console(file=io.StringIO()))
+    label = FeedLabel(name="simulated market", simulated=True, quotes=False)
+    live.watcher.resumed("b1", "2026-03-02")
+    live.watcher.started(cast("Feed", SimpleNamespace(label=label)), Book())
+    assert [(line.time, line.text) for line in live.board.told] == [
+        (moment, "Resuming run b1 at 2026-03-02, its first session.")
+    ]
+    assert plain(live.board.told[0]).startswith("Resuming") is (moment is None)

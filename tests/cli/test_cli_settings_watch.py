@@ -1,0 +1,160 @@
+"""Settings files that are changed under a running bot: what is told of them, and which settings the next run has."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import attrs
+import pytest
+
+from tbot_core.cli.commands.run import furnish
+from tbot_core.cli.run_options import Wish
+from tbot_core.cli.settings_watch import Editions
+from tbot_core.engine.bootstrap import Assembly, assemble
+from tbot_core.instance import Instance, Sources, load, read
+from tbot_core.model.clock import SystemClock
+
+
+@attrs.define
+class Files:
+    """An instance's settings files, and the editions of a run that has begun with them."""
+
+    home: Path
+    editions: Editions
+
+    def write(self, old: str, new: str) -> None:
+        """Change the trading configuration."""
+        path = self.home / ".env_bot"
+        path.write_text(path.read_text().replace(old, new) + "\n")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    """The demo's settings."""
+    furnish(tmp_path)
+
+    def again(wish: Wish) -> tuple[Wish, Sources]:
+        return wish, read(Instance.at(tmp_path))
+
+    editions = Editions(*again(Wish(mode="paper", home=tmp_path)), again)
+    editions.begin(load(tmp_path, mode="paper"))
+    return Files(tmp_path, editions)
+
+
+def test_f100_a_change_is_told_once_and_is_the_next_runs(files: Files) -> None:
+    """F100: by name, as it was and as it will be; the run's own settings stay until it is renewed."""
+    assert files.editions.look() is None
+    files.write("MAX_OPEN_POSITIONS=5", "MAX_OPEN_POSITIONS=6")
+    found = files.editions.look()
+    assert found is not None
+    assert (found.differences, found.fault) == ({"MAX_OPEN_POSITIONS": ("5", "6")}, "")
+    assert files.editions.look() is None
+    assert files.editions.found.texts()["MAX_OPEN_POSITIONS"] == "5"
+    files.editions.renew()
+    assert files.editions.found.texts()["MAX_OPEN_POSITIONS"] == "6"
+
+
+def test_f100_settings_that_are_not_fit_are_told_and_never_had(files: Files) -> None:
+    """F100: the fault is said, and a run that is renewed has what it had."""
+    files.write("MAX_OPEN_POSITIONS=5", "MAX_OPEN_POSITIONS=many")
+    found = files.editions.look()
+    assert found is not None
+    assert "MAX_OPEN_POSITIONS" in found.fault
+    files.editions.renew()
+    assert files.editions.found.texts()["MAX_OPEN_POSITIONS"] == "5"
+    files.write("MAX_OPEN_POSITIONS=many", "MAX_OPEN_POSITIONS=5")
+    mended = files.editions.look()
+    assert mended is not None
+    assert (mended.differences, mended.fault) == ({}, "")
+
+
+def test_a_run_that_goes_on_under_older_settings_hears_of_those_in_the_files(files: Files) -> None:
+    """What was changed while nobody ran is told at the first look; a seed of the command line is no difference."""
+    held = load(files.home, mode="paper", overrides={"MAX_OPEN_POSITIONS": "4", "SEED": "9"})
+    files.editions.wish = attrs.evolve(files.editions.wish, seed=9)
+    files.editions.begin(held)
+    found = files.editions.look()
+    assert found is not None
+    assert found.differences == {"MAX_OPEN_POSITIONS": ("4", "5")}
+
+
+def test_a_run_begins_beside_files_that_are_not_fit(files: Files) -> None:
+    """It goes on with what it has, and the first look says what is wrong."""
+    settings = load(files.home, mode="paper")
+    files.write("MAX_OPEN_POSITIONS=5", "MAX_OPEN_POSITIONS=many")
+    wish, found = files.editions.wish, read(Instance.at(files.home))
+    editions = Editions(wish, found, lambda wish: (wish, read(Instance.at(files.home))))
+    editions.begin(settings)
+    told = editions.look()
+    assert told is not None
+    assert told.fault
+
+
+NAME = "filter-price_volume/funds.csv"
+
+
+@pytest.fixture
+def table(files: Files) -> Path:
+    """Where the operator's own table of funds lies; the run was begun with the one that is shipped."""
+    begin(files)
+    place = Instance.at(files.home).table(NAME)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return place
+
+
+def begin(files: Files) -> Assembly:
+    """A run begins with the settings and tables that lie there."""
+    assembly = assemble(files.home, "paper", SystemClock(), sources=files.editions.found)
+    files.editions.begin(assembly.settings, assembly.trial)
+    return assembly
+
+
+def shown(place: Path) -> str:
+    """How a table is told."""
+    return hashlib.sha256(place.read_bytes()).hexdigest()[:12]
+
+
+def test_a_table_of_the_operators_that_is_changed_is_told_once_and_is_the_next_runs(files: Files, table: Path) -> None:
+    """Placed, changed, and taken away: each is a setting that counts from the next session."""
+    assert files.editions.look() is None
+    before = None
+    for content in ("symbol,name\nAMD,A fund\n", "symbol,name\nAMD,A fund\nNVDA,Another\n"):
+        table.write_text(content)
+        found = files.editions.look()
+        assert found is not None
+        assert (found.differences, found.fault) == ({NAME: (before, shown(table))}, "")
+        assert files.editions.look() is None
+        files.editions.renew()
+        run = begin(files)
+        assert run.settings.tables == {NAME: hashlib.sha256(table.read_bytes()).hexdigest()}
+        assert files.editions.look() is None
+        before = shown(table)
+    table.unlink()
+    found = files.editions.look()
+    assert found is not None
+    assert found.differences == {NAME: (before, None)}
+
+
+def test_a_table_that_is_not_fit_is_told_and_never_had(files: Files, table: Path) -> None:
+    """The run goes on with what it has; once the table is mended nothing is left to say."""
+    table.write_text('symbol,name\n"AMD,A fund\n')
+    found = files.editions.look()
+    assert found is not None
+    assert found.differences == {}
+    assert "funds.csv" in found.fault
+    assert files.editions.look() is None
+    table.unlink()
+    mended = files.editions.look()
+    assert mended is not None
+    assert (mended.differences, mended.fault) == ({}, "")
+
+
+def test_a_table_that_was_changed_before_its_run_began_is_told_at_the_first_look(files: Files, table: Path) -> None:
+    """As the settings of a session that is gone on with."""
+    assembly = begin(files)
+    table.write_text("symbol,name\nAMD,A fund\n")
+    files.editions.begin(assembly.settings, assembly.trial)
+    found = files.editions.look()
+    assert found is not None
+    assert found.differences == {NAME: (None, shown(table))}

@@ -1,0 +1,112 @@
+"""Tables and sentences fit the terminal."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+from decimal import Decimal
+
+import attrs
+import click
+import pytest
+
+from tbot_core.cli.text.tables import folded, table, trade_table
+from tbot_core.model.formatting import MINUS
+from tbot_core.model.types import ExitReason, Side, Trade
+from tbot_core.system import terminal
+
+MORNING = dt.datetime(2026, 3, 2, 14, 54, tzinfo=dt.UTC)
+FIRST = Trade(
+    strategy="close",
+    symbol="BREMT",
+    side=Side.SHORT,
+    quantity=Decimal("36.609"),
+    entry_time=MORNING,
+    entry_price=Decimal("31.23"),
+    exit_time=MORNING + dt.timedelta(minutes=36),
+    exit_price=Decimal("31.6548"),
+    fees=Decimal("0.03"),
+    pnl=Decimal("-12.47"),
+    exit_reason=ExitReason.TRAILING_STOP,
+)
+TRADES = [
+    FIRST,
+    attrs.evolve(FIRST, symbol="INGTA", exit_price=Decimal(32), exit_reason=ExitReason.TIME),
+    attrs.evolve(FIRST, symbol="VALDO", entry_time=MORNING + dt.timedelta(days=1), pnl=Decimal(1)),
+]
+
+
+def lines(width: int | None, *, several: bool = False) -> list[str]:
+    """The trades without colours."""
+    trades = [attrs.evolve(one, broker="alpaca") for one in TRADES]
+    return [click.unstyle(line) for line in trade_table(trades, width, several=several)]
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("width", [30, 40, 60, 80, 90, 120, 200])
+def test_trades_fit_the_terminal(width: int, several: bool) -> None:
+    """No line is wider than the terminal, every trade has one, and it begins or ends with what counts most.
+
+    Where there were several brokers each line names its own, however narrow it is.
+    """
+    told = lines(width, several=several)
+    assert all(len(line) <= width for line in told)
+    assert sum("alpaca" in line for line in told) == (len(TRADES) if several else 0)
+    for trade in TRADES:
+        (line,) = (one for one in told if trade.symbol in one)
+        assert line.endswith((f"{MINUS}12.47", "+1.00"))
+
+
+def test_at_eighty_columns_only_dates_and_long_words_move() -> None:
+    """The session stands once above its trades, the reason is said shortly, and all else is there."""
+    assert lines(80)[:3] == [
+        "  strategy  symbol  side   shares  entry     at  exit        at  why       P&L",
+        "  2026-03-02",
+        f"  close     BREMT   short  36.609  09:54  31.23  10:30  31.6548  trail  {MINUS}12.47",
+    ]
+    assert lines(80)[4] == "  2026-03-03"
+
+
+@pytest.mark.parametrize("width", [None, 120, 200])
+def test_where_there_is_room_nothing_is_left_out(width: int | None) -> None:
+    """On a wide terminal, and where none is, each line has its date and the whole reason."""
+    assert lines(width) == lines(None)
+    assert lines(None)[1].startswith("  03-02    close")
+    assert "trailing stop" in lines(None)[1]
+
+
+def test_prices_of_a_column_stand_under_each_other() -> None:
+    """All exits have four decimals where one needs them."""
+    assert "32.0000" in lines(None)[2]
+    assert "31.23 " in lines(None)[2]
+
+
+def test_a_sentence_is_broken_between_words() -> None:
+    """What is longer than the terminal goes on beneath, a little to the right; without a terminal it stays whole."""
+    sentence = "  Prices, volumes, capitalisation and VIX are invented; so are the companies and their symbols."
+    told = list(folded(sentence, 40))
+    assert told[0] == "  Prices, volumes, capitalisation and"
+    assert all(line.startswith("    ") and len(line) <= 40 for line in told[1:])
+    assert " ".join(line.strip() for line in told) == sentence.strip()
+    assert list(folded(sentence, None)) == [sentence]
+    assert list(folded(sentence, 20)) == [sentence]
+
+
+def test_the_last_cell_goes_on_under_itself() -> None:
+    """A sentence in a table is broken between words, as wide as its column is."""
+    told = list(
+        table(("count", "reason", ""), [("8", "MAX_TRADES", "Orders of the window have been sent.")], "nlw", 50)
+    )
+    assert told[1:] == [
+        "      8  MAX_TRADES  Orders of the window have",
+        "                     been sent.",
+    ]
+    assert len(list(table(("count", ""), [("8", "")], "nw", 50))) == 2
+
+
+def test_what_is_no_terminal_has_no_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines that go to a file or a pipe are as long as they are; on a terminal COLUMNS may say how wide it is."""
+    assert terminal.columns() is None
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "93")
+    assert terminal.columns() == 93

@@ -1,0 +1,72 @@
+"""How a category of secrets says what it holds."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from tbot_core.contracts.credentials import SecretValue, entries, entry, hidden, several
+from tbot_core.contracts.setting import integer, text
+
+
+@attrs.frozen(kw_only=True)
+class Sample:
+    """Something of each sort, and a field that is not declared."""
+
+    host: str = entry(text(), doc="A host.", aliases=("server",))
+    port: int = entry(integer(), default="25", doc="A port.")
+    key: SecretValue = hidden(doc="A key.", aliases=("token",))
+    password: SecretValue | None = hidden(doc="A password.", optional=True)
+    named: str = entry(text(), default="x", doc="One by another name.", name="NAMED_SO")
+    own: int = 3
+
+
+def test_a_class_says_what_must_be_given() -> None:
+    """Every declared field has its entry, in order and by its name; a default makes it optional."""
+    found = entries(Sample)
+    assert [(it.name, it.required, it.hidden) for it in found.values()] == [
+        ("host", True, False),
+        ("port", False, False),
+        ("key", True, True),
+        ("password", False, True),
+        ("NAMED_SO", False, False),
+    ]
+    assert list(found) == ["host", "port", "key", "password", "named"]
+
+
+def test_defaults_hold_where_an_author_makes_one() -> None:
+    """An object made by hand has the typed default of each field that may be left out."""
+
+    class Value:
+        def reveal(self) -> str:
+            return "x"
+
+        def wipe(self) -> None:
+            """Nothing is held."""
+
+    made = Sample(host="a", key=Value())
+    assert (made.port, made.password, made.named) == (25, None, "x")
+
+
+def test_a_default_must_be_allowed() -> None:
+    """A slip of a plugin's author shows when the class is made."""
+    with pytest.raises(ValueError, match="none"):
+        entry(integer(), default="none", doc="A number.")
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [("", ()), ("a", ("a",)), ("a, b c ,d", ("a", "b c", "d")), ('["a", "b"]', ("a", "b")), ("[]", ())],
+)
+def test_several_are_read_from_text_and_from_a_list(written: str, read: tuple[str, ...]) -> None:
+    """Commas or JSON, and what is shown is read again as the same."""
+    kind = several("names")
+    assert kind.parse(written) == read
+    assert kind.parse(kind.show(read)) == read
+
+
+@pytest.mark.parametrize("written", ["a,,b", "a\nb", "[1]", '["a,b"]', "[", '[" a"]', ","])
+def test_what_is_no_list_is_refused(written: str) -> None:
+    """Nothing empty, no numbers, no line breaks."""
+    with pytest.raises(ValueError, match=r"list|no JSON"):
+        several("names").parse(written)

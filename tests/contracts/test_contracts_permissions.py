@@ -1,0 +1,48 @@
+"""What a plugin says it reaches for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tbot_core.contracts.permissions import PluginNeeds
+
+MANY = PluginNeeds(
+    secrets={"smtp": PluginNeeds, "alpaca": None},
+    hosts=frozenset({"api.example.invalid"}),
+    subprocess=True,
+    orders=True,
+)
+
+
+@pytest.mark.parametrize("needs", [PluginNeeds(), MANY])
+def test_a_document_gives_the_same_needs_back(needs: PluginNeeds) -> None:
+    """Whatever is written of needs is read as it was."""
+    assert PluginNeeds.of(needs.document) == needs
+
+
+def test_needs_are_said_in_words() -> None:
+    """The gravest first, names sorted; no needs are nothing."""
+    assert MANY.sentence == "order authority; child processes; secrets alpaca, smtp; hosts api.example.invalid"
+    assert PluginNeeds().sentence == "nothing"
+    assert MANY.document["secrets"] == ["alpaca", "smtp"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"secrets": "smtp"}, {"hosts": frozenset({1})}, {"hosts": frozenset({" "})}, {"subprocess": 1}, {"orders": "yes"}],
+)
+def test_other_types_are_refused(wrong: dict[str, Any]) -> None:
+    """A need that is not what it must be never passes as none."""
+    with pytest.raises(TypeError):
+        PluginNeeds(**wrong)
+
+
+@pytest.mark.parametrize("change", [{"secrets": "smtp"}, {"hosts": None}, {"hosts": [[]]}, {"more": True}])
+def test_a_foreign_document_is_refused(change: dict[str, Any]) -> None:
+    """Lists of words and two switches, nothing else and nothing less."""
+    with pytest.raises(TypeError):
+        PluginNeeds.of(MANY.document | change)
+    with pytest.raises(KeyError):
+        PluginNeeds.of({"secrets": []})

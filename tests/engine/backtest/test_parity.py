@@ -1,0 +1,100 @@
+"""Replay and backtest are one decision path."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tbot_core.contracts import FeedRequest
+from tbot_core.engine.backtest.engine import Range, backtest
+from tbot_core.engine.bootstrap import assemble
+from tbot_core.engine.run import run
+from tbot_core.engine.run_plan import Plan, Watcher
+from tbot_core.model.clock import ManualClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SAME = ("trades", "denials", "sessions", "symbols", "equity_start", "equity_end", "settings_hash", "data_hash", "notes")
+CLOCK = ManualClock(dt.datetime(2026, 1, 5, tzinfo=dt.UTC))
+
+
+def both(home: Path, first: dt.date, last: dt.date) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The documents of a backtest and of a replay of the same range."""
+    tested = backtest(assemble(home, "backtest", CLOCK), Range(first=first, last=last))
+    assembly = assemble(home, "replay", CLOCK)
+    request = FeedRequest(
+        kind="replay",
+        first=first,
+        last=last,
+        bars=assembly.settings.instance.bars,
+        calendar=assembly.calendar,
+        typical_volume=assembly.typical_volume,
+    )
+    outcome = asyncio.run(run(Plan(assembly=assembly, request=request, wall=CLOCK), Watcher()))
+    documents = tested.document(), outcome.summary.document()
+    return tuple({key: document[key] for key in SAME} for document in documents)  # type: ignore[return-value]  # two
+
+
+def check(make: Callable[[int], Any], bars: int, settings: range) -> int:
+    """Compare the clocks on one market under several settings; the number of trades."""
+    instance = make(bars)
+    trades = 0
+    for seed in settings:
+        instance.settle(seed)
+        tested, replayed = both(instance.home, instance.first, instance.last)
+        assert tested == replayed, f"bars {bars}, settings {seed}"
+        trades += len(tested["trades"])
+    return trades
+
+
+@pytest.mark.parametrize("bars", [1, 8, 15])
+def test_random_markets_trade_alike(random_instance: Callable[[int], Any], bars: int) -> None:
+    """On random bars under random settings replay and backtest give the same trades, denials and equity."""
+    assert check(random_instance, bars, range(bars * 1000, bars * 1000 + 5)) > 20
+
+
+def test_what_a_fill_sets_free_is_sent_before_its_minute_is_judged(random_instance: Callable[[int], Any]) -> None:
+    """A position whose stop was made anew for what was added may be trimmed in the same minute, in both clocks."""
+    assert check(random_instance, 128, range(128008, 128009)) == 16
+
+
+def test_both_clocks_hold_no_more_than_the_account_is_granted(random_instance: Callable[[int], Any]) -> None:
+    """Where MAX_LEVERAGE allows more than a simulated account may hold, that denies alike in replay and backtest."""
+    instance = random_instance(1)
+    every = dict.fromkeys(("MAX_RISK_PER_TRADE", "MAX_SYMBOL_EXPOSURE", "DAILY_LOSS_LIMIT", "WINDOW_LOSS_LIMIT"), "1")
+    many = dict.fromkeys(("MAX_TRADES", "MAX_OPEN_POSITIONS"), "20")
+    more = {"MAX_LEVERAGE": "4", "MAX_GROSS_EXPOSURE": "4", "FIXED_QUANTITY": "1000", "OPEN_MONITORING_TIME": "59"}
+    instance.settle(8001, **every, **many, **more)
+    tested, replayed = both(instance.home, instance.first, instance.last)
+    assert tested == replayed
+    assert tested["trades"]
+    assert tested["denials"]["BUYING_POWER"] > 3
+
+
+def test_both_clocks_trim_alike(random_instance: Callable[[int], Any]) -> None:
+    """With positions that are taken back to their share, and up to it, replay and backtest give the same trades."""
+    instance = random_instance(3)
+    ways = {"REBALANCE_ENABLED": "true", "REBALANCE_THRESHOLD": "0", "REBALANCE_CHECK_INTERVAL": "60"}
+    apart = {"STOP_LOSS_PCT": "0.03", "TOTAL_ALLOCATION": "0.3", "MAX_RISK_PER_TRADE": "0.2", "VOLUME_LIMIT": "0"}
+    wide = {"MAX_GROSS_EXPOSURE": "1", "FIXED_QUANTITY": "0", "DAILY_LOSS_LIMIT": "0.05", "WINDOW_LOSS_LIMIT": "0.10"}
+    found = {}
+    for enabled, top_up in (("false", "false"), ("true", "false"), ("true", "true")):
+        switches = {"REBALANCE_ENABLED": enabled, "REBALANCE_TOP_UP": top_up}
+        instance.settle(8002, **{**ways, **apart, **wide, **switches})
+        tested, replayed = both(instance.home, instance.first, instance.last)
+        assert tested == replayed
+        found[enabled, top_up] = tested["trades"]
+    assert found["true", "false"] != found["false", "false"]
+    assert found["true", "true"] != found["true", "false"]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("bars", range(100, 140))
+def test_many_random_markets_trade_alike(random_instance: Callable[[int], Any], bars: int) -> None:
+    """The same promise over many more markets and settings."""
+    check(random_instance, bars, range(bars * 1000, bars * 1000 + 20))

@@ -1,0 +1,221 @@
+"""A live session that is not armed enters nothing; what arms and disarms it is written down first."""
+
+from __future__ import annotations
+
+import datetime as dt
+from contextlib import closing
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+
+from tbot_core.engine.control import Request, Verb
+from tbot_core.engine.session.arming import UNMATCHED, Live, Safety
+from tbot_core.engine.session.requests import Requests
+from tbot_core.execution.reconciliation import Verdict
+from tbot_core.execution.trading_state import Conditions
+from tbot_core.execution.trading_state import recall as causes
+from tbot_core.journal import records
+from tbot_core.journal.projections.arming import MOST_RESTARTS, Terms, recall
+from tbot_core.journal.recorder import Recorder
+from tbot_core.journal.store import open_journal
+from tbot_core.model.calendar import ExchangeCalendar
+from tbot_core.model.clock import ManualClock
+from tbot_core.model.reasons import Reason
+from tbot_core.model.types import Leg, RiskState, atoms_of
+from tbot_core.testing.trades import proposal, rules, session
+from tbot_core.trading.decision_engine import Desk
+from tbot_core.trading.risk.states import Cause
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tbot_core.journal.store import Journal
+    from tbot_core.model.types import SignalId
+
+TERMS = Terms(mode="live", account="U1", settings="a1", plugins="b2")
+NOON = session().open + dt.timedelta(hours=2)
+
+
+def name(signal: SignalId, leg: Leg, attempt: int) -> str:
+    """A readable client order id."""
+    return f"{signal.symbol} {leg.value} {attempt}"
+
+
+class Bench:
+    """A live session on a desk of its own, after whatever its journal holds."""
+
+    def __init__(
+        self, journal: Journal, terms: Terms = TERMS, *, restarted: bool = False, latched: bool = False
+    ) -> None:
+        self.journal = journal
+        self.desk = Desk(rules(), session(), atoms_of(Decimal(100_000)), name)
+        self.desk.standing.daily_loss = latched
+        recorder = Recorder(journal=journal, clock=ManualClock(NOON))
+        past = tuple(journal.events())
+        self.conditions = Conditions(recorder, self._impose, causes(past))
+        live = Live(terms=terms, calendar=ExchangeCalendar(), events=past)
+        self.safety = Safety(live, session().date, recorder, self.conditions, self.desk.standing)
+        further = {Verb.ARM: self.safety.arm, Verb.DISARM: self.safety.disarm}
+        self.requests = Requests(recorder, self.conditions, self._flatten, past, further)
+        self.safety.open(restarted=restarted)
+
+    def _impose(self, state: RiskState) -> None:
+        self.desk.standing.imposed = state
+
+    def _flatten(self, *, on: bool = True) -> None:
+        raise AssertionError(on)
+
+    def ask(self, verb: Verb, made: dt.datetime = NOON, **arguments: str) -> None:
+        """Somebody asks."""
+        self.requests.obey(Request(name=f"{verb}-1.json", verb=verb, actor="ann", made=made, arguments=arguments))
+
+    @property
+    def reason(self) -> Reason:
+        """What becomes of a signal that nothing else speaks against."""
+        return self.desk.decide([proposal()])[0].reason
+
+    @property
+    def words(self) -> list[str]:
+        """Why requests were refused."""
+        return [event.payload["words"] for event in self.journal.events(kind=records.REQUEST_REFUSED)]
+
+    @property
+    def why(self) -> str:
+        """What the journal says of arming in this session."""
+        return recall(self.journal.events()).objection(TERMS, session().date)
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    """An empty journal."""
+    with closing(open_journal(tmp_path / "tbot.sqlite")) as opened:
+        yield opened
+
+
+def test_a_session_that_is_not_armed_denies_with_its_own_reason(journal: Journal) -> None:
+    """Exits-only with its cause, and NOT_ARMED for the signal; the terms are written down once."""
+    bench = Bench(journal)
+    assert bench.conditions.causes == (Cause.NOT_ARMED,)
+    assert bench.desk.standing.present is RiskState.EXIT_ONLY
+    assert bench.reason is Reason.NOT_ARMED
+    Bench(journal)
+    assert len(list(journal.events(kind=records.LIVE_TERMS))) == 1
+
+
+def test_arming_lets_enter_and_says_who_asked(journal: Journal) -> None:
+    """The request, the arming and the end of the cause stand in the journal, in this order."""
+    bench = Bench(journal)
+    bench.ask(Verb.ARM, sessions="2")
+    kinds = [event.kind for event in journal.events()]
+    assert kinds[-3:] == [records.REQUEST, records.ARMED, records.STATE]
+    armed = recall(journal.events()).armed
+    assert armed is not None
+    assert (armed.actor, [day.day for day in armed.sessions]) == ("ann", [5, 6])
+    assert (bench.conditions.causes, bench.reason) == ((), Reason.ALLOWED)
+
+
+def test_disarming_takes_it_back(journal: Journal) -> None:
+    """From then on nothing is entered, and the journal says who asked."""
+    bench = Bench(journal)
+    bench.ask(Verb.ARM)
+    bench.ask(Verb.DISARM)
+    assert (bench.conditions.causes, bench.reason) == ((Cause.NOT_ARMED,), Reason.NOT_ARMED)
+    assert bench.why == "asked by ann"
+
+
+@pytest.mark.parametrize(
+    ("made", "arguments", "words"),
+    [
+        (NOON, {"sessions": "6"}, "6 sessions cannot be armed: 1 to 5 can."),
+        (NOON, {"sessions": "all"}, "'all' is no number of sessions."),
+        (NOON, {"settings": "zz"}, "It was asked for under other settings"),
+        (
+            NOON - dt.timedelta(days=3),
+            {},
+            "It was asked for 2026-01-02 to 2026-01-02; this is the session of 2026-01-05.",
+        ),
+        (dt.datetime(2061, 1, 1, tzinfo=dt.UTC), {}, "It was made at 2061-01-01T00:00:00+00:00, of which no calendar"),
+        (dt.datetime(1, 1, 1, tzinfo=dt.UTC), {}, "It was made at 0001-01-01T00:00:00+00:00, of which no calendar"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    journal: Journal, made: dt.datetime, arguments: dict[str, str], words: str
+) -> None:
+    """Too many sessions, no number, other settings, an old request: refused in words, and nothing is armed."""
+    bench = Bench(journal)
+    bench.ask(Verb.ARM, made, **arguments)
+    assert bench.words[0].startswith(words)
+    assert bench.reason is Reason.NOT_ARMED
+
+
+def test_a_loss_latch_disarms_once(journal: Journal) -> None:
+    """What is armed after it stays armed, for the sessions to come."""
+    bench = Bench(journal)
+    bench.ask(Verb.ARM, sessions="2")
+    bench.desk.standing.daily_loss = True
+    bench.safety.look(Verdict.MATCHED)
+    assert (bench.why, bench.conditions.causes) == ("a loss latch is set", (Cause.NOT_ARMED,))
+    bench.ask(Verb.ARM, sessions="2")
+    bench.safety.look(Verdict.MATCHED)
+    assert bench.why == ""
+    again = Bench(journal, restarted=True, latched=True)
+    again.safety.look(Verdict.MATCHED)
+    assert (again.why, again.conditions.causes) == ("", ())
+
+
+@pytest.mark.parametrize("field", ["settings", "plugins", "mode", "account"])
+def test_a_start_under_other_terms_disarms(journal: Journal, field: str) -> None:
+    """It is written down, so that going back to what was does not arm again."""
+    Bench(journal).ask(Verb.ARM)
+    changed = Bench(journal, attrs.evolve(TERMS, **{field: "other"}))
+    assert changed.reason is Reason.NOT_ARMED
+    assert Bench(journal).reason is Reason.NOT_ARMED
+    assert "changed" in recall(journal.events()).why or field == "account"
+
+
+def test_a_restart_waits_until_the_account_is_found_matched(journal: Journal) -> None:
+    """Until then it is not armed, and says so; what is unsettled decides nothing yet."""
+    Bench(journal).ask(Verb.ARM)
+    bench = Bench(journal, restarted=True)
+    told = [event.payload["words"] for event in journal.events(kind=records.STATE)]
+    assert (told[-1], bench.reason) == (UNMATCHED, Reason.NOT_ARMED)
+    for verdict in (None, Verdict.UNSETTLED):
+        bench.safety.look(verdict)
+        assert bench.reason is Reason.NOT_ARMED
+    bench.safety.look(Verdict.MATCHED)
+    bench.safety.look(Verdict.MATCHED)
+    assert (bench.reason, len(list(journal.events(kind=records.ARMING_KEPT)))) == (Reason.ALLOWED, 1)
+
+
+def test_a_restart_that_finds_something_else_disarms(journal: Journal) -> None:
+    """A person has to look before anything is entered again."""
+    Bench(journal).ask(Verb.ARM)
+    bench = Bench(journal, restarted=True)
+    bench.safety.look(Verdict.ADOPTED)
+    bench.safety.look(Verdict.MATCHED)
+    assert bench.reason is Reason.NOT_ARMED
+    assert bench.why.startswith("it was restarted, and the account held something else")
+
+
+def test_too_many_restarts_of_a_session_disarm(journal: Journal) -> None:
+    """Three are survived; a bot that goes on dying is not let on."""
+    Bench(journal).ask(Verb.ARM)
+    for _ in range(MOST_RESTARTS):
+        bench = Bench(journal, restarted=True)
+        bench.safety.look(Verdict.MATCHED)
+        assert bench.conditions.causes == ()
+    bench = Bench(journal, restarted=True)
+    bench.safety.look(Verdict.MATCHED)
+    assert bench.why == "the session was restarted more than 3 times"
+    assert bench.reason is Reason.NOT_ARMED
+
+
+def test_arming_after_a_restart_needs_no_waiting(journal: Journal) -> None:
+    """Whoever arms has looked; the gate still waits for the account to be read."""
+    Bench(journal).ask(Verb.ARM)
+    bench = Bench(journal, restarted=True)
+    bench.ask(Verb.ARM)
+    assert bench.conditions.causes == ()

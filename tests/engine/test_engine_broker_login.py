@@ -1,0 +1,174 @@
+"""A broker that does not know our key any more: exits only, one more login, and a person who is told."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import closing, suppress
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+
+from tbot_core.contracts import VenueRules
+from tbot_core.engine.live.login import Login
+from tbot_core.errors import LoginNeeded
+from tbot_core.execution.engine import Venue
+from tbot_core.execution.throttling import Paced
+from tbot_core.execution.trading_state import Conditions
+from tbot_core.journal import records
+from tbot_core.journal.recorder import Recorder
+from tbot_core.journal.store import open_journal
+from tbot_core.model.clock import ManualClock
+from tbot_core.model.types import Account
+from tbot_core.rehearsal.bot import Doom, Life, habits
+from tbot_core.rehearsal.world import World
+from tbot_core.testing.trades import session
+from tbot_core.trading.risk.states import Cause, States
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import Any
+
+    from tbot_core.model.types import RiskState
+
+ACCOUNT = Account(account_id="A1", equity=Decimal(1), cash=Decimal(1))
+
+
+class Door:
+    """A broker that refuses the key, or does not; it counts who knocks."""
+
+    rules = VenueRules()
+
+    def __init__(self) -> None:
+        self.shut = False
+        self.opens_to = True
+        self.account_id = "A1"
+        self.knocks = 0
+
+    def __getattr__(self, name: str) -> Any:
+        """Logging out and the like is not asked for."""
+        raise AttributeError(name)
+
+    async def connect(self) -> Account:
+        """Log in."""
+        self.knocks += 1
+        if not self.opens_to:
+            raise LoginNeeded("403 forbidden")
+        return attrs.evolve(ACCOUNT, account_id=self.account_id)
+
+    async def account(self) -> Account:
+        """The money."""
+        if self.shut:
+            raise LoginNeeded("401 unauthorized")
+        return ACCOUNT
+
+
+@attrs.define(eq=False)
+class Bench:
+    """A login that is looked after."""
+
+    door: Door
+    paced: Paced
+    login: Login
+    conditions: Conditions
+
+    def read(self) -> None:
+        """Ask for the account, whatever comes of it."""
+
+        async def ask() -> None:
+            with suppress(LoginNeeded):
+                await self.paced.account()
+
+        asyncio.run(ask())
+
+    def tend(self) -> None:
+        """One round."""
+        asyncio.run(self.login.tend())
+
+    @property
+    def needed(self) -> bool:
+        """Whether the cause stands, or holds on."""
+        return Cause.LOGIN in self.conditions.causes
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """A door that is open."""
+    clock = ManualClock(session().open)
+    with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
+        conditions = Conditions(Recorder(journal=journal, clock=clock), _nobody, States())
+        door = Door()
+        paced = Paced(door, clock)
+        venue = Venue(broker=paced, name="door", account_id="A1")
+        yield Bench(door, paced, Login(venue, conditions), conditions)
+
+
+def _nobody(state: RiskState) -> None:
+    assert state.word
+
+
+def test_f13_one_more_login_is_tried_and_helps(bench: Bench) -> None:
+    """The cause begins with the refusal, and holds on after it only as long as it takes to reconcile."""
+    bench.door.shut = True
+    bench.read()
+    bench.login.look()
+    assert bench.needed
+    bench.tend()
+    assert bench.door.knocks == 1
+    assert bench.paced.denied == ""
+    bench.conditions.reconciled(clean=True)
+    assert bench.needed  # until a clean reconcile has held for its time
+
+
+def test_f13_a_login_that_fails_is_not_tried_again(bench: Bench) -> None:
+    """However long it lasts; a reading that is answered ends it, and the next refusal has a try of its own."""
+    bench.door.shut, bench.door.opens_to = True, False
+    for _ in range(5):
+        bench.read()
+        bench.tend()
+    assert (bench.door.knocks, bench.needed) == (1, True)
+    bench.door.shut = False
+    bench.read()
+    bench.tend()
+    bench.door.shut = True
+    bench.read()
+    bench.tend()
+    assert bench.door.knocks == 2
+
+
+def test_another_account_is_no_login(bench: Bench) -> None:
+    """Nothing is entered any more, whatever is answered: the orders would be somebody else's."""
+    bench.door.shut, bench.door.account_id = True, "B2"
+    bench.read()
+    bench.tend()
+    bench.door.shut = False
+    bench.read()
+    bench.tend()
+    assert (bench.door.knocks, bench.needed) == (1, True)
+
+
+@pytest.mark.parametrize("seed", [3, 5])
+def test_f13_a_session_whose_key_is_refused_only_exits(tmp_path: Path, seed: int) -> None:
+    """From the first refusal on no entry is sent, and each refusal is answered with one login at most."""
+    world = World(seed, (), rates={"F13": 0.2}, live=False)
+    life = Life(world, world.names[:1], tmp_path, habits(world), Doom(10**9, after=False))
+    world.run(life.live)
+    life.close()
+    with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
+        events = list(journal.events())
+    begun = [one for one in events if one.kind == records.STATE and one.payload["cause"] == "LOGIN"]
+    assert [one for one in begun if one.payload["there"]]
+    entries, there, sent = set(), False, []
+    for event in events:
+        if event.kind == records.STATE and event.payload["cause"] == "LOGIN":
+            there = event.payload["there"]
+        elif event.kind == records.INTENDED and event.payload["leg"] == "entry":
+            entries.add(event.cid)
+        elif event.kind == records.SENDING and there and event.cid in entries:
+            sent.append(event.cid)
+    assert sent == []
+    way = world.way(world.names[0])
+    logins = [one for one in way.requests if one.kind == "connect"]
+    assert len(logins) <= 1 + sum(one.payload["there"] for one in begun)

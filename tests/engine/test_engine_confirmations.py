@@ -1,0 +1,203 @@
+"""Entries that wait for a person on paper: confirmed they are judged anew, else they are not sent."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+
+from tbot_core.cli.commands.run import furnish
+from tbot_core.contracts import FeedRequest
+from tbot_core.engine import control
+from tbot_core.engine.bootstrap import assemble
+from tbot_core.engine.control import Verb
+from tbot_core.engine.run import run
+from tbot_core.engine.run_plan import Outcome, Plan, Watcher
+from tbot_core.journal import records
+from tbot_core.journal.projections import confirmations
+from tbot_core.journal.store import Event, read_journal
+from tbot_core.model.clock import ManualClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from tbot_core.engine.session.session import SessionRun
+    from tbot_core.journal.store import Entry
+
+MORNING = dt.datetime(2026, 11, 24, 13, 30, tzinfo=dt.UTC)
+TOLD = frozenset({records.CONFIRMATION_ASKED, records.REQUEST, records.DECISION, records.INTENDED})
+
+
+class Dead(Exception):
+    """The process is no more."""
+
+
+class Person:
+    """Paper trading that asks, and somebody who answers what waits after each minute by `verb`, as far as `picks`."""
+
+    def __init__(self, home: Path, verb: Verb | None, picks: Callable[[int], bool] = lambda _number: True) -> None:
+        self.home = home
+        self.verb = verb
+        self.picks = picks
+        self.answered: list[str] = []
+        self.late = dt.timedelta()
+        self.extra: dict[int, Verb] = {}
+        self.clock = ManualClock(MORNING)
+        self.plan = self.planned()
+
+    def planned(self) -> Plan:
+        """A plan of one session."""
+        assembly = assemble(self.home, "paper", self.clock)
+        return Plan(assembly=assembly, request=FeedRequest(kind="live"), wall=self.clock, once=True, watch_s=5.0)
+
+    def trade(self, wrote: Callable[[Sequence[Entry]], None] = lambda _entries: None) -> Outcome:
+        """Trade one session."""
+        return asyncio.run(run(self.plan, Watcher(minute=self._minute, wrote=wrote)))
+
+    def _minute(self, _session: SessionRun, index: int) -> None:
+        if index in self.extra:
+            control.ask(self.home / "control", self.extra.pop(index), actor="ann", now=self.clock.now())
+        for one in confirmations.recall(self.events).open(self.clock.now()):
+            name = one["id"]
+            if name not in self.answered:
+                self.answered.append(name)
+                if self.verb is not None and self.picks(len(self.answered)):
+                    made = self.clock.now() + self.late + dt.timedelta(microseconds=len(self.answered))
+                    control.ask(self.home / "control", self.verb, actor="ann", now=made, arguments={"id": name})
+
+    @property
+    def events(self) -> list[Event]:
+        """What the journal holds."""
+        journal = read_journal(self.home / "data" / "tbot.sqlite")
+        found = list(journal.events())
+        journal.close()
+        return found
+
+    def of(self, kind: str) -> list[Event]:
+        """The events of a kind."""
+        return [event for event in self.events if event.kind == kind]
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """What became of the signals that were asked about, by their ids."""
+        return {name: payload["reason"] for name, payload in confirmations.recall(self.events).decided.items()}
+
+    @property
+    def said(self) -> list[tuple[object, ...]]:
+        """The journal but for what tells of processes."""
+        process = {records.RUN_STARTED, records.RUN_FINISHED, records.GAP, records.STOPPED}
+        return [
+            (one.kind, one.applied, {name: it for name, it in one.payload.items() if name not in {"name", "made"}})
+            for one in self.events
+            if one.kind not in process
+        ]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """An instance whose entries wait for a person, and whose orders bear the same ids wherever it lies."""
+    return asking(tmp_path)
+
+
+def asking(folder: Path) -> Path:
+    """Make such an instance in a folder."""
+    furnish(folder)
+    settings = folder / ".env_bot"
+    settings.write_text(f"{settings.read_text()}TRADE_CONFIRMATION_REQUIRED=true\n")
+    (folder / "data").mkdir()
+    (folder / "data" / "install.id").write_text("one\n")
+    return folder
+
+
+def test_a_confirmed_entry_is_judged_anew_and_sent(home: Path) -> None:
+    """In the minute in which it was confirmed, without being too late; exits wait for nobody."""
+    person = Person(home, Verb.CONFIRM)
+    outcome = person.trade()
+    assert len(outcome.summary.trades) >= 2
+    assert outcome.open == ()
+    assert "ALLOWED" in person.reasons.values()
+    assert "SIGNAL_TOO_LATE" not in person.reasons.values()
+    asked = {str(event.payload["signal"]): event for event in person.of(records.CONFIRMATION_ASKED)}
+    allowed = [event for event in person.of(records.DECISION) if event.payload["reason"] == "ALLOWED"]
+    assert {event.cid for event in allowed} >= {
+        event.cid for event in person.of(records.INTENDED) if event.payload["leg"] == "entry"
+    }
+    for event in allowed:
+        assert asked[str(event.payload["signal"])].seq < event.seq
+        assert event.payload["confirmed"] >= event.payload["signal"]["minute"]
+
+
+def test_what_nobody_confirms_expires(home: Path) -> None:
+    """Nothing is entered, and each entry that waited ends in its reason."""
+    person = Person(home, None)
+    assert person.trade().summary.trades == ()
+    assert len(person.reasons) == len(person.of(records.CONFIRMATION_ASKED)) >= 2
+    assert set(person.reasons.values()) == {"CONFIRMATION_EXPIRED"}
+
+
+def test_what_a_person_rejects_is_not_sent(home: Path) -> None:
+    """The decision says who."""
+    person = Person(home, Verb.REJECT)
+    assert person.trade().summary.trades == ()
+    assert set(person.reasons.values()) == {"CONFIRMATION_REJECTED"}
+    words = {payload["words"] for payload in confirmations.recall(person.events).decided.values()}
+    assert words == {"rejected by ann"}
+
+
+def test_an_answer_that_came_too_late_counts_for_nothing(home: Path) -> None:
+    """It was given after the time was over, whenever the bot looks."""
+    person = Person(home, Verb.CONFIRM)
+    person.late = dt.timedelta(seconds=60)
+    assert person.trade().summary.trades == ()
+    assert set(person.reasons.values()) == {"CONFIRMATION_EXPIRED"}
+
+
+def test_a_confirmed_entry_passes_the_whole_gate_again(home: Path) -> None:
+    """Killed between the question and the answer: confirmed it is denied."""
+    person = Person(home, Verb.CONFIRM)
+    person.extra = {20: Verb.KILL}
+    person.picks = lambda _number: True
+    assert person.trade().summary.trades == ()
+    assert set(person.reasons.values()) <= {"HALTED", "CONFIRMATION_EXPIRED"}
+
+
+def test_a_simulation_asks_nobody(home: Path) -> None:
+    """In a replay or a demo entries count as approved at once."""
+    assembly = assemble(home, "demo", ManualClock(MORNING))
+    assert assembly.settings.entries.trade_confirmation_required
+    rules = assembly.rules(assembly.broker().rules)
+    assert not rules.entries.trade_confirmation_required
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[object, ...]]:
+    """What a session says in which every other entry is confirmed."""
+    person = Person(asking(tmp_path_factory.mktemp("undisturbed")), Verb.CONFIRM, lambda number: number % 2 == 1)
+    person.trade()
+    return person.said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [1, 2, 4, 7, 12])
+def test_killed_at_a_confirmation_a_session_goes_on_as_if_it_had_lived(
+    home: Path, undisturbed: list[tuple[object, ...]], number: int
+) -> None:
+    """Asked, answered or decided: the repetition says the same, what was confirmed is sent once."""
+    person = Person(home, Verb.CONFIRM, lambda number: number % 2 == 1)
+    left = number
+
+    def wrote(entries: Sequence[Entry]) -> None:
+        nonlocal left
+        left -= any(entry.kind in TOLD for entry in entries)
+        if not left:
+            raise Dead
+
+    with pytest.raises(Dead):
+        person.trade(wrote)
+    person.plan = attrs.evolve(person.plan, assembly=assemble(home, "paper", person.clock))
+    person.trade()
+    assert person.said == undisturbed

@@ -1,0 +1,205 @@
+"""A session that is started again in its midst with fewer symbols or strategies than before."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+from tbot_core.contracts.settings import Frame
+from tbot_core.engine import control
+from tbot_core.engine.control import Verb
+from tbot_core.engine.session.config import Signals
+from tbot_core.journal import records
+from tbot_core.journal.store import open_journal
+from tbot_core.model.signals import Exits
+from tbot_core.model.window import Window
+from tbot_core.rehearsal.bot import Doom, Drawn, Habits, Life
+from tbot_core.rehearsal.rebalancing import TOPPING_UP
+from tbot_core.rehearsal.venue_profiles import Character
+from tbot_core.rehearsal.world import World
+from tbot_core.testing.trades import rules
+from tbot_core.trading.proposals import Entrant
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from tbot_core.contracts import Bar, Broker, FeedLabel, FeedQuality, News
+    from tbot_core.journal.store import Event
+    from tbot_core.model.clock import Clock
+    from tbot_core.rehearsal.live_feed import LiveFeed
+    from tbot_core.trading.proposals import Rules
+
+
+class Fewer:
+    """A feed that lists all symbols but one."""
+
+    def __init__(self, feed: LiveFeed, symbol: str) -> None:
+        self._feed = feed
+        self.session = feed.session
+        kept = [row for row, one in enumerate(feed.symbols) if one != symbol]
+        self.symbols = tuple(feed.symbols[row] for row in kept)
+        facts = {key: value for key, value in attrs.asdict(feed.day, recurse=False).items() if value is not None}
+        self.day = attrs.evolve(feed.day, **{key: value[kept] for key, value in facts.items() if key != "vix"})
+        self.asked: list[str] = []
+
+    @property
+    def quality(self) -> FeedQuality:
+        """That of the whole feed."""
+        return self._feed.quality
+
+    @property
+    def label(self) -> FeedLabel:
+        """That of the whole feed."""
+        return self._feed.label
+
+    async def news(self, symbols: Sequence[str]) -> AsyncIterator[News]:
+        """What the whole feed says of these symbols."""
+        self.asked += symbols
+        async for one in self._feed.news(symbols):
+            yield one
+
+    async def history(self, symbols: Sequence[str], first: datetime, last: datetime) -> Sequence[Bar]:
+        """What the whole feed has of these symbols."""
+        return await self._feed.history(symbols, first, last)
+
+
+@attrs.frozen(eq=False)
+class Elsewhere:
+    """A world whose feed lists a symbol no more."""
+
+    world: World
+    feed: Fewer
+
+    @property
+    def clock(self) -> Clock:
+        """The world's."""
+        return self.world.clock
+
+    def client(self, name: str) -> Broker:
+        """One of the world's."""
+        return self.world.client(name)
+
+    def heard(self) -> Fewer:
+        """What the bot hears."""
+        return self.feed
+
+
+def still() -> World:
+    """A world in which nothing fails; all prices fall once by a hundredth."""
+    world = World(4, (), rates={}, live=True, venues=1, minutes=30, character=Character())
+    for path in world.market.paths.values():
+        half = len(path.prices) // 2
+        path.prices[:] = [1_000_000] * half + [990_000] * (len(path.prices) - half)
+        path.depth[:] = [10**15] * len(path.depth)
+        path.quiet = frozenset()
+    return world
+
+
+def bot(world: World, *, hold: int | None = None, **settings: Any) -> Habits:
+    """A bot that is called to enter the first symbol in the second minute."""
+    window = Window(start=0, analysis=0, breakout=20, monitoring=6)
+    exits = Exits(leave=window.leave, hold=hold)
+    strategy = Drawn(window=window, calls=((2, 0, 1),), exits=exits, distance=0.02)
+
+    def ruled(venue: Any) -> Rules:
+        return rules(venue=venue, flatten_before_close=2, **settings)
+
+    return Habits(
+        entrants=(Entrant(name="told", rank=0, strategy=strategy, frame=Frame()),),
+        rules=ruled,
+        stream=world.chances.stream("bot"),
+        signals=Signals(),
+    )
+
+
+def confirm(world: World, home: Path) -> None:
+    """A person confirms all that is asked."""
+    with closing(open_journal(home / "tbot.sqlite")) as journal:
+        for one in journal.events(kind=records.CONFIRMATION_ASKED):
+            arguments = {"id": one.payload["id"]}
+            control.ask(home / "control", Verb.CONFIRM, actor="ann", now=world.clock.now(), arguments=arguments)
+
+
+def restarted(home: Path, *, idle: bool = False, **habits: Any) -> tuple[list[Event], int, Fewer]:
+    """The journal of a session that was killed after five minutes and went on without its first symbol, or `idle`.
+
+    An idle one has lost its strategy instead. The number of its last event before that, and what the second process
+    heard. What was asked before is confirmed.
+    """
+    world = still()
+    symbol = world.market.symbols[0]
+    before = Life(world, world.names, home, bot(world, **habits), Doom(10**9, after=False))
+    fewer = Fewer(world.live_feed(), symbol)
+    heads = []
+
+    async def lives() -> None:
+        first = asyncio.ensure_future(before.live())
+        await world.clock.sleep_until(world.session.moment(5))
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        heads.append(before.journal.head[0])
+        before.close()
+        confirm(world, home)
+        later = bot(world, **habits)
+        if idle:
+            later = attrs.evolve(later, entrants=())
+        around = world if idle else Elsewhere(world, fewer)
+        after = Life(around, world.names, home, later, Doom(10**9, after=False))
+        await after.live()
+        after.close()
+
+    world.run(lives)
+    with closing(open_journal(home / "tbot.sqlite")) as journal:
+        return list(journal.events()), heads[0], fewer
+
+
+@pytest.mark.parametrize("hold", [10, None])
+def test_what_is_held_of_a_symbol_that_is_heard_no_more_is_protected_and_closed(
+    tmp_path: Path, hold: int | None
+) -> None:
+    """Its stop rests on, and it is left at its time, or at the session's end at the latest, without a bar of it."""
+    events, head, fewer = restarted(tmp_path, hold=hold)
+    bought = next(one for one in events if one.kind == "fill")
+    symbol = bought.payload["symbol"]
+    mine = [one for one in events if one.kind == records.INTENDED and one.payload["signal"]["symbol"] == symbol]
+    exits = [one.payload["reason"] for one in mine if one.payload["leg"] == "exit"]
+    stops = {one.cid for one in mine if one.payload["leg"] == "stop"}
+    ended = [one.seq for one in events if one.cid in stops and one.kind == records.CANCEL_REQUESTED]
+    (closed,) = [one for one in events if one.kind == records.SESSION_CLOSED]
+    assert bought.seq <= head < min(ended)
+    assert symbol not in fewer.asked
+    assert exits == ["TIME"]
+    assert closed.payload["open"] == []
+
+
+def test_a_question_about_a_symbol_that_is_heard_no_more_expires(tmp_path: Path) -> None:
+    """There is no price to weigh it at: nobody enters it, though a person confirms."""
+    events, head, _ = restarted(tmp_path, trade_confirmation_required=True, confirmation_timeout=600.0)
+    asked = next(one for one in events if one.kind == records.CONFIRMATION_ASKED)
+    signal = asked.payload["signal"]
+    (decided,) = [one for one in events if one.kind == records.DECISION and one.payload["signal"] == signal]
+    assert asked.seq <= head < decided.seq
+    assert decided.payload["reason"] == "CONFIRMATION_EXPIRED"
+
+
+def test_a_question_of_a_strategy_that_is_traded_no_more_expires(tmp_path: Path) -> None:
+    """Nobody can weigh it anew, though a person confirms."""
+    events, head, _ = restarted(tmp_path, idle=True, trade_confirmation_required=True, confirmation_timeout=600.0)
+    (decided,) = [one for one in events if one.kind == records.DECISION]
+    assert head < decided.seq
+    assert decided.payload["reason"] == "CONFIRMATION_EXPIRED"
+
+
+def test_a_position_of_a_strategy_that_is_traded_no_more_is_not_topped_up(tmp_path: Path) -> None:
+    """It has fallen under its share, is held on, and closed by the session's end."""
+    events, head, _ = restarted(tmp_path, idle=True, rebalance_enabled=True, **TOPPING_UP)
+    top_ups = [one for one in events if one.kind == records.TOP_UP and one.seq > head]
+    (closed,) = [one for one in events if one.kind == records.SESSION_CLOSED]
+    assert top_ups == []
+    assert (closed.payload["trades"], closed.payload["open"]) == (1, [])

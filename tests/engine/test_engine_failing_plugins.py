@@ -1,0 +1,237 @@
+"""Paper trading with plugins that fail or hang: their entries are missed, exits go on, and a repeat says the same."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import logging
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+from tbot_core.cli.commands.run import furnish
+from tbot_core.contracts import FeedRequest
+from tbot_core.engine.bootstrap import assemble
+from tbot_core.engine.run import run
+from tbot_core.engine.run_plan import Outcome, Plan, Watcher
+from tbot_core.errors import PluginError
+from tbot_core.journal import records
+from tbot_core.journal.store import read_journal
+from tbot_core.model.clock import ManualClock, SystemClock
+from tbot_core.plugins import hung_plugins as lost_calls
+from tbot_core.plugins import isolated_names
+from tbot_core.plugins import trial_records as known
+from tbot_core.plugins.call_guard import FAILURES
+from tbot_core.plugins.hung_plugins import Stuck
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tbot_core.engine.bootstrap import Assembly
+    from tbot_core.engine.session.session import SessionRun
+    from tbot_core.journal.store import Event
+
+MORNING = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
+BELL = dt.datetime(2026, 11, 24, 14, 30, tzinfo=dt.UTC)
+MINUTE = dt.timedelta(minutes=1)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """An instance with the demo's settings."""
+    furnish(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def _quiet_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    with caplog.at_level(logging.INFO):
+        yield
+
+
+class Spoilt:
+    """A plugin's object that does one thing otherwise, `times` times, after `sound` calls."""
+
+    def __init__(self, inner: Any, name: str, deed: Callable[[], Any], *, sound: int = 0, times: int = 99) -> None:
+        self._inner, self._name, self._deed = inner, name, deed
+        self._sound, self._times = sound, times
+        self.calls = 0
+        for part in ("scan", "screen", "judge", "triggers"):
+            if hasattr(inner, part):
+                setattr(self, part, partial(self._do, part))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def _do(self, name: str, *arguments: Any) -> Any:
+        if name == self._name:
+            self.calls += 1
+            if self._sound < self.calls <= self._sound + self._times:
+                return self._deed()
+        return getattr(self._inner, name)(*arguments)
+
+
+def spoil(assembly: Assembly, pair: tuple[str, str], make: Callable[[Any], Spoilt]) -> Assembly:
+    """The assembly with one plugin's object replaced."""
+    loaded = []
+    for one in assembly.loaded:
+        if (one.entry.kind, one.entry.name) == pair:
+            create = one.plugin.create
+            spoilt = lambda config, context, create=create: make(create(config, context))  # noqa: E731
+            loaded.append(attrs.evolve(one, plugin=attrs.evolve(one.plugin, create=spoilt)))
+        else:
+            loaded.append(one)
+    changed = attrs.evolve(assembly, loaded=tuple(loaded), placed={})
+    filters = {one.entry.name: one for one in loaded if one.entry.kind == "filter"}
+    return attrs.evolve(changed, filters={name: changed.build(filters[name]) for name in assembly.filters})
+
+
+def trade(
+    home: Path, now: dt.datetime, pair: tuple[str, str], make: Callable[[Any], Spoilt], until: dt.datetime | None = None
+) -> tuple[Outcome, list[Event]]:
+    """Trade a session on paper with one plugin spoilt, to its end or until a moment."""
+    clock = ManualClock(now)
+    assembly = spoil(assemble(home, "paper", clock), pair, make)
+    plan = Plan(assembly=assembly, request=FeedRequest(kind="live"), wall=clock, once=True, watch_s=1.0)
+
+    def minute(session: SessionRun, index: int) -> None:
+        if until == session.session.moment(index + 1):
+            plan.stop.set()
+
+    outcome = asyncio.run(run(plan, Watcher(minute=minute)))
+    journal = read_journal(outcome.journal)
+    found = list(journal.events())
+    journal.close()
+    return outcome, found
+
+
+def lost(events: list[Event]) -> list[tuple[str, str, bool]]:
+    """The failures of plugins that the journal tells of."""
+    kinds = [event.payload for event in events if event.kind == records.PLUGIN_FAILED]
+    return [(one["plugin"], one["call"], one["off"]) for one in kinds]
+
+
+def broken() -> Any:
+    """A fault of the plugin."""
+    raise ZeroDivisionError("theirs")
+
+
+def stuck() -> Any:
+    """A plugin that never comes back."""
+    while True:
+        pass
+
+
+OPEN = ("strategy", "open")
+pytestmark = pytest.mark.slow  # each trades whole sessions
+
+
+def test_f91_a_strategy_that_raises_never_stops_an_exit(home: Path) -> None:
+    """It fails while its positions are held: it is off after three times, and they are closed by their rules."""
+    outcome, events = trade(home, MORNING, OPEN, lambda inner: Spoilt(inner, "scan", broken, sound=6))
+    assert lost(events) == [("strategy/open", "scan", False)] * (FAILURES - 1) + [("strategy/open", "scan", True)]
+    failed = next(event.applied for event in events if event.kind == records.PLUGIN_FAILED)
+    mine = [trade for trade in outcome.summary.trades if trade.strategy == "open"]
+    assert any(trade.entry_time < failed < trade.exit_time for trade in mine)
+    assert not any(trade.entry_time > failed + MINUTE for trade in mine)
+    assert {trade.strategy for trade in outcome.summary.trades} > {"open"}
+    assert outcome.open == ()
+    results = known.read(home / "data").results
+    (record,) = [one for key, one in results.items() if key.startswith("strategy/open/")]
+    assert (record.failures, record.crash) == (FAILURES, "it failed in a run: scan: ZeroDivisionError: theirs")
+
+
+def test_f92_a_session_with_a_hang_is_repeated_as_it_was(home: Path) -> None:
+    """A scan was interrupted; repeated, when the strategy would answer at once, the session says the same again."""
+    make: Callable[[Any], Spoilt] = lambda inner: Spoilt(inner, "scan", stuck, sound=2, times=1)  # noqa: E731
+    until = BELL + 29 * MINUTE
+    _, before = trade(home, MORNING, OPEN, make, until=until)
+    assert lost(before) == [("strategy/open", "scan", False)]
+    outcome, after = trade(
+        home, until + dt.timedelta(seconds=5), OPEN, lambda inner: Spoilt(inner, "scan", stuck, times=0)
+    )
+    assert lost(after) == lost(before)
+    assert [event.hash for event in after[: len(before)]] == [event.hash for event in before]
+    assert not outcome.stopped
+
+
+@pytest.mark.parametrize(("call", "code"), [("judge", "FILTER_FAILED"), ("screen", "SCREEN_FAILED")])
+def test_f91_a_filter_that_raises_lets_nothing_in(home: Path, call: str, code: str) -> None:
+    """Unknown means deny, with its own reason code; the session goes on."""
+    filters = ("filter", "price_volume")
+    outcome, events = trade(home, MORNING, filters, lambda inner: Spoilt(inner, call, broken))
+    assert outcome.summary.trades == ()
+    assert len(lost(events)) == FAILURES
+    screened = [event.payload["reasons"].keys() for event in events if event.kind == records.SCREENED]
+    denials = [event.payload["reason"] for event in events if event.kind == records.DECISION]
+    assert {code} == (set(denials) if call == "judge" else {one for keys in screened for one in keys})
+    kinds = [event.kind for event in events]
+    assert kinds.index(records.SESSION_OPENED) < kinds.index(records.PLUGIN_FAILED)
+
+
+def test_f91_a_failing_screen_is_repeated_as_it_was(home: Path) -> None:
+    """What failed before the bell stands behind the session's opening, and is said again there."""
+    filters = ("filter", "price_volume")
+    make: Callable[[Any], Spoilt] = lambda inner: Spoilt(inner, "screen", broken, times=1)  # noqa: E731
+    until = BELL + 29 * MINUTE
+    trade(home, MORNING, filters, make, until=until)
+    _, events = trade(
+        home, until + dt.timedelta(seconds=5), filters, lambda inner: Spoilt(inner, "screen", broken, times=0)
+    )
+    assert lost(events) == [("filter/price_volume", "screen", False)]
+
+
+def test_f91_a_failing_strategy_ends_a_simulation_with_a_sentence(home: Path) -> None:
+    """There nothing is at stake, so the fault is said at once and nothing is traded without the strategy."""
+    assembly = spoil(assemble(home, "demo", SystemClock()), OPEN, lambda inner: Spoilt(inner, "scan", broken))
+    with pytest.raises(PluginError, match=r"The strategy open .* failed: it failed in a run: scan: ZeroDivisionError"):
+        asyncio.run(run(Plan(assembly=assembly, request=FeedRequest(kind="demo"), wall=SystemClock()), Watcher()))
+
+
+def test_f92_a_run_goes_on_without_the_plugin_that_it_was_ended_for(home: Path) -> None:
+    """The watchdog's note makes the call fail at its moment without being made; the plugin stays off, exits go on."""
+    until = BELL + 27 * MINUTE
+    sound: Callable[[Any], Spoilt] = lambda inner: Spoilt(inner, "scan", broken, times=0)  # noqa: E731
+    trade(home, MORNING, OPEN, sound, until=until)
+    moment, now = until + MINUTE, until + MINUTE + dt.timedelta(seconds=20)
+    lost_calls.note(home / "data", Stuck(plugin="strategy/open", call="scan", turn=0, moment=moment, noticed=now))
+    calls: list[Spoilt] = []
+
+    def counted(inner: Any) -> Spoilt:
+        calls.append(Spoilt(inner, "scan", broken, times=0))
+        return calls[-1]
+
+    outcome, events = trade(home, now, OPEN, counted)
+    assert lost(events) == [("strategy/open", "scan", True)]
+    assert [event.applied for event in events if event.kind == records.PLUGIN_FAILED] == [moment]
+    assert calls[0].calls == 7
+    mine = [one for one in outcome.summary.trades if one.strategy == "open"]
+    assert mine
+    assert all(one.entry_time < moment for one in mine)
+    again, repeated = trade(home, MORNING + dt.timedelta(days=1), OPEN, counted)
+    assert again.summary.sessions == 1
+    assert lost(repeated) == lost(events)
+
+
+def test_a_run_with_isolated_plugins_trades_alike(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A strategy and a filter in workers of their own: the same trades and the same events, and neither is imported."""
+    other = tmp_path / "other"
+    furnish(other)
+    request = FeedRequest(kind="demo")
+
+    def demo(place: Path) -> Outcome:
+        assembly = assemble(place, "demo", SystemClock())
+        return asyncio.run(run(Plan(assembly=assembly, request=request, wall=SystemClock()), Watcher()))
+
+    whole = demo(home)
+    monkeypatch.setenv(isolated_names.VARIABLE, "open,price_volume")
+    for name in [name for name in sys.modules if name.startswith(("tbot_strategy_open", "tbot_filter_price"))]:
+        monkeypatch.delitem(sys.modules, name)
+    apart = demo(other)
+    assert apart.summary.trades == whole.summary.trades
+    assert any(one.strategy == "open" for one in whole.summary.trades)
+    assert not [name for name in sys.modules if name.startswith(("tbot_strategy_open", "tbot_filter_price"))]

@@ -1,0 +1,298 @@
+"""A run with several brokers, from its settings: who is logged in to, and what is said of who is not."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from copy import copy
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, cast
+
+import attrs
+import pytest
+from rich.console import Console
+
+from tbot_core.cli.live_view import Live
+from tbot_core.cli.run_options import Wish
+from tbot_core.cli.text.live_frame import Board
+from tbot_core.contracts import FeedLabel, FeedQuality, FeedRequest, LiveSession, Snapshot
+from tbot_core.contracts.settings import Failover
+from tbot_core.engine.bootstrap import assemble
+from tbot_core.engine.live.broker_probe import answers
+from tbot_core.engine.run import run
+from tbot_core.engine.run_plan import Plan, Watcher
+from tbot_core.engine.session.broker_login import manned
+from tbot_core.errors import Unavailable
+from tbot_core.journal import records
+from tbot_core.journal.projections.failover_drills import Drill, Step
+from tbot_core.journal.store import Entry, open_journal
+from tbot_core.model.clock import ManualClock
+from tbot_core.model.types import TICKS_PER_DOLLAR, Account, dollars_of
+from tbot_core.rehearsal.prices import STEP_S
+from tbot_core.rehearsal.world import LEAD_S, World
+from tbot_core.system import filesystem
+from tbot_core.testing.trades import session
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from tbot_core.contracts import Broker, Feed, FeedSession
+    from tbot_core.engine.session.session import SessionRun
+    from tbot_core.journal.store import Event
+    from tbot_core.model.calendar import Session
+
+SETTINGS = "BROKER_NAME=PAPER\nSTRATEGY_SEQUENCE=open\nCRITICAL_ALERT_CHANNEL=console\nROUTINE_ALERT_CHANNEL=console\n"
+NAMES = {"paper": "alpha", "beta": "beta"}
+EARLY = (
+    "START_TIME_OPEN=14:30\nOPEN_ANALYSIS_TIME=3\nOPEN_BREAKOUT_TIME=16\nOPEN_MONITORING_TIME=5\nSTRAT_OPEN_BUFFER=0\n"
+    "MAX_GAP_PCT_OPEN=0.5\nFILTERS=price_volume\nFILTER_MISSING_DATA=pass\n"
+)
+"""A window of sixteen minutes from the fourth on, for a short day."""
+
+
+class Client:
+    """A client of one of the world's venues, which may be deaf; the first one also serves the bars."""
+
+    label = FeedLabel(name="world", simulated=True, quotes=False)
+
+    def __init__(self, world: World, name: str, *, deaf: bool = False) -> None:
+        self._client = world.client(name)
+        self._world = world
+        self._deaf = deaf
+        self.rules = self._client.rules
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    async def connect(self) -> Account:
+        """Log in, unless the line is dead."""
+        if self._deaf:
+            raise Unavailable("the line is dead")
+        return await self._client.connect()
+
+    @property
+    def quality(self) -> FeedQuality:
+        """That of the world's feed."""
+        return self._world.live_feed().quality
+
+    def feed(self, _request: FeedRequest) -> Feed:
+        """Itself: it has one session."""
+        return cast("Feed", self)
+
+    async def sessions(self) -> AsyncIterator[FeedSession | LiveSession]:
+        """The world's session."""
+        yield self._world.live_feed() if self._world.live else self._world.feed()
+
+
+class Teller(Client):
+    """A client that says what symbols trade at, times `off`; where there is none for a symbol, nothing of it."""
+
+    def __init__(self, world: World, name: str, off: Callable[[str], float | None]) -> None:
+        super().__init__(world, name)
+        self._off = off
+
+    async def prices(self, symbols: Sequence[str]) -> Mapping[str, float]:
+        """The middle of the market, more or less."""
+        step = int((self._world.clock.monotonic() - LEAD_S) // STEP_S)
+        paths = {symbol: self._world.market.paths[symbol] for symbol in symbols}
+        middles = {symbol: (path.bid(step) + path.ask(step)) / 2 / TICKS_PER_DOLLAR for symbol, path in paths.items()}
+        said = {symbol: self._off(symbol) for symbol in symbols}
+        return {symbol: middles[symbol] * factor for symbol, factor in said.items() if factor is not None}
+
+
+def traded(home: Path, *, drilled: bool = True, deaf: bool = False) -> list[Event]:
+    """What the journal holds after a day whose primary is cut off for ten minutes."""
+    world = World(5, (), rates={}, venues=2, minutes=30)
+    world.ways[0].trouble("F60", LEAD_S + 300.0, LEAD_S + 900.0)
+    clients = {name: Client(world, venue, deaf=deaf and name == "beta") for name, venue in NAMES.items()}
+    return lived(home, world, clients, SETTINGS, drilled=drilled)
+
+
+def lived(
+    home: Path,
+    world: World,
+    clients: Mapping[str, Client],
+    settings: str,
+    *,
+    drilled: bool = True,
+    watcher: Watcher | None = None,
+) -> list[Event]:
+    """What the journal holds after a day with these clients, on which somebody may look."""
+    filesystem.write_atomic(home / ".env_bot", settings.encode())
+    assembly = assemble(home, "paper", world.clock)
+    paper = next(one for one in assembly.loaded if one.entry.kind == "broker")
+
+    def loaded(name: str) -> Any:
+        plugin = attrs.evolve(paper.plugin, create=lambda _config, _context: clients[name])
+        return attrs.evolve(paper, entry=attrs.evolve(paper.entry, name=name), plugin=plugin)
+
+    others = tuple(one for one in assembly.loaded if one.entry.kind != "broker")
+    failover = Failover(failover_enabled=True, failover_brokers=("beta",))
+    made = attrs.evolve(
+        assembly,
+        calendar=world.calendar,
+        loaded=(*others, loaded("paper"), loaded("beta")),
+        settings=attrs.evolve(assembly.settings, failover=failover),
+    )
+    filesystem.make_folder(home / "data")
+    journal = open_journal(home / "data" / "tbot.sqlite")
+    if drilled:
+        held = Drill(brokers=("paper", "beta"), settings="x", time=world.start, steps=(Step(what="all", passed=True),))
+        journal.append([Entry(kind=records.DRILL, payload=held.payload(), time=world.start)])
+    journal.close()
+    plan = Plan(assembly=made, request=FeedRequest(kind="live"), wall=world.clock, once=True, watch_s=1.0)
+    world.run(lambda: run(plan, watcher or Watcher()))
+    journal = open_journal(home / "data" / "tbot.sqlite")
+    try:
+        return list(journal.events())
+    finally:
+        journal.close()
+
+
+def phases(events: list[Event]) -> list[tuple[str, str]]:
+    """How the day stood with its primary."""
+    return [(one.payload["phase"], one.payload["why"]) for one in events if one.kind == records.FAILOVER]
+
+
+def test_a_day_is_manned_with_every_broker_and_a_broken_primary_is_left(tmp_path: Path) -> None:
+    """The session's opening names both accounts; with a drill passed entries may go to the other one."""
+    events = traded(tmp_path)
+    (opened,) = (one.payload for one in events if one.kind == records.SESSION_OPENED)
+    accounts = {name: one["account"] for name, one in opened["accounts"].items()}
+    assert accounts == {"paper": "SIM-ALPHA", "beta": "SIM-BETA"}
+    assert phases(events) == [("entries go on", ""), ("over", "")]
+
+
+def test_the_live_view_shows_what_is_held_at_every_broker(tmp_path: Path) -> None:
+    """Each position with its broker's name; profit and exposure are those of all brokers together."""
+    world = World(1, (), rates={}, venues=2, minutes=30, live=True)
+    world.ways[0].trouble("F60", LEAD_S + 120.0, LEAD_S + 1500.0)
+    clients = {"paper": Teller(world, "alpha", lambda _: 1.0), "beta": Teller(world, "beta", lambda _: 1.0)}
+    live = Live(Wish(mode="paper", home=tmp_path), world.clock, Console(file=io.StringIO()))
+    inner, seen = live.watcher, list[Board]()
+
+    def look(run: SessionRun) -> None:
+        inner.look(run)
+        held = [(post.name, symbol) for post in run.posts for symbol in sorted(post.desk.portfolio.positions)]
+        if held and live.board.moment == world.clock.now():
+            seen.append(copy(live.board))
+            assert [(one.broker, one.symbol) for one in live.board.holdings] == held
+            assert live.board.pnl == sum(dollars_of(post.desk.portfolio.pnl_atoms) for post in run.posts)
+            assert live.board.gross == sum(dollars_of(post.desk.portfolio.cost_atoms) for post in run.posts)
+
+    lived(tmp_path, world, clients, SETTINGS + EARLY, watcher=attrs.evolve(inner, look=look))
+    assert {one.broker for board in seen for one in board.holdings} == {"beta"}
+    assert all(board.gross for board in seen)
+
+
+@pytest.mark.parametrize(
+    ("off", "reason"),
+    [(1.0, "ALLOWED"), (1.03, "FEEDS_APART"), (None, "DATA_STALE")],
+    ids=["agrees", "differs", "silent"],
+)
+def test_f57_the_feed_is_held_against_the_prices_of_the_broker_that_entries_go_to(
+    tmp_path: Path, off: float | None, reason: str
+) -> None:
+    """While the first one is broken, only what the next one prices as the feed does is entered there."""
+    world = World(1, (), rates={}, venues=2, minutes=30, live=True)
+    world.ways[0].trouble("F60", LEAD_S + 120.0, LEAD_S + 1500.0)
+    clients = {
+        "paper": Teller(world, "alpha", lambda _symbol: 1.0),
+        "beta": Teller(world, "beta", lambda symbol: off if symbol == "F" else 1.0),
+    }
+    events = lived(tmp_path, world, clients, SETTINGS + EARLY)
+    decided = [one.payload for one in events if one.kind == records.DECISION]
+    found = {one["signal"]["symbol"]: one["reason"] for one in decided}
+    assert (found["F"], found["MSFT"]) == (reason, "ALLOWED")
+    apart = [(one.payload["broker"], one.payload["symbol"]) for one in events if one.kind == records.FEEDS_APART]
+    assert apart == ([("beta", "F")] if reason == "FEEDS_APART" else [])
+
+
+def test_without_a_drill_the_other_broker_only_reduces(tmp_path: Path) -> None:
+    """The journal says why."""
+    assert phases(traded(tmp_path, drilled=False))[0] == ("the others only reduce", "NO_DRILL")
+
+
+def test_a_broker_that_cannot_be_logged_in_to_is_said_and_left_out(tmp_path: Path) -> None:
+    """The session goes on with its primary alone, as without failover."""
+    events = traded(tmp_path, deaf=True)
+    (absent,) = (one.payload for one in events if one.kind == records.STANDBY_ABSENT)
+    assert absent == {"of": "beta", "words": "the line is dead"}
+    (opened,) = (one.payload for one in events if one.kind == records.SESSION_OPENED)
+    assert "accounts" not in opened
+    assert phases(events) == []
+
+
+@attrs.frozen
+class Said:
+    """An event."""
+
+    payload: dict[str, Any]
+
+
+class Door:
+    """A broker that lets nobody in, or somebody."""
+
+    def __init__(self, account: Account | None, hours: Session | None = None) -> None:
+        self._account = account
+        self._hours = hours
+        self.closed = False
+
+    async def connect(self) -> Account:
+        """Log in."""
+        if self._account is None:
+            raise Unavailable("nobody is there")
+        return self._account
+
+    async def snapshot(self, _since: object) -> Snapshot:
+        """Everything at the account."""
+        assert self._account is not None
+        return Snapshot(account=self._account)
+
+    async def hours(self, _day: object) -> Session | None:
+        """The session that was said."""
+        return self._hours
+
+    async def close(self) -> None:
+        """Log out."""
+        self.closed = True
+
+
+RICH = Account(account_id="B-1", equity=Decimal(1000), cash=Decimal(1000), margin=True)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_session_that_was_opened_goes_on_at_an_account_that_cannot_be_had(known: bool) -> None:
+    """Who it is and what it held are those of the opening; what is not known from before cannot be made up."""
+    opened = cast("Event", Said({"accounts": {"beta": {"account": "B-1", "equity": "500"}} if known else {}}))
+    door = cast("Broker", Door(None))
+    if not known:
+        with pytest.raises(Unavailable):
+            asyncio.run(manned(door, "beta", opened))
+        return
+    found = asyncio.run(manned(door, "beta", opened))
+    assert (found.account.account_id, found.account.equity, found.absent) == ("B-1", Decimal(500), "nobody is there")
+
+
+def test_an_account_that_answers_again_keeps_the_equity_of_its_opening() -> None:
+    """Limits of a session do not change with a restart."""
+    opened = cast("Event", Said({"accounts": {"beta": {"account": "B-1", "equity": "500"}}}))
+    found = asyncio.run(manned(cast("Broker", Door(RICH)), "beta", opened))
+    assert (found.account.equity, found.absent) == (Decimal(500), "")
+
+
+@pytest.mark.parametrize(
+    ("door", "passed", "words"),
+    [
+        (Door(RICH, session()), True, "account B-1, margin, equity 1,000.00, 0 held"),
+        (Door(RICH, None), False, "it says that it is closed on"),
+        (Door(None), False, "nobody is there"),
+    ],
+)
+def test_a_drill_asks_a_broker_for_its_account_and_its_hours(door: Door, passed: bool, words: str) -> None:
+    """It is logged out of again, whatever it says."""
+    clock = ManualClock(session().open)
+    step = asyncio.run(answers("beta", cast("Broker", door), session(), clock))
+    assert (step.what, step.passed, door.closed) == ("beta answers", passed, True)
+    assert words in step.words

@@ -1,0 +1,102 @@
+"""What a session hears: a live feed is gathered, whole minutes are left as they are, and a recording may fail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from tbot_core.contracts import FeedQuality
+from tbot_core.engine.session.config import Floor
+from tbot_core.engine.session.feed_session import Hearing
+from tbot_core.marketdata.received_bars import read, recorded
+from tbot_core.rehearsal.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tbot_core.engine.session.session import Trading
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """A world with a feed of either kind."""
+    made = World(6, (), rates={})
+    yield made
+    made.loop.finish()
+
+
+def hearing(world: World, folder: Path | None, *, live: bool = True) -> Hearing:
+    """What a session of this world hears."""
+    floor = Floor(folder=Path(), poll_s=1.0, ttl_s=1.0, received=folder, feed="world")
+    trading: Any = SimpleNamespace(clock=world.clock, rules=SimpleNamespace(universe_max=500))
+    source = world.live_feed() if live else world.feed()
+    return Hearing(source, source.day, floor, cast("Trading", trading), world.clock, ())
+
+
+def test_a_live_feed_is_gathered_and_whole_minutes_are_left_as_they_are(world: World) -> None:
+    """Both have the world's symbols and facts, and nothing is cut of them."""
+    whole, live = hearing(world, None, live=False), hearing(world, None)
+    assert whole.gathering is None
+    assert live.gathering is live.source
+    for one in (whole, live):
+        assert one.source.symbols == one.universe.symbols == world.market.symbols
+        assert one.source.day.vix.shape == (1,)
+        assert one.truncated is None
+
+
+def test_whole_minutes_are_kept_too(world: World, tmp_path: Path) -> None:
+    """As they came, without tags."""
+    heard = hearing(world, tmp_path, live=False)
+    heard.keep(world.market.minute(0), ())
+    path = recorded(tmp_path, world.session.date)
+    assert path is not None
+    found = read(path)
+    assert (found.header.source, found.header.coverage) == ("world", "")
+    assert [(one.minute.index, one.late, dict(one.counts)) for one in found.kept] == [(0, (), {})]
+
+
+def test_without_a_folder_nothing_is_kept(world: World) -> None:
+    """And nobody minds."""
+    hearing(world, None).keep(world.market.minute(0), ())
+
+
+def test_a_recording_that_cannot_be_made_stops_nothing(world: World, tmp_path: Path) -> None:
+    """A file where its folder should be: it is logged."""
+    (tmp_path / "received").write_bytes(b"")
+    hearing(world, tmp_path / "received").keep(world.market.minute(0), ())
+
+
+def test_a_recording_that_cannot_be_gone_on_with_stops_nothing(world: World, tmp_path: Path) -> None:
+    """Its file has become a folder: it is logged, once, and trading goes on."""
+    heard = hearing(world, tmp_path)
+    path = recorded(tmp_path, world.session.date)
+    assert path is not None
+    path.unlink()
+    path.mkdir()
+    heard.keep(world.market.minute(0), ())
+    heard.keep(world.market.minute(1), ())
+
+
+@pytest.mark.parametrize(
+    ("quality", "notes"),
+    [
+        (FeedQuality(coverage="consolidated", quotes=True), []),
+        (FeedQuality(coverage="delayed", quotes=True), ["DELAYED"]),
+        (FeedQuality(coverage="single_venue", quotes=True), ["VOLUME_LIMIT is off"]),
+        (FeedQuality(coverage="single_venue"), ["VOLUME_LIMIT is off", "has no quotes"]),
+    ],
+)
+def test_a_person_is_told_what_a_feed_lacks(quality: FeedQuality, notes: list[str]) -> None:
+    """Delay, partial volume and quotes; of a whole feed nothing is said."""
+    said = list(quality.notes)
+    assert len(said) == len(notes)
+    assert all(words in note for words, note in zip(notes, said, strict=True))
+
+
+def test_a_feed_is_described_in_a_few_words() -> None:
+    """What it has no limit of, and what it does not tell, too."""
+    whole = FeedQuality(coverage="consolidated")
+    assert whole.words == "consolidated, any number of symbols, history at once, no quotes, no halts told"

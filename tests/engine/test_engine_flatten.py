@@ -1,0 +1,204 @@
+"""Closing between two minutes, at several brokers: when it may begin, and what others find of a minute at work."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import closing
+from datetime import timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, cast
+
+import attrs
+import pytest
+
+from tbot_core.contracts import BrokerEvent, VenueRules
+from tbot_core.engine.live.broker_supervisor import Keeper
+from tbot_core.engine.live.flatten import Flattening
+from tbot_core.engine.session.broker_session import Standby
+from tbot_core.engine.session.session import SessionRun, Trading
+from tbot_core.execution.engine import Minutes, Venue
+from tbot_core.journal import records
+from tbot_core.journal.store import open_journal
+from tbot_core.model.clock import ManualClock
+from tbot_core.model.signals import Exits
+from tbot_core.model.types import atoms_of
+from tbot_core.rehearsal.prices import Market
+from tbot_core.testing.sessions import day
+from tbot_core.testing.trades import fill, proposal, rules, session
+from tbot_core.trading.orders import Naming
+from tbot_core.trading.risk.states import Cause, States
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from tbot_core.contracts import Broker, FeedSession, Permit
+    from tbot_core.journal.store import Journal
+    from tbot_core.model.types import Order
+    from tbot_core.trading.commands import Decision
+    from tbot_core.trading.proposals import Proposal
+
+RICH = atoms_of(Decimal(100_000))
+RULES = rules(venue=VenueRules())
+
+
+class Quiet:
+    """A broker that takes everything and says nothing."""
+
+    rules = VenueRules()
+
+    async def submit(self, _order: Order, permit: Permit) -> None:
+        """Take an order."""
+        permit.redeem()
+
+    async def cancel(self, client_order_id: str) -> None:
+        """Take a request."""
+
+    async def poll(self) -> Sequence[BrokerEvent]:
+        """Nothing is streamed."""
+        return ()
+
+
+@attrs.frozen
+class Told:
+    """A session of one symbol whose minutes nobody waits for."""
+
+    session = session()
+    symbols = ("AAA",)
+    day = day(1)
+
+
+class Run(SessionRun):
+    """A session at two brokers that enters something at each of them; `called` is told when that is decided."""
+
+    called: Callable[[], None] = staticmethod(lambda: None)
+
+    def decide(self, proposals: Sequence[Proposal]) -> list[Decision]:
+        """Enter AAA at the first, and BBB at the second."""
+        signals = zip(self.posts, map(proposal, ("AAA", "BBB")), strict=True)
+        decided = [attrs.evolve(post.desk.decide([one])[0], broker=post.name) for post, one in signals]
+        self.called()
+        return [*super().decide(proposals), *decided]
+
+
+async def _wait(_moment: datetime) -> None:
+    # Nobody waits for a minute.
+    pass
+
+
+def _venue(name: str) -> Venue:
+    return Venue(broker=cast("Broker", Quiet()), name=name, account_id=name)
+
+
+def _naming(name: str) -> Naming:
+    return Naming(install_id="here", identity="", account_id=name, length=32)
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    """An empty journal."""
+    with closing(open_journal(tmp_path / "tbot.sqlite")) as found:
+        yield found
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """An hour after the bell."""
+    return ManualClock(session().open + timedelta(hours=1))
+
+
+@pytest.fixture
+def run(journal: Journal, clock: ManualClock) -> Run:
+    """A session at alpha and beta."""
+    beta = Standby(rules=RULES, venue=_venue("beta"), naming=_naming("beta"), equity_atoms=RICH)
+    trading = Trading(
+        rules=RULES,
+        venue=_venue("alpha"),
+        journal=journal,
+        clock=clock,
+        naming=_naming("alpha"),
+        wait=_wait,
+        tell=lambda _entries: None,
+        watch=lambda _run, _minute: None,
+        standbys=(beta,),
+    )
+    return Run(trading, cast("FeedSession", Told()), (), RICH)
+
+
+@pytest.mark.parametrize(
+    ("after_s", "begins"), [(-1.0, False), (29.0, False), (31.0, True), (23_399.0, True), (23_401.0, False)]
+)
+def test_closing_begins_while_the_exchange_takes_orders(run: Run, after_s: float, begins: bool) -> None:
+    """Before and behind that an exit would be dropped, and the stop that made way for it were gone."""
+    now = ManualClock(session().open + timedelta(seconds=after_s))
+    run.abreast = True
+    run.flatten()
+    assert Flattening(run, run.posts[0], now).look() is begins
+
+
+def test_closing_waits_until_a_restart_has_caught_up(run: Run, clock: ManualClock) -> None:
+    """On the bars of long ago a stop or a target would act that the price has left behind since."""
+    closer = Flattening(run, run.posts[0], clock)
+    run.flatten()
+    assert not closer.look()
+    asyncio.run(run.step(60))
+    assert closer.look()
+
+
+def test_closing_waits_until_the_account_was_read(run: Run, clock: ManualClock) -> None:
+    """What the journal holds may be gone by now; it begins with the first reading, and not with a minute after it."""
+    closer = Flattening(run, run.posts[0], clock)
+    run.abreast, run.posts[0].desk.standing.unread = True, True
+    run.flatten()
+    assert not closer.look()
+    run.posts[0].desk.standing.unread = False
+    assert closer.look()
+
+
+def test_between_two_minutes_nothing_is_begun_that_is_kept_or_old(run: Run) -> None:
+    """A loss or the end of a halt closes nothing while a stop keeps all, nor before a restart has caught up."""
+    post = run.posts[0]
+    market = Market.flat(100_000, ("AAA",), 30)
+    for index in range(30):
+        run.tape.append(market.minute(index))
+    (decision,) = post.desk.decide([proposal(exits=Exits(trigger="close"))])
+    assert decision.order is not None
+    asyncio.run(post.execution.carry_out(Minutes(decisions=[decision])))
+    cid = decision.order.client_order_id
+    filled = BrokerEvent(kind="fill", event_id="1", client_order_id=cid, fill=fill(decision.order, "100"))
+    post.execution.book([filled])
+    post.desk.custody.leaving.stopping = True
+    assert run.managed(post) == ()
+    run.abreast, run.keeping = True, lambda: True
+    assert run.managed(post) == ()
+    assert post.desk.custody.leaving.keeping()
+    run.keeping = lambda: False
+    assert len(run.managed(post)) == 1
+
+
+def test_no_cancel_is_written_before_its_order(run: Run, journal: Journal, clock: ManualClock) -> None:
+    """A kill in the turn in which a minute goes to two brokers finds its entries on disk: a restart can read that."""
+    keeper = Keeper(run.posts[1], States(), clock, session().open, 20.0)
+
+    async def trade() -> None:
+        bell = asyncio.Event()
+
+        async def withdraw() -> None:
+            await bell.wait()
+            await keeper.withdraw()
+
+        def kill() -> None:
+            keeper.conditions.begin(Cause.KILL_COMMAND)
+            bell.set()
+
+        run.called = kill
+        withdrawing = asyncio.ensure_future(withdraw())
+        await run.step(25)
+        await withdrawing
+
+    asyncio.run(trade())
+    entry = next(iter(run.posts[1].execution.orders))
+    wanted = {records.INTENDED, records.CANCEL_REQUESTED}
+    told = [one.kind for one in journal.events() if one.cid == entry and one.kind in wanted]
+    assert told == [records.INTENDED, records.CANCEL_REQUESTED]

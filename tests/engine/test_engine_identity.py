@@ -1,0 +1,126 @@
+"""Whose orders a run's are: the bot's identity in their ids, and what is said of a bot without one."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tbot_core.cli.commands.run import furnish
+from tbot_core.contracts import FeedRequest
+from tbot_core.contracts.settings import Deployment
+from tbot_core.engine.bootstrap import assemble
+from tbot_core.engine.run import run
+from tbot_core.engine.run_plan import Outcome, Plan, Watcher
+from tbot_core.errors import JournalError
+from tbot_core.instance import Instance, secrets
+from tbot_core.journal import records
+from tbot_core.journal.store import read_journal
+from tbot_core.model.clock import ManualClock, SystemClock
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tbot_core.engine.session.session import SessionRun
+
+ONE, OTHER = "ACME_US_PAPER_B01", "ACME_US_PAPER_B02"
+BELL = dt.datetime(2026, 11, 24, 14, 30, tzinfo=dt.UTC)
+
+
+def instance(home: Path, name: str = "") -> Path:
+    """An instance with the demo's settings, the same install in every test, and an identity."""
+    furnish(home)
+    (home / "data").mkdir(exist_ok=True)
+    (home / "data" / "install.id").write_text("one\n")
+    return called(home, name)
+
+
+def called(home: Path, name: str) -> Path:
+    """The instance with this identity; empty for none."""
+    if name:
+        vault = secrets.vault(Instance(home), Deployment())
+        secrets.keep(vault, "bot_identity", json.dumps({"BOT_IDENTITY_STRING": name}).encode())
+    return home
+
+
+def demo(home: Path, *, until: int | None = None) -> Outcome:
+    """One simulated session, stopped after this minute."""
+    stop = asyncio.Event()
+
+    def minute(_session: SessionRun, index: int) -> None:
+        if index == until:
+            stop.set()
+
+    assembly = assemble(home, "demo", SystemClock())
+    plan = Plan(assembly=assembly, request=FeedRequest(kind="demo"), wall=SystemClock(), stop=stop)
+    return asyncio.run(run(plan, Watcher(minute=minute)))
+
+
+def paper(home: Path) -> Outcome:
+    """Paper trading, stopped 27 minutes after the bell."""
+    clock = ManualClock(BELL - dt.timedelta(minutes=90))
+    plan = Plan(
+        assembly=assemble(home, "paper", clock), request=FeedRequest(kind="live"), wall=clock, once=True, watch_s=1.0
+    )
+
+    def minute(_session: SessionRun, index: int) -> None:
+        if index == 26:
+            plan.stop.set()
+
+    return asyncio.run(run(plan, Watcher(minute=minute)))
+
+
+def ids(outcome: Outcome) -> list[str]:
+    """The client order ids of everything that was intended."""
+    journal = read_journal(outcome.journal)
+    found = [str(event.cid) for event in journal.events(kind=records.INTENDED)]
+    journal.close()
+    return found
+
+
+def test_the_identity_enters_the_ids_of_orders(tmp_path: Path) -> None:
+    """The same bot gives the same ids, another one others, in the same trades."""
+    first, again, other, none = (
+        demo(instance(tmp_path / name, identity))
+        for name, identity in (("a", ONE), ("b", ONE), ("c", OTHER), ("d", ""))
+    )
+    assert ids(first)
+    assert ids(first) == ids(again)
+    assert not set(ids(first)) & set(ids(other))
+    assert not set(ids(first)) & set(ids(none))
+    assert ONE.lower() not in " ".join(ids(first))
+    assert first.summary.trades == other.summary.trades
+
+
+def test_a_bot_without_an_identity_says_so_once(tmp_path: Path) -> None:
+    """Of a run whose journal somebody may want to tell from another's; a demo and a bot with a name are silent."""
+    nameless, named = instance(tmp_path / "a"), instance(tmp_path / "b", ONE)
+    for mode in ("paper", "replay", "backtest"):
+        notes = assemble(nameless, mode, SystemClock()).notes
+        assert [note for note in notes if "no identity" in note] == [
+            "The bot has no identity, so its orders bear no name: `tbot secrets set bot_identity` gives it one."
+        ]
+        assert not [note for note in assemble(named, mode, SystemClock()).notes if "no identity" in note]
+    assert not [note for note in assemble(nameless, "demo", SystemClock()).notes if "identity" in note]
+
+
+def test_another_bot_does_not_go_on_with_a_session(tmp_path: Path) -> None:
+    """An interrupted session ends under the identity that its orders bear, or not at all."""
+    home = instance(tmp_path, ONE)
+    assert paper(home).stopped
+    called(home, OTHER)
+    with pytest.raises(JournalError, match="under another identity of the bot"):
+        paper(home)
+    called(home, ONE)
+    assert paper(home).stopped
+
+
+def test_another_bot_begins_an_unfinished_run_anew(tmp_path: Path) -> None:
+    """A simulation that somebody else stopped is nothing to go on from."""
+    home = instance(tmp_path / "a", ONE)
+    assert demo(home, until=100).stopped
+    called(home, OTHER)
+    assert ids(demo(home)) == ids(demo(instance(tmp_path / "b", OTHER)))

@@ -1,0 +1,244 @@
+"""A run at a broker's own market, from its settings to its outcome."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import attrs
+import pytest
+
+from tbot_core.alerts.rules import Wanted, Watch
+from tbot_core.cli.commands.run import code
+from tbot_core.cli.run_options import Wish
+from tbot_core.contracts import FeedLabel, FeedRequest, Holding, Urgency
+from tbot_core.engine import control
+from tbot_core.engine.bootstrap import assemble
+from tbot_core.engine.run import run
+from tbot_core.engine.run_plan import Outcome, Plan, Watcher
+from tbot_core.errors import DataError, SettingsError, Unavailable
+from tbot_core.instance.worst_day import plan
+from tbot_core.journal import records
+from tbot_core.journal.store import open_journal
+from tbot_core.rehearsal.world import LEAD_S, World
+from tbot_core.system import filesystem
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from datetime import datetime
+
+    from tbot_core.contracts import Feed, FeedSession, Snapshot
+    from tbot_core.instance import Mode
+    from tbot_core.journal.store import Event
+    from tbot_core.model.types import Account
+
+SETTINGS = "BROKER_NAME=PAPER\nCRITICAL_ALERT_CHANNEL=console\nROUTINE_ALERT_CHANNEL=console\n"
+
+
+class Market:
+    """A client of a simulated venue that also serves the running session's bars."""
+
+    label = FeedLabel(name="world", simulated=True, quotes=False)
+
+    def __init__(self, world: World) -> None:
+        self._client = world.client(world.names[0])
+        self._world = world
+        self.empty = False
+        self.rules = self._client.rules
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def feed(self, request: FeedRequest) -> Feed:
+        """Itself: it has one session."""
+        assert request.kind == "live"
+        return cast("Feed", self)
+
+    async def sessions(self) -> AsyncIterator[FeedSession]:
+        """The world's session, or none."""
+        if not self.empty:
+            yield self._world.feed()
+
+
+@attrs.define(eq=False)
+class House:
+    """An instance beside a world without faults."""
+
+    world: World
+    home: Path
+
+    def run(self, broker: Market | None = None, mode: Mode = "paper") -> Outcome:
+        """One run to its end; a live one is put together like a paper one, which no file approves."""
+        market, assembly = broker or Market(self.world), assemble(self.home, "paper", self.world.clock)
+        loaded = tuple(
+            attrs.evolve(one, plugin=attrs.evolve(one.plugin, create=lambda _config, _context: market))
+            if one.entry.kind == "broker"
+            else one
+            for one in assembly.loaded
+        )
+        settings = attrs.evolve(assembly.settings, mode=mode)
+        plan = Plan(
+            assembly=attrs.evolve(assembly, calendar=self.world.calendar, loaded=loaded, settings=settings),
+            request=FeedRequest(kind="live"),
+            wall=self.world.clock,
+            once=True,
+            watch_s=1.0,
+        )
+        return self.world.run(lambda: run(plan, Watcher()))
+
+    def events(self, kind: str) -> list[Event]:
+        """What the journal holds of a kind."""
+        journal = open_journal(self.home / "data" / "tbot.sqlite")
+        try:
+            return list(journal.events(kind=kind))
+        finally:
+            journal.close()
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    """Paper settings, console alerts."""
+    filesystem.write_atomic(tmp_path / ".env_bot", SETTINGS.encode())
+    return House(World(5, (), rates={}), tmp_path)
+
+
+def test_a_day_at_a_brokers_market_ends_with_its_summary_and_report(house: House) -> None:
+    """The run's start is written down with the account's equity, and the report is there at the end."""
+    outcome = house.run()
+    assert not outcome.stopped
+    assert outcome.summary.sessions == 1
+    assert outcome.summary.report is not None
+    (start,) = house.events(records.RUN_STARTED)
+    assert start.payload["mode"] == "paper"
+    assert len(house.events(records.SESSION_CLOSED)) == 1
+
+
+def test_a_stop_is_an_outcome_that_names_what_is_open(house: House) -> None:
+    """Nothing was traded, so nothing is; the journal says that the run was stopped."""
+    world = house.world
+    folder = house.home / "control"
+    world.loop.call_at(
+        LEAD_S / 2, lambda: control.ask(folder, control.Verb.STOP, actor="me", now=world.clock.now()) and None
+    )
+    outcome = house.run()
+    assert (outcome.stopped, outcome.open) == (True, ())
+    assert [event.payload["open"] for event in house.events(records.STOPPED)] == [[]]
+
+
+class Away(Market):
+    """It neither lets us in nor says what it holds."""
+
+    async def connect(self) -> Account:
+        """Nobody is let in."""
+        raise Unavailable("the line is dead.", "Wait.")
+
+    async def snapshot(self, _since: datetime) -> Snapshot:
+        """Nothing can be read."""
+        raise Unavailable("the line is dead.", "Wait.")
+
+
+def test_a_stop_that_nobody_could_confirm_wakes_somebody(house: House) -> None:
+    """By the books nothing is open; that the account could not be read is said, and the run has failed."""
+    folder = house.home / "control"
+    house.world.loop.call_at(
+        LEAD_S / 2, lambda: control.ask(folder, control.Verb.STOP, actor="me", now=house.world.clock.now()) and None
+    )
+    outcome = house.run(Away(house.world))
+    assert (outcome.stopped, outcome.open, outcome.unconfirmed) == (True, (), "the line is dead.")
+    assert code(Wish(mode="paper", home=house.home), outcome) == 1
+    (told,) = house.events(records.STOPPED)
+    assert told.payload == {"open": [], "unconfirmed": "the line is dead."}
+    (notice,) = Watch(Wanted()).take(told)
+    words = "by the books nothing is open, but the account could not be read: the line is dead."
+    assert (notice.urgency, notice.what) == (Urgency.CRITICAL, f"The run was stopped; {words}")
+
+
+class Holds(Market):
+    """It holds seven KO of which the books know nothing."""
+
+    async def snapshot(self, since: datetime) -> Snapshot:
+        """What an order has bought that nobody heard of."""
+        found = await self._client.snapshot(since)
+        return attrs.evolve(found, holdings=(Holding(symbol="KO", quantity=Decimal(7)),))
+
+
+def test_what_the_broker_holds_as_a_run_ends_is_open_to_its_words_and_its_exit_code(house: House) -> None:
+    """The books know nothing of it, so that it is protected by nothing either."""
+    folder = house.home / "control"
+    house.world.loop.call_at(
+        LEAD_S / 2, lambda: control.ask(folder, control.Verb.STOP, actor="me", now=house.world.clock.now()) and None
+    )
+    outcome = house.run(Holds(house.world))
+    assert (outcome.stopped, outcome.open, outcome.bare, outcome.stuck) == (True, ("KO",), ("KO",), ())
+    assert code(Wish(mode="paper", home=house.home), outcome) == 1
+
+
+def test_a_source_without_the_days_bars_is_named(house: House) -> None:
+    """Trading blind is refused."""
+    market = Market(house.world)
+    market.empty = True
+    with pytest.raises(DataError, match="world serves no bars of"):
+        house.run(market)
+    assert house.events(records.SESSION_OPENED) == []
+
+
+def test_a_live_day_is_not_ready_until_it_is_armed(house: House) -> None:
+    """It says so before the bell; armed in time it says that it is ready, and what it was armed for is written down."""
+    world = house.world
+    folder = house.home / "control"
+    world.loop.call_at(
+        LEAD_S / 2, lambda: control.ask(folder, control.Verb.ARM, actor="me", now=world.clock.now()) and None
+    )
+    house.run(mode="live")
+    (told,) = house.events(records.NOT_READY)
+    assert told.payload["reasons"] == ["not armed"]
+    (armed,), (ready,) = house.events(records.ARMED), house.events(records.READY)
+    assert told.seq < armed.seq < ready.seq
+    said = {name: ready.payload[name] for name in ("mode", "armed", "feed", "worst_day")}
+    worst = str(plan(assemble(house.home, "paper", world.clock).settings).worst_day)
+    assert said == {"mode": "live", "armed": armed.payload["sessions"][-1], "feed": "world", "worst_day": worst}
+
+
+def test_a_simulation_is_not_traded_live(house: House) -> None:
+    """A broker whose fills are made up here takes no live section."""
+    market = Market(house.world)
+    market.rules = attrs.evolve(market.rules, simulated=True)
+    with pytest.raises(SettingsError, match="is a simulation"):
+        house.run(market, mode="live")
+
+
+class Deaf(Market):
+    """It does not say its sessions to the first who ask."""
+
+    silences = 1
+
+    async def sessions(self) -> AsyncIterator[FeedSession]:
+        """The world's session, once it answers."""
+        if self.silences:
+            self.silences -= 1
+            raise Unavailable("the vendor does not answer", "Wait.")
+        yield self._world.feed()
+
+
+def test_a_feed_that_does_not_answer_once_is_asked_again(house: House) -> None:
+    """That the day is not ready is said with the reason, and the session is traded once the feed answers."""
+    house.run(Deaf(house.world))
+    (told,) = house.events(records.NOT_READY)
+    assert told.payload["reasons"] == ["the feed does not answer: the vendor does not answer"]
+    assert len(house.events(records.READY)) == 1
+    assert len(house.events(records.SESSION_CLOSED)) == 1
+
+
+def test_a_day_whose_feed_never_answers_is_not_traded(house: House) -> None:
+    """NOT READY is said every ten minutes to the close; then the next session is waited for."""
+    world, folder = house.world, house.home / "control"
+    market = Deaf(world)
+    market.silences = 10_000
+    after_s = LEAD_S + (world.session.close - world.session.open).total_seconds() + 120.0
+    world.loop.call_at(after_s, lambda: control.ask(folder, control.Verb.STOP, actor="me", now=world.start) and None)
+    assert house.run(market).stopped
+    assert house.events(records.SESSION_OPENED) == []
+    told = [event.applied for event in house.events(records.NOT_READY)]
+    assert len(told) == 6
+    assert told[-1] < world.session.close

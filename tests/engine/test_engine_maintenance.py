@@ -1,0 +1,166 @@
+"""Maintenance that a broker has announced: nothing is entered there, and nobody is woken for its silence."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tbot_core.alerts.rules import Wanted, Watch
+from tbot_core.contracts import Maintenance, Urgency
+from tbot_core.engine.live.maintenance import ASKED_S, Maintained
+from tbot_core.errors import Unavailable
+from tbot_core.execution.circuit_breaker import Circuit
+from tbot_core.execution.monitored_broker import Heard
+from tbot_core.execution.throttling import Paced
+from tbot_core.execution.trading_state import Conditions
+from tbot_core.journal import records
+from tbot_core.journal.recorder import Recorder
+from tbot_core.journal.store import open_journal
+from tbot_core.model.clock import ManualClock
+from tbot_core.model.types import RiskState
+from tbot_core.rehearsal.bot import Doom, Life, habits
+from tbot_core.rehearsal.world import World
+from tbot_core.testing.trades import session
+from tbot_core.trading.risk.states import Cause, States
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from tbot_core.journal.store import Event
+
+OPEN = session().open
+HALF_HOUR = Maintenance(
+    begins=OPEN + dt.timedelta(minutes=30), ends=OPEN + dt.timedelta(minutes=60), words="an upgrade"
+)
+
+
+class Announcer:
+    """A broker that announces; None is an answer that failed."""
+
+    def __init__(self) -> None:
+        self.found: Sequence[Maintenance] | None = [HALF_HOUR]
+        self.asked = 0
+        self.rules: Any = type("Rules", (), {"requests_per_minute": 0})
+
+    async def maintenance(self) -> Sequence[Maintenance]:
+        """What is announced."""
+        self.asked += 1
+        if self.found is None:
+            raise Unavailable("no way")
+        return self.found
+
+
+class Bench:
+    """Somebody who watches what one broker announces."""
+
+    def __init__(self, recorder: Recorder, clock: ManualClock) -> None:
+        self.clock = clock
+        self.broker = Announcer()
+        broker: Any = self.broker
+        self.conditions = Conditions(recorder, lambda _state: None, States())
+        self.maintained = Maintained(broker, self.conditions, clock)
+
+    def at(self, minutes: float) -> tuple[Cause, ...]:
+        """So many minutes after the bell a round is made; the causes then."""
+        due = OPEN + dt.timedelta(minutes=minutes) - self.clock.now()
+        asyncio.run(self.clock.sleep(due.total_seconds()))
+        self.maintained.look()
+        asyncio.run(self.maintained.tend())
+        return self.conditions.causes
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """A bench at the bell."""
+    clock = ManualClock(OPEN)
+    with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
+        yield Bench(Recorder(journal=journal, clock=clock), clock)
+
+
+def test_f63_announced_maintenance_is_exits_only_from_two_minutes_before(bench: Bench) -> None:
+    """To its end, and then until the account was clean for its time; it is not asked about while it lasts."""
+    assert bench.at(1) == ()
+    assert bench.broker.asked == 1
+    assert bench.at(27.9) == ()
+    assert bench.at(28) == (Cause.MAINTENANCE,)
+    asked = bench.broker.asked
+    assert bench.conditions.state is RiskState.EXIT_ONLY
+    assert bench.at(59.9) == (Cause.MAINTENANCE,)
+    assert bench.broker.asked == asked
+    bench.at(60)
+    assert bench.maintained.now is None
+    assert bench.conditions.state is RiskState.EXIT_ONLY  # until a clean reconcile
+
+
+def test_f63_what_is_announced_is_asked_every_ten_minutes(bench: Bench) -> None:
+    """What was heard last counts while an answer fails, and what is called off is over."""
+    bench.at(0)
+    bench.at(ASKED_S / 60 - 0.1)
+    assert bench.broker.asked == 1
+    bench.broker.found = None
+    bench.at(ASKED_S / 60)
+    assert bench.broker.asked == 2
+    assert bench.at(28) == (Cause.MAINTENANCE,)
+    other, nobody = Announcer(), object()
+    other.found = []
+    broker: Any
+    for broker in (other, nobody):
+        found = Maintained(broker, bench.conditions, bench.clock)
+        asyncio.run(found.tend())
+        assert found.now is None
+
+
+def test_f63_the_question_passes_limits_and_circuits() -> None:
+    """A broker that announces nothing has announced nothing."""
+    clock, announcer, mute = ManualClock(OPEN), Announcer(), type("Mute", (), {"rules": Announcer().rules})()
+    for broker, found in ((announcer, [HALF_HOUR]), (mute, ())):
+        whole: Any = broker
+        assert asyncio.run(Paced(whole, clock).maintenance()) == found
+        assert asyncio.run(Paced(Heard(whole, Circuit(), clock), clock).maintenance()) == found
+
+
+def lived(home: Path, seed: int, *, announced: bool) -> tuple[World, list[Event]]:
+    """A world whose one venue is under maintenance for a while, and what its bot's journal says."""
+    world = World(seed, ("F63",), rates={"F63": 0.3}, live=False, venues=1)
+    world.announces = announced
+    folder = home / f"{seed} {announced}"
+    folder.mkdir()
+    life = Life(world, world.names, folder, habits(world), Doom(10**9, after=False))
+    world.run(life.live)
+    life.close()
+    with closing(open_journal(folder / "tbot.sqlite")) as journal:
+        return world, list(journal.events())
+
+
+def pages(events: Sequence[Event]) -> set[str]:
+    """The critical incidents of which anybody would have been told."""
+    watch, found = Watch(Wanted()), set()
+    for event in events:
+        watch.take(event)
+        standing = watch.standing(event.applied).values()
+        found |= {one.key for one in standing if one.urgency is Urgency.CRITICAL and one.key.startswith("state ")}
+    return found
+
+
+def test_f63_nothing_is_entered_and_nobody_is_woken_while_it_lasts(tmp_path: Path) -> None:
+    """The silence that was announced is one routine message; the same silence unannounced wakes somebody."""
+    silent = {"state UNREACHABLE", "state UNKNOWN"}
+    woken = struck = 0
+    for seed in (1, 2, 3, 4):
+        world, events = lived(tmp_path, seed, announced=True)
+        struck += world.faults.injected.get("F63", 0)
+        there = False
+        entries = {event.cid for event in events if event.kind == records.INTENDED and event.payload["leg"] == "entry"}
+        for event in events:
+            if event.kind == records.STATE and event.payload["cause"] == "MAINTENANCE":
+                there = event.payload["there"]
+            assert not (there and event.kind == records.SENDING and event.cid in entries)
+        assert not pages(events) & {"state MAINTENANCE", *silent}
+        woken += bool(pages(lived(tmp_path, seed, announced=False)[1]) & silent)
+    assert struck
+    assert woken

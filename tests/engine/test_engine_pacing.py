@@ -1,0 +1,81 @@
+"""Paces: how long a run waits, and that a stop ends each wait at once."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+
+import pytest
+
+from tbot_core.engine.pacing import AsTheClockGoes, AtOnce, Pace, Scaled, Stopped
+from tbot_core.model.clock import ManualClock, SystemClock
+
+NOON = dt.datetime(2026, 11, 24, 17, 0, tzinfo=dt.UTC)
+HOUR = dt.timedelta(hours=1)
+
+
+def test_at_once_waits_for_nothing() -> None:
+    """A moment a year ahead takes no time."""
+    asyncio.run(AtOnce(stop=asyncio.Event()).until(NOON + 9000 * HOUR))
+
+
+def test_scaled_time_counts_from_each_bell() -> None:
+    """An hour at 60 takes a minute; the night between two sessions takes none; late work is caught up."""
+    wall = ManualClock(NOON)
+    pace = Scaled(stop=asyncio.Event(), wall=wall, rate=60.0)
+
+    async def walk() -> None:
+        await pace.until(NOON)
+        await pace.until(NOON + HOUR)
+        assert wall.monotonic() == pytest.approx(60)
+        wall.advance(45)
+        await pace.until(NOON + 2 * HOUR)
+        assert wall.monotonic() == pytest.approx(120)
+        await pace.until(NOON + 24 * HOUR)
+        assert wall.monotonic() == pytest.approx(120)
+
+    asyncio.run(walk())
+
+
+def test_the_clock_is_waited_for_in_naps_of_which_somebody_is_told() -> None:
+    """Real time: requests are looked for in each nap, somebody is told each second; what has passed takes no time."""
+    wall, told = ManualClock(NOON), list[dt.datetime]()
+    looked = list[dt.datetime]()
+
+    async def look() -> None:
+        looked.append(wall.now())
+
+    pace = AsTheClockGoes(stop=asyncio.Event(), wall=wall, idle=told.append, look=look, nap_s=0.05)
+    asyncio.run(pace.until(NOON + dt.timedelta(seconds=3)))
+    assert told == [NOON + dt.timedelta(seconds=3)] * 3
+    assert looked == [NOON + dt.timedelta(seconds=0.05) * step for step in range(61)]
+    asyncio.run(pace.until(NOON))
+    assert wall.monotonic() == pytest.approx(3)
+
+
+@pytest.mark.parametrize("kind", ["once", "scaled", "clock"])
+def test_a_stop_ends_a_wait_of_hours_at_once(kind: str) -> None:
+    """Whoever waits on the machine's clock is woken by a stop."""
+    stop, wall = asyncio.Event(), SystemClock()
+    moment = wall.now() + 5 * HOUR
+
+    async def nothing() -> None:
+        pass
+
+    paces: dict[str, Pace] = {
+        "once": AtOnce(stop=stop),
+        "scaled": Scaled(stop=stop, wall=wall, rate=1.0),
+        "clock": AsTheClockGoes(stop=stop, wall=wall, idle=lambda _moment: stop.set(), look=nothing, nap_s=0.05),
+    }
+
+    async def walk() -> None:
+        pace = paces[kind]
+        if kind == "scaled":
+            await pace.until(moment - 4 * HOUR)
+        asyncio.get_running_loop().call_soon(stop.set)
+        if kind == "once":
+            stop.set()
+        await pace.until(moment)
+
+    with pytest.raises(Stopped):
+        asyncio.run(walk())

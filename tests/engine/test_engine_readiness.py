@@ -1,0 +1,237 @@
+"""READY and NOT READY: what is heard before either is said, what READY says, and when it is taken back."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from tbot_core.contracts import Heartbeat, LiveSession
+from tbot_core.engine import control
+from tbot_core.engine.live.feed_connection import OPENS_S, Line
+from tbot_core.engine.live.readiness import AGAIN, LASTS
+from tbot_core.errors import Unavailable
+from tbot_core.journal import records
+from tbot_core.rehearsal.lifecycle import Household, household
+from tbot_core.rehearsal.live_feed import LiveFeed
+from tbot_core.rehearsal.world import LEAD_S, World
+from tbot_core.system import filesystem
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Sequence
+    from pathlib import Path
+
+    from tbot_core.contracts import News
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Household]:
+    """A live feed; the bell rings five minutes after the start."""
+    with household(tmp_path) as made:
+        made.live = True
+        yield made
+
+
+class Heard:
+    """The world's live feed, which refuses or is mute until some seconds after the start, or from then on."""
+
+    def __init__(self, world: World, *, refuses: tuple[float, float] = (0, 0), mute_until: float = 0.0) -> None:
+        self._world = world
+        self._feed = world.live_feed()
+        self._refuses = refuses
+        self._mute_until = mute_until
+        self.session, self.symbols, self.day = self._feed.session, self._feed.symbols, self._feed.day
+        self.quality, self.history = self._feed.quality, self._feed.history
+
+    async def news(self, symbols: Sequence[str]) -> AsyncIterator[News]:
+        """As the feed says it."""
+        await asyncio.sleep(max(self._mute_until - self._now, 0.0))
+        self._must_be_there()
+        async for one in self._feed.news(symbols):
+            self._must_be_there()
+            yield one
+
+    @property
+    def _now(self) -> float:
+        return self._world.loop.time()
+
+    def _must_be_there(self) -> None:
+        begins, ends = self._refuses
+        if begins <= self._now < ends:
+            raise Unavailable("the vendor refuses the connection", "Wait.")
+
+
+def hear(feed: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the session hear that feed."""
+
+    async def bars(_self: Household, _session: object) -> LiveSession:
+        return cast("LiveSession", feed)
+
+    monkeypatch.setattr(Household, "bars", bars)
+
+
+def seconds(scene: Household, kind: str) -> list[float]:
+    """When something was said, in seconds from the start."""
+    return [(event.applied - scene.world.start).total_seconds() for event in scene.events(kind)]
+
+
+def test_ready_is_said_once_the_account_has_been_read(scene: Household) -> None:
+    """The reading at the start comes first."""
+    scene.world.run(scene.life().go)
+    (ready,) = scene.events(records.READY)
+    read = [event.seq for event in scene.events(records.STATE) if event.payload["cause"] == "UNRECONCILED"]
+    assert len(read) == 2
+    assert ready.seq > max(read)
+
+
+def test_ready_says_what_the_day_begins_with(scene: Household) -> None:
+    """Mode, arming, equity, feed, positions, windows and the planned worst day."""
+    scene.world.run(scene.life().go)
+    (ready,) = scene.events(records.READY)
+    assert {name: ready.payload[name] for name in ("mode", "armed", "equity", "positions", "windows")} == {
+        "mode": "paper", "armed": None, "equity": "25000.00", "positions": [], "windows": ["drawn0"],
+    }  # fmt: skip
+    assert {"feed", "worst_day"} <= ready.payload.keys()
+
+
+def test_a_feed_that_refuses_the_connection_is_not_ready(scene: Household, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason is said at once, in the feed's own words; READY follows when the feed lets us in."""
+    hear(Heard(scene.world, refuses=(0.0, 100.0)), monkeypatch)
+    scene.world.run(scene.life().go)
+    (told,) = scene.events(records.NOT_READY)
+    assert told.payload["reasons"] == ["no connection to the feed: the vendor refuses the connection"]
+    assert seconds(scene, records.NOT_READY)[0] < 5.0
+    (ready,) = seconds(scene, records.READY)
+    assert 100.0 <= ready < LEAD_S
+
+
+def test_a_feed_that_is_lost_before_the_bell_takes_ready_back(
+    scene: Household, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a minute without it is NOT READY, and when it is there again READY is said again."""
+    hear(Heard(scene.world, refuses=(50.0, 150.0)), monkeypatch)
+    scene.world.run(scene.life().go)
+    first, second = seconds(scene, records.READY)
+    (told,) = seconds(scene, records.NOT_READY)
+    assert first < 50.0 + 30.0 <= told < 100.0
+    assert 150.0 <= second < LEAD_S
+
+
+def test_a_connection_that_is_made_again_at_once_takes_nothing_back(
+    scene: Household, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A feed that is away for some seconds is no news before the bell."""
+    hear(Heard(scene.world, refuses=(50.0, 60.0)), monkeypatch)
+    scene.world.run(scene.life().go)
+    assert len(scene.events(records.READY)) == 1
+    assert scene.events(records.NOT_READY) == []
+
+
+class Flaps(Heard):
+    """The world's live feed, which is there for some seconds and away for some, again and again."""
+
+    def __init__(self, world: World, there_s: float, away_s: float) -> None:
+        super().__init__(world)
+        self._there_s = there_s
+        self._cycle_s = there_s + away_s
+
+    def _must_be_there(self) -> None:
+        if self._now % self._cycle_s >= self._there_s:
+            raise Unavailable("the vendor refuses the connection", "Wait.")
+
+
+def to_the_bell(scene: Household) -> None:
+    """Live until the bell rings."""
+
+    async def lives() -> None:
+        life = asyncio.ensure_future(scene.life().go())
+        await scene.world.clock.sleep_until(scene.world.session.open)
+        life.cancel()
+        await asyncio.gather(life, return_exceptions=True)
+
+    scene.world.run(lives)
+
+
+def test_a_line_that_never_holds_is_called_ready_no_more(scene: Household, monkeypatch: pytest.MonkeyPatch) -> None:
+    """READY was said of its first word; once taken back, some seconds of a connection do not bring it back."""
+    hear(Flaps(scene.world, 4.0, 33.0), monkeypatch)
+    to_the_bell(scene)
+    (ready,), (told,) = seconds(scene, records.READY), seconds(scene, records.NOT_READY)
+    assert ready < 5.0 < told < 60.0
+
+
+def test_what_comes_and_goes_wakes_nobody_more_than_twice_in_ten_minutes(
+    scene: Household, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second READY waits for half a minute, each one after that for ten; whichever was said last is true."""
+    hear(Flaps(scene.world, 60.0, 60.0), monkeypatch)
+    to_the_bell(scene)
+    said = seconds(scene, records.READY), seconds(scene, records.NOT_READY)
+    (first, second), (lost, lost_again) = said
+    assert first < 60.0 + LASTS.total_seconds() <= lost < 120.0
+    assert 120.0 + LASTS.total_seconds() <= second < 180.0
+    assert 180.0 + LASTS.total_seconds() <= lost_again < 240.0
+
+
+def test_ready_is_said_a_third_time_of_what_has_held_for_ten_minutes(
+    scene: Household, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing that was mended stays NOT READY for good."""
+
+    class Calms(Flaps):
+        def _must_be_there(self) -> None:
+            if self._now < 240.0:
+                super()._must_be_there()
+
+    hear(Calms(scene.world, 60.0, 60.0), monkeypatch)
+    scene.world.run(scene.life().go)
+    *_, third = seconds(scene, records.READY)
+    assert len(scene.events(records.READY)) == 3
+    assert len(scene.events(records.NOT_READY)) == 2
+    assert 240.0 + AGAIN.total_seconds() <= third < 240.0 + AGAIN.total_seconds() + 60.0
+
+
+def test_a_feed_that_is_merely_silent_before_the_bell_is_no_fault(
+    scene: Household, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lets us in and says nothing yet: the day is ready, and nobody is woken."""
+    hear(Heard(scene.world, mute_until=LEAD_S), monkeypatch)
+    scene.world.run(scene.life().go)
+    assert scene.events(records.NOT_READY) == []
+    (ready,) = seconds(scene, records.READY)
+    assert OPENS_S <= ready < OPENS_S + 5.0
+
+
+def test_a_kill_before_the_bell_takes_ready_back(scene: Household) -> None:
+    """What keeps the bot from entering counts until the bell, whatever was said before."""
+    control.prepare(scene.folder)
+    scene.world.loop.call_at(60.0, filesystem.write_atomic, scene.folder / control.KILL, b"")
+    scene.world.run(scene.life().go)
+    assert len(scene.events(records.READY)) == 1
+    told = scene.events(records.NOT_READY)[0]
+    assert told.payload["reasons"] == ["control/kill is there"]
+    assert told.applied < scene.world.session.open
+
+
+def test_a_connection_tells_how_it_is() -> None:
+    """Nothing is known before it is asked for; what was said of a failure is over once something is heard."""
+    world = World(5, (), rates={}, live=True)
+    line = Line(cast("LiveSession", Heard(world, refuses=(0.0, 10.0))), world.clock)
+    assert isinstance(line, LiveSession)
+    assert (line.there, line.words) == (False, "")
+    assert line.symbols == world.market.symbols
+    assert line.quality == LiveFeed.quality
+
+    async def listen() -> None:
+        with pytest.raises(Unavailable):
+            await anext(aiter(line.news(line.symbols)))
+        assert line.words == "no connection to the feed: the vendor refuses the connection"
+        await asyncio.sleep(10.0)
+        news = aiter(line.news(line.symbols))
+        assert await anext(news) == Heartbeat()
+        assert (line.there, line.words) == (True, "")
+        assert len(await line.history(line.symbols, world.session.open, world.session.open + dt.timedelta(hours=1)))
+
+    world.run(listen)

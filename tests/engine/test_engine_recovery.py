@@ -1,0 +1,376 @@
+"""A restart: what the journal knows is what the desk knew, and open questions are written down."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import closing
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+
+from tbot_core.contracts import BrokerEvent, VenueRules
+from tbot_core.engine.session.recovery import Recall
+from tbot_core.errors import OutcomeUnknown
+from tbot_core.execution import intents
+from tbot_core.execution.account_updates import admit
+from tbot_core.execution.engine import Execution, Minutes, Venue
+from tbot_core.journal import records
+from tbot_core.journal.recorder import Recorder
+from tbot_core.journal.store import open_journal
+from tbot_core.model.clock import ManualClock
+from tbot_core.model.reasons import Reason
+from tbot_core.model.signals import Exits
+from tbot_core.model.types import Account, ExitReason, Leg, OrderState, RiskState, Side, atoms_of
+from tbot_core.testing.sessions import Draft
+from tbot_core.testing.trades import fill, order, proposal, rules, session
+from tbot_core.trading.commands import Place
+from tbot_core.trading.decision_engine import Desk
+from tbot_core.trading.risk.exposure import RiskChange
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from tbot_core.contracts import Broker, Permit
+    from tbot_core.journal.store import Journal
+    from tbot_core.model.types import Order, SignalId
+    from tbot_core.trading.commands import Action
+
+BARE = VenueRules()
+BRACKETS = VenueRules(brackets=True, amend_atomic=True)
+
+
+class Quiet:
+    """A broker that takes everything and says what it is given; the orders in `silent` are never answered."""
+
+    rules = BARE
+
+    def __init__(self) -> None:
+        self.said: list[BrokerEvent] = []
+        self.silent: set[str] = set()
+
+    async def submit(self, order: Order, permit: Permit) -> None:
+        """Take an order."""
+        permit.redeem()
+        if order.client_order_id in self.silent:
+            raise OutcomeUnknown("time-out")
+
+    async def cancel(self, client_order_id: str) -> None:
+        """Take a request."""
+
+    async def replace(self, client_order_id: str, order: Order) -> None:
+        """Take a request."""
+
+    async def poll(self) -> Sequence[BrokerEvent]:
+        """What it was given to say."""
+        said, self.said = self.said, []
+        return said
+
+
+def name(signal: SignalId, leg: Leg, attempt: int) -> str:
+    """A readable client order id."""
+    return f"{signal.symbol} {leg.value}" + (f" {attempt}" if attempt > 1 else "")
+
+
+class Process:
+    """A desk and its execution on a journal; `again` is the process after it."""
+
+    def __init__(self, journal: Journal, rules_of_venue: VenueRules = BRACKETS) -> None:
+        self.journal = journal
+        self.rules = rules_of_venue
+        self.broker = Quiet()
+        self.clock = ManualClock(session().open)
+        self.desk = Desk(rules(venue=rules_of_venue), session(), atoms_of(Decimal(100_000)), name)
+        broker: Broker = self.broker  # type: ignore[assignment]  # nobody logs in or reads the account here
+        venue = Venue(broker=broker, name="quiet", account_id="A1")
+        self.execution = Execution(Recorder(journal=journal, clock=self.clock), venue, self.desk)
+        self.recall = Recall(self.desk, self.execution, {"AAA": 0, "BBB": 1})
+
+    def again(self) -> Process:
+        """The next process, with all that the journal says."""
+        after = Process(self.journal, self.rules)
+        for event in self.journal.events():
+            after.recall.take(event)
+        return after
+
+    def do(self, *actions: Action, changes: Sequence[RiskChange] = ()) -> None:
+        """Carry actions out."""
+        asyncio.run(self.execution.carry_out(Minutes(actions=actions, changes=changes)))
+
+    def enter(self, shape: Exits | None = None, quantity: str = "7") -> Order:
+        """Enter AAA; the entry is filled by so many of its 7 shares."""
+        one = proposal(exits=shape or Exits(leave=60), target=150.0)
+        asyncio.run(self.execution.carry_out(Minutes(decisions=self.desk.decide([one]))))
+        entry = self.execution.orders["AAA entry"].order
+        self.hear(said("acknowledged", "AAA entry"), filled(entry, quantity))
+        return entry
+
+    def hear(self, *words: BrokerEvent) -> None:
+        """Let the broker say something."""
+        self.broker.said = list(words)
+        asyncio.run(self.execution.settle())
+
+    @property
+    def states(self) -> dict[str, OrderState]:
+        """Each order's state."""
+        return {cid: record.state for cid, record in self.execution.orders.items()}
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Iterator[Process]:
+    """A process of its own for each test."""
+    with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
+        yield Process(journal)
+
+
+def said(kind: str, cid: str, words: str = "") -> BrokerEvent:
+    """A broker's word on an order."""
+    return BrokerEvent(kind=kind, event_id=f"{kind} {cid}", client_order_id=cid, words=words)
+
+
+def filled(of: Order, quantity: str, price: str = "100", execution: str = "1") -> BrokerEvent:
+    """A broker's fill."""
+    one = fill(of, price, quantity, execution)
+    return attrs.evolve(said("fill", of.client_order_id), event_id=f"fill {execution}", fill=one)
+
+
+def same(before: Process, after: Process) -> None:
+    """Both know the same orders and money, and do the same next."""
+    for cid, record in before.execution.orders.items():
+        assert after.execution.orders[cid] == record
+    assert after.desk.portfolio == before.desk.portfolio
+    assert after.desk.standing.working == before.desk.standing.working
+    assert after.desk.standing.sent == before.desk.standing.sent
+    for minute in (58, 59):
+        bars = Draft("AAA", "BBB").bars()
+        assert after.desk.custody.manage(bars, minute) == before.desk.custody.manage(bars, minute)
+
+
+def test_a_position_is_recalled_with_its_plan_and_protection(process: Process) -> None:
+    """An entry filled in part, its stop and target, and the minute in which it is left."""
+    process.enter(quantity="3")
+    after = process.again()
+    same(process, after)
+    assert after.desk.portfolio.positions["AAA"].units == 3_000_000
+    assert after.execution.placed.keys() == {"AAA entry", "AAA stop", "AAA target"}
+
+
+def test_a_closed_trade_is_recalled_with_its_reason(process: Process) -> None:
+    """Stop, target and exit close for what they were sent for, also when the venue found no market."""
+    for words, reason in (("", ExitReason.TIME), ("NO_MARKET", ExitReason.NO_MARKET)):
+        with closing(open_journal(process.journal.path.with_name(f"{reason}.sqlite"))) as journal:
+            one = Process(journal)
+            one.enter()
+            one.do(*one.desk.custody.manage(Draft("AAA", "BBB").bars(), 59))
+            one.hear(said("cancelled", "AAA target"), said("cancelled", "AAA stop"))
+            leaving = one.execution.orders["AAA exit"].order
+            assert one.again().desk.custody.released() == []
+            one.hear(attrs.evolve(filled(leaving, "7", "101", "2"), words=words))
+            after = one.again()
+            assert [trade.exit_reason for trade in after.desk.portfolio.closed] == [reason]
+            same(one, after)
+
+
+def test_a_stop_that_was_moved_is_recalled_where_it_was_asked_to_be(process: Process) -> None:
+    """It is asked for until the broker has moved it; from then on its fill is called a trailing stop."""
+    process.enter(Exits(trailing=True))
+    bars = Draft("AAA", "BBB").bar(30, 110.0).bars()
+    process.do(*(asked := process.desk.custody.manage(bars, 30)))
+    assert process.again().desk.custody.manage(bars, 30) == asked  # the crash may have come before it left
+    process.hear(said("replaced", "AAA stop"))
+    assert process.again().desk.custody.manage(bars, 30) == []
+    stop = process.execution.orders["AAA stop"].order
+    process.hear(filled(stop, "7", "107.80", "2"))
+    assert [trade.exit_reason for trade in process.again().desk.portfolio.closed] == [ExitReason.TRAILING_STOP]
+
+
+def test_stops_of_its_own_are_recalled_with_their_number(process: Process) -> None:
+    """A renewal that a crash cut short is finished, and no name is used twice."""
+    one = Process(process.journal, BARE)
+    entry = one.enter(Exits(), "3")
+    one.hear(filled(entry, "4", execution="2"))
+    assert one.states["AAA stop"] is OrderState.SENDING
+    after = one.again()
+    same(one, after)
+    after.hear(said("cancelled", "AAA stop"))
+    assert after.states["AAA stop 2"] is OrderState.SENDING
+
+
+def test_a_request_to_cancel_is_recalled(process: Process) -> None:
+    """An entry that was being taken back works on until the broker has said what became of it."""
+    process.enter(quantity="3")
+    process.do(*process.desk.custody.manage(Draft("AAA", "BBB").bars(), 384))
+    after = process.again()
+    assert list(after.desk.standing.working) == ["AAA entry"]
+    after.hear(said("cancelled", "AAA entry"))
+    assert not after.desk.standing.working
+
+
+def test_what_was_written_down_and_not_sent_never_left(process: Process) -> None:
+    """A crash between the barriers: the order is dropped, its reservation freed; the next restart says no more."""
+    decision = process.desk.decide([proposal()])[0]
+    minute = Minutes(decisions=[decision])
+    recorder = process.execution.recorder
+    recorder.write(*intents.entries(recorder, minute))
+    after = process.again()
+    after.recall.settle()
+    assert set(after.states.values()) == {OrderState.DROPPED}
+    assert after.desk.custody.idle
+    head = process.journal.head
+    again = process.again()
+    again.recall.settle()
+    assert process.journal.head == head
+    assert again.desk.custody.idle
+    assert again.recall.decided == {decision.proposal.signal.text}
+
+
+def test_what_was_on_its_way_is_in_doubt(process: Process) -> None:
+    """A crash after the second barrier: nobody knows, its exposure stays reserved, and it is not sent again."""
+    asyncio.run(process.execution.carry_out(Minutes(decisions=process.desk.decide([proposal()]))))
+    after = process.again()
+    after.recall.settle()
+    assert set(after.states.values()) == {OrderState.UNKNOWN}
+    assert list(after.desk.standing.working) == ["AAA entry"]
+    assert after.desk.decide([proposal(minute=26)])[0].reason is Reason.ALREADY_HELD
+
+
+def test_doubts_and_losses_are_recalled(process: Process) -> None:
+    """No answer, not found, given up: the order is lost after the restart as before it."""
+    process.broker.silent.add("AAA entry")
+    asyncio.run(process.execution.carry_out(Minutes(decisions=process.desk.decide([proposal()]))))
+    process.execution.give_up("AAA entry")
+    process.execution.absent("AAA stop")
+    after = process.again()
+    assert after.states == {"AAA entry": OrderState.LOST, "AAA stop": OrderState.UNKNOWN}
+    same(process, after)
+
+
+def test_an_execution_that_was_part_of_a_supposed_fill_is_recalled_once(process: Process) -> None:
+    """What was booked when it was supposed is not booked again when the restart reads its executions."""
+    entry = process.enter(quantity="0.5")
+    process.hear(filled(entry, "3", execution="supposed-1"), filled(entry, "3", execution="2"))
+    after = process.again()
+    assert after.desk.portfolio.positions["AAA"].units == 3_500_000
+    same(process, after)
+
+
+def test_what_somebody_else_did_is_recalled(process: Process) -> None:
+    """Adjusted positions, and foreign shares by their symbol."""
+    process.enter()
+    one = fill(order(Leg.EXIT), "100", "4", "outside")
+    process.execution.recorder.write(process.execution.recorder.entry(records.ADJUSTMENT, records.fill_payload(one)))
+    process.desk.custody.adjusted(one)
+    foreign = {"symbol": "ZZZ", "quantity": "-5"}  # as it was written down before it had a price
+    process.execution.recorder.write(process.execution.recorder.entry(records.FOREIGN_HOLDING, foreign))
+    after = process.again()
+    assert after.recall.foreign == {"ZZZ": Decimal(-5)}
+    assert after.desk.standing.foreign.gross == 0
+    assert after.desk.portfolio.positions["AAA"].units == 3_000_000
+    same(process, after)
+
+
+def test_what_is_foreign_counts_after_a_restart(process: Process) -> None:
+    """Before anybody could be asked: shares at the price that was known, split since, and open orders."""
+    recorder = process.execution.recorder
+    entries = [
+        recorder.entry(records.FOREIGN_HOLDING, records.foreign_payload("ZZZ", Decimal(-5), Decimal(20))),
+        recorder.entry(records.CORPORATE_ACTION, {"symbol": "ZZZ", "before": 1, "after": 2}),
+    ]
+    for said, filled in (("acknowledged", "4"), ("cancelled", "6")):
+        payload = {"broker_order_id": said, "symbol": "ZZZ", "buy": False, "quantity": "14", "filled": filled}
+        entries.append(recorder.entry(records.FOREIGN_ORDER, {**payload, "said": said}))
+    recorder.write(*entries)
+    after = process.again()
+    assert after.recall.foreign == {"ZZZ": Decimal(-10)}
+    assert after.desk.standing.gross() == atoms_of(Decimal(20 * 10))
+
+
+def test_cash_that_had_not_settled_before_a_restart_has_not_after_it(process: Process) -> None:
+    """What a person has sold of his own today buys nothing in a cash account, whenever the bot was started."""
+    told = Account(account_id="A1", equity=Decimal(50_000), cash=Decimal(10_000), margin=False)
+    sold = attrs.evolve(told, cash=Decimal(30_000))
+    for account in (told, sold):
+        admit(process.desk, process.execution.recorder, account)
+    after = process.again()
+    admit(after.desk, after.execution.recorder, sold)
+    assert after.desk.standing.funds.payable(after.desk.portfolio) == atoms_of(Decimal(10_000))
+    assert len(list(process.journal.events(kind=records.SETTLED))) == 1
+
+
+@pytest.mark.parametrize("what", ["daily loss latch", "losing run latch", "window loss latch of open"])
+def test_f99_latches_outlive_a_restart(process: Process, what: str) -> None:
+    """A loss that the marks of now do not show any more goes on denying what it denied."""
+    process.do(changes=[RiskChange(what=what, cause="loss", value=Decimal(-1), limit=Decimal(-1))])
+    standing = process.again().desk.standing
+    found = {
+        "daily loss latch": standing.daily_loss,
+        "losing run latch": standing.losing_run,
+        "window loss latch of open": "open" in standing.window_loss,
+    }
+    assert [name for name, latched in found.items() if latched] == [what]
+
+
+def test_states_of_the_session_outlive_a_restart(process: Process) -> None:
+    """Defense and exits-only as the session itself came to them; what is no state changes none."""
+    for what, state in (
+        ("fill deviation", RiskState.NORMAL),
+        ("defense", RiskState.DEFENSE),
+        ("exit-only", RiskState.EXIT_ONLY),
+        ("defense", RiskState.EXIT_ONLY),
+    ):
+        process.do(changes=[RiskChange(what=what, cause="c", value=Decimal(1), limit=Decimal(1))])
+        assert process.again().desk.standing.state is state
+
+
+@pytest.mark.parametrize("broker", ["", "second"])
+def test_defense_of_the_session_is_recalled_at_every_broker(process: Process, broker: str) -> None:
+    """Whichever broker's loss or fills it came of; exits-only is that of the account which came to it."""
+    posts = [Process(process.journal), Process(process.journal)]
+    posts[1].desk.stand_in(posts[0].desk)
+    recorder = attrs.evolve(process.execution.recorder, broker=broker)
+    for what, states in (("defense", ["defense", "defense"]), ("exit-only", ["exit-only", "defense"])):
+        change = RiskChange(what=what, cause="c", value=Decimal(1), limit=Decimal(1))
+        event = recorder.entry(records.RISK, records.risk_payload(change))
+        recorder.write(event)
+        recalls = [
+            Recall(one.desk, Execution(attrs.evolve(recorder, broker=key), one.execution.venue, one.desk), {})
+            for one, key in zip(posts, ("", "second"), strict=True)
+        ]
+        for told in process.journal.events(kind=records.RISK):
+            for one in recalls:
+                one.take(told)
+        found = [one.desk.standing.state.word for one in posts]
+        assert (found if broker == "" else found[::-1]) == states
+
+
+def test_a_denial_is_recalled_as_decided(process: Process) -> None:
+    """A signal that was denied is not decided a second time; it has no order to recall."""
+    denied = process.desk.decide([proposal(price=5000.0, stop=4900.0, side=Side.LONG)])
+    asyncio.run(process.execution.carry_out(Minutes(decisions=denied)))
+    after = process.again()
+    assert after.recall.decided == {denied[0].proposal.signal.text}
+    assert after.execution.orders == {}
+
+
+def test_words_that_move_no_order_change_nothing(process: Process) -> None:
+    """Unknown words on an order of ours are kept in the journal and skipped."""
+    process.enter()
+    process.hear(said("celebrated", "AAA entry"))
+    same(process, process.again())
+
+
+def test_an_exit_under_way_is_not_sent_twice(process: Process) -> None:
+    """The restart finds it in doubt; only its proven end lets another one leave."""
+    process.enter()
+    bars = Draft("AAA", "BBB").bars()
+    process.do(*process.desk.custody.manage(bars, 59))
+    process.hear(said("cancelled", "AAA target"), said("cancelled", "AAA stop"))
+    after = process.again()
+    after.recall.settle()
+    assert after.desk.custody.manage(bars, 60) == []
+    after.hear(said("expired", "AAA exit"))
+    (again,) = after.desk.custody.manage(bars, 61)
+    assert isinstance(again, Place)
+    assert again.order.client_order_id == "AAA exit 2"

@@ -1,0 +1,356 @@
+"""The end of a session at a market, and what goes over into the next: nothing that cannot be closed is forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import attrs
+import pytest
+
+from tbot_core.engine import control
+from tbot_core.engine.live.daily_cycle import Life
+from tbot_core.engine.live.ended_feed import Bygone
+from tbot_core.engine.live.session_inputs import Days
+from tbot_core.engine.live.task_group import Errands
+from tbot_core.engine.session.config import Floor
+from tbot_core.engine.session.session import SessionRun, Trading
+from tbot_core.execution.engine import Venue
+from tbot_core.journal import records
+from tbot_core.journal.projections import carryover
+from tbot_core.journal.projections.book import fold
+from tbot_core.journal.store import Entry, Journal, open_journal
+from tbot_core.model.clock import SystemClock
+from tbot_core.model.types import Fill, Leg, SignalId
+from tbot_core.rehearsal.bot import habits
+from tbot_core.rehearsal.prices import STEP_S
+from tbot_core.rehearsal.world import World
+from tbot_core.trading.orders import Naming
+
+if TYPE_CHECKING:
+    from tbot_core.contracts import Broker, FeedSession
+    from tbot_core.journal.store import Event
+    from tbot_core.model.calendar import Session
+
+SEED = 5
+DAY = dt.timedelta(days=1)
+
+
+@attrs.define(eq=False)
+class Scene:
+    """A world without faults, a journal, and the processes that trade in it."""
+
+    home: Path
+    journal: Journal
+    world: World = attrs.field(factory=lambda: World(SEED, (), rates={}, live=False))
+    watch: Callable[[SessionRun, int], None] = lambda _run, _minute: None
+    blocked: dt.datetime | None = None
+
+    def live(self) -> Life:
+        """A process that trades the day."""
+        world, bot = self.world, habits(self.world)
+        broker = cast("Broker", world.client(world.names[0]))
+        trading = Trading(
+            rules=bot.rules(broker.rules),
+            venue=Venue(broker=broker, name="w", account_id="a"),
+            journal=self.journal,
+            clock=world.clock,
+            naming=Naming(install_id="life", identity="", account_id="a", length=broker.rules.cid_length),
+            wait=world.clock.sleep_until,
+            tell=lambda _entries: None,
+            watch=self.watch,
+        )
+        days = Days(
+            calendar=world.calendar,
+            bars=self.bars,
+            entrants=lambda _session: bot.entrants,
+            trading=lambda _account: trading,
+        )
+        floor = Floor(folder=self.home / "control", poll_s=1.0, ttl_s=20.0, watch_s=1.0)
+        life = Life(trading.recorder, broker, floor, days, once=True)
+        world.run(life.go)
+        return life
+
+    async def bars(self, _session: Session) -> FeedSession:
+        """The world's bars."""
+        return self.world.feed()
+
+    def events(self, kind: str) -> list[Event]:
+        """What the journal holds of a kind."""
+        return list(self.journal.events(kind=kind))
+
+    def halt_to_the_close(self, minute: int = 0) -> None:
+        """No symbol trades from a minute on."""
+        first = int(minute * 60 // STEP_S)
+        for path in self.world.market.paths.values():
+            path.halts.append((first, len(path.prices)))
+
+    def units(self) -> dict[str, int]:
+        """What the account holds."""
+        return dict(self.world.way(self.world.names[0]).exchange.floor.books.units)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    """The bell rings five minutes after the start."""
+    with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
+        yield Scene(tmp_path, journal)
+
+
+def opened(scene: Scene) -> dict[str, Any]:
+    """How the session of the day before was opened."""
+    session = scene.world.session
+    return {"date": str(session.date - DAY), "open": (session.open - DAY).isoformat(), "minutes": session.minutes,
+            "close": (session.close - DAY).isoformat(), "symbols": 2, "equity": "100000"}  # fmt: skip
+
+
+def sent_for(scene: Scene, signal: SignalId) -> list[Event]:
+    """The intents of a signal."""
+    return [one for one in scene.events(records.INTENDED) if records.signal_of(one.payload["signal"]) == signal]
+
+
+def left_by_the_day_before(scene: Scene, quantity: str = "7", *, told: bool = True) -> SignalId:
+    """A journal of the day before, in which a position was stuck; the account holds it."""
+    world, symbol = scene.world, scene.world.market.symbols[0]
+    session = world.session
+    yesterday = SignalId(session=session.date - DAY, strategy="open", symbol=symbol, minute=3, rule="up")
+    price = Decimal(world.market.paths[symbol].prices[0]) / 10_000
+    fill = Fill(execution_id="carried", client_order_id="", symbol=symbol, buy=True, quantity=Decimal(quantity),
+                price=round(price, 4), fees=Decimal(0), time=session.open - DAY)  # fmt: skip
+    before = opened(scene) | {"carried": [records.carried_payload(yesterday, fill)]}
+    stuck = records.carried_payload(yesterday, fill) | {
+        "side": "long", "words": "it is halted", "attempts": {"exit": 2}
+    }  # fmt: skip
+    closed = {"date": str(session.date - DAY), "equity": "100000", "open": [symbol], "account": "a"}
+    entries = [Entry(kind=records.SESSION_OPENED, payload=before, time=session.open - DAY)]
+    entries += [Entry(kind=records.STUCK, payload=stuck, time=session.close - DAY)] if told else []
+    scene.journal.append([*entries, Entry(kind=records.SESSION_CLOSED, payload=closed, time=session.close - DAY)])
+    floor = world.way(world.names[0]).exchange.floor
+    floor.books.units[symbol] = int(Decimal(quantity) * 1_000_000)
+    return yesterday
+
+
+def test_what_is_halted_through_the_close_is_told_two_minutes_before_it_and_stuck_after_it(scene: Scene) -> None:
+    """Its exits do not fill; the session's end names it with why, and the books go on holding it."""
+    scene.watch = lambda run, minute: scene.halt_to_the_close(minute + 1) if run.desk.portfolio.positions else None
+    life = scene.live()
+    assert life.session is not None
+    held = sorted(life.session.run.desk.portfolio.positions)
+    assert held
+    close = scene.world.session.close
+    late = scene.events(records.CLOSING_LATE)
+    assert sorted(one.payload["symbol"] for one in late) == held
+    assert all(dt.timedelta(0) < close - one.applied <= dt.timedelta(minutes=2) for one in late)
+    stuck = scene.events(records.STUCK)
+    assert [one.payload["symbol"] for one in stuck] == held
+    assert stuck[0].payload["words"] == "its exit does not fill"
+    assert sorted(fold(scene.journal.events()).stuck) == held
+    assert scene.events(records.SESSION_CLOSED)[-1].payload["open"] == held
+
+
+@pytest.mark.parametrize("hold", ["kill", "freeze"])
+def test_what_is_stuck_since_its_exit_was_held_back_says_by_what(scene: Scene, hold: str) -> None:
+    """No exit leaves from the first fill on, and no stop is reached in this world."""
+    scene.world = World(2, (), rates={}, live=False)
+
+    def watch(run: SessionRun, _minute: int) -> None:
+        for symbol in run.positions:
+            if hold == "kill":
+                control.prepare(scene.home / "control")
+                (scene.home / "control" / control.KILL).touch(mode=0o600)
+            else:
+                run.desk.standing.freeze(symbol, "nobody knows", lasting=True)
+
+    scene.watch = watch
+    life = scene.live()
+    assert life.session is not None
+    held = sorted(life.session.run.positions)
+    assert held
+    words = {"kill": "a kill holds its exit back", "freeze": "it is frozen"}[hold]
+    assert {one.payload["symbol"]: one.payload["words"] for one in scene.events(records.STUCK)} == dict.fromkeys(
+        held, words
+    )
+
+
+def test_what_is_held_is_closed_though_nobody_can_look_at_what_is_asked(scene: Scene) -> None:
+    """A folder of requests that cannot be used leaves exits only: an exit whose stop has made way leaves."""
+    scene.world = World(2, (), rates={}, live=False)
+
+    def watch(run: SessionRun, _minute: int) -> None:
+        if run.positions and not scene.blocked:
+            scene.blocked = scene.world.clock.now()
+            (scene.home / "control").symlink_to("control")  # that leads nowhere, where nobody has made the folder yet
+
+    scene.watch = watch
+    life = scene.live()
+    assert life.session is not None
+    assert life.session.run.positions == []
+    since = scene.blocked
+    assert since is not None
+    legs = {one.cid: one.payload["leg"] for one in scene.events(records.INTENDED)}
+    later = [legs[one.cid] for one in scene.events(records.SENDING) if one.applied > since]
+    assert "exit" in later
+    assert "entry" not in later
+
+
+def test_exits_that_do_not_fill_are_sent_again_three_minutes_before_the_close(scene: Scene) -> None:
+    """The first is proven cancelled before the second leaves: no two of a position ever work side by side."""
+    scene.watch = lambda run, minute: scene.halt_to_the_close(minute + 1) if run.desk.portfolio.positions else None
+    scene.live()
+    events, since = list(scene.journal.events()), scene.world.session.close - dt.timedelta(minutes=3)
+    exits = {one.cid: one.payload["signal"]["symbol"] for one in events
+             if one.kind == records.INTENDED and one.payload["leg"] == "exit"}  # fmt: skip
+    working: dict[str, set[str | None]] = {}
+    again = 0
+    for event in events:
+        if event.cid not in exits:
+            continue
+        of_symbol = working.setdefault(exits[event.cid], set())
+        if event.kind == records.SENDING:
+            assert not of_symbol
+            again += event.applied >= since
+            of_symbol.add(event.cid)
+        elif event.kind in {"cancelled", "expired", "rejected", records.DROPPED}:
+            of_symbol.discard(event.cid)
+    assert again >= len(set(exits.values()))
+
+
+def test_what_was_stuck_is_adopted_and_closed_at_the_next_open(scene: Scene) -> None:
+    """It counts as held from the start, READY names it, and its exit leaves half a minute after the bell."""
+    signal = left_by_the_day_before(scene)
+    scene.live()
+    (ready,) = scene.events(records.READY)
+    assert ready.payload["stuck"] == ready.payload["positions"] == [signal.symbol]
+    carried = scene.events(records.SESSION_OPENED)[-1].payload["carried"]
+    assert [one["signal"]["symbol"] for one in carried] == [signal.symbol]
+    (exit_order,) = sent_for(scene, signal)
+    assert [exit_order.payload[name] for name in ("leg", "quantity", "buy")] == ["exit", "7", False]
+    assert (exit_order.applied - scene.world.session.open).total_seconds() == pytest.approx(30.0, abs=2.0)
+    assert scene.events(records.FOREIGN_HOLDING) == scene.events(records.ADJUSTMENT) == []
+    book = fold(scene.journal.events())
+    assert book.stuck == {}
+    assert [trade.symbol for trade in book.trades if trade.strategy == "open"] == [signal.symbol]
+    assert signal.symbol not in scene.units()
+
+
+def test_the_exit_of_what_was_stuck_bears_a_name_that_none_before_it_had(scene: Scene) -> None:
+    """The signal is that of another session, whose exits have used up their names."""
+    signal = left_by_the_day_before(scene)
+    scene.live()
+    (exit_order,) = sent_for(scene, signal)
+    assert exit_order.cid is not None
+    naming = Naming(install_id="life", identity="", account_id="a", length=len(exit_order.cid))
+    assert exit_order.cid == naming.client_order_id(signal, Leg.EXIT, 3)
+
+
+def test_what_somebody_sold_overnight_is_not_sold_once_more(scene: Scene) -> None:
+    """The first reading adjusts the position away; nothing is sent for it."""
+    signal = left_by_the_day_before(scene)
+    scene.world.way(scene.world.names[0]).exchange.floor.books.units.clear()
+    scene.live()
+    assert [one.payload["symbol"] for one in scene.events(records.ADJUSTMENT)] == [signal.symbol]
+    assert sent_for(scene, signal) == []
+    assert fold(scene.journal.events()).stuck == {}
+
+
+def test_what_an_account_holds_that_no_session_named_stuck_is_foreign(scene: Scene) -> None:
+    """Only what the journal says is ours is taken over."""
+    left_by_the_day_before(scene, told=False)
+    scene.live()
+    (foreign,) = scene.events(records.FOREIGN_HOLDING)
+    assert foreign.payload["quantity"] == "7"
+
+
+def test_a_session_that_nobody_ended_is_ended_before_the_next_begins(scene: Scene) -> None:
+    """A crash of the day before: its entry has expired meanwhile, its session is closed under its own date."""
+    session = scene.world.session
+    scene.journal.append([Entry(kind=records.SESSION_OPENED, payload=opened(scene), time=session.open - DAY)])
+    scene.live()
+    ends = [one.payload["date"] for one in scene.events(records.SESSION_CLOSED)]
+    assert ends == [str(session.date - DAY), str(session.date)]
+    begins = [one.payload["date"] for one in scene.events(records.SESSION_OPENED)]
+    assert begins == [str(session.date - DAY), str(session.date)]
+
+
+def test_f39_nothing_is_sent_while_the_exchange_is_closed(scene: Scene) -> None:
+    """Before the bell and after the close every order is refused before its first byte, exits too."""
+    life = scene.live()
+    assert life.session is not None
+    orders = [record.order for record in life.session.run.execution.orders.values()]
+    assert orders
+    assert {life.session.refusal(order) for order in orders} == {"the exchange is closed"}
+    sent = [one.applied for one in scene.events(records.SENDING)]
+    assert all(scene.world.session.open <= moment < scene.world.session.close for moment in sent)
+
+
+def test_what_is_being_sent_when_all_is_over_may_finish() -> None:
+    """Its answer is waited for, no longer than API_TIMEOUT; what only waits is ended at once."""
+    done: list[str] = []
+
+    async def send() -> None:
+        await asyncio.sleep(0.05)
+        done.append("sent")
+
+    async def hang() -> None:
+        await asyncio.sleep(60)
+
+    async def main() -> None:
+        await asyncio.sleep(0.01)
+
+    async def go(timeout_s: float, act: Callable[[], object]) -> None:
+        errands = Errands(SystemClock(), timeout_s)
+        side = [asyncio.ensure_future(errands.every(60.0, act))]  # type: ignore[arg-type]
+        await errands.until(asyncio.ensure_future(main()), side)
+
+    asyncio.run(asyncio.wait_for(go(5.0, send), 2.0))
+    assert done == ["sent"]
+    asyncio.run(asyncio.wait_for(go(0.05, hang), 2.0))
+
+
+def test_after_a_failure_nothing_is_waited_for() -> None:
+    """Whatever failed is raised at once, though another request is on its way."""
+
+    async def fail() -> None:
+        await asyncio.sleep(0.01)
+        raise RuntimeError("the disk is gone")
+
+    async def send() -> None:
+        await asyncio.sleep(60)
+
+    async def go() -> None:
+        errands = Errands(SystemClock(), 30.0)
+        side = [asyncio.ensure_future(errands.every(1.0, send))]
+        await errands.until(asyncio.ensure_future(fail()), side)
+
+    with pytest.raises(RuntimeError, match="disk"):
+        asyncio.run(asyncio.wait_for(go(), 2.0))
+
+
+def test_f63_the_brokers_maintenance_leaves_exits_only_for_its_time_and_is_told_once(scene: Scene) -> None:
+    """Its silence is one cause that comes and goes, and no order of ours is sent twice for it."""
+    opens = (scene.world.session.open - scene.world.start).total_seconds()
+    scene.world.way(scene.world.names[0]).trouble("F63", opens + 300.0, opens + 540.0, "F63")
+    scene.live()
+    told = [event for event in scene.events(records.STATE) if event.payload["cause"] == "UNKNOWN"]
+    assert [event.payload["there"] for event in told] == [True, False, False]
+    assert "maintenance" in told[0].payload["words"]
+    assert {event.payload["cause"] for event in scene.events(records.STATE)} == {"UNRECONCILED", "UNKNOWN"}
+    sent = [event.applied for event in scene.events(records.SENDING)]
+    assert any(moment > told[-1].applied for moment in sent)
+    assert scene.events(records.SESSION_CLOSED)
+
+
+def test_a_session_that_is_over_says_no_minute(scene: Scene) -> None:
+    """Its feed has its symbols and nothing else."""
+    bygone = Bygone(session=scene.world.session, symbols=("AAA",), day=scene.world.feed().day)
+
+    async def listen() -> list[object]:
+        return [minute async for minute in bygone.minutes()]
+
+    assert asyncio.run(listen()) == []
+    assert carryover.left([]) == []

@@ -1,0 +1,100 @@
+"""Where the VIX's close of the session before comes from, and that an older one is none."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from typing import TYPE_CHECKING
+
+import attrs
+import numpy as np
+import polars as pl
+import pytest
+
+from tbot_core.engine.session.vix import Places, known_vix
+from tbot_core.errors import Unavailable
+from tbot_core.marketdata.store import reference
+from tbot_core.rehearsal.world import DAY, World
+from tbot_core.system import filesystem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tbot_core.contracts import FeedSession, LiveSession
+    from tbot_core.model.bars import Day
+
+BEFORE = DAY - dt.timedelta(days=1)
+
+
+class Broker:
+    """A broker that has the index: of one day, of none, or it does not answer."""
+
+    def __init__(self, value: float | None, day: dt.date = BEFORE, *, silent: bool = False) -> None:
+        self.value, self.day, self.silent = value, day, silent
+
+    async def vix_close(self, day: dt.date) -> float | None:
+        """The close of a day."""
+        if self.silent:
+            raise Unavailable("no way")
+        return self.value if day == self.day else None
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """A world whose feed has a VIX of its own."""
+    made = World(6, (), rates={})
+    yield made
+    made.loop.finish()
+
+
+def facts(world: World, folder: Path, *brokers: object, live: bool = False, vix: float = float("nan")) -> Day:
+    """What is known before the bell of the world's session, whose feed says this VIX itself."""
+    source: FeedSession | LiveSession = world.live_feed() if live else world.feed()
+    vars(source)["day"] = attrs.evolve(source.day, vix=np.array([vix]))
+    found = asyncio.run(Places(calendar=world.calendar, brokers=brokers, bars=folder).facts(source))
+    np.testing.assert_array_equal(found.previous_close, source.day.previous_close)
+    return found
+
+
+def stored(folder: Path, day: dt.date, value: float) -> None:
+    """A stored close."""
+    filesystem.make_folder(folder)
+    schema = reference.SCHEMAS[reference.VIX]
+    row = {name: [day if name == "date" else value] for name in schema}
+    reference.write(folder, reference.VIX, pl.DataFrame(row, schema=schema))
+
+
+def test_the_feeds_own_counts_first(world: World, tmp_path: Path) -> None:
+    """Nobody else is asked."""
+    assert known_vix(facts(world, tmp_path, Broker(99.0, silent=True), vix=17.5)) == 17.5
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_then_an_enabled_broker_that_has_the_index(world: World, tmp_path: Path, live: bool) -> None:
+    """The first that knows it; one that does not answer, and one without the index, are passed over."""
+    stored(tmp_path, BEFORE, 30.0)
+    brokers = object(), Broker(1.0, silent=True), Broker(None), Broker(18.25)
+    assert known_vix(facts(world, tmp_path, *brokers, live=live)) == 18.25
+
+
+def test_then_the_stored_file(world: World, tmp_path: Path) -> None:
+    """Of just the session before."""
+    stored(tmp_path, BEFORE, 21.0)
+    assert known_vix(facts(world, tmp_path, Broker(None))) == 21.0
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("inf"), float("nan")])
+def test_what_is_no_figure_is_unknown(world: World, tmp_path: Path, value: float) -> None:
+    """A broker may say anything."""
+    assert known_vix(facts(world, tmp_path, Broker(value))) is None
+
+
+def test_an_older_one_is_unknown(world: World, tmp_path: Path) -> None:
+    """Neither a broker's nor the stored close of two sessions before stands for yesterday's; a damaged file is none."""
+    older = BEFORE - dt.timedelta(days=1)
+    stored(tmp_path, older, 21.0)
+    assert known_vix(facts(world, tmp_path, Broker(22.0, older))) is None
+    (table,) = tmp_path.glob("vix-*.parquet")
+    table.write_bytes(b"nothing")
+    assert known_vix(facts(world, tmp_path)) is None

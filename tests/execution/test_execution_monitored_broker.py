@@ -1,0 +1,143 @@
+"""A broker that is listened to: what its answers and silences tell the circuit."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from tbot_core.contracts import Meaning
+from tbot_core.errors import OutcomeUnknown, Rejected, Unavailable, Withdrawn
+from tbot_core.execution.circuit_breaker import Circuit, CircuitState
+from tbot_core.execution.monitored_broker import Heard
+from tbot_core.model.clock import ManualClock
+from tbot_core.testing.trades import order, session
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tbot_core.contracts import Broker
+
+
+class Line:
+    """A broker that fails as it is told; `find` is there like all else."""
+
+    rules = "the rules"
+
+    def __init__(self, fault: Exception | None) -> None:
+        self.fault = fault
+        self.closed = False
+
+    async def _said(self, *_parts: object) -> str:
+        if self.fault is not None:
+            raise self.fault
+        return "said"
+
+    connect = account = submit = cancel = replace = poll = snapshot = find = _said
+
+    async def close(self) -> None:
+        """Log out."""
+        self.closed = True
+
+
+class Blind:
+    """A broker that cannot be asked for one order."""
+
+
+def heard(line: object, circuit: Circuit) -> Heard:
+    """The line, listened to."""
+    return Heard(cast("Broker", line), circuit, ManualClock(session().open))
+
+
+ASKED: dict[str, tuple[Any, ...]] = {
+    "connect": (),
+    "account": (),
+    "submit": (order(), None),
+    "cancel": ("cid",),
+    "replace": ("cid", order()),
+    "poll": (),
+    "snapshot": (session().open,),
+    "find": ("cid",),
+}
+
+
+@pytest.mark.parametrize("name", ASKED)
+@pytest.mark.parametrize("fault", [Unavailable("gone"), OutcomeUnknown("silent")])
+def test_f12_three_failures_of_any_request_open_the_circuit(name: str, fault: Exception) -> None:
+    """A way that is down and one that asks to be left alone fail alike; the fault goes on to whoever asked."""
+    circuit = Circuit()
+    broker = heard(Line(fault), circuit)
+    for _ in range(3):
+        with pytest.raises(type(fault)):
+            asyncio.run(getattr(broker, name)(*ASKED[name]))
+    assert circuit.state is CircuitState.OPEN
+    assert circuit.since == session().open
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_a_no_is_an_answer(name: str) -> None:
+    """What a broker rejects says nothing against the way to it."""
+    circuit = Circuit()
+    line = Line(Rejected("no"))
+    for _ in range(4):
+        with pytest.raises(Rejected):
+            asyncio.run(getattr(heard(line, circuit), name)(*ASKED[name]))
+    assert circuit.closed
+    line.fault = None
+    asyncio.run(getattr(heard(line, circuit), name)(*ASKED[name]))
+    assert circuit.closed
+
+
+def test_an_order_that_was_held_back_here_says_nothing() -> None:
+    """A permit that was taken back is no failure of the way."""
+    circuit = Circuit()
+    for _ in range(4):
+        with pytest.raises(Withdrawn):
+            asyncio.run(heard(Line(Withdrawn("killed")), circuit).submit(order(), cast("Any", None)))
+    assert circuit.closed
+
+
+def test_what_it_does_not_hear_it_hands_on() -> None:
+    """Rules and log-out are the broker's own; one that cannot find orders fails as one that does not answer."""
+    line, circuit = Line(None), Circuit()
+    broker = heard(line, circuit)
+    asyncio.run(broker.close())
+    assert (cast("object", broker.rules), line.closed) == ("the rules", True)
+    with pytest.raises(Unavailable, match="cannot be asked"):
+        asyncio.run(heard(Blind(), circuit).find("cid"))
+    assert circuit.closed
+
+
+class Knowing:
+    """A broker that says prices, and what its refusals mean."""
+
+    fault: Exception | None = None
+
+    async def prices(self, symbols: Sequence[str]) -> dict[str, float]:
+        """Ten dollars each."""
+        if self.fault is not None:
+            raise self.fault
+        return dict.fromkeys(symbols, 10.0)
+
+    def meaning(self, words: str) -> Meaning | None:
+        """That of the word for a symbol that is not traded."""
+        return Meaning.NOT_TRADABLE if words == "gone" else None
+
+
+def test_what_a_broker_can_say_besides_is_heard_through() -> None:
+    """Prices and the meaning of refusals are asked as before; that prices are not said is no break of the way."""
+    broker, circuit = Knowing(), Circuit()
+    line = heard(broker, circuit)
+    assert (line.tells_prices, asyncio.run(line.prices(["A"])), line.meaning("gone")) == (
+        True, {"A": 10.0}, Meaning.NOT_TRADABLE
+    )  # fmt: skip
+    broker.fault = Unavailable("no prices")
+    for _ in range(5):
+        with pytest.raises(Unavailable):
+            asyncio.run(line.prices(["A"]))
+    assert circuit.state is CircuitState.CLOSED
+    dumb = heard(Blind(), circuit)
+    assert (dumb.tells_prices, dumb.meaning("gone")) == (False, None)
+    with pytest.raises(Unavailable, match="does not say"):
+        asyncio.run(dumb.prices(["A"]))

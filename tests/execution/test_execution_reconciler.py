@@ -1,0 +1,1606 @@
+"""Looking after orders in flight: what is in doubt is asked for, and a reading is believed when another agrees."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import closing
+from datetime import timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+from tbot_core.contracts import Activity, BrokerEvent, Holding, Meaning, OrderReport, Snapshot, VenueRules
+from tbot_core.engine.live.broker_supervisor import Keeper
+from tbot_core.engine.live.shutdown import Ending
+from tbot_core.engine.session.broker_session import Post
+from tbot_core.engine.session.recovery import Recall
+from tbot_core.engine.session.requests import Requests
+from tbot_core.errors import OutcomeUnknown, Unavailable
+from tbot_core.execution import account_updates, frozen_instruments, orphan_orders
+from tbot_core.execution.engine import Execution, Minutes, Venue
+from tbot_core.execution.reconciler import IN_FLIGHT_S, LEAST_WINDOW_S, Tender
+from tbot_core.execution.reconciliation import Difference, Verdict, told
+from tbot_core.execution.trading_state import Conditions, recall
+from tbot_core.journal import records
+from tbot_core.journal.ledger.booking import booked
+from tbot_core.journal.projections.book import fold
+from tbot_core.journal.recorder import Recorder
+from tbot_core.journal.store import open_journal
+from tbot_core.model.clock import ManualClock
+from tbot_core.model.reasons import Reason
+from tbot_core.model.types import UNITS_PER_SHARE, Account, ExitReason, Leg, OrderState, RiskState, atoms_of
+from tbot_core.testing.sessions import Draft
+from tbot_core.testing.trades import fill, order, proposal, rules, session
+from tbot_core.trading.commands import Cancel, Place
+from tbot_core.trading.decision_engine import Desk
+from tbot_core.trading.orders import SUPPOSED, OrderRecord
+from tbot_core.trading.portfolio import Portfolio
+from tbot_core.trading.risk.exposure import Standing
+from tbot_core.trading.risk.states import KINDS, LOCAL, Cause, States
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from tbot_core.contracts import Permit
+    from tbot_core.journal.store import Journal
+    from tbot_core.model.types import Fill, Order, SignalId
+
+ACCOUNT = Account(account_id="A1", equity=Decimal(100_000), cash=Decimal(100_000), buying_power=Decimal(5000))
+QUERIES = VenueRules(query_by_cid=True)
+
+
+class Told:
+    """A broker that shows what it is given: `shown` in turn, the last one for ever; None is a reading that failed."""
+
+    def __init__(self, venue: VenueRules) -> None:
+        self.rules = venue
+        self.shown: list[Snapshot | None] = [Snapshot(account=ACCOUNT)]
+        self.found: dict[str, OrderReport] = {}
+        self.deaf = False
+        self.meanings: dict[str, Meaning] = {}
+        self.meanwhile: Callable[[], None] = lambda: None
+        self.readings = self.questions = 0
+        self.cancels: list[str] = []
+
+    async def connect(self) -> Account:
+        """Log in."""
+        return ACCOUNT
+
+    async def account(self) -> Account:
+        """The money, as the next of what it shows has it."""
+        self.meanwhile()
+        return ACCOUNT if self.shown[0] is None else self.shown[0].account
+
+    def says(self, account: Account) -> None:
+        """Let all that it shows be of this account."""
+        self.shown = [None if one is None else attrs.evolve(one, account=account) for one in self.shown]
+
+    def meaning(self, words: str) -> Meaning | None:
+        """What it means by refusing."""
+        return self.meanings.get(words)
+
+    async def submit(self, order: Order, permit: Permit) -> None:
+        """Take an order and never answer."""
+        permit.redeem()
+        raise OutcomeUnknown(f"{order.client_order_id}: time-out")
+
+    async def cancel(self, client_order_id: str) -> None:
+        """Take a request."""
+        self.cancels.append(client_order_id)
+
+    async def replace(self, client_order_id: str, order: Order) -> None:
+        """Take a request."""
+
+    async def poll(self) -> Sequence[BrokerEvent]:
+        """Nothing is streamed."""
+        return ()
+
+    async def find(self, client_order_id: str) -> OrderReport | None:
+        """What it knows of one order."""
+        self.questions += 1
+        if self.deaf:
+            raise Unavailable("no way")
+        return self.found.get(client_order_id)
+
+    async def snapshot(self, since: datetime) -> Snapshot:
+        """The next of what it shows."""
+        assert since < session().open
+        self.readings += 1
+        self.meanwhile()
+        shown = self.shown.pop(0) if len(self.shown) > 1 else self.shown[0]
+        if shown is None:
+            raise Unavailable("no way")
+        return shown
+
+    async def close(self) -> None:
+        """Log out."""
+
+
+def name(signal: SignalId, leg: Leg, attempt: int) -> str:
+    """A readable client order id."""
+    return f"{signal.symbol} {leg.value}" + (f" {attempt}" if attempt > 1 else "")
+
+
+class Bench:
+    """A desk whose orders are never answered, and somebody who looks after them."""
+
+    def __init__(self, journal: Journal, venue: VenueRules = QUERIES) -> None:
+        self.journal = journal
+        self.broker = Told(venue)
+        self.clock = ManualClock(session().open)
+        self.desk = Desk(rules(venue=venue), session(), atoms_of(Decimal(100_000)), name)
+        venue_told = Venue(broker=self.broker, name="told", account_id="A1")
+        self.execution = Execution(Recorder(journal=journal, clock=self.clock), venue_told, self.desk)
+        self.conditions = Conditions(self.execution.recorder, self._impose, States())
+        self.tender = Tender(self.execution, self.desk, self.clock, self.conditions, session().open)
+
+    def _impose(self, state: RiskState) -> None:
+        self.desk.standing.imposed = state
+
+    def enter(self) -> Order:
+        """Send the entry of AAA, of which nobody hears."""
+        asyncio.run(self.execution.carry_out(Minutes(decisions=self.desk.decide([proposal()]))))
+        return self.execution.orders["AAA entry"].order
+
+    def hold(self) -> Order:
+        """The entry of AAA, known to be filled."""
+        entry = self.enter()
+        self.broker.found["AAA entry"] = report(entry, "fill", "7")
+        self.broker.shown = [reading(report(entry, "fill", "7"), AAA="7")]
+        self.later(IN_FLIGHT_S + 1)
+        assert self.desk.portfolio.holdings == {"AAA": 7_000_000}
+        return entry
+
+    def read(self) -> Verdict | None:
+        """Read the account."""
+        return asyncio.run(self.tender.read())
+
+    def judge(self) -> None:
+        """Read the account, ask for the orders that have ended, and read it again."""
+        self.read()
+        self.later(1)
+        self.read()
+
+    def later(self, seconds: float) -> None:
+        """Some time passes, then a round is made."""
+        asyncio.run(self.clock.sleep(seconds))
+        asyncio.run(self.tender.tend())
+
+    def count(self, kind: str) -> int:
+        """How many events of a kind are in the journal."""
+        return len(list(self.journal.events(kind=kind)))
+
+    @property
+    def record(self) -> OrderRecord:
+        """What is known of the entry."""
+        return self.execution.orders["AAA entry"]
+
+    @property
+    def state(self) -> OrderState:
+        """The entry's state."""
+        return self.record.state
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """A bench at a broker that can be asked for one order."""
+    with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
+        yield Bench(journal)
+
+
+def report(of: Order, kind: str = "acknowledged", filled: str = "0") -> OrderReport:
+    """What the broker knows of an order."""
+    fills = (fill(of, "100", filled),) if Decimal(filled) else ()
+    return OrderReport(
+        client_order_id=of.client_order_id,
+        broker_order_id="b1",
+        kind=kind,
+        symbol=of.symbol,
+        buy=of.buy,
+        quantity=of.quantity,
+        time=session().open,
+        filled=Decimal(filled),
+        average_price=Decimal(100),
+        fills=fills,
+    )
+
+
+def reading(*orders: OrderReport, barrier: str = "", **held: str) -> Snapshot:
+    """All that the broker shows, with so many shares of each symbol."""
+    holdings = tuple(Holding(symbol=symbol, quantity=Decimal(shares)) for symbol, shares in held.items())
+    return Snapshot(account=ACCOUNT, orders=orders, holdings=holdings, barrier=barrier)
+
+
+def test_an_account_that_agrees_is_believed(bench: Bench) -> None:
+    """Two like readings, or one with the venue's own mark; with them comes the buying power."""
+    assert bench.read() is Verdict.MATCHED
+    assert (bench.broker.readings, bench.tender.believed) == (2, True)
+    assert bench.desk.standing.funds.granted == atoms_of(Decimal(5000))
+    bench.broker.shown = [reading(barrier="17")]
+    assert bench.read() is Verdict.MATCHED
+    assert bench.broker.readings == 3
+
+
+def test_f49_readings_that_go_on_to_differ_are_not_believed(bench: Bench) -> None:
+    """A busy minute says nothing, neither good nor bad."""
+    bench.broker.shown = [reading(AAA=str(shares)) for shares in range(1, 10)]
+    assert bench.read() is None
+    assert (bench.tender.believed, bench.tender.foreign, bench.conditions.causes) == (False, {}, ())
+
+
+def test_an_account_that_its_broker_restricts_is_entered_no_more(bench: Bench) -> None:
+    """Exits go on; once the broker does not say so any more, and a clean reading has held a minute, it is entered."""
+    bench.broker.shown = [attrs.evolve(reading(), account=attrs.evolve(ACCOUNT, restricted="margin call of 100 USD"))]
+    bench.read()
+    (told,) = bench.journal.events(kind=records.STATE)
+    assert (told.payload["cause"], told.payload["words"]) == ("RESTRICTED", "margin call of 100 USD")
+    assert refused(bench) == "EXIT_ONLY"
+    bench.later(61)
+    assert refused(bench) == "EXIT_ONLY"
+    bench.broker.shown = [reading()]
+    bench.read()
+    assert bench.conditions.causes == (Cause.RESTRICTED,)
+    bench.later(61)
+    assert refused(bench) == "ALLOWED"
+
+
+def test_settled_cash_is_written_down_where_the_account_is_bound_to_it(bench: Bench) -> None:
+    """Once, and again where a reading shows less; an account with margin, or another one, is not held to it."""
+    cash = attrs.evolve(ACCOUNT, margin=False)
+    for margin, dollars in ((True, 100_000), (False, 90_000), (False, 95_000), (False, 80_000)):
+        said = attrs.evolve(cash, margin=margin, cash=Decimal(dollars))
+        bench.broker.shown = [attrs.evolve(reading(), account=said)]
+        bench.read()
+    told = [one.payload for one in bench.journal.events(kind=records.SETTLED)]
+    assert [one["settled"] for one in told] == ["90000.00", "80000.00"]
+    funds, portfolio = bench.desk.standing.funds, bench.desk.portfolio
+    funds.settled = None
+    account_updates.recall(bench.desk, told[-1], "another")
+    account_updates.recall(bench.desk, {**told[-1], "session": "2020-01-02"}, "A1")
+    assert funds.settled is None
+    account_updates.recall(bench.desk, told[-1], "A1")
+    assert funds.payable(portfolio) == atoms_of(Decimal(80_000))
+
+
+def test_f48_three_readings_that_failed_leave_exits_only(bench: Bench) -> None:
+    """A failed reading is unknown, never flat; the state ends after a clean reconcile that held 60 s."""
+    bench.broker.shown = [None]
+    for causes in ((), (), (Cause.UNKNOWN,)):
+        assert bench.read() is None
+        assert bench.conditions.causes == causes
+    assert bench.desk.standing.present is RiskState.EXIT_ONLY
+    bench.broker.shown = [reading(barrier="1")]
+    bench.read()
+    assert bench.conditions.causes == (Cause.UNKNOWN,)
+    bench.later(61)
+    assert bench.desk.standing.imposed.word == "normal"
+    assert not recall(bench.journal.events()).causes
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["all of it", "the account alone"])
+def test_a_sale_that_crosses_a_reading_costs_a_cash_account_nothing(bench: Bench, *, whole: bool) -> None:
+    """What had settled stays as it was, in the journal too, and the next reading is right again."""
+    protected(bench)
+    cash = attrs.evolve(ACCOUNT, margin=False, cash=Decimal(99_300))
+    stop, funds = bench.execution.orders["AAA stop"].order, bench.desk.standing.funds
+    bench.broker.says(cash)
+    bench.read()
+    assert funds.settled == atoms_of(Decimal(100_000))
+
+    def sell() -> None:
+        bench.broker.meanwhile = lambda: None
+        hears(bench, "fill", "AAA stop", fill(stop, "100", "7"))
+
+    bench.broker.meanwhile = sell
+    asyncio.run(bench.tender.read() if whole else bench.execution.read_account())
+    bench.broker.shown = [reading(report(stop, "fill", "7"))]
+    bench.broker.says(attrs.evolve(cash, cash=Decimal(100_000)))
+    bench.read()
+    assert funds.payable(bench.desk.portfolio) == atoms_of(Decimal(99_300))
+    assert [*bench.journal.events(kind=records.SETTLED)][-1].payload["settled"] == "100000.00"
+
+
+def test_a_purchase_that_the_account_shows_before_the_books_costs_a_cash_account_nothing_else(bench: Bench) -> None:
+    """Cash without its price, held against books without the purchase, would take it twice."""
+    cash = attrs.evolve(ACCOUNT, margin=False, day_trades=1)
+    bench.broker.says(cash)
+    bench.read()
+    entry, funds = bench.enter(), bench.desk.standing.funds
+    bench.broker.shown = [attrs.evolve(reading(AAA="7"), account=attrs.evolve(cash, cash=Decimal(99_300)))]
+    bench.later(31)
+    bench.broker.found["AAA entry"] = report(entry, "fill", "7")
+    for _ in range(3):
+        bench.later(11)
+    assert bench.desk.portfolio.holdings == {"AAA": 7 * UNITS_PER_SHARE}
+    assert (funds.payable(bench.desk.portfolio), funds.day_trades) == (atoms_of(Decimal(99_300)), 1)
+
+
+@pytest.mark.parametrize("unread", [True, False], ids=["nobody has read it since", "its entry is open"])
+def test_a_purchase_that_a_restart_does_not_know_yet_costs_a_cash_account_nothing_else(
+    bench: Bench, *, unread: bool
+) -> None:
+    """The money with which a session goes on comes without holdings that could be held against the books."""
+    cash = attrs.evolve(ACCOUNT, margin=False)
+    bench.broker.says(cash)
+    bench.read()
+    entry, funds = bench.enter(), bench.desk.standing.funds
+    if unread:
+        hears(bench, "cancelled")
+        bench.desk.standing.unread = True
+    bench.broker.shown = [attrs.evolve(reading(AAA="7"), account=attrs.evolve(cash, cash=Decimal(99_300)))]
+    asyncio.run(bench.execution.read_account())
+    bench.broker.found["AAA entry"] = report(entry, "fill", "7")
+    hears(bench, "fill", told=fill(entry, "100", "7"))
+    for _ in range(3):
+        bench.later(31)
+    assert bench.desk.portfolio.holdings == {"AAA": 7 * UNITS_PER_SHARE}
+    assert funds.payable(bench.desk.portfolio) == atoms_of(Decimal(99_300))
+
+
+def test_f2_an_order_in_doubt_is_settled_by_its_report(bench: Bench) -> None:
+    """F2: the answer was lost after acceptance; the query finds it, one order in all, and its fill is booked once."""
+    entry = bench.enter()
+    bench.broker.found["AAA entry"] = report(entry)
+    bench.broker.shown = [reading(report(entry))]
+    bench.later(0)
+    assert bench.state is OrderState.NEW
+    bench.broker.found["AAA entry"] = report(entry, "fill", "7")
+    bench.broker.shown = [reading(report(entry, "fill", "7"), AAA="7")]
+    bench.later(60)
+    bench.later(60)
+    assert bench.state.value == "filled"
+    assert bench.count("fill") == 1
+    assert bench.tender.foreign == {}
+
+
+def test_a_doubt_is_looked_up_more_and_more_rarely(bench: Bench) -> None:
+    """From half a second to a minute; a question that is not answered is no answer."""
+    bench.enter()
+    bench.broker.deaf = True
+    bench.broker.shown = [reading(barrier="1")]
+    for seconds, questions in ((0.0, 1), (0.4, 1), (0.2, 2), (0.9, 2), (0.2, 3), (1.9, 3), (0.2, 4)):
+        bench.later(seconds)
+        assert bench.broker.questions == questions
+    assert bench.state is OrderState.UNKNOWN
+
+
+def test_f1_an_order_that_is_nowhere_is_given_up_after_the_venues_window(bench: Bench) -> None:
+    """Query and list agree that they do not know it; before ten minutes it is in doubt, then lost, and reserved."""
+    bench.enter()
+    for _ in range(9):
+        bench.later(LEAST_WINDOW_S / 10)
+    assert bench.state is OrderState.UNKNOWN
+    for _ in range(3):
+        bench.later(LEAST_WINDOW_S / 10)
+    assert bench.state.value == "lost"
+    assert list(bench.desk.standing.working) == ["AAA entry"]
+    assert bench.count(records.LOST) == 1
+
+
+def test_without_a_query_the_list_is_asked(tmp_path: Path) -> None:
+    """Where one order cannot be asked for, a reading is made at once, and its lists are the only source."""
+    with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
+        bench = Bench(journal, VenueRules())
+        entry = bench.enter()
+        bench.broker.shown = [reading(report(entry))]
+        bench.later(0)
+        assert (bench.state, bench.broker.questions) == (OrderState.NEW, 0)
+        bench.broker.shown = [reading()]
+        bench.later(60)
+        assert bench.state.value == "unknown"
+        assert bench.count(records.ABSENT) == 1
+
+
+def test_f20_f47_what_belongs_to_somebody_else_is_named_once_and_left_alone(bench: Bench) -> None:
+    """Foreign orders and shares: written down, counted, and no news when they are seen again."""
+    foreign = attrs.evolve(report(bench.hold()), client_order_id="", symbol="ZZZ", broker_order_id="b9")
+    bench.broker.shown = [reading(foreign, AAA="7", ZZZ="-5")]
+    for _ in range(2):
+        bench.read()
+    assert bench.tender.foreign == {"ZZZ": Decimal(-5)}
+    assert (bench.count(records.FOREIGN_ORDER), bench.count(records.FOREIGN_HOLDING)) == (1, 1)
+    assert bench.desk.portfolio.holdings == {"AAA": 7_000_000}
+
+
+def test_f47_what_belongs_to_somebody_else_counts_in_exposure(bench: Bench) -> None:
+    """Shares and open orders, at the price that the reading says, until they are gone; nothing is entered beyond it."""
+    entry = order(quantity="10", symbol="YYY", buy=False)
+    resting = attrs.evolve(report(entry), client_order_id="", filled=Decimal(4))
+    held = Holding(symbol="ZZZ", quantity=Decimal(-800), average_price=Decimal(20))
+    sold = Holding(symbol="YYY", quantity=Decimal(0), price=Decimal(50))
+    bench.broker.shown = [attrs.evolve(reading(resting), holdings=(held, sold))]
+    bench.judge()
+    assert bench.desk.standing.gross() == atoms_of(Decimal(16_000 + 6 * 50))
+    denied = bench.desk.weigh(proposal())
+    assert (denied.reason, denied.limit) == (Reason.GROSS_EXPOSURE, Decimal(10_000))
+    assert [event.payload["price"] for event in bench.journal.events(kind=records.FOREIGN_HOLDING)] == ["20"]
+    bench.broker.shown = [reading()]
+    bench.judge()
+    assert (bench.desk.standing.gross(), bench.desk.weigh(proposal()).reason) == (0, Reason.ALLOWED)
+
+
+def test_foreign_shares_without_a_price_count_from_the_first_close(bench: Bench) -> None:
+    """The event says that no price is known; a signal on the symbol is one, so it is not entered on top of them."""
+    bench.broker.shown = [reading(AAA="950")]
+    bench.judge()
+    assert [event.payload["price"] for event in bench.journal.events(kind=records.FOREIGN_HOLDING)] == [None]
+    assert bench.desk.standing.gross() == 0
+    assert bench.desk.decide([proposal("BBB"), proposal("AAA", 26)])[1].reason is Reason.SYMBOL_EXPOSURE
+    assert bench.desk.standing.foreign.gross == atoms_of(Decimal(95_000))
+    bench.desk.mark(Draft("AAA", price=50.0).bars(), 26)
+    assert bench.desk.standing.foreign.gross == atoms_of(Decimal(47_500))
+
+
+@pytest.mark.parametrize(("theirs", "ours", "foreign"), [("3", 3, "0"), ("0", 0, "0"), ("-2", 0, "-2"), ("9", 7, "2")])
+def test_f46_what_somebody_took_from_a_position_is_adjusted(bench: Bench, theirs: str, ours: int, foreign: str) -> None:
+    """Less is left, never the opposite; what goes beyond is foreign; exits only until the books have agreed."""
+    bench.hold()
+    bench.broker.shown = [reading(AAA=theirs)]
+    bench.judge()
+    assert bench.desk.portfolio.holdings.get("AAA", 0) == ours * 1_000_000
+    assert bench.tender.foreign.get("AAA", Decimal(0)) == Decimal(foreign)
+    adjusted = int(ours != 7)
+    assert bench.count(records.ADJUSTMENT) == adjusted
+    assert bench.conditions.causes == (Cause.MISMATCH,) * adjusted
+    bench.read()
+    assert bench.count(records.ADJUSTMENT) == adjusted
+
+
+def test_a_difference_that_an_order_in_flight_may_explain_waits(bench: Bench) -> None:
+    """Shares may have come of an order whose outcome is not known: nothing is called foreign or adjusted."""
+    bench.enter()
+    bench.broker.shown = [reading(AAA="7")]
+    bench.read()
+    assert (bench.tender.foreign, bench.count(records.FOREIGN_HOLDING)) == ({}, 0)
+
+
+def valued(shares: str, price: str, symbol: str = "AAA") -> Holding:
+    """So many shares, and the last price that the reading says of them."""
+    return Holding(symbol=symbol, quantity=Decimal(shares), price=Decimal(price))
+
+
+def test_foreign_shares_count_while_an_order_of_their_symbol_is_in_doubt(bench: Bench) -> None:
+    """A foreign buy that fills meanwhile is called nobody's, and leaves no more room than it did while it was open."""
+    bench.enter()
+    resting = attrs.evolve(report(order(quantity="90")), client_order_id="", broker_order_id="b9")
+    filled = attrs.evolve(resting, kind="fill", filled=Decimal(90))
+    for theirs, shares in ((resting, "0"), (filled, "90"), (filled, "90")):
+        bench.broker.shown = [attrs.evolve(reading(theirs, barrier="1"), holdings=(valued(shares, "100"),))]
+        bench.later(60)
+        assert (bench.state, bench.count(records.FOREIGN_HOLDING)) == (OrderState.UNKNOWN, 0)
+        assert bench.desk.standing.foreign.gross == atoms_of(Decimal(9000))
+        assert bench.desk.weigh(proposal("BBB")).reason is Reason.GROSS_EXPOSURE
+    bench.later(LEAST_WINDOW_S)
+    bench.later(60)
+    assert (bench.state.value, bench.tender.foreign) == ("lost", {"AAA": Decimal(90)})
+    assert bench.desk.standing.foreign.gross == atoms_of(Decimal(9000))
+
+
+def test_a_difference_that_was_explained_by_our_order_counts_no_more(bench: Bench) -> None:
+    """Until it is settled, the shares count besides what is reserved for it; then they are ours alone."""
+    entry = bench.enter()
+    shown = attrs.evolve(reading(barrier="1"), holdings=(valued("7", "100"),))
+    bench.broker.shown = [shown]
+    bench.later(0)
+    assert bench.desk.standing.foreign.gross == atoms_of(Decimal(700))
+    bench.broker.found["AAA entry"] = report(entry, "fill", "7")
+    bench.broker.shown = [attrs.evolve(shown, orders=(report(entry, "fill", "7"),))]
+    bench.later(60)
+    assert (bench.desk.standing.foreign.gross, bench.tender.foreign) == (0, {})
+
+
+def said(kind: str, of: Order, filled: str = "") -> BrokerEvent:
+    """What the stream says of an order."""
+    done = fill(of, "100", filled) if filled else None
+    return BrokerEvent(
+        kind=kind, event_id=f"{kind} {of.client_order_id} {filled}", client_order_id=of.client_order_id, fill=done
+    )
+
+
+def test_f26_a_fill_that_was_never_told_is_asked_for(bench: Bench) -> None:
+    """An order that works and is listed no more is looked up; until then its shares are nobody's."""
+    entry = bench.enter()
+    bench.execution.book([said("acknowledged", entry), *(said("cancelled", part) for part in entry.protection)])
+    bench.later(IN_FLIGHT_S + 1)
+    bench.broker.found["AAA entry"] = report(entry, "fill", "7")
+    bench.broker.shown = [reading(AAA="7")]
+    bench.read()
+    assert (bench.tender.foreign, bench.count(records.ADJUSTMENT)) == ({}, 0)
+    bench.later(1)
+    assert bench.state.value == "filled"
+    assert bench.desk.portfolio.holdings == {"AAA": 7_000_000}
+    bench.read()
+    assert (bench.tender.foreign, bench.conditions.causes) == ({}, ())
+
+
+def test_f26_a_fill_that_was_never_told_is_among_the_executions(tmp_path: Path) -> None:
+    """Where neither closed orders are listed nor one can be asked for, the account's executions tell it."""
+    with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
+        bench = Bench(journal, VenueRules(lists_fills=True))
+        entry = bench.enter()
+        bench.execution.book([said("acknowledged", entry)])
+        bench.broker.shown = [attrs.evolve(reading(AAA="7"), fills=(fill(entry, "100", "7"),))]
+        bench.later(IN_FLIGHT_S + 1)
+        bench.read()
+        assert (bench.state.value, bench.tender.foreign, bench.count("fill")) == ("filled", {}, 1)
+
+
+@pytest.mark.parametrize(("known", "foreign"), [(True, {}), (False, {"AAA": Decimal(3)})])
+def test_f26_an_order_that_ended_short_is_asked_for_once(bench: Bench, known: bool, foreign: object) -> None:
+    """Its last fill may have been lost before the word of its end; what it does not explain is somebody else's."""
+    entry = bench.enter()
+    bench.execution.book([said("cancelled", part) for part in (entry, *entry.protection)])
+    if known:
+        bench.broker.found["AAA entry"] = report(entry, "cancelled", "3")
+    bench.broker.shown = [reading(AAA="3")]
+    bench.read()
+    assert bench.tender.foreign == {}
+    for _ in range(2):  # once for the answer that never came, once for the shares
+        bench.later(1)
+        bench.read()
+    assert bench.tender.foreign == foreign
+    assert bench.desk.portfolio.holdings == ({"AAA": 3_000_000} if known else {})
+    questions = bench.broker.questions
+    bench.later(120)
+    assert bench.broker.questions == questions
+
+
+def test_f26_an_order_that_was_filled_whole_is_asked_for_once(bench: Bench) -> None:
+    """It may have filled beyond what was ordered, and that word may be lost: what was sold too much is ours."""
+    stop = protected(bench)
+    hears(bench, "fill", "AAA stop", told=fill(stop, "100", "7"))
+    bench.broker.found["AAA stop"] = report(stop, "fill", "12")
+    bench.broker.shown = [reading(AAA="-5")]
+    bench.judge()
+    assert bench.desk.portfolio.holdings == {"AAA": -5_000_000}
+    assert (bench.tender.foreign, bench.count(records.ADJUSTMENT)) == ({}, 0)
+
+
+def test_f26_the_closing_statement_knows_what_was_never_told(bench: Bench) -> None:
+    """What the last reading leaves open is asked for before the day is stated: its cash is explained."""
+    entry = bench.enter()
+    bench.broker.shown = [with_cash("100000")]
+    bench.read()
+    bench.execution.book([said("cancelled", part) for part in (entry, *entry.protection)])
+    bench.broker.found["AAA entry"] = report(entry, "cancelled", "3")
+    money = attrs.evolve(ACCOUNT, cash=Decimal(99_700))
+    bench.broker.shown = [attrs.evolve(reading(AAA="3"), account=money)]
+    asyncio.run(bench.tender.close())
+    assert bench.count(records.STATEMENT) == 2
+    assert "adjustments" not in booked(bench.journal.events()).balances
+    assert bench.conditions.causes == ()
+
+
+def test_a_fill_that_is_heard_while_the_account_is_read_is_no_difference(bench: Bench) -> None:
+    """A reading shows the moment before: what was booked since is neither foreign nor closed by somebody else."""
+    entry = bench.enter()
+    bench.execution.book([said("acknowledged", entry)])
+    bench.later(IN_FLIGHT_S + 1)
+    bench.broker.shown = [reading(report(entry), barrier="1")]
+    bench.broker.meanwhile = lambda: bench.execution.book([said("fill", entry, "7")])
+    bench.read()
+    assert bench.desk.portfolio.holdings == {"AAA": 7_000_000}
+    assert (bench.tender.foreign, bench.count(records.ADJUSTMENT)) == ({}, 0)
+
+
+def test_a_fill_of_an_order_that_left_just_now_is_no_difference(bench: Bench) -> None:
+    """A reading need not list an order that is so young; its shares wait for the next one."""
+    bench.execution.book([said("acknowledged", bench.enter())])
+    bench.broker.shown = [reading(barrier="1", AAA="7")]
+    bench.read()
+    assert bench.tender.foreign == {}
+
+
+def paid(name: str, kind: str, cash: str) -> Activity:
+    """What moved money without an order."""
+    return Activity(activity_id=name, kind=kind, time=session().open, cash=Decimal(cash))
+
+
+def with_cash(cash: str, *activities: Activity) -> Snapshot:
+    """An account with this cash and nothing else, where these were paid."""
+    return attrs.evolve(reading(barrier=cash), account=attrs.evolve(ACCOUNT, cash=Decimal(cash)), activities=activities)
+
+
+def test_f45_dividends_and_fees_are_booked_once_and_the_ledger_has_the_brokers_cash(bench: Bench) -> None:
+    """Each once, however often it is listed; what was paid before the first reading is in its cash already."""
+    fee, dividend = paid("a1", "fee", "-2.50"), paid("a2", "dividend", "10")
+    bench.broker.shown = [with_cash("99997.50", fee), with_cash("100007.50", fee, dividend)]
+    bench.read()
+    bench.read()
+    bench.read()
+    asyncio.run(bench.tender.close())
+    found = booked(bench.journal.events())
+    assert (bench.count(records.ACTIVITY), bench.count(records.STATEMENT)) == (2, 2)
+    assert found.cash == Decimal("100007.50")
+    assert found.balances["dividends"] == -10
+    assert "adjustments" not in found.balances
+    assert bench.conditions.causes == ()
+
+
+def test_f45_a_transfer_is_no_profit(bench: Bench) -> None:
+    """A deposit moves the ledger's cash and the account's, and not what tbot has earned today."""
+    bench.broker.shown = [with_cash("100000"), with_cash("150000", paid("a1", "transfer", "50000"))]
+    bench.read()
+    bench.read()
+    found = booked(bench.journal.events())
+    assert (found.cash, found.balances["transfers"]) == (Decimal(150_000), Decimal(-50_000))
+    assert bench.desk.portfolio.pnl_atoms == 0
+
+
+def test_i5_cash_that_nothing_explains_is_said_aloud(bench: Bench) -> None:
+    """The day's last reading has more than the ledger: an adjustment with its cause, and exits only for a minute."""
+    bench.broker.shown = [with_cash("100000"), with_cash("100000.01")]
+    bench.read()
+    asyncio.run(bench.tender.close())
+    found = booked(bench.journal.events())
+    assert (found.cash, found.balances["adjustments"]) == (Decimal("100000.01"), Decimal("-0.01"))
+    assert bench.conditions.causes == (Cause.MISMATCH,)
+    (said,) = [event.payload["words"] for event in bench.journal.events(kind=records.STATE) if event.payload["there"]]
+    assert said == "cash: 0.01 USD that nothing explains"
+
+
+def test_a_broker_that_does_not_answer_is_asked_again_for_the_days_statement(bench: Bench) -> None:
+    """As long as an order may turn up; the day is not left without one because of a minute's silence."""
+    bench.broker.shown = [with_cash("100000")]
+    bench.read()
+    bench.broker.shown = [None, None, None, with_cash("100000")]
+    asyncio.run(bench.tender.close())
+    assert bench.count(records.STATEMENT) == 2
+    bench.broker.shown = [None]
+    began = bench.clock.monotonic()
+    asyncio.run(bench.tender.close())
+    assert LEAST_WINDOW_S <= bench.clock.monotonic() - began < LEAST_WINDOW_S + 60
+
+
+def test_nothing_is_stated_while_an_order_is_in_doubt(bench: Bench) -> None:
+    """It may be what makes the difference; and a restart on the same day states nothing again."""
+    bench.broker.shown = [with_cash("100000")]
+    bench.read()
+    bench.enter()
+    asyncio.run(bench.tender.close())
+    assert bench.count(records.STATEMENT) == 1
+    again = Tender(bench.execution, bench.desk, bench.clock, bench.conditions, session().open)
+    asyncio.run(again.read())
+    assert bench.count(records.STATEMENT) == 1
+
+
+def test_causes_are_written_down_and_recalled(bench: Bench) -> None:
+    """What came, went, lingered and ended is in the journal; a restart has the same causes."""
+    for cause in (Cause.KILL_COMMAND, Cause.DISK_LOW, Cause.DISK_LOW, Cause.HALF_LOSS):
+        bench.conditions.begin(cause)
+    bench.conditions.withdraw(Cause.KILL_COMMAND, "asked by ann")
+    bench.conditions.withdraw(Cause.DISK_LOW)
+    bench.conditions.withdraw(Cause.STOP_FILE)
+    assert bench.count(records.STATE) == 5
+    again = recall(bench.journal.events())
+    assert again.causes == bench.conditions.causes == (Cause.DISK_LOW, Cause.HALF_LOSS)
+    assert bench.conditions.state is again.state is RiskState.EXIT_ONLY
+    opening = bench.execution.recorder.entry(records.SESSION_OPENED, {})
+    bench.execution.recorder.write(opening)
+    assert recall(bench.journal.events()).causes == (Cause.DISK_LOW,)
+
+
+def hears(bench: Bench, kind: str, cid: str = "AAA entry", told: Fill | None = None, words: str = "") -> None:
+    """The broker's stream says something."""
+    event_id = f"{kind} {bench.journal.head[0]}"
+    bench.execution.book([BrokerEvent(kind=kind, event_id=event_id, client_order_id=cid, fill=told, words=words)])
+
+
+def proposed(bench: Bench) -> Order:
+    """An entry that has not left."""
+    (decision,) = bench.desk.decide([proposal()])
+    assert decision.order is not None
+    return decision.order
+
+
+def frozen(bench: Bench) -> list[bool]:
+    """Each time that an instrument was frozen (True) or free again."""
+    return [event.payload["there"] for event in bench.journal.events(kind=records.FROZEN)]
+
+
+def leaves(bench: Bench) -> list[Order]:
+    """The exits that a stop of the bot asks for."""
+    bench.desk.custody.leaving.stopping = True
+    actions = bench.desk.custody.manage(Draft("AAA").bars(), 60)
+    asyncio.run(bench.execution.carry_out(Minutes(actions=actions)))
+    return [one.order for one in bench.execution.orders.values() if one.order.leg is Leg.EXIT]
+
+
+def refused(bench: Bench) -> str:
+    """Why a signal on AAA is not entered."""
+    return bench.desk.weigh(proposal(strategy="mid")).reason.name
+
+
+def test_f30_an_id_that_is_used_again_freezes_its_instrument_until_a_reading_has_settled_it(bench: Bench) -> None:
+    """Both facts are in the journal, nothing is entered or closed meanwhile, and what was filled is booked then."""
+    entry = bench.enter()
+    first = fill(entry, "100", "3")
+    second = attrs.evolve(fill(entry, "100.02", "4"), time=first.time + timedelta(seconds=5))
+    hears(bench, "fill", told=first)
+    hears(bench, "fill", told=second)
+    assert bench.desk.portfolio.holdings == {"AAA": 3_000_000}
+    (again,) = bench.journal.events(kind=records.EXECUTION_REUSED)
+    assert (again.payload["quantity"], again.payload["price"]) == ("4", "100.02")
+    assert refused(bench) == "INSTRUMENT_FROZEN"
+    assert leaves(bench) == []
+    said = attrs.evolve(report(entry, "fill", "7"), fills=(first, second))
+    stop = report(bench.execution.orders["AAA stop"].order)
+    bench.broker.found = {"AAA entry": said, "AAA stop": stop}
+    bench.broker.shown = [reading(said, stop, AAA="7")]
+    bench.later(IN_FLIGHT_S + 1)
+    bench.later(10.0)
+    assert bench.desk.portfolio.holdings == {"AAA": 7_000_000}
+    assert bench.desk.portfolio.positions["AAA"].entry_atoms == 3_000_000 * 1_000_000 + 4_000_000 * 1_000_200
+    assert frozen(bench) == [True, False]
+    assert refused(bench) != "INSTRUMENT_FROZEN"
+
+
+def test_f30_the_same_words_on_an_execution_are_no_other_one(bench: Bench) -> None:
+    """Told once more, or by a channel whose clock is less exact, it changes nothing."""
+    entry = bench.enter()
+    first = fill(entry, "100", "3")
+    for late in (0.0, 0.4):
+        hears(bench, "fill", told=attrs.evolve(first, time=first.time + timedelta(seconds=late)))
+    assert frozen(bench) == []
+    hears(bench, "corrected", told=attrs.evolve(first, price=Decimal(99)))
+    hears(bench, "fill", told=attrs.evolve(first, price=Decimal(99)))
+    assert frozen(bench) == []
+
+
+def test_f30_an_id_of_another_order_is_booked_as_soon_as_its_own_order_says_so(tmp_path: Path) -> None:
+    """Where ids are unique by the broker's word, the second order's execution gets an id of its own."""
+    with closing(open_journal(tmp_path / "other.sqlite")) as journal:
+        bench = Bench(journal, attrs.evolve(QUERIES, exec_ids_unique=True))
+        other = attrs.evolve(fill(bench.enter(), "99", "1"), client_order_id="BBB entry", symbol="BBB")
+        hears(bench, "fill", "BBB entry", other)
+        entry = bench.execution.orders["AAA entry"].order
+        said = report(entry, "fill", "7")
+        bench.broker.found["AAA entry"] = said
+        hears(bench, "fill", told=fill(entry, "100", "7"))
+        assert (frozen(bench), bench.desk.portfolio.holdings) == ([True], {})
+        bench.broker.shown = [reading(said, AAA="7", BBB="1")]
+        bench.later(IN_FLIGHT_S + 1)
+        assert bench.desk.portfolio.holdings == {"AAA": 7_000_000}
+
+
+@pytest.mark.parametrize("void", [0, 1])
+@pytest.mark.parametrize("settled", [True, False])
+def test_f29_f30_of_two_executions_under_one_id_the_terms_say_which_is_void(
+    bench: Bench, void: int, *, settled: bool
+) -> None:
+    """The other one stays in the books, whether a reading has booked the second before or not."""
+    entry = bench.enter()
+    first = fill(entry, "100", "3")
+    pair = first, attrs.evolve(fill(entry, "100.02", "4"), time=first.time + timedelta(seconds=5))
+    for one in pair:
+        hears(bench, "fill", told=one)
+    if settled:
+        both = attrs.evolve(report(entry, "acknowledged", "7"), fills=pair)
+        bench.execution.book(tuple(told(bench.record, both)), read=True)
+    hears(bench, "busted", told=pair[void])
+    kept = pair[1 - void]
+    after = attrs.evolve(report(entry, "acknowledged", str(kept.quantity)), fills=(kept,))
+    bench.execution.book(tuple(told(bench.record, after)), read=True)
+    assert bench.record.filled == kept.quantity
+    assert bench.desk.portfolio.holdings == {"AAA": int(kept.quantity) * 1_000_000}
+    assert booked(bench.journal.events()).holdings == {"AAA": kept.quantity}
+    assert not any(one.startswith(SUPPOSED) for one in bench.record.executions)
+
+
+def test_f29_f30_a_bust_in_one_breath_with_the_execution_that_it_means(bench: Bench) -> None:
+    """What takes an execution back is understood when what was said just before it is known."""
+    entry = bench.enter()
+    first = fill(entry, "100", "3")
+    second = attrs.evolve(fill(entry, "100.02", "4"), time=first.time + timedelta(seconds=5))
+    bench.execution.book(
+        [
+            BrokerEvent(kind=kind, event_id=f"e{place}", client_order_id="AAA entry", fill=one)
+            for place, (kind, one) in enumerate((("fill", first), ("fill", second), ("busted", second)))
+        ]
+    )
+    assert bench.record.filled == first.quantity
+
+
+def test_f29_f30_a_correction_has_the_time_of_the_execution_that_it_means(bench: Bench) -> None:
+    """Of two under one id the second has another price; the first keeps its own."""
+    entry = bench.enter()
+    first = fill(entry, "100", "3")
+    second = attrs.evolve(fill(entry, "100.02", "4"), time=first.time + timedelta(seconds=5))
+    for one in (first, second):
+        hears(bench, "fill", told=one)
+    said = attrs.evolve(report(entry, "acknowledged", "7"), fills=(first, second))
+    bench.execution.book(tuple(told(bench.record, said)), read=True)
+    hears(bench, "corrected", told=attrs.evolve(second, price=Decimal(101)))
+    assert sorted(one.price for one in bench.record.executions.values()) == [100, 101]
+
+
+@pytest.mark.parametrize("meant", [0, 1])
+def test_f29_f30_a_correction_of_one_of_two_executions_in_one_moment_has_as_many_shares(
+    bench: Bench, meant: int
+) -> None:
+    """What an order filled and what it filled beyond were done at once, at one price, under one id."""
+    entry = bench.enter()
+    pair = fill(entry, "100", "7"), fill(entry, "100", "3")
+    for one in pair:
+        hears(bench, "fill", told=one)
+    said = attrs.evolve(report(entry, "fill", "10"), fills=pair)
+    bench.execution.book(tuple(told(bench.record, said)), read=True)
+    hears(bench, "corrected", told=attrs.evolve(pair[meant], price=Decimal(101)))
+    prices = {one.quantity: one.price for one in bench.record.executions.values()}
+    assert prices == {pair[meant].quantity: 101, pair[1 - meant].quantity: 100}
+
+
+def test_f29_f30_where_the_terms_do_not_say_which_is_void_the_account_says_how_much(bench: Bench) -> None:
+    """Nothing is taken back by guess: the instrument is frozen, and a reading's difference is booked as one."""
+    entry = bench.enter()
+    first = fill(entry, "100", "3")
+    second = attrs.evolve(fill(entry, "100.02", "4"), time=first.time + timedelta(seconds=5))
+    for one in (first, second):
+        hears(bench, "fill", told=one)
+    said = attrs.evolve(report(entry, "fill", "7"), fills=(first, second))
+    bench.execution.book(tuple(told(bench.record, said)), read=True)
+    hears(bench, "busted", told=attrs.evolve(first, time=first.time + timedelta(hours=1)))
+    assert (str(bench.record.filled), refused(bench)) == ("7", "INSTRUMENT_FROZEN")
+    bench.broker.shown = [reading(attrs.evolve(report(entry, "fill", "4"), fills=(second,)), AAA="4")]
+    bench.broker.found = {"AAA entry": attrs.evolve(report(entry, "fill", "4"), fills=(second,))}
+    bench.later(IN_FLIGHT_S + 1)
+    bench.later(40.0)
+    bench.later(40.0)
+    assert bench.desk.portfolio.holdings == {"AAA": 4_000_000}
+    assert Cause.MISMATCH in bench.conditions.causes
+
+
+@pytest.mark.parametrize("away", [False, True])
+@pytest.mark.parametrize("cause", [one for one in Cause if KINDS[one].state >= RiskState.EXIT_ONLY])
+def test_f60_what_is_the_matter_with_the_session_bars_entries_at_every_broker(
+    tmp_path: Path, cause: Cause, *, away: bool
+) -> None:
+    """Only what one account has binds that account alone, and only while entries go elsewhere; the words say what."""
+    with closing(open_journal(tmp_path / "both.sqlite")) as journal:
+        first, second = (Bench(journal) for _ in range(2))
+        entry = proposed(first)
+        primary, standby = (
+            Keeper(Post(name=broker, desk=one.desk, execution=one.execution), States(), one.clock, session().open, 60.0)
+            for broker, one in (("alpha", first), ("beta", second))
+        )
+        primary.lead([standby])
+        primary.conditions.go_away(away=away)
+        primary.conditions.begin(cause)
+        alone = away and cause in LOCAL
+        why = f"{KINDS[cause].state.word}: {cause.value}"
+        assert primary.objection(entry, flattening=False) == why
+        assert standby.objection(entry, flattening=False) == ("" if alone else why)
+        assert (second.desk.standing.imposed >= RiskState.EXIT_ONLY) is not alone
+
+
+def test_f18_a_word_that_is_not_known_freezes_its_instrument_and_the_order_is_asked_for(bench: Bench) -> None:
+    """The order stays what it was; its report frees the instrument."""
+    entry = bench.enter()
+    hears(bench, "pending_review", words="under review")
+    assert (refused(bench), bench.state) == ("INSTRUMENT_FROZEN", OrderState.UNKNOWN)
+    bench.broker.found["AAA entry"] = report(entry)
+    bench.broker.shown = [reading(report(entry))]
+    bench.later(IN_FLIGHT_S + 1)
+    bench.later(10.0)
+    assert bench.broker.questions
+    assert frozen(bench) == [True, False]
+    assert bench.state is OrderState.NEW
+
+
+def test_f28_more_than_was_ordered_is_booked_and_freezes_its_instrument(bench: Bench) -> None:
+    """What the account holds is what counts: it is protected whole, and free again once a reading agrees."""
+    entry = bench.enter()
+    more = entry.quantity + 3
+    hears(bench, "fill", told=fill(entry, "100", str(more)))
+    assert bench.desk.portfolio.positions["AAA"].units == int(more) * 1_000_000
+    assert frozen(bench) == [True]
+    stops = [one.order for one in bench.desk.custody.released() if isinstance(one, Place)]
+    assert [(stop.leg, stop.quantity) for stop in stops] == [(Leg.STOP, more)]
+    bench.broker.shown = [reading(report(entry, "fill", str(more)), AAA=str(more))]
+    bench.later(IN_FLIGHT_S + 1)
+    bench.later(10.0)
+    bench.judge()
+    assert frozen(bench) == [True, False]
+
+
+def test_f44_an_instrument_that_the_broker_does_not_trade_any_more_is_frozen_to_the_sessions_end(bench: Bench) -> None:
+    """No reading frees it; what is held of it stays as it is, and nothing is sent for it."""
+    bench.hold()
+    hears(bench, "rejected", "AAA stop", words="42210002 asset AAA is not tradable")
+    assert frozen(bench) == []  # a broker that does not say what its words mean
+    bench.broker.meanings = {"42210002 asset AAA is not tradable": Meaning.NOT_TRADABLE}
+    stop = next(one.order for one in bench.desk.custody.released() if isinstance(one, Place))
+    asyncio.run(bench.execution.carry_out(Minutes(actions=[Place(order=stop)])))
+    hears(bench, "rejected", stop.client_order_id, words="42210002 asset AAA is not tradable")
+    bench.later(40.0)
+    assert frozen(bench) == [True]
+    assert refused(bench) == "INSTRUMENT_FROZEN"
+    assert leaves(bench) == []
+
+
+def test_what_was_frozen_before_a_restart_is_frozen_after_it() -> None:
+    """To the session's end where it was to last, and free again where that was said."""
+    standing = Standing(portfolio=Portfolio(opening_atoms=1))
+    said = {"symbol": "AAA", "there": True, "words": "gone", "lasting": True}
+    frozen_instruments.recall(standing, said)
+    frozen_instruments.recall(standing, {**said, "symbol": "BBB", "lasting": False})
+    frozen_instruments.recall(standing, {**said, "symbol": "BBB", "there": False, "lasting": False})
+    assert (standing.frozen, standing.lasting) == ({"AAA": "gone"}, {"AAA"})
+
+
+def over(bench: Bench, kind: str = "cancelled") -> OrderReport:
+    """The report of AAA's entry, which is open; in the books it is over, as the broker has streamed."""
+    entry = bench.enter()
+    if kind != "rejected":
+        hears(bench, "acknowledged", "AAA entry")
+    hears(bench, kind, "AAA entry")
+    asyncio.run(bench.clock.sleep(IN_FLIGHT_S + 1))
+    return report(entry)
+
+
+@pytest.mark.parametrize("kind", ["cancelled", "rejected", "expired"])
+@pytest.mark.parametrize("venue", [QUERIES, VenueRules()], ids=["asked", "read"])
+def test_i3_an_order_that_is_open_though_it_was_told_to_be_over_is_counted_and_taken_back(
+    tmp_path: Path, kind: str, venue: VenueRules
+) -> None:
+    """It counts from the first word on; by the second its symbol is frozen, and it is cancelled until it is gone."""
+    with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
+        bench = Bench(journal, venue)
+        bench.broker.found["AAA entry"] = shown = over(bench, kind)
+        bench.broker.shown = [reading(shown)]
+        assert bench.desk.standing.gross() == 0
+        assert bench.read() is Verdict.UNSETTLED
+        worst = bench.desk.standing.gross()
+        assert (worst > 0, frozen(bench), bench.broker.cancels) == (True, [], [])
+        bench.later(1)
+        bench.later(1)
+        assert (frozen(bench), {*bench.broker.cancels}) == ([True], {"AAA entry"})
+        assert refused(bench) == "INSTRUMENT_FROZEN"
+        asked = len(bench.broker.cancels)
+        bench.later(11)
+        assert (len(bench.broker.cancels), bench.tender.verdict) == (asked + 1, Verdict.UNSETTLED)
+        assert bench.desk.standing.gross() == worst
+        del bench.broker.found["AAA entry"]
+        bench.broker.shown = [reading()]
+        bench.later(11)
+        bench.later(31)
+        assert (bench.tender.verdict, frozen(bench)) == (Verdict.MATCHED, [True, False])
+        assert (bench.state.value, bench.desk.standing.gross(), len(bench.broker.cancels)) == (kind, 0, asked + 1)
+
+
+def test_a_reading_of_before_an_orders_end_says_nothing_against_it(bench: Bench) -> None:
+    """The order was open when the broker was asked, and over when the answer came."""
+    entry = bench.enter()
+    hears(bench, "acknowledged", "AAA entry")
+    bench.later(IN_FLIGHT_S + 1)
+    bench.broker.shown = [reading(report(entry))]
+    bench.broker.meanwhile = lambda: hears(bench, "cancelled", "AAA entry")
+    bench.broker.readings = 0
+    assert bench.read() is Verdict.MATCHED
+    assert (bench.state.value, bench.desk.standing.gross(), bench.execution.questions) == ("cancelled", 0, {})
+
+
+def test_a_list_that_is_behind_takes_nothing_back(bench: Bench) -> None:
+    """Once the broker says of the order itself that it is over, and lists it no more, all is as it was."""
+    shown = over(bench)
+    bench.broker.found["AAA entry"] = attrs.evolve(shown, kind="cancelled")
+    bench.broker.shown = [reading(shown)]
+    assert bench.read() is Verdict.UNSETTLED
+    bench.broker.shown = [reading()]
+    bench.later(1)
+    assert bench.read() is Verdict.MATCHED
+    assert (frozen(bench), bench.broker.cancels, bench.desk.standing.gross()) == ([], [], 0)
+
+
+def test_f27_an_order_told_to_be_over_that_fills_after_all_is_held_and_frees_its_symbol(bench: Bench) -> None:
+    """What was counted of the order counts as a position from then on, and once."""
+    shown = over(bench)
+    bench.broker.found["AAA entry"] = shown
+    bench.broker.shown = [reading(shown)]
+    bench.read()
+    bench.later(1)
+    filled = report(bench.record.order, "fill", "7")
+    bench.broker.found["AAA entry"] = filled
+    bench.broker.shown = [reading(filled, AAA="7")]
+    bench.later(11)
+    bench.later(11)
+    assert (bench.desk.portfolio.holdings, frozen(bench)) == ({"AAA": 7_000_000}, [True, False])
+    assert bench.desk.standing.gross() == bench.desk.portfolio.cost_atoms
+
+
+@pytest.mark.parametrize("other", [{"quantity": Decimal(700)}, {"buy": False}, {"symbol": "AAB"}], ids=str)
+def test_f19_an_order_that_the_broker_works_for_more_or_else_is_counted_and_taken_back(
+    bench: Bench, other: dict[str, Any]
+) -> None:
+    """The broker's fact is written down, its symbol frozen, what it may come to counted, and its cancel asked for."""
+    entry = bench.enter()
+    gross = bench.desk.standing.gross()
+    taken = attrs.evolve(report(entry), **other)
+    more = taken.quantity - 7 if "quantity" in other else taken.quantity
+    assert entry.limit_price is not None
+    bench.broker.found["AAA entry"] = taken
+    bench.broker.shown = [reading(taken)]
+    bench.later(IN_FLIGHT_S + 1)
+    bench.later(1)
+    assert (bench.tender.verdict, {*bench.broker.cancels}) == (Verdict.UNSETTLED, {"AAA entry"})
+    assert bench.desk.standing.gross() == gross + atoms_of(more * entry.limit_price)
+    assert bench.count(records.TAKEN_OTHERWISE) == 1
+    assert bench.desk.standing.frozen.keys() == {"AAA", taken.symbol}
+
+
+def test_f19_an_order_that_the_broker_took_for_less_is_told_and_goes_on(bench: Bench) -> None:
+    """Nothing of it is beyond any limit: it counts as ordered, and its exit may leave; it is told once."""
+    entry = bench.enter()
+    gross = bench.desk.standing.gross()
+    bench.broker.found["AAA entry"] = taken = attrs.evolve(report(entry), quantity=Decimal(3))
+    bench.broker.shown = [reading(taken)]
+    for _ in range(3):
+        bench.later(11)
+    (told_once,) = bench.journal.events(kind=records.TAKEN_OTHERWISE)
+    assert (told_once.cid, told_once.payload["quantity"]) == ("AAA entry", "3")
+    assert orphan_orders.words(told_once.payload) == "The broker works the entry to buy 7 AAA as one to buy 3 AAA"
+    assert (frozen(bench), bench.broker.cancels, bench.desk.standing.gross()) == ([], [], gross)
+    assert bench.tender.verdict is Verdict.MATCHED
+
+
+@pytest.mark.parametrize(
+    ("other", "held"),
+    [({"symbol": "AAB"}, {"AAB": "7"}), ({"buy": False}, {"AAA": "-7"})],
+    ids=["another symbol", "the other side"],
+)
+@pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "read"])
+def test_f19_what_was_filled_for_something_else_is_not_the_signals_position(
+    bench: Bench, other: dict[str, Any], held: dict[str, str], *, streamed: bool
+) -> None:
+    """It is too much, told and counted; what was ordered stays frozen, and nothing is sold that the account lacks."""
+    entry = bench.enter()
+    amiss = attrs.evolve(fill(entry, "100", "7"), **other)
+    if streamed:
+        hears(bench, "fill", told=amiss)
+        assert bench.desk.standing.frozen.keys() == {"AAA", amiss.symbol}
+    bench.broker.shown = [reading(attrs.evolve(report(entry, "fill", "7"), fills=(amiss,), **other), **held)]
+    for _ in range(3):
+        bench.later(31)
+    (symbol, shares) = next(iter(held.items()))
+    assert bench.desk.portfolio.beyond == {symbol: int(shares) * UNITS_PER_SHARE}
+    assert bench.desk.portfolio.beyond == fold(bench.journal.events()).portfolio.beyond
+    assert (bench.desk.portfolio.positions, {**bench.desk.custody.held}) == ({}, {})
+    assert {*bench.execution.orders} == {"AAA entry"}
+    assert bench.desk.standing.working == {}
+    assert (bench.tender.verdict, bench.tender.foreign) == (Verdict.MATCHED, {})
+    assert bench.desk.standing.frozen.keys() == {"AAA"}  # what was filled is as the books have it
+    assert bench.desk.standing.present is RiskState.EXIT_ONLY
+    assert bench.desk.decide([proposal()])[0].order is None
+
+
+def test_f19_an_exit_that_the_broker_took_for_another_symbol_is_not_sent_again(bench: Bench) -> None:
+    """What is held is protected again, and no second exit opens more of what nobody wanted."""
+    protected(bench)
+    bench.desk.custody.leaving.stopping = True
+    actions = bench.desk.custody.manage(Draft().bars(), 59)
+    asyncio.run(bench.execution.carry_out(Minutes(actions=actions)))
+    hears(bench, "cancelled", "AAA stop")
+    asyncio.run(bench.execution.settle())
+    leaves = bench.execution.orders["AAA exit"].order
+    hears(bench, "fill", "AAA exit", attrs.evolve(fill(leaves, "100", "7"), symbol="AAB"))
+    for minute in (60, 61):
+        actions = bench.desk.custody.manage(Draft().bars(), minute)
+        asyncio.run(bench.execution.carry_out(Minutes(actions=actions)))
+    assert bench.desk.portfolio.holdings == {"AAA": 7 * UNITS_PER_SHARE, "AAB": -7 * UNITS_PER_SHARE}
+    assert [one.order.leg for one in bench.execution.orders.values() if not one.terminal] == [Leg.STOP]
+    assert "AAA exit 2" not in bench.execution.orders
+    assert bench.desk.standing.frozen.keys() == bench.desk.standing.lasting | {"AAB"} == {"AAA", "AAB"}
+
+
+def test_what_is_left_of_an_order_that_was_filled_for_something_else_is_taken_back(bench: Bench) -> None:
+    """Its rest may fill alike."""
+    entry = bench.enter()
+    hears(bench, "fill", told=attrs.evolve(fill(entry, "100", "3"), symbol="AAB"))
+    asyncio.run(bench.execution.settle())
+    assert bench.broker.cancels == ["AAA entry"]
+    hears(bench, "cancelled")
+    assert (bench.desk.standing.working, bench.desk.custody.unwanted) == ({}, ())
+
+
+def test_a_fill_for_another_symbol_that_is_void_leaves_nothing(bench: Bench) -> None:
+    """Whichever symbol the word that takes it back names."""
+    entry = bench.enter()
+    amiss = attrs.evolve(fill(entry, "100", "7"), symbol="AAB")
+    hears(bench, "fill", told=amiss)
+    hears(bench, "busted", told=attrs.evolve(amiss, symbol="AAA"))
+    assert not any(bench.desk.portfolio.holdings.values())
+    assert bench.desk.portfolio.cash_atoms == bench.desk.portfolio.opening_atoms
+
+
+def split(quantity: str, number: int = 1) -> Activity:
+    """So many shares of AAA were added by a split."""
+    name, added = f"a{number}", Decimal(quantity)
+    return Activity(activity_id=name, kind="split", time=session().open, symbol="AAA", quantity=added, words="2:1")
+
+
+def protected(bench: Bench) -> Order:
+    """The entry of AAA, filled, and its stop, which rests."""
+    bench.hold()
+    asyncio.run(bench.execution.settle())
+    hears(bench, "acknowledged", "AAA stop")
+    stop = bench.execution.orders["AAA stop"].order
+    bench.broker.shown = [reading(report(stop), AAA="7")]
+    bench.later(IN_FLIGHT_S + 1)
+    return stop
+
+
+def astray_stop(bench: Bench) -> None:
+    """The broker works AAA's stop of 7 as one of 70, by two of its answers."""
+    taken = attrs.evolve(report(protected(bench)), quantity=Decimal(70))
+    bench.broker.found["AAA stop"] = taken
+    bench.broker.shown = [reading(taken, AAA="7")]
+    bench.later(11)
+    bench.later(1)
+
+
+def stops(bench: Bench) -> list[str]:
+    """The stops of AAA that were written down."""
+    return [cid for cid, one in bench.execution.orders.items() if one.order.leg is Leg.STOP]
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_f19_a_stop_that_the_broker_works_for_more_is_taken_back_and_made_anew(bench: Bench, *, killed: bool) -> None:
+    """Its symbol is frozen, and in a kill nothing is closed either: another stop leaves as soon as it has ended."""
+    astray_stop(bench)
+    if killed:
+        bench.conditions.begin(Cause.KILL_COMMAND)
+    assert (frozen(bench), {*bench.broker.cancels}, stops(bench)) == ([True], {"AAA stop"}, ["AAA stop"])
+    hears(bench, "cancelled", "AAA stop")
+    asyncio.run(bench.execution.settle())
+    placed = bench.execution.orders["AAA stop 2"].order
+    was = bench.execution.orders["AAA stop"].order
+    assert (placed.quantity, placed.stop_price) == (was.quantity, was.stop_price)
+    held = bench.desk.custody.held["AAA"]
+    assert (held.resting, held.plan.on_close) == ({Leg.STOP: "AAA stop 2"}, False)
+
+
+def test_i15_a_restart_goes_on_with_a_stop_that_was_made_anew(bench: Bench) -> None:
+    """What is taken back for being worked for more is followed by another, and that one stays what it is."""
+    astray_stop(bench)
+    assert resumed(bench).custody.held["AAA"].renewing
+    hears(bench, "cancelled", "AAA stop")
+    assert names(resumed(bench)) == ["AAA stop 2"]
+    asyncio.run(bench.execution.settle())
+    again = resumed(bench)
+    held = again.custody.held["AAA"]
+    assert (held.resting, held.plan.on_close, names(again)) == ({Leg.STOP: "AAA stop 2"}, False, [])
+
+
+def test_f19_a_position_whose_second_stop_is_worked_for_more_as_well_gets_no_third_one(bench: Bench) -> None:
+    """Not after a restart either: none rests, its symbol is free again, and a close beyond its level closes it."""
+    astray_stop(bench)
+    for one in ("AAA stop", "AAA stop 2"):
+        taken = attrs.evolve(report(bench.execution.orders[one].order), quantity=Decimal(70))
+        bench.broker.shown = [reading(taken, AAA="7")]
+        bench.broker.found[one] = taken
+        hears(bench, "acknowledged", one)
+        bench.later(11)
+        bench.later(1)
+        assert bench.broker.cancels[-1] == one
+        hears(bench, "cancelled", one)
+        asyncio.run(bench.execution.settle())
+        bench.broker.found[one] = attrs.evolve(taken, kind="cancelled")
+        asyncio.run(bench.execution.carry_out(Minutes(actions=[Cancel(client_order_id=one)])))  # it crosses its end
+    bench.broker.shown = [reading(AAA="7")]
+    for _ in range(3):
+        bench.later(31)
+    asyncio.run(bench.execution.settle())
+    assert (stops(bench), bench.desk.standing.frozen) == (["AAA stop", "AAA stop 2"], {})
+    for desk in (bench.desk, resumed(bench)):
+        held = desk.custody.held["AAA"]
+        assert (held.resting, held.plan.on_close, names(desk)) == ({}, True, [])
+        (closes,) = desk.custody.manage(Draft().bar(30, 97.0).bars(), 30)
+        assert isinstance(closes, Place)
+        assert (closes.order.quantity, closes.order.reason) == (Decimal(7), ExitReason.STOP)
+
+
+def test_i15_a_restart_counts_the_stops_that_were_worked_for_more(bench: Bench) -> None:
+    """What was taken for less and cancelled for another reason is none of them."""
+    astray_stop(bench)
+    hears(bench, "cancelled", "AAA stop")
+    asyncio.run(bench.execution.settle())
+    assert resumed(bench).custody.held["AAA"].refused_stops == bench.desk.custody.held["AAA"].refused_stops == 1
+    hears(bench, "acknowledged", "AAA stop 2")
+    less = attrs.evolve(report(bench.execution.orders["AAA stop 2"].order), quantity=Decimal(5))
+    bench.broker.found["AAA stop 2"], bench.broker.shown = less, [reading(less, AAA="7")]
+    bench.later(31)
+    asyncio.run(bench.execution.carry_out(Minutes(actions=[Cancel(client_order_id="AAA stop 2")])))
+    held = resumed(bench).custody.held["AAA"]
+    assert (held.refused_stops, held.renewing, held.plan.on_close) == (1, True, False)
+
+
+def resumed(bench: Bench, *, brackets: bool = False) -> Desk:
+    """The desk of a restart."""
+    desk = Desk(rules(venue=attrs.evolve(QUERIES, brackets=brackets)), session(), atoms_of(Decimal(100_000)), name)
+    recorder = Recorder(journal=bench.journal, clock=bench.clock)
+    execution = Execution(recorder, Venue(broker=bench.broker, name="told", account_id="A1"), desk)
+    recall = Recall(desk, execution, {"AAA": 0})
+    for event in list(bench.journal.events()):
+        recall.take(event)
+    return desk
+
+
+def names(desk: Desk) -> list[str]:
+    """What a desk would place or cancel now."""
+    actions = desk.custody.released()
+    return [one.order.client_order_id if isinstance(one, Place) else f"- {one}" for one in actions]
+
+
+@pytest.mark.parametrize("said", [True, False], ids=["told", "read"])
+def test_i3_a_stop_that_was_told_to_be_over_and_is_not_is_followed_by_another(bench: Bench, *, said: bool) -> None:
+    """It is the only cover: once its end is told, or the account lists it no more, another rests."""
+    stop = protected(bench)
+    hears(bench, "cancelled", "AAA stop")
+    held = bench.desk.custody.held["AAA"]
+    asyncio.run(bench.execution.settle())
+    assert (held.resting, held.plan.on_close, stops(bench)) == ({}, True, ["AAA stop"])
+    bench.broker.found["AAA stop"] = shown = report(stop)
+    bench.broker.shown = [reading(shown, AAA="7")]
+    bench.later(31)
+    bench.later(1)
+    bench.later(1)
+    asyncio.run(bench.execution.settle())
+    assert (frozen(bench), {*bench.broker.cancels}, stops(bench)) == ([True], {"AAA stop"}, ["AAA stop"])
+    if said:
+        bench.execution.book([BrokerEvent(kind="cancelled", event_id="again", client_order_id="AAA stop")])
+    else:
+        bench.broker.found["AAA stop"] = attrs.evolve(shown, kind="cancelled")
+        bench.broker.shown = [reading(AAA="7")]
+        bench.later(11)
+    asyncio.run(bench.execution.settle())
+    assert (held.resting, held.plan.on_close) == ({Leg.STOP: "AAA stop 2"}, False)
+    again = resumed(bench)
+    held = again.custody.held["AAA"]
+    assert (held.resting, held.plan.on_close, names(again)) == ({Leg.STOP: "AAA stop 2"}, False, [])
+
+
+def test_f19_a_bracket_whose_stop_is_worked_for_more_gets_another_when_its_entry_fills(tmp_path: Path) -> None:
+    """The stop has ended before anything was held."""
+    with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
+        bench = Bench(journal, attrs.evolve(QUERIES, brackets=True))
+        entry = bench.enter()
+        hears(bench, "acknowledged", "AAA entry")
+        hears(bench, "acknowledged", "AAA stop")
+        taken = attrs.evolve(report(bench.execution.orders["AAA stop"].order), quantity=Decimal(70))
+        bench.broker.found = {"AAA stop": taken, "AAA entry": report(entry)}
+        bench.broker.shown = [reading(report(entry), taken)]
+        bench.later(11)
+        bench.later(1)
+        hears(bench, "cancelled", "AAA stop")
+        bench.execution.book(
+            [BrokerEvent(kind="fill", event_id="1", client_order_id="AAA entry", fill=fill(entry, "100"))]
+        )
+        asyncio.run(bench.execution.settle())
+        assert bench.desk.custody.held["AAA"].resting == {Leg.STOP: "AAA stop 2"}
+
+
+@pytest.mark.parametrize("told", ["right first", "wrong first", "wrong first, and its stop has ended before the other"])
+def test_f19_what_a_bracket_has_bought_rightly_keeps_a_stop(tmp_path: Path, told: str) -> None:
+    """Its own is taken back with the rest of the entry, and another leaves for what is held as soon as it has ended."""
+    with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
+        bench = Bench(journal, attrs.evolve(QUERIES, brackets=True))
+        entry = bench.enter()
+        for cid in ("AAA entry", "AAA stop"):
+            hears(bench, "acknowledged", cid)
+        fills = [fill(entry, "100", "4", "1"), attrs.evolve(fill(entry, "100", "3", "2"), symbol="AAB")]
+        for number, one in enumerate(fills if told == "right first" else reversed(fills)):
+            hears(bench, "fill", told=one)
+            asyncio.run(bench.execution.settle())
+            if number == 0 and "ended" in told:
+                hears(bench, "cancelled", "AAA stop")
+        assert "AAA stop" in bench.broker.cancels
+        if not bench.execution.orders["AAA stop"].terminal:
+            cancel = Cancel(client_order_id="AAA stop")
+            assert names(resumed(bench, brackets=True)) == [f"- {cancel}"]
+            hears(bench, "cancelled", "AAA stop")
+            assert names(resumed(bench, brackets=True)) == ["AAA stop 2"]
+        asyncio.run(bench.execution.settle())
+        held = bench.desk.custody.held["AAA"]
+        assert (held.resting, held.plan.on_close) == ({Leg.STOP: "AAA stop 2"}, False)
+        assert bench.execution.orders["AAA stop 2"].order.quantity == Decimal(4)
+
+
+@pytest.mark.parametrize("read", [True, False], ids=["two readings", "a reading and a query"])
+def test_i12_no_second_stop_leaves_beside_one_that_is_open_while_an_exit_works(bench: Bench, *, read: bool) -> None:
+    """The exit ends unfilled, and its symbol is frozen by then: another stop waits until that one is gone."""
+    stop = protected(bench)
+    bench.desk.custody.leaving.stopping = True
+    asyncio.run(bench.execution.carry_out(Minutes(actions=bench.desk.custody.manage(Draft().bars(), 59))))
+    hears(bench, "cancelled", "AAA stop")
+    asyncio.run(bench.execution.settle())
+    hears(bench, "acknowledged", "AAA exit")
+    bench.desk.custody.leaving.stopping = False
+    leaves = report(bench.execution.orders["AAA exit"].order)
+    bench.broker.shown = [reading(report(stop), leaves, AAA="7")]
+    bench.broker.found = {"AAA exit": leaves} | ({} if read else {"AAA stop": report(stop)})
+    bench.read()
+    bench.later(1)
+    if read:
+        bench.read()
+    assert frozen(bench) == [True]
+    hears(bench, "cancelled", "AAA exit")
+    asyncio.run(bench.execution.settle())
+    assert stops(bench) == ["AAA stop"]
+    bench.broker.found["AAA stop"] = attrs.evolve(report(stop), kind="cancelled")
+    bench.broker.shown = [reading(AAA="7")]
+    bench.later(31)
+    asyncio.run(bench.execution.settle())
+    assert (stops(bench), bench.desk.custody.unwanted) == (["AAA stop", "AAA stop 2"], ())
+
+
+@pytest.mark.parametrize("shares", ["7", "3"])
+def test_f19_a_stop_that_was_filled_for_another_symbol_is_made_anew(bench: Bench, shares: str) -> None:
+    """Once: a second one that is filled for something else is followed by none."""
+    protected(bench)
+    held = bench.desk.custody.held["AAA"]
+    for cid, after in (("AAA stop", {Leg.STOP: "AAA stop 2"}), ("AAA stop 2", {})):
+        stop = bench.execution.orders[cid].order
+        hears(bench, "fill", cid, attrs.evolve(fill(stop, "98", shares, f"of {cid}"), symbol="AAB"))
+        if not bench.execution.orders[cid].terminal:
+            asyncio.run(bench.execution.settle())
+            assert bench.broker.cancels[-1] == cid
+            hears(bench, "cancelled", cid)
+        asyncio.run(bench.execution.settle())
+        assert (held.position.units, held.resting) == (7 * UNITS_PER_SHARE, after)
+    assert held.plan.on_close
+
+
+@pytest.mark.parametrize("other", [{"symbol": "AAB"}, {"buy": False}], ids=["symbol", "side"])
+def test_f29_an_execution_that_is_corrected_to_something_else_is_not_the_signals_position(
+    bench: Bench, other: dict[str, Any]
+) -> None:
+    """Its stop is taken back; corrected once more it is, and has another."""
+    protected(bench)
+    right = fill(bench.execution.orders["AAA entry"].order, "100", "7")
+    wrong = attrs.evolve(right, **other)
+    hears(bench, "corrected", told=wrong)
+    asyncio.run(bench.execution.settle())
+    units = (7 if wrong.buy else -7) * UNITS_PER_SHARE
+    assert (bench.desk.portfolio.positions, {**bench.desk.custody.held}) == ({}, {})
+    assert bench.desk.portfolio.beyond == fold(bench.journal.events()).portfolio.beyond == {wrong.symbol: units}
+    assert (bench.broker.cancels, bench.desk.standing.lasting) == (["AAA stop"], {"AAA"})
+    hears(bench, "cancelled", "AAA stop")
+    hears(bench, "corrected", told=right)
+    asyncio.run(bench.execution.settle())
+    assert (bench.desk.portfolio.holdings["AAA"], bench.desk.portfolio.beyond) == (7 * UNITS_PER_SHARE, {})
+    assert fold(bench.journal.events()).portfolio.positions.keys() == {"AAA"}
+    assert bench.desk.custody.held["AAA"].resting == {Leg.STOP: "AAA stop 2"}
+
+
+def test_f29_what_is_left_of_an_order_that_is_corrected_to_something_else_is_taken_back(bench: Bench) -> None:
+    """Its rest may fill alike."""
+    entry = bench.enter()
+    right = fill(entry, "100", "3")
+    hears(bench, "fill", told=right)
+    asyncio.run(bench.execution.settle())
+    hears(bench, "corrected", told=attrs.evolve(right, symbol="AAB"))
+    asyncio.run(bench.execution.settle())
+    assert {*bench.broker.cancels} == {"AAA entry", "AAA stop"}
+
+
+def by_operator(bench: Bench, folder: Path, text: str, mode: int = 0o600) -> None:
+    """The account holds 14 AAA, the books 7, the broker lists nothing, and the operator's file says this."""
+    stop = protected(bench)
+    path = folder / "splits.csv"
+    path.write_text(text, encoding="utf-8")
+    path.chmod(mode)
+    bench.tender.splits.file = path
+    bench.broker.shown = [reading(report(stop), AAA="14")]
+    bench.later(40.0)
+    bench.later(1)
+    bench.read()
+
+
+def test_f43_the_operators_file_is_evidence_where_the_broker_lists_nothing(bench: Bench, tmp_path: Path) -> None:
+    """Lots, position and stop follow as they do for a split that the broker lists, once, and the event says by whom."""
+    by_operator(bench, tmp_path, f"date,symbol,before,after\n{session().date},AAA,1,2\n")
+    (event,) = bench.journal.events(kind=records.CORPORATE_ACTION)
+    assert (event.payload["before"], event.payload["after"]) == (1, 2)
+    assert event.payload["words"] == "by the operator's splits.csv, line 2"
+    assert bench.desk.portfolio.positions["AAA"].units == 14 * UNITS_PER_SHARE
+    assert frozen(bench) == [True]
+    assert bench.count(records.ADJUSTMENT) == bench.count(records.FOREIGN_HOLDING) == 0
+    again = Difference(symbol="AAA", ours=Decimal(14), theirs=Decimal(28))
+    assert not bench.tender.splits.explain(again)  # the same line explains nothing twice
+    assert bench.count(records.CORPORATE_ACTION) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "mode"),
+    [
+        ("{day},AAA,1,3", 0o600),
+        ("{day},BBB,1,2", 0o600),
+        ("2025-12-01,AAA,1,2", 0o600),
+        ("2026-01-06,AAA,1,2", 0o600),
+        ("{day},AAA,1,two", 0o600),
+        ("{day},AAA,1,2", 0o666),
+    ],
+)
+def test_f43_a_line_that_does_not_fit_is_no_evidence(bench: Bench, tmp_path: Path, line: str, mode: int) -> None:
+    """Another ratio, symbol or time, a file that is not sound or that others may write: what is more is foreign."""
+    by_operator(bench, tmp_path, f"date,symbol,before,after\n{line.format(day=session().date)}\n", mode)
+    assert bench.count(records.CORPORATE_ACTION) == 0
+    assert bench.tender.foreign == {"AAA": Decimal(7)}
+
+
+def test_f43_a_split_multiplies_what_is_held_and_makes_its_stop_anew(bench: Bench) -> None:
+    """Lots, position and levels follow, nothing is traded until a reading agrees, and it is booked once."""
+    stop = protected(bench)
+    entry = report(bench.execution.orders["AAA entry"].order, "fill", "7")
+    shown = attrs.evolve(reading(entry, report(stop), AAA="14"), activities=(split("7"),))
+    bench.broker.shown = [shown]
+    bench.judge()
+    position = bench.desk.portfolio.positions["AAA"]
+    assert (position.units, position.entry_units) == (14_000_000, 14_000_000)
+    assert position.entry_atoms == 7_000_000 * 1_000_000
+    assert (frozen(bench), refused(bench)) == ([True], "INSTRUMENT_FROZEN")
+    assert bench.count(records.ADJUSTMENT) == bench.count(records.FOREIGN_HOLDING) == 0
+    assert booked(bench.journal.events()).holdings == {"AAA": Decimal(14)}
+    assert fold(bench.journal.events()).portfolio.holdings == {"AAA": 14_000_000}
+    asyncio.run(bench.execution.settle())
+    assert bench.count(records.CANCEL_REQUESTED) == 1
+    hears(bench, "cancelled", "AAA stop")
+    asyncio.run(bench.execution.settle())
+    anew = bench.execution.orders["AAA stop 2"].order
+    assert (anew.quantity, anew.stop_price) == (Decimal(14), Decimal(49))
+    bench.broker.shown = [attrs.evolve(reading(entry, report(anew), AAA="14"), activities=(split("7"),))]
+    bench.broker.found["AAA stop 2"] = report(anew)
+    bench.later(11.0)
+    bench.later(11.0)
+    assert frozen(bench) == [True, False]
+    assert bench.count(records.CORPORATE_ACTION) == 1
+
+
+def test_f43_a_quantity_that_changed_without_evidence_is_a_mismatch(bench: Bench) -> None:
+    """A split of another size explains nothing: what is more belongs to somebody else."""
+    stop = protected(bench)
+    bench.broker.shown = [attrs.evolve(reading(report(stop), AAA="12"), activities=(split("7"),))]
+    bench.judge()
+    assert bench.count(records.CORPORATE_ACTION) == 0
+    assert bench.tender.foreign == {"AAA": Decimal(5)}
+
+
+def test_f43_a_split_of_what_is_partly_not_ours_multiplies_both(bench: Bench) -> None:
+    """Of ten shares seven are ours, of thirty twenty-one then, and a reverse split undoes it."""
+    stop = report(protected(bench))
+    bench.broker.shown = [reading(stop, AAA="10")]
+    bench.judge()
+    bench.broker.shown = [attrs.evolve(reading(stop, AAA="30"), activities=(split("20"),))]
+    bench.read()
+    assert (bench.desk.portfolio.holdings, bench.tender.foreign) == ({"AAA": 21_000_000}, {"AAA": Decimal(9)})
+    bench.broker.shown = [attrs.evolve(reading(stop, AAA="10"), activities=(split("20"), split("-20", 2)))]
+    bench.read()
+    assert (bench.desk.portfolio.holdings, bench.tender.foreign) == ({"AAA": 7_000_000}, {"AAA": Decimal(3)})
+
+
+def test_a_split_leaves_foreign_shares_what_they_are_worth(bench: Bench) -> None:
+    """The reading that tells it says the price after it; a close of whichever side of it is not divided on top."""
+    foreign = bench.desk.standing.foreign
+    bench.broker.shown = [attrs.evolve(reading(barrier="1"), holdings=(valued("100", "1000"),))]
+    bench.read()
+    assert foreign.gross == atoms_of(Decimal(100_000))
+    for minute, price, number in ((None, "100", 1), (3, "10", 2), (4, "1", 3)):
+        if minute is not None:  # the market knew of the second split before, and of the third not yet
+            bench.desk.mark(Draft("AAA", price=10.0).bars(), minute)
+        held = foreign.held["AAA"]
+        (after,) = (valued(str(held * 10), price),)
+        shown = attrs.evolve(reading(barrier="1"), holdings=(after,), activities=(split(str(held * 9), number),))
+        bench.broker.shown = [shown]
+        for _ in range(2):
+            bench.read()
+            assert (foreign.held["AAA"], foreign.gross) == (held * 10, atoms_of(Decimal(100_000)))
+    assert bench.count(records.CORPORATE_ACTION) == 3
+
+
+def test_a_split_of_foreign_shares_without_a_price_divides_the_last_one_that_is_known(bench: Bench) -> None:
+    """What was paid is no price of now: the last close counts on, for so many shares more."""
+    paid = Holding(symbol="AAA", quantity=Decimal(100), average_price=Decimal(20))
+    bench.broker.shown = [attrs.evolve(reading(barrier="1"), holdings=(paid,))]
+    bench.read()
+    bench.desk.mark(Draft("AAA", price=1000.0).bars(), 0)
+    after = attrs.evolve(paid, quantity=Decimal(1000), average_price=Decimal(2))
+    bench.broker.shown = [attrs.evolve(reading(barrier="1"), holdings=(after,), activities=(split("900"),))]
+    for _ in range(2):
+        bench.read()
+        assert bench.desk.standing.foreign.gross == atoms_of(Decimal(100_000))
+
+
+def _nothing_to_close(*, on: bool = True) -> None:
+    # Nobody asks for it.
+    pass
+
+
+def ending(bench: Bench) -> Ending:
+    """A stop was asked for at the bench, whose entry was taken back, as the broker says."""
+    keeper = Keeper(
+        Post(name="told", desk=bench.desk, execution=bench.execution), States(), bench.clock, session().open, 20.0
+    )
+    bench.tender = keeper.tender
+    requests = Requests(bench.execution.recorder, keeper.conditions, _nothing_to_close)
+    entry = bench.enter()
+    bench.broker.found["AAA entry"] = report(entry)
+    bench.broker.shown = [reading(report(entry), barrier="1")]
+    bench.later(0)
+    bench.later(1)
+    keeper.conditions.begin(Cause.STOP_COMMAND)
+    bench.execution.book([BrokerEvent(kind="cancelled", event_id="c", client_order_id="AAA entry")])
+    assert not bench.execution.questions
+    return Ending(requests, [keeper], bench.clock, 30.0)
+
+
+def test_a_stop_is_not_over_while_what_an_entry_filled_may_be_told_late(bench: Bench) -> None:
+    """The account is read once more: shares of an entry that was taken back are found, held and protected."""
+    stop = ending(bench)
+    entry = bench.execution.orders["AAA entry"].order
+    bench.broker.shown = [reading(barrier="1", AAA="7")]
+    bench.broker.found["AAA entry"] = report(entry, "cancelled", "7")
+    for _ in range(3):
+        assert not stop.look()
+        bench.later(1)
+    assert not stop.look()
+    assert bench.desk.portfolio.holdings == {"AAA": 7_000_000}
+
+
+def test_a_stop_is_not_over_while_an_order_is_open_that_was_told_to_be_over(bench: Bench) -> None:
+    """It could fill without a bot: its cancel is asked for until it is gone, and it is named among what is left."""
+    stop = ending(bench)
+    post = Post(name="told", desk=bench.desk, execution=bench.execution)
+    assert (bench.state.value, post.at_rest, post.in_flight) == ("cancelled", True, 0)
+    for _ in range(60):
+        assert not stop.look()
+        bench.later(1)
+    assert len(bench.broker.cancels) > 4
+    assert (post.at_rest, post.settled, post.asking, post.in_flight, post.left) == (False, False, False, 1, {"AAA"})
+    bench.broker.found["AAA entry"] = attrs.evolve(bench.broker.found["AAA entry"], kind="cancelled")
+    bench.broker.shown = [reading(barrier="1")]
+    bench.later(11)
+    bench.later(1)
+    assert (stop.look(), post.in_flight, post.left) == (True, 0, set())
+
+
+def test_a_stop_that_the_broker_works_for_more_is_not_what_a_position_is_left_with(bench: Bench) -> None:
+    """Who keeps positions waits for the stop that takes its place; a stop as it was ordered is waited for no longer."""
+    stop = protected(bench)
+    post = Post(name="told", desk=bench.desk, execution=bench.execution)
+    assert post.settled
+    bench.broker.shown = [reading(attrs.evolve(report(stop), quantity=Decimal(70)), AAA="7")]
+    bench.read()
+    assert (bench.desk.custody.held["AAA"].renewing, post.settled, post.left) == (False, False, {"AAA"})
+
+
+def test_a_stop_is_over_as_soon_as_the_account_was_read(bench: Bench) -> None:
+    """It is read at once, whenever the next reading were due."""
+    stop = ending(bench)
+    bench.broker.shown = [reading(barrier="1")]
+    assert not stop.look()
+    bench.later(1)
+    assert stop.look()
+
+
+def test_a_stop_waits_for_a_reading_no_longer_than_a_broker_may_take(bench: Bench) -> None:
+    """An account that cannot be read ends no process late; it is not pressed either."""
+    stop = ending(bench)
+    bench.broker.shown, readings = [None], bench.broker.readings
+    for _ in range(30):
+        assert not stop.look()
+        bench.later(1)
+    assert stop.look()
+    assert 10 <= bench.broker.readings - readings <= 16
+
+
+def test_an_entry_that_was_given_up_keeps_no_stop_waiting(bench: Bench) -> None:
+    """It goes on being reserved, but nothing is held and nothing works that anybody could wait for."""
+    bench.enter()
+    for _ in range(12):
+        bench.later(LEAST_WINDOW_S / 10)
+    post = Post(name="told", desk=bench.desk, execution=bench.execution)
+    assert (bench.state.value, post.at_rest) == ("lost", True)

@@ -1,0 +1,134 @@
+"""Rules that tie several settings together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tbot_core.instance import examine
+from tbot_core.instance.loading import version
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tbot_core.instance.findings import Mode
+
+FAILS: list[tuple[str, str]] = [
+    ("VERSION_TAG=v99.0.0", "VERSION_TAG=v99.0.0: the file is for major version 99, this is tbot"),
+    ("WEIGHTS=0.6,0.6,0,0", "WEIGHTS=0.6,0.6,0,0: they sum to 1.2, allowed is at most 1."),
+    ("MAX_TRADES=5", "MAX_TRADES=5 is more than the 4 weights of WEIGHTS"),
+    ("STRATEGY_SEQUENCE=mid,MID", "STRATEGY_SEQUENCE=mid,mid: mid stands there more than once."),
+    ("STRATEGY_SEQUENCE=op-en", "STRATEGY_SEQUENCE=op-en: op-en is no name of a strategy"),
+    ("STRATEGY_OVERRIDE=mid\nSTRAT_MID_ENABLED=off", "STRATEGY_OVERRIDE=mid: STRAT_MID_ENABLED=false has disabled it."),
+    ("START_TIME_OPEN=14:29", "START_TIME_OPEN=14:29 lies outside every session"),
+    ("START_TIME_OPEN=21:00", "START_TIME_OPEN=21:00 lies outside every session"),
+    ("START_TIME_OPEN=13:29\nTIME_ANCHOR=utc", "START_TIME_OPEN=13:29 lies outside every session"),
+    ("START_TIME_OPEN=20:26", "START_TIME_OPEN=20:26: the entry phase ends 386 minutes after the bell"),
+    ("OPEN_BREAKOUT_TIME=366", "START_TIME_OPEN=14:30: the entry phase ends 386 minutes after the bell"),
+    ("MIN_PRICE=9\nMAX_PRICE=8", "MIN_PRICE=9 is more than MAX_PRICE=8."),
+    (
+        "MIN_MARKET_CAP_OPEN=9\nMAX_MARKET_CAP_OPEN=8",
+        "MIN_MARKET_CAP_OPEN=9 is more than MAX_MARKET_CAP_OPEN=8.",
+    ),
+    ("FILTERS=a,a", "FILTERS=a,a: each name may stand there once, and none alone."),
+    ("DAILY_LOSS_LIMIT=0", "DAILY_LOSS_LIMIT=0: allowed is a fraction (0.02 is 2 %) from 0 to 1 and more than 0."),
+    (
+        "WINDOW_LOSS_LIMIT=0.0",
+        "WINDOW_LOSS_LIMIT=0.0: allowed is a fraction (0.02 is 2 %) from 0 to 1 and more than 0.",
+    ),
+    ("STOP_LOSS_PCT=1", "STOP_LOSS_PCT=1: allowed is a fraction (0.02 is 2 %) from 0.0001 to 0.99."),
+    ("FILTERS=none,a", "FILTERS=none,a: each name may stand there once, and none alone."),
+]
+
+WARNS: list[tuple[str, str]] = [
+    ("DEFENSE_MODE_TOTAL_ALLOCATION=0.03", "DEFENSE_MODE_TOTAL_ALLOCATION is larger than TOTAL_ALLOCATION"),
+    ("STRAT_OPEN_ENABLED=false", "No strategy is enabled: nothing will be traded."),
+    ("TIME_ANCHOR=utc", "TIME_ANCHOR=utc: start times move by an hour"),
+    ("VIX_SOURCE=live", "VIX_SOURCE=live is for live trading only"),
+    ("FAILOVER_ENABLED=true", "FAILOVER_ENABLED=true without FAILOVER_BROKERS"),
+    ("SHORT_TYPE_OPEN=LongPut", "SHORT_TYPE_OPEN=LongPut: this version has no such way to go short"),
+    ("TRADING_DAYS=mon,sat", "TRADING_DAYS=mon,sat: the exchange is closed on Saturday and Sunday."),
+]
+
+PASSES = [
+    "",
+    "VERSION_TAG=",
+    "WEIGHTS=0.5,0.5\nMAX_TRADES=2",
+    "MAX_TRADES=50\nFIXED_QUANTITY=100",
+    "START_TIME_OPEN=20:25",
+    "STRATEGY_OVERRIDE=mid",
+    "MIN_PRICE=8\nMAX_PRICE=8",
+    "MIN_MARKET_CAP_OPEN=9\nMAX_MARKET_CAP_OPEN=0",
+    "BROKER_NAME=ALPACA\nDATA_SOURCE=TRADIER\nFAILOVER_ENABLED=true\nFAILOVER_BROKERS=ibkr",
+    "SHORT_TYPE_OPEN=ShortSell",
+    "SHORT_TYPE_MID=LongPut",
+    "FILTERS=none",
+]
+
+
+def found(home: Path, text: str, mode: Mode = "replay") -> list[tuple[str, str]]:
+    """Level and sentence of each finding for a configuration with strategy open."""
+    (home / ".env_bot").write_text(f"{text}\n" if "STRATEGY_SEQUENCE" in text else f"STRATEGY_SEQUENCE=open\n{text}\n")
+    return [(finding.level, str(finding)) for finding in examine(home, mode=mode).findings]
+
+
+@pytest.mark.parametrize(("text", "sentence"), FAILS)
+def test_what_cannot_hold_together_fails(tmp_path: Path, text: str, sentence: str) -> None:
+    """Each rule says which settings contradict each other, with values and the line of the first."""
+    fails = [message for level, message in found(tmp_path, text) if level == "fail"]
+    assert len(fails) == 1
+    assert sentence in fails[0]
+    assert fails[0].startswith(".env_bot:")
+
+
+@pytest.mark.parametrize(("text", "sentence"), WARNS)
+def test_what_will_surprise_warns(tmp_path: Path, text: str, sentence: str) -> None:
+    """What holds and is probably not meant is said, and does not refuse."""
+    messages = found(tmp_path, text)
+    assert [level for level, _ in messages] == ["warn"]
+    assert sentence in messages[0][1]
+
+
+@pytest.mark.parametrize("text", PASSES)
+def test_what_holds_together_says_nothing(tmp_path: Path, text: str) -> None:
+    """Settings at the edge of each rule pass in silence."""
+    assert found(tmp_path, text) == []
+
+
+def test_another_minor_version_warns(tmp_path: Path) -> None:
+    """A file for another minor version of the same major one still holds."""
+    major = version().removeprefix("v").split(".")[0]
+    ((level, message),) = found(tmp_path, f"VERSION_TAG=v{major}.9999.0")
+    assert (level, "the file still holds" in message) == ("warn", True)
+    assert found(tmp_path, f"VERSION_TAG={version()}") == []
+
+
+def test_development_refuses_live(tmp_path: Path) -> None:
+    """ENVIRONMENT=development is a second lock on live trading, and on nothing else."""
+    (tmp_path / ".env").write_text("ENVIRONMENT=development\n")
+    assert ("fail", ".env:1: ENVIRONMENT=development refuses live trading.") in found(tmp_path, "", "live")
+    assert found(tmp_path, "", "paper") == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "broker", "refused"),
+    [
+        ("live", "paper", True),
+        ("paper", "alpaca", True),
+        ("paper", "paper", False),
+        ("dry-run", "alpaca", True),
+        ("dry-run", "paper", False),
+        ("backtest", "alpaca", False),
+    ],
+)
+def test_a_fixed_quantity_is_for_simulations(tmp_path: Path, mode: Mode, broker: str, refused: bool) -> None:
+    """FIXED_QUANTITY never meets a real account."""
+    messages = found(tmp_path, f"FIXED_QUANTITY=1\nBROKER_NAME={broker}", mode)
+    assert any("is for simulations only" in message for _, message in messages) is refused
+
+
+def test_a_refused_value_does_not_make_a_second_fault_of_a_rule(tmp_path: Path) -> None:
+    """A rule about a value that could not be read is silent: one mistake is one line."""
+    messages = found(tmp_path, "WEIGHTS=x\nMAX_TRADES=9\nMIN_PRICE=abc\nMAX_PRICE=1")
+    assert [message.split(":")[1] for _, message in messages] == ["2", "4"]

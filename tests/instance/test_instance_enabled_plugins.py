@@ -1,0 +1,89 @@
+"""Which plugins the settings enable."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tbot_core import instance
+from tbot_core.instance import enabled, raw
+from tbot_core.system import processes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_nothing_is_enabled_without_an_instance(tmp_path: Path) -> None:
+    """A folder without settings enables no plugin."""
+    assert raw(tmp_path) == {}
+    assert enabled({}) == frozenset()
+
+
+def test_every_kind_is_read_from_its_variables() -> None:
+    """Broker in any case, data source, enabled strategies, filters by their switches, channels, all extensions."""
+    texts = {
+        "BROKER_NAME": "ALPACA",
+        "DATA_SOURCE": "tradier",
+        "STRATEGY_SEQUENCE": "open, Mid,close",
+        "STRAT_MID_ENABLED": "false",
+        "ENABLE_FINNHUB_FUNDAMENTALS_FILTER": "yes",
+        "ENABLE_BSM_FILTER": "true",
+        "CRITICAL_ALERT_CHANNEL": "pagerduty",
+    }
+    assert enabled(texts) == {
+        ("broker", "alpaca"),
+        ("broker", "tradier"),
+        ("strategy", "open"),
+        ("strategy", "close"),
+        ("filter", "price_volume"),
+        ("filter", "finnhub"),
+        ("filter", "black_scholes"),
+        ("alert", "pagerduty"),
+        ("alert", "console"),
+        ("extension", "*"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("texts", "kind", "names"),
+    [
+        ({"STRATEGY_SEQUENCE": "open", "STRATEGY_OVERRIDE": "MID"}, "strategy", {"mid"}),
+        ({"FILTERS": "spread, mine"}, "filter", {"spread", "mine"}),
+        ({"FILTERS": "none"}, "filter", set()),
+        ({"EXTENSIONS": "web,metrics"}, "extension", {"web", "metrics"}),
+        ({"EXTENSIONS": "none"}, "extension", set()),
+        ({"SEED": "1"}, "broker", {"paper"}),
+        ({"SEED": "1"}, "filter", {"price_volume"}),
+    ],
+)
+def test_a_list_replaces_what_holds_without_it(texts: dict[str, str], kind: str, names: set[str]) -> None:
+    """The override runs alone, a list of names replaces the default one, and `none` is none."""
+    assert {name for other, name in enabled(texts) if other == kind} == names
+
+
+def test_both_files_are_read_and_extensions_only_from_the_global_one(tmp_path: Path) -> None:
+    """`.env` names the trading configuration, and alone says which extensions are enabled."""
+    (tmp_path / ".env").write_text("ENV_BOT_PATH=bot.txt\nEXTENSIONS=web\nSEED=1\n")
+    (tmp_path / "bot.txt").write_text("BROKER_NAME=PAPER\nEXTENSIONS=dask\nSEED=2\n=broken\n")
+    assert raw(tmp_path) == {"ENV_BOT_PATH": "bot.txt", "EXTENSIONS": "web", "SEED": "2", "BROKER_NAME": "PAPER"}
+
+
+def test_listing_plugins_does_not_load_the_settings_themselves() -> None:
+    """What tells active from available imports none of the declarations, and nothing heavy."""
+    code = (
+        "import sys\nfrom tbot_core.instance import enabled, raw\nenabled(raw('.'))\n"
+        "heavy = {'tbot_core.contracts.settings', 'tbot_core.contracts.setting',"
+        " 'numpy', 'polars', 'asyncio', 'cattrs'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    finished = processes.run([__import__("sys").executable, "-c", code], timeout_s=30, environment={})
+    assert finished.output.strip() == "[]", finished.errors
+
+
+def test_a_name_that_is_not_offered_is_an_attribute_error() -> None:
+    """The package offers its public names and no others."""
+    assert all(hasattr(instance, name) for name in instance.__all__)
+    absent = "absent"
+    with pytest.raises(AttributeError, match="no attribute 'absent'"):
+        getattr(instance, absent)

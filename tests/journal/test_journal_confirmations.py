@@ -1,0 +1,80 @@
+"""Entries that wait for a person, as a journal tells of them."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import attrs
+
+from tbot_core.journal import records
+from tbot_core.journal.projections.confirmations import SHORTEST, Waiting, asked_payload, identity, recall
+from tbot_core.model.reasons import Reason
+from tbot_core.model.types import Side
+from tbot_core.testing.trades import order, proposal
+from tbot_core.trading.commands import Decision
+
+NOON = dt.datetime(2026, 1, 5, 17, 0, tzinfo=dt.UTC)
+LATER = NOON + dt.timedelta(seconds=60)
+
+
+@attrs.frozen(kw_only=True)
+class Told:
+    """An event."""
+
+    kind: str
+    payload: records.Payload
+    cid: str | None = None
+    applied: dt.datetime = NOON
+
+
+def asked(symbol: str) -> records.Payload:
+    """An entry that somebody is asked about."""
+    found = proposal(symbol)
+    decision = Decision(proposal=found, reason=Reason.ALLOWED, order=order(symbol=symbol))
+    return asked_payload(identity(found.signal, ()), decision, LATER)
+
+
+def test_a_name_is_short_and_its_own() -> None:
+    """The same signal has the same one; where that is taken it grows by a sign."""
+    signal = proposal("AAA").signal
+    name = identity(signal, ())
+    assert (len(name), identity(signal, ())) == (SHORTEST, name)
+    assert identity(signal, {name}) == identity(signal, {name})
+    assert identity(signal, {name}).startswith(name)
+    assert identity(proposal("BBB").signal, ()) != name
+
+
+def test_what_is_asked_says_what_would_be_sent() -> None:
+    """Side, quantity, reference price and until when; without an order there is no quantity."""
+    payload = asked("AAA")
+    assert (payload["side"], payload["quantity"], payload["price"]) == (Side.LONG.word, "100", 100.0)
+    assert payload["expires"] == LATER.isoformat()
+    assert asked_payload("x", Decision(proposal=proposal(), reason=Reason.ALLOWED), LATER)["quantity"] is None
+
+
+def test_an_entry_waits_until_it_is_decided_or_its_time_is_over() -> None:
+    """The oldest first; a decision on another signal changes nothing."""
+    waiting = Waiting()
+    for symbol in ("AAA", "BBB", "CCC"):
+        waiting.take(records.CONFIRMATION_ASKED, asked(symbol))
+    waiting.take(records.DECISION, records.decision_payload(Decision(proposal=proposal("DDD"), reason=Reason.HALTED)))
+    waiting.take(records.DECISION, records.decision_payload(Decision(proposal=proposal("BBB"), reason=Reason.HALTED)))
+    assert [one["signal"]["symbol"] for one in waiting.open(NOON)] == ["AAA", "CCC"]
+    assert [one["reason"] for one in waiting.decided.values()] == ["HALTED"]
+    assert waiting.open(LATER) == []
+
+
+def test_a_new_session_asks_anew() -> None:
+    """What waited in the one before is gone."""
+    waiting = Waiting()
+    waiting.take(records.CONFIRMATION_ASKED, asked("AAA"))
+    waiting.take(records.SESSION_OPENED, {})
+    waiting.take(records.SENDING, {})
+    assert (waiting.known, waiting.open(NOON)) == ({}, [])
+
+
+def test_a_journal_is_read_from_its_beginning() -> None:
+    """Its events in their order come to what waits."""
+    told = (asked("AAA"), asked("BBB"))
+    events = [Told(kind=records.CONFIRMATION_ASKED, payload=payload) for payload in told]
+    assert [one["signal"]["symbol"] for one in recall(events).open(NOON)] == ["AAA", "BBB"]

@@ -1,0 +1,52 @@
+"""What happens between brokers, in words that a person understands at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tbot_core.journal import records
+from tbot_core.journal.projections.failover_text import words
+
+STANDS = {"of": "alpha", "to": "beta", "why": ""}
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload", "told"),
+    [
+        (
+            records.CIRCUIT,
+            {"of": "alpha", "state": "open"},
+            "The way to alpha is broken: three requests",
+        ),
+        (records.LEASE, {"symbol": "SPY", "from": "alpha", "to": "beta"}, "SPY is entered at beta from now on"),
+        (
+            records.FAILOVER_CONFIRMED,
+            {"of": "alpha", "actor": "ada", "amount": "6000", "reserved": "5000.5"},
+            "ada says that 6,000.00 may be open at alpha, where 5,000.50 are reserved; entries may go elsewhere",
+        ),
+        (records.STANDBY_ABSENT, {"of": "beta", "words": "401"}, "beta cannot be logged in to"),
+        (records.DRILL, {"brokers": ["alpha", "beta"], "passed": False}, "A drill of alpha, beta was not passed"),
+        (records.FAILOVER, STANDS | {"phase": "entries go on"}, "alpha does not answer: entries go to beta"),
+        (
+            records.FAILOVER,
+            STANDS | {"phase": "entries go on", "why": "FLAPPING"},
+            "; nothing more moves, since two breaks within an hour have moved entries already",
+        ),
+        (
+            records.FAILOVER,
+            STANDS | {"phase": "the others only reduce", "why": "UNREAD"},
+            "alpha does not answer, and beta only reduces: its account was not read in the minute before it broke",
+        ),
+        (
+            records.FAILOVER,
+            STANDS | {"phase": "no broker answers", "to": "", "why": "NO_OTHER"},
+            "alpha does not answer, and no other broker is ready: nothing is entered",
+        ),
+        (records.FAILOVER, STANDS | {"phase": "over", "to": ""}, "alpha is proven again"),
+    ],
+)
+def test_each_event_is_a_sentence_that_names_the_brokers(kind: str, payload: dict[str, Any], told: str) -> None:
+    """Who broke, where entries go, and why they do not."""
+    assert told in words(kind, payload)

@@ -1,0 +1,64 @@
+"""What a restart found and missed, from the journal alone."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pytest
+
+from tbot_core.journal import records
+from tbot_core.journal.projections.restarts import Restart, document
+from tbot_core.journal.store import Event
+
+BELL = dt.datetime(2026, 11, 24, 14, 30, tzinfo=dt.UTC)
+OPENED: tuple[str, dict[str, Any]] = (records.SESSION_OPENED, {})
+UNREAD = (records.STATE, {"cause": "UNRECONCILED", "there": True})
+READ = (records.STATE, {"cause": "UNRECONCILED", "there": False})
+LATE = (records.DECISION, {"reason": "SIGNAL_TOO_LATE"})
+
+
+def told(*said: tuple[str, dict[str, Any]]) -> dict[str, Any] | None:
+    """What these events say of a restart; each a minute after the one before."""
+    found = Restart()
+    for number, (kind, payload) in enumerate(said):
+        moment = BELL + dt.timedelta(minutes=number)
+        found.apply(
+            Event(
+                seq=number, kind=kind, cid=None, source=None, payload=payload, received=moment, applied=moment, hash=""
+            )
+        )
+    return document(found)
+
+
+def test_a_session_that_was_begun_once_knows_no_restart() -> None:
+    """A start before the bell, or in the midst of a session that nobody had opened, is none; nor one of yesterday."""
+    assert told(UNREAD, READ, OPENED, LATE, ("fill", {})) is None
+    assert told(OPENED, UNREAD, READ, (records.SESSION_CLOSED, {})) is None
+    assert told(OPENED, UNREAD, READ, (records.SESSION_CLOSED, {}), OPENED) is None
+
+
+def test_what_the_first_readings_tell_is_found() -> None:
+    """Fills and endings until the account is known; later ones are news. Missed are minutes, and signals too late."""
+    gap = (records.FEED_GAP, {"first": 3, "last": 5})
+    seen = told(OPENED, ("fill", {}), UNREAD, ("fill", {}), ("cancelled", {}), READ, ("fill", {}), gap, LATE)
+    assert seen == {
+        "at": (BELL + dt.timedelta(minutes=2)).isoformat(),
+        "since": (BELL + dt.timedelta(minutes=1)).isoformat(),
+        "found": {"cancelled": 1, "fill": 1},
+        "missed_minutes": 3,
+        "missed_signals": 1,
+        "settled": True,
+    }
+    again = told(OPENED, UNREAD, ("fill", {}), READ, UNREAD)
+    assert again is not None
+    assert (again["found"], again["settled"]) == ({}, False)
+
+
+@pytest.mark.parametrize("opened", [True, False])
+def test_a_session_that_is_repeated_says_which_minutes_it_missed(*, opened: bool) -> None:
+    """A simulated venue knows all that happened; a gap before the bell is of a session that begins late."""
+    seen = told(*((OPENED,) if opened else ()), (records.GAP, {"from": 20, "to": 33}))
+    assert (seen is not None) == opened
+    if seen is not None:
+        assert (seen["missed_minutes"], seen["found"], seen["settled"]) == (13, {}, True)

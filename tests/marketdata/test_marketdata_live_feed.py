@@ -1,0 +1,349 @@
+"""A live feed becomes minutes: each decided in time, one connection at a time, and gaps filled from the feed itself."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from tbot_core.contracts import Bar, FeedQuality, Heartbeat, LiveSession, News, Quote, Status
+from tbot_core.errors import Unavailable
+from tbot_core.marketdata.live_feed import Gap, Gathering
+from tbot_core.marketdata.received_bars import Kept
+from tbot_core.model.steady_clock import SteadyClock
+from tbot_core.rehearsal.feed import facts_of_the_day
+from tbot_core.rehearsal.prices import Market
+from tbot_core.rehearsal.random_streams import Stream
+from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop, run
+from tbot_core.rehearsal.world import short_day
+from tbot_core.trading.universe import Universe
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from tbot_core.model.bars import Minute
+
+_, SESSION = short_day(6)
+LEAD_S = 60.0
+GONE = Unavailable("gone")
+
+
+def bar(symbol: str, minute: int, close: float = 10.0) -> Bar:
+    """A bar of a minute at one price."""
+    start = SESSION.moment(minute)
+    return Bar(symbol=symbol, start=start, open=close, high=close, low=close, close=close, volume=100.0)
+
+
+class Told:
+    """A live feed that says what it is told to, at seconds after the bell; an exception breaks the connection."""
+
+    session = SESSION
+    symbols = ("A", "B")
+    day = facts_of_the_day(Market.flat(200_000, symbols, 6), Stream(0))
+
+    def __init__(self, clock: LoopClock, script: Sequence[tuple[float, News | Unavailable]]) -> None:
+        self.quality = FeedQuality(coverage="consolidated", quotes=True, halts=True)
+        self.past: list[Bar] | None = []
+        self.asked: list[tuple[int, int]] = []
+        self.connected: list[float] = []
+        self._clock = clock
+        self._script = list(script)
+
+    async def news(self, symbols: Sequence[str]) -> AsyncIterator[News]:
+        """The rest of the script, then silence."""
+        assert tuple(symbols) == self.symbols
+        self.connected.append(self._clock.monotonic() - LEAD_S)
+        while self._script:
+            due, news = self._script[0]
+            await asyncio.sleep(max(due + LEAD_S - self._clock.monotonic(), 0.0))
+            del self._script[0]
+            if isinstance(news, Unavailable):
+                raise news
+            yield news
+        await asyncio.sleep(10_000.0)
+
+    async def history(self, symbols: Sequence[str], first: dt.datetime, last: dt.datetime) -> Sequence[Bar]:
+        """What it has of the past; None is not to be had."""
+        assert tuple(symbols) == self.symbols
+        self.asked.append((SESSION.minute(first), SESSION.minute(last)))
+        if self.past is None:
+            raise Unavailable("no history")
+        return [one for one in self.past if first <= one.start < last]
+
+
+def whole(source: LiveSession) -> Universe:
+    """All that a source has."""
+    return Universe(symbols=source.symbols, day=source.day)
+
+
+class Heard:
+    """What came of a feed: each minute with its second after the bell, and the gathering itself."""
+
+    def __init__(self, script: Sequence[tuple[float, News | Unavailable]], begins: float = -LEAD_S) -> None:
+        self.loop = VirtualLoop()
+        self.clock = LoopClock(self.loop, SESSION.open - dt.timedelta(seconds=LEAD_S))
+        self.source = Told(self.clock, script)
+        self.minutes: list[tuple[float, Minute]] = []
+        self.gaps: list[Gap] = []
+        self.statuses: list[Status] = []
+        self._begins = begins
+        self.before: tuple[Kept, ...] = ()
+        self.lost_before: tuple[int, ...] = ()
+        self.gathering: Gathering
+
+    def listen(self) -> Heard:
+        """Walk the session."""
+        run(self._listen, self.loop)
+        return self
+
+    async def _listen(self) -> None:
+        await asyncio.sleep(self._begins + LEAD_S)
+        self.gathering = Gathering(self.source, whole(self.source), SteadyClock(self.clock), 2.0, self.before)
+        self.gathering.on_gap, self.gathering.on_status = self.gaps.append, self.statuses.append
+        self.gathering.recall_lost(self.lost_before)
+        listening = asyncio.ensure_future(self.gathering.run())
+        async for minute in self.gathering.minutes():
+            self.minutes.append((round(self.clock.monotonic() - LEAD_S, 3), minute))
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+
+
+def beats(*script: tuple[float, News | Unavailable]) -> list[tuple[float, News | Unavailable]]:
+    """The script with a heartbeat every five seconds."""
+    return sorted([*script, *((float(at), Heartbeat()) for at in range(-55, 370, 5))], key=lambda line: line[0])
+
+
+def test_a_minute_is_decided_when_all_its_bars_have_come_or_the_grace_is_over() -> None:
+    """All bars of the first minute came; one of the second came late and is no part of it."""
+    script = beats((60.4, bar("A", 0)), (60.9, bar("B", 0)), (120.5, bar("A", 1)), (122.5, bar("B", 1)))
+    heard = Heard(script).listen()
+    assert [at for at, _ in heard.minutes] == [60.9, 122.0, 182.0, 242.0, 302.0, 362.0]
+    assert not np.isnan(heard.minutes[0][1].close).any()
+    assert np.isnan(heard.minutes[1][1].close).tolist() == [False, True]
+    assert [(one.minute, one.row) for one in heard.gathering.barrier.amendments()] == [(1, 1)]
+    assert isinstance(heard.source, LiveSession)
+
+
+def test_f53_a_gap_is_recorded_and_filled_from_the_feed() -> None:
+    """Minutes are decided without the bars that are missing; these are asked for once prices come again."""
+    heard = Heard(beats((60.5, bar("A", 0)), (60.5, bar("B", 0)), (240.5, bar("A", 3)), (240.5, bar("B", 3))))
+    heard.source.past = [bar(symbol, minute) for symbol in "AB" for minute in range(4)]
+    heard.listen()
+    assert [(gap.first, gap.last) for gap in heard.gaps] == [(0, 3)]
+    assert heard.source.asked == [(0, 4)]
+    assert np.isnan(heard.minutes[1][1].close).all()
+    assert {(one.minute, one.row) for one in heard.gathering.barrier.amendments()} == {(1, 0), (1, 1), (2, 0), (2, 1)}
+    assert heard.gathering.lost == set()
+
+
+def spoken(
+    *script: tuple[float, News | Unavailable], silent: tuple[float, float]
+) -> list[tuple[float, News | Unavailable]]:
+    """The script with a heartbeat every half second, but for a stretch."""
+    often = (at / 2 for at in range(-118, 740))
+    kept = ((at, Heartbeat()) for at in often if not silent[0] <= at < silent[1])
+    return sorted([*script, *kept], key=lambda line: line[0])
+
+
+def test_f58_the_minute_whose_end_fell_into_a_lost_connection_is_a_gap_and_filled() -> None:
+    """Away for six seconds: prices were never silent for long, and the bars of that minute came to nobody."""
+    bars = [(60.0 * minute + 60.5, bar(symbol, minute)) for minute in (0, 2, 3, 4, 5) for symbol in "AB"]
+    heard = Heard(spoken(*bars, (119.0, GONE), silent=(119.0, 125.0)))
+    heard.source.past = [bar(symbol, minute) for symbol in "AB" for minute in range(4)]
+    heard.listen()
+    assert heard.gaps == [Gap(first=1, last=1, words="no connection for 6 s")]
+    assert heard.source.asked == [(1, 2)]
+    assert {(one.minute, one.row) for one in heard.gathering.barrier.amendments()} == {(1, 0), (1, 1)}
+    assert heard.gathering.lost == set()
+
+
+@pytest.mark.parametrize(("lost", "back", "gaps"), [(118.0, 120.5, [1]), (121.5, 130.0, [1]), (122.5, 179.5, [])])
+def test_f58_a_minute_is_lost_with_a_connection_that_was_away_while_its_bars_were_due(
+    lost: float, back: float, gaps: list[int]
+) -> None:
+    """From its end to the end of the grace; away at any other time, the feed had its say."""
+    bars = [(60.0 * minute + 60.5, bar("A", minute)) for minute in (0, 1, 2, 3, 4, 5)]
+    heard = Heard(spoken(*bars, (lost, GONE), silent=(lost, back)))
+    heard.source.past = []
+    heard.listen()
+    assert [(gap.first, gap.last) for gap in heard.gaps] == [(minute, minute) for minute in gaps]
+
+
+def test_f58_a_minute_of_which_all_bars_had_come_is_not_lost_with_the_connection() -> None:
+    """Nor is one in which a symbol has not traded while the connection was there: that is no hole."""
+    bars = [(60.5, bar("A", 0)), (120.1, bar("A", 1)), (120.2, bar("B", 1)), (180.5, bar("B", 2))]
+    heard = Heard(spoken(*bars, (120.3, GONE), silent=(120.3, 125.0))).listen()
+    assert heard.gaps == []
+    assert heard.source.asked == []
+
+
+def test_f59_a_minute_that_ended_in_a_dead_connection_is_a_gap() -> None:
+    """It was open, and nobody knows since when it heard nothing: what counts is its last word."""
+    bars = [(60.5, bar(symbol, 0)) for symbol in "AB"]
+    heard = Heard(spoken(*bars, (150.0, GONE), silent=(118.0, 151.0))).listen()
+    assert heard.gaps[0] == Gap(first=1, last=1, words="no prices for 90 s, no connection for 34 s")
+
+
+def test_f58_who_is_connected_only_after_a_minutes_end_has_lost_it() -> None:
+    """The first connection was made too late for it."""
+    heard = Heard(spoken((60.5, bar("A", 1)), silent=(-60.0, 61.0)))
+    heard.source.past = []
+    heard.listen()
+    assert (heard.gaps[0].first, heard.gaps[0].last) == (0, 0)
+
+
+def test_f53_one_stretch_is_one_gap_whether_prices_or_the_connection_were_missed() -> None:
+    """Silent for long and then away: it begins with the last price, and the price that ends it opens no second one."""
+    bars = [(60.0 * minute + 60.5, bar(symbol, minute)) for minute in (0, 3, 4, 5) for symbol in "AB"]
+    heard = Heard(spoken(*bars, (170.0, GONE), silent=(170.0, 200.0)))
+    heard.source.past = [bar(symbol, minute) for symbol in "AB" for minute in range(4)]
+    heard.listen()
+    assert [(gap.first, gap.last) for gap in heard.gaps] == [(1, 2)]
+    assert heard.source.asked == [(1, 3)]
+
+
+def test_f53_a_gap_of_prices_says_how_long_they_were_silent_though_the_connection_was_away_for_a_moment() -> None:
+    """Heartbeats came all the while: the second without a connection is not why minutes are missing."""
+    bars = [(60.0 * minute + 60.5, bar(symbol, minute)) for minute in (0, 2, 3, 4, 5) for symbol in "AB"]
+    heard = Heard(spoken(*bars, (164.0, GONE), silent=(164.0, 165.0))).listen()
+    assert heard.gaps == [Gap(first=1, last=1, words="no prices for 104 s, no connection for 2 s")]
+
+
+def test_history_is_not_asked_for_a_minute_whose_bars_are_still_waited_for() -> None:
+    """It may have them half made; within the grace the feed itself has the first word."""
+    bars = [(60.5, bar("A", 0)), (60.5, bar("B", 0)), (121.5, bar("A", 1, 11.0))]
+    heard = Heard(spoken(*bars, (119.5, GONE), silent=(119.5, 120.5)), begins=-59.0)
+    heard.source.past = [bar(symbol, 1, 12.0) for symbol in "AB"]
+    heard.listen()
+    np.testing.assert_array_equal(heard.minutes[1][1].close, [11.0, np.nan])
+    assert [one.values[3] for one in heard.gathering.barrier.amendments()][:1] == [12.0]
+
+
+def test_minutes_that_back_fill_leaves_open_stay_lost() -> None:
+    """It is tried again and again, each time a little later."""
+    heard = Heard(beats((60.5, bar("A", 0)), (240.5, bar("A", 3))))
+    heard.source.past = None
+    heard.listen()
+    assert heard.gathering.lost == {0, 1, 2, 3}
+    assert 3 < len(heard.source.asked) < 12
+
+
+def test_history_is_not_asked_for_before_the_feed_has_it() -> None:
+    """A feed may hold bars back for a while."""
+    heard = Heard(beats((60.5, bar("A", 0)), (240.5, bar("A", 3))))
+    heard.source.quality = FeedQuality(coverage="single_venue", history_delay_s=900.0)
+    heard.listen()
+    assert heard.source.asked == []
+    assert heard.gathering.lost == {0, 1, 2, 3}
+
+
+def test_who_starts_in_the_midst_of_a_session_has_its_minutes_from_history() -> None:
+    """All that have closed, at once; they are marked, since nothing is traded on them."""
+    heard = Heard(beats(), begins=150.0)
+    heard.source.past = [bar(symbol, minute) for symbol in "AB" for minute in range(2)]
+    heard.listen()
+    assert [at for at, _ in heard.minutes][:3] == [150.0, 150.0, 182.0]
+    assert not np.isnan(heard.minutes[1][1].close).any()
+    assert heard.gathering.filled == {0, 1}
+
+
+def test_f58_a_connection_that_breaks_is_made_again_after_pauses_that_grow() -> None:
+    """One at a time; once something was said the pauses begin anew."""
+    broken: list[tuple[float, News | Unavailable]] = [(-50.0, Unavailable("closed")) for _ in range(6)]
+    heard = Heard([*broken, (0.0, Heartbeat()), (1.0, Unavailable("closed"))]).listen()
+    pauses = np.diff(heard.source.connected).round(1).tolist()
+    assert pauses[:7] == [10.5, 1.0, 2.0, 4.0, 8.0, 16.0, 20.0]
+
+
+def test_f59_a_connection_that_says_nothing_is_dropped_after_two_intervals() -> None:
+    """Though it is open, and whatever its socket says."""
+    heard = Heard([(-59.0, Heartbeat())]).listen()
+    gaps = np.diff(heard.source.connected)
+    assert min(gaps) > 20.0
+    assert max(gaps) < 20.0 + 30.0 + 2.0
+    assert heard.gathering.connections == len(heard.source.connected) > 5
+
+
+def test_halts_are_told_once_and_quotes_that_are_none_are_counted() -> None:
+    """Whoever writes them down hears of what is news."""
+    halt = Status(symbol="A", halted=True)
+    crossed = Quote(symbol="B", bid=2.0, ask=1.0, time=SESSION.open)
+    heard = Heard(beats((1.0, halt), (2.0, halt), (3.0, crossed))).listen()
+    assert heard.statuses == [halt]
+    assert heard.gathering.dropped == 1
+
+
+def test_f40_a_halt_whose_end_was_missed_is_over_when_its_symbol_trades() -> None:
+    """The connection was away when its end was said; the bar that comes then says so, and it is told."""
+    halt = Status(symbol="A", halted=True)
+    script = beats((65.0, halt), (70.0, Unavailable("gone")), (240.5, bar("A", 3)))
+    heard = Heard(script).listen()
+    assert heard.statuses == [halt, Status(symbol="A", halted=False, words="it has traded")]
+
+
+def test_f41_no_price_is_missing_while_the_whole_market_is_halted() -> None:
+    """Neither what is said again of it, nor what trades after it, makes a gap of it."""
+    halt = Status(symbol="", halted=True, level=1)
+    over = Status(symbol="", halted=False)
+    bars = [(60.5, bar("A", 0)), (60.6, bar("B", 0)), (301.0, bar("A", 4)), (301.1, bar("B", 4))]
+    heard = Heard(beats(*bars, (62.0, halt), (200.0, halt), (250.0, over))).listen()
+    assert heard.statuses == [halt, over]
+    assert heard.gaps == []
+
+
+def test_f41_what_was_silent_before_a_market_wide_halt_is_a_gap() -> None:
+    """Only the halt explains silence."""
+    halt = Status(symbol="", halted=True, level=2)
+    heard = Heard(beats((60.5, bar("A", 0)), (200.0, halt), (265.0, bar("A", 4)))).listen()
+    assert [(gap.first, gap.last) for gap in heard.gaps] == [(0, 2)]
+
+
+def test_a_fault_of_the_feeds_own_is_not_taken_for_a_lost_connection() -> None:
+    """It ends the session aloud."""
+    heard = Heard([(1.0, Heartbeat())])
+    heard.source.quality = FeedQuality(coverage="consolidated")
+
+    async def listen() -> None:
+        broken = _Broken(heard.clock, ())
+        await Gathering(broken, whole(broken), SteadyClock(heard.clock), 2.0).run()
+
+    with pytest.raises(ZeroDivisionError):
+        run(listen, heard.loop)
+
+
+class _Broken(Told):
+    async def news(self, symbols: Sequence[str]) -> AsyncIterator[News]:
+        """A feed with a bug."""
+        assert symbols
+        yield Heartbeat()
+        raise ZeroDivisionError("division by zero")
+
+
+def test_a_bot_that_comes_again_goes_on_with_the_minutes_that_were_decided() -> None:
+    """They are not asked for, and what history says of them changes nothing; only the minutes since are."""
+    first = Heard(beats((60.5, bar("A", 0, 10.0)), (60.5, bar("B", 0)), (120.5, bar("A", 1, 11.0)))).listen()
+    kept = [one for _, one in first.minutes[:2]]
+    again = Heard(beats(), begins=200.0)
+    again.before = tuple(Kept(minute=one, at=SESSION.moment(one.index + 1)) for one in kept)
+    again.source.past = [bar(symbol, minute, 99.0) for symbol in "AB" for minute in range(3)]
+    again.listen()
+    closes = [one.close.tolist() for _, one in again.minutes[:3]]
+    np.testing.assert_array_equal(closes, [[10.0, 10.0], [11.0, np.nan], [99.0, 99.0]])
+    assert again.source.asked[0] == (2, 3)
+    assert again.gathering.filled == frozenset(range(3))
+
+
+def test_a_bot_that_comes_again_asks_for_what_was_lost_before_and_never_filled() -> None:
+    """The minute stays as it was decided, without that bar; it is back-filled now."""
+    first = Heard(beats((60.5, bar("A", 0)), (60.5, bar("B", 0)), (120.5, bar("A", 1)))).listen()
+    again = Heard(beats(), begins=200.0)
+    again.before = tuple(Kept(minute=one, at=SESSION.moment(one.index + 1)) for _, one in first.minutes[:2])
+    again.lost_before = (1,)
+    again.source.past = [bar(symbol, minute) for symbol in "AB" for minute in range(3)]
+    again.listen()
+    assert np.isnan(again.minutes[1][1].close).tolist() == [False, True]
+    assert [(one.minute, one.row) for one in again.gathering.barrier.amendments()] == [(1, 1)]
+    assert again.gathering.lost == set()

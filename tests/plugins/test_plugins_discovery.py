@@ -1,0 +1,181 @@
+"""The catalogue: what metadata says, without an import."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import importlib_metadata
+import pytest
+
+from tbot_core.plugins.discovery import Entry, Listing, commands, fits, mark, plugins
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+CORE = importlib_metadata.version("tbot-core")
+
+
+def found(site: Path) -> dict[tuple[str, str], Listing]:
+    """The plugins of the folder by distribution and name."""
+    return {(it.entry.dist, it.entry.name): it for it in plugins(path=[str(site)])}
+
+
+def test_a_plugin_is_found_and_not_imported(site: Path, plant: Callable[..., Entry]) -> None:
+    """An installed plugin is listed as available, although its package would fail."""
+    entry = plant("quiet", "raise AssertionError")
+    assert plugins(path=[str(site)]) == (Listing(entry=entry),)
+    assert entry.target not in sys.modules
+
+
+def test_the_list_is_sorted_by_kind_and_name(site: Path, plant: Callable[..., Entry]) -> None:
+    """Plugins stand in the order of kind and name, wherever they were found."""
+    plant("b_one")
+    plant("a_two", kind="filter")
+    plant("a_one")
+    plant("z", kind="alert")
+    assert [(it.entry.kind, it.entry.name) for it in plugins(path=[str(site)])] == [
+        ("alert", "z"),
+        ("filter", "a_two"),
+        ("strategy", "a_one"),
+        ("strategy", "b_one"),
+    ]
+
+
+def test_a_name_offered_twice_is_refused_for_both(site: Path, plant: Callable[..., Entry]) -> None:
+    """Two distributions of one name are both duplicates, and each reason names the two."""
+    plant("twin", dist="first")
+    plant("twin", dist="second", target="their_other_twin")
+    for listing in plugins(path=[str(site)]):
+        assert listing.state == "duplicate"
+        assert listing.reason == "Offered by first 2.5 and second 2.5: uninstall all but one."
+
+
+def test_kinds_may_share_a_name(site: Path, plant: Callable[..., Entry]) -> None:
+    """A strategy and a filter of the same name are no duplicates."""
+    plant("both", dist="first")
+    plant("both", dist="second", kind="filter", target="their_both_filter")
+    assert {it.state for it in plugins(path=[str(site)])} == {"available"}
+
+
+def test_a_core_out_of_range_makes_a_plugin_incompatible(site: Path, plant: Callable[..., Entry]) -> None:
+    """The reason quotes the range and the core that is installed."""
+    plant("old", requires=("tbot-core<1",))
+    (listing,) = plugins(path=[str(site)])
+    assert listing.state == "incompatible"
+    assert listing.reason == f"It requires tbot-core<1, and tbot-core {CORE} is installed."
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"name": "Loud"}, "Its name 'Loud' must match"),
+        ({"points": "[tbot.strategies]\nodd = no-module\n"}, "'no-module' is not module:object"),
+        ({"requires": ("tbot-core>=one",)}, "What it requires of tbot-core cannot be read"),
+        ({"points": "[tbot.strategies]\nodd\n"}, "Its entry_points.txt cannot be read"),
+    ],
+)
+def test_metadata_that_cannot_be_used_is_broken(
+    site: Path, plant: Callable[..., Entry], fields: dict[str, object], words: str
+) -> None:
+    """A bad name, target, requirement or file is a fault of that plugin alone, and says which."""
+    plant("fine")
+    plant(str(fields.pop("name", "odd")), dist="odd", target="their_odd", **fields)
+    assert found(site)["their-fine", "fine"].state == "available"
+    (broken,) = [listing for (dist, _), listing in found(site).items() if dist == "odd"]
+    assert broken.state == "broken"
+    assert words in broken.reason
+
+
+def test_other_peoples_damage_is_passed_over(site: Path, plant: Callable[..., Entry]) -> None:
+    """Metadata without a name, and an entry_points.txt that is no text, hide no plugin and are not ours to report."""
+    plant("fine")
+    for name, content in (("empty", b"[tbot.strategies]\nx = y\n"), ("binary", b"\xff\xfe[tbot.strategies]")):
+        (site / f"{name}-1.dist-info").mkdir()
+        (site / f"{name}-1.dist-info" / "entry_points.txt").write_bytes(content)
+    assert list(found(site)) == [("their-fine", "fine")]
+
+
+@pytest.mark.parametrize("metadata", [b"\xff\xfe", b"Version: 1\n", b"Name: odd\n", b"Name: odd\nVersion:\n", b""])
+def test_metadata_that_do_not_say_what_they_are_of_are_passed_over(
+    site: Path, plant: Callable[..., Entry], metadata: bytes
+) -> None:
+    """No text, no name, or no version: what an uninstall left hides no plugin and is not ours to report."""
+    plant("fine")
+    info = site / "odd-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_bytes(metadata)
+    (info / "entry_points.txt").write_text("[tbot.strategies]\nx = y\n")
+    assert list(found(site)) == [("their-fine", "fine")]
+
+
+def test_the_first_on_the_path_counts(site: Path, tmp_path: Path, plant: Callable[..., Entry]) -> None:
+    """Of a distribution found twice only the one that would be imported is listed."""
+    plant("fine", version="3")
+    older = tmp_path / "older" / "their_fine-1.dist-info"
+    older.mkdir(parents=True)
+    (older / "METADATA").write_text("Metadata-Version: 2.1\nName: their-fine\nVersion: 1\n")
+    (older / "entry_points.txt").write_text("[tbot.strategies]\ngone = gone\n")
+    listed = plugins(path=[str(site), str(older.parent)])
+    assert [(it.entry.name, it.entry.version) for it in listed] == [("fine", "3")]
+
+
+def test_enabled_plugins_are_active(site: Path, plant: Callable[..., Entry]) -> None:
+    """What the settings name is active if it can be used, and marked as enabled in any state."""
+    plant("used")
+    plant("spare")
+    plant("web", kind="extension")
+    plant("old", requires=("tbot-core<1",))
+    wanted = {("strategy", "used"), ("strategy", "old"), ("extension", "*")}
+    states = {it.entry.name: (it.state, it.enabled) for it in mark(plugins(path=[str(site)]), wanted)}
+    assert states == {
+        "used": ("active", True),
+        "spare": ("available", False),
+        "web": ("active", True),
+        "old": ("incompatible", True),
+    }
+
+
+def test_commands_that_reuse_a_name_of_tbot_are_duplicates(site: Path, plant: Callable[..., Entry]) -> None:
+    """A plugin's command is listed; one called like a command of the core is refused with the reason."""
+    plant("report-day", kind="command", target="their_report:command")
+    plant("status", kind="command", target="their_status:command")
+    listed = {it.entry.name: it for it in commands(reserved={"status"}, path=[str(site)])}
+    assert listed["report-day"].state == "available"
+    assert listed["status"].state == "duplicate"
+    assert listed["status"].reason == "their-status 2.5 uses the name of a command of tbot."
+    assert plugins(path=[str(site)]) == ()
+
+
+@pytest.mark.parametrize(
+    ("requirement", "version", "expected"),
+    [
+        ("tbot-core>=1,<2", "1.0.0", True),
+        ("tbot-core>=1,<2", "2.0", False),
+        ("tbot-core >= 1.2 , < 2", "1.1.9", False),
+        ("tbot-core<=1.0", "1.0.0", True),
+        ("tbot-core==1.0", "1.0.0", True),
+        ("tbot-core!=1.0", "1.0.0", False),
+        ("tbot-core>1.0", "1.0.1", True),
+        ("tbot-core", "7", True),
+        ("tbot-core~=1.2", "1.3", True),
+        ("tbot-core==1.*", "2.0", False),
+        ("tbot-core (>=1)", "1.0", True),
+        ("tbot-core>=1", "1.0rc1", False),
+        ("tbot-core<1; extra == 'old'", "1.0", True),
+        ("tbot-core<1; python_version > '3'", "1.0", False),
+        ("tbot_core>=1", "1.0", True),
+    ],
+)
+def test_ranges_are_read_as_installers_read_them(requirement: str, version: str, expected: bool) -> None:
+    """Plain ranges, rare forms and markers decide as the packaging standard says."""
+    assert fits(requirement, version) is expected
+
+
+def test_only_requirements_of_the_core_count(site: Path, plant: Callable[..., Entry]) -> None:
+    """A distribution whose name begins like the core's is another one, and no requirement at all fits any core."""
+    plant("fine", requires=("tbot-core-extras<1", "attrs>=1"))
+    (listing,) = plugins(path=[str(site)])
+    assert listing.state == "available"
+    assert listing.entry.requires == ()

@@ -1,0 +1,103 @@
+"""What is held back from a run: plugins that do not come back from a trial in a process of their own."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tbot_core import cli
+from tbot_core.engine.bootstrap import assemble
+from tbot_core.errors import PluginError, SettingsError
+from tbot_core.model.clock import ManualClock
+from tbot_core.plugins import discovery, trial_records
+from tbot_core.plugins.probe import probe
+from tbot_core.plugins.quarantine import held_back
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tbot_core.plugins.discovery import Entry
+
+NOW = dt.datetime(2026, 1, 5, 14, 30, tzinfo=dt.UTC)
+ENDS = "import os\nos._exit(7)"
+
+
+def test_what_ends_its_trial_is_held_back_and_recorded(plant: Callable[..., Entry], tmp_path: Path) -> None:
+    """A plugin that ends its process is tried in a child, recorded, and not among what may be loaded."""
+    plant("good")
+    fatal = plant("fatal", ENDS)
+    wanted = [("strategy", "good"), ("strategy", "fatal"), ("strategy", "absent")]
+    fit, failures = held_back(wanted, discovery.plugins(), tmp_path, NOW)
+    assert fit == {("strategy", "good"), ("strategy", "absent")}
+    assert [(it.name, it.phase) for it in failures] == [("fatal", "probe")]
+    assert "code 7" in failures[0].error
+    record = trial_records.read(tmp_path).of(fatal)
+    assert record is not None
+    assert record.phase == "probe"
+
+
+@pytest.mark.slow
+def test_what_never_ends_costs_its_limit_once(plant: Callable[..., Entry], tmp_path: Path, site: Path) -> None:
+    """The record stands for the same files: with them the endless plugin is not tried again, with others it is."""
+    plant("endless", "while True: pass")
+    wanted = [("strategy", "endless")]
+    _, failures = held_back(wanted, discovery.plugins(), tmp_path, NOW, limit_s=1)
+    assert "not finished after 1 s" in failures[0].error
+    # A trial without any time to it would say 0 s.
+    assert held_back(wanted, discovery.plugins(), tmp_path, NOW, limit_s=0) == (set(), failures)
+    (site / "their_endless" / "__init__.py").write_text(ENDS)
+    _, (failure,) = held_back(wanted, discovery.plugins(), tmp_path, NOW)
+    assert "code 7" in failure.error
+
+
+def test_what_failed_in_words_may_be_loaded(plant: Callable[..., Entry], tmp_path: Path) -> None:
+    """A missing library may have been installed since, without a change of the plugin's files."""
+    entry = plant("bare", "import no_such_library")
+    trial_records.write(tmp_path, trial_records.updated(trial_records.Records(), [probe(entry)], NOW))
+    assert held_back([("strategy", "bare")], discovery.plugins(), tmp_path, NOW) == ({("strategy", "bare")}, ())
+
+
+def test_a_trial_that_cannot_be_recorded_counts_all_the_same(plant: Callable[..., Entry], tmp_path: Path) -> None:
+    """Where the data folder cannot be made, what is held back is held back."""
+    plant("fatal", ENDS)
+    (tmp_path / "data").write_text("")
+    fit, (failure,) = held_back([("strategy", "fatal")], discovery.plugins(), tmp_path / "data", NOW)
+    assert (fit, failure.name) == (set(), "fatal")
+
+
+def test_a_run_refuses_a_strategy_and_goes_on_without_a_filter(plant: Callable[..., Entry], tmp_path: Path) -> None:
+    """A simulation notes the filter that is held back; paper refuses it, and every mode a strategy."""
+    plant("fatal", ENDS, kind="filter")
+    (tmp_path / ".env_bot").write_text("BROKER_NAME=PAPER\nSTRATEGY_SEQUENCE=open\nFILTERS=fatal\n")
+    clock = ManualClock(NOW)
+    note, nameless = assemble(tmp_path, "replay", clock).notes
+    assert "identity" in nameless
+    assert note.startswith("Not applied: filter fatal (its process ended with code 7")
+    with pytest.raises(PluginError, match="The filter fatal"):
+        assemble(tmp_path, "paper", clock)
+    plant("deadly", ENDS)
+    (tmp_path / ".env_bot").write_text("BROKER_NAME=PAPER\nSTRATEGY_SEQUENCE=deadly\nFILTERS=none\n")
+    with pytest.raises(PluginError, match="The strategy deadly"):
+        assemble(tmp_path, "replay", clock)
+
+
+def test_checks_hold_back_what_a_run_holds_back(
+    plant: Callable[..., Entry], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A plugin that ends its process is a finding of `config check` and of `check`, and ends neither."""
+    plant("fatal", ENDS)
+    (tmp_path / ".env_bot").write_text("BROKER_NAME=PAPER\nSTRATEGY_SEQUENCE=fatal\nFILTERS=none\n")
+    for words in (["config", "check"], ["check"]):
+        assert cli.invoke([*words, "--home", str(tmp_path)]) != 0
+        assert "its process ended with code 7" in capsys.readouterr().out
+    assert cli.invoke(["config", "show", "--home", str(tmp_path)]) == 0
+
+
+def test_where_no_instance_is_nothing_is_tried_or_written(tmp_path: Path) -> None:
+    """A replay in any folder is refused for want of settings and leaves it as it is."""
+    with pytest.raises(SettingsError):
+        assemble(tmp_path, "replay", ManualClock(NOW))
+    assert list(tmp_path.iterdir()) == []

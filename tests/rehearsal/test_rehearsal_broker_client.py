@@ -1,0 +1,471 @@
+"""Each fault of the way shows as the matrix words it, and a request that has left arrives whoever still waits."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+
+from tbot_core.contracts import VenueRules
+from tbot_core.errors import BrokerError, OutcomeUnknown, Rejected, Unavailable, Withdrawn
+from tbot_core.execution.send_permit import SendPermit, always
+from tbot_core.model.types import UNITS_PER_SHARE, Leg, Order, OrderType, SignalId
+from tbot_core.rehearsal.broker_client import SimulatedBroker
+from tbot_core.rehearsal.network import TIMEOUT_S
+from tbot_core.rehearsal.small_world import Stage
+from tbot_core.rehearsal.venue_profiles import Character
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tbot_core.contracts import BrokerEvent
+
+    Make = Callable[..., Stage]
+
+RULES = VenueRules(lists_closed=True, query_by_cid=True, exec_ids_unique=True)
+USUAL = Character(rules=RULES)
+FAR = Decimal(15)
+
+
+def order(cid: str = "o1", *, rests: bool = False, quantity: int = 10) -> Order:
+    """An order to buy, at the market or at a limit that rests."""
+    return Order(
+        client_order_id=cid,
+        signal=SignalId(session=dt.date(2026, 3, 3), strategy="test", symbol="A", minute=0, rule="test"),
+        leg=Leg.ENTRY,
+        symbol="A",
+        buy=True,
+        quantity=Decimal(quantity),
+        type=OrderType.LIMIT if rests else OrderType.MARKET,
+        limit_price=FAR if rests else None,
+    )
+
+
+def said(events: list[BrokerEvent]) -> list[tuple[str, str]]:
+    """Kinds and ids."""
+    return [(event.kind, event.client_order_id) for event in events]
+
+
+@pytest.fixture
+def stages() -> Iterator[Make]:
+    """Makes stages whose faults begin once the client is connected, and ends them."""
+    made: list[Stage] = []
+
+    def make(character: Character = USUAL, **rates: float) -> Stage:
+        stage = Stage(character)
+        stage.faults.rates.update(rates)
+        made.append(stage)
+        return stage
+
+    yield make
+    for stage in made:
+        stage.close()
+
+
+@pytest.fixture
+def troubled() -> Iterator[Make]:
+    """Makes stages on whose way a trouble lasts from second 180 to 300 of the world, and ends them."""
+    made: list[Stage] = []
+
+    def make(fault: str, character: Character = USUAL) -> Stage:
+        stage = Stage(character)
+        stage.way.trouble(fault, 180.0, 300.0)
+        made.append(stage)
+        return stage
+
+    yield make
+    for stage in made:
+        stage.close()
+
+
+SUBMITS: list[tuple[str, type[BrokerError], set[bool]]] = [
+    ("F1", OutcomeUnknown, {False}),
+    ("F2", OutcomeUnknown, {True}),
+    ("F3", OutcomeUnknown, {True}),
+    ("F4", OutcomeUnknown, {False}),
+    ("F5", OutcomeUnknown, {False, True}),
+    ("F9", OutcomeUnknown, {False, True}),
+    ("F10", OutcomeUnknown, {False, True}),
+    ("F11", Unavailable, {False}),
+    ("F15", OutcomeUnknown, {True}),
+    ("F16", OutcomeUnknown, {True}),
+    ("F17", OutcomeUnknown, {True}),
+]
+
+
+@pytest.mark.parametrize(("fault", "error", "arrives"), SUBMITS, ids=[fault for fault, *_ in SUBMITS])
+def test_f1_to_f5_f9_to_f11_f15_to_f17_a_submit_under_a_fault_ends_in_its_error(
+    stages: Make, fault: str, error: type[BrokerError], arrives: set[bool]
+) -> None:
+    """F1 to F17: the error says no more than is known, and orders arrive or do not, as the fault has it."""
+    seen = set()
+    stage = stages(**{fault: 1.0})
+    for number in range(20):
+        with pytest.raises(error):
+            stage.submit(order(f"o{number}", rests=True))
+        stage.pass_time(0)
+        seen.add(stage.floor.find(f"o{number}") is not None)
+    assert seen == arrives
+    assert stage.faults.injected == {fault: 20}
+    assert [request.reached for request in stage.way.requests if request.kind == "submit"].count(True) == sum(
+        working.ours for working in stage.floor.orders
+    )
+
+
+def test_f2_keeps_the_acknowledgement_too_and_f3_brings_it_late(stages: Make) -> None:
+    """After a lost answer only a look-up finds the order; a delayed one settles itself."""
+    lost, late = stages(F2=1.0), stages(F3=1.0)
+    for stage in (lost, late):
+        with pytest.raises(OutcomeUnknown):
+            stage.submit(order(rests=True))
+    assert lost.heard(60) == []
+    report = lost.wait(lost.broker.find("o1"))
+    assert report is not None
+    assert report.kind == "acknowledged"
+    assert said(late.heard(60)) == [("acknowledged", "o1")]
+
+
+def test_f4_a_request_arrives_five_minutes_later(stages: Make) -> None:
+    """It was given up long since, and is taken all the same."""
+    stage = stages(F4=1.0)
+    with pytest.raises(OutcomeUnknown):
+        stage.submit(order(rests=True))
+    assert stage.heard(280) == []
+    assert said(stage.heard(20)) == [("acknowledged", "o1")]
+
+
+def test_f11_is_in_doubt_where_the_venue_documents_nothing(stages: Make) -> None:
+    """Too many requests may mean that this one was taken."""
+    stage = stages(attrs.evolve(USUAL, documents_429=False), F11=1.0)
+    with pytest.raises(OutcomeUnknown, match="429"):
+        stage.submit(order(rests=True))
+
+
+def test_f14_a_duplicate_is_in_doubt_and_never_rejected(stages: Make) -> None:
+    """The id exists: a look-up says what became of it, while a rejection would say that there is no order."""
+    stage = stages(attrs.evolve(USUAL, dedupe_window_s=600.0), F14=1.0)
+    stage.submit(order(rests=True))
+    with pytest.raises(OutcomeUnknown, match="must be unique"):
+        stage.submit(order(rests=True))
+    assert len(stage.floor.orders) == 1
+
+
+def test_f19_another_quantity_is_taken(stages: Make) -> None:
+    """Never more than was asked for; the report says how much."""
+    stage = stages(F19=1.0)
+    stage.submit(order(rests=True))
+    report = stage.wait(stage.broker.find("o1"))
+    assert report is not None
+    assert report.quantity == 5
+
+
+STREAMS = [
+    ("F18", [("acknowledged", 0), ("fill", 0), ("pending_review", 1)]),
+    ("F21", [("acknowledged", 0), ("fill", 0), ("acknowledged", 1)]),
+    ("F22", [("fill", 0), ("acknowledged", 20)]),
+    ("F23", [("acknowledged", 0), ("fill", 0), ("fill", 1)]),
+    ("F25", [("acknowledged", 0), ("fill", 12)]),
+    ("F26", [("acknowledged", 0)]),
+    ("F27", [("acknowledged", 0), ("fill", 30)]),
+]
+
+
+@pytest.mark.parametrize(("fault", "told"), STREAMS, ids=[fault for fault, _ in STREAMS])
+def test_the_stream_under_a_fault(stages: Make, fault: str, told: list[tuple[str, int]]) -> None:
+    """F18 to F27: each event comes as the fault has it, so many seconds late."""
+    stage = stages(**{fault: 1.0})
+    stage.submit(order())
+    heard = [(event.kind, second) for second in range(40) for event in stage.heard(1)]
+    assert [kind for kind, _ in heard] == [kind for kind, _ in told]
+    assert all(abs(second - late) <= 1 for (_, second), (_, late) in zip(heard, told, strict=True))
+    assert stage.faults.injected == {fault: 1}
+
+
+def test_f21_and_f23_are_told_apart_by_their_ids(stages: Make) -> None:
+    """A repeated event has the same id; the same execution by another way has another, and the same execution id."""
+    for fault, kind, ids in (("F21", "acknowledged", 1), ("F23", "fill", 2)):
+        stage = stages(**{fault: 1.0})
+        stage.submit(order())
+        events = [event for event in stage.heard(5) if event.kind == kind]
+        assert len(events) == 2
+        assert len({event.event_id for event in events}) == ids
+        assert len({event.fill.execution_id for event in events if event.fill is not None}) <= 1
+
+
+def test_f24_the_latest_events_come_again(stages: Make) -> None:
+    """With their ids."""
+    stage = stages()
+    stage.submit(order())
+    first = stage.heard()
+    stage.way.replays.append(stage.loop.time())
+    assert stage.heard() == first
+    assert stage.heard() == []
+
+
+def test_f31_a_cancel_is_answered_and_never_arrives(stages: Make) -> None:
+    """The order is still open, and nothing says so."""
+    stage = stages(F31=1.0)
+    stage.submit(order(rests=True))
+    stage.wait(stage.broker.cancel("o1"))
+    assert said(stage.heard(60)) == [("acknowledged", "o1")]
+    assert len(stage.floor.open) == 1
+
+
+def test_f32_and_f33_a_fill_comes_first(stages: Make) -> None:
+    """A cancel or a replacement that crosses the last fill is refused."""
+    for fault in ("F32", "F33"):
+        stage = stages(**{fault: 1.0})
+        stage.submit(order(rests=True))
+        if fault == "F32":
+            stage.wait(stage.broker.cancel("o1"))
+        else:
+            stage.wait(stage.broker.replace("o1", order("o2", rests=True)))
+        assert said(stage.heard())[:3] == [("acknowledged", "o1"), ("fill", "o1"), ("cancel_refused", "o1")]
+        assert stage.floor.books.units == {"A": 10 * UNITS_PER_SHARE}
+
+
+def test_f34_the_old_order_is_gone_and_the_new_one_refused(stages: Make) -> None:
+    """Nothing rests any more."""
+    stage = stages(F34=1.0)
+    stage.submit(order(rests=True))
+    stage.wait(stage.broker.replace("o1", order("o2", rests=True)))
+    assert said(stage.heard())[1:] == [("cancelled", "o1"), ("rejected", "o2")]
+    assert stage.floor.open == []
+
+
+def test_f35_a_cancel_of_many_does_not_leave(stages: Make) -> None:
+    """It is said, and the order is open."""
+    stage = stages(F35=1.0)
+    stage.submit(order(rests=True))
+    with pytest.raises(Unavailable):
+        stage.wait(stage.broker.cancel("o1"))
+    assert [request.left for request in stage.way.requests if request.kind == "cancel"] == [False]
+
+
+@pytest.mark.parametrize("fault", ["F48", "F50"])
+def test_f48_f50_what_was_not_read_whole_is_never_shown(stages: Make, fault: str) -> None:
+    """F48, F50: a failed reading and one with a page missing are unavailable."""
+    stage = stages(**{fault: 1.0})
+    with pytest.raises(Unavailable):
+        stage.wait(stage.broker.snapshot(stage.session.open))
+
+
+@pytest.mark.parametrize(("numbers_moments", "held"), [(True, [1, 1, 1]), (False, [0, 1, 0])])
+def test_f49_an_old_reading_comes_once(stages: Make, held: list[int], *, numbers_moments: bool) -> None:
+    """It shows an earlier moment, whole or in part; two in a row are never old, nor one that bears its number."""
+    stage = stages(attrs.evolve(USUAL, numbers_moments=numbers_moments))
+    stage.wait(stage.broker.snapshot(stage.session.open))
+    stage.submit(order())
+    stage.faults.rates["F49"] = 1.0
+    shown = [stage.wait(stage.broker.snapshot(stage.session.open)) for _ in range(3)]
+    assert [len(snapshot.holdings) for snapshot in shown] == held
+    assert stage.faults.injected.get("F49", 0) == held.count(0)
+
+
+def test_f64_an_order_falls_into_a_partition_that_begins_with_it(stages: Make) -> None:
+    """It is in doubt while nothing can be asked."""
+    stage = stages()
+    stage.way.ambush(stage.loop.time())
+    with pytest.raises(OutcomeUnknown):
+        stage.submit(order())
+    with pytest.raises(Unavailable):
+        stage.wait(stage.broker.snapshot(stage.session.open))
+    stage.pass_time(120)
+    stage.submit(order("o2"))
+    assert stage.faults.injected == {"F64": 1}
+
+
+def test_f51_the_balance_is_in_another_currency(stages: Make) -> None:
+    """In both readings that show money."""
+    stage = stages(F51=1.0)
+    assert stage.wait(stage.broker.account()).currency == "EUR"
+    assert stage.wait(stage.broker.snapshot(stage.session.open)).account.currency == "EUR"
+
+
+TROUBLES: list[tuple[str, type[BrokerError], bool, type[BrokerError] | None]] = [
+    ("F6", Unavailable, False, Unavailable),
+    ("F7", Unavailable, False, Unavailable),
+    ("F8", Unavailable, False, Unavailable),
+    ("F12", Unavailable, True, None),
+    ("F13", Rejected, True, Rejected),
+    ("F59", OutcomeUnknown, True, OutcomeUnknown),
+    ("F60", OutcomeUnknown, True, OutcomeUnknown),
+    ("F61", OutcomeUnknown, True, OutcomeUnknown),
+    ("F63", Unavailable, True, Unavailable),
+]
+
+
+@pytest.mark.parametrize(("fault", "error", "left", "cancels"), TROUBLES, ids=[fault for fault, *_ in TROUBLES])
+def test_f6_f7_f8_f12_f13_f59_f60_f61_f63_a_trouble_on_the_way_stops_orders_while_it_lasts(
+    troubled: Make, fault: str, error: type[BrokerError], left: bool, cancels: type[BrokerError] | None
+) -> None:
+    """F6 to F8, F12, F13, F59 to F61, F63: nothing arrives, then all is as before; F12 lets cancels through."""
+    stage = troubled(fault)
+    stage.submit(order("o0", rests=True))
+    stage.pass_time(180 - stage.loop.time())
+    with pytest.raises(error):
+        stage.submit(order(rests=True))
+    assert stage.way.requests[-1].left is left
+    stage.pass_time(stage.loop.time() < 190 and 190 - stage.loop.time())
+    if cancels is None:
+        stage.wait(stage.broker.cancel("o0"))
+    else:
+        with pytest.raises((cancels, Unavailable)):
+            stage.wait(stage.broker.cancel("o0"))
+    stage.pass_time(300 - stage.loop.time())
+    assert stage.floor.find("o1") is None
+    stage.wait(stage.broker.connect())
+    stage.submit(order("o2", rests=True))
+    assert stage.floor.find("o2") is not None
+    assert stage.faults.injected == {fault: 1}
+
+
+def test_f58_the_stream_is_closed_as_soon_as_it_is_opened(troubled: Make) -> None:
+    """Requests pass, and connecting again does not help while it lasts."""
+    stage = troubled("F58")
+    stage.pass_time(70)
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            stage.wait(stage.broker.poll())
+        stage.wait(stage.broker.connect())
+    stage.submit(order())
+    stage.pass_time(120)
+    assert ("fill", "o1") in said(stage.heard())
+
+
+def test_f59_a_dead_connection_is_silent_until_it_is_noticed(troubled: Make) -> None:
+    """Then it must be made anew, which helps at once."""
+    stage = troubled("F59")
+    stage.pass_time(65)
+    assert stage.heard(1) == []
+    stage.pass_time(20)
+    with pytest.raises(Unavailable, match="two heartbeats"):
+        stage.wait(stage.broker.poll())
+    stage.wait(stage.broker.connect())
+    stage.submit(order())
+    assert ("fill", "o1") in said(stage.heard())
+
+
+def test_f60_f61_a_partition_is_noticed_and_only_f60_cuts_readings(troubled: Make) -> None:
+    """After a while nothing is sent any more; what happened meanwhile is told once it is over."""
+    for fault, readable in (("F60", False), ("F61", True)):
+        stage = troubled(fault)
+        stage.submit(order(rests=True))
+        stage.pass_time(210 - stage.loop.time())
+        with pytest.raises(Unavailable):
+            stage.submit(order("o2"))
+        assert not stage.way.requests[-1].left
+        if readable:
+            stage.wait(stage.broker.account())
+        else:
+            with pytest.raises(Unavailable):
+                stage.wait(stage.broker.account())
+        stage.trade_at(Decimal(14))
+        stage.pass_time(60)
+        assert ("fill", "o1") in said(stage.heard())
+
+
+def test_f62_a_slow_link_answers_in_time_all_the_same(troubled: Make) -> None:
+    """Five seconds more for each request."""
+    stage = troubled("F62")
+    stage.pass_time(70)
+    before = stage.loop.time()
+    stage.submit(order())
+    assert 5 < stage.loop.time() - before < TIMEOUT_S
+
+
+def test_a_permit_is_redeemed_just_before_the_request_leaves(stages: Make) -> None:
+    """After the wait for its turn, so that a kill in between holds it back."""
+    stage = stages()
+    killed = False
+    sent = order()
+
+    async def send() -> None:
+        nonlocal killed
+        task = asyncio.create_task(stage.broker.submit(sent, SendPermit(sent, lambda _: "killed" if killed else "")))
+        await asyncio.sleep(0)
+        killed = True
+        await task
+
+    with pytest.raises(Withdrawn):
+        stage.wait(send())
+    assert [request.kind for request in stage.way.requests] == ["connect"]
+
+
+def test_a_request_that_has_left_arrives_whoever_still_waits(stages: Make) -> None:
+    """A bot that is cancelled, or crashes, has an order at the venue."""
+    stage = stages()
+
+    async def crash() -> None:
+        task = asyncio.create_task(stage.broker.submit(order(), SendPermit(order(), always)))
+        await asyncio.sleep(0.006)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    stage.wait(crash())
+    assert stage.heard(1)
+    assert stage.floor.find("o1") is not None
+
+
+def test_another_client_hears_nothing_of_what_was_before_it(stages: Make) -> None:
+    """After a restart the past is found by reading, the rest by the stream."""
+    stage = stages()
+    stage.submit(order(rests=True))
+    again = SimulatedBroker(stage.way, stage.clock)
+    with pytest.raises(Unavailable, match="not connected"):
+        stage.wait(again.poll())
+    stage.wait(again.connect())
+    stage.pass_time(1)
+    assert stage.wait(again.poll()) == []
+    stage.wait(again.cancel("o1"))
+    stage.pass_time(1)
+    assert said(list(stage.wait(again.poll()))) == [("cancelled", "o1")]
+
+
+def test_a_venue_that_cancels_by_its_own_ids_must_have_told_them(stages: Make) -> None:
+    """A client that knows no id of the venue's for an order reads first."""
+    stage = stages(attrs.evolve(USUAL, cancels_by_cid=False))
+    stage.submit(order(rests=True))
+    again = SimulatedBroker(stage.way, stage.clock)
+    stage.wait(again.connect())
+    with pytest.raises(Unavailable, match="not known"):
+        stage.wait(again.cancel("o1"))
+    stage.wait(again.snapshot(stage.session.open))
+    stage.wait(again.cancel("o1"))
+    assert stage.floor.open == []
+
+
+def test_the_venue_counts_requests(stages: Make) -> None:
+    """One too many in a minute is turned away, and says how long to wait; a minute later all is well."""
+    stage = stages(attrs.evolve(USUAL, rules=attrs.evolve(RULES, requests_per_minute=5)))
+    stage.pass_time(60)
+    for number in range(5):
+        stage.submit(order(f"o{number}", rests=True))
+    with pytest.raises(Unavailable, match="429") as refused:
+        stage.submit(order("o5", rests=True))
+    assert refused.value.retry_after_s is not None
+    assert 55 < refused.value.retry_after_s <= 60
+    stage.pass_time(refused.value.retry_after_s)
+    stage.submit(order("o6", rests=True))
+    assert [request.outcome for request in stage.way.requests][-2:] == ["429", "ok"]
+
+
+def test_a_closed_client_hears_nothing(stages: Make) -> None:
+    """What rests stays at the venue."""
+    stage = stages()
+    stage.submit(order(rests=True))
+    stage.wait(stage.broker.close())
+    with pytest.raises(Unavailable):
+        stage.wait(stage.broker.poll())
+    assert len(stage.floor.open) == 1
+
+
+def test_only_a_venue_that_says_so_is_asked_for_an_order(stages: Make) -> None:
+    """Elsewhere the question is refused."""
+    stage = stages(Character())
+    with pytest.raises(Unavailable, match="cannot be asked"):
+        stage.wait(stage.broker.find("o1"))

@@ -1,0 +1,66 @@
+"""The broker of the simulation keeps the contract of brokers, whatever its venue is like."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pytest
+
+from tbot_core.contracts import Broker, Finds, VenueRules
+from tbot_core.rehearsal.small_world import Stage
+from tbot_core.rehearsal.venue_profiles import Character
+from tbot_core.testing.broker import BrokerContract
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterator
+
+Said = TypeVar("Said")
+ABLE = VenueRules(
+    brackets=True,
+    amend_atomic=True,
+    query_by_cid=True,
+    lists_closed=True,
+    exec_ids_unique=True,
+    quantity_step=Decimal("0.000001"),
+    fractional_types=frozenset({"market"}),
+)
+CHARACTERS = {
+    "able": Character(rules=ABLE, fee_ticks=35, dedupe_window_s=86_400.0),
+    "modest": Character(
+        rules=VenueRules(lists_fills=True), numbers_moments=False, refuses_at_once=False, cancels_by_cid=False
+    ),
+    "cash": Character(
+        rules=VenueRules(brackets=True, query_by_cid=True, lists_closed=True), margin=False, cancels_by_cid=False
+    ),
+    "moody": Character(rules=VenueRules(amend_atomic=True, lists_fills=True), refuses_crossed_stops=True),
+}
+
+
+class Patient(Stage):
+    """A stage whose stream has caught up whenever an answer is there."""
+
+    def wait(self, asked: Coroutine[Any, Any, Said]) -> Said:
+        """The answer, and a second for the stream."""
+        said = super().wait(asked)
+        self.loop.pass_time(1.0)
+        return said
+
+
+class TestContract(BrokerContract):
+    """A simulated broker without faults keeps the contract."""
+
+    @pytest.fixture(params=[*CHARACTERS])
+    def venue(self, request: pytest.FixtureRequest) -> Iterator[Patient]:
+        """A venue of each character."""
+        stage = Patient(CHARACTERS[request.param])
+        yield stage
+        stage.close()
+
+
+def test_it_is_a_broker_that_finds() -> None:
+    """The client has all of the protocols."""
+    stage = Stage()
+    assert isinstance(stage.broker, Broker)
+    assert isinstance(stage.broker, Finds)
+    stage.close()

@@ -1,0 +1,172 @@
+"""Whoever looks at the venues every few seconds sees what nobody closes, and what would close more than there is."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from tbot_core.model.types import ExitReason, Leg
+from tbot_core.rehearsal.exposure_monitor import Patrol
+from tbot_core.rehearsal.network import Request
+from tbot_core.rehearsal.venue_facts import Fact
+from tbot_core.rehearsal.world import World
+from tbot_core.testing.trades import fill, order
+from tbot_core.trading.risk.states import Cause
+
+if TYPE_CHECKING:
+    from tbot_core.rehearsal.bot import Life
+    from tbot_core.rehearsal.venue_matching import Floor
+
+SHARE = 1_000_000
+SYMBOL = "AAPL"
+
+
+def bot(causes: tuple[Cause, ...] = (), **held: object) -> Life:
+    """A life whose bot knows of nothing but what it holds, and of `causes`; its exits wait where somebody killed it."""
+    leaving = SimpleNamespace(untouched=lambda _symbol: False, waits=lambda _reason: Cause.KILL_FILE in causes)
+    desk = SimpleNamespace(
+        portfolio=SimpleNamespace(beyond={}),
+        custody=SimpleNamespace(held=held, leaving=leaving),
+        standing=SimpleNamespace(frozen={}, unruled={}),
+    )
+    post = SimpleNamespace(
+        name="alpha",
+        desk=desk,
+        execution=SimpleNamespace(orders={}, questions={}),
+    )
+    keeper = SimpleNamespace(post=post, tender=SimpleNamespace(foreign={}), conditions=SimpleNamespace(causes=causes))
+    return cast("Life", SimpleNamespace(session=SimpleNamespace(keepers=[keeper])))
+
+
+def holding(*, leaving: ExitReason | None = None, **plan: object) -> object:
+    """A position with such a plan, for which a stop is thought to rest, unless it is `leaving`."""
+    resting = {} if leaving else {Leg.STOP: "stop"}
+    return SimpleNamespace(plan=SimpleNamespace(**plan), resting=resting, leaving=leaving)
+
+
+def rest(floor: Floor, leg: Leg, quantity: int) -> None:
+    """An order of ours works at the venue."""
+    floor.rest(floor.take(order(leg, name=leg.value, symbol=SYMBOL, quantity=str(quantity), limit="9999")))
+
+
+def hold(floor: Floor, quantity: int) -> None:
+    """An order of ours was filled."""
+    done = fill(order(name="entry", symbol=SYMBOL, quantity=str(quantity)), "100")
+    floor.books.write(
+        Fact(at=floor.moment(0), kind="execution", ours=True, symbol=SYMBOL, units=quantity * SHARE, fill=done)
+    )
+
+
+@pytest.mark.parametrize(
+    ("held", "closes", "causes", "words"),
+    [
+        (10, 10, (), ""),
+        (10, 0, (), "10000000 units were held for 60 s with no way out"),
+        (10, 20, (), "more than the 10000000 units held could be closed for 60 s"),
+        (0, 5, (), "more than the 0 units held could be closed for 60 s"),
+        (10, 0, (Cause.MISMATCH,), ""),
+        (10, 20, (Cause.MISMATCH,), ""),
+        (10, 0, (Cause.STOP_COMMAND,), "10000000 units were held for 60 s with no way out"),
+    ],
+)
+def test_what_is_held_and_what_would_close_it_agree(
+    held: int, closes: int, causes: tuple[Cause, ...], words: str
+) -> None:
+    """A position without a way out, and more on its way out than is held, are found when they last; not if known."""
+    world = World(0, (), live=False, venues=1)
+    floor = world.ways[0].exchange.floor
+    patrol = Patrol(world)
+
+    async def main() -> None:
+        hold(floor, held or 10)
+        if not held:
+            hold(floor, -10)
+        if closes:
+            rest(floor, Leg.EXIT, closes)
+        patrol.watch(bot(causes, **{SYMBOL: holding(on_close=False)}))
+        patrol.begin()
+        await world.clock.sleep(100)
+
+    world.run(main)
+    found = [*patrol.found.values()]
+    assert len(found) == bool(words)
+    assert all(words in one for one in found)
+
+
+@pytest.mark.parametrize(("causes", "found"), [((), 0), ((Cause.KILL_FILE,), 1)])
+def test_what_is_leaving_without_a_stop_is_found_where_its_exit_waits(causes: tuple[Cause, ...], found: int) -> None:
+    """An exit that is due closes a position; one that a kill holds back does not."""
+    world = World(0, (), live=False, venues=1)
+    patrol = Patrol(world)
+
+    async def main() -> None:
+        hold(world.ways[0].exchange.floor, 10)
+        patrol.watch(bot(causes, **{SYMBOL: holding(leaving=ExitReason.TIME, on_close=False)}))
+        patrol.begin()
+        await world.clock.sleep(100)
+
+    world.run(main)
+    assert len(patrol.found) == found
+
+
+def test_what_is_held_after_a_split_may_all_be_closed() -> None:
+    """Ten shares became twenty, and a stop for twenty is not too much."""
+    world = World(0, (), live=False, venues=1)
+    floor = world.ways[0].exchange.floor
+    patrol = Patrol(world)
+
+    async def main() -> None:
+        hold(floor, 10)
+        floor.write("split", symbol=SYMBOL, units=floor.books.units[SYMBOL], words="2 for 1")
+        rest(floor, Leg.EXIT, 20)
+        patrol.watch(bot())
+        patrol.begin()
+        await world.clock.sleep(100)
+
+    world.run(main)
+    assert patrol.found == {}
+
+
+@pytest.mark.parametrize("reached", [False, True])
+def test_what_the_bot_asks_to_take_back_in_vain_is_known(*, reached: bool) -> None:
+    """A cancel that got lost on its way is asked for anew; one that arrived has no such excuse."""
+    world = World(0, (), live=False, venues=1)
+    floor = world.ways[0].exchange.floor
+    patrol = Patrol(world)
+
+    async def main() -> None:
+        hold(floor, 10)
+        rest(floor, Leg.EXIT, 20)
+        patrol.watch(bot())
+        patrol.begin()
+        for at in (0.0, 50.0):
+            request = Request(at=at, kind="cancel", client_order_id=Leg.EXIT.value, reached=reached)
+            world.ways[0].requests.append(request)
+            await world.clock.sleep(50)
+
+    world.run(main)
+    assert bool(patrol.found) is reached
+
+
+@pytest.mark.parametrize(("reached", "causes", "words"), [(True, (), 1), (False, (), 0), (True, (Cause.MISMATCH,), 0)])
+def test_a_stop_that_stays_behind_its_plan_is_found(*, reached: bool, causes: tuple[Cause, ...], words: int) -> None:
+    """Three minutes are enough to move it, unless what is asked of it gets lost, or something is known to be wrong."""
+    world = World(0, (), live=False, venues=1)
+    floor = world.ways[0].exchange.floor
+    patrol = Patrol(world)
+
+    async def main() -> None:
+        hold(floor, 10)
+        floor.rest(floor.take(order(Leg.STOP, name="stop", symbol=SYMBOL, quantity="10", stop="0.01")))
+        patrol.watch(bot(causes, **{SYMBOL: holding(on_close=False, leads=lambda level: level < SHARE)}))
+        patrol.begin()
+        for at in range(0, 250, 50):
+            request = Request(at=float(at), kind="replace", client_order_id="stop", reached=reached)
+            world.ways[0].requests.append(request)
+            await world.clock.sleep(50)
+
+    world.run(main)
+    assert len(patrol.found) == words
+    assert all("a stop rested behind the level of its plan for 180 s" in one for one in patrol.found.values())

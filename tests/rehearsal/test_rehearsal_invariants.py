@@ -1,0 +1,294 @@
+"""The judges of a simulated world find what they look for, in stories that were made up."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+from tbot_core.engine.control import Verb
+from tbot_core.execution.throttling import Urgency
+from tbot_core.journal import records
+from tbot_core.journal.store import Event
+from tbot_core.model.types import ExitReason, Leg, Order, units_of
+from tbot_core.rehearsal.history import Story, Turn
+from tbot_core.rehearsal.invariants.all import violations
+from tbot_core.rehearsal.invariants.approvals import PERSONAL
+from tbot_core.rehearsal.invariants.external_events import HEEDED
+from tbot_core.rehearsal.invariants.fairness import i18_starved
+from tbot_core.rehearsal.invariants.outcomes import EVIDENCE
+from tbot_core.rehearsal.invariants.stops import STOPPED
+from tbot_core.rehearsal.network import Request
+from tbot_core.rehearsal.operator import Acts, Manner, People, Said
+from tbot_core.rehearsal.random_streams import Chances
+from tbot_core.rehearsal.venue_facts import Fact
+from tbot_core.rehearsal.world import World
+from tbot_core.testing.trades import fill, order, rules
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+OPEN = dt.datetime(2026, 3, 3, 14, 30, tzinfo=dt.UTC)
+ENTRY = records.order_payload(order())
+SIGNAL = ENTRY["signal"]
+
+
+def told(*said: tuple[str, dict[str, Any]]) -> list[Event]:
+    """Events of the entry "entry", a second apart."""
+    return [
+        Event(
+            seq=number,
+            kind=kind,
+            cid="entry",
+            source=None,
+            payload=payload,
+            received=OPEN,
+            applied=OPEN + dt.timedelta(seconds=number),
+            hash="",
+        )
+        for number, (kind, payload) in enumerate(said, 1)
+    ]
+
+
+def story(events: Sequence[Event] = (), people: Acts | None = None, *requests: Request) -> Story:
+    """A story in a world without faults."""
+    world = World(0, ())
+    world.ways[0].requests += requests
+    return Story(world=world, name=world.names[0], rules=rules(), people=people or Acts(), events=[*events])
+
+
+def found(checks: Sequence[Any], of: Story) -> list[str]:
+    """What judges say of a story."""
+    return [words for check in checks for words in check(of)]
+
+
+ASKED = (records.CONFIRMATION_ASKED, {"id": "ab12", "signal": SIGNAL})
+INTENDED = (records.INTENDED, ENTRY)
+
+
+def answered(*verbs: tuple[Verb, float]) -> Acts:
+    """People who are asked, and answer so many seconds after the bell."""
+    answers = [Said(identity="ab12", verb=verb, made=OPEN + dt.timedelta(seconds=after)) for verb, after in verbs]
+    return Acts(manner=Manner(timeout_s=60.0), answers=answers)
+
+
+@pytest.mark.parametrize(
+    ("answers", "wrong"),
+    [
+        ([(Verb.CONFIRM, 5.0)], 0),
+        ([(Verb.REJECT, 5.0)], 1),
+        ([(Verb.REJECT, 5.0), (Verb.CONFIRM, 6.0)], 1),
+        ([(Verb.CONFIRM, 62.0)], 1),
+        ([], 1),
+    ],
+)
+def test_the_first_answer_in_time_counts(answers: list[tuple[Verb, float]], wrong: int) -> None:
+    """An entry needs it, and it has to be yes."""
+    assert len(found(PERSONAL, story(told(ASKED, INTENDED), answered(*answers)))) == wrong
+
+
+def test_an_entry_that_nobody_was_asked_about_is_found() -> None:
+    """Where people have to be asked; elsewhere nobody is."""
+    assert len(found(PERSONAL, story(told(INTENDED), answered()))) == 1
+    assert not found(PERSONAL, story(told(INTENDED)))
+
+
+TERMS = {"terms": {"mode": "live"}}
+SENT: tuple[str, dict[str, Any]] = (records.SENDING, {})
+ARMED = ((records.LIVE_TERMS, TERMS["terms"]), (records.ARMED, TERMS))
+
+
+@pytest.mark.parametrize(
+    ("said", "wrong"),
+    [
+        ((*ARMED, INTENDED, SENT), 0),
+        ((INTENDED, SENT), 1),
+        ((*ARMED, (records.DISARMED, {}), INTENDED, SENT), 1),
+        ((*ARMED, (records.RISK, {"what": "daily loss latch"}), INTENDED, SENT), 1),
+        ((*ARMED, (records.LIVE_TERMS, {"mode": "other"}), INTENDED, SENT), 1),
+    ],
+)
+def test_an_entry_of_a_live_bot_needs_an_arming_that_holds(said: Any, wrong: int) -> None:
+    """Of the bot as it is, and neither taken back nor ended by a latch."""
+    assert len(found(PERSONAL, story(told(*said), Acts(manner=Manner(live=True))))) == wrong
+
+
+def test_what_leaves_long_after_a_disarming_is_found() -> None:
+    """Whatever the journal says."""
+    people = Acts(manner=Manner(live=True), disarmed=[(100.0, float("inf"))])
+    late = Request(at=140.0, kind="submit", client_order_id="entry")
+    (words,) = found(PERSONAL, story(told(*ARMED, INTENDED, SENT), people, late))
+    assert words == "entry left 40 s after the bot was disarmed"
+
+
+def test_what_was_dropped_and_has_left_is_found() -> None:
+    """An order is written down as never sent only if it never was."""
+    left = Request(at=1.0, kind="submit", client_order_id="entry")
+    dropped = told(INTENDED, (records.DROPPED, {"words": ""}))
+    assert len(found(EVIDENCE, story(dropped, None, left))) == 1
+    assert not found(EVIDENCE, story(dropped))
+
+
+def test_an_end_that_nobody_told_is_found() -> None:
+    """The venue has to have said so, or to have refused the order."""
+    ended = told(INTENDED, ("cancelled", {"words": ""}))
+    assert len(found(EVIDENCE, story(ended))) == 1
+    refused = Request(at=1.0, kind="submit", client_order_id="entry", outcome="401 unauthorized")
+    assert not found(EVIDENCE, story(ended, None, refused))
+
+
+def test_a_request_that_touches_what_is_not_ours_is_found() -> None:
+    """Orders of others are left alone."""
+    touched = Request(at=1.0, kind="cancel", client_order_id="mobile-1")
+    assert found(HEEDED, story((), None, touched)) == ["cancel of mobile-1, which is not ours"]
+
+
+def test_an_entry_right_after_the_clock_was_set_is_found() -> None:
+    """In the life that saw it, and for a minute."""
+    entry = Request(at=130.0, kind="submit", client_order_id="entry")
+    jumped = story(told(INTENDED), None, entry)
+    jumped.world.jumps.append(100.0)
+    jumped.births.append(20.0)
+    assert found(HEEDED, jumped) == ["entry left 30.0 s after the clock was set"]
+    jumped.births.append(110.0)
+    assert not found(HEEDED, jumped)
+
+
+def test_a_cancel_that_waits_for_others_is_found() -> None:
+    """Three that come at once need three turns; one alone does not wait so long."""
+    turns = [
+        Turn(paced="a", urgency=Urgency.PROTECTION, began=0.0, ended=end, per_minute=60) for end in (1.4, 2.8, 4.2)
+    ]
+    whole = story()
+    whole.turns += turns
+    assert not [*i18_starved(whole)]
+    whole.turns.append(Turn(paced="b", urgency=Urgency.PROTECTION, began=0.0, ended=4.2, per_minute=60))
+    assert len([*i18_starved(whole)]) == 1
+
+
+def test_people_differ_with_the_seed() -> None:
+    """Some are asked, some have to arm their bot, most do neither."""
+    manners = [Manner.drawn(Chances(seed)) for seed in range(400)]
+    assert 50 < sum(one.timeout_s is not None for one in manners) < 120
+    assert 60 < sum(one.live for one in manners) < 150
+
+
+@pytest.mark.parametrize(
+    ("symbol", "leg", "wrong"), [("AAA", "entry", 1), ("AAA", "exit", 1), ("AAA", "stop", 0), ("BBB", "entry", 0)]
+)
+def test_what_leaves_for_a_frozen_instrument_is_found(symbol: str, leg: str, wrong: int) -> None:
+    """Entries and exits of just that symbol, until it is free again; what protects it may leave."""
+    frozen = {"symbol": symbol, "there": True, "words": "unclear", "lasting": False}
+    said: list[tuple[str, dict[str, Any]]] = [(records.INTENDED, ENTRY | {"leg": leg}), (records.FROZEN, frozen)]
+    assert len(found(HEEDED, story(told(*said, (records.SENDING, {}))))) == wrong
+    said += [(records.FROZEN, frozen | {"there": False}), (records.SENDING, {})]
+    assert found(HEEDED, story(told(*said))) == []
+
+
+def executed(kind: str, of: Order, shares: int, execution: str) -> tuple[str, str, dict[str, Any]]:
+    """What the broker says of an execution."""
+    return kind, of.client_order_id, {"words": ""} | records.fill_payload(fill(of, "9", f"{shares}", execution))
+
+
+@pytest.mark.parametrize(
+    ("said", "wrong"),
+    [
+        ([("fill", 8, "1")], 0),
+        ([("fill", 5, "1")], 0),
+        ([("fill", 8, "1"), ("fill", 2, "2")], 1),
+        ([("fill", 10, "1")], 1),
+        ([("fill", 8, "1"), ("busted", 8, "1")], 1),
+    ],
+)
+def test_an_entry_after_more_than_is_held_was_filled_is_found(said: list[tuple[str, int, str]], wrong: int) -> None:
+    """What takes back is expected to leave less of what is too much; more, or the other side, has to be said."""
+    stop = order(Leg.STOP, "stop", quantity="8")
+    back = attrs.evolve(order(Leg.EXIT, "back", quantity="8", buy=True), reason=ExitReason.EXCESS)
+    events: list[tuple[str, str, dict[str, Any]]] = [
+        *((records.INTENDED, one.client_order_id, records.order_payload(one)) for one in (stop, back, order())),
+        executed("fill", stop, 8, "1"),
+    ]
+    assert len(found(HEEDED, story(of_orders(*events, SENDS)))) == 1
+    events += [("state", "", {"cause": "SURPLUS", "state": "exit-only", "there": True, "words": ""})]
+    assert found(HEEDED, story(of_orders(*events, SENDS))) == []
+    events += [executed(kind, back, shares, execution) for kind, shares, execution in said]
+    assert len(found(HEEDED, story(of_orders(*events, SENDS)))) == wrong
+
+
+SENDS: tuple[str, str, dict[str, Any]] = (records.SENDING, "entry", {})
+
+
+def of_orders(*said: tuple[str, str, dict[str, Any]]) -> list[Event]:
+    """Events of several orders."""
+    events = told(*((kind, payload) for kind, _, payload in said))
+    return [attrs.evolve(event, cid=cid or None) for event, (_, cid, _) in zip(events, said, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("at", "left", "wrong"), [(104.0, True, 1), (101.0, True, 0), (104.0, False, 0), (210.0, True, 0)]
+)
+def test_an_entry_that_leaves_while_a_stop_stands_is_found(at: float, left: bool, wrong: int) -> None:
+    """Two seconds after somebody asked for it, until it was taken back."""
+    request = Request(at=at, kind="submit", client_order_id="entry", left=left)
+    people = Acts(stopped=[(100.0, 200.0)])
+    assert len(found(STOPPED, story(told(INTENDED), people, request))) == wrong
+
+
+def test_what_a_stop_that_is_over_has_left_behind_is_found() -> None:
+    """A position, an order that works by the journal, and one that rests at a venue that no fault kept from us."""
+    held = executed("fill", order(), 100, "1")
+    events = of_orders((records.INTENDED, "entry", ENTRY), (records.SENDING, "entry", {}), held)
+    works = of_orders((records.INTENDED, "entry", ENTRY), (records.SENDING, "entry", {}))
+    assert found(STOPPED, story(events)) == []  # no stop has ended it
+    for of, words in ((events, "AAA is held"), (works, "entry is sending"), ([], "entry rests at a venue")):
+        over = story(of)
+        over.stopped = True
+        if not of:
+            floor = over.world.ways[0].exchange.floor
+            floor.rest(floor.take(order(name="entry", symbol=over.world.market.symbols[0], limit="0.01")))
+        assert [one.partition(" though")[0] for one in found(STOPPED, over)] == [words]
+
+
+def test_people_ask_for_stops_and_take_some_back(tmp_path: Path) -> None:
+    """Nothing may be entered from what is asked on, but for defense, until that is taken back."""
+    spans: list[list[tuple[float, float]]] = []
+    for seed in range(120):
+        world = World(seed, (), live=False, venues=1)
+        if not Chances(seed).stream("stop").happens(0.12):
+            continue
+        people = People(world, tmp_path / str(seed))
+
+        async def main(people: People = people, world: World = world) -> None:
+            people.begin()
+            await world.clock.sleep(world.quiet_from + 700.0)
+
+        world.run(main)
+        spans.append(people.acts.stopped)
+    ends = [until for one in spans for _, until in one]
+    assert [one for one in spans if not one]  # defense
+    assert float("inf") in ends
+    assert [until for until in ends if until < float("inf")]
+
+
+@pytest.mark.parametrize(
+    ("shares", "wrong"),
+    [
+        ([("execution", 4), ("execution", 6)], 0),
+        ([("execution", 4), ("execution", 7)], 1),
+        ([("execution", 4), ("busted", -4), ("execution", 10)], 0),
+        ([("execution", 4), ("execution", 7), ("busted", -4)], 1),
+        ([("execution", 10), ("corrected", 1)], 1),
+    ],
+)
+def test_an_entry_that_has_bought_too_much_at_any_moment_is_found(shares: list[tuple[str, int]], wrong: int) -> None:
+    """What was taken back and is filled anew was not bought twice; what is taken back too late was."""
+    seen = story(told((records.INTENDED, records.order_payload(order(quantity="10")))))
+    seen.world.ways[0].exchange.floor.books.facts += [
+        Fact(at=OPEN, kind=kind, ours=True, client_order_id="entry", symbol="AAA", units=units_of(Decimal(count)))
+        for kind, count in shares
+    ]
+    assert len([one for one in violations(seen) if one.startswith("I1:")]) == wrong

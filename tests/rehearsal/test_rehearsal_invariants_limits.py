@@ -1,0 +1,289 @@
+"""The invariants of limits, money and requests see what breaks them, and nothing else."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+from tbot_core.journal import records
+from tbot_core.journal.store import Event
+from tbot_core.model.types import ExitReason, Leg, Order
+from tbot_core.rehearsal.history import Story
+from tbot_core.rehearsal.invariants.limits import MONEY
+from tbot_core.rehearsal.invariants.top_ups import i3_top_ups, i8_top_ups
+from tbot_core.rehearsal.network import Request
+from tbot_core.rehearsal.venue_facts import Fact, effect
+from tbot_core.rehearsal.world import World
+from tbot_core.testing.trades import fill, order, rules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+MOMENT = dt.datetime(2026, 3, 3, 15, tzinfo=dt.UTC)
+
+
+class Told:
+    """A journal written by hand: 10,000 USD, gross exposure up to 6,000, 4,000 a trade, two positions."""
+
+    def __init__(self) -> None:
+        self.story = Story(
+            world=World(1, ()),
+            name="alpha",
+            rules=rules(
+                max_gross_exposure="0.6", max_risk_per_trade="0.4", max_open_positions=2, max_trades=3, weights=(1,) * 9
+            ),
+        )
+        self.event(records.SESSION_OPENED, {"equity": "10000"})
+
+    def event(self, kind: str, payload: Mapping[str, Any], cid: str | None = None) -> None:
+        """One more event."""
+        seq = len(self.story.events) + 1
+        self.story.events.append(
+            Event(
+                seq=seq,
+                kind=kind,
+                cid=cid,
+                payload=payload,
+                source=None,
+                received=MOMENT,
+                applied=MOMENT,
+                hash=f"{seq}",
+            )
+        )
+
+    def intend(self, *orders: Order) -> None:
+        """Orders are written down."""
+        for one in orders:
+            self.event(records.INTENDED, records.order_payload(one), one.client_order_id)
+
+    def filled(self, one: Order, price: str) -> None:
+        """All of an order is filled, here and at the venue."""
+        done = fill(one, price)
+        cid = one.client_order_id
+        self.event("fill", {"words": ""} | records.fill_payload(done), cid)
+        units, atoms = effect(done)
+        fact = Fact(
+            at=MOMENT,
+            kind="execution",
+            ours=True,
+            client_order_id=cid,
+            symbol=one.symbol,
+            units=units,
+            atoms=atoms,
+            fill=done,
+        )
+        self.story.facts.append(fact)
+
+    def violations(self, number: str) -> list[str]:
+        """What is violated of one number."""
+        check = next(check for check in MONEY if check.__name__ == f"_{number.lower()}")
+        return [*check(self.story)]
+
+
+@pytest.fixture
+def told() -> Iterator[Told]:
+    """An empty journal."""
+    one = Told()
+    yield one
+    one.story.world.loop.finish()
+
+
+def buy(symbol: str, quantity: str = "30") -> Order:
+    """An entry at 100 USD."""
+    return order(name=f"buy-{symbol}", symbol=symbol, quantity=quantity, limit="100")
+
+
+def test_i3_counts_what_works_at_its_worst_and_what_is_held_at_its_cost(told: Told) -> None:
+    """Entries up to the limit pass; one more share beyond it is a violation, whether the others have filled or not."""
+    told.intend(buy("A"))
+    told.filled(buy("A"), "90")
+    told.intend(buy("B", "33"))
+    assert told.violations("I3") == []
+    told.intend(buy("C", "1"))
+    assert [words.split(": ")[1] for words in told.violations("I3")] == [
+        "gross exposure 61000000000000, 60000000000000 allowed",
+        "positions and entries 3, 2 allowed",
+    ]
+    told.event(records.NO_ANSWER, {"words": ""}, "buy-B")
+    told.intend(buy("D", "1"))
+    assert any("entries of open 4, 3 allowed" in words for words in told.violations("I3"))
+
+
+def test_i3_lets_go_of_what_has_ended(told: Told) -> None:
+    """A cancelled entry and a closed position leave room; one in doubt does not."""
+    told.intend(buy("A", "40"), buy("B", "20"))
+    told.event("cancelled", {"words": ""}, "buy-A")
+    told.filled(buy("B", "20"), "100")
+    leave = order(Leg.EXIT, name="sell-B", symbol="B", quantity="20")
+    told.intend(leave)
+    told.filled(leave, "101")
+    told.intend(buy("C", "40"))
+    assert told.violations("I3") == []
+    told.event(records.NO_ANSWER, {"words": ""}, "buy-C")
+    told.event(records.LOST, {}, "buy-C")
+    over = order(name="buy-C-again", symbol="D", quantity="21", limit="100")
+    told.intend(over)
+    assert any("gross exposure" in words for words in told.violations("I3"))
+
+
+def test_i5_compares_money_order_by_order(told: Told) -> None:
+    """What the journal says an order cost is what it cost, to the atom; a fill that it lacks is a violation."""
+    one, other = buy("A"), buy("B")
+    told.intend(one, other)
+    told.filled(one, "99.5")
+    told.story.held = {}
+    assert told.violations("I5") == []
+    told.filled(other, "99.5")
+    told.story.events.pop()
+    assert [words.split()[0] for words in told.violations("I5")] == ["buy-B"]
+
+
+def test_i18_sees_a_request_beyond_the_venues_limit(told: Told) -> None:
+    """Requests that the venue turned away for its own limit are violations, those of a storm are not."""
+    told.story.way.requests.append(Request(at=1.0, kind="submit", client_order_id="x", outcome="429 storm"))
+    assert told.violations("I18") == []
+    told.story.way.requests.append(Request(at=1.0, kind="cancel", client_order_id="x", outcome="429"))
+    assert told.violations("I18") == ["cancel x at 1.000 s was one too many in a minute"]
+
+
+def test_nothing_is_entered_after_the_daily_loss_latch(told: Told) -> None:
+    """Exits go on; an entry after the latch is a violation."""
+    told.intend(buy("A"))
+    told.event(records.RISK, {"what": "daily loss latch", "cause": "", "value": "0", "limit": "0"})
+    told.intend(order(Leg.EXIT, name="sell-A", symbol="A"))
+    assert told.violations("LATCH") == []
+    told.intend(buy("B", "1"))
+    assert len(told.violations("LATCH")) == 1
+
+
+def test_a_latch_that_is_set_a_second_time_had_been_forgotten(told: Told) -> None:
+    """Each strategy has a latch of its own, and each is set once."""
+    for name in ("A", "B"):
+        told.event(records.RISK, {"what": f"window loss latch of {name}", "cause": "", "value": "0", "limit": "0"})
+    assert told.violations("LATCH") == []
+    told.event(records.RISK, {"what": "window loss latch of A", "cause": "", "value": "0", "limit": "0"})
+    assert len(told.violations("LATCH")) == 1
+
+
+def test_i12_sees_an_exit_that_is_not_capped_to_what_is_held(told: Told) -> None:
+    """An exit for what is left passes, one for what was entered does not; a bracket may be as large as its entry."""
+    stop = order(Leg.STOP, name="stop-A", symbol="A", quantity="30")
+    told.intend(attrs.evolve(buy("A"), protection=(stop,)), stop)
+    told.filled(buy("A"), "99")
+    some = order(Leg.EXIT, name="sell-A", symbol="A", quantity="10")
+    told.intend(some)
+    told.filled(some, "99")
+    told.intend(order(Leg.EXIT, name="sell-A-2", symbol="A", quantity="20"))
+    assert told.violations("I12_capped") == []
+    told.intend(order(Leg.EXIT, name="sell-A-3", symbol="A", quantity="30"))
+    assert told.violations("I12_capped") == ["sell-A-3 is for 30000000 units, and 20000000 were held"]
+    told.story.world.faults.count("F28")
+    assert told.violations("I12_capped") == ["sell-A-3 is for 30000000 units, and 20000000 were held"]
+
+
+def test_i12_lets_what_was_filled_too_much_be_taken_back_once(told: Told) -> None:
+    """A stop that filled after its entry was void has sold short: buying back so much passes, a share more does not."""
+    entry, stop = buy("A"), order(Leg.STOP, name="stop-A", symbol="A", quantity="30")
+    told.intend(attrs.evolve(entry, protection=(stop,)), stop)
+    told.filled(entry, "99")
+    told.event("busted", {"words": ""} | records.fill_payload(fill(entry, "99")), "buy-A")
+    told.filled(stop, "98")
+    told.intend(back(31, "over"))
+    assert told.violations("I12_capped") == ["over is for 31000000 units, and 30000000 were held"]
+    told.story.events.pop()
+    told.intend(back(30, "back"))
+    told.filled(back(30, "back"), "99")
+    assert told.violations("I12_capped") == []
+    told.intend(back(1, "again"))
+    assert told.violations("I12_capped") == ["again is for 1000000 units, and 0 were held"]
+
+
+def test_i12_sees_what_is_taken_back_the_wrong_way_or_by_an_exit_of_nothing(told: Told) -> None:
+    """Selling adds to what was sold too much, and an exit that is none of these closes a position alone."""
+    told.intend(buy("A"))
+    told.filled(buy("A"), "99")
+    stop = order(Leg.STOP, name="stop-A", symbol="A", quantity="30")
+    told.intend(stop)
+    told.filled(attrs.evolve(stop, quantity=Decimal(40)), "98")
+    told.event(records.CORPORATE_ACTION, {"symbol": "A", "after": 2, "before": 1})
+    told.intend(back(20, "back"))
+    told.intend(attrs.evolve(back(20, "sells"), buy=False))
+    told.intend(attrs.evolve(back(20, "exit"), reason=ExitReason.STOP))
+    assert told.violations("I12_capped") == [
+        "sells is for 20000000 units, and 0 were held",
+        "exit is for 20000000 units, and 0 were held",
+    ]
+
+
+def test_i12_asks_nothing_of_a_signal_that_it_does_not_know(told: Told) -> None:
+    """What was entered before the journal begins is none of its business."""
+    told.intend(order(Leg.EXIT, name="sell-A", symbol="A", quantity="20"))
+    assert told.violations("I12_capped") == []
+
+
+def back(shares: int, name: str) -> Order:
+    """An order that buys back what was sold too much of A."""
+    one = order(Leg.EXIT, name=name, symbol="A", quantity=f"{shares}", buy=True)
+    return attrs.evolve(one, reason=ExitReason.EXCESS)
+
+
+def test_a_day_ends_with_a_statement(told: Told) -> None:
+    """A session that is closed was stated after its last execution; one that died is not asked for it."""
+    told.intend(buy("A"))
+    told.event(records.STATEMENT, {})
+    told.filled(buy("A"), "99")
+    assert told.violations("STATEMENT_MADE") == []
+    told.event(records.SESSION_CLOSED, {})
+    assert len(told.violations("STATEMENT_MADE")) == 1
+    told.event(records.STATEMENT, {})
+    assert told.violations("STATEMENT_MADE") == []
+
+
+def add(told: Told, quantity: str, price: float) -> Order:
+    """A top-up of A is decided at a price and written down."""
+    one = order(name=f"add-{quantity}", symbol="A", quantity=quantity, limit="96", reason=ExitReason.REBALANCE)
+    told.event(records.TOP_UP, {"price": price, "side": "long"}, one.client_order_id)
+    told.intend(one)
+    return one
+
+
+def test_i3_a_top_up_reaches_the_target_and_never_passes_it(told: Told) -> None:
+    """30 shares at 95 were entered: at 96 one more is too much after a trim of one, and at 94 it is added to a loss."""
+    told.intend(buy("A"))
+    told.filled(buy("A"), "95")
+    trim = order(Leg.EXIT, name="trim", symbol="A", quantity="1", reason=ExitReason.REBALANCE)
+    told.intend(trim)
+    told.filled(trim, "97")
+    add(told, "0.5", 95.5)
+    told.event("expired", {"words": ""}, "add-0.5")
+    assert [*i3_top_ups(told.story)] == []
+    add(told, "1", 96)
+    assert [words.split()[:2] for words in i3_top_ups(told.story)] == [["add-1", "takes"]]
+    told.story.events = told.story.events[:-2]
+    add(told, "0.2", 94)
+    assert [words.split()[:2] for words in i3_top_ups(told.story)] == [["add-0.2", "adds"]]
+
+
+def test_i8_nothing_is_added_to_a_position_that_is_being_closed_or_in_defense(told: Told) -> None:
+    """A top-up may leave while a trim is out, and once an exit has ended; not beside an exit, nor in defense."""
+    told.intend(buy("A"))
+    told.filled(buy("A"), "95")
+    told.intend(order(Leg.EXIT, name="trim", symbol="A", quantity="1", reason=ExitReason.REBALANCE))
+    one = add(told, "1", 95.5)
+    told.event(records.SENDING, {}, one.client_order_id)
+    leave = order(Leg.EXIT, name="leave", symbol="A", quantity="30", reason=ExitReason.TIME)
+    told.intend(leave)
+    told.event("rejected", {"words": ""}, "leave")
+    told.event(records.SENDING, {}, one.client_order_id)
+    assert [*i8_top_ups(told.story)] == []
+    told.intend(attrs.evolve(leave, client_order_id="again"))
+    told.event(records.SENDING, {}, one.client_order_id)
+    assert [*i8_top_ups(told.story)] == ["add-1 was sent while again closes its position"]
+    told.filled(attrs.evolve(leave, client_order_id="again"), "95")
+    told.event(records.STATE, {"cause": "DEFENSE_COMMAND", "there": True, "words": "", "state": "defense"})
+    told.event(records.SENDING, {}, one.client_order_id)
+    assert [*i8_top_ups(told.story)][1:] == ["add-1 adds to a position while defense"]

@@ -1,0 +1,31 @@
+"""The account that runs the process, and which variables of its environment are anyone's business."""
+
+from __future__ import annotations
+
+import os
+import pwd
+
+import pytest
+
+from tbot_core.system import environ
+
+
+def test_the_account_has_a_name_or_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system's own word counts, not a variable that anyone may set; an account without a name is its number."""
+    monkeypatch.setenv("USER", "somebody-else")
+    known = {entry.pw_uid: entry.pw_name for entry in pwd.getpwall()}
+    assert environ.user() == known.get(os.getuid(), f"uid {os.getuid()}")
+    monkeypatch.setattr(os, "getuid", lambda: 3_999_999_999)
+    assert environ.user() == "uid 3999999999"
+
+
+def test_only_variables_that_the_docs_name_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of tbot's by its name, and one vendor's by its prefix, without what is empty; any other is refused."""
+    for name, value in (("TBOT_ODD", "1"), ("TRADIER_TOKEN", "t"), ("TRADIER_EMPTY", ""), ("AWS_SECRET", "s")):
+        monkeypatch.setenv(name, value)
+    assert environ.variable("TBOT_ODD") == "1"
+    assert environ.vendor("TRADIER_") == {"TOKEN": "t"}
+    with pytest.raises(ValueError, match="begin with TBOT_"):
+        environ.variable("AWS_SECRET")
+    with pytest.raises(ValueError, match="only variables of vendors"):
+        environ.vendor("AWS_")

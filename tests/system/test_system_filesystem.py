@@ -1,0 +1,172 @@
+"""The disk seam: durable writes, clear refusals, one holder of an instance."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from tbot_core.errors import AccessError
+from tbot_core.system import environ, filesystem, processes
+
+
+def test_a_file_written_is_read_back_private_and_alone(tmp_path: Path) -> None:
+    """`write_atomic` leaves the content, the mode asked for, and no temporary file."""
+    path = tmp_path / "a.txt"
+    filesystem.write_atomic(path, b"one")
+    filesystem.write_atomic(path, b"two", mode=0o640)
+    assert filesystem.read_bytes(path) == b"two"
+    assert filesystem.size(path) == 3
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert filesystem.entries(tmp_path) == [path]
+
+
+def test_a_failed_write_keeps_the_old_content(tmp_path: Path) -> None:
+    """When the target cannot be replaced nothing is lost and no temporary file stays."""
+    target = tmp_path / "folder"
+    (target / "inside").mkdir(parents=True)
+    with pytest.raises(AccessError, match="Cannot write"):
+        filesystem.write_atomic(target, b"x")
+    assert filesystem.entries(tmp_path) == [target]
+
+
+def test_a_byte_order_mark_is_dropped_and_foreign_text_refused(tmp_path: Path) -> None:
+    """`read_text` gives UTF-8 without its mark, and names the first byte that is none."""
+    path = tmp_path / "a.env"
+    path.write_bytes(b"\xef\xbb\xbfKEY=\xc3\xa4")
+    assert filesystem.read_text(path) == "KEY=ä"
+    path.write_bytes(b"ab\xff")
+    with pytest.raises(AccessError, match="byte 2 is not UTF-8"):
+        filesystem.read_text(path)
+
+
+def test_a_file_over_the_limit_is_refused(tmp_path: Path) -> None:
+    """`limit` counts bytes: as many are read, one more is refused."""
+    path = tmp_path / "a"
+    path.write_bytes(b"12345")
+    assert filesystem.read_bytes(path, limit=5) == b"12345"
+    with pytest.raises(AccessError, match="more than 4 bytes"):
+        filesystem.read_bytes(path, limit=4)
+
+
+def test_append_adds_and_remove_takes_away(tmp_path: Path) -> None:
+    """`append` makes the file and keeps what it held; `remove` is content when there is nothing."""
+    path = tmp_path / "log"
+    filesystem.append(path, b"a")
+    filesystem.append(path, b"b")
+    assert filesystem.read_bytes(path) == b"ab"
+    assert filesystem.exists(path)
+    assert filesystem.is_folder(tmp_path)
+    assert not filesystem.is_folder(path)
+    filesystem.remove(path)
+    filesystem.remove(path)
+    assert not filesystem.exists(path)
+
+
+def test_folders_are_made_with_those_above_them(tmp_path: Path) -> None:
+    """`make_folder` makes the way, privately, and accepts one that stands."""
+    path = tmp_path / "a" / "b"
+    filesystem.make_folder(path)
+    filesystem.make_folder(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("deed", [filesystem.read_bytes, filesystem.read_text, filesystem.entries, filesystem.size])
+def test_what_is_missing_is_named_with_a_remedy(tmp_path: Path, deed: object) -> None:
+    """Every OSError becomes an AccessError with the path and what to do."""
+    assert callable(deed)
+    with pytest.raises(AccessError) as caught:
+        deed(tmp_path / "absent")
+    assert str(tmp_path / "absent") in caught.value.message
+    assert caught.value.remedy == "Check the path."
+
+
+def test_a_file_in_the_way_of_a_folder_is_named(tmp_path: Path) -> None:
+    """The refusal says what is to be moved away."""
+    (tmp_path / "a").write_bytes(b"")
+    with pytest.raises(AccessError, match="Cannot make the folder") as caught:
+        filesystem.make_folder(tmp_path / "a")
+    assert caught.value.remedy == "A file stands where a folder belongs: move it away."
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from tbot_core.errors import AccessError
+from tbot_core.system import disk
+try:
+    with disk.hold(Path(sys.argv[1])):
+        print("held")
+except AccessError as fault:
+    print(fault)
+"""
+
+
+def test_a_second_process_is_refused_and_told_who_holds(tmp_path: Path) -> None:
+    """The lock is for one process; the other hears the holder's id, and gets it once it is free."""
+    path = tmp_path / "instance.lock"
+    other = [sys.executable, "-c", HOLDER, str(path)]
+    with filesystem.hold(path, "simulation"):
+        refused = processes.run(other, timeout_s=30, environment=environ.minimal())
+    admitted = processes.run(other, timeout_s=30, environment=environ.minimal())
+    assert f"{tmp_path} is in use by another tbot, process {os.getpid()}." in refused.output
+    assert admitted.output == "held\n"
+    assert not (tmp_path / "instance.lock.pid").exists()
+
+
+def test_a_holder_that_has_not_written_its_id_is_refused_without_one(tmp_path: Path) -> None:
+    """A missing or damaged id file never hides that the instance is held."""
+    path = tmp_path / "instance.lock"
+    with filesystem.hold(path):
+        (tmp_path / "instance.lock.pid").write_bytes(b"?")
+        with pytest.raises(AccessError, match=r"in use by another tbot\."), filesystem.hold(path):
+            pass
+
+
+def test_a_lock_that_cannot_be_made_is_an_access_error(tmp_path: Path) -> None:
+    """`hold` says why the lock file cannot be there instead of waiting for it."""
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(AccessError, match="Cannot lock"), filesystem.hold(tmp_path / "file" / "instance.lock"):
+        pass
+
+
+def test_a_lock_is_free_again_after_a_failure_inside(tmp_path: Path) -> None:
+    """An exception under the lock releases it and removes the holder's id."""
+    path = tmp_path / "instance.lock"
+    with pytest.raises(KeyError), filesystem.hold(path):
+        raise KeyError
+    with filesystem.hold(path):
+        assert filesystem.read_text(tmp_path / "instance.lock.pid") == f"{os.getpid()}\n"
+
+
+def test_a_scratch_folder_is_private_and_leaves_nothing_behind() -> None:
+    """`scratch` gives an empty folder of the owner's alone, and removes it with what was put there."""
+    with filesystem.scratch() as folder:
+        assert filesystem.entries(folder) == []
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        filesystem.write_atomic(folder / "left.txt", b"x")
+    assert not filesystem.exists(folder)
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"), [("/srv/bot", "nfs4"), ("/srv/local/bot", "ext4"), ("/a b/bot", "cifs"), ("/home", "ext4")]
+)
+def test_f85_the_file_system_of_a_path_is_that_of_its_nearest_mount(path: str, kind: str, tmp_path: Path) -> None:
+    """F85: as the kernel tells it, the last of two mounts on one folder; where it tells nothing, nothing is known."""
+    mounts = tmp_path / "mounts"
+    rows = ["/dev/a / ext4 rw 0 0", "x /srv ext4 rw 0 0", "server:/b /srv nfs4 rw 0 0", "/dev/c /srv/local ext4 rw 0 0"]
+    mounts.write_text("\n".join([*rows, r"//server/b /a\040b cifs rw 0 0"]))
+    assert filesystem.file_system(Path(path), mounts=mounts) == kind
+    assert filesystem.file_system(Path(path), mounts=tmp_path / "none") == ""
+
+
+def test_f77_room_is_held_whole_or_not_at_all(tmp_path: Path) -> None:
+    """F77: the file is as long as was asked; where the disk cannot give it all, there is none."""
+    filesystem.claim(tmp_path / "held", 4096)
+    assert filesystem.size(tmp_path / "held") == 4096
+    with pytest.raises(AccessError, match="Cannot hold room with"):
+        filesystem.claim(tmp_path / "more", 2**62)
+    assert not filesystem.exists(tmp_path / "more")

@@ -1,0 +1,75 @@
+"""What the disk seam can say of files without opening them: who holds a lock, when, how much room."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tbot_core.errors import AccessError
+from tbot_core.system import filesystem
+
+
+def test_the_holder_of_a_lock_is_named_while_it_lives(tmp_path: Path) -> None:
+    """Nobody before, this process while it holds the lock, nobody after."""
+    lock = tmp_path / "data" / "tbot.lock"
+    assert filesystem.holder(lock) is None
+    assert filesystem.purpose(lock) == ""
+    with filesystem.hold(lock):
+        assert (filesystem.holder(lock), filesystem.purpose(lock)) == (os.getpid(), "")
+    with filesystem.hold(lock, "simulation"):
+        assert (filesystem.holder(lock), filesystem.purpose(lock)) == (os.getpid(), "simulation")
+    assert filesystem.holder(lock) is None
+
+
+def test_a_holder_that_died_is_nobody(tmp_path: Path) -> None:
+    """What a killed process left behind, or a file that is no number, names nobody."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        child.wait()
+    (tmp_path / "tbot.lock.pid").write_text(f"{child.pid}\n")
+    assert filesystem.holder(tmp_path / "tbot.lock") is None
+    (tmp_path / "tbot.lock.pid").write_text("who knows\n")
+    assert filesystem.holder(tmp_path / "tbot.lock") is None
+
+
+def test_a_holder_of_another_user_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that may not be signalled lives all the same."""
+
+    def refuse(_number: int, _signal: int) -> None:
+        raise PermissionError
+
+    (tmp_path / "tbot.lock.pid").write_text("1\n")
+    monkeypatch.setattr(os, "kill", refuse)
+    assert filesystem.holder(tmp_path / "tbot.lock") == 1
+
+
+def test_the_newer_of_two_files_is_told(tmp_path: Path) -> None:
+    """Times of files compare as they were written."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    for path, when in ((old, 1_000), (new, 2_000)):
+        path.touch()
+        os.utime(path, (when, when))
+    assert filesystem.modified(old) < filesystem.modified(new)
+    with pytest.raises(AccessError, match="absent"):
+        filesystem.modified(tmp_path / "absent")
+
+
+def test_room_on_the_disk_is_told(tmp_path: Path) -> None:
+    """There is some, and a path that is not there is refused with a sentence."""
+    assert filesystem.free_bytes(tmp_path) > 0
+    with pytest.raises(AccessError, match="absent"):
+        filesystem.free_bytes(tmp_path / "absent")
+
+
+def test_what_has_no_end_is_refused_at_once(tmp_path: Path) -> None:
+    """Who reads a named pipe, a socket or a device might wait for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        for path in (tmp_path / "pipe", tmp_path / "socket", Path("/dev/zero")):
+            with pytest.raises(AccessError, match="it is a pipe, a socket or a device"):
+                filesystem.read_bytes(path)

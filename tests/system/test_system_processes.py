@@ -1,0 +1,99 @@
+"""The spawn, environment and chance seams."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+import pytest
+
+from tbot_core.errors import AccessError
+from tbot_core.system import environ, processes, random
+from tbot_core.testing.canaries import canary, shows
+
+
+def child(code: str, timeout_s: float = 30) -> processes.Finished:
+    """Run a line of Python with the minimal environment."""
+    return processes.run([sys.executable, "-c", code], timeout_s=timeout_s, environment=environ.minimal())
+
+
+def test_a_child_gives_its_code_and_both_streams() -> None:
+    """`run` returns what the child said and how it ended."""
+    done = child("import sys; print('out'); print('err', file=sys.stderr); sys.exit(7)")
+    assert done == processes.Finished(code=7, output="out\n", errors="err\n", timed_out=False)
+
+
+def test_a_child_that_never_ends_is_killed() -> None:
+    """After its time a child is gone, and the result says so."""
+    done = child("print('begun', flush=True)\nwhile True: pass", timeout_s=1)
+    assert done.timed_out
+    assert done.code == -9
+    assert done.output == "begun\n"
+
+
+def test_a_child_that_closes_its_streams_is_still_waited_for() -> None:
+    """Closed streams do not count as an end, nor keep `run` from seeing one."""
+    close = "import os; os.close(1); os.close(2);"
+    assert child(f"{close} os._exit(3)").code == 3
+    assert child(f"{close}\nwhile True: pass", timeout_s=0.5).timed_out
+
+
+def test_a_flood_of_output_is_cut_and_never_blocks() -> None:
+    """The first megabyte is kept, the rest is dropped, the child comes to its end."""
+    done = child("import sys; sys.stdout.write('x' * 3_000_000)")
+    assert done.code == 0
+    assert len(done.output) == processes.OUTPUT_BYTES
+
+
+def test_a_grandchild_that_keeps_the_streams_does_not_hold_us_up() -> None:
+    """What a child leaves behind is killed with it."""
+    done = child("import os, signal\nif os.fork() == 0:\n    signal.pause()\nprint('done', flush=True)\nos._exit(0)")
+    assert (done.code, done.output, done.timed_out) == (0, "done\n", False)
+
+
+def test_a_program_that_is_not_there_is_named() -> None:
+    """A program that cannot be started is an AccessError."""
+    with pytest.raises(AccessError, match="Cannot start no-such-program"):
+        processes.run(["no-such-program"], timeout_s=1, environment={})
+
+
+def test_only_our_own_variables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`variable` answers for TBOT_ names alone, and None when unset."""
+    monkeypatch.setenv("TBOT_HOME", "here")
+    monkeypatch.delenv("TBOT_OTHER", raising=False)
+    assert environ.variable("TBOT_HOME") == "here"
+    assert environ.variable("TBOT_OTHER") is None
+    with pytest.raises(ValueError, match="not HOME"):
+        environ.variable("HOME")
+
+
+def test_a_child_inherits_no_secret_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`minimal` passes on a short list of names and nothing else."""
+    monkeypatch.setenv("APCA_API_SECRET_KEY", canary("environment"))
+    monkeypatch.setenv("TZ", "UTC")
+    assert environ.minimal()["TZ"] == "UTC"
+    assert not shows(repr(environ.minimal()))
+    assert not shows(child("import os; print(dict(os.environ))").output)
+
+
+def test_chance_names_differ_and_seeds_repeat() -> None:
+    """A token has the length asked for and is new each time; a generator repeats its numbers."""
+    assert len(random.token(13)) == 13
+    assert random.token(26) != random.token(26)
+    assert random.generator(7).random() == random.generator(7).random()
+    assert random.generator(7).random() != random.generator(8).random()
+
+
+def test_a_parent_is_killed_and_waited_for_until_it_is_gone() -> None:
+    """It is killed once, and the answer comes when somebody else has become the parent."""
+    killed: list[tuple[int, int]] = []
+    parents = iter((7, 7, 7, 1, 1, 1))
+    assert processes.end_parent(7, lambda: next(parents), lambda *asked: killed.append(asked))
+    assert killed == [(7, signal.SIGKILL)]
+
+
+def test_another_parent_is_left_alone() -> None:
+    """A number that is no longer our parent's may be anybody's."""
+    killed: list[tuple[int, int]] = []
+    assert processes.end_parent(7, lambda: 1, lambda *asked: killed.append(asked))
+    assert killed == []

@@ -1,0 +1,119 @@
+"""A child that is told things: it hears them, may die, may never read, and always ends with whoever started it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tbot_core.errors import AccessError
+from tbot_core.system import environ, processes, stack_dumps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from typing import TypeAlias
+
+    Spoken: TypeAlias = Callable[[bytes | None], None]
+
+HEARS = """
+import sys
+from pathlib import Path
+from tbot_core.system import spawn
+found = b""
+while (said := spawn.heard(10.0)) != b"":
+    found += said or b""
+Path(sys.argv[1]).write_bytes(found)
+"""
+
+
+def listening(*args: str) -> tuple[str, ...]:
+    """The command of a child that runs this."""
+    return (sys.executable, "-c", *args)
+
+
+def test_a_child_hears_what_it_is_told_until_the_end(tmp_path: Path) -> None:
+    """Everything arrives in order, and the child ends by itself once there is no more."""
+    with processes.listening(listening(HEARS, str(tmp_path / "heard")), environment=environ.minimal()) as tell:
+        assert [tell(word) for word in (b"one ", b"two ", b"three")] == [True] * 3
+    assert (tmp_path / "heard").read_bytes() == b"one two three"
+
+
+def test_a_child_that_never_reads_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it does not take in is lost; when it does not end either it is killed."""
+    monkeypatch.setattr(processes, "_LAST_S", 0.1)
+    with processes.listening(listening("import signal; signal.pause()"), environment=environ.minimal()) as tell:
+        assert all(tell(b"x" * 65_536) for _ in range(10))
+
+
+def test_a_child_that_is_gone_is_told_so() -> None:
+    """Telling a child that closed its input says that nobody listens."""
+    code = "import os; os.close(0)"
+    with processes.listening(listening(code), environment=environ.minimal()) as tell:
+        while tell(b"."):
+            pass
+        assert not tell(b".")
+
+
+def test_a_program_that_is_not_there_is_said() -> None:
+    """A sentence names it."""
+    with pytest.raises(AccessError, match="Cannot start /no/such"), processes.listening(("/no/such",), environment={}):
+        raise AssertionError("it cannot begin")
+
+
+def test_silence_is_told_from_an_end(tmp_path: Path) -> None:
+    """Who hears nothing in time is told so, which is not that the other side is gone."""
+    code = """
+import sys
+from pathlib import Path
+from tbot_core.system import spawn
+part = Path(sys.argv[1]).with_suffix(".part")
+part.write_text(repr(spawn.heard(0.01)))
+part.rename(sys.argv[1])
+"""
+    with processes.listening(listening(code, str(tmp_path / "said")), environment=environ.minimal()) as tell:
+        while tell(b"") and not (tmp_path / "said").exists():
+            pass
+    assert (tmp_path / "said").read_text() == "None"
+
+
+def test_what_is_heard_comes_from_standard_input(spoken: Spoken) -> None:
+    """As much as has been said, then silence, which is not the end, and the end."""
+    spoken(b"..")
+    assert processes.heard(0.0) == b".."
+    assert processes.heard(0.0) is None
+    spoken(None)
+    assert processes.heard(0.0) == b""
+
+
+def test_stacks_are_written_when_nobody_comes_round(tmp_path: Path) -> None:
+    """Files and lines of the process that stands still, and no value of any variable; in time, nothing."""
+    code = """
+import sys, pathlib
+from tbot_core.system import stacks
+def stands_still():
+    secret = "canary-in-a-local"
+    while b"in stands_still" not in path.read_bytes():
+        pass
+path = pathlib.Path(sys.argv[1])
+with stacks.dumped(path, 30.0) as rearm:
+    rearm()
+assert not path.stat().st_size
+with stacks.dumped(path, 0.05) as rearm:
+    rearm()
+    stands_still()
+"""
+    path = tmp_path / "stalled.txt"
+    finished = processes.run(listening(code, str(path)), timeout_s=30.0, environment=environ.minimal())
+    assert finished.code == 0, finished.errors
+    text = path.read_text()
+    assert "in stands_still" in text
+    assert "canary-in-a-local" not in text
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_of_stacks_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    """A folder that is not there is named."""
+    with pytest.raises(AccessError, match="Cannot open"), stack_dumps.dumped(tmp_path / "no" / "x", 1.0):
+        raise AssertionError("it cannot begin")

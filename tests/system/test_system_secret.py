@@ -1,0 +1,119 @@
+"""Secrets hide themselves, and the gate removes them from whatever leaves."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import gc
+import json
+import pickle
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tbot_core.errors import VaultError
+from tbot_core.system.redaction import redact
+from tbot_core.system.secret import SHOWN, Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CANARY = 'c4nary/"+ä\\token&9'
+
+
+def test_a_secret_shows_the_same_text_everywhere() -> None:
+    """repr, str and every format give the placeholder."""
+    secret = Secret(CANARY)
+    assert {repr(secret), str(secret), f"{secret}", f"{secret:>40}", f"{secret!r}"} == {SHOWN}
+    assert secret.reveal() == CANARY
+    assert secret.reveal_bytes() == CANARY.encode()
+
+
+@pytest.mark.parametrize(
+    "deed",
+    [pickle.dumps, copy.copy, copy.deepcopy, json.dumps, hash, lambda secret: secret == "x", vars],
+    ids=["pickle", "copy", "deepcopy", "json", "hash", "compare", "vars"],
+)
+def test_a_secret_refuses_to_be_carried_away(deed: Callable[[object], object]) -> None:
+    """Pickle, copy, JSON, hash, comparison and a look inside raise TypeError without the value."""
+    with pytest.raises(TypeError) as caught:
+        deed(Secret(CANARY))
+    assert CANARY not in str(caught.value)
+
+
+def test_a_wiped_secret_is_gone() -> None:
+    """After `wipe` the value cannot be had, and is no longer searched for."""
+    secret = Secret(b"wiped-value")
+    secret.wipe()
+    secret.wipe()
+    assert not secret.is_held
+    assert redact("wiped-value") == "wiped-value"
+    with pytest.raises(VaultError, match="wiped"):
+        secret.reveal()
+
+
+def test_an_empty_secret_is_refused() -> None:
+    """An empty value is a mistake, not a secret."""
+    with pytest.raises(VaultError, match="empty"):
+        Secret("")
+
+
+@pytest.mark.parametrize(
+    "encode",
+    [
+        str,
+        lambda text: text[::-1],
+        lambda text: text.encode().hex(),
+        lambda text: text.encode().hex().upper(),
+        lambda text: quote(text, safe=""),
+        json.dumps,
+        lambda text: json.dumps(text, ensure_ascii=False),
+        repr,
+        lambda text: text[: len(text) // 2],
+    ],
+    ids=["raw", "reversed", "hex", "HEX", "url", "json", "json-utf8", "repr", "half"],
+)
+def test_every_usual_encoding_of_a_living_secret_is_removed(encode: Callable[[str], str]) -> None:
+    """No encoding of a secret passes while it lives; all do once it is dropped."""
+    secret = Secret(CANARY)
+    line = f"before {encode(CANARY)} after"
+    assert encode(CANARY).strip("\"'") not in redact(line)
+    assert redact(line).startswith("before ")
+    assert redact(line).endswith(" after")
+    del secret
+    gc.collect()
+    assert redact(line) == line
+
+
+@given(before=st.binary(max_size=5), after=st.binary(max_size=5), value=st.binary(min_size=12, max_size=40))
+def test_a_secret_inside_base64_is_removed_wherever_it_begins(before: bytes, after: bytes, value: bytes) -> None:
+    """Base64 of anything that holds the secret, as a Basic login does, loses the secret's letters."""
+    secret = Secret(value)
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        text = encode(before + value + after).decode()
+        cleaned = redact(text)
+        assert SHOWN in cleaned
+        assert len(cleaned) - len(SHOWN) <= len(text) - (len(value) * 4 // 3 - 2)
+    assert secret.is_held
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        ("Authorization: Bearer abcdef123456", "Authorization: Bearer [redacted]"),
+        ("{'authorization': 'Basic dXNlcjpwYXNz'}", "{'authorization': 'Basic [redacted]'}"),
+        ("AUTHOR\u0130ZATION=Basic dXNlcjpwYXNz", "AUTHOR\u0130ZATION=Basic [redacted]"),
+        ("\u017fet-coo\u212a\u0131e: session=abc", "\u017fet-coo\u212a\u0131e: [redacted]"),
+        ("got bearer abcdefgh.ijk", "got bearer [redacted]"),
+        ("Set-Cookie: session=abc; Path=/", "Set-Cookie: [redacted]"),
+        ("GET /quote?symbol=SPY&token=abc123", "GET /quote?symbol=SPY&token=[redacted]"),
+        ("a -----BEGIN PRIVATE KEY-----\nMII\n-----END PRIVATE KEY----- b", "a [redacted] b"),
+        ("a bearer of news; order.submitted id=ab12", "a bearer of news; order.submitted id=ab12"),
+    ],
+)
+def test_text_shaped_like_a_secret_is_removed_unregistered(line: str, kept: str) -> None:
+    """Headers, cookies, query signatures and PEM blocks go even when nobody registered them."""
+    assert redact(line) == kept

@@ -1,0 +1,108 @@
+"""Memory for secrets, and the hardened process."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import sys
+
+import pytest
+
+from tbot_core.system import environ, hardening, processes, random, secure_memory
+from tbot_core.system.secure_memory import Buffer
+
+
+def test_a_buffer_is_written_in_place_and_wiped() -> None:
+    """It begins as zeros, holds what is written, and is nothing once wiped, at the latest at the end of its context."""
+    with Buffer(4) as buffer:
+        assert bytes(buffer.view) == bytes(4)
+        buffer.view[:] = b"abcd"
+        assert (bytes(buffer.view), len(buffer), buffer.is_held) == (b"abcd", 4, True)
+    assert not buffer.is_held
+    buffer.wipe()
+    with pytest.raises(ValueError, match="wiped"):
+        _ = buffer.view
+
+
+def test_a_part_that_somebody_holds_reads_as_zeros() -> None:
+    """Wiping reaches whoever kept a part of the view."""
+    buffer = Buffer.of([b"ab", bytearray(b"cd"), memoryview(b"ef")])
+    part = buffer.view[1:5]
+    assert bytes(part) == b"bcde"
+    buffer.wipe()
+    assert bytes(part) == bytes(4)
+
+
+def test_an_empty_buffer_is_one() -> None:
+    """Nothing can be held as well."""
+    with Buffer.of([]) as buffer:
+        assert (bytes(buffer.view), len(buffer)) == (b"", 0)
+
+
+def test_a_buffer_shows_nothing_and_is_not_carried_away() -> None:
+    """Neither repr, nor pickle, nor copy."""
+    buffer = Buffer.of([b"hunter2"])
+    assert repr(buffer) == "Buffer([redacted])"
+    for carry in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="cannot be"):
+            carry(buffer)
+
+
+def test_a_plain_buffer_is_wiped_in_place() -> None:
+    """Its length stays."""
+    plain = bytearray(b"abc")
+    secure_memory.wipe(plain)
+    assert plain == bytes(3)
+
+
+def test_entropy_has_the_length_asked_for_and_never_repeats() -> None:
+    """Bytes for keys and nonces."""
+    assert [len(random.entropy(size)) for size in (0, 12, 32)] == [0, 12, 32]
+    assert random.entropy(32) != random.entropy(32)
+
+
+def test_a_hardened_process_leaves_no_core_and_says_what_it_could_not_do() -> None:
+    """No core file, no dump, no new rights, nothing readable by others; doing it twice changes nothing."""
+    code = (
+        "import os, resource\n"
+        "from tbot_core.system.hardening import harden\n"
+        "print(harden(), harden())\n"
+        "print(resource.getrlimit(resource.RLIMIT_CORE), oct(os.umask(0)))\n"
+        "print([line.split()[1] for line in open('/proc/self/status') if line.startswith('NoNewPrivs')])\n"
+        "import ctypes; print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))\n"
+    )
+    if sys.platform != "linux":
+        pytest.skip("what is hardened here can be read on Linux alone")
+    done = processes.run([sys.executable, "-c", code], timeout_s=30, environment=environ.minimal())
+    assert done.output == "() ()\n(0, 0) 0o77\n['1']\n0\n", done.errors
+
+
+def test_what_could_not_be_hardened_is_said() -> None:
+    """A property that the system refuses to set is named; elsewhere than on Linux both are."""
+    mask = os.umask(0o022)
+    try:
+        assert hardening.harden(lambda option, _: option == 4, "linux") == ("Memory could not be closed to debuggers.",)
+        assert hardening.harden(lambda option, _: option == 38, "linux") == ("New rights could not be refused.",)
+        assert len(hardening.harden(lambda *_: False, "darwin")) == 1
+        assert os.umask(0) == 0o077
+    finally:
+        os.umask(mask)
+    assert sys.platform != "linux" or hardening._prctl(4, 99)
+
+
+def test_what_is_locked_stays_out_of_core_files_and_children() -> None:
+    """The pages of a buffer are marked: not swapped, not dumped, not inherited."""
+    if sys.platform != "linux":
+        pytest.skip("the marks can be read on Linux alone")
+    code = (
+        "import ctypes\n"
+        "from tbot_core.system.secure_memory import Buffer\n"
+        "buffer = Buffer.of([b'x' * 32])\n"
+        "start = ctypes.addressof(ctypes.c_char.from_buffer(buffer.view))\n"
+        "blocks = open('/proc/self/smaps').read().split('VmFlags:')\n"
+        "flags = [after.split(chr(10))[0] for before, after in zip(blocks, blocks[1:]) if f'{start:x}-' in before]\n"
+        "print(sorted({'lo', 'dd', 'dc'} & set(flags[0].split())))\n"
+    )
+    done = processes.run([sys.executable, "-c", code], timeout_s=30, environment=environ.minimal())
+    assert done.output == "['dc', 'dd', 'lo']\n", done.errors

@@ -1,0 +1,1354 @@
+"""The desk between its minutes: stops of its own, orders that were dropped or lost, and what a restart recalls."""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+from tbot_core.contracts import BrokerEvent, VenueRules
+from tbot_core.model.reasons import Reason
+from tbot_core.model.signals import Exits
+from tbot_core.model.types import UNITS_PER_SHARE, ExitReason, Leg, RiskState, Side, atoms_of
+from tbot_core.testing.sessions import Draft
+from tbot_core.testing.trades import fill, order, proposal, rules, session
+from tbot_core.trading.commands import Cancel, Place, Replace
+from tbot_core.trading.decision_engine import Desk
+from tbot_core.trading.matching import RULES
+from tbot_core.trading.orders import News
+from tbot_core.trading.positions.state import Carried
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tbot_core.model.bars import Bars
+    from tbot_core.model.types import Order, SignalId
+    from tbot_core.trading.commands import Action
+    from tbot_core.trading.proposals import Proposal
+
+BARE = VenueRules()
+BRACKETS = VenueRules(brackets=True, amend_atomic=True)
+UNMOVED = VenueRules(brackets=True)
+FRACTIONS = VenueRules(quantity_step=Decimal("0.000001"), fractional_types=frozenset({"market", "limit"}))
+"""Fractions of a share are traded there, and not stopped."""
+TIMED = Exits(leave=60)
+
+
+def name(signal: SignalId, leg: Leg, attempt: int) -> str:
+    """A readable client order id."""
+    return f"{signal.symbol} {leg.value}" + (f" {attempt}" if attempt > 1 else "")
+
+
+def desk(venue: VenueRules = BRACKETS, **settings: Any) -> Desk:
+    """A desk of a session that opened with 100,000 USD, at a venue that can do so much."""
+    return Desk(rules(venue=venue, **settings), session(), atoms_of(Decimal(100_000)), name)
+
+
+def say(found: Desk, kind: str, cid: str) -> None:
+    """Let the broker say a word on an order."""
+    found.custody.take(BrokerEvent(kind=kind, event_id=f"{kind} {cid}", client_order_id=cid), None)
+
+
+def filled(found: Desk, of: Order, price: str = "100", quantity: str | None = None, execution: str = "1") -> None:
+    """Let an order be filled."""
+    cid = of.client_order_id
+    one = fill(of, price, quantity, execution)
+    event = BrokerEvent(kind="fill", event_id=execution, client_order_id=cid, fill=one)
+    found.custody.take(event, News(one, amends=False))
+    found.custody.take(event, None)  # told again it is no news
+
+
+def enter(found: Desk, one: Proposal | None = None, quantity: str = "7") -> Order:
+    """The entry of AAA, filled by so many of its 7 shares."""
+    entry = found.decide([one or proposal(exits=TIMED)])[0].order
+    assert entry is not None
+    filled(found, entry, quantity=quantity)
+    return entry
+
+
+def names(actions: Sequence[Action]) -> list[str]:
+    """What is asked for, in words."""
+    return [_name(one) for one in actions]
+
+
+def _name(action: Action) -> str:
+    match action:
+        case Place(order=one):
+            return f"place {one.client_order_id}"
+        case Replace(client_order_id=cid, stop_price=price):
+            return f"replace {cid} {price.normalize()}"
+        case Cancel(client_order_id=cid):
+            return f"cancel {cid}"
+
+
+def placed(actions: Sequence[Action]) -> Order:
+    """The one order that is placed."""
+    (one,) = (action.order for action in actions if isinstance(action, Place))
+    return one
+
+
+def test_f36_a_stop_of_ones_own_covers_what_was_filled() -> None:
+    """Where no brackets rest, a stop follows each fill, sized to what is held; one of another size is renewed first."""
+    found = desk(BARE)
+    entry = enter(found, quantity="3")
+    assert entry.protection == ()
+    stop = placed(found.custody.released())
+    assert (stop.quantity, stop.stop_price, stop.buy, stop.reason) == (Decimal(3), Decimal(98), False, ExitReason.STOP)
+    assert found.custody.released() == []
+    filled(found, entry, quantity="4", execution="2")
+    assert names(found.custody.released()) == ["cancel AAA stop"]
+    assert found.custody.released() == []  # until the old one is proven to have ended
+    say(found, "cancelled", "AAA stop")
+    assert (again := placed(found.custody.released())).client_order_id == "AAA stop 2"
+    assert again.quantity == 7
+
+
+def test_a_short_is_protected_by_a_purchase() -> None:
+    """The stop of a short buys back."""
+    found = desk(BARE)
+    enter(found, proposal(side=Side.SHORT))
+    stop = placed(found.custody.released())
+    assert (stop.buy, stop.quantity, stop.stop_price) == (True, Decimal(7), Decimal(102))
+
+
+def test_a_stop_that_acts_on_closes_rests_nowhere_of_its_own() -> None:
+    """Nothing is placed for a position whose stop looks at closes."""
+    found = desk(BARE)
+    enter(found, proposal(exits=Exits(trigger="close")))
+    assert found.custody.released() == []
+
+
+def test_a_stop_that_has_begun_to_fill_is_left_alone() -> None:
+    """What it has left is what is held; nothing takes it away."""
+    found = desk(BARE)
+    enter(found)
+    stop = placed(found.custody.released())
+    filled(found, stop, "98", "2", "2")
+    assert found.custody.released() == []
+
+
+def test_a_stop_that_cannot_be_moved_is_renewed() -> None:
+    """A trail takes the resting stop away, each minute anew, and places another once it has ended, at the new level."""
+    found = desk(UNMOVED)
+    enter(found, proposal(exits=Exits(trailing=True)))
+    bars = Draft().bar(30, 110.0).bar(31, 120.0).bars()
+    assert names(found.custody.manage(bars, 30)) == ["cancel AAA stop"]
+    assert names(found.custody.manage(bars, 31)) == ["cancel AAA stop"]  # the first may have got lost
+    say(found, "cancelled", "AAA stop")
+    stop = placed(found.custody.released())
+    assert (stop.client_order_id, stop.reason) == ("AAA stop 2", ExitReason.TRAILING_STOP)
+    assert stop.stop_price is not None
+    assert 117 < stop.stop_price < 118
+
+
+TRAILED = Draft().bar(30, 110.0).bar(31, 109.0).bar(32, 109.0).bar(33, 109.0)
+"""A long's trail of 2 % is at 107.80 after minute 30, and nothing trades at it."""
+
+
+def trailing(bars: Draft = TRAILED) -> tuple[Desk, Bars]:
+    """A desk that has asked a broker to move a stop to 107.80."""
+    found = desk()
+    enter(found, proposal(exits=Exits(trailing=True)))
+    assert names(found.custody.manage(bars.bars(), 30)) == ["replace AAA stop 107.8"]
+    return found, bars.bars()
+
+
+def test_a_move_that_nobody_answered_is_asked_for_each_minute() -> None:
+    """Where a stop rests the broker says: until then it is asked again, once a minute, bar or no bar."""
+    found, bars = trailing()
+    bars.field("high")[32], bars.field("close")[32] = math.nan, math.nan
+    assert found.custody.manage(bars, 30) == []
+    for minute in (31, 32):
+        assert names(found.custody.manage(bars, minute)) == ["replace AAA stop 107.8"]
+        assert found.custody.manage(bars, minute) == []
+    say(found, "replaced", "AAA stop")
+    assert found.custody.manage(bars, 33) == []
+
+
+def test_of_two_moves_and_one_answer_the_older_one_counts() -> None:
+    """It may be the other that got lost: the latest level is asked for again, until that is told."""
+    found, bars = trailing(Draft().bar(30, 110.0).bar(31, 112.0).bar(32, 111.0).bar(33, 111.0))
+    assert names(found.custody.manage(bars, 31)) == ["replace AAA stop 109.76"]
+    say(found, "replaced", "AAA stop")
+    assert names(found.custody.manage(bars, 32)) == ["replace AAA stop 109.76"]
+    say(found, "replaced", "AAA stop")
+    assert found.custody.manage(bars, 33) == []
+
+
+def test_a_stop_that_a_broker_refuses_to_move_is_renewed() -> None:
+    """With the next minute it is taken away, and one at the level of the trail takes its place."""
+    found, bars = trailing()
+    say(found, "cancel_refused", "AAA stop")
+    assert found.custody.manage(bars, 30) == []
+    for minute in (31, 32):  # the cancel may get lost as well
+        assert names(found.custody.manage(bars, minute)) == ["cancel AAA stop"]
+    say(found, "cancelled", "AAA stop")
+    stop = placed(found.custody.released())
+    assert (stop.client_order_id, stop.stop_price, stop.reason) == (
+        "AAA stop 2",
+        Decimal("107.8"),
+        ExitReason.TRAILING_STOP,
+    )
+    assert found.custody.manage(bars, 33) == []
+
+
+@pytest.mark.parametrize("word", ["", "cancel_refused"])
+def test_a_close_beyond_a_level_to_which_no_stop_was_moved_ends_the_position(word: str) -> None:
+    """The stop that rests is too far away: the position is closed for the trail's reason, the stop taken away first."""
+    found, bars = trailing(Draft().bar(30, 110.0).bar(31, 105.0))
+    if word:
+        say(found, word, "AAA stop")
+    assert names(found.custody.manage(bars, 31)) == ["cancel AAA stop"]
+    say(found, "cancelled", "AAA stop")
+    leaves = placed(found.custody.released())
+    assert (leaves.leg, leaves.reason) == (Leg.EXIT, ExitReason.TRAILING_STOP)
+
+
+def test_a_close_beyond_a_stop_that_was_moved_is_the_brokers_to_act_on() -> None:
+    """It rests where it should; another word for the same says nothing new."""
+    found, bars = trailing(Draft().bar(30, 110.0).bar(31, 105.0))
+    for _ in range(2):
+        say(found, "replaced", "AAA stop")
+    assert found.custody.manage(bars, 31) == []
+
+
+def test_the_stop_of_a_short_is_asked_for_again_too() -> None:
+    """And a close above the level to which it was not moved ends the position."""
+    found = desk()
+    enter(found, proposal(side=Side.SHORT, exits=Exits(trailing=True)))
+    bars = Draft().bar(30, 90.0).bar(31, 91.0).bar(32, 92.0).bars()
+    assert names(found.custody.manage(bars, 30)) == names(found.custody.manage(bars, 31)) == ["replace AAA stop 91.8"]
+    assert names(found.custody.manage(bars, 32))[-1] == "cancel AAA stop"
+
+
+def test_f43_a_split_says_nothing_of_a_stop_that_lags() -> None:
+    """Its level may be one of before: the stop is made anew, and no close of before is held against it."""
+    found, bars = trailing()
+    found.custody.split("AAA", Fraction(1, 7))
+    assert names(found.custody.manage(bars, 31)) == ["cancel AAA stop"]
+    say(found, "cancelled", "AAA stop")
+    assert placed(found.custody.released()).stop_price == Decimal("754.6")
+    other = desk()
+    enter(other, proposal(exits=Exits(trigger="close")))
+    other.custody.split("AAA", Fraction(2))  # where none rests, none is made
+    assert other.custody.released() == []
+
+
+def test_f37_a_stop_that_is_refused_is_tried_once_more_then_the_position_is_closed() -> None:
+    """Two refusals of a stop of its own, and what it should have protected is sold as UNPROTECTED."""
+    found = desk(BARE)
+    enter(found)
+    assert names(found.custody.released()) == ["place AAA stop"]
+    say(found, "rejected", "AAA stop")
+    assert names(found.custody.released()) == ["place AAA stop 2"]
+    say(found, "rejected", "AAA stop 2")
+    leaving = placed(found.custody.released())
+    assert (leaving.leg, leaving.reason, leaving.quantity) == (Leg.EXIT, ExitReason.UNPROTECTED, Decimal(7))
+    filled(found, leaving, "99", execution="2")
+    say(found, "rejected", "AAA stop 2")  # said again of a position that is gone
+    assert found.custody.idle
+
+
+def test_a_target_that_cannot_rest_is_emulated() -> None:
+    """A bar that trades at the target closes the position, once its stop is taken away."""
+    found = desk(BARE)
+    enter(found, proposal(target=103.0))
+    found.custody.released()
+    bars = Draft().bar(30, 103.0).bars()
+    assert found.custody.manage(bars, 29) == []
+    assert names(found.custody.manage(bars, 30)) == ["cancel AAA stop"]
+    say(found, "cancelled", "AAA stop")
+    assert placed(found.custody.released()).reason is ExitReason.TARGET
+
+
+def test_while_halted_time_waits_and_stops_go_on() -> None:
+    """A kill keeps positions: what is due by time goes with the kill's end, a close beyond the stop at once."""
+    found = desk()
+    enter(found)
+    bars = Draft().bars()
+    found.standing.imposed = RiskState.HALTED
+    assert found.custody.manage(bars, 59) == []
+    found.standing.imposed = RiskState.NORMAL
+    assert names(found.custody.manage(bars, 60)) == ["cancel AAA stop"]
+    other = desk()
+    enter(other, proposal(exits=Exits(trigger="close")))
+    other.standing.imposed = RiskState.HALTED
+    assert placed(other.custody.manage(Draft().bar(30, 97.0).bars(), 30)).reason is ExitReason.STOP
+
+
+def test_a_kill_that_flattens_closes_what_is_held() -> None:
+    """Stopping goes over the wait of a halt."""
+    found = desk()
+    enter(found)
+    found.standing.imposed, found.custody.leaving.stopping = RiskState.HALTED, True
+    assert names(found.custody.manage(Draft().bars(), 30)) == ["cancel AAA stop"]
+
+
+def test_what_was_dropped_frees_what_it_reserved() -> None:
+    """An entry that was never sent is not worked any more; an exit goes again, under another name."""
+    found = desk()
+    entry = found.decide([proposal("BBB")])[0].order
+    assert entry is not None
+    for one in (entry, *entry.protection):
+        found.custody.dropped(one.client_order_id)
+    assert found.custody.idle
+    enter(found)
+    found.custody.manage(Draft().bars(), 59)
+    say(found, "cancelled", "AAA stop")
+    found.custody.dropped(placed(found.custody.released()).client_order_id)
+    assert names(found.custody.manage(Draft().bars(), 60)) == ["place AAA exit 2"]
+
+
+def test_a_lost_entry_stays_reserved() -> None:
+    """It may still turn up: its symbol is not entered again, and its worst case counts."""
+    found = desk()
+    found.decide([proposal()])
+    found.custody.lost("AAA entry")
+    assert list(found.standing.working) == ["AAA entry"]
+    assert found.decide([proposal(minute=26)])[0].reason is Reason.ALREADY_HELD
+
+
+def test_a_lost_exit_is_made_anew_and_taken_back_should_it_turn_up() -> None:
+    """What closes a position goes once more, a stop that was lost acts on closes; neither may act a second time."""
+    found = desk()
+    enter(found)
+    bars = Draft().bar(30, 97.0).bars()
+    found.custody.lost("AAA stop")
+    first = placed(found.custody.manage(bars, 30))
+    assert first.reason is ExitReason.STOP
+    found.custody.lost(first.client_order_id)
+    assert names(found.custody.manage(bars, 31)) == ["cancel AAA stop", "cancel AAA exit", "place AAA exit 2"]
+    for cid in ("AAA stop", "AAA exit"):
+        say(found, "cancelled", cid)
+    assert found.custody.manage(bars, 32) == []
+
+
+def test_an_end_that_is_told_twice_ends_no_newer_stop() -> None:
+    """The old stop's end, heard again by another way, leaves the one that has taken its place."""
+    found = desk(BARE)
+    entry = enter(found, quantity="3")
+    found.custody.released()
+    filled(found, entry, quantity="4", execution="2")
+    found.custody.released()
+    say(found, "cancelled", "AAA stop")
+    found.custody.released()
+    for word in ("cancelled", "rejected", "rejected"):
+        say(found, word, "AAA stop")
+    assert found.custody.released() == []
+    assert names(found.custody.manage(Draft().bars(), 384)) == ["cancel AAA stop 2"]
+
+
+def test_f27_a_stop_whose_end_is_told_before_the_entrys_fill_does_not_rest() -> None:
+    """The position acts on closes from now, as after any stop that ended unasked."""
+    found = desk()
+    entry = found.decide([proposal(exits=TIMED)])[0].order
+    assert entry is not None
+    say(found, "cancelled", "AAA stop")
+    filled(found, entry)
+    held = found.custody.held["AAA"]
+    assert (held.plan.on_close, Leg.STOP in held.resting) == (True, False)
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_f37_the_stop_of_a_bracket_that_is_refused_is_tried_once_more_then_the_position_is_closed(early: bool) -> None:
+    """Its own stop takes the place, whenever that is told, and the target is taken back: nobody joins the two."""
+    found = desk()
+    entry = found.decide([proposal(exits=TIMED, target=105.0)])[0].order
+    assert entry is not None
+    if early:
+        say(found, "rejected", "AAA stop")
+        filled(found, entry)
+    else:
+        filled(found, entry)
+        say(found, "acknowledged", "AAA stop")
+        say(found, "rejected", "AAA stop")
+    assert names(found.custody.released()) == ["cancel AAA target", "place AAA stop 2"]
+    say(found, "cancelled", "AAA target")
+    say(found, "rejected", "AAA stop 2")
+    assert placed(found.custody.released()).reason is ExitReason.UNPROTECTED
+
+
+@pytest.mark.parametrize("brackets", [True, False])
+def test_of_a_fractional_position_a_stop_covers_the_whole_shares_where_no_fraction_may_be_stopped(
+    brackets: bool,
+) -> None:
+    """No bracket goes along with it; with FRACTIONAL_UNPROTECTED the fraction acts on closes when that has filled."""
+    found = desk(attrs.evolve(FRACTIONS, brackets=brackets), fractional=True, fractional_unprotected=True)
+    entry = found.decide([proposal(exits=TIMED, target=105.0)])[0].order
+    assert entry is not None
+    assert (entry.quantity % 1 > 0, entry.protection) == (True, ())
+    filled(found, entry, quantity=str(entry.quantity))
+    stop = placed(found.custody.released())
+    assert stop.quantity == entry.quantity // 1
+    say(found, "acknowledged", "AAA stop")
+    assert found.custody.released() == []
+    filled(found, stop, "98", str(stop.quantity), "2")
+    assert found.custody.released() == []
+    assert found.custody.manage(Draft().bar(30, 99.0).bars(), 30) == []
+    rest = placed(found.custody.manage(Draft().bar(31, 97.9).bars(), 31))
+    assert (rest.quantity, rest.reason) == (entry.quantity % 1, ExitReason.STOP)
+
+
+def test_a_position_under_one_share_acts_on_closes_and_gets_a_stop_when_it_has_grown() -> None:
+    """Where no fraction may be stopped, with FRACTIONAL_UNPROTECTED."""
+    found = desk(FRACTIONS, fractional=True, fractional_unprotected=True)
+    entry = enter(found, quantity="0.4")
+    assert found.custody.released() == []
+    assert found.custody.manage(Draft().bar(30, 99.0).bars(), 30) == []
+    filled(found, entry, quantity="3.2", execution="2")
+    assert placed(found.custody.released()).quantity == 3
+    other = desk(FRACTIONS, fractional=True, fractional_unprotected=True)
+    enter(other, quantity="0.4")
+    assert names(other.custody.manage(Draft().bar(30, 97.9).bars(), 30)) == ["cancel AAA entry"]
+    say(other, "cancelled", "AAA entry")
+    assert placed(other.custody.released()).reason is ExitReason.STOP
+
+
+def test_what_has_come_to_less_than_a_share_is_closed_where_it_may_not_be_held_without_a_stop() -> None:
+    """Not before its entry has ended, which may still make it more; what a stop leaves over is closed with it."""
+    found = desk(FRACTIONS, fractional=True)
+    enter(found, quantity="0.4")
+    assert found.custody.released() == []
+    say(found, "cancelled", "AAA entry")
+    closes = placed(found.custody.released())
+    assert (closes.quantity, closes.reason) == (Decimal("0.4"), ExitReason.UNPROTECTED)
+    assert found.custody.released() == []
+    other = desk(FRACTIONS, fractional=True)
+    entry = other.decide([proposal()])[0].order
+    assert entry is not None
+    filled(other, entry, quantity=str(entry.quantity))
+    stop = placed(other.custody.released())
+    filled(other, stop, "98", "1", "2")
+    assert other.custody.released() == []
+    filled(other, stop, "98", str(stop.quantity - 1), "3")
+    closes = placed(other.custody.released())
+    assert (closes.quantity, closes.reason) == (entry.quantity % 1, ExitReason.STOP)
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before its entry has ended", "after its exit was decided"])
+@pytest.mark.parametrize("how", ["killed", "kept"])
+def test_what_has_come_to_less_than_a_share_stays_in_a_kill_and_where_all_is_kept(how: str, *, before: bool) -> None:
+    """Without a stop it acts on closes; when that is over it is closed as ever."""
+    found = desk(FRACTIONS, fractional=True)
+    enter(found, quantity="0.4")
+
+    def let(*, stay: bool) -> None:
+        if how == "killed":
+            found.standing.imposed = RiskState.HALTED if stay else RiskState.NORMAL
+        else:
+            found.custody.leaving.keeping = lambda: stay
+
+    if before:
+        let(stay=True)
+        assert names(found.custody.manage(Draft().bars(), 31)) == ["cancel AAA entry"] * (how == "killed")
+        say(found, "cancelled", "AAA entry")
+    else:
+        say(found, "cancelled", "AAA entry")
+        found.custody.dropped(placed(found.custody.released()).client_order_id)
+        let(stay=True)
+        found.custody.unsent.free(barred=True)
+    assert found.custody.released() == []
+    assert found.custody.manage(Draft().bar(32, 99.0).bars(), 32) == []
+    let(stay=False)
+    assert placed(found.custody.released()).reason is ExitReason.UNPROTECTED
+
+
+def test_what_has_come_to_less_than_a_share_goes_on_like_a_stop_in_a_kill() -> None:
+    """A close beyond its level closes it, and so does what its stop has begun; `--flatten` closes all."""
+    found = desk(FRACTIONS, fractional=True)
+    enter(found, quantity="0.4")
+    found.standing.imposed = RiskState.HALTED
+    say(found, "cancelled", "AAA entry")
+    assert placed(found.custody.manage(Draft().bar(32, 97.9).bars(), 32)).reason is ExitReason.STOP
+    other = desk(FRACTIONS, fractional=True)
+    enter(other, quantity="1.4")
+    stop = placed(other.custody.released())
+    say(other, "cancelled", "AAA entry")
+    other.standing.imposed = RiskState.HALTED
+    filled(other, stop, "98", "1", "2")
+    assert placed(other.custody.released()).reason is ExitReason.STOP
+    closed = desk(FRACTIONS, fractional=True)
+    enter(closed, quantity="0.4")
+    closed.standing.imposed, closed.custody.leaving.stopping = RiskState.HALTED, True
+    say(closed, "cancelled", "AAA entry")
+    assert placed(closed.custody.released()).quantity == Decimal("0.4")
+
+
+@pytest.mark.parametrize("can", ["the venue stops fractions", "the venue sells none"])
+def test_less_than_a_share_is_held_where_its_stop_rests_and_where_nobody_buys_fractions(can: str) -> None:
+    """As at every simulated venue; and after a split that leaves a fraction which cannot be sold."""
+    types = frozenset({"market", "limit", "stop"}) if "stops" in can else frozenset[str]()
+    found = desk(attrs.evolve(FRACTIONS, fractional_types=types), fractional=True)
+    enter(found, quantity="0.4")
+    say(found, "cancelled", "AAA entry")
+    legs = {one.order.leg for one in found.custody.released() if isinstance(one, Place)}
+    assert legs == ({Leg.STOP} if "stops" in can else set())
+
+
+def test_where_fractions_may_be_stopped_the_stop_covers_all_of_a_position() -> None:
+    """As at a venue that is simulated, whose brackets rest for a fraction too."""
+    found = desk(attrs.evolve(FRACTIONS, fractional_types=frozenset({"market", "limit", "stop"})), fractional=True)
+    enter(found, quantity="6.5")
+    assert placed(found.custody.released()).quantity == Decimal("6.5")
+    simulated = desk(RULES, fractional=True)
+    entry = simulated.decide([proposal()])[0].order
+    assert entry is not None
+    assert [one.quantity for one in entry.protection] == [entry.quantity]
+    assert entry.quantity % 1
+
+
+def test_a_stop_that_never_left_is_placed_once_the_way_is_free_at_the_latest_with_the_next_minute() -> None:
+    """Not at once: whoever was just refused a connection is spared."""
+    found = desk(BARE)
+    enter(found)
+    for number in ("", " 2"):
+        assert names(found.custody.released()) == [f"place AAA stop{number}"]
+        found.custody.dropped(f"AAA stop{number}")
+        assert found.custody.released() == []
+        assert found.custody.unsent.waits
+        found.custody.unsent.free(barred=False)
+    assert names(found.custody.released()) == ["place AAA stop 3"]
+    found.custody.dropped("AAA stop 3")
+    assert names(found.custody.manage(Draft().bar(30, 99.0).bars(), 30)) == ["place AAA stop 4"]
+
+
+def test_a_stop_that_was_barred_goes_with_the_next_minute_and_no_sooner() -> None:
+    """What forbids it does not end with the way to the broker."""
+    found = desk(BARE)
+    enter(found)
+    dropped(found, found.custody.released())
+    assert not found.custody.unsent.waits
+    found.custody.unsent.free(barred=False)
+    assert found.custody.released() == []
+    assert names(found.custody.manage(Draft().bar(30, 99.0).bars(), 30)) == ["place AAA stop 2"]
+
+
+def test_while_no_stop_rests_a_close_beyond_it_closes_the_position() -> None:
+    """The bot keeps a stop itself that could not be sent."""
+    found = desk(BARE)
+    enter(found)
+    found.custody.released()
+    found.custody.dropped("AAA stop")
+    assert placed(found.custody.manage(Draft().bar(30, 97.9).bars(), 30)).reason is ExitReason.STOP
+
+
+def test_an_exit_that_never_left_goes_once_the_way_is_free() -> None:
+    """Nothing protects its position any more: it does not wait for the next minute."""
+    found = desk(BARE)
+    enter(found)
+    found.custody.released()
+    found.custody.manage(Draft().bars(), 59)
+    say(found, "cancelled", "AAA stop")
+    assert names(found.custody.released()) == ["place AAA exit"]
+    found.custody.dropped("AAA exit")
+    assert found.custody.released() == []
+    found.custody.unsent.free(barred=False)
+    assert names(found.custody.released()) == ["place AAA exit 2"]
+
+
+def found_again(order_of_words: Sequence[str]) -> Desk:
+    """A desk whose bracket was given up as lost, and of which the broker tells these words after all."""
+    found = desk()
+    entry = found.decide([proposal(exits=TIMED)])[0].order
+    assert entry is not None
+    for cid in ("AAA entry", "AAA stop"):
+        found.custody.lost(cid)
+    assert found.custody.manage(Draft().bars(), 30) == []  # whatever it is by now, it protects nothing else
+    for word in order_of_words:
+        if word == "fill":
+            filled(found, entry)
+        else:
+            say(found, "acknowledged", f"AAA {word}")
+    return found
+
+
+@pytest.mark.parametrize(
+    "words", [("entry", "stop", "fill"), ("stop", "fill"), ("fill", "stop"), ("stop", "entry", "fill")]
+)
+def test_f4_the_stop_of_a_bracket_that_turns_up_protects_its_position(words: Sequence[str]) -> None:
+    """In whichever order it is told: it stays, and is taken back and proven to have ended before an exit leaves."""
+    found = found_again(words)
+    held = found.custody.held["AAA"]
+    assert (held.resting, held.plan.on_close) == ({Leg.STOP: "AAA stop"}, False)
+    assert found.custody.manage(Draft().bars(), 31) == []
+    assert names(found.custody.manage(Draft().bars(), 59)) == ["cancel AAA stop"]
+    say(found, "cancelled", "AAA stop")
+    assert names(found.custody.released()) == ["place AAA exit"]
+
+
+def test_f4_of_a_bracket_that_turns_up_the_rest_of_the_entry_is_in_the_way_of_an_exit() -> None:
+    """It works again: it could fill beside the exit."""
+    found = desk()
+    entry = found.decide([proposal(exits=TIMED)])[0].order
+    assert entry is not None
+    found.custody.lost("AAA entry")
+    say(found, "acknowledged", "AAA entry")
+    filled(found, entry, quantity="3")
+    assert names(found.custody.manage(Draft().bars(), 59)) == ["cancel AAA entry", "cancel AAA stop"]
+
+
+def test_f4_the_stop_of_a_bracket_that_turns_up_without_its_entry_is_taken_back() -> None:
+    """Nothing is held and nothing will be: it would open the opposite position."""
+    found = found_again(())
+    say(found, "cancelled", "AAA entry")
+    say(found, "acknowledged", "AAA stop")
+    assert names(found.custody.released()) == ["cancel AAA stop"]
+
+
+def test_f4_a_stop_that_ended_after_it_was_given_up_as_lost_does_not_rest_again() -> None:
+    """A late word that it was taken, of before its end, brings no protection back."""
+    found = desk()
+    entry = found.decide([proposal(exits=TIMED)])[0].order
+    assert entry is not None
+    found.custody.lost("AAA stop")
+    for word in ("cancelled", "acknowledged"):
+        say(found, word, "AAA stop")
+    filled(found, entry)
+    held = found.custody.held["AAA"]
+    assert (held.plan.on_close, Leg.STOP in held.resting) == (True, False)
+
+
+def test_f4_a_target_that_turns_up_rests_again() -> None:
+    """Beside the stop of its bracket: an exit waits until it has been taken back, too."""
+    found = desk()
+    enter(found, proposal(target=150.0, exits=TIMED))
+    found.custody.lost("AAA target")
+    assert Leg.TARGET not in found.custody.held["AAA"].resting
+    say(found, "acknowledged", "AAA target")
+    assert names(found.custody.manage(Draft().bars(), 59)) == ["cancel AAA target", "cancel AAA stop"]
+
+
+def test_f4_a_stop_that_turns_up_while_its_position_is_closed_is_taken_back() -> None:
+    """The exit is on its way: what rests beside it would sell the same shares."""
+    found = desk()
+    enter(found, proposal(exits=TIMED))
+    found.custody.lost("AAA stop")
+    assert names(found.custody.manage(Draft().bars(), 59)) == ["cancel AAA stop", "place AAA exit"]
+    say(found, "acknowledged", "AAA stop")
+    assert Leg.STOP not in found.custody.held["AAA"].resting
+    assert names(found.custody.manage(Draft().bars(), 60)) == ["cancel AAA stop"]
+
+
+def test_f4_the_stop_of_a_bracket_that_turns_up_beside_an_exit_is_taken_back() -> None:
+    """Nobody had heard of it when the exit left: it is asked to end before that, and at once when it turns up."""
+    found = found_again(("fill",))
+    assert names(found.custody.manage(Draft().bars(), 59)) == ["cancel AAA stop", "place AAA exit"]
+    assert names(found.custody.manage(Draft().bars(), 60)) == ["cancel AAA stop"]
+    say(found, "acknowledged", "AAA stop")
+    assert names(found.custody.released()) == ["cancel AAA stop"]
+    assert names(found.custody.manage(Draft().bars(), 61)) == ["cancel AAA stop"]
+    say(found, "cancelled", "AAA stop")
+    assert found.custody.manage(Draft().bars(), 62) == []
+
+
+def test_f4_the_stop_of_a_bracket_that_turns_up_beside_one_of_the_positions_own_is_taken_back() -> None:
+    """The position has been reduced by somebody else, and the bot's own stop covers what is left."""
+    found = desk()
+    enter(found, proposal(exits=TIMED))
+    found.custody.lost("AAA stop")
+    held = found.custody.held["AAA"]
+    held.own, held.plan.on_close = True, False
+    assert names(found.custody.released()) == ["place AAA stop 2"]
+    say(found, "acknowledged", "AAA stop")
+    assert names(found.custody.released()) == ["cancel AAA stop"]
+    assert names(found.custody.manage(Draft().bars(), 31)) == ["cancel AAA stop"]
+    assert held.resting == {Leg.STOP: "AAA stop 2"}
+
+
+def test_f4_the_stop_of_a_bracket_that_turns_up_where_more_was_filled_is_renewed_for_all_of_it() -> None:
+    """It rests for less than is held, and nothing else rests: until it turned up the bot acted on closes."""
+    found = desk()
+    entry = found.decide([proposal(exits=TIMED)])[0].order
+    assert entry is not None
+    for cid in ("AAA entry", "AAA stop"):
+        found.custody.lost(cid)
+    filled(found, entry, quantity="8")
+    assert found.custody.released() == []
+    say(found, "acknowledged", "AAA stop")
+    assert names(found.custody.released()) == ["cancel AAA stop"]
+    say(found, "cancelled", "AAA stop")
+    assert placed(found.custody.released()).quantity == 8
+
+
+def test_f4_an_exit_that_has_not_left_waits_for_a_stop_that_turns_up() -> None:
+    """What else works for the position holds the exit back: the stop is taken back and proven to have ended as well."""
+    found = desk()
+    enter(found, proposal(target=150.0, exits=TIMED))
+    found.custody.lost("AAA stop")
+    assert names(found.custody.manage(Draft().bars(), 59)) == ["cancel AAA stop", "cancel AAA target"]
+    say(found, "acknowledged", "AAA stop")
+    say(found, "cancelled", "AAA target")
+    assert names(found.custody.released()) == ["cancel AAA stop"]
+    say(found, "cancelled", "AAA stop")
+    assert names(found.custody.released()) == ["place AAA exit"]
+
+
+def test_f4_that_a_lost_order_could_not_be_cancelled_does_not_say_that_it_works() -> None:
+    """It may be over as well: it protects nothing until it is said to be there."""
+    found = desk()
+    enter(found, proposal(exits=TIMED))
+    found.custody.lost("AAA stop")
+    say(found, "cancel_refused", "AAA stop")
+    held = found.custody.held["AAA"]
+    assert (held.plan.on_close, Leg.STOP in held.resting) == (True, False)
+    say(found, "acknowledged", "AAA stop")
+    assert (held.plan.on_close, held.resting) == (False, {Leg.STOP: "AAA stop"})
+
+
+def test_f27_an_entry_that_is_told_after_its_stop_has_sold_it_is_not_sold_again() -> None:
+    """Seven were bought and sold, and the purchase of four is told last: nothing is held, and nothing is closed."""
+    found = desk()
+    entry = enter(found, quantity="3")
+    filled(found, entry.protection[0], "98", "7", "2")
+    assert found.portfolio.beyond == {"AAA": -4_000_000}
+    filled(found, entry, quantity="4", execution="3")
+    assert (found.portfolio.holdings, dict(found.custody.held)) == ({}, {})
+    assert not [one for one in found.custody.manage(Draft().bar(30, 97.0).bars(), 30) if isinstance(one, Place)]
+
+
+def test_a_target_that_ends_beside_its_stop_does_not_look_like_a_loss() -> None:
+    """A venue that ends both legs when one is taken away: the stop is renewed all the same."""
+    found = desk(UNMOVED)
+    enter(found, proposal(target=150.0, exits=Exits(trailing=True)))
+    assert names(found.custody.manage(Draft().bar(30, 110.0).bars(), 30)) == ["cancel AAA stop"]
+    for leg in (Leg.TARGET, Leg.STOP):
+        say(found, "cancelled", f"AAA {leg.value}")
+    assert names(found.custody.released()) == ["place AAA stop 2"]
+
+
+def test_what_somebody_else_closed_is_no_longer_ours() -> None:
+    """Shares that the account has no more are booked as OUTSIDE; what rested for them is taken back, at once first."""
+    found = desk()
+    enter(found, proposal(target=103.0))
+    found.custody.adjusted(fill(order(Leg.EXIT), "100", "7", "outside"))
+    assert [one.exit_reason for one in found.portfolio.closed] == [ExitReason.OUTSIDE]
+    assert names(found.custody.released()) == ["cancel AAA target", "cancel AAA stop"]
+    assert names(found.custody.manage(Draft().bars(), 30)) == ["cancel AAA target", "cancel AAA stop"]
+    for leg in (Leg.TARGET, Leg.STOP):
+        say(found, "cancelled", f"AAA {leg.value}")
+    assert found.custody.manage(Draft().bars(), 31) == []
+
+
+@pytest.mark.parametrize("venue", [BARE, UNMOVED, BRACKETS])
+def test_protection_shrinks_with_what_somebody_else_left(venue: VenueRules) -> None:
+    """No stop and no target sells more than is held, from this moment on: one is renewed at its size, one emulated."""
+    found = desk(venue)
+    enter(found, proposal(target=103.0))
+    found.custody.released()
+    found.custody.adjusted(fill(order(Leg.EXIT), "100", "4", "outside"))
+    bars = Draft().bar(31, 103.0).bars()
+    asked = ["cancel AAA target", "cancel AAA stop"] if venue.brackets else ["cancel AAA stop"]
+    assert names(found.custody.released()) == asked
+    assert names(found.custody.manage(bars, 30)) == asked
+    for cid in [one.removeprefix("cancel ") for one in asked]:
+        say(found, "cancelled", cid)
+    assert placed(found.custody.released()).quantity == 3
+    assert names(found.custody.manage(bars, 31)) == ["cancel AAA stop 2"]
+    say(found, "cancelled", "AAA stop 2")
+    assert (leaving := placed(found.custody.released())).quantity == 3
+    assert leaving.reason is ExitReason.TARGET
+
+
+def recalled(one: Proposal, venue: VenueRules = BRACKETS, quantity: str = "7") -> Desk:
+    """A desk after a restart: the entry of an older one, filled by so many shares."""
+    entry = desk(venue).decide([one])[0].order
+    assert entry is not None
+    found = desk(venue)
+    found.recall(entry, one)
+    filled(found, entry, quantity=quantity)
+    return found
+
+
+def test_a_restart_recalls_an_entry_with_its_reservation() -> None:
+    """What was written down counts as it did: worst case, weight, plan and protection."""
+    before, after = desk(), desk()
+    entry = before.decide([proposal()])[0].order
+    assert entry is not None
+    after.recall(entry, proposal())
+    assert after.standing.working == before.standing.working
+    assert after.standing.sent == before.standing.sent
+    filled(after, entry)
+    assert names(after.custody.manage(Draft().bars(), 384)) == ["cancel AAA stop"]
+
+
+def test_a_restart_recalls_an_exit_that_is_under_way() -> None:
+    """It is not sent twice; when it ends without a fill, the next one has another name."""
+    found = recalled(proposal(exits=TIMED))
+    say(found, "cancelled", "AAA stop")
+    leaving = attrs.evolve(order(Leg.EXIT, "AAA exit", quantity="7"), reason=ExitReason.TIME)
+    found.custody.recollection.order(leaving)
+    assert found.custody.manage(Draft().bars(), 60) == []
+    say(found, "expired", "AAA exit")
+    again = placed(found.custody.manage(Draft().bars(), 61))
+    assert (again.client_order_id, again.reason) == ("AAA exit 2", ExitReason.TIME)
+
+
+def test_a_restart_recalls_a_stop_of_its_own() -> None:
+    """It rests for the position already; one of another size is renewed under a name that was not used."""
+    found = recalled(proposal(), BARE)
+    found.custody.recollection.order(order(Leg.STOP, "AAA stop", stop="98", quantity="7"))
+    assert found.custody.released() == []
+    found.custody.adjusted(fill(order(Leg.EXIT), "100", "4", "outside"))
+    assert names(found.custody.released()) == ["cancel AAA stop"]
+    say(found, "cancelled", "AAA stop")
+    assert names(found.custody.released()) == ["place AAA stop 2"]
+
+
+def test_a_restart_recalls_a_stop_that_was_moved() -> None:
+    """The level that was asked for is the level that the trail goes on from; until it is told, it is asked for."""
+    found = recalled(proposal(exits=Exits(trailing=True)))
+    found.custody.recollection.request("AAA stop", Decimal("107.80"))
+    assert names(found.custody.manage(TRAILED.bars(), 31)) == ["replace AAA stop 107.8"]
+    say(found, "replaced", "AAA stop")
+    assert found.custody.manage(Draft().bar(30, 110.0).bars(), 30) == []
+    filled(found, order(Leg.STOP, "AAA stop", quantity="7"), "107.80", execution="2")
+    assert [one.exit_reason for one in found.portfolio.closed] == [ExitReason.TRAILING_STOP]
+
+
+@pytest.mark.parametrize("venue", [UNMOVED, BRACKETS])
+def test_a_restart_recalls_where_a_trail_was_that_a_renewed_stop_rests_at(venue: VenueRules) -> None:
+    """A price that gives less is no reason to take it back."""
+    found = recalled(proposal(exits=Exits(trailing=True)), venue)
+    say(found, "cancelled", "AAA stop")
+    found.custody.recollection.order(order(Leg.STOP, "AAA stop 2", stop="107.80", quantity="7"))
+    assert found.custody.manage(Draft().bar(30, 109.0).bars(), 30) == []
+
+
+def test_a_restart_recalls_a_stop_that_was_being_taken_away() -> None:
+    """Its end, when it comes, is no loss: another one takes its place."""
+    found = recalled(proposal(), UNMOVED)
+    found.custody.recollection.request("AAA stop")
+    assert found.custody.released() == []
+    say(found, "cancelled", "AAA stop")
+    assert names(found.custody.released()) == ["place AAA stop 2"]
+
+
+def test_a_restart_recalls_a_cancel_of_an_entry() -> None:
+    """An entry that was being taken back stays reserved until the broker has said what became of it."""
+    found = desk()
+    entry = desk().decide([proposal()])[0].order
+    assert entry is not None
+    found.recall(entry, proposal())
+    found.custody.recollection.request("AAA entry")
+    assert list(found.standing.working) == ["AAA entry"]
+    say(found, "cancelled", "AAA entry")
+    assert found.custody.idle
+
+
+def test_a_cancel_with_an_exit_behind_it_is_no_renewal() -> None:
+    """A cancel that was asked for because the position leaves is followed by the exit alone."""
+    found = recalled(proposal(exits=TIMED))
+    assert found.custody.manage(Draft().bars(), 59) == [Cancel(client_order_id="AAA stop")]
+    found.custody.recollection.request("AAA stop")
+    say(found, "cancelled", "AAA stop")
+    assert names(found.custody.released()) == ["place AAA exit"]
+
+
+def leaving() -> tuple[Desk, Order]:
+    """A desk whose exit works, and the stop that was proven to have ended before it."""
+    found = desk()
+    stop = enter(found).protection[0]
+    assert names(found.custody.manage(Draft().bars(), 59)) == ["cancel AAA stop"]
+    say(found, "cancelled", "AAA stop")
+    assert names(found.custody.released()) == ["place AAA exit"]
+    return found, stop
+
+
+@pytest.mark.parametrize("late", [True, False], ids=["a late fill of the stop", "somebody else"])
+def test_an_exit_whose_position_is_gone_is_taken_back_at_once(late: bool) -> None:
+    """Whatever closed the position, the exit beside it would open another: it is cancelled until it has ended."""
+    found, stop = leaving()
+    if late:
+        filled(found, stop, "98", execution="2")
+    else:
+        found.custody.adjusted(fill(order(Leg.EXIT), "100", "7", "outside"))
+    assert found.custody.released() == [Cancel(client_order_id="AAA exit")]
+    assert found.custody.manage(Draft().bars(), 60) == [Cancel(client_order_id="AAA exit")]
+    say(found, "cancelled", "AAA exit")
+    assert found.custody.manage(Draft().bars(), 61) == []
+
+
+@pytest.mark.parametrize("late", [True, False], ids=["a late fill of the stop", "somebody else"])
+def test_an_exit_for_more_than_is_left_goes_again_for_the_rest(late: bool) -> None:
+    """Where a part of the position was closed beside it, it is taken back at once, and made anew at what is left."""
+    found, stop = leaving()
+    if late:
+        filled(found, stop, "98", "3", "2")
+    else:
+        found.custody.adjusted(fill(order(Leg.EXIT), "100", "3", "outside"))
+    assert found.custody.released() == [Cancel(client_order_id="AAA exit")]
+    say(found, "cancelled", "AAA exit")
+    assert placed(found.custody.manage(Draft().bars(), 60)).quantity == 4
+
+
+def test_an_exit_that_fills_is_not_taken_back() -> None:
+    """In parts or whole, it does what it was sent for; of another position's exit nothing is asked later."""
+    found, _ = leaving()
+    leaves = attrs.evolve(order(Leg.EXIT, "AAA exit", quantity="7"), signal=proposal().signal)
+    filled(found, leaves, quantity="3", execution="2")
+    assert found.custody.released() == []
+    filled(found, leaves, quantity="4", execution="3")
+    assert (found.custody.unwanted, found.custody.idle) == ((), True)
+
+
+def amend(found: Desk, of: Order, quantity: str = "0", price: str = "100", execution: str = "1") -> None:
+    """Let an execution of an order be void, or have other terms."""
+    one = fill(of, price, quantity, execution)
+    event = BrokerEvent(kind="busted", event_id=f"bust {execution}", client_order_id=of.client_order_id, fill=one)
+    found.custody.take(event, News(one, amends=True))
+
+
+def test_f29_a_position_whose_exit_was_busted_is_held_and_protected_again_at_once() -> None:
+    """The stop was filled, and its fill is void: the shares are back, a new stop goes out with the next thing sent."""
+    found = desk()
+    entry = enter(found)
+    filled(found, entry.protection[0], "98", execution="2")
+    assert (found.custody.idle, found.portfolio.holdings) == (True, {})
+    amend(found, entry.protection[0], execution="2")
+    assert found.portfolio.holdings == {"AAA": 7_000_000}
+    (again,) = found.custody.released()
+    assert isinstance(again, Place)
+    assert (again.order.leg, again.order.quantity, again.order.stop_price) == (
+        Leg.STOP,
+        Decimal(7),
+        Decimal("98.0000"),
+    )
+    assert found.standing.losses_in_row == 1
+    assert found.custody.released() == []
+
+
+def test_f29_a_part_that_was_busted_makes_the_stop_smaller() -> None:
+    """Its stop is renewed at what is left, its target taken back at once and emulated."""
+    found = desk()
+    entry = found.decide([proposal(exits=TIMED, target=110.0)])[0].order
+    assert entry is not None
+    filled(found, entry, quantity="4")
+    filled(found, entry, quantity="3", execution="2")
+    amend(found, entry, execution="2")
+    assert found.portfolio.holdings == {"AAA": 4_000_000}
+    assert [*found.custody.released()] == [
+        Cancel(client_order_id="AAA target"),
+        Cancel(client_order_id="AAA stop"),
+    ]
+
+
+def test_f29_an_exit_for_more_than_is_left_is_taken_back() -> None:
+    """It would sell what was never bought."""
+    found = desk(BARE)
+    entry = found.decide([proposal(exits=TIMED)])[0].order
+    assert entry is not None
+    filled(found, entry, quantity="4")
+    filled(found, entry, quantity="3", execution="2")
+    found.custody.leaving.stopping = True
+    (leave,) = found.custody.manage(Draft("AAA").bars(), 26)
+    assert isinstance(leave, Place)
+    amend(found, entry, execution="2")
+    assert found.custody.released() == [Cancel(client_order_id=leave.order.client_order_id)]
+    filled(found, leave.order, quantity="4", execution="3")
+    amend(found, entry, execution="1")
+    assert found.standing.state is RiskState.EXIT_ONLY
+
+
+def test_f29_a_position_that_never_was_takes_its_orders_with_it() -> None:
+    """All of the entry is void: its protection is taken back at once, and nothing is left to manage."""
+    found = desk()
+    entry = enter(found)
+    amend(found, entry)
+    assert found.custody.idle
+    assert found.custody.released() == [Cancel(client_order_id="AAA stop")]
+    assert found.custody.released() == []
+
+
+def test_f29_a_position_that_a_bust_gives_back_to_an_earlier_signal_is_held_by_its_plan() -> None:
+    """A later signal holds the symbol by then: what works for that goes, the earlier one gets its stop, and is left."""
+
+    def own(signal: SignalId, leg: Leg, attempt: int) -> str:
+        return f"{signal.strategy} {leg.value} {attempt}"
+
+    given = rules(venue=BARE, one_trade_per_symbol_per_day=False)
+    found = Desk(given, session(), atoms_of(Decimal(100_000)), own)
+    first = proposal(exits=TIMED)
+    enter(found, first)
+    busted = placed(found.custody.released())
+    filled(found, busted, "98", execution="2")
+    second = attrs.evolve(first, signal=attrs.evolve(first.signal, strategy="close"), stop=97.0)
+    entry = found.decide([second])[0].order
+    assert entry is not None
+    filled(found, entry, execution="3")
+    assert placed(found.custody.released()).signal == second.signal
+    amend(found, busted, execution="2")
+    assert names(found.custody.released()) == ["cancel close stop 1", "place open stop 2"]
+    assert (found.custody.held["AAA"].position.signal, found.custody.held["AAA"].plan.stop) == (first.signal, 980_000)
+    found.custody.adjusted(attrs.evolve(fill(busted, "98", "7", "4"), client_order_id=""))
+    assert "AAA" not in found.custody.held
+
+
+def test_f29_a_part_of_an_entry_that_was_busted_may_fill_again() -> None:
+    """While the entry works its open quantity grows back, and it takes its place until the rest has filled."""
+    found = desk()
+    entry = enter(found, quantity="4")
+    amend(found, entry, "1")
+    filled(found, entry, quantity="3", execution="2")
+    assert found.standing.working
+    filled(found, entry, quantity="3", execution="3")
+    assert not found.standing.working
+    assert found.portfolio.holdings == {"AAA": 7_000_000}
+
+
+def test_f29_a_price_that_was_corrected_changes_no_order() -> None:
+    """Cost and profit follow; the stop stays where it is."""
+    found = desk()
+    entry = enter(found)
+    amend(found, entry, "7", "101")
+    assert found.portfolio.positions["AAA"].entry_atoms == 7 * 101 * 10**10
+    assert found.custody.released() == []
+
+
+def test_f29_what_was_sold_of_a_purchase_that_never_was_is_surplus() -> None:
+    """The account is short then: nothing is entered until a person has looked."""
+    found = desk()
+    entry = enter(found)
+    filled(found, entry.protection[0], "98", "3", "2")
+    amend(found, entry)
+    assert found.portfolio.holdings == {"AAA": -3_000_000}
+    assert found.standing.state is RiskState.EXIT_ONLY
+
+
+def test_f29_an_execution_that_was_never_booked_amends_nothing() -> None:
+    """A part of a supposed fill has no entry of its own."""
+    found = desk()
+    entry = enter(found)
+    amend(found, entry, execution="never")
+    assert found.portfolio.holdings == {"AAA": 7_000_000}
+
+
+def both_legs(found: Desk) -> Order:
+    """The entry of AAA, and then its stop and its target, each filled whole; the stop."""
+    entry = found.decide([proposal(exits=TIMED, target=104.0)])[0].order
+    assert entry is not None
+    stop, target = entry.protection
+    for number, one in enumerate((entry, stop, target)):
+        filled(found, one, execution=str(number))
+    return stop
+
+
+def test_f28_a_bracket_of_an_entry_that_filled_too_much_gives_way_to_a_stop_for_all_that_is_held() -> None:
+    """Whether the broker's bracket rests for what was ordered or for what was filled is not known."""
+    found = desk()
+    entry = enter(found, proposal(target=103.0))
+    filled(found, entry, quantity="2", execution="2")
+    assert names(found.custody.released()) == ["cancel AAA target", "cancel AAA stop"]
+    say(found, "cancelled", "AAA target")
+    say(found, "cancelled", "AAA stop")
+    stop = placed(found.custody.released())
+    assert (stop.client_order_id, stop.quantity) == ("AAA stop 2", Decimal(9))
+
+
+def test_f38_what_both_legs_filled_is_taken_back_once_a_reading_has_proven_it() -> None:
+    """It is an alarm and no entry follows; one order buys back what was sold too much, and nothing more."""
+    found = desk(BRACKETS)
+    both_legs(found)
+    assert found.portfolio.holdings == {"AAA": -7_000_000}
+    assert found.standing.present >= RiskState.EXIT_ONLY
+    bars = Draft().bars()
+    assert placed_of(found, bars, 40) == []
+    found.custody.excess.proven = frozenset({"AAA"})
+    (back,) = placed_of(found, bars, 41)
+    assert (back.leg, back.buy, back.quantity, back.reason) == (Leg.EXIT, True, Decimal(7), ExitReason.EXCESS)
+    found.custody.excess.proven = frozenset({"AAA"})
+    assert placed_of(found, bars, 42) == []
+    told = len(found.standing.told)
+    filled(found, back, execution="9")
+    assert found.portfolio.holdings == {"AAA": 0}
+    assert len(found.standing.told) == told
+    assert placed_of(found, bars, 43) == []
+
+
+def test_f38_what_is_too_much_is_taken_back_anew_where_the_order_ended_without_a_fill() -> None:
+    """Each time a reading has to prove it first; a kill keeps it waiting."""
+    found = desk(BRACKETS)
+    both_legs(found)
+    bars = Draft().bars()
+    for minute in (40, 41):
+        found.custody.excess.proven = frozenset({"AAA"})
+        (back,) = placed_of(found, bars, minute)
+        say(found, "rejected", back.client_order_id)
+    assert placed_of(found, bars, 42) == []
+    found.custody.excess.proven = frozenset({"AAA"})
+    found.standing.imposed = RiskState.HALTED
+    assert placed_of(found, bars, 43) == []
+
+
+@pytest.mark.parametrize("bust_first", [True, False])
+def test_f32_a_stop_that_fills_for_more_than_a_bust_has_left_closes_the_position(*, bust_first: bool) -> None:
+    """What is left was sold with the rest: no stop and no exit sells it again, and what is too much is bought back."""
+    found = desk(BARE)
+    entry = enter(found, quantity="3")
+    filled(found, entry, quantity="4", execution="2")
+    stop = placed(found.custody.released())
+    if bust_first:
+        amend(found, entry, execution="2")
+    filled(found, stop, "98", "7", "3")
+    if not bust_first:
+        amend(found, entry, execution="2")
+    assert found.portfolio.holdings == {"AAA": -4_000_000}
+    assert not found.portfolio.positions
+    assert found.standing.told[-1].cause == "a fill of AAA beyond what is held"
+    assert found.standing.told[-1].value == 4
+    assert found.custody.released() == []
+    assert placed_of(found, Draft().bars(), 40) == []
+    found.custody.excess.proven = frozenset({"AAA"})
+    (back,) = placed_of(found, Draft().bars(), 41)
+    assert (back.buy, back.quantity, back.reason) == (True, Decimal(4), ExitReason.EXCESS)
+
+
+def test_f28_what_is_taken_back_too_much_is_too_much_itself() -> None:
+    """What leaves less of it is no news; the share that goes beyond it is, and so is a bust of what took it back."""
+    found = desk(BRACKETS)
+    both_legs(found)
+    found.custody.excess.proven = frozenset({"AAA"})
+    (back,) = placed_of(found, Draft().bars(), 40)
+    told = len(found.standing.told)
+    filled(found, back, quantity="3", execution="8")
+    filled(found, back, quantity="4", execution="9")
+    assert len(found.standing.told) == told
+    filled(found, back, quantity="1", execution="10")
+    assert [one.value for one in found.standing.told[told:]] == [1]
+    amend(found, back, execution="10")
+    assert len(found.standing.told) == told + 1
+    amend(found, back, execution="9")
+    assert [one.value for one in found.standing.told[told:]] == [1, 4]
+
+
+def test_f38_a_restart_takes_in_what_was_taking_too_much_back() -> None:
+    """No second order goes beside it."""
+    found = desk(BRACKETS)
+    both_legs(found)
+    found.custody.excess.proven = frozenset({"AAA"})
+    (back,) = placed_of(found, Draft().bars(), 40)
+    after = desk(BRACKETS)
+    both_legs(after)
+    after.custody.recollection.order(back)
+    after.custody.excess.proven = frozenset({"AAA"})
+    assert placed_of(after, Draft().bars(), 41) == []
+    filled(after, back, execution="9")
+    assert after.portfolio.holdings == {"AAA": 0}
+
+
+def placed_of(found: Desk, bars: Bars, minute: int) -> list[Order]:
+    """The orders that a minute places."""
+    return [action.order for action in found.custody.manage(bars, minute) if isinstance(action, Place)]
+
+
+def test_f38_nothing_is_taken_back_of_a_symbol_that_is_frozen_or_still_worked() -> None:
+    """What is not clear waits, and so does what may still fill."""
+    found = desk(BRACKETS)
+    both_legs(found)
+    found.custody.split("AAA", Fraction(2))
+    found.custody.excess.proven = frozenset({"AAA"})
+    found.standing.freeze("AAA", "not clear")
+    assert placed_of(found, Draft().bars(), 40) == []
+    found.standing.frozen.clear()
+    (back,) = placed_of(found, Draft().bars(), 41)
+    assert back.quantity == 14
+
+
+def dropped(found: Desk, actions: Sequence[Action]) -> None:
+    """Refuse the orders that are placed at the second barrier."""
+    for one in actions:
+        if isinstance(one, Place):
+            found.custody.dropped(one.order.client_order_id, barred=True)
+
+
+def late(minute: int, price: float) -> Bars:
+    """A session whose bars from a minute on have this price."""
+    draft = Draft()
+    for one in range(minute, 390):
+        draft.bar(one, price)
+    return draft.bars()
+
+
+def kill(found: Desk) -> None:
+    """Somebody kills the bot."""
+    found.standing.imposed = RiskState.HALTED
+
+
+def freeze(found: Desk) -> None:
+    """What is true of the symbol is not clear."""
+    found.standing.freeze("AAA", "nobody knows")
+
+
+def halt(found: Desk) -> None:
+    """The symbol does not trade."""
+    found.custody.leaving.halted = frozenset({"AAA"})
+
+
+@pytest.mark.parametrize("holds", [kill, freeze, halt])
+@pytest.mark.parametrize("venue", [BARE, BRACKETS])
+@pytest.mark.parametrize("proven", [True, False])
+def test_an_exit_that_must_wait_gives_the_stop_its_place_back(venue: VenueRules, holds: Any, proven: bool) -> None:
+    """Held back between the stop's cancel and its own sending, it is given up, and a stop rests for the position.
+
+    It is decided anew as soon as nothing holds it back any more.
+    """
+    found = desk(venue)
+    enter(found)
+    found.custody.released()
+    assert "cancel AAA stop" in names(found.custody.manage(late(61, 99.0), 59))
+    if proven:
+        say(found, "cancelled", "AAA stop")
+        exits = found.custody.released()
+        assert names(exits) == ["place AAA exit"]
+        holds(found)
+        dropped(found, exits)
+    else:
+        holds(found)
+        assert found.custody.released() == []
+        say(found, "cancelled", "AAA stop")
+    stop = placed(found.custody.released())
+    assert (stop.client_order_id, stop.quantity, stop.stop_price) == ("AAA stop 2", Decimal(7), Decimal(98))
+    assert names(found.custody.manage(late(61, 99.0), 60)) == []
+    found.standing.imposed, found.custody.leaving.halted = RiskState.NORMAL, frozenset()
+    found.standing.frozen.clear()
+    assert names(found.custody.manage(late(61, 99.0), 61)) == ["cancel AAA stop 2"]
+    say(found, "cancelled", "AAA stop 2")
+    assert placed(found.custody.released()).reason is ExitReason.TIME
+
+
+def test_an_exit_that_a_kill_finds_at_work_is_not_taken_back() -> None:
+    """Another could not be sent in its place; in the last minutes before the close least of all."""
+    found = desk(BARE)
+    enter(found)
+    found.custody.released()
+    found.custody.manage(late(61, 99.0), 59)
+    say(found, "cancelled", "AAA stop")
+    assert names(found.custody.released()) == ["place AAA exit"]
+    kill(found)
+    assert found.custody.manage(late(61, 99.0), 388) == []
+    found.standing.imposed = RiskState.NORMAL
+    assert names(found.custody.manage(late(61, 99.0), 388)) == ["cancel AAA exit"]
+
+
+@pytest.mark.parametrize(("latched", "minute"), [(False, 61), (False, 388), (True, 30)])
+def test_a_stop_of_the_bots_own_acts_in_a_kill_whatever_else_is_due(latched: bool, minute: int) -> None:
+    """Neither its time nor a latch of losses, which wait for the kill's end, hides a close beyond it."""
+    found = desk()
+    enter(found, proposal(exits=Exits(trigger="close", leave=60)))
+    kill(found)
+    found.standing.daily_loss = latched
+    assert found.custody.manage(late(20, 98.5), minute) == []
+    assert placed(found.custody.manage(late(20, 97.0), minute)).reason is ExitReason.STOP
+
+
+def test_what_another_session_left_waits_for_the_end_of_a_kill() -> None:
+    """Nothing is known of its stop: it is closed when the kill is over, at once."""
+    carried = Carried(fill=fill(order(), "100", "7"), signal=proposal().signal, attempts={Leg.EXIT: 1}, account="A1")
+    other = desk()
+    other.custody.recollection.carry(carried, 0)
+    kill(other)
+    assert other.custody.reopened() == []
+    assert other.custody.manage(late(0, 50.0), 30) == []
+    other.standing.imposed = RiskState.NORMAL
+    assert placed(other.custody.released()).reason is ExitReason.SESSION_END
+
+
+@pytest.mark.parametrize("holds", [kill, freeze, halt])
+def test_a_target_is_taken_back_where_the_stop_beside_it_is_made_anew(holds: Any) -> None:
+    """Two that nobody joins would sell what is held twice: its cancel goes at once, and each minute until it ends.
+
+    So does that of what is left when the stop has closed the position.
+    """
+    found = desk(BRACKETS)
+    enter(found, proposal(exits=TIMED, target=105.0))
+    assert names(found.custody.manage(late(61, 99.0), 59)) == ["cancel AAA target", "cancel AAA stop"]
+    holds(found)
+    say(found, "cancelled", "AAA stop")
+    assert names(found.custody.released()) == ["cancel AAA target", "place AAA stop 2"]
+    assert names(found.custody.manage(late(61, 99.0), 60)) == ["cancel AAA target"]
+    filled(found, order(Leg.STOP, name="AAA stop 2"), "98", "7", "2")
+    assert "cancel AAA target" in names(found.custody.released())
+
+
+def test_a_stop_that_has_begun_to_fill_is_not_made_anew_in_a_kill() -> None:
+    """It would act at once: what is left of the position is closed, as the stop would have."""
+    found = desk(BARE)
+    enter(found)
+    stop = placed(found.custody.released())
+    found.custody.manage(late(61, 99.0), 59)
+    filled(found, stop, "98", "3", "2")
+    kill(found)
+    assert found.custody.released() == []
+    say(found, "cancelled", "AAA stop")
+    rest = placed(found.custody.released())
+    assert (rest.leg, rest.quantity, rest.reason) == (Leg.EXIT, Decimal(4), ExitReason.STOP)
+
+
+def test_a_stop_that_has_begun_to_fill_waits_for_the_end_of_a_halt() -> None:
+    """Nothing is placed in it; the rest is closed as soon as it is over."""
+    found = desk(BARE)
+    enter(found)
+    stop = placed(found.custody.released())
+    found.custody.manage(late(61, 99.0), 59)
+    filled(found, stop, "98", "3", "2")
+    halt(found)
+    say(found, "cancelled", "AAA stop")
+    assert found.custody.released() == []
+    found.custody.leaving.halted = frozenset()
+    assert placed(found.custody.released()).reason is ExitReason.STOP
+
+
+@pytest.mark.parametrize("holds", [kill, freeze, halt])
+def test_a_trim_that_must_wait_is_given_up_for_a_stop_of_all_that_is_held(holds: Any) -> None:
+    """What rested has been taken away for it, and nothing of it is sold now."""
+    found = desk(BARE)
+    enter(found)
+    found.custody.released()
+    held = found.custody.held["AAA"]
+    held.own, held.keep = True, 5 * UNITS_PER_SHARE
+    assert names(found.custody.manage(late(61, 99.0), 30)) == ["cancel AAA stop"]
+    holds(found)
+    say(found, "cancelled", "AAA stop")
+    stop = placed(found.custody.released())
+    assert (stop.leg, stop.quantity) == (Leg.STOP, Decimal(7))
+
+
+def test_a_minute_that_is_managed_twice_takes_no_exit_back() -> None:
+    """In the last minutes an exit that works is sent again each minute, and not oftener."""
+    found = desk(BARE)
+    enter(found, proposal(exits=Exits(trigger="close")))
+    found.custody.leaving.stopping = True
+    assert names(found.custody.manage(late(20, 99.0), 387)) == ["place AAA exit"]
+    assert found.custody.manage(late(20, 99.0), 387) == []
+    assert names(found.custody.manage(late(20, 99.0), 388)) == ["cancel AAA exit"]
+
+
+def test_a_restart_knows_that_an_exit_was_given_up() -> None:
+    """A stop was placed after it: nothing closes the position once what held it back is over and its reason gone."""
+    live = desk(BARE)
+    enter(live)
+    first = placed(live.custody.released())
+    live.custody.leaving.stopping = True
+    live.custody.manage(late(61, 99.0), 30)
+    say(live, "cancelled", "AAA stop")
+    exits = live.custody.released()
+    freeze(live)
+    dropped(live, exits)
+    again = placed(live.custody.released())
+    restarted = desk(BARE)
+    enter(restarted)
+    restarted.custody.recollection.order(first)
+    restarted.custody.recollection.request("AAA stop")
+    say(restarted, "cancelled", "AAA stop")
+    restarted.custody.recollection.order(placed(exits))
+    dropped(restarted, exits)
+    restarted.custody.recollection.order(again)
+    live.standing.frozen.clear()
+    live.custody.leaving.stopping = False
+    for one in (live, restarted):
+        say(one, "acknowledged", "AAA stop 2")
+        assert one.custody.manage(late(0, 100.0), 40) == []
+        assert one.custody.held["AAA"].leaving is None

@@ -1,0 +1,523 @@
+"""The risk gate: each limit at its edge, in order, on the worst case."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tbot_core.contracts.settings import Risk
+from tbot_core.model.reasons import Reason
+from tbot_core.model.types import (
+    ATOMS_PER_DOLLAR,
+    UNITS_PER_SHARE,
+    Account,
+    Leg,
+    OrderType,
+    RiskState,
+    Side,
+    dollars_of,
+)
+from tbot_core.testing.trades import fill, identity, order
+from tbot_core.trading.portfolio import Portfolio, Surplus
+from tbot_core.trading.risk.exposure import Standing, Working, count_traded, join, net_of, window_pnl
+from tbot_core.trading.risk.gate import Gate, Limits, breached, review, workable
+from tbot_core.trading.risk.sizing import Planned
+from tbot_core.trading.risk.states import Cause
+
+EQUITY = 100_000 * ATOMS_PER_DOLLAR
+LONG, SHORT = Side.LONG, Side.SHORT
+INDICES = {"S&P 500": {"SPY": Decimal(1), "SH": Decimal(-1), "SSO": Decimal(2)}, "Nasdaq": {"QQQ": Decimal(1)}}
+
+
+def standing(**fields: Any) -> Standing:
+    """A session that opened with 100,000 USD."""
+    return Standing(portfolio=Portfolio(opening_atoms=EQUITY), **fields)
+
+
+def limits(*, defense: bool = False, **settings: Any) -> Limits:
+    """The limits of that session."""
+    return Limits.of(Risk(**settings), EQUITY, defense=defense)
+
+
+def account(buying_power: int | None) -> Account:
+    """A margin account that may hold so much more."""
+    power = None if buying_power is None else Decimal(buying_power)
+    cash = Decimal(100_000)
+    return Account(account_id="A", equity=cash, cash=cash, buying_power=power, margin=True)
+
+
+def hold(now: Standing, symbol: str, dollars: int, side: Side = LONG, strategy: str = "open") -> Standing:
+    """Add a position that cost so much, at 100 USD a share."""
+    bought = order(Leg.ENTRY, symbol=symbol, buy=side is LONG)
+    shares = str(Decimal(dollars) / 100)
+    now.portfolio.apply(fill(bought, "100", shares), identity(symbol, strategy=strategy), Leg.ENTRY)
+    return now
+
+
+def work(now: Standing, symbol: str, dollars: int, side: Side = LONG) -> Standing:
+    """Add a working entry of that worst case."""
+    atoms = dollars * ATOMS_PER_DOLLAR
+    now.working[symbol] = Working(signal=identity(symbol), side=side, worst_atoms=atoms, power_atoms=atoms)
+    return now
+
+
+def planned(dollars: int, worst: int = 1_000_000, reference: int = 1_000_000) -> Planned:
+    """An entry at 100 USD of that worst case."""
+    units = dollars * ATOMS_PER_DOLLAR // worst
+    return Planned(type=OrderType.LIMIT, worst=worst, units=units, reference=reference)
+
+
+def test_fractions_become_amounts() -> None:
+    """Of the session's opening equity, rounded down; MAX_SYMBOL_EXPOSURE unset is MAX_RISK_PER_TRADE."""
+    found = limits(max_order_notional=Decimal(1500))
+    dollars = {
+        name: dollars_of(getattr(found, name))
+        for name in ("budget", "per_trade", "per_symbol", "per_index", "gross", "leverage", "order_notional")
+    }
+    assert dollars == {
+        "budget": 2000,
+        "per_trade": 2500,
+        "per_symbol": 2500,
+        "per_index": 4000,
+        "gross": 10_000,
+        "leverage": 100_000,
+        "order_notional": 1500,
+    }
+    assert (dollars_of(found.daily_loss), dollars_of(found.window_loss)) == (Decimal(5000), Decimal(200))
+    assert dollars_of(limits(max_symbol_exposure=Decimal("0.01")).per_symbol) == 1000
+
+
+@pytest.mark.parametrize(
+    ("trades", "positions", "pct", "left"),
+    [(4, 5, "66", (2, 3)), (4, 5, "50", (2, 2)), (1, 1, "99", (0, 0)), (4, 5, "100", (4, 5)), (4, 5, "0", (0, 0))],
+)
+def test_defense_rounds_its_counts_down(trades: int, positions: int, pct: str, left: tuple[int, int]) -> None:
+    """floor(limit x DEFENSE_MODE_TRADE_LIMIT_PCT / 100) trades and positions, and the smaller budget."""
+    settings = {"max_trades": trades, "max_open_positions": positions, "defense_mode_trade_limit_pct": Decimal(pct)}
+    found = limits(defense=True, **settings)
+    assert (found.max_trades, found.max_positions) == left
+    assert dollars_of(found.budget) == 1000
+    assert dollars_of(limits(defense=True, defense_mode_total_allocation=Decimal("0.5")).budget) == 2000
+
+
+def losing(runs: int, then: int) -> Standing:
+    """A session after so many losing trades in a row, then so many winning ones."""
+    now = standing()
+    for pnl in [-1] * runs + [1] * then:
+        now.count_closed(pnl)
+    return now
+
+
+BEFORE: list[tuple[str, Standing, dict[str, Any], Reason | None]] = [
+    ("nothing", standing(), {}, None),
+    ("disabled", standing(), {"disable_all_trades": True}, Reason.TRADING_DISABLED),
+    ("halted", standing(state=RiskState.HALTED), {}, Reason.HALTED),
+    ("exit-only", standing(state=RiskState.EXIT_ONLY), {}, Reason.EXIT_ONLY),
+    ("daily loss", standing(daily_loss=True), {}, Reason.DAILY_LOSS),
+    ("losing run", losing(3, 0), {"max_consecutive_losses": 3}, Reason.CONSECUTIVE_LOSSES),
+    ("a run that ended", losing(3, 1), {"max_consecutive_losses": 3}, Reason.CONSECUTIVE_LOSSES),
+    ("a shorter run", losing(2, 1), {"max_consecutive_losses": 3}, None),
+    ("runs are off", losing(9, 0), {}, None),
+    ("window loss", standing(window_loss={"open"}), {}, Reason.WINDOW_LOSS),
+    ("another window's loss", standing(window_loss={"mid"}), {}, None),
+    ("held", hold(standing(), "AAA", 100), {}, Reason.ALREADY_HELD),
+    ("worked", work(standing(), "AAA", 100), {}, Reason.ALREADY_HELD),
+    ("traded", standing(traded={"AAA"}), {}, Reason.SYMBOL_TRADED),
+    ("3 sent", standing(sent={"open": 3}), {}, None),
+    ("4 sent", standing(sent={"open": 4}), {}, Reason.MAX_TRADES),
+    ("4 sent elsewhere", standing(sent={"mid": 4}), {}, None),
+    ("4 open", hold(work(hold(hold(standing(), "B", 1), "C", 1), "D", 1), "E", 1), {}, None),
+    (
+        "5 open",
+        work(work(hold(hold(hold(standing(), "B", 1), "C", 1), "D", 1), "E", 1), "F", 1),
+        {},
+        Reason.MAX_OPEN_POSITIONS,
+    ),
+    ("1 this minute", standing(sent_at=(25, 1)), {"max_orders_per_minute": 2}, None),
+    ("2 this minute", standing(sent_at=(25, 2)), {"max_orders_per_minute": 2}, Reason.ORDER_RATE),
+    ("2 the minute before", standing(sent_at=(24, 2)), {"max_orders_per_minute": 2}, None),
+]
+
+
+@pytest.mark.parametrize(("now", "settings", "reason"), [row[1:] for row in BEFORE], ids=[row[0] for row in BEFORE])
+def test_states_and_counts(now: Standing, settings: dict[str, Any], reason: Reason | None) -> None:
+    """Each state, latch and count denies from its edge on, with its own code."""
+    gate = Gate(risk=Risk(**settings), once_a_day=True)
+    refusal = gate.before_sizing(now, limits(**settings), identity())
+    assert (refusal.reason if refusal else None) is reason
+
+
+def test_one_trade_a_day_can_be_switched_off() -> None:
+    """ONE_TRADE_PER_SYMBOL_PER_DAY=false lets a symbol in again."""
+    gate = Gate(risk=Risk(), once_a_day=False)
+    assert gate.before_sizing(standing(traded={"AAA"}), limits(), identity()) is None
+
+
+def test_the_first_of_several_reasons_counts() -> None:
+    """Checks keep their order: kill before loss before counts."""
+    now = standing(state=RiskState.HALTED, daily_loss=True, sent={"open": 9})
+    gate = Gate(risk=Risk(), once_a_day=True)
+    seen = []
+    for change in ({}, {"state": RiskState.EXIT_ONLY}, {"daily_loss": False}, {"state": RiskState.DEFENSE}):
+        now = attrs.evolve(now, **change)
+        refusal = gate.before_sizing(now, limits(), identity())
+        seen.append(refusal.reason if refusal else None)
+    assert seen == [Reason.HALTED, Reason.DAILY_LOSS, Reason.EXIT_ONLY, Reason.MAX_TRADES]
+
+
+AFTER: list[tuple[str, Standing, Planned, dict[str, Any], Reason | None]] = [
+    ("nothing", standing(), planned(0), {}, Reason.QUANTITY_TOO_SMALL),
+    ("band edge", standing(), planned(100, 1_050_000), {}, None),
+    ("band", standing(), planned(100, 1_050_001), {}, Reason.PRICE_BAND),
+    ("band below", standing(), planned(100, 949_999), {}, Reason.PRICE_BAND),
+    ("trade edge", standing(), planned(2500), {}, None),
+    ("trade", standing(), planned(2501), {}, Reason.TRADE_NOTIONAL),
+    ("order edge", standing(), planned(500), {"max_order_notional": Decimal(500)}, None),
+    ("order", standing(), planned(501), {"max_order_notional": Decimal(500)}, Reason.ORDER_NOTIONAL),
+    ("symbol", standing(), planned(1001), {"max_symbol_exposure": Decimal("0.01")}, Reason.SYMBOL_EXPOSURE),
+    ("gross edge", work(hold(standing(), "B", 4000), "C", 4000, SHORT), planned(2000), {}, None),
+    ("gross", work(hold(standing(), "B", 4000), "C", 4000, SHORT), planned(2001), {}, Reason.GROSS_EXPOSURE),
+    ("power edge", work(hold(standing(), "B", 400), "C", 400), planned(200), {"max_leverage": Decimal("0.01")}, None),
+    (
+        "power",
+        work(hold(standing(), "B", 400), "C", 400),
+        planned(201),
+        {"max_leverage": Decimal("0.01")},
+        Reason.BUYING_POWER,
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("now", "plan", "settings", "reason"), [row[1:] for row in AFTER], ids=[row[0] for row in AFTER]
+)
+def test_worst_cases(now: Standing, plan: Planned, settings: dict[str, Any], reason: Reason | None) -> None:
+    """Each limit lets exactly itself pass and denies what is more, with the figures compared."""
+    gate = Gate(risk=Risk(**settings), once_a_day=True)
+    refusal = gate.after_sizing(now, limits(**settings), identity(), LONG, plan)
+    assert (refusal.reason if refusal else None) is reason
+    if refusal is not None and reason is not Reason.QUANTITY_TOO_SMALL:
+        assert isinstance(refusal.value, Decimal)
+        assert isinstance(refusal.limit, Decimal)
+        assert abs(refusal.value) > refusal.limit
+
+
+def test_a_short_needs_buying_power_at_1_03_times_the_reference() -> None:
+    """Ten shares at 100 USD: 1,030 USD short, 1,000 USD long."""
+    gate = Gate(risk=Risk(max_leverage=Decimal("0.0102")), once_a_day=True)
+    found = limits(max_leverage=Decimal("0.0102"))
+    assert gate.after_sizing(standing(), found, identity(), LONG, planned(1000)) is None
+    refusal = gate.after_sizing(standing(), found, identity(), SHORT, planned(1000))
+    assert refusal is not None
+    assert (refusal.reason, refusal.value, refusal.limit) == (Reason.BUYING_POWER, 1030, 1020)
+
+
+def test_the_smaller_of_leverage_and_the_broker_s_figure_counts() -> None:
+    """What the broker granted goes down by what positions cost since, and comes back when they are closed."""
+    gate = Gate(risk=Risk(), once_a_day=True)
+    found = limits(max_leverage=Decimal("0.06"), max_gross_exposure=Decimal(1))
+
+    def denied(now: Standing, dollars: int) -> str | None:
+        refusal = gate.after_sizing(now, found, identity("ZZZ"), LONG, planned(dollars))
+        return None if refusal is None else f"{refusal.reason.name} {refusal.limit:.0f}"
+
+    now = standing()
+    hold(now, "B", 1000)
+    assert [denied(now, dollars) for dollars in (2500,)] == [None]
+    now.funds.read(account(2000), now.portfolio)
+    assert [denied(now, dollars) for dollars in (2000, 2001)] == [None, "BUYING_POWER 2000"]
+    hold(now, "C", 500)
+    assert [denied(now, dollars) for dollars in (1500, 1501)] == [None, "BUYING_POWER 1500"]
+    work(now, "D", 500)
+    assert [denied(now, dollars) for dollars in (1000, 1001)] == [None, "BUYING_POWER 1500"]
+    sold = order(Leg.EXIT, symbol="B")
+    now.portfolio.apply(fill(sold, "100", "10"), identity("B"), Leg.EXIT)
+    assert [denied(now, dollars) for dollars in (2000, 2001)] == [None, "BUYING_POWER 2500"]
+    now.funds.read(account(1_000_000), now.portfolio)
+    assert [denied(now, 2500)] == [None]
+    now.funds.read(account(None), now.portfolio)
+    assert workable(now, found) == found.leverage - now.portfolio.cost_atoms
+
+
+INDEX: list[tuple[str, Standing, str, Side, int, bool]] = [
+    ("edge", standing(), "SPY", LONG, 4000, True),
+    ("beyond", standing(), "SPY", LONG, 4001, False),
+    ("twice", standing(), "SSO", LONG, 2001, False),
+    ("short", standing(), "SPY", SHORT, 4001, False),
+    ("inverse", standing(), "SH", LONG, 4001, False),
+    ("no fund", standing(), "AAA", LONG, 9000, True),
+    ("another index", hold(standing(), "SPY", 4000), "QQQ", LONG, 4000, True),
+    ("adds up", hold(standing(), "SPY", 3000), "SSO", LONG, 501, False),
+    ("held nets", hold(standing(), "SPY", 3000), "SH", LONG, 7000, True),
+    ("held nets no further", hold(standing(), "SPY", 3000), "SH", LONG, 7001, False),
+    ("working adds", work(standing(), "SPY", 3000), "SSO", LONG, 501, False),
+    ("working may not fill", work(standing(), "SPY", 3000), "SH", LONG, 4001, False),
+    ("reducing is free", hold(standing(), "SPY", 9000), "SPY", SHORT, 4000, True),
+]
+
+
+@pytest.mark.parametrize(
+    ("now", "symbol", "side", "dollars", "passes"), [row[1:] for row in INDEX], ids=[row[0] for row in INDEX]
+)
+def test_index_exposure_is_net_and_signed(now: Standing, symbol: str, side: Side, dollars: int, passes: bool) -> None:
+    """Leverage x notional per index: positions net, inverse funds are negative, a working entry never helps."""
+    loose: dict[str, Any] = {"max_risk_per_trade": Decimal(1), "max_gross_exposure": Decimal(1)}
+    gate = Gate(risk=Risk(**loose), once_a_day=True, indices=INDICES)
+    refusal = gate.after_sizing(now, limits(**loose), identity(symbol), side, planned(dollars))
+    assert (refusal.reason if refusal else None) is (None if passes else Reason.INDEX_EXPOSURE)
+
+
+def lost(now: Standing, dollars: int) -> Standing:
+    """Hold a thousand shares of AAA that have lost so much."""
+    hold(now, "AAA", 100_000)
+    now.sent["open"] = 1
+    now.portfolio.mark("AAA", 1_000_000 - dollars * 10)
+    return now
+
+
+@pytest.mark.parametrize(
+    ("dollars", "told", "state", "latched"),
+    [
+        (199, [], RiskState.NORMAL, False),
+        (200, ["window loss latch of open"], RiskState.NORMAL, False),
+        (2499, ["window loss latch of open"], RiskState.NORMAL, False),
+        (2500, ["defense", "window loss latch of open"], RiskState.DEFENSE, False),
+        (4999, ["defense", "window loss latch of open"], RiskState.DEFENSE, False),
+        (5000, ["daily loss latch", "defense", "window loss latch of open"], RiskState.DEFENSE, True),
+    ],
+)
+def test_losses_latch_at_their_limits(dollars: int, told: list[str], state: RiskState, latched: bool) -> None:
+    """A loss of exactly the limit counts; each latch is told once and never cleared."""
+    now = lost(standing(), dollars)
+    assert [change.what for change in review(now, limits())] == told
+    assert (now.state, now.daily_loss, now.window_loss) == (state, latched, {"open"} if told else set())
+    now.portfolio.mark("AAA", 2_000_000)
+    assert review(now, limits()) == []
+    assert (now.state, now.daily_loss) == (state, latched)
+
+
+def test_a_review_says_what_it_compared() -> None:
+    """The change carries cause, value and limit in dollars."""
+    change = review(lost(standing(), 5000), limits())[0]
+    assert (change.cause, change.value, change.limit) == ("DAILY_LOSS_LIMIT reached", Decimal(-5000), Decimal(-5000))
+
+
+@pytest.mark.parametrize(
+    ("now", "own"),
+    [
+        (standing(), RiskState.NORMAL),
+        (standing(state=RiskState.DEFENSE), RiskState.DEFENSE),
+        (standing(state=RiskState.DEFENSE, daily_loss=True), RiskState.EXIT_ONLY),
+        (standing(losing_run=True), RiskState.EXIT_ONLY),
+    ],
+)
+def test_after_a_latch_the_session_leaves_exits_only(now: Standing, own: RiskState) -> None:
+    """What it asks for by itself is one of the four states."""
+    assert now.own is own
+
+
+def test_a_state_that_permits_less_is_not_loosened_to_defense() -> None:
+    """Half of the daily limit used changes a normal state alone."""
+    now = lost(standing(state=RiskState.EXIT_ONLY), 2500)
+    review(now, limits())
+    assert now.state is RiskState.EXIT_ONLY
+
+
+def test_a_windows_profit_is_that_of_its_own_trades() -> None:
+    """Open and closed positions of the strategy, at the marks, after fees."""
+    now = hold(hold(standing(), "AAA", 1000), "BBB", 1000, strategy="mid")
+    now.portfolio.mark("AAA", 1_010_000)
+    sold = order(Leg.EXIT, symbol="BBB")
+    now.portfolio.apply(fill(sold, "95", "10", fees="0.50"), identity("BBB", strategy="mid"), Leg.EXIT)
+    assert dollars_of(window_pnl(now, "open")) == 10
+    assert dollars_of(window_pnl(now, "mid")) == Decimal("-50.50")
+
+
+def test_a_run_of_losses_is_told_once() -> None:
+    """MAX_CONSECUTIVE_LOSSES latches to the session's end, with its counts."""
+    now = losing(3, 1)
+    changes = review(now, limits(max_consecutive_losses=3))
+    assert [(change.what, change.value, change.limit) for change in changes] == [
+        ("losing run latch", Decimal(3), Decimal(3))
+    ]
+    assert review(now, limits(max_consecutive_losses=3)) == []
+    assert review(losing(2, 0), limits(max_consecutive_losses=3)) == []
+
+
+def test_rejects_in_a_row_leave_exits_only() -> None:
+    """An answer that is no rejection starts the count again; the third of three in a row is told."""
+    now, risk = standing(), Risk()
+    for rejected in (True, True, False, True, True):
+        now.count_answer(risk, rejected=rejected)
+    assert now.state.word == "normal"
+    for _ in range(2):
+        now.count_answer(risk, rejected=True)
+    assert now.state.word == "exit-only"
+    assert [(change.what, change.cause, change.value) for change in review(now, limits())] == [
+        ("exit-only", "MAX_REJECTS_IN_ROW", Decimal(3))
+    ]
+
+
+def test_f28_a_symbol_that_is_held_beyond_its_positions_is_not_entered() -> None:
+    """Until what was filled too much is gone."""
+    now = standing()
+    now.portfolio.surplus.append(Surplus(symbol="AAA", units=-5, price=1, fee_atoms=0, mark=1))
+    assert (now.busy("AAA"), now.busy("BBB")) == (True, False)
+    now.portfolio.surplus.append(Surplus(symbol="AAA", units=5, price=1, fee_atoms=0, mark=1))
+    assert not now.busy("AAA")
+
+
+def test_where_the_account_can_be_read_trouble_is_handed_over() -> None:
+    """Exits alone are allowed until somebody takes the trouble over, whose causes then last as long as they must."""
+    troubles: dict[Cause, str] = {}
+    now, risk = standing(troubles=troubles), Risk()
+    for _ in range(3):
+        now.count_answer(risk, rejected=True)
+    now.find_surplus("AAA", Decimal(5))
+    assert troubles == {Cause.REJECTS: "3 rejections", Cause.SURPLUS: "5 AAA beyond what is held"}
+    assert (now.present, now.told, now.rejects_in_row) == (RiskState.EXIT_ONLY, [], 0)
+    troubles.clear()
+    assert now.present is RiskState.NORMAL
+
+
+@pytest.mark.parametrize(
+    ("side", "prices", "told", "state"),
+    [
+        (LONG, ["101", "101", "101"], 0, RiskState.NORMAL),  # exactly 1 % is not more
+        (LONG, ["101.01", "101.01", "101.01"], 3, RiskState.DEFENSE),
+        (LONG, ["101.01", "100", "101.01", "101.01"], 3, RiskState.NORMAL),
+        (LONG, ["90", "90", "90"], 0, RiskState.NORMAL),  # better than asked
+        (SHORT, ["98.99", "98.99", "98.99"], 3, RiskState.DEFENSE),
+        (SHORT, ["101.01", "101.01", "101.01"], 0, RiskState.NORMAL),
+    ],
+)
+def test_fills_far_from_their_reference_are_told(side: Side, prices: list[str], told: int, state: RiskState) -> None:
+    """Worse than the reference by more than MAX_FILL_DEVIATION_PCT is told; three in a row are defense."""
+    now = standing()
+    for price in prices:
+        now.count_fill(Risk(), Decimal(price), Decimal(100), side)
+    changes = review(now, limits())
+    assert [change.what for change in changes].count("fill deviation") == told
+    assert now.state is state
+    assert ("defense" in [change.what for change in changes]) is (state is RiskState.DEFENSE)
+
+
+def test_defense_by_fills_does_not_loosen_another_state() -> None:
+    """A fourth far fill changes nothing more, nor does one in a state that permits less."""
+    now = standing(state=RiskState.EXIT_ONLY)
+    for _ in range(4):
+        now.count_fill(Risk(), Decimal(102), Decimal(100), LONG)
+    assert now.state is RiskState.EXIT_ONLY
+
+
+wider = st.sampled_from(
+    ["max_risk_per_trade", "max_gross_exposure", "max_index_exposure", "max_leverage", "price_band_pct"]
+)
+
+
+@given(wider, st.integers(0, 40), st.integers(0, 40), st.integers(1, 9000), st.sampled_from([LONG, SHORT]))
+def test_a_wider_limit_never_denies_what_a_narrower_one_allows(
+    name: str, narrow: int, more: int, dollars: int, side: Side
+) -> None:
+    """The gate is monotone in each limit."""
+    now = work(hold(standing(), "SPY", 2000), "QQQ", 1000)
+
+    def allowed(hundredths: int) -> bool:
+        settings: dict[str, Any] = {"max_symbol_exposure": Decimal(1), name: Decimal(hundredths) / 100}
+        gate = Gate(risk=Risk(**settings), once_a_day=True, indices=INDICES)
+        plan = Planned(
+            type=OrderType.LIMIT, worst=1_002_000, units=dollars * UNITS_PER_SHARE // 100, reference=1_000_000
+        )
+        return gate.after_sizing(now, limits(**settings), identity("SSO"), side, plan) is None
+
+    assert not allowed(narrow) or allowed(narrow + more)
+
+
+def test_counting_what_was_sent() -> None:
+    """Orders count by strategy for the session, and by minute for the rate."""
+    now = standing()
+    for strategy, minute in (("open", 25), ("open", 25), ("mid", 26)):
+        now.count_sent(strategy, minute)
+    assert (now.sent, now.sent_at) == ({"open": 2, "mid": 1}, (26, 1))
+
+
+def test_what_stands_at_two_brokers_counts_as_one_but_for_what_is_an_accounts() -> None:
+    """Exposure, places, counts and latches are one sum on both sides; what a person says of one side is its least."""
+    here, there = work(hold(standing(), "A", 400), "B", 400), hold(standing(), "C", 100)
+    join(there, here)
+    for one in (here, there):
+        assert one.gross() == here.reserved + there.reserved
+        assert (one.places, one.busy("B"), one.busy("C"), one.busy("D")) == (3, True, True, False)
+        assert net_of(one, {"A": Decimal(1), "B": Decimal(1), "C": Decimal(1)}, 1) == one.gross()
+        assert one.pnl_atoms == here.portfolio.pnl_atoms + there.portfolio.pnl_atoms
+    there.count_sent("open", 3)
+    count_traded(there, "C")
+    there.count_closed(-1)
+    there.latch("daily_loss")
+    there.latch("window_loss", "open")
+    assert (here.sent, here.sent_at, here.traded, here.losses_in_row) == ({"open": 1}, (3, 1), {"C"}, 1)
+    assert (here.daily_loss, here.window_loss) == (True, {"open"})
+    here.stated_atoms = here.reserved + 7
+    assert there.gross() == here.reserved + there.reserved + 7
+
+
+@pytest.mark.parametrize("state", [RiskState.NORMAL, RiskState.EXIT_ONLY])
+def test_half_of_the_daily_loss_is_defense_at_every_broker(state: RiskState) -> None:
+    """It is told once, whatever the state of the account that lost, and leaves a graver state as it is."""
+    found = limits(daily_loss_limit=Decimal("0.01"), window_loss_limit=Decimal(1))
+    here, there = hold(standing(state=state), "A", 1000), standing()
+    join(there, here)
+    here.portfolio.mark("A", 500_000)
+    assert breached(here, found)
+    assert [change.what for change in review(here, found)] == ["defense"]
+    assert (here.present, there.present) == (max(state, RiskState.DEFENSE), RiskState.DEFENSE)
+    assert (breached(here, found), review(here, found)) == (False, [])
+
+
+def test_three_far_fills_in_a_row_are_defense_at_every_broker() -> None:
+    """They are counted in their order wherever they come, and one that was good begins the count anew."""
+    here, there = standing(), standing()
+    join(there, here)
+    for one, price in ((here, 102), (there, 100), (here, 102), (here, 102)):
+        one.count_fill(Risk(), Decimal(price), Decimal(100), LONG)
+    assert (here.present, there.present) == (RiskState.NORMAL, RiskState.NORMAL)
+    there.count_fill(Risk(), Decimal(102), Decimal(100), LONG)
+    assert (here.present, there.present) == (RiskState.DEFENSE, RiskState.DEFENSE)
+    assert [change.cause for change in there.told] == ["MAX_FILL_DEVIATION_PCT", Cause.DEVIATIONS.value]
+
+
+def test_who_joins_a_session_in_defense_is_in_defense() -> None:
+    """What concerns an account alone, such as rejections that leave exits only, stays at that account."""
+    defended, barred, first, second = standing(state=RiskState.DEFENSE), standing(), standing(), standing()
+    for _ in range(3):
+        barred.count_answer(Risk(), rejected=True)
+    join(first, defended)
+    join(second, barred)
+    assert (first.present, second.present) == (RiskState.DEFENSE, RiskState.NORMAL)
+
+
+def test_leverage_counts_both_brokers_and_a_grant_its_own() -> None:
+    """What is held, worked or stated at one of them leaves less at the other, whatever that one grants itself."""
+    gate = Gate(risk=Risk(), once_a_day=True)
+    found = limits(max_leverage=Decimal("0.03"), max_gross_exposure=Decimal(1))
+    here, there = work(hold(standing(), "A", 400), "B", 400), hold(standing(), "C", 200)
+    join(there, here)
+
+    def most(now: Standing) -> int:
+        refusal = gate.after_sizing(now, found, identity("ZZZ"), LONG, planned(2500))
+        assert refusal is not None
+        assert refusal.reason is Reason.BUYING_POWER
+        assert isinstance(refusal.limit, Decimal)
+        return int(refusal.limit)
+
+    assert (most(here), most(there)) == (2400, 2000)
+    there.funds.read(account(100), there.portfolio)
+    assert (most(here), most(there)) == (2400, 100)
+    here.stated_atoms = 1500 * ATOMS_PER_DOLLAR
+    there.funds.read(account(100_000), there.portfolio)
+    assert most(there) == 1300

@@ -1,0 +1,77 @@
+"""Which symbols a session may trade when there are more than are allowed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from tbot_core.contracts import FeedQuality
+from tbot_core.model.bars import Day
+from tbot_core.trading.universe import FEEDS, OWN, Limit, within
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def day(volumes: Sequence[float], prices: Sequence[float]) -> Day:
+    """The facts of some symbols, with the volume of each minute."""
+    count = len(volumes)
+    return Day(
+        previous_close=np.array(prices),
+        average_volume=np.array(volumes),
+        market_cap=np.full(count, 1e9),
+        atr=np.ones(count),
+        vix=np.array([18.0]),
+        restricted=np.arange(count) % 2 == 0,
+        typical_volume=np.arange(count * 3, dtype=np.float64).reshape(count, 3),
+    )
+
+
+@pytest.mark.parametrize(
+    ("universe_max", "subscriptions", "limit"),
+    [
+        (500, 0, Limit(most=500, by=OWN)),
+        (500, 30, Limit(most=30, by=FEEDS)),
+        (20, 30, Limit(most=20, by=OWN)),
+        (30, 30, Limit(most=30, by=OWN)),
+    ],
+)
+def test_the_narrower_limit_counts(universe_max: int, subscriptions: int, limit: Limit) -> None:
+    """A feed without one leaves it to UNIVERSE_MAX."""
+    quality = FeedQuality(coverage="consolidated", subscriptions=subscriptions)
+    assert Limit.of(universe_max, quality) == limit
+
+
+def test_the_largest_by_dollar_volume_stay_with_their_facts() -> None:
+    """It is price x volume that counts, and the VIX stays everybody's."""
+    facts = day([10.0, 1000.0, 100.0, 1.0], [50.0, 1.0, 20.0, 9.0])
+    found = within(("A", "B", "C", "D"), facts, Limit(most=2, by=OWN))
+    assert (found.symbols, found.cut, found.limit, found.by) == (("B", "C"), ("A", "D"), 2, OWN)
+    assert found.day.previous_close.tolist() == [1.0, 20.0]
+    assert found.day.restricted.tolist() == [False, True]
+    assert found.day.vix.tolist() == [18.0]
+    assert found.day.typical_volume is not None
+    assert found.day.typical_volume.tolist() == [[3.0, 4.0, 5.0], [6.0, 7.0, 8.0]]
+
+
+def test_ties_go_by_symbol_and_what_is_unknown_goes_first() -> None:
+    """So that the same day cuts the same symbols on every machine."""
+    facts = day([5.0, np.nan, 5.0, 5.0], [2.0, 2.0, 2.0, 2.0])
+    assert within(("A", "B", "C", "D"), facts, Limit(most=2, by=OWN)).symbols == ("A", "C")
+    assert within(("A", "B", "C", "D"), facts, Limit(most=3, by=OWN)).cut == ("B",)
+
+
+def test_a_universe_within_its_limit_is_left_as_it_is() -> None:
+    """Nothing is cut, and no limit is named."""
+    facts = day([1.0, 2.0], [1.0, 1.0])
+    found = within(("A", "B"), facts, Limit(most=2, by=OWN))
+    assert (found.symbols, found.cut, found.by, found.day is facts) == (("A", "B"), (), "", True)
+
+
+def test_what_is_worked_is_never_cut() -> None:
+    """Though it is the smallest, and though the worked alone are more than the limit."""
+    facts = day([1.0, 2.0, 3.0], [1.0, 1.0, 1.0])
+    assert within(("A", "B", "C"), facts, Limit(most=1, by=OWN), {"A"}).symbols == ("A",)
+    assert within(("A", "B", "C"), facts, Limit(most=1, by=OWN), {"A", "B"}).symbols == ("A", "B")

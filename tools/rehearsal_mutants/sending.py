@@ -1,0 +1,382 @@
+"""Mutants of how orders leave and of what their outcome is taken for; each function says what to plant, and where."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from tbot_core.contracts import BrokerEvent
+from tbot_core.engine import control
+from tbot_core.engine.live import market_session
+from tbot_core.engine.live.broker_supervisor import Keeper
+from tbot_core.engine.session import recovery
+from tbot_core.errors import BrokerError, OutcomeUnknown, Rejected, Unavailable
+from tbot_core.execution import engine, reconciler, reconciliation
+from tbot_core.execution.engine import Execution, Minutes
+from tbot_core.execution.send_permit import SendPermit, always
+from tbot_core.journal import records, store
+from tbot_core.journal.projections import book
+from tbot_core.journal.store import Journal
+from tbot_core.model.types import Fill, Order, OrderState
+from tbot_core.rehearsal.patching import Swaps, was
+from tbot_core.trading import orders
+from tbot_core.trading.orders import SUPPOSED, Naming, OrderEvent, OrderRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
+
+_MINUTE_S: Final = 60.0
+_NO_CANCEL: Final = frozenset({"cancel_refused", "not_found"})
+_ADVANCING: Final = (engine, recovery, book)
+
+
+def second_barrier_left_out() -> Swaps:
+    """Orders leave without having been marked as being sent."""
+
+    def mark(self: Any, orders: Sequence[Order]) -> list[Order]:
+        for part in (part for order in orders for part in (order, *order.protection)):
+            self.orders[part.client_order_id] = OrderRecord(order=part, state=OrderState.SENDING)
+            self.put(part.client_order_id, self._clock.now())
+        return [*orders]
+
+    return ((Execution, "_mark", mark),)
+
+
+def sent_before_it_is_written() -> Swaps:
+    """What a minute asks for is written down when all of it has been sent."""
+    write_down, send = was(Execution, "write_down"), was(Execution, "send")
+
+    def late(self: Any, minute: Minutes) -> Any:
+        kept = vars(self).setdefault("_kept", [])
+        self._barrier = lambda *entries: kept.extend(entries)
+        return write_down(self, minute)
+
+    async def sent(self: Any, minute: Minutes, allowed: Any) -> None:
+        await send(self, minute, allowed)
+        vars(self).pop("_barrier", None)
+        if kept := vars(self).pop("_kept", []):
+            self.recorder.write(*kept)
+
+    return (Execution, "write_down", late), (Execution, "send", sent)
+
+
+def appended_before_it_is_durable() -> Swaps:
+    """An append returns at once, and is committed with the next one."""
+
+    @contextmanager
+    def lazily(connection: Any) -> Iterator[None]:
+        if connection.in_transaction:
+            connection.execute("COMMIT")
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+
+    return ((store, "_transaction", lazily),)
+
+
+def permit_never_looked_at() -> Swaps:
+    """What was marked leaves, whatever has happened since."""
+    return ((SendPermit, "redeem", lambda self: setattr(self, "redeemed", True)),)
+
+
+def kill_seen_at_the_next_look() -> Swaps:
+    """A kill counts when the folder is looked at the next time, not when an order is about to leave."""
+    return ((control, "killed", lambda _folder: False),)
+
+
+def kill_never_seen() -> Swaps:
+    """Nobody looks for the kill file."""
+    look = control.look
+    return (
+        (control, "killed", lambda _folder: False),
+        (control, "look", lambda folder: attrs.evolve(look(folder), kill=False)),
+    )
+
+
+def exit_only_never_imposed() -> Swaps:
+    """The causes at work are written down, and keep nobody from entering."""
+    return (
+        (market_session.MarketSession, "refusal", lambda _self, order: always(order)),
+        (Keeper, "_impose", lambda _self, _state: None),
+    )
+
+
+def time_out_read_as_refused() -> Swaps:
+    """An order without an answer is taken for rejected."""
+    return _unanswered(lambda self, order, words: self._refused(order, words))
+
+
+def time_out_read_as_never_sent() -> Swaps:
+    """An order without an answer is dropped, as if it had never left."""
+
+    def drop(self: Any, order: Order, words: str) -> None:
+        for part in (order, *order.protection):
+            self.forget(words, part.client_order_id)
+
+    return _unanswered(drop)
+
+
+def unavailable_read_as_never_sent() -> Swaps:
+    """A broker that says that it was not reached is believed, though the permit was used."""
+
+    async def submit(self: Any, order: Order) -> None:
+        try:
+            await self.venue.broker.submit(order, SendPermit(order, self.venue.refusal))
+        except Rejected as refusal:
+            self._refused(order, refusal.message)
+        except (Unavailable, OutcomeUnknown) as silence:
+            for part in (order, *order.protection):
+                if isinstance(silence, Unavailable) or silence.message.startswith("429"):
+                    self.forget(silence.message, part.client_order_id)
+                else:
+                    self.doubt(silence.message, part.client_order_id)
+
+    return ((Execution, "_submit", submit),)
+
+
+def sent_again_under_the_same_id() -> Swaps:
+    """An order without an answer is sent again at once, whether or not the venue tells the two from each other."""
+
+    async def again(self: Any, order: Order) -> None:
+        await self.venue.broker.submit(order, SendPermit(order, self.venue.refusal))
+
+    return _retried(again)
+
+
+def sent_again_under_a_new_id() -> Swaps:
+    """An order without an answer is sent again at once, under an id of its own."""
+
+    async def again(self: Any, order: Order) -> None:
+        cid = f"{order.client_order_id[:-1]}0"
+        fresh = attrs.evolve(order, client_order_id=cid, protection=())
+        self._barrier(self.recorder.entry(records.INTENDED, records.order_payload(fresh), cid))
+        self._mark([fresh])
+        known = vars(self._desk.custody)["_known"]
+        known[cid] = attrs.evolve(known[order.client_order_id], order=fresh)
+        await self.venue.broker.submit(fresh, SendPermit(fresh, self.venue.refusal))
+
+    return _retried(again)
+
+
+def silent_cancel_read_as_done() -> Swaps:
+    """A cancel without an answer is taken for the order's end."""
+    ask = was(Execution, "_ask")
+
+    async def asked(self: Any, what: str, cid: str, request: Callable[[], Awaitable[None]]) -> None:
+        async def watched() -> None:
+            try:
+                await request()
+            except Rejected:
+                raise
+            except BrokerError:
+                self.book([BrokerEvent(kind="cancelled", event_id=f"silent-{cid}", client_order_id=cid)])
+
+        await ask(self, what, cid, watched)
+
+    return ((Execution, "_ask", asked),)
+
+
+def refused_cancel_read_as_done() -> Swaps:
+    """A venue that cannot cancel an order is taken to say that there is none."""
+    book = was(Execution, "book")
+
+    def booked(self: Any, said: Sequence[BrokerEvent], **further: Any) -> None:
+        book(self, [attrs.evolve(one, kind="cancelled") if one.kind in _NO_CANCEL else one for one in said], **further)
+
+    return ((Execution, "book", booked),)
+
+
+def not_found_read_as_rejected() -> Swaps:
+    """An order that a source does not know is taken for rejected."""
+
+    def missed(self: Any, cid: str, _doubt: object, _source: str) -> None:
+        event = BrokerEvent(kind="rejected", event_id=f"404-{cid}", client_order_id=cid, words="404")
+        self._execution.book([event])
+
+    return ((reconciler.Tender, "_missed", missed),)
+
+
+def one_source_is_evidence() -> Swaps:
+    """An order that one source does not know is lost at once, without a second one and without waiting."""
+
+    def missed(self: Any, cid: str, _doubt: object, _source: str) -> None:
+        if self._execution.orders[cid].state is OrderState.UNKNOWN:
+            self._execution.give_up(cid)
+        elif self._execution.orders[cid].state is not OrderState.LOST:
+            self._execution.absent(cid)
+
+    return ((reconciler.Tender, "_missed", missed),)
+
+
+def age_by_the_wall_clock() -> Swaps:
+    """How long an order has been out is counted by a clock that jumps."""
+
+    def age(self: Any, cid: str) -> float:
+        placed = self.placed.get(cid)
+        seconds: float = 0.0 if placed is None else (self._clock.now() - placed).total_seconds()
+        return seconds
+
+    return ((Execution, "age", age),)
+
+
+def doubt_never_looked_up() -> Swaps:
+    """An order in doubt waits for the stream to speak of it."""
+
+    async def tend(_self: Any) -> None:
+        """Look nothing up."""
+
+    return ((reconciler.Tender, "tend", tend),)
+
+
+def doubt_ended_by_the_clock() -> Swaps:
+    """An order in doubt for a minute is taken for cancelled."""
+
+    def notice(self: Any, _now: float) -> None:
+        for cid, record in [*self._execution.orders.items()]:
+            if record.state is OrderState.UNKNOWN and self._execution.age(cid) > _MINUTE_S:
+                event = BrokerEvent(kind="cancelled", event_id=f"old-{cid}", client_order_id=cid)
+                self._execution.book([event])
+
+    return ((reconciler.Tender, "_notice", notice),)
+
+
+def keys_written_as_they_are_quoted() -> Swaps:
+    """What a broker says enters the journal word by word, a key that it quotes too."""
+    return ((store, "redact", lambda text: text),)
+
+
+def _forgetting(record: OrderRecord, fill: Fill) -> OrderRecord:
+    known = {name: one for name, one in record.executions.items() if name != fill.execution_id}
+    return attrs.evolve(record, executions=known)
+
+
+def fills_known_by_their_event() -> Swaps:
+    """A fill is the same one when its event is, not when its execution is."""
+    return (
+        (Execution, "_name", lambda _self, event: event.event_id),
+        *_advancing(_forgetting),
+    )
+
+
+def executions_thought_unique() -> Swaps:
+    """An execution id counts once in the account, also at a venue that numbers each order's own."""
+
+    def name(_self: Any, event: BrokerEvent) -> str:
+        return event.event_id if event.fill is None else f"execution {event.fill.execution_id}"
+
+    return ((Execution, "_name", name),)
+
+
+def events_taken_twice() -> Swaps:
+    """What was written before is taken for new."""
+    return ((Journal, "knows", lambda _self, _source: False),)
+
+
+def late_fill_dropped() -> Swaps:
+    """A fill of an order that has ended is not booked."""
+    book = was(Execution, "book")
+
+    def booked(self: Any, said: Sequence[BrokerEvent], **further: Any) -> None:
+        late = [one for one in said if one.fill is not None and _over(self, one)]
+        book(self, [one for one in said if one not in late], **further)
+
+    return ((Execution, "book", booked),)
+
+
+def fill_of_a_doubtful_order_dropped() -> Swaps:
+    """A fill says nothing of an order that is in doubt."""
+    book = was(Execution, "book")
+
+    def booked(self: Any, said: Sequence[BrokerEvent], **further: Any) -> None:
+        doubtful = {cid for cid, record in self.orders.items() if record.state is OrderState.UNKNOWN}
+        book(self, [one for one in said if one.fill is None or one.client_order_id not in doubtful], **further)
+
+    return ((Execution, "book", booked),)
+
+
+def supposed_fill_kept_beside_named_ones() -> Swaps:
+    """Executions that are named later are booked beside the fill that stood for them."""
+    return _advancing(lambda record, _fill: attrs.evolve(record, supposed=0 * record.supposed))
+
+
+def cumulative_quantity_ignored() -> Swaps:
+    """A report that tells of more than its executions is taken for no more than these."""
+    told = reconciliation.told
+
+    def named(record: OrderRecord, report: Any) -> Iterator[BrokerEvent]:
+        return (
+            one for one in told(record, report) if one.fill is None or not one.fill.execution_id.startswith(SUPPOSED)
+        )
+
+    return (reconciliation, "told", named), (reconciler, "told", named)
+
+
+def attempt_left_out_of_the_id() -> Swaps:
+    """Every attempt at a signal's leg bears the same id."""
+    name = was(Naming, "client_order_id")
+    return ((Naming, "client_order_id", lambda self, signal, leg, _attempt=1: name(self, signal, leg)),)
+
+
+def refusal_of_a_working_order_believed() -> Swaps:
+    """An order that works is taken for ended when a rejection of it is told."""
+    arrows = {
+        **orders.TRANSITIONS,
+        **{
+            (state, OrderEvent.CANCEL_REFUSED): orders.Arrow(OrderState.CANCELLED)
+            for state in (OrderState.NEW, OrderState.PARTIALLY_FILLED)
+        },
+    }
+    return ((orders, "TRANSITIONS", arrows),)
+
+
+def session_left_before_orders_are_settled() -> Swaps:
+    """The session ends with its last minute, whatever is still in doubt."""
+
+    async def at_once(_self: Any) -> None:
+        """Wait for nothing."""
+
+    return ((market_session.MarketSession, "_settle", at_once),)
+
+
+def _unanswered(act: Callable[[Any, Order, str], None]) -> Swaps:
+    # What an order without an answer is taken for.
+
+    async def submit(self: Any, order: Order) -> None:
+        try:
+            await self.venue.broker.submit(order, SendPermit(order, self.venue.refusal))
+        except Rejected as refusal:
+            self._refused(order, refusal.message)
+        except BrokerError as silence:
+            act(self, order, silence.message)
+
+    return ((Execution, "_submit", submit),)
+
+
+def _retried(again: Callable[[Any, Order], Awaitable[None]]) -> Swaps:
+    # What is done at once about an order without an answer.
+    submit = was(Execution, "_submit")
+
+    async def twice(self: Any, order: Order) -> None:
+        await submit(self, order)
+        if self.orders[order.client_order_id].state is OrderState.UNKNOWN:
+            try:
+                await again(self, order)
+            except BrokerError as silence:
+                self.doubt(silence.message, order.client_order_id)
+
+    return ((Execution, "_submit", twice),)
+
+
+def _advancing(change: Callable[[OrderRecord, Fill], OrderRecord]) -> Swaps:
+    # The record as another one, whenever a fill is taken in.
+
+    def step(record: OrderRecord, event: OrderEvent, fill: Fill | None = None) -> tuple[OrderRecord, orders.Effect]:
+        return orders.advance(record if fill is None else change(record, fill), event, fill)
+
+    return tuple((module, "advance", step) for module in _ADVANCING)
+
+
+def _over(run: Any, event: BrokerEvent) -> bool:
+    record = run.orders.get(event.client_order_id)
+    return record is not None and record.terminal
