@@ -20,7 +20,7 @@ import numpy as np
 
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.session.session import SessionRun, Trading
-from tbot_core.execution.engine import Venue
+from tbot_core.execution.broker_account import Venue
 from tbot_core.journal.store import open_journal
 from tbot_core.model.bars import FIELDS, Day, Minute, Tape
 from tbot_core.model.calendar import ExchangeCalendar, Session

@@ -18,6 +18,7 @@ MODULE_LINES = 400
 FUNCTION_LINES = 40
 METHODS = 12
 PURE = {"model", "trading"}
+CLOCKS = {"clock", "steady_clock"}
 WAITERS = {"asyncio", "logging", "structlog", "sqlite3", "polars", "filelock", "click", "rich", "pluggy"}
 
 SINGULARS = {
@@ -27,6 +28,11 @@ FORBIDDEN = (
     r"/w[o]rk/|/tmp/boo[t]|/root/|/home/(?!you\b)\w",
     r"\bpypi\b|pythonhosted|npmjs|/simple\b(?=/)",
     r"(?i)\b(sandbox|workplace)\b|\bhelper session|\bissue #?\d|\bpart \d of \d",
+)
+VENDORS = re.compile(
+    r"alpaca|apca_|ibkr|interactive.?brokers|\bib_|tradier|f[iu]nnhub|polygon|databento|twilio|slack|pagerduty|apprise"
+    r"|telegram|discord",
+    re.IGNORECASE,
 )
 
 
@@ -97,6 +103,17 @@ def test_no_private_name_has_a_docstring() -> None:
     assert found == []
 
 
+def test_the_core_names_no_vendor() -> None:
+    """No Python file of the core has a vendor's name: plugins know vendors, and a data file those of absent plugins."""
+    found = [
+        f"{name_of(path)}:{number}: {line.strip()}"
+        for path in sorted((ROOT / "tbot_core").rglob("*.py"))
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if VENDORS.search(line)
+    ]
+    assert found == []
+
+
 def test_layers_are_one_contract_without_exceptions() -> None:
     """The layers are exhaustive, and no import contract has an ignore list."""
     contracts = settings()["tool"]["importlinter"]["contracts"]
@@ -108,11 +125,11 @@ def test_layers_are_one_contract_without_exceptions() -> None:
 
 
 def test_decisions_neither_wait_nor_log_nor_store() -> None:
-    """`model` and `trading` hold no coroutine, log nothing and touch no store; only the clock may wait."""
+    """`model` and `trading` hold no coroutine, log nothing and touch no store; only clocks may wait."""
     found = []
     for path in modules():
         parts = path.relative_to(ROOT).with_suffix("").parts
-        if parts[0] == "tbot_core" and parts[1] in PURE and parts[1:] != ("model", "clock"):
+        if parts[0] == "tbot_core" and parts[1] in PURE and parts[-1] not in CLOCKS:
             for node in ast.walk(ast.parse(path.read_text())):
                 imported = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
                 imported += [node.module or ""] if isinstance(node, ast.ImportFrom) else []

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tbot_core.contracts.credentials import Entry
 
 
-def fields(schema: type[Any] | None, *, anew: bool) -> dict[str, str]:
+def fields(schema: Mapping[str, Entry] | None, *, anew: bool) -> dict[str, str]:
     """The answers by name, what was left empty left out; with `anew` until all that must be given is.
 
-    Where no class says what is held, names are asked for too.
+    Where nothing says what is held, names are asked for too.
     """
-    from tbot_core.contracts.credentials import entries
-
     if schema is not None:
-        answers = {it.name: _asked(it, anew=anew) for it in entries(schema).values()}
+        answers = {it.name: _asked(it, anew=anew) for it in schema.values()}
         return {name: answer for name, answer in answers.items() if answer}
     found: dict[str, str] = {}
     while name := click.prompt("Field (empty ends)", default="", show_default=False).strip():

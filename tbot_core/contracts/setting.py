@@ -102,8 +102,8 @@ class Declared:
     tables: tuple[str, ...] = ()
 
 
-def setting(name: str, kind: Kind[T], *, default: T | str, doc: str, **traits: Unpack[Traits]) -> T:
-    """A field of a frozen attrs class that the settings file fills from variable `name`.
+def declare(name: str, kind: Kind[T], *, default: T | str, doc: str, **traits: Unpack[Traits]) -> Declaration:
+    """The declaration of variable `name`.
 
     `default` is a value, or the text that a file would hold. `doc` is one sentence that names the unit. Raises
     ValueError when the default is not allowed by its own kind.
@@ -113,8 +113,14 @@ def setting(name: str, kind: Kind[T], *, default: T | str, doc: str, **traits: U
     except ValueError as error:
         message = f"{name}: the default {default!r} is not {kind.allowed}"
         raise ValueError(message) from error
-    declaration = Declaration(name=name, kind=kind, default=value, default_text=kind.show(value), doc=doc, **traits)
-    return attrs.field(default=value, metadata={METADATA: declaration})
+    return Declaration(name=name, kind=kind, default=value, default_text=kind.show(value), doc=doc, **traits)
+
+
+def setting(name: str, kind: Kind[T], *, default: T | str, doc: str, **traits: Unpack[Traits]) -> T:
+    """A field of a frozen attrs class that the settings file fills from variable `name`: see `declare`."""
+    declaration = declare(name, kind, default=default, doc=doc, **traits)
+    field: T = attrs.field(default=declaration.default, metadata={METADATA: declaration})
+    return field
 
 
 def declarations(config: type[Any]) -> dict[str, Declaration]:

@@ -15,7 +15,7 @@ from tbot_core.engine.run_plan import Outcome
 from tbot_core.engine.session.broker_session import Standby
 from tbot_core.engine.session.open_positions import at_the_end
 from tbot_core.engine.session.session import Trading
-from tbot_core.execution.engine import Venue
+from tbot_core.execution.broker_account import Venue
 from tbot_core.execution.throttling import Patience
 from tbot_core.instance import folder as places
 from tbot_core.journal import records

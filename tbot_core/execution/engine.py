@@ -18,11 +18,10 @@ from tbot_core.contracts import BrokerEvent, OrderReport
 from tbot_core.errors import BrokerError, JournalError, Rejected, Unavailable
 from tbot_core.execution import intents
 from tbot_core.execution.account_updates import admit, behind
-from tbot_core.execution.broker_account import Venue
 from tbot_core.execution.frozen_instruments import Freezer, renamed
 from tbot_core.execution.intents import Minutes
 from tbot_core.execution.send_permit import SendPermit
-from tbot_core.execution.throttling import Paced
+from tbot_core.execution.throttling import Paced, side_by_side
 from tbot_core.journal import records
 from tbot_core.journal.store import Entry
 from tbot_core.model.types import OrderState
@@ -44,12 +43,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from datetime import datetime
 
+    from tbot_core.execution.broker_account import Venue
     from tbot_core.journal.recorder import Recorder
     from tbot_core.model.types import Order
     from tbot_core.trading.decision_engine import Desk
 
-
-__all__ = ["Execution", "Minutes", "Venue"]
 
 Said = TypeVar("Said")
 
@@ -346,12 +344,7 @@ class Execution:
                 cancel = partial(self.venue.broker.cancel, cid)
                 await self._ask("cancel", cid, partial(self._patiently, "cancel", cancel, cid))
 
-        if len(cids) == 1:
-            await one(cids[0])
-            return
-        for outcome in await asyncio.gather(*map(one, cids), return_exceptions=True):
-            if outcome is not None:
-                raise outcome
+        await side_by_side([partial(one, cid) for cid in cids])
 
     async def _ask(self, what: str, cid: str, ask: Callable[[], Awaitable[None]]) -> None:
         # Ask something of an order that rests; what fails is written down and keeps no other request back.

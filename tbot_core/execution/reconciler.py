@@ -28,13 +28,14 @@ from tbot_core.execution.reconciliation import (
     agree,
     beyond,
     compare,
+    outside_fill,
     parted,
     told,
 )
 from tbot_core.journal import records
 from tbot_core.journal.ledger.booking import booked
 from tbot_core.journal.projections.book import of_broker
-from tbot_core.model.types import Fill, OrderState, price_of, quantity_of
+from tbot_core.model.types import OrderState, quantity_of
 from tbot_core.system import log
 from tbot_core.trading.orders import ENDED, IN_DOUBT
 from tbot_core.trading.risk.states import Cause
@@ -284,7 +285,7 @@ class Tender:
 
     def _books(self, listed: frozenset[str], ended: frozenset[str]) -> Books:
         execution = self._execution
-        held = {symbol: _quantity(units) for symbol, units in self._desk.portfolio.holdings.items()}
+        held = {symbol: quantity_of(units) for symbol, units in self._desk.portfolio.holdings.items()}
         return Books(orders=execution.orders, held=held, foreign=self.foreign, listed=listed, ended=ended)
 
     def _apart(self, findings: Findings) -> bool:
@@ -368,21 +369,12 @@ class Tender:
     def _parted(self, difference: Difference) -> tuple[Decimal, Decimal]:
         # What others changed in a position, and what is foreign, where no order of ours explains a difference.
         position = self._desk.portfolio.positions.get(difference.symbol)
-        held = Decimal(0) if position is None else _quantity(position.side * position.units)
-        return parted(difference, _quantity(self._desk.portfolio.holdings.get(difference.symbol, 0)), held)
+        held = Decimal(0) if position is None else quantity_of(position.side * position.units)
+        return parted(difference, quantity_of(self._desk.portfolio.holdings.get(difference.symbol, 0)), held)
 
     def _adjust(self, position: Position, change: Decimal) -> None:
         symbol = position.signal.symbol
-        fill = Fill(
-            execution_id=f"outside-{position.signal.text}-{position.units}-{len(self._desk.portfolio.closed)}",
-            client_order_id="",
-            symbol=symbol,
-            buy=change > 0,
-            quantity=abs(change),
-            price=price_of(position.mark),
-            fees=Decimal(0),
-            time=self._clock.now(),
-        )
+        fill = outside_fill(position, change, len(self._desk.portfolio.closed), self._clock.now())
         # Withdrawn below, once it is booked: it lingers until the account has been clean for a minute.
         self._conditions.begin(Cause.MISMATCH, f"{symbol}: {change} outside of tbot")
         self._execution.recorder.note(records.ADJUSTMENT, records.fill_payload(fill))
@@ -404,7 +396,3 @@ class Tender:
         _log.warning("account.not_read", times=self._failed, reason=fault.message)
         if self._failed >= _FAILED_READINGS and not self.announced():
             self._conditions.begin(Cause.UNKNOWN, fault.message)
-
-
-def _quantity(units: int) -> Decimal:
-    return quantity_of(units) if units >= 0 else -quantity_of(-units)

@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.contracts import BrokerEvent, Holding, OrderReport, Snapshot
-from tbot_core.model.types import Fill, OrderState
+from tbot_core.model.types import Fill, OrderState, price_of
 from tbot_core.trading.orders import SUPPOSED, OrderRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
+
+    from tbot_core.trading.portfolio import Position
 
 AGAIN: Final = "+"
 """Follows the id of an execution that a broker has used for another one before; which one this is comes after it."""
@@ -311,3 +314,17 @@ def parted(difference: Difference, ours: Decimal, held: Decimal) -> tuple[Decima
 
 def _event(kind: str, cid: str, event_id: str, *, fill: Fill | None = None, words: str = "") -> BrokerEvent:
     return BrokerEvent(kind=kind, event_id=event_id, client_order_id=cid, fill=fill, words=words)
+
+
+def outside_fill(position: Position, change: Decimal, closed: int, time: datetime) -> Fill:
+    """The fill that books what others changed in a position, in shares, at its mark; `closed` counts closed trades."""
+    return Fill(
+        execution_id=f"outside-{position.signal.text}-{position.units}-{closed}",
+        client_order_id="",
+        symbol=position.signal.symbol,
+        buy=change > 0,
+        quantity=abs(change),
+        price=price_of(position.mark),
+        fees=Decimal(0),
+        time=time,
+    )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from decimal import Decimal
 from enum import IntEnum
 from functools import cache
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
@@ -16,6 +17,10 @@ from tbot_core.execution.monitored_broker import Heard
 from tbot_core.model.types import CURRENCY, Leg
 from tbot_core.system import log, random
 from tbot_core.system.timeouts import Overdue, steps_within
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -298,3 +303,15 @@ def _finite(value: object) -> bool:
 def _fields(kind: type) -> tuple[str, ...]:
     # The names of an attrs class's fields; of another type, none.
     return tuple(field.name for field in attrs.fields(kind)) if attrs.has(kind) else ()
+
+
+async def side_by_side(acts: Sequence[Callable[[], Coroutine[Any, Any, object]]]) -> None:
+    """Do all of them, none waiting for another; what one of them raises is raised when all have ended."""
+    if not acts:
+        return
+    if len(acts) == 1:
+        await acts[0]()
+        return
+    for outcome in await asyncio.gather(*(act() for act in acts), return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from tbot_core.instance.settings import Settings
     from tbot_core.instance.sources import Sources, is_sealed, is_there, read
 
-# Each name is imported when it is asked for: listing plugins needs the switches alone.
+# Each name is imported when it is asked for: listing plugins needs `enabled_plugins` alone.
 _HOMES = {
-    "Instance": "instance",
+    "Instance": "folder",
     "Examined": "loading",
     "examine": "loading",
     "load": "loading",
     "table_hashes": "loading",
-    "enabled": "switches",
-    "raw": "switches",
+    "enabled": "enabled_plugins",
+    "raw": "enabled_plugins",
     "is_sealed": "sources",
     "is_there": "sources",
     "read": "sources",
@@ -30,7 +30,7 @@ _HOMES = {
     "Effective": "effective",
     "Finding": "findings",
     "Mode": "findings",
-    "Settings": "values",
+    "Settings": "settings",
 }
 
 __all__ = [

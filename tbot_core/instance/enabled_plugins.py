@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-FUNDAMENTALS_SWITCHES = ("ENABLE_FUNNHUB_FUNDAMENTALS_FILTER", "ENABLE_FINNHUB_FUNDAMENTALS_FILTER")
 ALL_EXTENSIONS = ("extension", "*")
 _ON = frozenset({"true", "yes", "on", "1"})
 
@@ -64,12 +63,12 @@ def applied(filters: tuple[str, ...], texts: Mapping[str, str]) -> tuple[str, ..
     """The filters that apply: those of FILTERS, else price_volume and those whose switch is on; `none` is no filter."""
     if filters:
         return () if filters == ("none",) else filters
-    chosen = ["price_volume"]
-    if any(on(texts.get(switch, "")) for switch in FUNDAMENTALS_SWITCHES):
-        chosen.append("finnhub")
-    if on(texts.get("ENABLE_BSM_FILTER", "")):
-        chosen.append("black_scholes")
-    return tuple(chosen)
+    switched_on = {key for key, text in texts.items() if key.endswith("_FILTER") and on(text)}
+    if not switched_on:  # most often, and then a list of plugins need not read the data file
+        return ("price_volume",)
+    from tbot_core.instance.plugin_settings import filter_switches
+
+    return ("price_volume", *(name for name, keys in filter_switches().items() if switched_on.intersection(keys)))
 
 
 def split(text: str) -> tuple[str, ...]:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from tbot_core.contracts import settings
 from tbot_core.contracts.setting import declarations
-from tbot_core.instance.plugin_settings import OWNED
+from tbot_core.instance.plugin_settings import known_plugins
 from tbot_core.instance.registry import GROUPS
 from tbot_core.instance.report import NOT_ACTED_ON
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from tbot_core.contracts.setting import Declaration
 
@@ -33,9 +33,10 @@ def render() -> str:
     for title, config in GROUPS.items():
         parts.append(f"## {title.capitalize()}\n\n{_sentence(config)}\n\n{_table(declarations(config))}")
     parts.append(f"## Each strategy\n\n{_sentence(settings.Frame)}\n\n{_table(declarations(settings.Frame))}")
-    for plugin in OWNED:
-        title = f"## {plugin.kind.capitalize()} {plugin.name}"
-        parts.append(f"{title}\n\nVariables of the plugin {plugin.name}.\n\n{_table(declarations(plugin.config))}")
+    for plugin in known_plugins():
+        if plugin.settings:
+            title = f"## {plugin.kind.capitalize()} {plugin.name}"
+            parts.append(f"{title}\n\nVariables of the plugin {plugin.name}.\n\n{_table(plugin.settings)}")
     return "\n".join(parts)
 
 
@@ -43,7 +44,7 @@ def _sentence(config: type) -> str:
     return " ".join((config.__doc__ or "").split())
 
 
-def _table(declared: dict[str, Declaration]) -> str:
+def _table(declared: Mapping[str, Declaration]) -> str:
     rows = ["| variable | default | allowed | meaning |", "|---|---|---|---|", *map(_row, declared.values())]
     return "\n".join(rows) + "\n"
 

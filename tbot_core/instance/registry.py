@@ -8,7 +8,7 @@ import attrs
 
 from tbot_core.contracts import settings
 from tbot_core.contracts.setting import Declaration, Kind, declarations
-from tbot_core.instance.plugin_settings import OWNED
+from tbot_core.instance.plugin_settings import known_plugins
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -73,16 +73,17 @@ def catalogue(strategies: Iterable[str], declared: Sequence[Declared] = ()) -> C
             known[declaration.name] = Known(declaration=declaration, owner=CORE)
     for plugin in declared:
         _declare(known, plugin)
-    for plugin in OWNED:
-        for declaration in declarations(plugin.config).values():
-            known.setdefault(declaration.name, Known(declaration=declaration, owner=f"{plugin.kind} {plugin.name}"))
+    for absent in known_plugins():
+        for name, declaration in absent.settings.items():
+            known.setdefault(name, Known(declaration=declaration, owner=f"{absent.kind} {absent.name}"))
     aliases = {alias: name for name, one in known.items() for alias in one.declaration.aliases}
     return Catalogue(known=known, aliases=aliases)
 
 
 def frame_names(strategies: Iterable[str], declared: Sequence[Declared] = ()) -> tuple[str, ...]:
-    """The strategies whose standard variables are known: those asked for, those declared, those of the core's table."""
-    plugins = [plugin.name for plugin in (*OWNED, *declared) if plugin.kind == "strategy"]
+    """The strategies whose standard variables are known: those asked for, declared, or of the data file."""
+    plugins = [plugin.name for plugin in known_plugins() if plugin.kind == "strategy"]
+    plugins += [plugin.name for plugin in declared if plugin.kind == "strategy"]
     return tuple(dict.fromkeys((*plugins, *strategies)))
 
 

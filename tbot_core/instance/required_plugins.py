@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tbot_core.instance.enabled_plugins import applied, running, split
 from tbot_core.instance.findings import Finding, shown
+from tbot_core.instance.plugin_settings import filter_switches
 from tbot_core.instance.registry import CORE, strategy_of
 
 if TYPE_CHECKING:
@@ -45,8 +46,8 @@ def _filters(values: Mapping[str, Effective], mode: Mode, installed: list[str]) 
     texts = _texts(values)
     for name in applied(split(texts["FILTERS"]), texts):
         if name not in installed:
-            switch = {"finnhub": "ENABLE_FUNNHUB_FUNDAMENTALS_FILTER", "black_scholes": "ENABLE_BSM_FILTER"}.get(name)
-            effective = values["FILTERS"] if texts["FILTERS"] or switch is None else values[switch]
+            switch = None if texts["FILTERS"] else filter_switches().get(name)
+            effective = values["FILTERS" if switch is None else switch[0]]
             if mode in _MARKET_MODES:
                 yield _absent(effective, "filter", name, installed)
             else:

@@ -37,7 +37,7 @@ def read(text: str | bytes, pairs: Callable[[Sequence[tuple[str, Any]]], dict[st
 
 
 def beyond_utf8(found: Any, place: str = "") -> Iterator[str]:
-    r"""Where a value holds text that UTF-8 has no bytes for, as in `alpaca.key`; `place` is where the value stands.
+    r"""Where a value holds text that UTF-8 has no bytes for, as in `smtp.password`; `place` is where the value stands.
 
     JSON may spell half of a pair, such as `"\ud800"`, which nothing can write down again. A name like that is told by
     what holds it.

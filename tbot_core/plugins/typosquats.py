@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,35 +18,12 @@ _WORD: Final = 4
 _LONG_WORD: Final = 6
 _LOOKS: Final = str.maketrans("015i", "olsl")
 
-OURS: Final = frozenset(
-    {
-        "tbot-alert-apprise",
-        "tbot-alert-console",
-        "tbot-alert-email",
-        "tbot-alert-pagerduty",
-        "tbot-alert-slack",
-        "tbot-alert-sms",
-        "tbot-broker-alpaca",
-        "tbot-broker-ibkr",
-        "tbot-broker-paper",
-        "tbot-broker-tradier",
-        "tbot-core",
-        "tbot-extension-accounting",
-        "tbot-extension-backtrader",
-        "tbot-extension-beancount",
-        "tbot-extension-dask",
-        "tbot-extension-metrics",
-        "tbot-extension-optimizer",
-        "tbot-extension-web",
-        "tbot-filter-black-scholes",
-        "tbot-filter-finnhub",
-        "tbot-filter-price-volume",
-        "tbot-strategy-close",
-        "tbot-strategy-mid",
-        "tbot-strategy-open",
-    }
-)
-"""The names that the project publishes under, to compare with; none of them is preferred or needed."""
+_OURS: Final = Path(__file__).with_name("distributions.txt")
+
+
+def ours() -> frozenset[str]:
+    """The names that the project publishes under, to compare with; none of them is preferred or needed."""
+    return frozenset(filesystem.read_text(_OURS).split())
 
 
 def lookalikes(installed: Iterable[str], known: Iterable[str] = ()) -> tuple[tuple[str, str], ...]:
@@ -51,7 +31,7 @@ def lookalikes(installed: Iterable[str], known: Iterable[str] = ()) -> tuple[tup
 
     A name that is known itself is compared with none.
     """
-    names = {_canonical(name) for name in known} | OURS
+    names = {_canonical(name) for name in known} | ours()
     strangers = {_canonical(name) for name in installed} - names
     return tuple((one, other) for one in sorted(strangers) for other in sorted(names) if alike(one, other))
 

@@ -24,7 +24,7 @@ from tbot_core.engine.session.config import Floor
 from tbot_core.engine.session.config import Signals as Told
 from tbot_core.engine.session.session import Trading
 from tbot_core.errors import BrokerError
-from tbot_core.execution.engine import Venue
+from tbot_core.execution.broker_account import Venue
 from tbot_core.journal import records
 from tbot_core.journal.store import Entry, open_journal
 from tbot_core.model.signals import Exits, Signals

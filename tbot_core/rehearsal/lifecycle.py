@@ -19,7 +19,7 @@ from tbot_core.engine.session.gauge_writer import Meter
 from tbot_core.engine.session.session import SessionRun, Trading
 from tbot_core.engine.settings_reload import Renewal
 from tbot_core.errors import Unavailable
-from tbot_core.execution.engine import Venue
+from tbot_core.execution.broker_account import Venue
 from tbot_core.journal.store import Event, Journal, open_journal
 from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.rehearsal.bot import habits

@@ -6,15 +6,12 @@ Money is in atoms and quantities in units, so that sums are exact. The invariant
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, TypedDict
+from typing import TypedDict
 
 import attrs
 
 from tbot_core.contracts import Activity, Holding
 from tbot_core.model.types import Fill, atoms_of, dollars_of, quantity_of, ticks_of, units_of
-
-if TYPE_CHECKING:
-    from decimal import Decimal
 
 
 @attrs.frozen(kw_only=True)
@@ -84,7 +81,7 @@ class Books:
     def holdings(self) -> tuple[Holding, ...]:
         """What is held, by symbol."""
         return tuple(
-            Holding(symbol=symbol, quantity=signed(units)) for symbol, units in sorted(self.units.items()) if units
+            Holding(symbol=symbol, quantity=quantity_of(units)) for symbol, units in sorted(self.units.items()) if units
         )
 
     def activities(self, since: datetime) -> tuple[Activity, ...]:
@@ -95,18 +92,13 @@ class Books:
                 kind=fact.kind,
                 time=fact.at,
                 symbol=fact.symbol,
-                quantity=signed(fact.units),
+                quantity=quantity_of(fact.units),
                 cash=dollars_of(fact.atoms),
                 words=fact.words,
             )
             for number, fact in enumerate(self.facts)
             if fact.at >= since and (fact.units or fact.atoms) and fact.fill is None
         )
-
-
-def signed(units: int) -> Decimal:
-    """A quantity of either sign in shares."""
-    return quantity_of(units) if units >= 0 else -quantity_of(-units)
 
 
 def effect(fill: Fill) -> tuple[int, int]:

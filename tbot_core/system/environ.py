@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PREFIX: Final = "TBOT_"
-VENDORS: Final = ("ALPACA_", "APCA_", "TRADIER_", "IB_", "FINNHUB_")
+_PREFIX: Final = re.compile(r"[A-Z][A-Z0-9]*_")
 _CARRIED: Final = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "PATH", "PYTHONHASHSEED", "TMPDIR", "TZ", "TZDIR")
 
 
@@ -32,13 +33,13 @@ def without(*names: str) -> Iterator[None]:
         os.environ.update(kept)
 
 
-def vendor(prefix: str) -> dict[str, str]:
-    """The variables of one vendor that are set, without their prefix; ValueError for a prefix that the docs don't name.
+def prefixed(prefix: str) -> dict[str, str]:
+    """The variables that begin with a prefix such as `NAME_`, without it and in order; empty ones are left out.
 
-    For taking credentials over once, when an instance is made.
+    For importing a vendor's credentials once, when an instance is made. Raises ValueError for any other prefix.
     """
-    if prefix not in VENDORS:
-        raise ValueError(f"only variables of vendors are read, not {prefix}")
+    if _PREFIX.fullmatch(prefix) is None:
+        raise ValueError(f"a prefix is a word in capitals and an underscore, not {prefix!r}")
     found = {name.removeprefix(prefix): value for name, value in os.environ.items() if name.startswith(prefix)}
     return {name: value for name, value in sorted(found.items()) if name and value}
 

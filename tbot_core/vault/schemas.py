@@ -1,4 +1,4 @@
-"""What each category must hold: the class of whoever uses it judges the content, and is filled from it."""
+"""What each category must hold: the fields of whoever uses it judge the content, and fill a class from it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _LONG: Final = 80
 
-Schemas: TypeAlias = Mapping[tuple[str, str], type[Any]]
-"""The class of a category and a plugin's section in it; the section is empty where one class holds for the whole."""
+Schemas: TypeAlias = Mapping[tuple[str, str], Mapping[str, "Entry"]]
+"""The fields of a category and a plugin's section in it; the section is empty where they are those of the whole."""
 
 
 @attrs.frozen
@@ -50,7 +50,7 @@ def key(category: str, section: str) -> tuple[str, str]:
 def judge(
     data: memoryview, category: str, file: str, schemas: Schemas, only: Collection[str] | None = None
 ) -> tuple[VaultError, ...]:
-    """Everything that is wrong with the content; sections that no class is known for need no more than their shape.
+    """Everything that is wrong with the content; sections whose fields are unknown need no more than their shape.
 
     With `only`, sections of other names are judged by their shape alone.
     """
@@ -74,7 +74,7 @@ def judge(
 
 def fill(schema: type[T], fields: Mapping[str, Secret], spot: Spot) -> T:
     """An object of the class; what it shows is taken out of its secret. Raises VaultError, which names every fault."""
-    values, faults = _read(schema, fields, spot)
+    values, faults = _read(entries(schema), fields, spot)
     if faults:
         for value in fields.values():
             value.wipe()
@@ -82,8 +82,9 @@ def fill(schema: type[T], fields: Mapping[str, Secret], spot: Spot) -> T:
     return schema(**values)
 
 
-def _read(schema: type[Any], fields: Mapping[str, Secret], spot: Spot) -> tuple[dict[str, Any], list[VaultError]]:
-    known = entries(schema)
+def _read(
+    known: Mapping[str, Entry], fields: Mapping[str, Secret], spot: Spot
+) -> tuple[dict[str, Any], list[VaultError]]:
     spellings = {word.lower(): field for field, it in known.items() for word in (it.name, *it.aliases)}
     given: dict[str, Secret] = {}
     faults: list[VaultError] = []

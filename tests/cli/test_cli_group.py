@@ -18,8 +18,8 @@ import click
 import importlib_metadata
 import pytest
 
-from tbot_core import __main__, cli, errors
-from tbot_core.cli import COMMANDS, group, invoke
+from tbot_core import __main__, errors
+from tbot_core.cli import COMMANDS, commands, group, invoke
 from tbot_core.cli.crash_report import Unforeseen
 from tbot_core.cli.options import emit, home_option, json_option, resolve_home, use_home
 from tbot_core.system import environ, log, processes
@@ -66,10 +66,10 @@ def test_each_command_of_the_table_exists(name: str) -> None:
 
 def test_each_module_with_a_command_is_in_the_table() -> None:
     """No command is forgotten: every module of the command line that defines one is named by the table."""
-    names = {module.name for module in pkgutil.iter_modules(cli.__path__)}
-    with_command = {name for name in names if hasattr(import_module(f"tbot_core.cli.{name}"), "command")}
+    names = {module.name for module in pkgutil.iter_modules(commands.__path__)}
+    with_command = {name for name in names if hasattr(import_module(f"tbot_core.cli.commands.{name}"), "command")}
     named = {target.partition(":")[0] for target, _ in COMMANDS.values()}
-    assert named == {f"tbot_core.cli.{name}" for name in with_command}
+    assert named == {f"tbot_core.cli.commands.{name}" for name in with_command}
 
 
 def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:

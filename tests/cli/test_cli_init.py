@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from tbot_core import cli
 from tbot_core.contracts.settings import Deployment
 from tbot_core.instance import Instance, load, secrets
-from tbot_core.system import environ
+from tbot_core.instance.plugin_settings import known_plugins
 from tbot_core.testing.canaries import canary, leaks, shows
 
 if TYPE_CHECKING:
@@ -111,7 +111,8 @@ def test_vendors_variables_are_taken_over_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """--from-env puts them under the plugins' names and fields, and says what it leaves; it refuses where it cannot."""
-    for name in [name for name in os.environ if name.startswith(environ.VENDORS)]:
+    prefixes = tuple(prefix for one in known_plugins() for prefix in one.environment)
+    for name in [name for name in os.environ if name.startswith(prefixes)]:
         monkeypatch.delenv(name)
     home = tmp_path / "x"
     made = ["init", "--from-env", "--home", str(home)]

@@ -22,7 +22,9 @@ from pathlib import Path
 from tbot_core.model.clock import ManualClock
 from tbot_core.contracts import VenueRules
 from tbot_core.trading.decision_engine import Desk
-from tbot_core.execution.engine import Execution, Minutes, Venue
+from tbot_core.execution.engine import Execution
+from tbot_core.execution.broker_account import Venue
+from tbot_core.execution.intents import Minutes
 from tbot_core.journal.store import open_journal
 from tbot_core.model.types import atoms_of
 from tbot_core.journal.recorder import Recorder

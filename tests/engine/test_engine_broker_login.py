@@ -13,7 +13,7 @@ import pytest
 from tbot_core.contracts import VenueRules
 from tbot_core.engine.live.login import Login
 from tbot_core.errors import LoginNeeded
-from tbot_core.execution.engine import Venue
+from tbot_core.execution.broker_account import Venue
 from tbot_core.execution.throttling import Paced
 from tbot_core.execution.trading_state import Conditions
 from tbot_core.journal import records

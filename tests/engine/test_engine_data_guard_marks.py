@@ -14,7 +14,8 @@ import pytest
 from tbot_core.contracts import VenueRules
 from tbot_core.engine.live.data_guard import DataGuard, out_of_hours
 from tbot_core.engine.session.recovery import Recall
-from tbot_core.execution.engine import Execution, Venue
+from tbot_core.execution.broker_account import Venue
+from tbot_core.execution.engine import Execution
 from tbot_core.journal import records
 from tbot_core.journal.recorder import Recorder
 from tbot_core.journal.store import open_journal

@@ -19,7 +19,7 @@ from tbot_core.engine.live.ended_feed import Bygone
 from tbot_core.engine.live.session_inputs import Days
 from tbot_core.engine.session.config import Floor
 from tbot_core.engine.session.session import Trading
-from tbot_core.execution.engine import Venue
+from tbot_core.execution.broker_account import Venue
 from tbot_core.journal import records
 from tbot_core.journal.store import Journal, open_journal
 from tbot_core.model.bars import Day

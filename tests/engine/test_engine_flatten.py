@@ -16,7 +16,8 @@ from tbot_core.engine.live.broker_supervisor import Keeper
 from tbot_core.engine.live.flatten import Flattening
 from tbot_core.engine.session.broker_session import Standby
 from tbot_core.engine.session.session import SessionRun, Trading
-from tbot_core.execution.engine import Minutes, Venue
+from tbot_core.execution.broker_account import Venue
+from tbot_core.execution.intents import Minutes
 from tbot_core.journal import records
 from tbot_core.journal.store import open_journal
 from tbot_core.model.clock import ManualClock

@@ -15,7 +15,9 @@ from tbot_core.engine.session.recovery import Recall
 from tbot_core.errors import OutcomeUnknown
 from tbot_core.execution import intents
 from tbot_core.execution.account_updates import admit
-from tbot_core.execution.engine import Execution, Minutes, Venue
+from tbot_core.execution.broker_account import Venue
+from tbot_core.execution.engine import Execution
+from tbot_core.execution.intents import Minutes
 from tbot_core.journal import records
 from tbot_core.journal.recorder import Recorder
 from tbot_core.journal.store import open_journal

@@ -15,7 +15,9 @@ from tbot_core.engine.live.resend import MOST_S
 from tbot_core.engine.session.broker_session import Post
 from tbot_core.engine.session.recovery import Recall
 from tbot_core.errors import Unavailable
-from tbot_core.execution.engine import Execution, Minutes, Venue
+from tbot_core.execution.broker_account import Venue
+from tbot_core.execution.engine import Execution
+from tbot_core.execution.intents import Minutes
 from tbot_core.journal.recorder import Recorder
 from tbot_core.journal.store import open_journal
 from tbot_core.model.clock import ManualClock

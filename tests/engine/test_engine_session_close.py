@@ -20,7 +20,7 @@ from tbot_core.engine.live.session_inputs import Days
 from tbot_core.engine.live.task_group import Errands
 from tbot_core.engine.session.config import Floor
 from tbot_core.engine.session.session import SessionRun, Trading
-from tbot_core.execution.engine import Venue
+from tbot_core.execution.broker_account import Venue
 from tbot_core.journal import records
 from tbot_core.journal.projections import carryover
 from tbot_core.journal.projections.book import fold

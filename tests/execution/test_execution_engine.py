@@ -12,7 +12,9 @@ import pytest
 
 from tbot_core.contracts import BrokerEvent, Permit, Snapshot, VenueRules
 from tbot_core.errors import BrokerError, JournalError, OutcomeUnknown, Rejected, Unavailable, Withdrawn
-from tbot_core.execution.engine import Execution, Minutes, Venue
+from tbot_core.execution.broker_account import Venue
+from tbot_core.execution.engine import Execution
+from tbot_core.execution.intents import Minutes
 from tbot_core.execution.send_permit import SendPermit, always
 from tbot_core.execution.throttling import CYCLE_S, Patience
 from tbot_core.journal import records

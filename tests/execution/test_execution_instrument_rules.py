@@ -15,9 +15,11 @@ from tbot_core.contracts import BrokerEvent, Instrument, Meaning, VenueRules
 from tbot_core.engine.session.recovery import Recall
 from tbot_core.errors import Unavailable
 from tbot_core.execution import instrument_rules
+from tbot_core.execution.broker_account import Venue
 from tbot_core.execution.circuit_breaker import Circuit
-from tbot_core.execution.engine import Execution, Minutes, Venue
+from tbot_core.execution.engine import Execution
 from tbot_core.execution.instrument_rules import PATIENCE_S, Instruments
+from tbot_core.execution.intents import Minutes
 from tbot_core.execution.monitored_broker import Heard
 from tbot_core.execution.throttling import Paced
 from tbot_core.journal import records

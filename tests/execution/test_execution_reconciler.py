@@ -19,7 +19,9 @@ from tbot_core.engine.session.recovery import Recall
 from tbot_core.engine.session.requests import Requests
 from tbot_core.errors import OutcomeUnknown, Unavailable
 from tbot_core.execution import account_updates, frozen_instruments, orphan_orders
-from tbot_core.execution.engine import Execution, Minutes, Venue
+from tbot_core.execution.broker_account import Venue
+from tbot_core.execution.engine import Execution
+from tbot_core.execution.intents import Minutes
 from tbot_core.execution.reconciler import IN_FLIGHT_S, LEAST_WINDOW_S, Tender
 from tbot_core.execution.reconciliation import Difference, Verdict, told
 from tbot_core.execution.trading_state import Conditions, recall

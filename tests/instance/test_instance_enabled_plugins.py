@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -69,16 +70,17 @@ def test_both_files_are_read_and_extensions_only_from_the_global_one(tmp_path: P
     assert raw(tmp_path) == {"ENV_BOT_PATH": "bot.txt", "EXTENSIONS": "web", "SEED": "2", "BROKER_NAME": "PAPER"}
 
 
-def test_listing_plugins_does_not_load_the_settings_themselves() -> None:
-    """What tells active from available imports none of the declarations, and nothing heavy."""
+@pytest.mark.parametrize("code", ["cli.invoke(['--help'])", "cli.invoke(['plugins', 'list', '--home', sys.argv[1]])"])
+def test_listing_plugins_does_not_load_the_settings_themselves(tmp_path: Path, code: str) -> None:
+    """The list and the help import none of the declarations, and nothing heavy; the list of plugins is not read."""
+    (tmp_path / ".env_bot").write_text("STRATEGY_SEQUENCE=open\nENABLE_BSM_FILTER=false\n")
     code = (
-        "import sys\nfrom tbot_core.instance import enabled, raw\nenabled(raw('.'))\n"
-        "heavy = {'tbot_core.contracts.settings', 'tbot_core.contracts.setting',"
-        " 'numpy', 'polars', 'asyncio', 'cattrs'}\n"
-        "print(sorted(heavy & set(sys.modules)))"
+        f"import sys\nfrom tbot_core import cli\nassert {code} == 0\n"
+        "heavy = {'tbot_core.contracts.settings', 'tbot_core.contracts.setting', 'tbot_core.instance.plugin_settings',"
+        " 'tomllib', 'numpy', 'polars', 'asyncio', 'cattrs'}\nprint(sorted(heavy & set(sys.modules)))"
     )
-    finished = processes.run([__import__("sys").executable, "-c", code], timeout_s=30, environment={})
-    assert finished.output.strip() == "[]", finished.errors
+    finished = processes.run([sys.executable, "-c", code, str(tmp_path)], timeout_s=30, environment={})
+    assert finished.output.splitlines()[-1] == "[]", finished.errors
 
 
 def test_a_name_that_is_not_offered_is_an_attribute_error() -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tbot_core.contracts.setting import Declared, declarations
+from tbot_core.contracts.setting import declarations
 from tbot_core.errors import SettingsError
 from tbot_core.instance import load
-from tbot_core.instance.plugin_settings import OWNED
+from tbot_core.instance.plugin_settings import known_plugins
 from tbot_core.instance.reference import render
 from tbot_core.instance.registry import GROUPS
 from tbot_core.instance.report import report
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from tbot_core.instance import Settings
     from tbot_core.instance.findings import Mode
+    from tbot_core.instance.plugin_settings import KnownPlugin
 
 ALL = {
     ("broker", "paper"),
@@ -191,13 +193,15 @@ def test_the_reference_page_is_in_step(root: Path) -> None:
 def test_the_reference_page_holds_every_variable() -> None:
     """No variable of the core or of its table of plugins is left out."""
     page = render()
-    for config in (*GROUPS.values(), *(plugin.config for plugin in OWNED)):
-        for declaration in declarations(config).values():
-            assert f"| `{declaration.name}` |" in page
+    declared = [declarations(config).values() for config in GROUPS.values()]
+    for declaration in itertools.chain(*declared, *(plugin.settings.values() for plugin in known_plugins())):
+        assert f"| `{declaration.name}` |" in page
 
 
-@pytest.mark.parametrize("plugin", OWNED, ids=lambda plugin: f"{plugin.kind}-{plugin.name}")
-def test_the_cores_table_agrees_with_the_plugins_own_declarations(plugin: Declared) -> None:
+@pytest.mark.parametrize(
+    "plugin", [it for it in known_plugins() if it.settings], ids=lambda plugin: f"{plugin.kind}-{plugin.name}"
+)
+def test_the_cores_table_agrees_with_the_plugins_own_declarations(plugin: KnownPlugin) -> None:
     """With or without its plugin, a variable has the same name, bounds and default."""
     listings = [it for it in discovery.plugins() if (it.entry.kind, it.entry.name) == (plugin.kind, plugin.name)]
     if not listings:
@@ -205,5 +209,5 @@ def test_the_cores_table_agrees_with_the_plugins_own_declarations(plugin: Declar
     (loaded,), failures = Loader().offers([(plugin.kind, plugin.name)], listings)
     assert failures == ()
     own = {one.name: (one.kind.allowed, one.default_text) for one in declarations(loaded.plugin.config).values()}
-    for one in declarations(plugin.config).values():
+    for one in plugin.settings.values():
         assert own[one.name] == (one.kind.allowed, one.default_text)

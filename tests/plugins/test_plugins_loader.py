@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +13,7 @@ import attrs
 import click
 import pytest
 
+from tbot_core.cli import invoke
 from tbot_core.contracts import Context
 from tbot_core.errors import PluginError
 from tbot_core.model.clock import SystemClock
@@ -283,3 +286,44 @@ def test_loading_a_plugin_imports_nothing_heavy(plant: Callable[..., Entry]) -> 
     environment = environ.minimal() | {"PYTHONPATH": sys.path[0]}
     finished = processes.run([sys.executable, "-c", code], timeout_s=30, environment=environment)
     assert finished.output == "[]\n", finished.errors
+
+
+BROKER = """
+import attrs
+
+from tbot_core.contracts import Plugin, SecretValue
+from tbot_core.contracts.credentials import hidden
+from tbot_core.contracts.setting import NoSettings
+from tbot_core.contracts.hooks import hookimpl
+from tbot_core.contracts.permissions import PluginNeeds
+
+
+@attrs.frozen(kw_only=True)
+class Fields:
+    pass_phrase: SecretValue = hidden(doc="A pass phrase.", aliases=("key_id",))
+
+
+@hookimpl
+def tbot_broker():
+    needs = PluginNeeds(secrets={"broker": Fields})
+    return Plugin(name="alpaca", summary="A sample", config=NoSettings, create=print, needs=needs)
+"""
+
+
+def test_an_enabled_plugin_says_itself_what_a_new_instance_is_given(
+    plant: Callable[..., Entry], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`tbot init` takes and checks the fields that the plugin declares, not those that are known where it is absent."""
+    plant("alpaca", BROKER, kind="broker")
+    for name in [name for name in os.environ if name.startswith(("ALPACA_", "APCA_", "TRADIER_", "IB_", "FINNHUB_"))]:
+        monkeypatch.delenv(name)
+    file, home = tmp_path / "in.json", tmp_path / "x"
+    document: dict[str, dict[str, Any]] = {"env_bot": {"BROKER_NAME": "ALPACA"}}
+    file.write_text(json.dumps(document | {"broker": {"alpaca": {"api_key": "k", "api_secret": "s"}}}))
+    assert invoke(["init", "--from-json", str(file), "--home", str(home)]) == 3
+    assert "known there are pass_phrase" in capsys.readouterr().err
+    file.write_text(json.dumps(document))
+    monkeypatch.setenv("APCA_KEY_ID", "k-123456")
+    monkeypatch.setenv("APCA_API_SECRET_KEY", "s-123456")
+    assert invoke(["init", "--from-json", str(file), "--from-env", "--home", str(home)]) == 0
+    assert "APCA_API_SECRET_KEY is not taken over" in capsys.readouterr().out

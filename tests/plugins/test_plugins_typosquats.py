@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbot_core.plugins.typosquats import OURS, distance, lookalikes
+from tbot_core.instance.plugin_settings import known_plugins
+from tbot_core.plugins.typosquats import distance, lookalikes, ours
 
 LETTERS = st.text("abcd-", max_size=8)
 
@@ -71,5 +72,10 @@ def test_short_words_are_near_only_where_they_look_the_same(one: str, other: str
 
 def test_known_names_look_like_nobody() -> None:
     """The project's own names, and those of the lock, are never suspects, however near to each other."""
-    assert lookalikes(OURS) == ()
+    assert lookalikes(ours()) == ()
     assert lookalikes(["acme-one", "acme-two"], ["acme-one", "acme-two"]) == ()
+
+
+def test_each_plugin_whose_settings_are_known_is_one_of_the_projects() -> None:
+    """Kind and name give the distribution that a setting needs."""
+    assert {f"tbot-{one.kind}-{one.name.replace('_', '-')}" for one in known_plugins()} < ours()

@@ -20,12 +20,13 @@ def test_the_account_has_a_name_or_a_number(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_only_variables_that_the_docs_name_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One of tbot's by its name, and one vendor's by its prefix, without what is empty; any other is refused."""
+    """One of tbot's by its name, and those of a whole prefix, without what is empty; any other request is refused."""
     for name, value in (("TBOT_ODD", "1"), ("TRADIER_TOKEN", "t"), ("TRADIER_EMPTY", ""), ("AWS_SECRET", "s")):
         monkeypatch.setenv(name, value)
     assert environ.variable("TBOT_ODD") == "1"
-    assert environ.vendor("TRADIER_") == {"TOKEN": "t"}
+    assert environ.prefixed("TRADIER_") == {"TOKEN": "t"}
     with pytest.raises(ValueError, match="begin with TBOT_"):
         environ.variable("AWS_SECRET")
-    with pytest.raises(ValueError, match="only variables of vendors"):
-        environ.vendor("AWS_")
+    for prefix in ("", "_", "AWS", "AWS_SECRET"):
+        with pytest.raises(ValueError, match="a prefix is a word"):
+            environ.prefixed(prefix)

@@ -14,7 +14,7 @@ from tbot_core.engine.live.broker_supervisor import Keeper
 from tbot_core.engine.session import recovery
 from tbot_core.errors import BrokerError, OutcomeUnknown, Rejected, Unavailable
 from tbot_core.execution import engine, reconciler, reconciliation
-from tbot_core.execution.engine import Execution, Minutes
+from tbot_core.execution.engine import Execution
 from tbot_core.execution.send_permit import SendPermit, always
 from tbot_core.journal import records, store
 from tbot_core.journal.projections import book
@@ -26,6 +26,8 @@ from tbot_core.trading.orders import SUPPOSED, Naming, OrderEvent, OrderRecord
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
+
+    from tbot_core.execution.intents import Minutes
 
 _MINUTE_S: Final = 60.0
 _NO_CANCEL: Final = frozenset({"cancel_refused", "not_found"})

@@ -22,15 +22,9 @@ if TYPE_CHECKING:
     from tbot_core.contracts.settings import Deployment
     from tbot_core.errors import VaultError
     from tbot_core.instance import Instance
+    from tbot_core.vault.schemas import Schemas
 
 PAPER: Final = Path(__file__).parents[2] / "instance" / "paper.env_bot"
-_VENDORS: Final = {
-    "ALPACA_": ("broker", "alpaca"),
-    "APCA_": ("broker", "alpaca"),
-    "TRADIER_": ("broker", "tradier"),
-    "IB_": ("broker", "ibkr"),
-    "FINNHUB_": ("screener_api", "finnhub"),
-}
 
 
 @click.command("init")
@@ -53,7 +47,7 @@ def command(*, paper: bool, document: TextIO | None, from_env: bool, home: Path 
     elif not paper and not from_env:
         wanted = asked()
     if from_env:
-        taken, rest = vendors()
+        taken, rest = vendors(wanted.get("env_bot", {}))
         wanted = {**taken, **wanted}
         for name in rest:
             click.echo(f"{name} is not taken over: no field is called so.")
@@ -122,41 +116,50 @@ def read(text: str) -> dict[str, Any]:
     return found
 
 
-def vendors() -> tuple[dict[str, dict[str, dict[str, str]]], tuple[str, ...]]:
+def vendors(settings: Mapping[str, object]) -> tuple[dict[str, dict[str, dict[str, str]]], tuple[str, ...]]:
     """What the vendors' usual variables hold, by category and plugin, and the names of those that nothing is made of.
 
     UsageError when none is set, and when two of them disagree.
     """
-    from tbot_core.contracts.credentials import entries
-    from tbot_core.instance.secret_schemas import schemas
+    from tbot_core.instance.plugin_settings import known_plugins
     from tbot_core.system import environ
 
-    known = schemas()
+    prefixes = {prefix: one for one in known_plugins() for prefix in one.environment}
+    given = {prefix: values for prefix in prefixes if (values := environ.prefixed(prefix))}
+    known = _fields(settings)
     found: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
     rest: list[str] = []
-    for prefix, (category, plugin) in _VENDORS.items():
-        fields = {word: it.name for it in entries(known[category, plugin]).values() for word in (it.name, *it.aliases)}
-        for name, value in environ.vendor(prefix).items():
-            field = fields.get(name.lower())
-            if field is None:
+    for prefix, values in given.items():
+        plugin = prefixes[prefix].name
+        places = {
+            word: (category, it.name)
+            for category in prefixes[prefix].secrets
+            for it in known[category, plugin].values()
+            for word in (it.name, *it.aliases)
+        }
+        for name, value in values.items():
+            if name.lower() not in places:
                 rest.append(f"{prefix}{name}")
-            elif found[category][plugin].setdefault(field, value) != value:
+                continue
+            category, field = places[name.lower()]
+            if found[category][plugin].setdefault(field, value) != value:
                 raise UsageError(f"{prefix}{name} and another variable give {plugin}.{field}.", "Unset one of them.")
     if not found:
-        raise UsageError(f"No variable begins with {', '.join(_VENDORS)}.", "Set them for this one command.")
+        raise UsageError(f"No variable begins with {', '.join(prefixes)}.", "Set them for this one command.")
     return {category: {name: dict(part) for name, part in one.items()} for category, one in found.items()}, tuple(rest)
 
 
 def asked() -> dict[str, Any]:
     """What a person answers: identity, broker, and its credentials unseen."""
     from tbot_core.cli.prompts import fields
-    from tbot_core.instance.secret_schemas import BotIdentity, schemas
+    from tbot_core.contracts.credentials import entries
+    from tbot_core.instance.secret_schemas import BotIdentity
 
-    identity = fields(BotIdentity, anew=True)
+    identity = fields(entries(BotIdentity), anew=True)
     broker = click.prompt("Broker", default="PAPER").strip().upper()
     wanted: dict[str, Any] = {"bot_identity": identity, "env_bot": {"BROKER_NAME": broker}}
     if broker != "PAPER":
-        credentials = fields(schemas().get(("broker", broker.lower())), anew=True)
+        credentials = fields(_fields(wanted["env_bot"]).get(("broker", broker.lower())), anew=True)
         wanted |= {"broker": {broker.lower(): credentials}} if credentials else {}
     return wanted
 
@@ -185,17 +188,33 @@ def _contents(wanted: Mapping[str, Any]) -> dict[str, bytes]:
 
 def _judge(instance: Instance, deployment: Deployment, contents: Mapping[str, bytes]) -> None:
     # Raises VaultError, which names every field that is wrong.
+    from tbot_core.instance.dotenv import parse
     from tbot_core.instance.secret_schemas import schemas
     from tbot_core.vault.categories import place
     from tbot_core.vault.error_codes import together
     from tbot_core.vault.schemas import judge
 
+    texts = {it.key: it.value for name in ("env", "env_bot") for it in parse(name, contents[name]).entries}
+    known = _fields(texts) if contents.keys() - {"env", "env_bot", "bot_identity"} else schemas()
     faults: list[VaultError] = []
     for category, data in contents.items():
         here = place(category, instance, deployment)
-        faults += judge(memoryview(data), category, here.shown(here.file), schemas())
+        faults += judge(memoryview(data), category, here.shown(here.file), known)
     if faults:
         raise together(faults)
+
+
+def _fields(settings: Mapping[str, object]) -> Schemas:
+    # Of the categories; the plugins that these settings enable and that are installed declare their own.
+    from tbot_core.instance import enabled
+    from tbot_core.instance.secret_schemas import schemas
+    from tbot_core.plugins import discovery
+    from tbot_core.plugins.loader import Loader
+
+    listings = discovery.plugins()
+    wanted = enabled({name: str(text) for name, text in settings.items()})
+    found = wanted & {(it.entry.kind, it.entry.name) for it in listings}
+    return schemas(one.declared for one in Loader().offers(found, listings)[0])
 
 
 def _checked(home: Path | None) -> int:

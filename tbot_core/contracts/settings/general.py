@@ -159,7 +159,7 @@ class Notifications:
     )
     critical_alert_channel: str = setting(
         "CRITICAL_ALERT_CHANNEL",
-        plugin_name("pagerduty"),
+        plugin_name("email"),
         default="console",
         doc="Alert plugin that critical events go to.",
         changes_trades=False,

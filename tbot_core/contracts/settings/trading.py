@@ -38,7 +38,7 @@ class Trading:
     )
     data_source: str = setting(
         "DATA_SOURCE",
-        plugin_name("alpaca", empty=True),
+        plugin_name("paper", empty=True),
         default="",
         doc="The plugin whose bars and quotes are used; empty is the one of BROKER_NAME.",
     )
@@ -76,8 +76,8 @@ class Trading:
         "FILTERS",
         names(case="lower"),
         default="",
-        doc="The filter plugins in order; empty is price_volume, with finnhub and black_scholes when their switches "
-        "are on; the word none is no filter.",
+        doc="The filter plugins in order; empty is price_volume and each filter whose switch is on; the word none is "
+        "no filter.",
     )
     filter_missing_data: str = setting(
         "FILTER_MISSING_DATA",

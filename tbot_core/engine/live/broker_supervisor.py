@@ -8,7 +8,7 @@ from tbot_core.engine.live.login import Login
 from tbot_core.engine.live.maintenance import Maintained
 from tbot_core.engine.live.resend import Resending
 from tbot_core.errors import BrokerError
-from tbot_core.execution.engine import Minutes
+from tbot_core.execution.intents import Minutes
 from tbot_core.execution.reconciler import Tender
 from tbot_core.execution.trading_state import Conditions
 from tbot_core.model.reasons import Reason

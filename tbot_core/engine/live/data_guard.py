@@ -13,10 +13,9 @@ import attrs
 import numpy as np
 
 from tbot_core.contracts import Status, TellsPrices, TellsTime
-from tbot_core.engine.session.broker_session import side_by_side
 from tbot_core.errors import BrokerError
-from tbot_core.execution.engine import Minutes
-from tbot_core.execution.throttling import Paced
+from tbot_core.execution.intents import Minutes
+from tbot_core.execution.throttling import Paced, side_by_side
 from tbot_core.journal import records
 from tbot_core.journal.projections.feed_health import DataHealth
 from tbot_core.marketdata.bar_aggregator import Arrival

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tbot_core.engine.control import Request
     from tbot_core.engine.session.broker_session import Post, Standby
     from tbot_core.engine.session.session import Trading
-    from tbot_core.execution.engine import Venue
+    from tbot_core.execution.broker_account import Venue
     from tbot_core.journal.projections.book import Said
     from tbot_core.model.clock import Clock
     from tbot_core.model.types import Order

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbot_core.engine.live.data_guard import out_of_hours
-from tbot_core.execution.engine import Minutes
+from tbot_core.execution.intents import Minutes
 
 if TYPE_CHECKING:
     from tbot_core.engine.session.broker_session import Post

@@ -10,7 +10,7 @@ from tbot_core.system import log
 from tbot_core.trading.risk.states import Cause
 
 if TYPE_CHECKING:
-    from tbot_core.execution.engine import Venue
+    from tbot_core.execution.broker_account import Venue
     from tbot_core.execution.trading_state import Conditions
 
 _log = log.logger(__name__)

@@ -25,7 +25,6 @@ from tbot_core.engine.live.shutdown import Ending
 from tbot_core.engine.live.task_group import Act, Errands
 from tbot_core.engine.live.watch_loop import Looking
 from tbot_core.engine.session.arming import Safety
-from tbot_core.engine.session.broker_session import side_by_side
 from tbot_core.engine.session.confirmations import VERBS
 from tbot_core.engine.session.feed_session import Hearing, empty
 from tbot_core.engine.session.opening_equity import weigh
@@ -35,6 +34,7 @@ from tbot_core.engine.session.session import SessionRun, Trading
 from tbot_core.engine.session.vix import ASK_S, WindowVix
 from tbot_core.errors import AccessError
 from tbot_core.execution.reconciler import LEAST_WINDOW_S
+from tbot_core.execution.throttling import side_by_side
 from tbot_core.execution.trading_state import recall
 from tbot_core.journal import records
 from tbot_core.journal.projections import carryover

@@ -10,8 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from tbot_core.engine.live.data_guard import FIRST_ORDER_S
-from tbot_core.engine.session.broker_session import side_by_side
-from tbot_core.execution.engine import Minutes
+from tbot_core.execution.intents import Minutes
+from tbot_core.execution.throttling import side_by_side
 from tbot_core.journal import records
 from tbot_core.journal.projections import carryover
 from tbot_core.model.types import Leg, OrderState, RiskState

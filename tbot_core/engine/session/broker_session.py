@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 
-from tbot_core.execution.engine import Execution, Venue
+from tbot_core.execution.broker_account import Venue
+from tbot_core.execution.engine import Execution
 from tbot_core.model.types import Leg, OrderState
 from tbot_core.trading.decision_engine import Desk
 from tbot_core.trading.orders import ENDED, Naming, OrderRecord
 from tbot_core.trading.proposals import Rules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
-
     from tbot_core.trading.commands import Decision
     from tbot_core.trading.proposals import Proposal
 
@@ -122,15 +120,3 @@ class Routing(Protocol):
 
     def answers(self, post: Post) -> bool:
         """Whether it is worth waiting for what a broker says."""
-
-
-async def side_by_side(acts: Sequence[Callable[[], Coroutine[Any, Any, object]]]) -> None:
-    """Do all of them, none waiting for another; what one of them raises is raised when all have ended."""
-    if not acts:
-        return
-    if len(acts) == 1:
-        await acts[0]()
-        return
-    for outcome in await asyncio.gather(*(act() for act in acts), return_exceptions=True):
-        if isinstance(outcome, BaseException):
-            raise outcome

@@ -11,10 +11,13 @@ import numpy as np
 
 from tbot_core.contracts import FeedSession, RiskCheck, SimulatedVenue
 from tbot_core.engine.session import session_events
-from tbot_core.engine.session.broker_session import Post, Routing, Standby, side_by_side
+from tbot_core.engine.session.broker_session import Post, Routing, Standby
 from tbot_core.engine.session.confirmations import Confirming
 from tbot_core.engine.session.undisturbed import undisturbed
-from tbot_core.execution.engine import Execution, Minutes, Venue
+from tbot_core.execution.broker_account import Venue
+from tbot_core.execution.engine import Execution
+from tbot_core.execution.intents import Minutes
+from tbot_core.execution.throttling import side_by_side
 from tbot_core.journal import records
 from tbot_core.journal.recorder import Recorder
 from tbot_core.journal.store import Entry, Journal

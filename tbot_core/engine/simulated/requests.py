@@ -13,7 +13,7 @@ from tbot_core.engine.bootstrap import DRY_RUN
 from tbot_core.engine.pacing import Stopped
 from tbot_core.engine.session.confirmations import VERBS
 from tbot_core.engine.session.requests import CARRIED_OUT, Requests, request_of
-from tbot_core.execution.engine import Minutes
+from tbot_core.execution.intents import Minutes
 from tbot_core.execution.trading_state import OVER, Conditions, recall
 from tbot_core.journal import records
 from tbot_core.model.types import RiskState

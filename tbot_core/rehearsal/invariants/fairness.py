@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tbot_core.rehearsal.virtual_loop import VirtualLoop
 
 _SHARE: Final = 0.7
-_SLACK_S: Final = 0.1
+_TOLERANCE_S: Final = 0.1
 
 
 def noted(loop: VirtualLoop, turns: list[Turn]) -> Swaps:
@@ -37,6 +37,6 @@ def i18_starved(story: Story) -> Iterator[str]:
     for turn in urgent:
         ahead = sum(other.paced is turn.paced and turn.began < other.ended <= turn.ended for other in urgent) or 1
         most = ahead * 60 / (turn.per_minute * _SHARE) if turn.per_minute else 0.0
-        if turn.ended - turn.began > most + _SLACK_S:
+        if turn.ended - turn.began > most + _TOLERANCE_S:
             waited = turn.ended - turn.began
             yield f"a cancel or an exit waited {waited:.1f} s from {turn.began:.0f} s on, at most it is {most:.1f} s"

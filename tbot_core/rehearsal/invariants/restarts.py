@@ -8,7 +8,8 @@ import attrs
 
 from tbot_core.engine.session.confirmations import Confirming
 from tbot_core.engine.session.recovery import Recall
-from tbot_core.execution.engine import Execution, Venue
+from tbot_core.execution.broker_account import Venue
+from tbot_core.execution.engine import Execution
 from tbot_core.journal import records
 from tbot_core.journal.projections.carryover import since_the_last
 from tbot_core.journal.recorder import Recorder
