@@ -479,7 +479,7 @@ def test_a_plugin_that_fails_is_a_sentence_and_its_traceback_is_logged(tmp_path:
 
 
 @pytest.mark.usefixtures("stops_heard")
-@pytest.mark.parametrize("module", ["click/core.py", "cli/run.py"])
+@pytest.mark.parametrize("module", ["click/core.py", "cli/commands/run.py"])
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_before_the_command_is_imported_is_said(module: str, number: str) -> None:
     """Right after the start a request to stop ends with 130 and a sentence, whatever is being imported."""
