@@ -1,21 +1,25 @@
-# The short names. Every target sets up .venv first when requirements.lock or a pyproject.toml is newer than it.
+# The short names. Every target sets up .venv first when a lock or a pyproject.toml is newer than it.
 
 BIN := .venv/bin
 READY := .venv/.ready
 MEMBERS := . $(patsubst %/pyproject.toml,%,$(sort $(wildcard plugins/*/*/pyproject.toml)))
 ARGS ?=
 COVERAGE ?=
+PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal
+
+# Tests and their children start several times faster where what is compiled once is kept.
+unexport PYTHONDONTWRITEBYTECODE
 
 # A plugin's folder that came or went makes the environment stale as well.
 ifneq ($(strip $(shell cat $(READY) 2>/dev/null)),$(strip $(MEMBERS)))
 STALE := stale
 endif
 
-.PHONY: setup demo test full cover lint lock bench simulate simulate-full seeds clean stale
+.PHONY: setup demo test cover check full lint lock bench simulate simulate-full seeds clean stale
 
 setup: $(READY)
 
-$(READY): requirements.lock tools/setup.sh $(MEMBERS:%=%/pyproject.toml) $(STALE)
+$(READY): requirements.lock requirements-dev.lock tools/setup.sh $(MEMBERS:%=%/pyproject.toml) $(STALE)
 	@sh tools/setup.sh $(MEMBERS)
 	@echo "$(MEMBERS)" > $@
 
@@ -23,14 +27,26 @@ demo: $(READY)
 	$(BIN)/tbot run --demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 -m "not full" $(if $(COVERAGE),--cov --cov-report=) $(ARGS)
-	$(if $(COVERAGE),$(BIN)/python tools/coverage_floors.py)
+	@echo "The first tests run after 10 to 30 seconds of collecting."
+	$(PYTEST) --tier=test $(if $(COVERAGE),--cov --cov-report=) $(ARGS)
+
+# What `make test COVERAGE=1` left of the tests and of coverage. The seed gives properties other examples than there.
+cover: .coverage
+	$(PYTEST) --tier=check --hypothesis-seed=1 --cov --cov-append --cov-report= $(ARGS)
+	$(BIN)/python tools/coverage_floors.py
+	rm .coverage
+
+.coverage:
+	$(MAKE) test COVERAGE=1
+
+check:
+	$(MAKE) cover
+	$(MAKE) lint
+	$(MAKE) demo
+	$(MAKE) seeds MINUTES=3
 
 full: $(READY)
-	HYPOTHESIS_PROFILE=wide $(BIN)/python -m pytest -n 2 $(ARGS)
-
-cover:
-	$(MAKE) test COVERAGE=1
+	$(PYTEST) --tier=full $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check
@@ -43,8 +59,7 @@ lint: $(READY)
 
 lock: $(READY)
 	$(BIN)/uv lock --upgrade
-	$(BIN)/uv export --quiet --locked --all-packages --all-extras --all-groups --no-emit-workspace --no-annotate --no-header \
-		--format requirements-txt --output-file requirements.lock > /dev/null
+	$(BIN)/python tools/lock.py
 
 bench: $(READY)
 	@for file in benchmarks/*.py; do $(BIN)/python "$$file" || exit 1; done
@@ -54,8 +69,8 @@ SEEDS ?= 10000
 MINUTES ?= 10
 
 simulate: $(READY)
-	$(BIN)/python -m pytest -q -n 2 tests/rehearsal/test_rehearsal_mutants.py -k bot_as_it_is
-	$(BIN)/python -m pytest -q -n 2 tests/rehearsal/test_rehearsal_mutants.py -k "not bot_as_it_is"
+	$(PYTEST) -q tests/rehearsal/test_rehearsal_mutants.py -k bot_as_it_is
+	$(PYTEST) -q tests/rehearsal/test_rehearsal_mutants.py -k "not bot_as_it_is"
 	$(MAKE) seeds
 
 seeds: $(READY)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
+import sys
+import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +33,87 @@ _looked_through: set[Path] = set()
 hypothesis.settings.register_profile(
     "tbot", deadline=None, derandomize=True, print_blob=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
-hypothesis.settings.register_profile("wide", parent=hypothesis.settings.get_profile("tbot"), max_examples=2000)
-hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "tbot"))
+_PROFILE = hypothesis.settings.get_profile("tbot")
+PROFILES = {
+    "": _PROFILE,
+    "test": hypothesis.settings(_PROFILE, max_examples=20),
+    "check": hypothesis.settings(_PROFILE, max_examples=80, derandomize=False, database=None),
+    "full": hypothesis.settings(_PROFILE, max_examples=2000),
+}
+"""How properties are tried in each tier, and without one. `make check` gives a seed, so its examples are others."""
+
+NUMBER = pytest.StashKey[int]()
+BEFORE = pytest.StashKey[str]()
+_collected: Counter[str] = Counter()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the choice of a tier."""
+    parser.addoption("--tier", choices=["test", "check", "full"], default="", help="only the cases of one make target")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Try properties as often as the tier demands."""
+    tier = config.getoption("tier")
+    config.stash[BEFORE] = hypothesis.settings.get_current_profile_name()
+    hypothesis.settings.register_profile(f"tier {tier}", PROFILES[tier])
+    hypothesis.settings.load_profile(f"tier {tier}")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave properties as they were found: a test may run pytest itself."""
+    hypothesis.settings.load_profile(config.stash[BEFORE])
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Number the cases of each test as they stand in its file, whatever order they run in."""
+    if not item.get_closest_marker("full"):
+        test = item.nodeid.partition("[")[0]
+        item.stash[NUMBER] = _collected[test]
+        _collected[test] += 1
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the cases of other tiers out."""
+    if tier := config.getoption("tier"):
+        others = [item for item in items if tier not in tiers(item)]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if tier in tiers(item)]
+
+
+def tiers(item: pytest.Item) -> set[str]:
+    """Where a case runs: in one tier. A property runs in each, with other examples or more of them."""
+    if item.get_closest_marker("full"):
+        return {"full"}
+    if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+        return {"test", "check", "full"}
+    first = item.get_closest_marker("first")
+    running = first.args[0] if first else 1 if item.get_closest_marker("slow") else sys.maxsize
+    return {"test" if item.stash[NUMBER] < running else "check"}
+
+
+def spent() -> float:
+    """The seconds of processor time that this process and its children that ended have used."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Fail a case that takes longer than its markers say.
+
+    Processor time counts, not the time on the wall, which says more of what else the machine does. It is halved, since
+    a core that is shared with other work does half as much in it, and once more where coverage is measured.
+    """
+    begun = spent()
+    result = yield
+    took = (spent() - begun) / (4 if sys.gettrace() or sys.getprofile() else 2)
+    if item.config.getoption("tier") != "full" and not item.get_closest_marker("full"):
+        if took > 10:
+            pytest.fail(f"takes over {took:.1f} s of processor time: mark it `full`, or make it shorter")
+        if took > 1 and not item.get_closest_marker("slow"):
+            pytest.fail(f"takes over {took:.1f} s of processor time: mark it `slow`, or make it shorter")
+    return result
 
 
 @pytest.fixture(scope="session")

@@ -54,6 +54,7 @@ def _parameters(test: ast.FunctionDef | ast.AsyncFunctionDef, tables: dict[str, 
                 yield part.value
 
 
+@pytest.mark.slow
 def test_every_fault_and_crash_point_has_a_test_that_bears_its_id() -> None:
     """All of F1 to F112 and CP1 to CP30 but those of the web; one that is new to the tests is taken off that list."""
     tests = [*(ROOT / "tests").rglob("test_*.py"), *(ROOT / "plugins").glob("*/*/tests/test_*.py")]

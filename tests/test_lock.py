@@ -1,4 +1,4 @@
-"""requirements.lock and the members' metadata are in step."""
+"""requirements.lock, requirements-dev.lock and the members' metadata are in step."""
 
 from __future__ import annotations
 
@@ -17,18 +17,22 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-LOCK = ROOT / "requirements.lock"
+LOCKS = {name: ROOT / name for name in ("requirements.lock", "requirements-dev.lock")}
+TOOLS = "dev"
+"""The group of what only tests and checks need; every other group is needed to run or to install tbot."""
+
 PYTHONS = ("3.11", "3.12", "3.13")
 PLATFORMS = (("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64"))
 
 
-def pins() -> dict[str, list[Requirement]]:
-    """The pins of the lock by name; a name has several where its version depends on the Python."""
+def pins(*locks: str) -> dict[str, list[Requirement]]:
+    """The pins of these locks, or of both, by name; a name has several where its version depends on the Python."""
     found: dict[str, list[Requirement]] = defaultdict(list)
-    for line in LOCK.read_text().splitlines():
-        if line and not line.startswith((" ", "#")):
-            pin = Requirement(line.rstrip("\\ "))
-            found[canonicalize_name(pin.name)].append(pin)
+    for lock in locks or LOCKS:
+        for line in LOCKS[lock].read_text().splitlines():
+            if line and not line.startswith((" ", "#")):
+                pin = Requirement(line.rstrip("\\ "))
+                found[canonicalize_name(pin.name)].append(pin)
     return dict(found)
 
 
@@ -39,13 +43,17 @@ def members() -> dict[str, dict[str, Any]]:
     return {canonicalize_name(project["project"]["name"]): project for project in stated}
 
 
-def direct() -> list[Requirement]:
-    """What the members state: dependencies, extras, groups and what builds them; the members themselves apart."""
+def direct(*, tools: bool = True) -> list[Requirement]:
+    """What the members state: dependencies, extras, groups and what builds them; the members themselves apart.
+
+    `tools`: with what only tests and checks need.
+    """
     texts: list[str] = []
     for stated in members().values():
         texts += stated["project"].get("dependencies", [])
         texts += chain(*stated["project"].get("optional-dependencies", {}).values())
-        texts += chain(*stated.get("dependency-groups", {}).values())
+        groups = stated.get("dependency-groups", {})
+        texts += chain(*(needs for name, needs in groups.items() if tools or name != TOOLS))
         texts += stated["build-system"]["requires"]
     needs = [Requirement(text) for text in texts]
     return [need for need in needs if canonicalize_name(need.name) not in members()]
@@ -87,31 +95,55 @@ def test_every_stated_need_has_one_pin_that_fits(machine: dict[str, str]) -> Non
     assert faults == []
 
 
-def test_every_pin_is_needed_and_every_need_pinned() -> None:
-    """Followed through what is installed here, the needs and the pins that apply here are the same names."""
+@pytest.mark.parametrize(("tools", "locks"), [(False, ["requirements.lock"]), (True, list(LOCKS))])
+def test_every_pin_is_needed_and_every_need_pinned(*, tools: bool, locks: list[str]) -> None:
+    """Followed through what is installed here, the needs and the pins that apply here are the same names.
+
+    Without the tools they are those of the first lock alone.
+    """
     here = {**{key: str(value) for key, value in default_environment().items()}, "extra": ""}
-    needed: set[str] = set()
-    queue = [(canonicalize_name(need.name), extra) for need in direct() for extra in ("", *need.extras)]
+    needed = {name for name, _ in followed(direct(tools=tools), here)}
+    assert needed == {name for name, found in pins(*locks).items() if any(holds(pin, here) for pin in found)}
+
+
+def test_a_pin_bears_the_extras_that_are_asked_for() -> None:
+    """The pip of Python 3.11 finds no hash for `name[extra]` where the lock says `name`."""
+    here = {**{key: str(value) for key, value in default_environment().items()}, "extra": ""}
+    third_party = [canonicalize_name(need.name) for need in direct()]
+    asked = {(name, extra) for name, extra in followed(direct(), here) if extra and name not in third_party}
+    assert asked
+    locked = pins()
+    assert [(name, extra) for name, extra in asked if not all(extra in pin.extras for pin in locked[name])] == []
+
+
+def followed(needs: list[Requirement], machine: dict[str, str]) -> set[tuple[str, str]]:
+    """Each distribution that these need through what is installed here, once by itself and once with each extra."""
+    queue = [(canonicalize_name(need.name), extra) for need in needs for extra in ("", *need.extras)]
     seen: set[tuple[str, str]] = set()
     while queue:
         name, extra = queue.pop()
         if (name, extra) not in seen:
             seen.add((name, extra))
-            needed.add(name)
             for text in importlib_metadata.distribution(name).requires or ():
                 need = Requirement(text)
-                if holds(need, here, extra):
+                if holds(need, machine, extra):
                     queue += [(canonicalize_name(need.name), part) for part in ("", *need.extras)]
-    assert needed == {name for name, found in pins().items() if any(holds(pin, here) for pin in found)}
+    return seen
 
 
-def test_the_lock_pins_by_hash_and_names_no_registry() -> None:
+def test_no_name_is_pinned_in_both_locks() -> None:
+    """Both are installed at once, and pip refuses a name that is given twice."""
+    assert pins("requirements.lock").keys() & pins("requirements-dev.lock").keys() == set()
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_pins_by_hash_and_names_no_registry(lock: str) -> None:
     """Each pin is one exact version with SHA-256 hashes, and the file holds no address and no option but hashes."""
-    text = LOCK.read_text()
+    text = LOCKS[lock].read_text()
     assert "://" not in text
     assert set(re.findall(r"(?m)^ *(--[\w-]+)", text)) == {"--hash"}
     for block in re.split(r"\n(?=\S)", text.strip()):
-        assert re.match(r"[\w.-]+==[\w.!+]+( ; [^\\]+)? \\\n", block), block
+        assert re.match(r"[\w.-]+(\[[\w,-]+\])?==[\w.!+]+( ; [^\\]+)? \\\n", block), block
         assert re.search(r"--hash=sha256:[0-9a-f]{64}", block), block
 
 

@@ -72,6 +72,7 @@ def test_no_module_is_longer_than_its_budget() -> None:
     assert {name: length for name, length in lengths.items() if length > MODULE_LINES} == {}
 
 
+@pytest.mark.slow
 def test_no_function_is_longer_than_its_budget() -> None:
     """A function has at most 40 lines from `def` to its end, and a class 12 public methods (properties apart)."""
     over = []
@@ -89,6 +90,7 @@ def test_no_function_is_longer_than_its_budget() -> None:
     assert over == []
 
 
+@pytest.mark.slow
 def test_no_private_name_has_a_docstring() -> None:
     """What a private function or class is for is said in a comment, if at all: docstrings are for who uses a thing."""
     found = [

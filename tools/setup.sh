@@ -1,5 +1,5 @@
 #!/bin/sh
-# Install requirements.lock by hash, and the members given, editable, into .venv.
+# Install both locks by hash, and the members given, editable, into .venv.
 # Needs Python 3.11 to 3.13 and pip; uv, when it is missing, is put into .tools at the version and hash of the lock.
 set -eu
 cd "$(dirname "$0")/.."
@@ -35,7 +35,7 @@ if ! $uv --version > /dev/null 2>&1; then
         "$python" -m pip --version > /dev/null
     fi
     mkdir -p .tools
-    sed -n '/^uv==/,/[^\\]$/p' requirements.lock > .tools/uv.txt
+    sed -n '/^uv==/,/[^\\]$/p' requirements-dev.lock > .tools/uv.txt
     if [ -x .tools/bin/python ]; then
         .tools/bin/python -m pip install --quiet --root-user-action=ignore --require-hashes -r .tools/uv.txt
     else
@@ -63,6 +63,8 @@ for installed in $($uv pip list --python .venv/bin/python --editable --format fr
     esac
 done
 
-$uv pip install --quiet --python .venv/bin/python --require-hashes -r requirements.lock
+# Compiled here once: where the environment forbids Python to write bytecode, each process would compile all it imports.
+$uv pip install --quiet --python .venv/bin/python --compile-bytecode --require-hashes \
+    -r requirements.lock -r requirements-dev.lock
 # shellcheck disable=SC2086  # one word for each member
 $uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation $editables

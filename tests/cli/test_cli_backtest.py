@@ -40,6 +40,7 @@ def test_the_document_holds_the_trade(home: Path, capsys: pytest.CaptureFixture[
     assert document["data_hash"]
 
 
+@pytest.mark.slow
 def test_a_person_reads_what_a_replay_says(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Bars, trades, profit, notes and equity are told as those of a replay of the same days."""
     assert cli.invoke(["backtest", *RANGE, "--home", str(home), "--symbols", "aaa"]) == 0
@@ -53,6 +54,7 @@ def test_a_person_reads_what_a_replay_says(home: Path, capsys: pytest.CaptureFix
     assert said[-1].startswith("1 session, 1 trade, equity ")
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("words", [("backtest", *RANGE), ("run", "--replay", f"{DAY}..{DAY}")])
 def test_a_symbol_without_bars_is_named_and_the_others_are_traded(
     home: Path, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
@@ -66,6 +68,7 @@ def test_a_symbol_without_bars_is_named_and_the_others_are_traded(
     assert "No bars are stored of NOPE." in captured.err
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("words", [("backtest", *RANGE), ("run", "--replay", f"{DAY}..{DAY}")])
 def test_symbols_none_of_which_has_bars_end_the_run(
     home: Path, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
@@ -112,6 +115,7 @@ SECRETS_WRITE_FORMAT=fernet
 """
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize(
     "words", [("backtest", *RANGE), ("run", "--replay", f"{DAY}..{DAY}"), ("run", "--demo", "--sessions", "1")]
 )
@@ -149,6 +153,7 @@ def test_days_and_lists_as_people_type_them() -> None:
         day_range("2018-07-03", DAY)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize(
     "command", [["backtest", "--from", DAY, "--to", DAY], ["run", "--replay", f"{DAY}..{DAY}"]], ids=lambda it: it[0]
 )

@@ -92,6 +92,7 @@ def files(home: Path) -> dict[str, bytes]:
     return {str(path.relative_to(home)): path.read_bytes() for path in paths}
 
 
+@pytest.mark.slow
 def test_f104_an_instance_that_was_lost_comes_back_from_its_backup(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -121,6 +122,7 @@ def test_f104_an_instance_that_was_lost_comes_back_from_its_backup(
     assert PHRASE.encode() not in held
 
 
+@pytest.mark.slow
 def test_a_drill_restores_in_memory_and_leaves_nothing(home: Path, tmp_path: Path) -> None:
     """--verify checks what would come back; the instance is only told, and a damaged one is no hindrance."""
     file = backed_up(home)
@@ -139,6 +141,7 @@ def test_a_drill_restores_in_memory_and_leaves_nothing(home: Path, tmp_path: Pat
     assert not (tmp_path / "nowhere").exists()
 
 
+@pytest.mark.slow
 def test_keys_that_were_lost_come_back_beside_what_is_left(home: Path) -> None:
     """Where logs and journals outlived the keys, a drill still passes, and the restored log goes on where it ended."""
     file = backed_up(home)
@@ -154,6 +157,7 @@ def test_keys_that_were_lost_come_back_beside_what_is_left(home: Path) -> None:
     assert "The chain of" in run(home, "audit", "--verify")
 
 
+@pytest.mark.slow
 def test_a_drill_says_what_would_be_wrong(home: Path) -> None:
     """A backup of content that its category refuses opens, and the check on it fails, with exit 3."""
     vault(home).write("smtp", b'{"password": ""}')
@@ -162,6 +166,7 @@ def test_a_drill_says_what_would_be_wrong(home: Path) -> None:
     assert "smtp" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sealed", [True, False])
 def test_a_drill_touches_nothing_outside(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sealed: bool
@@ -191,6 +196,7 @@ def test_a_drill_touches_nothing_outside(
     assert files(outside) == before
 
 
+@pytest.mark.slow
 def test_nothing_that_stands_is_overwritten_by_a_restore(home: Path, other: Path) -> None:
     """Another instance is refused with every file named and is left as it was; the same one may be restored again."""
     file = backed_up(home)
@@ -205,6 +211,7 @@ def test_nothing_that_stands_is_overwritten_by_a_restore(home: Path, other: Path
     assert json.loads(text_of(home, "smtp")) == SMTP
 
 
+@pytest.mark.slow
 def test_the_age_of_the_last_backup_is_a_row_of_the_check(home: Path) -> None:
     """None and an old one are warned of with the command that mends it; the log of accesses is what tells."""
 
@@ -232,6 +239,7 @@ def test_the_age_of_the_last_backup_is_a_row_of_the_check(home: Path) -> None:
     assert (row()["level"], row()["message"]) == ("ok", "The last backup of the secrets is 0 days old.")
 
 
+@pytest.mark.slow
 def test_a_backup_lets_old_keys_go(home: Path) -> None:
     """What was rotated before a backup loses its previous key when KEEP_PREV_DAYS are over, and not before both."""
     prev = {name: home / f"storage/keys/{name}.prev.key" for name in ("smtp", "login")}
@@ -252,6 +260,7 @@ def test_a_backup_lets_old_keys_go(home: Path) -> None:
     assert [it["category"] for it in done if (it["action"], it["outcome"]) == ("retire", "ok")] == ["login", "smtp"]
 
 
+@pytest.mark.slow
 def test_an_export_is_taken_over_under_the_keys_of_another_instance(home: Path, other: Path, tmp_path: Path) -> None:
     """Chosen categories or all; names and key ids are told, values never; and both sides are audited."""
     said = run(home, "export", "smtp", "--out", str(tmp_path / "one.tbot"))
@@ -276,6 +285,7 @@ def test_an_export_is_taken_over_under_the_keys_of_another_instance(home: Path, 
     assert text_of(tmp_path / "z", "env_bot") == text_of(home, "env_bot")
 
 
+@pytest.mark.slow
 def test_an_import_overwrites_only_when_told_to(home: Path, tmp_path: Path) -> None:
     """What differs is refused whole, with its name; --replace overwrites it, also where it is damaged."""
     file = tmp_path / "one.tbot"
@@ -296,6 +306,7 @@ def test_an_import_overwrites_only_when_told_to(home: Path, tmp_path: Path) -> N
     assert json.loads(text_of(home, "smtp")) == SMTP
 
 
+@pytest.mark.slow
 def test_an_import_is_judged_before_anything_is_written(home: Path, other: Path, tmp_path: Path) -> None:
     """Content that its category refuses, settings that do not hold together, and settings left in the clear."""
     before = files(other)
@@ -319,6 +330,7 @@ def test_an_import_is_judged_before_anything_is_written(home: Path, other: Path,
     assert not (other / ".env_bot.enc").exists()
 
 
+@pytest.mark.slow
 def test_a_bundle_opens_with_its_passphrase_and_for_its_purpose(home: Path, tmp_path: Path) -> None:
     """Another passphrase, the other kind, a changed and a foreign file: refused with a code, and nothing is made."""
     file, out = backed_up(home), tmp_path / "one.tbot"
@@ -334,6 +346,7 @@ def test_a_bundle_opens_with_its_passphrase_and_for_its_purpose(home: Path, tmp_
     assert not empty.exists()
 
 
+@pytest.mark.slow
 def test_an_export_of_a_later_tbot_is_refused_whole(home: Path, tmp_path: Path) -> None:
     """A category that is not known is named; those beside it are not taken over either."""
     file, before = tmp_path / "later.tbot", files(home)
@@ -392,6 +405,7 @@ def test_a_bundle_that_cannot_be_read_is_named(home: Path, tmp_path: Path) -> No
     assert "no such file" in run(home, "restore", str(tmp_path / "none"), code=1, typed="").lower()
 
 
+@pytest.mark.slow
 def test_the_passphrase_comes_from_a_file_as_well(home: Path, tmp_path: Path) -> None:
     """Its first line, with the line end of any system."""
     (tmp_path / "phrase").write_bytes(f"{PHRASE}\r\nnot this\n".encode())

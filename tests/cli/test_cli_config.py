@@ -34,6 +34,7 @@ def document(capsys: pytest.CaptureFixture[str], *args: str, code: int = 0) -> A
     return json.loads(said(capsys, *args, "--json", code=code))
 
 
+@pytest.mark.slow
 def test_check_passes_with_what_the_limits_add_up_to(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Settings that hold exit 0, and the planned worst day and the largest gross exposure are printed."""
     text = said(capsys, "check", "--home", str(home), "--mode", "replay")
@@ -42,6 +43,7 @@ def test_check_passes_with_what_the_limits_add_up_to(home: Path, capsys: pytest.
     assert "fail" not in text
 
 
+@pytest.mark.slow
 def test_check_lists_every_finding_and_exits_3(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Each finding is a row with level, file and line; a failing one makes the exit code 3, in JSON too."""
     (home / ".env_bot").write_text(GOOD + "WEIGHTS=0.9,0.9\nSLEEP_TIME=0\nSEEED=1\n")
@@ -54,6 +56,7 @@ def test_check_lists_every_finding_and_exits_3(home: Path, capsys: pytest.Captur
     assert (first["level"], first["keys"]) == ("fail", ["WEIGHTS"])
 
 
+@pytest.mark.slow
 def test_check_lets_warnings_fail_when_it_is_strict(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A warning exits 0 without --strict, and 3 with it."""
     (home / ".env_bot").write_text(GOOD + "SEEED=1\n")
@@ -74,6 +77,7 @@ def test_an_unreadable_file_is_a_finding(tmp_path: Path, capsys: pytest.CaptureF
     assert "Cannot read" in said(capsys, "check", "--home", str(tmp_path), "--mode", "replay", code=3)
 
 
+@pytest.mark.slow
 def test_show_says_every_value_and_where_it_comes_from(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """All effective values, file and line or default, and the hash of what trades."""
     found = document(capsys, "show", "--home", str(home))
@@ -92,6 +96,7 @@ def test_show_refuses_settings_that_do_not_hold(home: Path, capsys: pytest.Captu
     assert ".env_bot:1: SEED=x: allowed is a whole number" in said(capsys, "show", "--home", str(home), code=3)
 
 
+@pytest.mark.slow
 def test_explain_says_meaning_allowed_default_and_value(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Everything about one variable, in any case of its name."""
     found = document(capsys, "explain", "seed", "--home", str(home))
@@ -108,6 +113,7 @@ def test_explain_says_that_latency_does_not_change_one_minute_fills(
     assert "under 60,000 ms it does not change one-minute fills" in text
 
 
+@pytest.mark.slow
 def test_explain_says_aliases_what_has_no_effect_and_what_is_wrong(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -136,6 +142,7 @@ def test_explain_of_an_unknown_key_names_the_nearest(
     assert hint in said(capsys, "explain", key, "--home", str(tmp_path), code=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("strategy", "code"), [("open", 3), ("close", 3), ("mid", 0)])
 def test_a_window_without_analysis_is_refused_where_the_strategy_needs_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], strategy: str, code: int

@@ -59,6 +59,7 @@ def scripted(folder: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     monkeypatch.setenv("EDITOR", f"{sys.executable} {script}")
 
 
+@pytest.mark.slow
 def test_an_edit_is_checked_and_told_in_money(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -79,6 +80,7 @@ def test_an_edit_is_checked_and_told_in_money(
     assert not opened.parent.exists()
 
 
+@pytest.mark.slow
 def test_an_edit_that_does_not_hold_changes_nothing(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -103,6 +105,7 @@ def test_without_memory_or_editor_nothing_is_opened(tmp_path: Path, monkeypatch:
         editor.edit("x", b"secret")
 
 
+@pytest.mark.slow
 def test_diff_says_what_changed_since_another_file(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Each value that differs from the file's, and none when nothing does."""
     other = home / "other"
@@ -115,6 +118,7 @@ def test_diff_says_what_changed_since_another_file(home: Path, capsys: pytest.Ca
     assert "No value differs." in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_money_of_a_change_is_that_of_paper_trading(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A share is told in USD of the last known equity of paper, not of another run; without one, of its first cash."""
     other = home / "other"
@@ -140,6 +144,7 @@ def record(path: Path, *entries: Entry) -> None:
         journal.append(entries)
 
 
+@pytest.mark.slow
 def test_diff_says_what_changed_since_the_last_run(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Since the defaults where nothing ran; since the run's own settings afterwards, with the money of each limit."""
 

@@ -210,6 +210,7 @@ def test_options_that_contradict_ask_nothing(
     assert not (home / "control").exists()
 
 
+@pytest.mark.slow
 def test_what_was_asked_before_the_start_counts_from_the_first_minute(home: Path) -> None:
     """A kill that lay in the folder lets nothing be entered all day."""
     assert cli.invoke(["kill", "--home", str(home)]) == 0
@@ -220,6 +221,7 @@ def test_what_was_asked_before_the_start_counts_from_the_first_minute(home: Path
     assert asyncio.run(run(plan, Watcher())).summary.trades == ()
 
 
+@pytest.mark.slow
 def test_a_stop_of_nobody_names_what_nobody_manages(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Positions of a bot that has been stopped are open: exit 1."""
     clock = ManualClock(MORNING)
@@ -350,6 +352,7 @@ def traded(home: Path) -> tuple[bool, list[Event]]:
     return stopped, found
 
 
+@pytest.mark.slow
 def test_f111_a_permit_of_another_user_is_refused_in_the_journal(home: Path) -> None:
     """What somebody else dropped takes no kill back, and stands in the journal with the reason."""
     if os.geteuid() != 0:
@@ -361,6 +364,7 @@ def test_f111_a_permit_of_another_user_is_refused_in_the_journal(home: Path) -> 
     assert (refused.kind, "another user" in refused.payload["words"]) == (records.REQUEST_REFUSED, True)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("foreign", [False, True])
 def test_a_stop_is_obeyed_whatever_the_folder_and_said(home: Path, *, foreign: bool) -> None:
     """A folder that anybody may write to, or that is another user's, stops the bot; the journal has what is odd."""

@@ -101,6 +101,7 @@ DAMAGES = [
 ]
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 @pytest.mark.parametrize(
     ("damage", "sentence"), DAMAGES, ids=["f82 a deleted journal", "f86 a newer schema", "f82 a deleted log"]

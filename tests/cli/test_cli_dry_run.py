@@ -103,6 +103,7 @@ def test_bars_come_from_the_data_source_else_from_the_broker(texts: dict[str, st
     assert source_named(texts) == name
 
 
+@pytest.mark.slow
 def test_a_dry_run_logs_into_a_folder_of_its_own(tmp_path: Path) -> None:
     """Two processes never move one file into backups."""
     furnish(tmp_path)

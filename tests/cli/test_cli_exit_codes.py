@@ -169,6 +169,7 @@ FOUND: Final[dict[Code, tuple[str, Damage]]] = {
 """What `tbot secrets verify` says once so much has happened to an instance, and of which file."""
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("code", FOUND, ids=lambda code: code.name)
 def test_verify_says_what_is_wrong_and_what_mends_it(home: Path, code: Code) -> None:
     """The whole sentence: code, category, file, remedy; nothing that the file holds; exit 3."""
@@ -306,6 +307,7 @@ def test_a_provider_that_cannot_serve_is_told(home: Path, provider: Any, name: s
     assert words in text
 
 
+@pytest.mark.slow
 def test_a_passphrase_serves_and_a_wrong_one_is_told(tmp_path: Path, provider: Any) -> None:
     """`tbot init` under a passphrase leaves no key file; the same opens what it closed, another opens nothing."""
     home, right = tmp_path / "x", "correct horse battery\n"

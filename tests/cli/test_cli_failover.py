@@ -55,6 +55,7 @@ def broken() -> list[tuple[str, dict[str, Any], str | None]]:
     ]
 
 
+@pytest.mark.slow
 def test_a_drill_on_paper_rehearses_every_way_of_breaking_and_is_written_down(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -167,6 +168,7 @@ def test_nothing_is_confirmed_while_no_bot_runs(tmp_path: Path, capsys: pytest.C
     assert not filesystem.is_present(home / "control")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "level", "words"),
     [

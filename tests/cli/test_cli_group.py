@@ -204,6 +204,7 @@ def showing(tmp_path: Path) -> Callable[..., tuple[int, str]]:
     return show
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("arguments", SHOWING, ids=" ".join)
 def test_a_closed_pipe_is_quiet(arguments: list[str], showing: Callable[..., tuple[int, str]]) -> None:
     """A reader that goes away early, such as `head`, is no failure of any command: nothing is said, exit 0."""
@@ -224,6 +225,7 @@ def test_a_pipe_that_breaks_elsewhere_is_a_failure(command: dict[str, Any]) -> N
         invoke(["sample"])
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("variables", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["buffered", "unbuffered"])
 @pytest.mark.parametrize("arguments", SHOWING[:3], ids=" ".join)
 def test_an_output_that_is_full_is_one_sentence(

@@ -150,6 +150,7 @@ def _edited(home: Path) -> None:
     log.write_bytes(log.read_bytes().replace(b'"seq":2', b'"seq":3', 1))
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize(
     ("harm", "sentence", "code"),
     [
@@ -182,6 +183,7 @@ def test_a_key_that_git_tracks_fails(home: Path, capsys: pytest.CaptureFixture[s
     assert failing(capsys, home) == ["git tracks storage/keys/env.key."]
 
 
+@pytest.mark.slow
 def test_a_plaintext_instance_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Plaintext settings, no ignore files, no identity, no backup: warnings that exit 0, and nothing is made."""
     (tmp_path / ".env_bot").write_text("STRATEGY_SEQUENCE=open\nBROKER_NAME=PAPER\n")

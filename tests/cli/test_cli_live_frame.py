@@ -184,6 +184,7 @@ def watched(home: Path, moment: dt.datetime | None = None) -> tuple[str, Live, O
     return stream.getvalue(), live, outcome
 
 
+@pytest.mark.slow
 def test_a_run_is_drawn_and_the_terminal_given_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The alternate screen is entered and left, drawn at most ten times a second, and the tables follow."""
     drawn, live, outcome = watched(tmp_path)
@@ -197,6 +198,7 @@ def test_a_run_is_drawn_and_the_terminal_given_back(tmp_path: Path, capsys: pyte
     assert "P&L by strategy" in said
 
 
+@pytest.mark.slow
 def test_a_wait_for_the_bell_is_drawn(tmp_path: Path) -> None:
     """Paper before the bell shows the countdown, and the session when it has rung."""
     drawn, live, outcome = watched(tmp_path, dt.datetime(2026, 11, 24, 14, 29, 30, tzinfo=dt.UTC))
@@ -206,6 +208,7 @@ def test_a_wait_for_the_bell_is_drawn(tmp_path: Path) -> None:
     assert outcome.stopped
 
 
+@pytest.mark.slow
 def test_the_panel_follows_between_two_minutes(tmp_path: Path) -> None:
     """A kill that comes while a minute is waited for shows at once, and what is held before a first minute, too."""
     furnish(tmp_path)
@@ -216,7 +219,7 @@ def test_the_panel_follows_between_two_minutes(tmp_path: Path) -> None:
         request=FeedRequest(kind="live"),
         wall=clock,
         once=True,
-        watch_s=1.0,
+        watch_s=30.0,
     )
     inner, seen = live.watcher, dict[str, object]()
 
@@ -263,6 +266,7 @@ def test_before_the_first_session_no_figure_is_made_up(tmp_path: Path) -> None:
     assert plain(picture(live.board, 80, 24, plain=True)).isascii()
 
 
+@pytest.mark.slow
 def test_the_budget_is_called_by_its_name(tmp_path: Path) -> None:
     """What is held is said of the budget, and the sessions are counted on to the last one."""
     _, live, _ = watched(tmp_path)

@@ -7,6 +7,8 @@ from decimal import Decimal
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tbot_core import cli
 from tbot_core.alerts.rules import Wanted, Watch
 from tbot_core.journal import records
@@ -18,7 +20,6 @@ from tbot_core.model.types import Leg
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
 
 SETTINGS = """
 REBALANCE_ENABLED=true
@@ -46,6 +47,7 @@ def traded(home: Path, top_up: str) -> list[Event]:
     return found
 
 
+@pytest.mark.slow
 def test_a_session_on_paper_tops_up_to_the_share_and_no_further(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,6 +85,7 @@ def test_a_session_on_paper_tops_up_to_the_share_and_no_further(
     assert {Reason.TOP_UP_LOSING.name, Reason.TOP_UP_NEAR_EXIT.name} <= denied
 
 
+@pytest.mark.slow
 def test_without_the_switch_nothing_is_topped_up(tmp_path: Path) -> None:
     """REBALANCE_ENABLED alone trims."""
     events = traded(tmp_path / "home", "false")

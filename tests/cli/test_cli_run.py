@@ -45,6 +45,7 @@ def document(capsys: pytest.CaptureFixture[str], *args: str) -> Any:
     return json.loads(run(capsys, *args, "--json")[0])
 
 
+@pytest.mark.slow
 def test_demo_trades_all_three_strategies_and_says_so_in_one_document(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -70,6 +71,7 @@ def test_demo_makes_an_instance_that_git_ignores(tmp_path: Path) -> None:
     assert settings.read_text() == PAPER
 
 
+@pytest.mark.slow
 def test_the_same_demo_twice_gives_the_same_bytes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A finished run is begun anew and says the same; another seed says something else."""
     args = ("--demo", "--sessions", "1", "--home", str(tmp_path), "--json")
@@ -78,6 +80,7 @@ def test_the_same_demo_twice_gives_the_same_bytes(tmp_path: Path, capsys: pytest
     assert json.loads(run(capsys, *args, "--seed", "1")[0])["trades"] != json.loads(first)["trades"]
 
 
+@pytest.mark.slow
 def test_a_finished_run_that_was_changed_is_kept_when_it_is_begun_anew(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -102,6 +105,7 @@ def test_a_finished_run_that_was_changed_is_kept_when_it_is_begun_anew(
     assert "journal.begun_anew" not in run(capsys, *args)[1]
 
 
+@pytest.mark.slow
 def test_plain_lines_tell_fills_exits_and_sessions_and_end_with_tables(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -121,6 +125,7 @@ def test_plain_lines_tell_fills_exits_and_sessions_and_end_with_tables(
     assert lines[-1].endswith(f"--home {tmp_path}")
 
 
+@pytest.mark.slow
 def test_lines_and_tables_give_a_fill_the_same_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Each line of an entry or exit bears the time that the document gives it, the start of the bar that filled it."""
     args = ("--demo", "--sessions", "1", "--home", str(tmp_path))
@@ -191,6 +196,7 @@ def test_settings_that_cannot_be_used_exit_3(
     assert {path.name for path in (tmp_path / "data").iterdir()} <= {"tbot.lock"}
 
 
+@pytest.mark.slow
 def test_a_replay_without_bars_exits_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A range that has no stored bars is said in one sentence that names the range."""
     (tmp_path / ".env_bot").write_text(PAPER)
@@ -235,6 +241,7 @@ def test_symbols_are_taken_once_in_capitals() -> None:
     assert (wish.home, wish.sessions, wish.rate) == (Path("tbot-demo"), 3, 0.0)
 
 
+@pytest.mark.slow
 def test_only_the_symbols_asked_for_are_traded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With --symbols nothing else is looked at."""
     found = document(capsys, "--demo", "--symbols", "TARNO,KORVA", "--home", str(tmp_path))

@@ -204,6 +204,7 @@ def filled(one: Order, quantity: str, price: str, execution: str) -> Entry:
     return Entry(kind="fill", cid=cid, payload=records.broker_payload(event), time=MORNING)
 
 
+@pytest.mark.slow
 def test_plain_lines_say_once_what_is_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Before the bell one line says what is waited for; within the session no wait is mentioned."""
     furnish(tmp_path)
@@ -214,7 +215,7 @@ def test_plain_lines_say_once_what_is_waited_for(tmp_path: Path, capsys: pytest.
         request=FeedRequest(kind="live"),
         wall=clock,
         once=True,
-        watch_s=1.0,
+        watch_s=30.0,
     )
     inner = lines.watcher
 
@@ -231,6 +232,7 @@ def test_plain_lines_say_once_what_is_waited_for(tmp_path: Path, capsys: pytest.
     assert "Stopped; nothing is open." in said
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_the_live_view_and_warnings_go_to_standard_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -328,6 +330,7 @@ def test_a_replay_is_traded_by_the_same_function(tmp_path: Path, capsys: pytest.
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.slow
 def test_a_terminal_that_has_hung_up_stops_no_run(tmp_path: Path) -> None:
     """The run that nobody sees any more ends as it would have."""
     furnish(tmp_path)
@@ -353,6 +356,7 @@ def test_f91_a_plugin_that_failed_is_told_to_whoever_looks_on() -> None:
     )
 
 
+@pytest.mark.slow
 def test_lines_that_cannot_be_written_end_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a full disk the session is traded to its end and the log says once that nobody reads; the summary fails."""
     furnish(tmp_path)
@@ -383,6 +387,7 @@ def interrupt(home: Path) -> None:
     asyncio.run(run(plan, Watcher(minute=minute)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("as_json", [False, True])
 def test_a_run_that_goes_on_says_which_and_where(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], *, as_json: bool

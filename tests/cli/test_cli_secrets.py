@@ -105,6 +105,7 @@ def test_every_access_is_in_the_log_and_the_log_is_proven(home: Path) -> None:
     assert "The chain of" not in run(home, "audit")
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize(
     ("damage", "code"),
     [
@@ -189,6 +190,7 @@ def test_values_are_typed_unseen(home: Path) -> None:
     assert "tbot secrets edit env_bot" in run(home, "set", "env_bot", code=2)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize(
     ("category", "values", "sentence", "code"),
     [

@@ -61,6 +61,7 @@ def stopped_on_paper(home: Path) -> SessionRun:
     return sessions[-1]
 
 
+@pytest.mark.slow
 def test_status_values_what_is_held_as_the_bot_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Equity, P&L and the used share of the loss limit are those of the bot's last marks, not of the fills."""
     session = stopped_on_paper(tmp_path)
@@ -78,6 +79,7 @@ def test_status_values_what_is_held_as_the_bot_does(tmp_path: Path, capsys: pyte
     assert any("at the prices of the last fills" in line for line in lines(fills, MORNING))
 
 
+@pytest.mark.slow
 def test_status_says_what_the_running_bot_knows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The moment of the marks, gross, the VIX, the clock, each broker's equity, latency and budget, and candidates."""
     stopped_on_paper(tmp_path)
@@ -110,6 +112,7 @@ def test_status_says_what_the_running_bot_knows(tmp_path: Path, capsys: pytest.C
     assert "VIX        unknown at the close before" in "\n".join(lines(status(capsys, tmp_path, code=1), MORNING))
 
 
+@pytest.mark.slow
 def test_status_says_by_which_vix_a_strategy_decides_today(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With VIX_SOURCE=live that is not the close of the session before."""
     stopped_on_paper(tmp_path)
@@ -125,6 +128,7 @@ def test_status_says_by_which_vix_a_strategy_decides_today(tmp_path: Path, capsy
     assert line.endswith(" at the close before, close decides by 18.25, mid decides by unknown")
 
 
+@pytest.mark.slow
 def test_a_stop_is_shown_only_where_it_rests(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """While a position is being closed, or its stop has only been sent, it is UNPROTECTED, and no level is shown."""
     stopped_on_paper(tmp_path)
@@ -143,6 +147,7 @@ def test_a_stop_is_shown_only_where_it_rests(tmp_path: Path, capsys: pytest.Capt
     assert orders == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("held", "covered", "said"),
     [
@@ -200,6 +205,7 @@ def test_a_simulation_goes_by_a_time_of_its_own(
     assert line.endswith("16:00 New York) in the run's own time")
 
 
+@pytest.mark.slow
 def test_positions_that_nobody_manages_want_attention(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Paper that was stopped with positions: exit 1, each position with its stop, its orders, and how to resume."""
     stopped_on_paper(tmp_path)
@@ -247,6 +253,7 @@ def test_settings_without_a_run_are_ready(tmp_path: Path, capsys: pytest.Capture
     assert "nothing has run here yet" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_settings_that_do_not_hold_hide_nothing_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A run goes on without them: what it holds is shown by those it went by, and what is wrong with the new ones."""
     stopped_on_paper(tmp_path)

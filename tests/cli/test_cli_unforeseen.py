@@ -41,6 +41,7 @@ def said(home: Path, *args: str, typed: str = "") -> tuple[int, str]:
         return code, (streams[0].getvalue() + streams[1].getvalue()).decode()
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("content", [DEEP, DIGITS], ids=["deep", "digits"])
 @pytest.mark.parametrize(
     ("file", "command", "code"),

@@ -41,6 +41,7 @@ def decisions(home: Path) -> list[Event]:
     return found
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("allowed", [True, False])
 def test_every_decision_is_explained_by_what_fired(
     traded: Path, capsys: pytest.CaptureFixture[str], allowed: bool
@@ -94,6 +95,7 @@ def test_a_moment_shows_the_position_and_orders_of_then(traded: Path, capsys: py
     assert (before["position"], before["orders"]) == (None, [])
 
 
+@pytest.mark.slow
 def test_a_symbol_without_a_signal_is_told_how_close_it_came(traded: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Where no strategy had a signal, the closest approach to each trigger is named."""
     named = {one.payload["signal"]["symbol"] for one in decisions(traded)}
@@ -107,6 +109,7 @@ def test_a_symbol_without_a_signal_is_told_how_close_it_came(traded: Path, capsy
     assert "no trigger; closest to" in text
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize(
     ("args", "words", "code"),
     [

@@ -171,6 +171,7 @@ def run(child: str, kills: int, place: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "kills",
     [
+        4,
         pytest.param(20, marks=pytest.mark.timeout(300)),
         pytest.param(200, marks=[pytest.mark.full, pytest.mark.timeout(900)]),
     ],
@@ -188,6 +189,7 @@ def test_f75_a_session_killed_at_random_ends_as_one_that_never_was(kills: int, t
 @pytest.mark.parametrize(
     "kills",
     [
+        1,
         pytest.param(2, marks=pytest.mark.timeout(300)),
         pytest.param(20, marks=[pytest.mark.full, pytest.mark.timeout(900)]),
     ],
@@ -206,6 +208,7 @@ def test_f74_f75_cp28_a_bot_killed_between_two_days_trades_the_second_as_one_tha
 @pytest.mark.parametrize(
     "kills",
     [
+        1,
         pytest.param(2, marks=pytest.mark.timeout(300)),
         pytest.param(20, marks=[pytest.mark.full, pytest.mark.timeout(900)]),
     ],

@@ -105,6 +105,7 @@ def waiting(scene: Household) -> list[tuple[str, str, str, int]]:
     return [(one.fill.symbol, one.broker, one.account, one.attempts.get(Leg.EXIT, 0)) for one in found]
 
 
+@pytest.mark.slow
 def test_a_position_left_at_a_broker_that_is_not_named_any_more_is_said_and_nothing_is_entered(
     scene: Household,
 ) -> None:
@@ -184,6 +185,7 @@ def test_a_person_lets_go_of_what_a_session_held_that_nobody_ended(scene: Househ
     assert waiting(scene) == []
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("ended", [True, False], ids=["by a session before", "by this session"])
 def test_a_word_of_before_a_position_was_left_lets_nothing_go(scene: Household, *, ended: bool) -> None:
     """It lay in control/ since before the position was bought: whoever said it has not looked since."""

@@ -147,6 +147,7 @@ def _before_a_late_end(two: Two) -> None:
     two.drop(Verb.KILL_FLATTEN)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", [_in_the_session, _in_a_session_that_nobody_ended, _before_a_late_end])
 def test_a_kill_that_closes_goes_on_closing_in_the_next_session(two: Two, asked: Callable[[Two], None]) -> None:
     """What it could not close in the day before is closed half a minute after the bell."""
@@ -158,6 +159,7 @@ def test_a_kill_that_closes_goes_on_closing_in_the_next_session(two: Two, asked:
     assert two.held == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "steps",
     [
@@ -184,6 +186,7 @@ def test_nothing_else_that_was_asked_of_a_session_comes_back_in_the_next(
     assert len(two.scene.events(records.SESSION_CLOSED)) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", [Verb.ARM, Verb.DISARM])
 def test_arming_that_is_asked_for_before_a_late_end_counts_for_the_session_to_come(two: Two, verb: Verb) -> None:
     """The session that is over leaves it to the next, which enters as it says; nothing is refused."""
@@ -203,6 +206,7 @@ def test_arming_that_is_asked_for_before_a_late_end_counts_for_the_session_to_co
     assert bool(entered) is (verb is Verb.ARM)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answers_s", [None, 20.0, 600.0], ids=["never", "before the bell", "in the session"])
 @pytest.mark.parametrize(("hangs", "live"), [(True, False), (False, True)])
 def test_what_is_stuck_is_closed_after_the_bell_whatever_the_feed_answers(

@@ -52,7 +52,7 @@ class Person:
     def planned(self) -> Plan:
         """A plan of one session."""
         assembly = assemble(self.home, "paper", self.clock)
-        return Plan(assembly=assembly, request=FeedRequest(kind="live"), wall=self.clock, once=True, watch_s=5.0)
+        return Plan(assembly=assembly, request=FeedRequest(kind="live"), wall=self.clock, once=True, watch_s=30.0)
 
     def trade(self, wrote: Callable[[Sequence[Entry]], None] = lambda _entries: None) -> Outcome:
         """Trade one session."""
@@ -113,6 +113,7 @@ def asking(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_confirmed_entry_is_judged_anew_and_sent(home: Path) -> None:
     """In the minute in which it was confirmed, without being too late; exits wait for nobody."""
     person = Person(home, Verb.CONFIRM)
@@ -131,6 +132,7 @@ def test_a_confirmed_entry_is_judged_anew_and_sent(home: Path) -> None:
         assert event.payload["confirmed"] >= event.payload["signal"]["minute"]
 
 
+@pytest.mark.slow
 def test_what_nobody_confirms_expires(home: Path) -> None:
     """Nothing is entered, and each entry that waited ends in its reason."""
     person = Person(home, None)
@@ -139,6 +141,7 @@ def test_what_nobody_confirms_expires(home: Path) -> None:
     assert set(person.reasons.values()) == {"CONFIRMATION_EXPIRED"}
 
 
+@pytest.mark.slow
 def test_what_a_person_rejects_is_not_sent(home: Path) -> None:
     """The decision says who."""
     person = Person(home, Verb.REJECT)
@@ -148,6 +151,7 @@ def test_what_a_person_rejects_is_not_sent(home: Path) -> None:
     assert words == {"rejected by ann"}
 
 
+@pytest.mark.slow
 def test_an_answer_that_came_too_late_counts_for_nothing(home: Path) -> None:
     """It was given after the time was over, whenever the bot looks."""
     person = Person(home, Verb.CONFIRM)
@@ -156,6 +160,7 @@ def test_an_answer_that_came_too_late_counts_for_nothing(home: Path) -> None:
     assert set(person.reasons.values()) == {"CONFIRMATION_EXPIRED"}
 
 
+@pytest.mark.slow
 def test_a_confirmed_entry_passes_the_whole_gate_again(home: Path) -> None:
     """Killed between the question and the answer: confirmed it is denied."""
     person = Person(home, Verb.CONFIRM)

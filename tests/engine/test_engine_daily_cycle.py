@@ -49,6 +49,7 @@ def test_a_day_is_ready_before_its_bell_and_closed_at_its_end(scene: Household) 
     assert scene.events(records.NOT_READY) == []
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize(("tellers", "said"), [(None, {"vix"}), ((), {"vix_live"})])
 def test_ready_says_which_vix_counts(scene: Household, tellers: tuple[()] | None, said: set[str]) -> None:
     """The close of the session before, or that it is read while the market moves; never the one for the other."""
@@ -59,6 +60,7 @@ def test_ready_says_which_vix_counts(scene: Household, tellers: tuple[()] | None
     assert {name for name in ready.payload if name.startswith("vix")} == said
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize(
     ("equity", "account", "jumps"), [("100", "a", True), ("100", "paper", False), (None, "a", False)]
 )
@@ -258,6 +260,7 @@ def test_f45_what_was_paid_overnight_is_booked_and_explains_the_opening(scene: H
     assert scene.events(records.INTENDED)
 
 
+@pytest.mark.slow
 def test_f92_a_plugin_that_a_watchdog_noted_stays_off_after_every_restart(scene: Household) -> None:
     """F92: its failure is written down once, leaves exits only for a minute, and concerns no other session."""
     opened = scene.world.session.open

@@ -55,6 +55,7 @@ def entries_while(events: list[Event], cause: str) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_a_session_on_a_well_feed_trades_at_the_far_side_of_the_quote(tmp_path: Path) -> None:
     """No cause comes but that the account had to be read first, and each entry says the quote that it was sized by."""
     seen = [lived(tmp_path, seed)[1] for seed in SEEDS]
@@ -65,6 +66,7 @@ def test_a_session_on_a_well_feed_trades_at_the_far_side_of_the_quote(tmp_path: 
     assert [one for events in seen for one in of(events, records.SESSION_CLOSED)]
 
 
+@pytest.mark.slow
 def test_f52_a_frozen_feed_enters_nothing(tmp_path: Path) -> None:
     """Its socket lives and says heartbeats, and the state is exits only as long as no price comes."""
     seen = [lived(tmp_path, seed, F52=0.3)[1] for seed in SEEDS]
@@ -72,6 +74,7 @@ def test_f52_a_frozen_feed_enters_nothing(tmp_path: Path) -> None:
     assert [one for events in seen for one in entries_while(events, "FEEDS_STALE")] == []
 
 
+@pytest.mark.slow
 def test_f53_a_gap_is_written_down_and_nothing_is_traded_on_its_back_fill(tmp_path: Path) -> None:
     """No entry has its signal in a minute of the gap."""
     gaps = 0
@@ -85,6 +88,7 @@ def test_f53_a_gap_is_written_down_and_nothing_is_traded_on_its_back_fill(tmp_pa
     assert gaps
 
 
+@pytest.mark.slow
 def test_f40_a_halt_is_written_down_and_its_symbol_is_not_entered(tmp_path: Path) -> None:
     """Between the word of the halt and that of its end no entry of the symbol is sent."""
     halts = 0
@@ -103,6 +107,7 @@ def test_f40_a_halt_is_written_down_and_its_symbol_is_not_entered(tmp_path: Path
     assert halts
 
 
+@pytest.mark.slow
 def test_f56_crossed_and_one_sided_quotes_enter_nothing(tmp_path: Path) -> None:
     """When no quote is a good one, every signal that would be entered ends with NO_QUOTE."""
     reasons = {one["reason"] for seed in SEEDS for one in of(lived(tmp_path, seed, F56=1.0)[1], records.DECISION)}
@@ -110,6 +115,7 @@ def test_f56_crossed_and_one_sided_quotes_enter_nothing(tmp_path: Path) -> None:
     assert "ALLOWED" not in reasons
 
 
+@pytest.mark.slow
 def test_f55_a_spike_is_held_against_the_quote_by_the_price_band(tmp_path: Path) -> None:
     """No entry is written down on a bar ten times too high: its limit lies too far from the last trade."""
     for seed in SEEDS:
@@ -119,6 +125,7 @@ def test_f55_a_spike_is_held_against_the_quote_by_the_price_band(tmp_path: Path)
                 assert one["reference"] == pytest.approx(one["price"], rel=0.06)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fault", "cause"), [("F68", "CLOCK_JUMP"), ("F69", "CLOCK_JUMP"), ("F70", "CLOCK_SKEW")])
 def test_a_clock_that_is_wrong_leaves_exits_only_and_the_session_whole(fault: str, cause: str, tmp_path: Path) -> None:
     """F68, F69, F70: nothing is entered meanwhile, and the session is not closed before its time."""

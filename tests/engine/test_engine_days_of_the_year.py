@@ -151,6 +151,7 @@ def placed(home: Path, now: str, *short: str) -> Iterator[Place]:
         yield Place(journal, calendar, clock, loop, Flat(clock, calendar), home)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize(
     ("now", "days", "end", "asked", "opened"),
     [

@@ -159,6 +159,7 @@ def restarted(home: Path, *, idle: bool = False, **habits: Any) -> tuple[list[Ev
         return list(journal.events()), heads[0], fewer
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("hold", [10, None])
 def test_what_is_held_of_a_symbol_that_is_heard_no_more_is_protected_and_closed(
     tmp_path: Path, hold: int | None
@@ -196,6 +197,7 @@ def test_a_question_of_a_strategy_that_is_traded_no_more_expires(tmp_path: Path)
     assert decided.payload["reason"] == "CONFIRMATION_EXPIRED"
 
 
+@pytest.mark.slow
 def test_a_position_of_a_strategy_that_is_traded_no_more_is_not_topped_up(tmp_path: Path) -> None:
     """It has fallen under its share, is held on, and closed by the session's end."""
     events, head, _ = restarted(tmp_path, idle=True, rebalance_enabled=True, **TOPPING_UP)

@@ -96,7 +96,7 @@ def trade(
     """Trade a session on paper with one plugin spoilt, to its end or until a moment."""
     clock = ManualClock(now)
     assembly = spoil(assemble(home, "paper", clock), pair, make)
-    plan = Plan(assembly=assembly, request=FeedRequest(kind="live"), wall=clock, once=True, watch_s=1.0)
+    plan = Plan(assembly=assembly, request=FeedRequest(kind="live"), wall=clock, once=True, watch_s=30.0)
 
     def minute(session: SessionRun, index: int) -> None:
         if until == session.session.moment(index + 1):

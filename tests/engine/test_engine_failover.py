@@ -155,6 +155,7 @@ def phases(events: list[Event]) -> list[tuple[str, str]]:
     return [(one.payload["phase"], one.payload["why"]) for one in events if one.kind == records.FAILOVER]
 
 
+@pytest.mark.slow
 def test_a_day_is_manned_with_every_broker_and_a_broken_primary_is_left(tmp_path: Path) -> None:
     """The session's opening names both accounts; with a drill passed entries may go to the other one."""
     events = traded(tmp_path)
@@ -164,6 +165,7 @@ def test_a_day_is_manned_with_every_broker_and_a_broken_primary_is_left(tmp_path
     assert phases(events) == [("entries go on", ""), ("over", "")]
 
 
+@pytest.mark.slow
 def test_the_live_view_shows_what_is_held_at_every_broker(tmp_path: Path) -> None:
     """Each position with its broker's name; profit and exposure are those of all brokers together."""
     world = World(1, (), rates={}, venues=2, minutes=30, live=True)
@@ -186,6 +188,7 @@ def test_the_live_view_shows_what_is_held_at_every_broker(tmp_path: Path) -> Non
     assert all(board.gross for board in seen)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("off", "reason"),
     [(1.0, "ALLOWED"), (1.03, "FEEDS_APART"), (None, "DATA_STALE")],
@@ -214,6 +217,7 @@ def test_without_a_drill_the_other_broker_only_reduces(tmp_path: Path) -> None:
     assert phases(traded(tmp_path, drilled=False))[0] == ("the others only reduce", "NO_DRILL")
 
 
+@pytest.mark.slow
 def test_a_broker_that_cannot_be_logged_in_to_is_said_and_left_out(tmp_path: Path) -> None:
     """The session goes on with its primary alone, as without failover."""
     events = traded(tmp_path, deaf=True)

@@ -184,6 +184,7 @@ def test_gauges_with_a_value_of_another_kind_are_as_if_they_were_not_there(
     assert gauges.read(tmp_path) is None
 
 
+@pytest.mark.slow
 def test_a_session_at_a_market_is_measured_beside_it(tmp_path: Path) -> None:
     """From its login to its end; how long the broker took and what it says of the account stand there, too."""
     with household(tmp_path) as scene:

@@ -63,7 +63,7 @@ def paper(home: Path) -> Outcome:
     """Paper trading, stopped 27 minutes after the bell."""
     clock = ManualClock(BELL - dt.timedelta(minutes=90))
     plan = Plan(
-        assembly=assemble(home, "paper", clock), request=FeedRequest(kind="live"), wall=clock, once=True, watch_s=1.0
+        assembly=assemble(home, "paper", clock), request=FeedRequest(kind="live"), wall=clock, once=True, watch_s=30.0
     )
 
     def minute(_session: SessionRun, index: int) -> None:
@@ -81,6 +81,7 @@ def ids(outcome: Outcome) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_the_identity_enters_the_ids_of_orders(tmp_path: Path) -> None:
     """The same bot gives the same ids, another one others, in the same trades."""
     first, again, other, none = (
@@ -95,6 +96,7 @@ def test_the_identity_enters_the_ids_of_orders(tmp_path: Path) -> None:
     assert first.summary.trades == other.summary.trades
 
 
+@pytest.mark.slow
 def test_a_bot_without_an_identity_says_so_once(tmp_path: Path) -> None:
     """Of a run whose journal somebody may want to tell from another's; a demo and a bot with a name are silent."""
     nameless, named = instance(tmp_path / "a"), instance(tmp_path / "b", ONE)
@@ -107,6 +109,7 @@ def test_a_bot_without_an_identity_says_so_once(tmp_path: Path) -> None:
     assert not [note for note in assemble(nameless, "demo", SystemClock()).notes if "identity" in note]
 
 
+@pytest.mark.slow
 def test_another_bot_does_not_go_on_with_a_session(tmp_path: Path) -> None:
     """An interrupted session ends under the identity that its orders bear, or not at all."""
     home = instance(tmp_path, ONE)
@@ -118,6 +121,7 @@ def test_another_bot_does_not_go_on_with_a_session(tmp_path: Path) -> None:
     assert paper(home).stopped
 
 
+@pytest.mark.slow
 def test_another_bot_begins_an_unfinished_run_anew(tmp_path: Path) -> None:
     """A simulation that somebody else stopped is nothing to go on from."""
     home = instance(tmp_path / "a", ONE)

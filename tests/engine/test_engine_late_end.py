@@ -199,6 +199,7 @@ async def falls_silent(scene: Household, minutes: float, looks: dt.timedelta) ->
     return life
 
 
+@pytest.mark.slow
 def test_a_session_is_not_ended_before_its_account_has_been_read(scene: Household) -> None:
     """However long that takes: what an order filled unheard is STUCK, and not forgotten with the session's end."""
 
@@ -232,6 +233,7 @@ def test_a_stop_does_not_wait_for_an_account_that_cannot_be_read(scene: Househol
     assert [event.payload["there"] for event in scene.events(records.STATE)][-1] is False
 
 
+@pytest.mark.slow
 def test_disarming_waits_for_the_next_session_while_the_one_before_cannot_be_ended(scene: Household) -> None:
     """However long the account is not read, the request lies where it is until somebody can obey it."""
 

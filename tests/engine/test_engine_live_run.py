@@ -103,6 +103,7 @@ def house(tmp_path: Path) -> House:
     return House(World(5, (), rates={}), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_day_at_a_brokers_market_ends_with_its_summary_and_report(house: House) -> None:
     """The run's start is written down with the account's equity, and the report is there at the end."""
     outcome = house.run()
@@ -114,6 +115,7 @@ def test_a_day_at_a_brokers_market_ends_with_its_summary_and_report(house: House
     assert len(house.events(records.SESSION_CLOSED)) == 1
 
 
+@pytest.mark.slow
 def test_a_stop_is_an_outcome_that_names_what_is_open(house: House) -> None:
     """Nothing was traded, so nothing is; the journal says that the run was stopped."""
     world = house.world
@@ -138,6 +140,7 @@ class Away(Market):
         raise Unavailable("the line is dead.", "Wait.")
 
 
+@pytest.mark.slow
 def test_a_stop_that_nobody_could_confirm_wakes_somebody(house: House) -> None:
     """By the books nothing is open; that the account could not be read is said, and the run has failed."""
     folder = house.home / "control"
@@ -163,6 +166,7 @@ class Holds(Market):
         return attrs.evolve(found, holdings=(Holding(symbol="KO", quantity=Decimal(7)),))
 
 
+@pytest.mark.slow
 def test_what_the_broker_holds_as_a_run_ends_is_open_to_its_words_and_its_exit_code(house: House) -> None:
     """The books know nothing of it, so that it is protected by nothing either."""
     folder = house.home / "control"
@@ -174,6 +178,7 @@ def test_what_the_broker_holds_as_a_run_ends_is_open_to_its_words_and_its_exit_c
     assert code(Wish(mode="paper", home=house.home), outcome) == 1
 
 
+@pytest.mark.slow
 def test_a_source_without_the_days_bars_is_named(house: House) -> None:
     """Trading blind is refused."""
     market = Market(house.world)
@@ -183,6 +188,7 @@ def test_a_source_without_the_days_bars_is_named(house: House) -> None:
     assert house.events(records.SESSION_OPENED) == []
 
 
+@pytest.mark.slow
 def test_a_live_day_is_not_ready_until_it_is_armed(house: House) -> None:
     """It says so before the bell; armed in time it says that it is ready, and what it was armed for is written down."""
     world = house.world
@@ -200,6 +206,7 @@ def test_a_live_day_is_not_ready_until_it_is_armed(house: House) -> None:
     assert said == {"mode": "live", "armed": armed.payload["sessions"][-1], "feed": "world", "worst_day": worst}
 
 
+@pytest.mark.slow
 def test_a_simulation_is_not_traded_live(house: House) -> None:
     """A broker whose fills are made up here takes no live section."""
     market = Market(house.world)
@@ -221,6 +228,7 @@ class Deaf(Market):
         yield self._world.feed()
 
 
+@pytest.mark.slow
 def test_a_feed_that_does_not_answer_once_is_asked_again(house: House) -> None:
     """That the day is not ready is said with the reason, and the session is traded once the feed answers."""
     house.run(Deaf(house.world))
@@ -230,6 +238,7 @@ def test_a_feed_that_does_not_answer_once_is_asked_again(house: House) -> None:
     assert len(house.events(records.SESSION_CLOSED)) == 1
 
 
+@pytest.mark.slow
 def test_a_day_whose_feed_never_answers_is_not_traded(house: House) -> None:
     """NOT READY is said every ten minutes to the close; then the next session is waited for."""
     world, folder = house.world, house.home / "control"

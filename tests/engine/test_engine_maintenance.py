@@ -147,6 +147,7 @@ def pages(events: Sequence[Event]) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_f63_nothing_is_entered_and_nobody_is_woken_while_it_lasts(tmp_path: Path) -> None:
     """The silence that was announced is one routine message; the same silence unannounced wakes somebody."""
     silent = {"state UNREACHABLE", "state UNKNOWN"}

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import polars as pl
+import pytest
 
 from tbot_core.contracts import FeedRequest
 from tbot_core.engine.bootstrap import assemble
@@ -48,6 +49,7 @@ def replay(home: Path, *settings: str) -> tuple[list[dict[str, object]], tuple[s
     return windows, assembly.missed_bells(session)
 
 
+@pytest.mark.slow
 def test_a_bad_first_print_is_noted(tmp_path: Path) -> None:
     """The end of a window that begins at the bell names the symbols whose first bar was left out of the range."""
     windows, said = replay(tmp_path)
@@ -55,6 +57,7 @@ def test_a_bad_first_print_is_noted(tmp_path: Path) -> None:
     assert said == ()
 
 
+@pytest.mark.slow
 def test_a_later_window_knows_no_first_print(tmp_path: Path) -> None:
     """With TIME_ANCHOR=utc 14:30 is an hour after the bell in summer: it is said, and no first bar is left out."""
     windows, said = replay(tmp_path, "TIME_ANCHOR=utc", "START_TIME_OPEN=14:30")

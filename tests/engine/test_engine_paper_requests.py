@@ -58,7 +58,7 @@ class Paper:
             request=FeedRequest(kind="live"),
             wall=self.clock,
             once=True,
-            watch_s=5.0,
+            watch_s=20.0,
             room=Room(lambda: self.free, Ballast(path=home / "ballast", size=4096)),
         )
 
@@ -121,6 +121,7 @@ def entered_after(paper: Paper, minute: int) -> int:
     return sum(legs[event.cid] == Leg.ENTRY.value for event in sent)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("means", ["command", "file", "signal"])
 def test_after_a_kill_nothing_is_entered_and_only_stops_close(home: Path, means: str) -> None:
     """Whichever way it came: time exits wait, so what no stop closes is closed by the market's end."""
@@ -135,6 +136,7 @@ def test_after_a_kill_nothing_is_entered_and_only_stops_close(home: Path, means:
     assert paper.causes == (cause,)
 
 
+@pytest.mark.slow
 def test_a_kill_survives_the_day_and_is_taken_back_by_its_command(home: Path) -> None:
     """The next day nothing is entered until `--clear`; a signal's kill goes with it."""
     first = Paper(home)
@@ -148,6 +150,7 @@ def test_a_kill_survives_the_day_and_is_taken_back_by_its_command(home: Path) ->
     assert opened == ["normal", "halted"]
 
 
+@pytest.mark.slow
 def test_a_stop_manages_what_is_held_and_ends(home: Path) -> None:
     """No entry, exits by their own rules, then the run ends with nothing open and the stop is done."""
     paper = Paper(home)
@@ -159,6 +162,7 @@ def test_a_stop_manages_what_is_held_and_ends(home: Path) -> None:
     assert not list(paper.folder.iterdir())
 
 
+@pytest.mark.slow
 def test_a_stop_file_stops_each_start_until_it_is_removed(home: Path) -> None:
     """It is obeyed whatever it holds; the next start ends at once, and trades when the file has gone."""
     paper = Paper(home)
@@ -172,6 +176,7 @@ def test_a_stop_file_stops_each_start_until_it_is_removed(home: Path) -> None:
     assert later.causes == ()
 
 
+@pytest.mark.slow
 def test_a_stop_that_flattens_closes_within_the_next_bars(home: Path) -> None:
     """What is held goes at the market, and the run ends."""
     paper = Paper(home)
@@ -181,6 +186,7 @@ def test_a_stop_that_flattens_closes_within_the_next_bars(home: Path) -> None:
     assert paper.clock.now() < BELL + dt.timedelta(minutes=HELD + 6)
 
 
+@pytest.mark.slow
 def test_a_stop_that_keeps_ends_at_once_and_names_what_has_no_stop(home: Path) -> None:
     """Positions stay with their stops, and the same command goes on managing them."""
     paper = Paper(home)
@@ -196,6 +202,7 @@ def test_a_stop_that_keeps_ends_at_once_and_names_what_has_no_stop(home: Path) -
     }
 
 
+@pytest.mark.slow
 def test_a_stop_that_is_cancelled_ends_nothing(home: Path) -> None:
     """Taken back while positions are held, also one that flattens: trading goes on."""
     paper = Paper(home)
@@ -204,6 +211,7 @@ def test_a_stop_that_is_cancelled_ends_nothing(home: Path) -> None:
     assert {one.strategy for one in outcome.summary.trades} >= {"open", "mid"}
 
 
+@pytest.mark.slow
 def test_a_kill_that_flattens_closes_what_is_held_and_waits(home: Path) -> None:
     """Everything is closed, nothing is entered, and the run goes on."""
     paper = Paper(home)
@@ -213,6 +221,7 @@ def test_a_kill_that_flattens_closes_what_is_held_and_waits(home: Path) -> None:
     assert outcome.summary.trades[-1].exit_time < BELL + dt.timedelta(minutes=HELD + 6)
 
 
+@pytest.mark.slow
 def test_defense_comes_and_goes_by_its_command(home: Path) -> None:
     """While it is on the session says so, and its end is written down as well."""
     paper = Paper(home)
@@ -221,6 +230,7 @@ def test_defense_comes_and_goes_by_its_command(home: Path) -> None:
     assert states == ["defense", "normal"]
 
 
+@pytest.mark.slow
 def test_a_request_bears_the_time_at_which_it_was_received(home: Path) -> None:
     """It counts from the minute that is waited for, and the journal knows both."""
     paper = Paper(home)
@@ -236,6 +246,7 @@ def test_a_request_bears_the_time_at_which_it_was_received(home: Path) -> None:
     assert asked.payload["made"] == asked.received.isoformat()
 
 
+@pytest.mark.slow
 def test_defense_is_said_as_long_as_the_setting_holds_it(home: Path) -> None:
     """Taken back by its command, the state that is written down is still the one that counts."""
     settings = home / ".env_bot"
@@ -262,6 +273,7 @@ def test_what_is_no_request_is_written_down_once_and_not_obeyed(home: Path) -> N
     assert Counter(event.kind for event in again.events)[records.REQUEST_REFUSED] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", [Verb.DISARM, Verb.ARM, Verb.FAILOVER_CONFIRM])
 def test_a_refused_request_keeps_no_session_from_being_repeated(home: Path, verb: Verb) -> None:
     """What paper trading does not do is refused once, with a sentence, and is over."""
@@ -272,6 +284,7 @@ def test_a_refused_request_keeps_no_session_from_being_repeated(home: Path, verb
     assert Counter(event.kind for event in again.events)[records.REQUEST_REFUSED] == 1
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_used_leaves_exits_only(home: Path) -> None:
     """Who cannot see a kill enters nothing; once the folder can be read again trading goes on."""
     paper = Paper(home)
@@ -286,6 +299,7 @@ def test_a_folder_that_cannot_be_used_leaves_exits_only(home: Path) -> None:
     assert causes == [("CONTROL_LOST", True), ("CONTROL_LOST", False)]
 
 
+@pytest.mark.slow
 def test_f77_a_disk_that_is_low_leaves_exits_only_until_a_minute_after_it_is_not(home: Path) -> None:
     """F77: while it is low and for a minute after, nothing is entered; then trading goes on."""
     paper = Paper(home)
@@ -300,6 +314,7 @@ def test_f77_a_disk_that_is_low_leaves_exits_only_until_a_minute_after_it_is_not
     assert max(sent) > told[2].applied
 
 
+@pytest.mark.slow
 def test_f73_a_holiday_has_one_sentence_and_the_next_session_is_traded(home: Path) -> None:
     """F73: on Thanksgiving nothing else happens, also after a stop and another start; then the half day is traded."""
     lines: list[str] = []

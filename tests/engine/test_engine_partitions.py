@@ -54,6 +54,7 @@ def blind(events: list[Event]) -> tuple[set[str], list[str | None]]:
     return seen, sent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["F7", "F60", "F61"])
 def test_f7_f60_f61_nothing_is_entered_while_the_broker_is_out_of_reach(tmp_path: Path, fault: str) -> None:
     """Data alone let nothing in; when it is over each order's outcome is known, and none was sent twice."""
@@ -74,6 +75,7 @@ def test_f7_f60_f61_nothing_is_entered_while_the_broker_is_out_of_reach(tmp_path
     assert seen or fault == "F61"  # where readings pass, only orders are in doubt
 
 
+@pytest.mark.slow
 def test_f7_a_certificate_that_is_not_valid_wakes_somebody(tmp_path: Path) -> None:
     """Nothing goes on anyway: no request leaves while it lasts, and the page quotes what is the matter."""
     told = []

@@ -77,6 +77,7 @@ def seconds(scene: Household, kind: str) -> list[float]:
     return [(event.applied - scene.world.start).total_seconds() for event in scene.events(kind)]
 
 
+@pytest.mark.slow
 def test_ready_is_said_once_the_account_has_been_read(scene: Household) -> None:
     """The reading at the start comes first."""
     scene.world.run(scene.life().go)
@@ -86,6 +87,7 @@ def test_ready_is_said_once_the_account_has_been_read(scene: Household) -> None:
     assert ready.seq > max(read)
 
 
+@pytest.mark.slow
 def test_ready_says_what_the_day_begins_with(scene: Household) -> None:
     """Mode, arming, equity, feed, positions, windows and the planned worst day."""
     scene.world.run(scene.life().go)
@@ -96,6 +98,7 @@ def test_ready_says_what_the_day_begins_with(scene: Household) -> None:
     assert {"feed", "worst_day"} <= ready.payload.keys()
 
 
+@pytest.mark.slow
 def test_a_feed_that_refuses_the_connection_is_not_ready(scene: Household, monkeypatch: pytest.MonkeyPatch) -> None:
     """The reason is said at once, in the feed's own words; READY follows when the feed lets us in."""
     hear(Heard(scene.world, refuses=(0.0, 100.0)), monkeypatch)
@@ -107,6 +110,7 @@ def test_a_feed_that_refuses_the_connection_is_not_ready(scene: Household, monke
     assert 100.0 <= ready < LEAD_S
 
 
+@pytest.mark.slow
 def test_a_feed_that_is_lost_before_the_bell_takes_ready_back(
     scene: Household, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,6 +123,7 @@ def test_a_feed_that_is_lost_before_the_bell_takes_ready_back(
     assert 150.0 <= second < LEAD_S
 
 
+@pytest.mark.slow
 def test_a_connection_that_is_made_again_at_once_takes_nothing_back(
     scene: Household, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,6 +180,7 @@ def test_what_comes_and_goes_wakes_nobody_more_than_twice_in_ten_minutes(
     assert 180.0 + LASTS.total_seconds() <= lost_again < 240.0
 
 
+@pytest.mark.slow
 def test_ready_is_said_a_third_time_of_what_has_held_for_ten_minutes(
     scene: Household, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,6 +199,7 @@ def test_ready_is_said_a_third_time_of_what_has_held_for_ten_minutes(
     assert 240.0 + AGAIN.total_seconds() <= third < 240.0 + AGAIN.total_seconds() + 60.0
 
 
+@pytest.mark.slow
 def test_a_feed_that_is_merely_silent_before_the_bell_is_no_fault(
     scene: Household, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,6 +211,7 @@ def test_a_feed_that_is_merely_silent_before_the_bell_is_no_fault(
     assert OPENS_S <= ready < OPENS_S + 5.0
 
 
+@pytest.mark.slow
 def test_a_kill_before_the_bell_takes_ready_back(scene: Household) -> None:
     """What keeps the bot from entering counts until the bell, whatever was said before."""
     control.prepare(scene.folder)

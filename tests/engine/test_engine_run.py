@@ -82,7 +82,7 @@ class Paper:
     def plan(self) -> Plan:
         """A plan of one session on paper."""
         assembly = assemble(self.home, "paper", self.clock)
-        return Plan(assembly=assembly, request=FeedRequest(kind="live"), wall=self.clock, once=True, watch_s=1.0)
+        return Plan(assembly=assembly, request=FeedRequest(kind="live"), wall=self.clock, once=True, watch_s=30.0)
 
     @property
     def events(self) -> list[Event]:
@@ -90,6 +90,7 @@ class Paper:
         return events(self.home / "data" / "tbot.sqlite")
 
 
+@pytest.mark.slow
 def test_no_garbage_is_collected_from_the_closed_minute_to_its_last_order(home: Path) -> None:
     """The collector is off whenever an order is written down, and on again after each minute."""
     ordering, between = set[bool](), set[bool]()
@@ -141,6 +142,7 @@ def test_the_projection_equals_the_desk_after_each_minute(home: Path) -> None:
     assert book.trades
 
 
+@pytest.mark.slow
 def test_the_journal_says_exchange_time(home: Path) -> None:
     """Every event of a simulated session is stamped between its bells, whatever the machine's clock says."""
     found = events(demo(home).journal)
@@ -149,6 +151,7 @@ def test_the_journal_says_exchange_time(home: Path) -> None:
     assert all(first <= event.applied <= last for event in found)
 
 
+@pytest.mark.slow
 def test_a_session_opens_with_what_the_broker_grants(home: Path) -> None:
     """The buying power that the broker reports at the bell stands beside the equity, and bounds the entries."""
     granted: list[int | None] = []
@@ -171,6 +174,7 @@ def test_a_share_of_cash_that_leaves_its_target_is_told_once(home: Path) -> None
     assert all(event.payload["share"] != event.payload["target"] for event in told)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("minute", [0, 24, 25, 100, 388])
 def test_a_run_stopped_after_any_minute_resumes_to_the_same_end(home: Path, tmp_path: Path, minute: int) -> None:
     """Stopped at the bell, around a fill or at the close: the same command ends with the same summary."""
@@ -190,6 +194,7 @@ def test_a_run_stopped_after_any_minute_resumes_to_the_same_end(home: Path, tmp_
     assert attrs.evolve(resumed.summary, report="") == attrs.evolve(whole.summary, report="")
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_while_it_repeats_resumes_too(home: Path, tmp_path: Path) -> None:
     """Stopped, and stopped again before it caught up: nothing is written, and the same command ends as ever."""
     other = tmp_path / "other"
@@ -207,6 +212,7 @@ def test_a_run_that_is_stopped_while_it_repeats_resumes_too(home: Path, tmp_path
     assert attrs.evolve(demo(home).summary, report="") == attrs.evolve(whole.summary, report="")
 
 
+@pytest.mark.slow
 def test_a_demo_can_be_paced(home: Path) -> None:
     """With a pace, exchange seconds pass at that rate on the wall clock."""
     wall = ManualClock(MORNING)
@@ -216,6 +222,7 @@ def test_a_demo_can_be_paced(home: Path) -> None:
     assert wall.monotonic() == pytest.approx(390)
 
 
+@pytest.mark.slow
 def test_paper_waits_for_the_bell_and_trades_as_the_clock_goes(home: Path) -> None:
     """It waits for the bell, trades minutes when they have closed, and with `once` ends with the session."""
     paper = Paper(home, MORNING)
@@ -227,6 +234,7 @@ def test_paper_waits_for_the_bell_and_trades_as_the_clock_goes(home: Path) -> No
     assert all(event.applied.second == 0 for event in paper.events)
 
 
+@pytest.mark.slow
 def test_paper_goes_on_with_the_equity_of_the_last_session(home: Path) -> None:
     """The next day's session opens with what the last one closed with, in the same journal."""
     first = Paper(home, MORNING).trade()
@@ -239,6 +247,7 @@ def test_paper_goes_on_with_the_equity_of_the_last_session(home: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_paper_that_starts_late_acts_on_no_signal_that_it_missed(home: Path) -> None:
     """Signals of minutes that had closed before the start are denied as too late; later ones are traded."""
     paper = Paper(home, BELL + dt.timedelta(minutes=40, seconds=20))
@@ -249,6 +258,7 @@ def test_paper_that_starts_late_acts_on_no_signal_that_it_missed(home: Path) -> 
     assert early == ["SIGNAL_TOO_LATE"]
 
 
+@pytest.mark.slow
 def test_paper_that_was_stopped_repeats_the_session_and_goes_on(home: Path, tmp_path: Path) -> None:
     """Stopped and started again within the minute, paper trades as if nothing had happened."""
     other = tmp_path / "other"
@@ -264,6 +274,7 @@ def test_paper_that_was_stopped_repeats_the_session_and_goes_on(home: Path, tmp_
     assert records.STOPPED in [event.kind for event in resumed.events]
 
 
+@pytest.mark.slow
 def test_paper_that_was_away_for_an_hour_manages_what_it_held_and_enters_nothing_late(home: Path) -> None:
     """Positions are closed by their rules as of the minutes that went by; signals of those minutes are too late."""
     paper = Paper(home, MORNING)
@@ -277,6 +288,7 @@ def test_paper_that_was_away_for_an_hour_manages_what_it_held_and_enters_nothing
     assert gaps[-1]["to"] == 99
 
 
+@pytest.mark.slow
 def test_paper_stopped_twice_still_adds_up(home: Path) -> None:
     """Two interruptions with gaps leave one session, whose journal adds up to what was traded."""
     paper = Paper(home, MORNING)
@@ -289,6 +301,7 @@ def test_paper_stopped_twice_still_adds_up(home: Path) -> None:
     assert cli.invoke(["audit", "verify", "--home", str(home)]) == 0
 
 
+@pytest.mark.slow
 def test_paper_stopped_while_it_repeats_says_what_is_held(home: Path) -> None:
     """A stop before the session has been repeated changes nothing, and what the journal holds open is named."""
     paper = Paper(home, MORNING)
@@ -301,6 +314,7 @@ def test_paper_stopped_while_it_repeats_says_what_is_held(home: Path) -> None:
     assert Paper(home, again.clock.now()).trade().summary.trades
 
 
+@pytest.mark.slow
 def test_a_session_that_was_interrupted_days_ago_is_closed_first(home: Path) -> None:
     """What was held is settled by the bars of its own day; the days between are passed over."""
     paper = Paper(home, MORNING)
@@ -313,6 +327,7 @@ def test_a_session_that_was_interrupted_days_ago_is_closed_first(home: Path) -> 
     assert set(held) <= {trade.symbol for trade in outcome.summary.trades}
 
 
+@pytest.mark.slow
 def test_other_settings_in_the_middle_of_a_session_are_refused(home: Path) -> None:
     """An interrupted session goes on under the settings that it was begun with, or not at all."""
     paper = Paper(home, MORNING)
@@ -323,6 +338,7 @@ def test_other_settings_in_the_middle_of_a_session_are_refused(home: Path) -> No
         Paper(home, paper.clock.now()).trade()
 
 
+@pytest.mark.slow
 def test_another_table_in_the_middle_of_a_session_is_refused_by_its_name(home: Path) -> None:
     """What decides is not all of the journal: the table that was there must be back before the session goes on."""
     paper = Paper(home, MORNING)
@@ -344,6 +360,7 @@ def flattening(home: Path) -> tuple[Paper, Outcome]:
     return paper, paper.trade(until=BELL + dt.timedelta(minutes=27))
 
 
+@pytest.mark.slow
 def test_a_stop_that_flattens_closes_what_is_held_first(home: Path) -> None:
     """With STOP_POLICY=flatten positions are closed at the market within the next bars, then the run ends."""
     paper, outcome = flattening(home)
@@ -353,6 +370,7 @@ def test_a_stop_that_flattens_closes_what_is_held_first(home: Path) -> None:
     assert paper.clock.now() < BELL + dt.timedelta(minutes=35)
 
 
+@pytest.mark.slow
 def test_a_session_that_was_flattened_can_be_taken_up_again(home: Path) -> None:
     """Started again the same day, the flattened session is repeated as it was, and later windows are traded."""
     paper, first = flattening(home)
@@ -363,6 +381,7 @@ def test_a_session_that_was_flattened_can_be_taken_up_again(home: Path) -> None:
     assert fold(paper.events).equity == outcome.summary.equity_end
 
 
+@pytest.mark.slow
 def test_a_stop_that_flattens_comes_after_what_is_repeated(home: Path) -> None:
     """Stopped before it caught up, paper first finds out what is held, then closes it."""
     paper = Paper(home, MORNING)

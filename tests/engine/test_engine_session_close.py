@@ -135,6 +135,7 @@ def left_by_the_day_before(scene: Scene, quantity: str = "7", *, told: bool = Tr
     return yesterday
 
 
+@pytest.mark.slow
 def test_what_is_halted_through_the_close_is_told_two_minutes_before_it_and_stuck_after_it(scene: Scene) -> None:
     """Its exits do not fill; the session's end names it with why, and the books go on holding it."""
     scene.watch = lambda run, minute: scene.halt_to_the_close(minute + 1) if run.desk.portfolio.positions else None
@@ -153,6 +154,7 @@ def test_what_is_halted_through_the_close_is_told_two_minutes_before_it_and_stuc
     assert scene.events(records.SESSION_CLOSED)[-1].payload["open"] == held
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("hold", ["kill", "freeze"])
 def test_what_is_stuck_since_its_exit_was_held_back_says_by_what(scene: Scene, hold: str) -> None:
     """No exit leaves from the first fill on, and no stop is reached in this world."""
@@ -220,6 +222,7 @@ def test_exits_that_do_not_fill_are_sent_again_three_minutes_before_the_close(sc
     assert again >= len(set(exits.values()))
 
 
+@pytest.mark.slow
 def test_what_was_stuck_is_adopted_and_closed_at_the_next_open(scene: Scene) -> None:
     """It counts as held from the start, READY names it, and its exit leaves half a minute after the bell."""
     signal = left_by_the_day_before(scene)
@@ -238,6 +241,7 @@ def test_what_was_stuck_is_adopted_and_closed_at_the_next_open(scene: Scene) -> 
     assert signal.symbol not in scene.units()
 
 
+@pytest.mark.slow
 def test_the_exit_of_what_was_stuck_bears_a_name_that_none_before_it_had(scene: Scene) -> None:
     """The signal is that of another session, whose exits have used up their names."""
     signal = left_by_the_day_before(scene)

@@ -33,6 +33,7 @@ def told(*changes: Change) -> Renewal:
     return Renewal(lambda: next(news, None))
 
 
+@pytest.mark.slow
 def test_f100_a_limit_that_is_raised_in_a_session_waits_for_its_end(home: Household) -> None:
     """F100: written down with what it was and will be; the session goes on as it began, and then the run is renewed."""
     changes: list[Change] = []

@@ -99,6 +99,7 @@ def held(scene: Household) -> list[str]:
     return [one.symbol for one in books.holdings()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hangs_s", [0.0, 120.0])
 def test_a_kill_is_obeyed_and_entries_are_taken_back_while_the_feed_is_silent(
     scene: Household, feed: Feed, hangs_s: float
@@ -122,6 +123,7 @@ def test_a_kill_is_obeyed_and_entries_are_taken_back_while_the_feed_is_silent(
     assert living == [Leg.STOP] * len(held(scene))
 
 
+@pytest.mark.slow
 def test_what_is_held_is_closed_when_that_is_asked_for_and_the_feed_is_silent(scene: Household, feed: Feed) -> None:
     """The run ends once it is closed, long before the session does."""
 
@@ -136,6 +138,7 @@ def test_what_is_held_is_closed_when_that_is_asked_for_and_the_feed_is_silent(sc
     assert scene.world.clock.now() < scene.world.session.close - dt.timedelta(minutes=10)
 
 
+@pytest.mark.slow
 def test_a_session_whose_feed_stays_silent_is_closed_at_its_end(scene: Household, feed: Feed) -> None:
     """Nothing is entered, the feed's silence is a cause, and nothing is held over the night."""
 
@@ -157,6 +160,7 @@ def test_a_session_whose_feed_stays_silent_is_closed_at_its_end(scene: Household
     assert scene.events(records.STUCK) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault", [Unavailable("no feed"), DataError("no bars of that day", "Wait."), ValueError("no JSON")]
 )
@@ -187,6 +191,7 @@ def test_the_session_goes_on_as_it_was_once_the_feed_answers(scene: Household, f
     assert not stale[-1].payload["there"]
 
 
+@pytest.mark.slow
 def test_a_stop_under_way_is_carried_out_before_another_goes_on(scene: Household, feed: Feed) -> None:
     """The feed answers while what is held is being closed: the run ends closed, not handed over half."""
 
@@ -206,6 +211,7 @@ def test_a_stop_under_way_is_carried_out_before_another_goes_on(scene: Household
     assert scene.world.clock.now() < scene.world.session.close - dt.timedelta(minutes=10)
 
 
+@pytest.mark.first(1)
 def test_an_arming_outlives_three_restarts_beside_a_feed_that_answers_late(scene: Household, feed: Feed) -> None:
     """Only a process that comes again is a restart, not the feed that it hears in the end."""
     clock = scene.world.clock
@@ -249,6 +255,7 @@ class Changed(Spoken):
         return attrs.evolve(found, holdings=(*found.holdings, more))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hangs_s", [0.0, 3.0])
 def test_an_arming_that_was_never_found_matched_does_not_survive_a_hand_over(
     scene: Household, feed: Feed, hangs_s: float

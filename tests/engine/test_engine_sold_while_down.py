@@ -48,6 +48,7 @@ class Sold(Spoken):
         return attrs.evolve(found, holdings=()) if self.gone else found
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("brackets", [True, False], ids=["its stop works", "its stop never left"])
 @pytest.mark.parametrize("takes_s", [0.0, 0.8, 3.0])
 def test_what_was_sold_while_the_bot_was_down_is_not_sold_again(

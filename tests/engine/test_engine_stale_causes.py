@@ -60,6 +60,7 @@ def leave(scene: Household, cause: Cause) -> None:
     scene.journal.append(entries(cause, scene.world.start - dt.timedelta(days=3)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cause", OWNED_ELSEWHERE)
 def test_a_cause_that_nobody_in_the_session_judges_is_over(scene: Household, cause: Cause) -> None:
     """After live trading, without failover, or with another feed: the day is ready, and trades."""
@@ -71,6 +72,7 @@ def test_a_cause_that_nobody_in_the_session_judges_is_over(scene: Household, cau
     assert cause not in recall(scene.journal.events()).causes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cause", [Cause.FEEDS_STALE, Cause.UNIVERSE_STALE])
 def test_a_feed_that_was_stale_at_the_last_close_says_nothing_of_today(scene: Household, cause: Cause) -> None:
     """The live feed that is heard today is judged by itself, from the bell on."""
@@ -82,6 +84,7 @@ def test_a_feed_that_was_stale_at_the_last_close_says_nothing_of_today(scene: Ho
     assert all(event.applied < scene.world.session.open for event in told)
 
 
+@pytest.mark.slow
 def test_what_a_feed_did_not_say_ends_with_the_session(scene: Household) -> None:
     """A feed that is stale at the close is no cause of the night."""
     scene.live = True
@@ -101,6 +104,7 @@ def test_what_a_feed_did_not_say_ends_with_the_session(scene: Household) -> None
     assert told[1].applied >= closed.applied
 
 
+@pytest.mark.slow
 def test_a_cause_lingers_over_a_restart_in_the_session(scene: Household) -> None:
     """A restart without the judge takes the cause back, and it is over a minute of clean readings later."""
 
@@ -126,6 +130,7 @@ def test_a_cause_lingers_over_a_restart_in_the_session(scene: Household) -> None
     assert (told[2].applied - told[1].applied).total_seconds() >= 60
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("cause", [Cause.KILL_COMMAND, Cause.DEFENSE_COMMAND])
 def test_what_a_person_asked_for_stays(scene: Household, cause: Cause) -> None:
     """It is withdrawn by whoever asked, in whichever session."""
@@ -144,7 +149,7 @@ def paper(home: Path, cause: Cause) -> list[Event]:
     journal.append(entries(cause, MORNING - dt.timedelta(days=3))[:1])
     journal.close()
     assembly = assemble(home, "paper", clock)
-    plan = Plan(assembly=assembly, request=FeedRequest(kind="live"), wall=clock, once=True, watch_s=5.0)
+    plan = Plan(assembly=assembly, request=FeedRequest(kind="live"), wall=clock, once=True, watch_s=30.0)
     asyncio.run(run(plan, Watcher()))
     journal = read_journal(path)
     try:
@@ -153,6 +158,7 @@ def paper(home: Path, cause: Cause) -> list[Event]:
         journal.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cause", [Cause.NOT_ARMED, Cause.UNRECONCILED, Cause.FEEDS_STALE])
 def test_a_cause_of_a_brokers_market_does_not_bind_the_simulator(tmp_path: Path, cause: Cause) -> None:
     """Paper trading at the simulator enters after a run that was live at a broker, and the journal says so."""
@@ -161,6 +167,7 @@ def test_a_cause_of_a_brokers_market_does_not_bind_the_simulator(tmp_path: Path,
     assert recall(events).causes == ()
 
 
+@pytest.mark.slow
 def test_a_kill_binds_the_simulator_too(tmp_path: Path) -> None:
     """Nothing is entered before it is cleared."""
     events = paper(tmp_path, Cause.KILL_COMMAND)

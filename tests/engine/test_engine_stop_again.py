@@ -81,6 +81,7 @@ class Two:
         return list(fold(self.scene.journal.events()).portfolio.positions)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("verb", [Verb.STOP, Verb.STOP_FLATTEN])
 @pytest.mark.parametrize("dead", [False, True])
 def test_a_stop_is_over_when_nothing_is_held(tmp_path: Path, verb: Verb, dead: bool) -> None:
@@ -106,6 +107,7 @@ def test_a_stop_that_keeps_positions_ends_at_the_start(tmp_path: Path) -> None:
         assert two.live(partial(two.ask, Verb.STOP_KEEP)) != []
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize(("flattens", "held"), [(True, False), (False, True)])
 def test_a_signal_at_the_start_follows_the_policy(tmp_path: Path, flattens: bool, held: bool) -> None:
     """With STOP_POLICY=flatten a session that is under way is closed first, with keep it is left as it is."""

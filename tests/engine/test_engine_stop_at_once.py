@@ -121,6 +121,7 @@ def sigterm(day: Day) -> None:
     day.scene.signals.stop.set()
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize(
     "act", [asks(Verb.STOP_FLATTEN), asks(Verb.KILL_FLATTEN), sigterm], ids=["stop", "kill", "sigterm"]
 )
@@ -134,6 +135,7 @@ def test_what_is_held_is_closed_at_once(tmp_path: Path, act: Callable[[Day], obj
         assert len(first) == len({one.payload["signal"]["symbol"] for one in first}) >= 1
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("act", [asks(Verb.STOP_KEEP), sigterm], ids=["stop", "sigterm"])
 def test_a_stop_that_keeps_ends_at_once(tmp_path: Path, act: Callable[[Day], object]) -> None:
     """What is held has its stops, so that nothing is waited for."""
@@ -154,6 +156,7 @@ def test_a_stop_ends_at_once_where_nothing_is_held(tmp_path: Path) -> None:
         assert day.lived[0] - asked < SOON
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("verb", [Verb.STOP, Verb.STOP_FLATTEN])
 def test_a_stop_goes_on_at_the_next_start_where_a_signal_ended_the_process(tmp_path: Path, verb: Verb) -> None:
     """SIGTERM with STOP_POLICY=keep ends the process at once and is carried out; what somebody asked for is not."""
@@ -199,6 +202,7 @@ def _due(day: Day) -> None:
         held.plan.leave = 1
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("verbs", [(Verb.STOP_KEEP,), (Verb.KILL_FLATTEN, Verb.STOP_KEEP)], ids=["time", "kill"])
 def test_a_stop_that_keeps_begins_nothing_while_it_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verbs: tuple[Verb, ...]

@@ -74,6 +74,7 @@ def test_the_later_open_and_the_earlier_close_count(theirs: Session | None, foun
     assert words(ours, found) == said
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("live", [False, True])
 def test_a_brokers_early_close_ends_the_session(scene: Household, *, live: bool) -> None:
     """Every position is closed before it and nothing is sent after it, on whole minutes and on a live feed."""
@@ -93,6 +94,7 @@ def test_a_brokers_early_close_ends_the_session(scene: Household, *, live: bool)
     assert life.session.run.tape.closed == 45
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("live", [False, True])
 def test_a_brokers_late_open_begins_the_session(scene: Household, *, live: bool) -> None:
     """The windows keep their distance to it, and its first bar is that of the minute in which it opens."""

@@ -124,6 +124,7 @@ def restarted(scene: Household, monkeypatch: pytest.MonkeyPatch) -> Callable[...
     return go
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("hangs_s", [0.01, 30.0, 3000.0])
 def test_a_stop_that_never_left_is_placed_within_a_second_however_long_the_reading_takes(
     restarted: Callable[..., Callable[[str], list[float]]], hangs_s: float
@@ -133,6 +134,7 @@ def test_a_stop_that_never_left_is_placed_within_a_second_however_long_the_readi
     assert after_s(records.SENDING)[0] <= 1.0
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("verb", [Verb.KILL, Verb.STOP_KEEP])
 @pytest.mark.parametrize("hangs_s", [30.0, 3000.0])
 def test_entries_are_taken_back_for_a_kill_or_a_stop_however_long_the_reading_takes(

@@ -133,6 +133,7 @@ def of(events: list[Event], kind: str) -> list[dict[str, Any]]:
     return [dict(event.payload) for event in events if event.kind == kind]
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize(("value", "entered", "candidates"), [(25.0, 1, True), (15.0, 0, False)])
 def test_a_window_sees_the_vix_as_its_entries_begin(
     tmp_path: Path, value: float, entered: int, candidates: bool
@@ -156,6 +157,7 @@ def test_it_is_asked_for_from_two_minutes_before_a_window_until_it_is_taken(tmp_
     assert ENTRY + 0.8 < max(index.asked) < ENTRY + 1.2
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize(
     "says",
     [
@@ -178,6 +180,7 @@ def test_what_is_not_known_a_minute_ago_is_unknown(
     assert of(events, records.DECISION) == []
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("dies", [ENTRY + 1.4, ENTRY - 3.0])
 def test_a_restart_goes_on_with_what_was_taken(tmp_path: Path, dies: float) -> None:
     """One value a window: after its entries have begun nobody is asked any more."""

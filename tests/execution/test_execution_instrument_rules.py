@@ -165,6 +165,7 @@ def lived(home: Path, seed: int) -> list[Event]:
         return list(journal.events())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_f42_a_coarser_grid_is_asked_for_once_and_kept_to(tmp_path: Path, seed: int) -> None:
     """Nothing is sent blindly: the rules are read, written down, and every later price fits them."""

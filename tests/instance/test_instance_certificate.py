@@ -108,6 +108,7 @@ def test_what_others_reach_needs_both_files(tmp_path: Path, network: Network, le
     assert [level for level, _ in said(tmp_path, network)] == levels
 
 
+@pytest.mark.slow
 def test_the_check_has_a_row_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`tbot check` judges what the encrypted network configuration names."""
     home = tmp_path / "x"

@@ -418,6 +418,7 @@ texts = st.text(max_size=12)
 payloads = st.dictionaries(texts, texts | st.integers() | st.none(), max_size=3)
 
 
+@pytest.mark.slow
 @settings(max_examples=25)  # each makes a file and waits for the disk
 @given(st.lists(st.lists(payloads, max_size=3), max_size=5))
 def test_any_appends_make_one_whole_chain(tmp_path_factory: pytest.TempPathFactory, batches: list[Any]) -> None:

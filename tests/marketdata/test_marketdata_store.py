@@ -276,6 +276,7 @@ ROWS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(rows=ROWS, files=st.integers(1, 3))
 def test_what_is_imported_is_what_blocks_hold(rows: list[tuple[str, int, int, int, int, int, int]], files: int) -> None:

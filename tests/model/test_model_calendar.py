@@ -43,6 +43,7 @@ def oracle() -> list[Bells]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Series.values returning")  # the oracle's own, not ours
 def test_every_session_agrees_with_the_oracle(oracle: list[Bells]) -> None:
     """Each session from 2008 to 2060 has the oracle's date, open and close, and there is no other."""

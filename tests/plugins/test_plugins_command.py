@@ -7,6 +7,8 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tbot_core.cli import invoke
 from tbot_core.cli.commands import plugins
 from tbot_core.cli.commands.plugins import listed
@@ -14,8 +16,6 @@ from tbot_core.cli.commands.plugins import listed
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    import pytest
 
     from tbot_core.plugins.discovery import Entry
 
@@ -26,6 +26,7 @@ def documents(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, Any]]:
     return {row["name"]: row for row in rows if row["distribution"].startswith("their-")}
 
 
+@pytest.mark.slow
 def test_every_fault_is_named_by_a_probe_and_by_the_list_afterwards(
     plant: Callable[..., Entry], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -89,6 +90,7 @@ def test_the_list_for_a_person_has_a_line_for_each(
     assert "(seen " in broken
 
 
+@pytest.mark.slow
 def test_a_person_at_a_terminal_sees_what_is_tried(
     plant: Callable[..., Entry], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -138,7 +138,7 @@ class House:
             request=attrs.evolve(request(wish, assembly), calendar=self.world.calendar),
             wall=self.world.clock,
             once=True,
-            watch_s=1.0,
+            watch_s=30.0,
         )
         if self.stops_at is not None:
             self.world.loop.call_at(self.stops_at, plan.stop.set)
@@ -182,6 +182,7 @@ def house(tmp_path: Path, plant: Callable[..., Entry]) -> House:
     return House(world, home, module)
 
 
+@pytest.mark.slow
 def test_a_dry_run_decides_and_sends_nothing(house: House) -> None:
     """Decisions are written and filled by the simulator; the broker of the settings is logged out of, and no more."""
     outcome = house.run()
@@ -192,6 +193,7 @@ def test_a_dry_run_decides_and_sends_nothing(house: House) -> None:
     assert outcome.summary.document()["mode"] == "dry-run"
 
 
+@pytest.mark.slow
 def test_bars_are_all_that_a_dry_run_has_of_a_broker(house: House) -> None:
     """What serves its bars has no method that takes an order, and says the index where the broker has it."""
     house.settle()
@@ -204,6 +206,7 @@ def test_bars_are_all_that_a_dry_run_has_of_a_broker(house: House) -> None:
     assert asyncio.run(without.vix_close(house.world.session.date)) is None
 
 
+@pytest.mark.slow
 def test_the_instances_own_day_is_not_touched(house: House) -> None:
     """Journal, gauges, recording, reserve, alerts and requests are those of whoever trades; a dry run has its own."""
     control.ask(house.home / "control", Verb.KILL, actor="ann", now=house.world.clock.now())
@@ -221,6 +224,7 @@ def test_the_instances_own_day_is_not_touched(house: House) -> None:
     assert len(received_bars.read(kept).kept) == house.world.session.minutes
 
 
+@pytest.mark.slow
 def test_status_tells_nothing_of_a_dry_run(house: House, capsys: pytest.CaptureFixture[str]) -> None:
     """Neither one that goes on nor one that was interrupted says how the instance stands, or asks for attention."""
     house.stops_at = 730.0
@@ -239,6 +243,7 @@ def test_status_tells_nothing_of_a_dry_run(house: House, capsys: pytest.CaptureF
     assert runs.run_file(Instance.at(house.home), "dry-").path == outcome.journal
 
 
+@pytest.mark.slow
 def test_a_dry_run_goes_on_in_its_own_file(house: House) -> None:
     """After an interruption the minutes that were kept are repeated; other settings begin another file."""
     house.stops_at = 730.0
@@ -256,6 +261,7 @@ def test_a_dry_run_goes_on_in_its_own_file(house: House) -> None:
     assert len(events(other, records.SESSION_CLOSED)) == 1
 
 
+@pytest.mark.slow
 def test_every_view_and_every_end_says_that_it_is_a_dry_run(house: House, capsys: pytest.CaptureFixture[str]) -> None:
     """The banner, each line, the last line and the notes; what waits for nobody's confirmation is said as well."""
     house.lines = Lines(Wish(mode="dry-run", home=house.home), silent=False)
@@ -281,6 +287,7 @@ def test_every_view_and_every_end_says_that_it_is_a_dry_run(house: House, capsys
     assert start.payload["mode"] == "dry-run"
 
 
+@pytest.mark.slow
 def test_any_minute_of_a_dry_run_is_worked_out_from_its_own_recording(
     house: House, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -295,6 +302,7 @@ def test_any_minute_of_a_dry_run_is_worked_out_from_its_own_recording(
     assert found["decisions"]
 
 
+@pytest.mark.slow
 def test_nobody_is_alerted_of_a_dry_run(house: House) -> None:
     """Neither channels nor a watchdog stand beside it, and no channel is loaded for it."""
     house.settle(CRITICAL_ALERT_CHANNEL="console")
@@ -311,6 +319,7 @@ def test_nobody_is_alerted_of_a_dry_run(house: House) -> None:
         assert asyncio.run(attended(work())) == 7
 
 
+@pytest.mark.slow
 def test_the_vix_of_the_day_before_is_asked_of_the_source(house: House) -> None:
     """Where the feed does not know it, the broker that serves it may: strategies see what they would see live."""
     vars(house.module)["BLIND"].append(True)

@@ -129,7 +129,7 @@ class House:
             request=FeedRequest(kind="live", symbols=assembly.settings.trading.universe),
             wall=self.world.clock,
             once=True,
-            watch_s=1.0,
+            watch_s=30.0,
         )
         if self.stops_at is not None:
             self.world.loop.call_at(self.stops_at, plan.stop.set)
@@ -172,6 +172,7 @@ def house(tmp_path: Path, plant: Callable[..., Entry]) -> House:
     return House(world, home, module)
 
 
+@pytest.mark.slow
 def test_a_strangers_live_feed_is_traded_on(house: House) -> None:
     """Its bars become the session's minutes, its quotes price what is entered, and every minute is kept as it came."""
     outcome = house.run()
@@ -187,6 +188,7 @@ def test_a_strangers_live_feed_is_traded_on(house: House) -> None:
     assert (kept.header.source, kept.header.coverage) == ("acme", "consolidated")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grace_s", [1.0, 7.0])
 def test_a_minute_waits_for_its_bars_as_long_as_bar_grace(house: House, grace_s: float) -> None:
     """One whose bars did not all come is decided when that has passed, and none later."""
@@ -196,6 +198,7 @@ def test_a_minute_waits_for_its_bars_as_long_as_bar_grace(house: House, grace_s:
     assert grace_s - 0.1 <= max(waits) < grace_s + 1.0
 
 
+@pytest.mark.slow
 def test_a_delayed_feed_is_never_traded_live(house: House) -> None:
     """It is refused before anything is connected, with exit code 3; on paper the run's notes say so."""
     with pytest.raises(SettingsError, match="acme is delayed, and delayed prices are never traded live") as refused:
@@ -204,6 +207,7 @@ def test_a_delayed_feed_is_never_traded_live(house: House) -> None:
     assert house.events(records.RUN_STARTED) == []
 
 
+@pytest.mark.slow
 def test_a_delayed_feed_is_named_on_paper(house: House) -> None:
     """The run's start says it, where every report and the banner have their notes from."""
     house.run(ACME_COVERAGE="delayed")
@@ -211,6 +215,7 @@ def test_a_delayed_feed_is_named_on_paper(house: House) -> None:
     assert [note for note in start.payload["notes"] if "DELAYED" in note]
 
 
+@pytest.mark.slow
 def test_a_feed_that_turns_out_to_be_delayed_is_refused_too(house: House) -> None:
     """What a session says of itself counts, whatever its plugin had declared."""
     vars(house.module)["TRUTH"] = house.module.quality(house.module.Config(coverage="delayed", subscriptions=0))
@@ -219,6 +224,7 @@ def test_a_feed_that_turns_out_to_be_delayed_is_refused_too(house: House) -> Non
     assert house.events(records.SESSION_OPENED) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", ["ACME_SUBSCRIPTIONS", "UNIVERSE_MAX"])
 def test_the_universe_is_cut_to_what_may_be_subscribed(house: House, limit: str) -> None:
     """The largest by 20-day dollar volume are heard, the others named in the journal and in the recording."""
@@ -233,6 +239,7 @@ def test_the_universe_is_cut_to_what_may_be_subscribed(house: House, limit: str)
     assert opened.payload["symbols"] == 1
 
 
+@pytest.mark.slow
 def test_f57_a_symbol_on_which_feed_and_broker_differ_is_not_entered(house: House) -> None:
     """It is written down once, with both prices, and its signals are denied; other symbols are entered."""
     vars(house.module)["OFF"] = {"AMD": 1.03}
@@ -248,6 +255,7 @@ def test_f57_a_symbol_on_which_feed_and_broker_differ_is_not_entered(house: Hous
 PAPER = {"BROKER_NAME": "PAPER", "DATA_SOURCE": "ACME", "ENTRY_ORDER_TYPE": "market", "SHORT_TYPE_OPEN": "ShortSell"}
 
 
+@pytest.mark.slow
 def test_paper_trades_on_the_minutes_of_a_live_feed(house: House) -> None:
     """Its fills are the simulator's, at prices of the feed's bars, in real time; what does not apply is said."""
     outcome = house.run("paper", **PAPER)
@@ -266,6 +274,8 @@ def test_paper_trades_on_the_minutes_of_a_live_feed(house: House) -> None:
     assert ends == [house.world.session.close]
 
 
+@pytest.mark.slow
+@pytest.mark.first(1)
 @pytest.mark.parametrize("stop_s", [560.0, 730.0, 1_000.0])
 def test_paper_on_a_live_feed_goes_on_after_an_interruption(house: House, stop_s: float) -> None:
     """The minutes that were kept are repeated as they were; those that nobody watched are asked for, and managed."""
@@ -289,6 +299,7 @@ def test_paper_on_a_live_feed_goes_on_after_an_interruption(house: House, stop_s
     assert [one.minute.index for one in house.recorded().kept] == list(range(house.world.session.minutes))
 
 
+@pytest.mark.slow
 def test_paper_ends_a_session_of_yesterday_on_what_was_kept_of_it(house: House) -> None:
     """Its bars are not to be had from the feed any more; without the file it says which is missing."""
     house.stops_at = 900.0
@@ -308,6 +319,7 @@ def test_paper_ends_a_session_of_yesterday_on_what_was_kept_of_it(house: House) 
     assert [event.payload["date"] for event in house.events(records.SESSION_CLOSED)] == ["2026-03-03"]
 
 
+@pytest.mark.slow
 def test_any_minute_of_a_live_session_is_worked_out_anew_from_its_recording(
     house: House, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -331,6 +343,7 @@ def test_any_minute_of_a_live_session_is_worked_out_anew_from_its_recording(
     assert kept.quotes(0) is None  # no window looked at any
 
 
+@pytest.mark.slow
 def test_a_decision_shows_the_quote_that_it_was_made_by(house: House, capsys: pytest.CaptureFixture[str]) -> None:
     """It is in the journal, so that it is known where the recording is gone, too."""
     house.run()
@@ -350,6 +363,7 @@ def test_a_decision_shows_the_quote_that_it_was_made_by(house: House, capsys: py
     assert "    by the quote bid " in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_symbol_that_a_limit_cut_has_its_reason(house: House, capsys: pytest.CaptureFixture[str]) -> None:
     """`tbot why` answers UNIVERSE_TRUNCATED for it, and `tbot status` says how many are heard."""
     house.run("paper", ACME_SUBSCRIPTIONS="1")
@@ -360,6 +374,7 @@ def test_a_symbol_that_a_limit_cut_has_its_reason(house: House, capsys: pytest.C
     assert {one["reason"] for one in found["screening"]} == {"UNIVERSE_TRUNCATED"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("coverage", "level"), [("consolidated", "ok"), ("single_venue", "ok"), ("delayed", "warn")])
 def test_the_check_prints_what_a_feed_declares(house: House, coverage: str, level: str) -> None:
     """Coverage, subscriptions, and how late its history is; a delayed one is a warning on paper."""

@@ -77,6 +77,7 @@ def row(capsys: pytest.CaptureFixture[str], home: Path, name: str) -> dict[str, 
     return dict(found)
 
 
+@pytest.mark.slow
 def test_a_lock_is_written_and_matches_until_a_file_changes(
     plant: Callable[..., Entry], site: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,6 +102,7 @@ def test_a_lock_is_written_and_matches_until_a_file_changes(
     assert row(capsys, home, "sound")["lock"] == "CHANGED"
 
 
+@pytest.mark.slow
 def test_a_new_lock_shows_what_changed_and_keeps_the_rest(
     plant: Callable[..., Entry], site: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -213,6 +215,7 @@ def test_a_damaged_lock_is_an_error_to_verify_and_a_warning_otherwise(
     assert run(home, "verify") == 0
 
 
+@pytest.mark.slow
 def test_a_plugin_that_cannot_be_read_is_not_called_locked(
     plant: Callable[..., Entry], site: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -253,6 +256,7 @@ def test_the_list_shows_strangers_in_red_on_a_terminal(
     assert "\x1b[31m\x1b[1mUNLISTED" in terminal.getvalue()
 
 
+@pytest.mark.slow
 def test_f91_failures_in_runs_are_counted_and_shown_with_where_a_plugin_runs(
     plant: Callable[..., Entry], home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -285,6 +289,7 @@ def test_a_failure_that_cannot_be_recorded_ends_nothing(plant: Callable[..., Ent
     assert (home / "data" / "plugins.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_the_last_crash_stays_known(
     plant: Callable[..., Entry], site: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -328,6 +333,7 @@ def test_live_trading_imports_nothing_that_is_not_approved(
     assert sys.pycache_prefix == str(home / "data" / "bytecode")
 
 
+@pytest.mark.slow
 def test_bytecode_that_nobody_compiled_from_the_source_does_not_run_live(
     plant: Callable[..., Entry], site: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -356,6 +362,7 @@ def test_bytecode_that_nobody_compiled_from_the_source_does_not_run_live(
         assert ended.output.splitlines()[-1] == runs, ended.output + ended.errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "warned"), [("ENVIRONMENT=production", True), ("", True), ("ENVIRONMENT=development", False)]
 )

@@ -7,6 +7,8 @@ import os
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tbot_core.cli import invoke
 from tbot_core.plugins import discovery
 from tbot_core.plugins.provenance import fresh, publisher, since
@@ -14,8 +16,6 @@ from tbot_core.plugins.provenance import fresh, publisher, since
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    import pytest
 
     from tbot_core.plugins.discovery import Entry, Listing
 
@@ -70,6 +70,7 @@ def test_what_is_no_release_of_an_index_has_no_cool_down(plant: Callable[..., En
     assert list(fresh(listings("sound"), NOW)) == []
 
 
+@pytest.mark.slow
 def test_lock_and_info_say_it(
     plant: Callable[..., Entry], site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

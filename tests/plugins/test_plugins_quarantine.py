@@ -84,6 +84,7 @@ def test_a_run_refuses_a_strategy_and_goes_on_without_a_filter(plant: Callable[.
         assemble(tmp_path, "replay", clock)
 
 
+@pytest.mark.slow
 def test_checks_hold_back_what_a_run_holds_back(
     plant: Callable[..., Entry], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

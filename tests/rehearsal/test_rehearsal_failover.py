@@ -51,6 +51,7 @@ def confirmed(home: Path, amount: str) -> Callable[[World], None]:
     return ask
 
 
+@pytest.mark.slow
 def test_without_trouble_everything_is_entered_at_the_primary(tmp_path: Path) -> None:
     """Another broker that is ready costs nothing: no lease moves, nothing is written of circuits."""
     played = Outage().play(tmp_path)
@@ -59,6 +60,7 @@ def test_without_trouble_everything_is_entered_at_the_primary(tmp_path: Path) ->
     assert played.violations == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["F12", "F60", "F63"])
 def test_f12_f60_f63_entries_go_to_the_next_broker_while_the_primary_is_broken(tmp_path: Path, fault: str) -> None:
     """Each instrument moves once, tagged and in its own account; the session is in defense, and no invariant breaks."""
@@ -74,6 +76,7 @@ def test_f12_f60_f63_entries_go_to_the_next_broker_while_the_primary_is_broken(t
     assert [event.payload["epoch"] for event in leases] == [1] * len(leases)
 
 
+@pytest.mark.slow
 def test_f60_a_lease_is_written_down_before_the_entry_that_it_is_moved_for(tmp_path: Path) -> None:
     """Between the two lies a crash point: the entry is not in the journal while the lease is not."""
     played = Outage(troubles=TEN_MINUTES).play(tmp_path)
@@ -82,6 +85,7 @@ def test_f60_a_lease_is_written_down_before_the_entry_that_it_is_moved_for(tmp_p
         assert first[event.payload["signal"]["symbol"]] < event.seq
 
 
+@pytest.mark.slow
 def test_f12_cancels_are_served_while_a_storm_keeps_the_circuit_open(tmp_path: Path) -> None:
     """What waits at the primary is taken back there in the storm; nothing new is entered at it."""
     played = Outage(troubles=((0, "F12", 9.2, 20.0),)).play(tmp_path)
@@ -97,6 +101,7 @@ def test_f12_cancels_are_served_while_a_storm_keeps_the_circuit_open(tmp_path: P
     assert all(one.outcome == "ok" for one in asked)
 
 
+@pytest.mark.slow
 def test_f61_a_partition_of_orders_alone_opens_the_circuit(tmp_path: Path) -> None:
     """Three orders in a row do not reach the primary, whose readings go on; the next ones go elsewhere."""
     played = Outage(troubles=((0, "F61", 5.0, 15.0),)).play(tmp_path)
@@ -105,6 +110,7 @@ def test_f61_a_partition_of_orders_alone_opens_the_circuit(tmp_path: Path) -> No
     assert played.minutes(played.entries("beta"))[0] == 15
 
 
+@pytest.mark.slow
 def test_f64_an_order_in_doubt_at_the_primary_lets_the_other_broker_only_reduce(tmp_path: Path) -> None:
     """Its first order falls into the partition: until what became of it is known, nothing is entered anywhere."""
     played = Outage(ambushed=7.0).play(tmp_path)
@@ -114,6 +120,7 @@ def test_f64_an_order_in_doubt_at_the_primary_lets_the_other_broker_only_reduce(
     assert (played.entries("beta"), played.events(records.LEASE)) == ([], [])
 
 
+@pytest.mark.slow
 def test_f65_a_primary_that_returns_is_reconciled_and_gets_no_lease_back(tmp_path: Path) -> None:
     """It is entered again when a clean minute has proven it, and never in an instrument that has moved."""
     played = Outage(troubles=TEN_MINUTES).play(tmp_path)
@@ -126,6 +133,7 @@ def test_f65_a_primary_that_returns_is_reconciled_and_gets_no_lease_back(tmp_pat
     assert {event.payload["signal"]["symbol"] for event in played.entries("beta") if event.seq > over.seq} <= moved
 
 
+@pytest.mark.slow
 def test_f66_a_way_that_flaps_is_one_break_and_stays_left(tmp_path: Path) -> None:
     """It closes again only when a minute has held; between its returns no entry goes to the primary."""
     flaps = tuple((0, "F60", 9.2 + 1.3 * number, 9.8 + 1.3 * number) for number in range(6))
@@ -138,6 +146,7 @@ def test_f66_a_way_that_flaps_is_one_break_and_stays_left(tmp_path: Path) -> Non
     assert played.minutes(played.entries("beta"))[:5] == [13, 14, 15, 16, 17]
 
 
+@pytest.mark.slow
 def test_f66_a_third_break_within_an_hour_moves_nothing_more(tmp_path: Path) -> None:
     """The flap guard: what has moved is entered where it is, what has not stays, and the journal says why."""
     breaks = tuple((0, "F60", start, start + 3.0) for start in (5.0, 13.0, 21.0))
@@ -148,6 +157,7 @@ def test_f66_a_third_break_within_an_hour_moves_nothing_more(tmp_path: Path) -> 
     assert "two breaks within an hour have moved entries already" in {words for _, words in denied(played)}
 
 
+@pytest.mark.slow
 def test_f67_with_every_way_broken_exits_alone_are_left(tmp_path: Path) -> None:
     """Nothing is entered anywhere; the cause is one of exits-only, until the account has been clean for a minute."""
     played = Outage(troubles=(*TEN_MINUTES, (1, "F60", 5.0, 15.0))).play(tmp_path)
@@ -157,6 +167,7 @@ def test_f67_with_every_way_broken_exits_alone_are_left(tmp_path: Path) -> None:
     assert min(played.minutes([*played.entries(), *played.entries("beta")])) > 16
 
 
+@pytest.mark.slow
 def test_what_the_primary_holds_lets_the_other_broker_only_reduce_until_a_person_confirms(tmp_path: Path) -> None:
     """A stop that rests there is an order that has not ended; the amount that is confirmed counts as open there."""
     outage = Outage(troubles=((0, "F60", 9.2, 20.0),), calls=(8, 12, 14, 16, 30))
@@ -169,6 +180,7 @@ def test_what_the_primary_holds_lets_the_other_broker_only_reduce_until_a_person
     assert (told.payload["of"], told.payload["amount"], told.payload["actor"]) == ("alpha", "6000", "ada")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("minute", "amount", "words"),
     [
@@ -191,6 +203,7 @@ def test_an_amount_that_cannot_be_is_refused_with_the_figures(
     assert (played.events(records.FAILOVER_CONFIRMED), played.entries("beta")) == ([], [])
 
 
+@pytest.mark.slow
 def test_a_confirmed_amount_counts_in_the_limits_of_the_other_broker(tmp_path: Path) -> None:
     """What a person says is open at the primary leaves so much less of MAX_GROSS_EXPOSURE."""
     outage = Outage(troubles=((0, "F60", 9.2, 20.0),), calls=(8, 14, 16))
@@ -199,6 +212,7 @@ def test_a_confirmed_amount_counts_in_the_limits_of_the_other_broker(tmp_path: P
     assert (reasons, played.entries("beta")) == ({"GROSS_EXPOSURE"}, [])
 
 
+@pytest.mark.slow
 def test_a_bot_without_a_drill_only_reduces(tmp_path: Path) -> None:
     """The words name the drill; nothing moves."""
     played = Outage(troubles=TEN_MINUTES, drilled=False).play(tmp_path)
@@ -206,6 +220,7 @@ def test_a_bot_without_a_drill_only_reduces(tmp_path: Path) -> None:
     assert played.entries("beta") == []
 
 
+@pytest.mark.slow
 def test_both_accounts_are_settled_to_the_cent(tmp_path: Path) -> None:
     """The ledger has the money of each broker by itself, and tags what another one than the primary did."""
     from tbot_core.journal.ledger.booking import booked
@@ -224,6 +239,7 @@ def test_both_accounts_are_settled_to_the_cent(tmp_path: Path) -> None:
     assert sum(ledger.balances.values(), Decimal(0)) == 0
 
 
+@pytest.mark.slow
 def test_the_other_broker_sizes_by_the_smaller_equity(tmp_path: Path) -> None:
     """An account that holds a fourth enters a fourth; one that holds more enters no more than the primary would."""
     sizes: dict[int, Any] = {}

@@ -51,6 +51,7 @@ def played(outage: Outage, home: Path, *deaths: int) -> Played:
     return world.run(partial(lived, outage, world, home, deaths))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("death", [900, 1400, 1900, 2300, 2700])
 def test_a_restart_goes_on_with_leases_breaks_and_both_accounts_though_the_primary_is_down(
     tmp_path: Path, death: int
@@ -62,6 +63,7 @@ def test_a_restart_goes_on_with_leases_breaks_and_both_accounts_though_the_prima
     assert told.story.held is not None
 
 
+@pytest.mark.slow
 def test_a_break_and_what_was_confirmed_of_it_outlive_a_restart(tmp_path: Path) -> None:
     """The new process knows since when the primary is broken, without having heard of it."""
     told = played(BROKEN, tmp_path, 1500, 250)
@@ -71,6 +73,7 @@ def test_a_break_and_what_was_confirmed_of_it_outlive_a_restart(tmp_path: Path) 
     assert told.violations == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "outage", "deaths", "by"),
     [

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tbot_core.rehearsal.rehearsal import rehearse, shrink
 
-SEEDS = range(12)
+SEEDS = range(4)
 
 
+@pytest.mark.slow
 def test_the_first_seeds_violate_nothing() -> None:
     """Orders, fills, faults and deaths, and no invariant is broken."""
     verdicts = [rehearse(seed) for seed in SEEDS]
@@ -17,6 +20,7 @@ def test_the_first_seeds_violate_nothing() -> None:
     assert len({fault for one in verdicts for fault in one.faults}) > 3
 
 
+@pytest.mark.slow
 def test_a_seed_is_the_same_story_every_time() -> None:
     """The same seed gives the same trace, another seed another one, and the same seed with fewer faults another."""
     whole = rehearse(3)
@@ -32,6 +36,7 @@ def test_both_legs_of_a_bracket_fill_and_nothing_is_violated() -> None:
     assert verdict.violations == ()
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_once_its_session_is_closed_does_not_trade_it_again() -> None:
     """The last append took effect, and the process that is started then has nothing left to do."""
     verdict = rehearse(4750, ())
@@ -39,6 +44,7 @@ def test_a_process_that_dies_once_its_session_is_closed_does_not_trade_it_again(
     assert verdict.violations == ()
 
 
+@pytest.mark.slow
 def test_a_seed_without_a_violation_is_shrunk_to_itself() -> None:
     """Nothing is taken away that was not to blame."""
     whole = rehearse(1, ("F2",))

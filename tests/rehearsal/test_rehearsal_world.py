@@ -70,6 +70,7 @@ def looked_at(seed: int, faults: tuple[str, ...] | None = None) -> World:
     return world
 
 
+@pytest.mark.slow
 def test_the_same_seed_is_the_same_world_in_every_process() -> None:
     """Two processes with different hash seeds write the same traces of a bot that trades."""
     hashes = []
@@ -83,6 +84,7 @@ def test_the_same_seed_is_the_same_world_in_every_process() -> None:
     assert len(set(hashes[0])) == 12
 
 
+@pytest.mark.slow
 def test_worlds_differ() -> None:
     """Venues, symbols, days and faults vary with the seed; one day in about fifty is whole."""
     worlds = [World(seed) for seed in range(200)]

@@ -82,6 +82,7 @@ class _Balanced(HTMLParser):
         assert self.open.pop() == tag
 
 
+@pytest.mark.slow
 def test_the_report_needs_no_network_and_no_script(page: str) -> None:
     """No address, no script, nothing loaded; elements are balanced."""
     assert not re.search(r"https?:|<script|<link|<img|url\(|@import", page)
@@ -240,6 +241,7 @@ def of(events: list[Event]) -> Summary:
     return attrs.evolve(EMPTY, mode="paper", trades=tuple(book.trades), brokers=tuple(book.brokers))
 
 
+@pytest.mark.slow
 def test_a_report_of_several_brokers_names_that_of_each_trade(broken: list[Event]) -> None:
     """Each trade has its broker, each broker its profit, and a session's profit is that of all of them."""
     story, summary = read(broken), of(broken)

@@ -40,6 +40,7 @@ def test_a_line_that_comes_in_parts_is_one_line() -> None:
     assert said(("print('x' * 200_000)",)) == [b"x" * 200_000]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "words"),
     [
@@ -56,6 +57,7 @@ def test_one_that_fails_is_said(monkeypatch: pytest.MonkeyPatch, code: str, word
         said((code,))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [WAITS, DEAF])
 def test_whoever_leaves_early_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     """Programs that would run on are interrupted, and killed when they do not mind."""

@@ -716,6 +716,7 @@ def _market(walks: list[list[float]], holes: set[tuple[int, int]], volume: int) 
     return draft.bars()
 
 
+@pytest.mark.slow
 @given(
     st.lists(prices, min_size=4, max_size=4),
     st.sets(st.tuples(st.integers(0, 3), st.integers(0, 60)), max_size=12),

@@ -615,6 +615,7 @@ def test_the_codes_are_stable_distinct_and_complete() -> None:
     assert Code.KEY_MISSING.text == "TB-SEC-021"
 
 
+@pytest.mark.slow
 def test_each_code_has_a_test(root: Path) -> None:
     """Some test expects it, and not because it made the error itself."""
     text = "".join(path.read_text() for path in (root / "tests").rglob("test_*.py"))

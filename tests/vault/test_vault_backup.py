@@ -155,6 +155,7 @@ def test_a_backup_that_would_not_open_is_not_written(filled: Any) -> None:
     assert path.read_bytes() == before
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EROFS])
 def test_a_failing_disk_leaves_the_earlier_backup(filled: Any, number: int) -> None:
     """At whichever call it fails: a typed error, told to the log, no leftover, and what was there before."""
@@ -173,6 +174,7 @@ def test_a_failing_disk_leaves_the_earlier_backup(filled: Any, number: int) -> N
         assert not list(filled.instance.home.glob(".backup*"))
 
 
+@pytest.mark.slow
 def test_cp21_a_backup_that_is_killed_leaves_the_earlier_one(filled: Any, died: type[BaseException]) -> None:
     """At whichever call: under its name stands the old backup or the whole new one, and the next is made as ever."""
     made(filled)
@@ -252,6 +254,7 @@ def test_what_stands_there_and_differs_is_not_overwritten(filled: Any, name: str
     assert content(home) == before
 
 
+@pytest.mark.slow
 def test_a_backup_of_a_passphrase_carries_its_header(filled: Any) -> None:
     """Where keys are derived, the restored header derives the same; another header is not overwritten."""
 

@@ -103,6 +103,7 @@ def test_a_bundle_is_made_of_published_parts(text: bytes) -> None:
     )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(min_size=1, max_size=40), st.binary(max_size=200), max_size=8))
 def test_whatever_is_closed_comes_back(parts: dict[str, bytes]) -> None:
     """Any names and contents, in any order."""

@@ -141,6 +141,7 @@ def grind(seed: int, count: int) -> tuple[int, float]:
     return opened, slowest
 
 
+@pytest.mark.slow
 def test_some_texts_open_and_the_rest_is_refused() -> None:
     """A short run of what `make full` does at length, without its stopwatch, which a tracer would hold back."""
     opened, _ = grind(SHARDS, 20_000)

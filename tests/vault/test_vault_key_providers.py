@@ -142,6 +142,7 @@ def test_keys_of_a_passphrase_cannot_be_changed_one_by_one(bench: Any, passphras
     assert code_of(passphrase.create) is Code.KEY_EXISTS
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize(
     "text",
     [

@@ -149,10 +149,11 @@ def test_killed_at_every_call_then_resumed_aborted_or_begun_anew(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("deed", ["resume", "abort"])
-def test_killed_again_while_mending(pair: Any, died: type[BaseException], deed: str) -> None:
+@pytest.mark.first(2)
+@pytest.mark.parametrize(("deed", "stride"), [("resume", 36), ("abort", 36), ("resume", 9), ("abort", 9)])
+def test_killed_again_while_mending(pair: Any, died: type[BaseException], deed: str, stride: int) -> None:
     """A resume or an abort that is killed at any call leaves the files readable, and may be repeated."""
-    for state in range(0, killed_states(pair), 9):
+    for state in range(0, killed_states(pair), stride):
         position = 0
         while True:
             kill(pair, state, died, lambda vault: rotation.rotate(vault, TWO))
@@ -302,6 +303,7 @@ def test_an_abort_keeps_the_only_key_that_opens_the_file(pair: Any) -> None:
     assert slots(pair, "smtp")["cur"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EROFS])
 def test_a_failing_disk_ends_a_rotation_with_a_code(pair: Any, number: int) -> None:
     """The error is typed, the files are readable, and a resume or an abort mends the rest."""

@@ -52,17 +52,20 @@ def check(make: Callable[[int], Any], bars: int, settings: range) -> int:
     return trades
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bars", [1, 8, 15])
 def test_random_markets_trade_alike(random_instance: Callable[[int], Any], bars: int) -> None:
     """On random bars under random settings replay and backtest give the same trades, denials and equity."""
     assert check(random_instance, bars, range(bars * 1000, bars * 1000 + 5)) > 20
 
 
+@pytest.mark.slow
 def test_what_a_fill_sets_free_is_sent_before_its_minute_is_judged(random_instance: Callable[[int], Any]) -> None:
     """A position whose stop was made anew for what was added may be trimmed in the same minute, in both clocks."""
     assert check(random_instance, 128, range(128008, 128009)) == 16
 
 
+@pytest.mark.slow
 def test_both_clocks_hold_no_more_than_the_account_is_granted(random_instance: Callable[[int], Any]) -> None:
     """Where MAX_LEVERAGE allows more than a simulated account may hold, that denies alike in replay and backtest."""
     instance = random_instance(1)
@@ -76,6 +79,7 @@ def test_both_clocks_hold_no_more_than_the_account_is_granted(random_instance: C
     assert tested["denials"]["BUYING_POWER"] > 3
 
 
+@pytest.mark.slow
 def test_both_clocks_trim_alike(random_instance: Callable[[int], Any]) -> None:
     """With positions that are taken back to their share, and up to it, replay and backtest give the same trades."""
     instance = random_instance(3)

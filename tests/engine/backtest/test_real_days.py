@@ -65,6 +65,7 @@ def replayed(spring: Path) -> Any:
     return invoke("run", "--replay", "2018-02-16..2018-03-29", "--json", "--home", str(spring))
 
 
+@pytest.mark.slow
 def test_a_replay_covers_the_set_and_every_strategy_trades(replayed: Any) -> None:
     """29 sessions of 16 symbols are traded, by all three strategies."""
     assert (replayed["sessions"], replayed["symbols"]) == (29, 16)
@@ -131,6 +132,7 @@ def test_cash_and_positions_are_equity_at_each_event(spring: Path, replayed: Any
     journal.close()
 
 
+@pytest.mark.slow
 def test_a_half_day_has_no_late_window(tmp_path: Path, shared: Path) -> None:
     """On 2019-12-24 the close window is outside the session, open and mid trade, nothing does after 13:00."""
     changes = {
@@ -150,6 +152,7 @@ def test_a_half_day_has_no_late_window(tmp_path: Path, shared: Path) -> None:
         assert ended < close or (ended == close and trade["exit_reason"] == "NO_MARKET"), trade
 
 
+@pytest.mark.slow
 def test_what_a_live_day_saw_of_the_vix_counts_in_replay_and_backtest(tmp_path: Path, shared: Path) -> None:
     """With VIX_SOURCE=live: by its journal 2018-03-12 had 18, and on 2018-03-13 it was unknown; both clocks heed it."""
     home = instance(tmp_path / "home", shared, "us300_2018", SUITED | {"VIX_SOURCE": "live"})

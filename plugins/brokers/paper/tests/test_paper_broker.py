@@ -268,6 +268,7 @@ def _minutes(session: FeedSession) -> list[Minute]:
     return asyncio.run(walk())
 
 
+@pytest.mark.slow
 def test_a_demo_is_a_row_of_simulated_sessions() -> None:
     """It begins on its fixed day, says that it is simulated, and shows every minute in order."""
     feed = _broker().feed(FeedRequest(kind="demo", sessions=3))
@@ -300,6 +301,7 @@ def test_the_hash_stands_for_what_is_served() -> None:
     assert hashes[0] == _broker().feed(requests[0]).label.data_hash
 
 
+@pytest.mark.slow
 def test_chosen_symbols_trade_as_they_do_among_all() -> None:
     """A choice of symbols shows the very bars and facts that the whole market has for them."""
     (whole,) = _shown(_broker().feed(FeedRequest(kind="demo")))
@@ -319,6 +321,7 @@ def test_real_symbols_are_not_simulated() -> None:
         _broker().feed(FeedRequest(kind="demo", symbols=("AAPL", SYMBOLS[0])))
 
 
+@pytest.mark.slow
 def test_a_half_day_is_half_a_day() -> None:
     """On the day after Thanksgiving the feed shows 210 minutes, and the owner's closures hold."""
     (session,) = _shown(_broker().feed(FeedRequest(kind="demo", first=dt.date(2026, 11, 27))))
@@ -328,6 +331,7 @@ def test_a_half_day_is_half_a_day() -> None:
     assert after.session.date == dt.date(2026, 3, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("now", "expected"),
     [

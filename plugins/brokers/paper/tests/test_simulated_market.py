@@ -57,6 +57,7 @@ def _bytes(market: SimulatedMarket, session: Session) -> list[bytes]:
     return [field.tobytes() for field in (*market.bars(session).values(), *facts)]
 
 
+@pytest.mark.slow
 def test_a_seed_and_a_date_give_a_session() -> None:
     """Two markets of one seed agree to the byte, whatever either was asked before."""
     first, _, third = _sessions(3)
@@ -66,6 +67,7 @@ def test_a_seed_and_a_date_give_a_session() -> None:
     assert _bytes(asked_before, third) == _bytes(fresh, third)
 
 
+@pytest.mark.slow
 def test_another_seed_gives_another_market() -> None:
     """Nothing of a session is shared by two seeds, and nothing by two dates."""
     one, other = _sessions(2)
@@ -92,6 +94,7 @@ def test_bars_are_bars(day: dt.date) -> None:
     assert (np.rint(seen["volume"]) == seen["volume"]).all()
 
 
+@pytest.mark.slow
 def test_a_few_minutes_are_quiet() -> None:
     """Some bars are missing and some are thin, but few; the first and the last minute always trade."""
     bars = _traded(0, _sessions(1)[0])[0]
@@ -102,6 +105,7 @@ def test_a_few_minutes_are_quiet() -> None:
     assert 0 < (bars["volume"] <= 250).mean() < 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_volume_is_u_shaped(seed: int) -> None:
     """The first and the last half hour are busier than the middle, and the last minute more so."""
@@ -146,6 +150,7 @@ def test_a_day_begins_where_the_last_one_ended() -> None:
     assert 0.008 < np.max(gaps) < 0.09
 
 
+@pytest.mark.slow
 def test_facts_are_those_of_the_sessions_before() -> None:
     """Volumes, ATR and the short-sale restriction follow from the simulated bars of earlier sessions."""
     sessions = [_session(AFTER_A_HALF_DAY)]
@@ -168,6 +173,7 @@ def test_facts_are_those_of_the_sessions_before() -> None:
     assert np.allclose(day.typical_volume[:, 300], np.mean(long_days, axis=0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
 def test_names_pass_the_usual_filters(seed: int) -> None:
     """Prices of 5 to 100 USD, capitalisation of 2 to 10 billion, a million shares a day; VIX has a plausible value."""
@@ -180,6 +186,7 @@ def test_names_pass_the_usual_filters(seed: int) -> None:
     assert 10 < day.vix[0] < 40
 
 
+@pytest.mark.slow
 def test_vix_wanders() -> None:
     """Over the seeds it lies mostly between 15 and 28, and now and then under 15."""
     values = np.array([_traded(seed, session)[1].vix[0] for seed in range(20) for session in _sessions(3)])

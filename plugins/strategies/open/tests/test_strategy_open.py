@@ -56,6 +56,7 @@ def test_a_breakout_closes_beyond_the_buffer(close: float, expected: list[tuple[
     assert _ups(_ranged().bar(20, close)) == expected
 
 
+@pytest.mark.slow
 def test_equal_is_never_beyond() -> None:
     """Whatever the price, a close of exactly high x 1.02 does not fire, although the float product may lie under it."""
     under = 0
