@@ -219,7 +219,7 @@ def test_the_panel_follows_between_two_minutes(tmp_path: Path) -> None:
         request=FeedRequest(kind="live"),
         wall=clock,
         once=True,
-        watch_s=30.0,
+        watch_s=1.0,
     )
     inner, seen = live.watcher, dict[str, object]()
 

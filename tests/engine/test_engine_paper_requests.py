@@ -257,6 +257,7 @@ def test_defense_is_said_as_long_as_the_setting_holds_it(home: Path) -> None:
     assert states == ["defense", "defense"]
 
 
+@pytest.mark.slow
 def test_what_is_no_request_is_written_down_once_and_not_obeyed(home: Path) -> None:
     """A permit with loose modes and an unknown verb do nothing, also when the session is repeated."""
     paper = Paper(home)
